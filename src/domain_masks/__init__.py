@@ -1,0 +1,1 @@
+"""Domain generalization with domain-specific masks."""

@@ -1,0 +1,48 @@
+"""The one form in which data reach a method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from domain_masks.randomness import BatchRandomness
+
+
+@dataclass(frozen=True)
+class DomainBatch:
+    """A batch of labelled images (or features of F) from one or several source domains.
+
+    - ``images``: (N, 3, H, W), normalised floats, or None where ``features`` are given
+    - ``labels``: (N,) int64, indices into the dataset's classes; None where labels must not be seen
+    - ``domains``: (N,) int64, indices into the run's ``sources``; None where the domain is unknown (held out)
+    - ``ids``: (N,) int64, row of each sample in its dataset
+    - ``features``: the boundary's input, F(images), or None
+    - ``random``: the batch's random numbers while training, None otherwise
+    """
+
+    images: Tensor | None
+    labels: Tensor | None
+    domains: Tensor | None
+    ids: Tensor
+    features: Tensor | None = None
+    random: BatchRandomness | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images or features lie."""
+        tensor = self.features if self.features is not None else self.images
+        return self.ids.device if tensor is None else tensor.device
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> DomainBatch:
+        """Return the batch with every tensor on ``device``."""
+        moved = {
+            name: value.to(device, non_blocking=non_blocking)
+            for name in ("images", "labels", "domains", "ids", "features")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(self, **moved)

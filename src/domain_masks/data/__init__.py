@@ -1,0 +1,39 @@
+"""Datasets of several domains, how they are divided, and how their pictures become batches."""
+
+from domain_masks.data.augmentation import AUGMENTATIONS, BatchAugmentation
+from domain_masks.data.dataset import ImageDataset, Subset
+from domain_masks.data.digits import load_digits_dataset
+from domain_masks.data.folders import load_folder
+from domain_masks.data.loading import BatchPlan, LoaderSettings, TrainingLoader, evaluation_batches
+from domain_masks.data.ordering import SAMPLING, balanced_batches, pooled_batches
+from domain_masks.data.pacs import load_pacs
+from domain_masks.data.preprocessing import Preprocessing, to_rgb
+from domain_masks.data.registry import DATASETS, DatasetRecord, default_preprocessing, load_dataset, record_of
+from domain_masks.data.splits import DomainSplits, source_positions, split_domains
+
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASETS",
+    "SAMPLING",
+    "BatchAugmentation",
+    "BatchPlan",
+    "DatasetRecord",
+    "DomainSplits",
+    "ImageDataset",
+    "LoaderSettings",
+    "Preprocessing",
+    "Subset",
+    "TrainingLoader",
+    "balanced_batches",
+    "default_preprocessing",
+    "evaluation_batches",
+    "load_dataset",
+    "load_digits_dataset",
+    "load_folder",
+    "load_pacs",
+    "pooled_batches",
+    "record_of",
+    "source_positions",
+    "split_domains",
+    "to_rgb",
+]

@@ -1,0 +1,144 @@
+"""Labelled pictures of several domains, and views of some of their rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from domain_masks.errors import InputError
+
+Int64Array = npt.NDArray[np.int64]
+TextArray = npt.NDArray[np.str_]
+
+SPLIT_NAMES = ("train", "val", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """Labelled pictures of several domains; a picture is opened only when it is asked for.
+
+    - ``name``: what reports call it
+    - ``classes``, ``domains``: the names that labels and domain indices stand for
+    - ``ids``: one unique relative path per row, such as "sketch/dog/5281.png"
+    - ``labels``: (N,) int64, indices into ``classes``
+    - ``domain_indices``: (N,) int64, indices into ``domains``
+    - ``splits``: (N,) of "train", "val" or "test" where the dataset brings official ones, else None
+    - ``open_image``: row -> opened picture; can be pickled, so that worker processes may open pictures
+    - ``fingerprint``: equal for equal content, a key for caches (see :func:`fingerprint_of`)
+
+    Raises InputError if the columns' lengths, indices, ids or split names do not fit together.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    domains: tuple[str, ...]
+    ids: tuple[str, ...] = field(repr=False)
+    labels: Int64Array = field(repr=False)
+    domain_indices: Int64Array = field(repr=False)
+    splits: TextArray | None = field(repr=False)
+    open_image: Callable[[int], Image.Image] = field(repr=False)
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        count = len(self.ids)
+        columns: dict[str, npt.NDArray[Any]] = {"labels": self.labels, "domain_indices": self.domain_indices}
+        if self.splits is not None:
+            columns["splits"] = self.splits
+        for name, column in columns.items():
+            if column.shape != (count,):
+                message = f"dataset {self.name!r}: expected {name} of shape ({count},), one per id, got {column.shape}"
+                raise InputError(message)
+        self._check_indices("labels", self.labels, len(self.classes))
+        self._check_indices("domain_indices", self.domain_indices, len(self.domains))
+        if len(set(self.ids)) != count:
+            seen: set[str] = set()
+            twice = next(name for name in self.ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+            raise InputError(f"dataset {self.name!r}: expected unique ids, got {twice!r} more than once")
+        if self.splits is not None and (odd := set(np.unique(self.splits).tolist()) - set(SPLIT_NAMES)):
+            expected = ", ".join(SPLIT_NAMES)
+            raise InputError(f"dataset {self.name!r}: expected splits named {expected}, got {sorted(odd)}")
+
+    def _check_indices(self, name: str, column: Int64Array, bound: int) -> None:
+        if column.dtype != np.int64:
+            raise InputError(f"dataset {self.name!r}: expected {name} of type int64, got {column.dtype}")
+        if column.size and (column.min() < 0 or column.max() >= bound):
+            found = f"{column.min()} to {column.max()}"
+            raise InputError(f"dataset {self.name!r}: expected {name} from 0 to {bound - 1}, got {found}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Subset:
+    """A view of some rows of a dataset, in a given order; nothing is copied or read until it is asked for.
+
+    ``indices`` is (N,) int64, rows of ``dataset``. Raises InputError if a row does not exist.
+    """
+
+    def __init__(self, dataset: ImageDataset, indices: Sequence[int] | Int64Array) -> None:
+        self.dataset = dataset
+        self.indices: Int64Array = np.asarray(indices, dtype=np.int64)
+        if self.indices.ndim != 1:
+            raise InputError(f"expected one dimension of row numbers, got shape {self.indices.shape}")
+        if self.indices.size and (self.indices.min() < 0 or self.indices.max() >= len(dataset)):
+            found = f"{self.indices.min()} to {self.indices.max()}"
+            raise InputError(f"expected rows from 0 to {len(dataset) - 1} of dataset {dataset.name!r}, got {found}")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.dataset.name}, {len(self)} of {len(self.dataset)} pictures)"
+
+    @property
+    def labels(self) -> Int64Array:
+        """Class of each picture, (N,) int64."""
+        return self.dataset.labels[self.indices]
+
+    @property
+    def domain_indices(self) -> Int64Array:
+        """Domain of each picture, (N,) int64, indices into the dataset's ``domains``."""
+        return self.dataset.domain_indices[self.indices]
+
+    @property
+    def domain_names(self) -> tuple[str, ...]:
+        """Names of the domains that occur here, in the dataset's order."""
+        return tuple(self.dataset.domains[index] for index in np.unique(self.domain_indices))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Id of each picture, N of them."""
+        return tuple(self.dataset.ids[row] for row in self.indices)
+
+
+@dataclass(frozen=True)
+class FileOpener:
+    """Opens the file of a row; holds paths only, so that it can be handed to worker processes.
+
+    ``paths`` are relative to ``root``, one per row.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+
+    def __call__(self, row: int) -> Image.Image:
+        """Open the picture of ``row`` without decoding it; raises what Pillow raises if it cannot."""
+        return Image.open(self.root / self.paths[row])
+
+
+def fingerprint_of(names: Sequence[Sequence[str]], columns: Sequence[npt.NDArray[Any]], content: bytes = b"") -> str:
+    """Return a hash of names, columns and ``content``, 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for group in names:
+        digest.update("\0".join(group).encode("utf-8", "surrogateescape") + b"\1")
+    for column in columns:
+        digest.update(str(column.shape).encode() + np.ascontiguousarray(column).tobytes())
+    digest.update(content)
+    return digest.hexdigest()

@@ -1,0 +1,242 @@
+"""Batches of pictures: read in worker processes, in an order that depends on nothing but the seed and the epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from domain_masks.batch import DomainBatch
+from domain_masks.data.dataset import Int64Array, Subset
+from domain_masks.data.ordering import SAMPLING
+from domain_masks.data.preprocessing import ImageBytes, Preprocessing
+from domain_masks.data.splits import source_positions
+from domain_masks.errors import InputError, unknown
+from domain_masks.randomness import BatchRandomness
+
+# What Pillow's decoders raise for broken files; a bug of ours raises something else and keeps its traceback.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
+_PREFETCHED = 4
+
+
+@dataclass(frozen=True)
+class LoaderSettings:
+    """How a training loader makes its batches.
+
+    - ``batch_size``: rows of a global batch, over all processes
+    - ``sampling``: a name in SAMPLING
+    - ``seed``: the run's seed
+    - ``workers``: worker processes that read pictures; 0 reads in this process
+    - ``rank``, ``world_size``: which of how many training processes this is
+
+    Raises InputError if a value is out of range or ``sampling`` is unknown.
+    """
+
+    batch_size: int
+    sampling: str = "pooled"
+    seed: int = 0
+    workers: int = 0
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.sampling not in SAMPLING:
+            raise unknown("sampling", self.sampling, SAMPLING)
+        if self.batch_size < self.world_size:
+            raise InputError(
+                f"expected a batch size of at least the {self.world_size} processes, got {self.batch_size}"
+            )
+        if self.workers < 0:
+            raise InputError(f"expected 0 workers or more, got {self.workers}")
+        if not 0 <= self.rank < self.world_size:
+            raise InputError(f"expected a rank from 0 to {self.world_size - 1}, got {self.rank}")
+
+
+class BatchPlan:
+    """Which rows make up the batches of an epoch, with labels, domains and random numbers, but without pictures.
+
+    Each process gets a contiguous part of every global batch; of a last batch with fewer rows than processes, some get
+    none. Neither the number of workers nor that of processes changes a global batch.
+
+    Raises InputError if there are no training pictures, or pictures of other domains than ``sources``.
+    """
+
+    def __init__(self, subset: Subset, sources: Sequence[str], settings: LoaderSettings) -> None:
+        if len(subset) == 0:
+            raise InputError("expected at least one training picture, got none")
+        self.subset = subset
+        self.settings = settings
+        self._domains = source_positions(subset.dataset, sources, subset.domain_indices)
+        self._labels = subset.labels
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return math.ceil(len(self.subset) / self.settings.batch_size)
+
+    def batches(self, epoch: int, start: int = 0) -> list[tuple[Int64Array, DomainBatch]]:
+        """Return positions in the subset and the batch without pictures, of ``epoch`` from batch ``start`` on."""
+        chosen = self.settings
+        everything = SAMPLING[chosen.sampling](self._domains, chosen.batch_size, chosen.seed, epoch)
+        planned = []
+        for index, rows in enumerate(everything[start:], start):
+            first = len(rows) * chosen.rank // chosen.world_size
+            last = len(rows) * (chosen.rank + 1) // chosen.world_size
+            positions = rows[first:last]
+            random = BatchRandomness(chosen.seed, epoch * len(self) + index, first, last - first, len(rows))
+            batch = DomainBatch(
+                images=None,
+                labels=torch.from_numpy(self._labels[positions]),
+                domains=torch.from_numpy(self._domains[positions]),
+                ids=torch.from_numpy(self.subset.indices[positions]),
+                random=random,
+            )
+            planned.append((positions, batch))
+        return planned
+
+
+class TrainingLoader:
+    """An iterable over the batches of one epoch; each pass gives the epoch chosen by :meth:`set_epoch`, from 0.
+
+    Batches hold uint8 pictures (n, 3, L, L) on the CPU, L being the preprocessing's ``load_size``; labels; domains as
+    positions in ``sources``; rows of the dataset as ids; and the batch's random numbers, whose step counts the batches
+    since the start of the run. See :class:`BatchPlan` for what each process gets.
+
+    Raises InputError as :class:`BatchPlan` does; while iterating, if a picture cannot be read.
+    """
+
+    def __init__(
+        self, subset: Subset, sources: Sequence[str], preprocessing: Preprocessing, settings: LoaderSettings
+    ) -> None:
+        self.plan = BatchPlan(subset, sources, settings)
+        self.epoch = 0
+        self.start = 0
+        self._rows = _RowLists()
+        reader = _PictureReader(subset, preprocessing.training_pixels, preprocessing.load_size)
+        self._pictures = _picture_loader(reader, self._rows, settings.workers, keep_workers=True)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0, that the next pass gives, from its first batch on."""
+        self.epoch = epoch
+        self.start = 0
+
+    def set_start(self, batch_index: int) -> None:
+        """Let the next pass of this epoch begin at ``batch_index``; earlier batches are not read.
+
+        Raises InputError if the epoch has no such batch; its length itself is allowed and gives an empty pass.
+        """
+        if not 0 <= batch_index <= len(self):
+            raise InputError(f"expected a batch from 0 to {len(self)}, got {batch_index}")
+        self.start = batch_index
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, wherever the next pass starts."""
+        return len(self.plan)
+
+    def __iter__(self) -> Iterator[DomainBatch]:
+        planned = [batch for _, batch in self.plan.batches(self.epoch, self.start)]
+        self._rows.lists = [batch.ids.numpy() for batch in planned]
+        for batch, images in zip(planned, self._pictures, strict=True):
+            yield replace(batch, images=_readable(images))
+
+
+def evaluation_batches(
+    subset: Subset,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    workers: int = 0,
+    sources: Sequence[str] | None = None,
+    with_labels: bool = True,
+    for_training: bool = False,
+) -> Iterator[DomainBatch]:
+    """Yield the pictures of ``subset`` in its order, uint8 (n, 3, size, size) on the CPU.
+
+    ``for_training`` gives them as augmentation starts from them instead, (n, 3, load_size, load_size).
+    ``domains`` are positions in ``sources``, or None where no sources are given, as for held-out pictures; ``labels``
+    are None with ``with_labels`` false, and then not even looked at. Raises InputError if a picture cannot be read, or
+    is of none of the ``sources``.
+    """
+    if batch_size < 1:
+        raise InputError(f"expected a batch size of 1 or more, got {batch_size}")
+    domains = None if sources is None else source_positions(subset.dataset, sources, subset.domain_indices)
+    labels = subset.labels if with_labels else None
+    parts = [slice(start, start + batch_size) for start in range(0, len(subset), batch_size)]
+    rows = _RowLists([subset.indices[part] for part in parts])
+    pixels = preprocessing.training_pixels if for_training else preprocessing.evaluation_pixels
+    reader = _PictureReader(subset, pixels, preprocessing.load_size if for_training else preprocessing.size)
+    for part, images in zip(parts, _picture_loader(reader, rows, workers, keep_workers=False), strict=True):
+        yield DomainBatch(
+            images=_readable(images),
+            labels=None if labels is None else torch.from_numpy(labels[part]),
+            domains=None if domains is None else torch.from_numpy(domains[part]),
+            ids=torch.from_numpy(subset.indices[part]),
+        )
+
+
+@dataclass
+class _RowLists:
+    """The rows of each batch to read, replaced before every pass."""
+
+    lists: Sequence[Int64Array] = ()
+
+    def __iter__(self) -> Iterator[Int64Array]:
+        return iter(self.lists)
+
+    def __len__(self) -> int:
+        return len(self.lists)
+
+
+class _PictureReader(Dataset["Tensor | InputError"]):
+    """Reads a whole batch at once; holds no labels. Errors are returned, so that no worker's traceback hides them."""
+
+    def __init__(self, subset: Subset, pixels: Callable[[Image.Image], ImageBytes], size: int) -> None:
+        self._open_image = subset.dataset.open_image
+        self._ids = subset.dataset.ids
+        self._pixels = pixels
+        self._size = size
+
+    def __getitem__(self, rows: Int64Array) -> Tensor | InputError:
+        batch = np.empty((len(rows), 3, self._size, self._size), dtype=np.uint8)
+        for position, row in enumerate(rows.tolist()):
+            try:
+                with self._open_image(row) as image:
+                    batch[position] = self._pixels(image).transpose(2, 0, 1)
+            except _UNREADABLE as problem:
+                return InputError(
+                    f"picture {self._ids[row]!r} cannot be read ({type(problem).__name__}: {problem}): "
+                    "replace the file or remove it from the dataset"
+                )
+        return torch.from_numpy(batch)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _picture_loader(
+    reader: _PictureReader, rows: _RowLists, workers: int, keep_workers: bool
+) -> DataLoader[Tensor | InputError]:
+    return DataLoader(
+        reader,
+        batch_size=None,
+        sampler=rows,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=_PREFETCHED if workers else None,
+        persistent_workers=keep_workers and workers > 0,
+        # Otherwise every pass would draw a number from torch's global generator.
+        generator=torch.Generator(),
+    )
+
+
+def _readable(images: Tensor | InputError) -> Tensor:
+    if isinstance(images, InputError):
+        raise images
+    return images

@@ -1,0 +1,159 @@
+"""PACS: seven classes in four domains, with the authors' official lists.
+
+Li, Yang, Song, Hospedales: "Deeper, Broader and Artier Domain Generalization", ICCV 2017. 9,991 pictures of 227x227
+pixels: art_painting 2,048, cartoon 2,344, photo 1,670, sketch 3,929. The protocol trains on the lists ``train`` of
+three domains, chooses the epoch by their lists ``crossval``, and tests on every picture of the fourth; there is no
+in-domain test list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from domain_masks.data.dataset import ImageDataset
+from domain_masks.data.folders import FoundPicture, dataset_of_files, existing_folder, find_pictures
+from domain_masks.errors import InputError
+
+DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
+CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
+
+_SPLIT_OF_LIST = {"train": "train", "crossval": "val"}
+_WHOLE_LIST = "test"
+_SHOWN = 3
+
+
+def load_pacs(root: str | Path) -> ImageDataset:
+    """Return PACS from its folder, or from the parent of a folder ``pacs`` or ``PACS``.
+
+    The folder holds ``<domain>/<class>/<picture>`` and ``splits/<domain>_{train,crossval}_kfold.txt`` (lines "path
+    label", labels from 1); ``splits/<domain>_test_kfold.txt``, the list of all pictures, is checked where it is there.
+    A picture may have another extension on disk than in the lists. Raises InputError if something is missing or if
+    lists and folders disagree: one error that counts the disagreements and names the first ones.
+    """
+    directory = _own_folder(existing_folder(root))
+    found = find_pictures(directory)
+    if stranger := next((picture for picture in found if picture.domain not in DOMAINS), None):
+        expected = ", ".join(DOMAINS)
+        raise InputError(
+            f"PACS in {str(directory)!r}: expected the domains {expected}, got a folder {stranger.domain!r}"
+        )
+    if odd := next((picture for picture in found if picture.class_name not in CLASSES), None):
+        expected = ", ".join(CLASSES)
+        raise InputError(f"PACS in {str(directory)!r}: expected the classes {expected}, got {odd.path!r}")
+    lists = _Lists({picture.path: picture for picture in found})
+    for domain in DOMAINS:
+        for name, split in _SPLIT_OF_LIST.items():
+            lists.assign(domain, _read_list(directory, domain, name), split)
+        if _list_path(directory, domain, _WHOLE_LIST).exists():
+            lists.compare(domain, _read_list(directory, domain, _WHOLE_LIST))
+    lists.raise_disagreements(directory)
+    rank = {domain: index for index, domain in enumerate(DOMAINS)}
+    pictures = sorted(found, key=lambda picture: (rank[picture.domain], picture.path))
+    splits = np.array([lists.split_of[picture.path] for picture in pictures], dtype=np.str_)
+    return dataset_of_files("pacs", directory, pictures, (DOMAINS, CLASSES), splits)
+
+
+def _own_folder(root: Path) -> Path:
+    missing = {
+        candidate: [name for name in (*DOMAINS, "splits") if not (candidate / name).is_dir()]
+        for candidate in (root, root / "pacs", root / "PACS")
+    }
+    nearest = min(missing, key=lambda candidate: len(missing[candidate]))
+    if not missing[nearest]:
+        return nearest
+    if len(missing[nearest]) > len(DOMAINS):
+        raise InputError(
+            f"no PACS in {str(root)!r}: expected that folder, or a folder pacs in it, to hold the folders "
+            f"{', '.join(DOMAINS)} and splits; give the dataset's folder or its parent as root"
+        )
+    raise InputError(
+        f"PACS in {str(nearest)!r}: no folder {', '.join(missing[nearest])}; expected {', '.join(DOMAINS)} with the "
+        "pictures and splits with the official lists <domain>_{train,crossval,test}_kfold.txt"
+    )
+
+
+def _list_path(directory: Path, domain: str, name: str) -> Path:
+    return directory / "splits" / f"{domain}_{name}_kfold.txt"
+
+
+def _read_list(directory: Path, domain: str, name: str) -> list[tuple[str, int]]:
+    """Return the lines of an official list as (path, label from 1)."""
+    path = _list_path(directory, domain, name)
+    if not path.is_file():
+        raise InputError(f"PACS: the official list {str(path)!r} is missing; put the authors' lists there")
+    lines = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        picture, _, label = line.strip().rpartition(" ")
+        if not picture or not label.isdecimal() or not 1 <= int(label) <= len(CLASSES):
+            raise InputError(
+                f"PACS: {path.name}, line {number}: expected 'path label' with a label from 1 to {len(CLASSES)}, "
+                f"got {line!r}; fetch the list again"
+            )
+        lines.append((picture, int(label)))
+    return lines
+
+
+@dataclass
+class _Lists:
+    """Compares the official lists with the files; ``found`` maps a path to its file.
+
+    ``disagreements`` are keys, in the order of their discovery: the list of all pictures repeats those of its parts.
+    """
+
+    found: dict[str, FoundPicture]
+    split_of: dict[str, str] = field(default_factory=dict)
+    disagreements: dict[str, None] = field(default_factory=dict)
+    _by_stem: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._by_stem = {str(PurePosixPath(path).with_suffix("")): path for path in self.found}
+
+    def assign(self, domain: str, lines: list[tuple[str, int]], split: str) -> None:
+        """Note which split the listed files belong to."""
+        for listed, label in lines:
+            path = self._file(domain, listed, label)
+            if path is None:
+                continue
+            if path in self.split_of:
+                self._note(f"{listed} is listed twice")
+            self.split_of[path] = split
+
+    def compare(self, domain: str, lines: list[tuple[str, int]]) -> None:
+        """Check that the list of all pictures has no other files than the lists of its parts."""
+        for listed, label in lines:
+            path = self._file(domain, listed, label)
+            if path is not None and path not in self.split_of:
+                self._note(f"{listed} is in the test list but neither in train nor in crossval")
+
+    def _file(self, domain: str, listed: str, label: int) -> str | None:
+        path = listed if listed in self.found else self._by_stem.get(str(PurePosixPath(listed).with_suffix("")))
+        if path is None:
+            self._note(f"{listed} is listed but not there")
+            return None
+        picture = self.found[path]
+        if picture.domain != domain:
+            self._note(f"{listed} is in the lists of {domain}")
+        if picture.class_name != CLASSES[label - 1]:
+            self._note(f"{listed} has label {label} ({CLASSES[label - 1]}) in its list")
+        return path
+
+    def _note(self, disagreement: str) -> None:
+        self.disagreements[disagreement] = None
+
+    def raise_disagreements(self, directory: Path) -> None:
+        """Raise one InputError for all disagreements, if there are any."""
+        unlisted = [path for path in self.found if path not in self.split_of]
+        everything = list(self.disagreements) + [
+            f"{path} is in neither the train nor the crossval list" for path in unlisted
+        ]
+        if everything:
+            shown = "; ".join(everything[:_SHOWN]) + ("; ..." if len(everything) > _SHOWN else "")
+            raise InputError(
+                f"PACS in {str(directory)!r}: lists and folders disagree in {len(everything)} places: {shown}. "
+                "Expected every picture in one list, below the folder of its domain and class; fetch the dataset again"
+            )

@@ -1,0 +1,162 @@
+"""From an opened picture of any mode to RGB bytes of one size, and from bytes to normalised floats."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from domain_masks.errors import InputError, unknown
+
+ImageBytes = npt.NDArray[np.uint8]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_DEEP_MODES = ("I", "F")
+_ORIENTATION = 0x0112
+_SIXTEEN_BITS = 65535
+_DRAFT_MARGIN = 2
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pictures become tensors.
+
+    - ``size``: side of what the network sees, in pixels
+    - ``resize``: side that the picture (its shorter side, if not ``square``) is resized to before a square of ``size``
+      is cut from its centre for evaluation; equal to ``size`` where the whole picture is seen
+    - ``square``: resize to a square, ignoring the aspect ratio, as the released code does for PACS
+    - ``mean``, ``std``: per channel, of values in [0, 1]
+    - ``training_size``: side of the picture that augmentation starts from; None for size * 256 / 224, rounded
+
+    Raises InputError if a size does not fit the others.
+    """
+
+    size: int
+    resize: int
+    square: bool
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    training_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise InputError(f"expected a picture size of 1 pixel or more, got {self.size}")
+        if self.resize < self.size:
+            raise InputError(f"expected resize to be at least the size {self.size}, got {self.resize}")
+        if self.load_size < self.size:
+            raise InputError(f"expected training_size to be at least the size {self.size}, got {self.load_size}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise InputError(f"expected three means and three positive deviations, got {self.mean} and {self.std}")
+
+    @property
+    def load_size(self) -> int:
+        """Side of the pictures that training batches hold before augmentation, in pixels."""
+        return round(self.size * 256 / 224) if self.training_size is None else self.training_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a JSON or YAML file."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
+        """Rebuild from :meth:`to_dict`; raises InputError for unknown or missing names."""
+        known = tuple(cls.__dataclass_fields__)
+        for name in values:
+            if name not in known:
+                raise unknown("preprocessing setting", name, known)
+        if missing := [name for name in ("size", "resize", "square") if name not in values]:
+            raise InputError(
+                f"expected the preprocessing settings size, resize and square, got no {', '.join(missing)}"
+            )
+        settings: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**settings)
+
+    def load(self, image: Image.Image) -> Tensor:
+        """Return the picture as evaluation sees it, uint8 (3, size, size)."""
+        return _channels_first(self.evaluation_pixels(image))
+
+    def load_for_training(self, image: Image.Image) -> Tensor:
+        """Return the picture as augmentation starts from it, uint8 (3, load_size, load_size)."""
+        return _channels_first(self.training_pixels(image))
+
+    def evaluation_pixels(self, image: Image.Image) -> ImageBytes:
+        """Like :meth:`load`, as an array (size, size, 3)."""
+        return self._pixels(image, self.size, self.resize)
+
+    def training_pixels(self, image: Image.Image) -> ImageBytes:
+        """Like :meth:`load_for_training`, as an array (load_size, load_size, 3)."""
+        return self._pixels(image, self.load_size, self.load_size)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Turn uint8 (N, 3, H, W) into normalised float32 on the same device."""
+        if images.dtype != torch.uint8:
+            raise InputError(f"expected pictures of type uint8, got {images.dtype}")
+        return self.standardize(images.to(torch.float32).div_(255))
+
+    def standardize(self, images: Tensor) -> Tensor:
+        """Turn floats (N, 3, H, W) in [0, 1] into normalised ones."""
+        mean = images.new_tensor(self.mean).view(3, 1, 1)
+        std = images.new_tensor(self.std).view(3, 1, 1)
+        return (images - mean) / std
+
+    def _pixels(self, image: Image.Image, size: int, resize: int) -> ImageBytes:
+        if image.format == "JPEG":
+            # Decodes at 1/2, 1/4 or 1/8 where that still leaves more pixels than are needed: several times faster.
+            image.draft(None, (_DRAFT_MARGIN * resize, _DRAFT_MARGIN * resize))
+        picture = to_rgb(image)
+        box = _central_box(picture.width, picture.height, size / resize, self.square)
+        if picture.size != (size, size) or box != (0, 0, size, size):
+            picture = picture.resize((size, size), Image.Resampling.BILINEAR, box)
+        return np.asarray(picture)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an upright RGB picture of any other: transparent parts on white, deep grey scaled to 8 bits.
+
+    The orientation that a camera noted (EXIF) is applied. 16-bit modes span 0..65535. In modes I and F the range is not
+    stored: it is taken to be the smallest of 0..1 (F only), 0..255, 0..65535 and 0..largest value that holds all
+    values; negative ones become black. Raises what Pillow raises where the file cannot be decoded.
+    """
+    image.load()
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in _DEEP_MODES or image.mode.startswith("I;"):
+        return _eight_bits(image).convert("RGB")
+    if image.has_transparency_data or image.mode in ("La", "RGBa"):
+        with_alpha = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, with_alpha).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    if image.mode.startswith("I;"):
+        top = float(_SIXTEEN_BITS)
+    else:
+        largest = float(values.max(initial=0.0))
+        ranges = (1.0, 255.0, float(_SIXTEEN_BITS)) if image.mode == "F" else (255.0, float(_SIXTEEN_BITS))
+        top = next((candidate for candidate in ranges if largest <= candidate), largest)
+    return Image.fromarray(np.rint(np.clip(values / top, 0.0, 1.0) * 255).astype(np.uint8))
+
+
+def _central_box(width: int, height: int, part: float, square: bool) -> tuple[float, float, float, float]:
+    """Return the part of a picture (left, top, right, bottom) that is resized to the wanted square."""
+    wide, high = (width * part, height * part) if square else (min(width, height) * part,) * 2
+    left, top = (width - wide) / 2, (height - high) / 2
+    return left, top, left + wide, top + high
+
+
+def _channels_first(pixels: ImageBytes) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -1,0 +1,52 @@
+"""What went wrong, what was expected, and what to do about it.
+
+Every error that a user can cause is a subclass of :class:`DomainMasksError`; the command line prints its message
+alone and ends with its ``exit_status``. Anything else that escapes is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DomainMasksError(Exception):
+    """Base of all errors that the user can mend; the message says how."""
+
+    exit_status = 2
+
+
+class InputError(DomainMasksError, ValueError):
+    """A name, a value, a file or a combination of settings that cannot be used.
+
+    Subclasses :class:`ValueError`, so that callers from Python may catch either.
+    """
+
+
+class RunFolderError(DomainMasksError):
+    """A run folder that is missing, occupied, of another run, or not readable."""
+
+
+class DivergedError(DomainMasksError):
+    """The training loss became NaN or infinite."""
+
+    exit_status = 1
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate that ``name`` is most likely a misspelling of, or None."""
+    by_lower = {candidate.lower(): candidate for candidate in candidates}
+    matches = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[matches[0]] if matches else None
+
+
+def unknown(kind: str, name: str, candidates: Iterable[str], most: int = 30) -> InputError:
+    """Build the error for a name that is not among ``candidates``: lists them and suggests the nearest.
+
+    At most ``most`` candidates are listed; the rest is counted.
+    """
+    known = list(candidates)
+    guess = nearest(name, known)
+    listed = ", ".join(known[:most]) + (f", ... ({len(known) - most} more)" if len(known) > most else "")
+    hint = f" Did you mean {guess!r}?" if guess else ""
+    return InputError(f"unknown {kind} {name!r}: expected one of {listed}.{hint}")

@@ -1,0 +1,67 @@
+"""One prediction out of those of several masks or heads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain_masks.errors import InputError, unknown
+from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE, Predictions
+
+
+def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the log probabilities of ``logits``, over the last axis; finite for any finite logits."""
+    shifted = np.asarray(logits, dtype=np.float64)
+    shifted = shifted - shifted.max(axis=-1, keepdims=True)
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return result
+
+
+def average_logits(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the mean over domains of ``logits`` (D, N, C): (N, C), the prediction ensemble of the released code.
+
+    Raises InputError for other shapes or no domain.
+    """
+    result: NDArray[np.float64] = _stacked(logits).mean(axis=0)
+    return result
+
+
+def average_probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the log of the mean over domains of the probabilities that ``logits`` (D, N, C) stand for: (N, C).
+
+    The other reading of "average the predictions" (Section 3). Computed without leaving the logarithm, so that tiny
+    probabilities stay finite. Raises InputError for other shapes or no domain.
+    """
+    logs = log_softmax(_stacked(logits))
+    largest = logs.max(axis=0)
+    result: NDArray[np.float64] = largest + np.log(np.exp(logs - largest).mean(axis=0))
+    return result
+
+
+def recombine(predictions: Predictions, average: Literal["logits", "probabilities"] = "logits") -> Predictions:
+    """Return ``predictions`` with the prediction ensemble computed anew from the sources' own logits.
+
+    Raises InputError for another ``average``, or if the method has no logits for some source by itself.
+    """
+    if average not in ("logits", "probabilities"):
+        raise unknown("average", average, ("logits", "probabilities"))
+    names = [KNOWN_DOMAIN + source for source in predictions.sources]
+    missing = [name for name in names if name not in predictions.logits]
+    if missing:
+        raise InputError(
+            f"expected logits of every source by itself, got none of {', '.join(missing)}: the method has no mask or "
+            "head per domain, so its prediction cannot be combined in another way"
+        )
+    stacked = np.stack([predictions.logits[name] for name in names])
+    combined = average_logits(stacked) if average == "logits" else average_probabilities(stacked)
+    return replace(predictions, logits={**predictions.logits, PREDICTION_ENSEMBLE: combined.astype(np.float32)})
+
+
+def _stacked(logits: NDArray[Any]) -> NDArray[np.float64]:
+    stacked = np.asarray(logits, dtype=np.float64)
+    if stacked.ndim != 3 or len(stacked) == 0:
+        raise InputError(f"expected logits of shape (D, N, C) with at least one domain, got {stacked.shape}")
+    return stacked

@@ -1,0 +1,129 @@
+"""How sure an accuracy is, and whether two differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain_masks.errors import InputError
+from domain_masks.evaluation.accuracy import by_domain, correct
+from domain_masks.records.predictions import PREDICTION_ENSEMBLE, Predictions
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An accuracy with the bounds of its interval, all in [0, 1]."""
+
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Two classifiers on the same samples: how many only one has right, and how likely that is by chance.
+
+    ``p_value`` is two-sided, in [0, 1].
+    """
+
+    first_only: int
+    second_only: int
+    p_value: float
+
+
+def bootstrap_interval(
+    groups: Sequence[NDArray[Any]], level: float = 0.95, samples: int = 10_000, seed: int = 0
+) -> Interval:
+    """Return the bootstrap percentile interval of an accuracy that is the unweighted mean over ``groups``.
+
+    ``groups``: for each domain, (N_d,) whether a sample is right. Samples are drawn anew within each domain, as many as
+    there are. How many of them are right is a binomial number, which is drawn in place of the samples themselves: the
+    same distribution, without an array of ``samples`` x N. It says what other test pictures would change, not other
+    seeds. Equal arguments give equal intervals. Raises InputError for an empty group, a level outside (0, 1), or no
+    samples.
+    """
+    if not groups or any(len(group) == 0 for group in groups):
+        raise InputError(f"expected at least one sample in every domain, got {[len(group) for group in groups]}")
+    if not 0 < level < 1 or samples < 1:
+        raise InputError(f"expected a level in (0, 1) and at least one sample, got {level} and {samples}")
+    counts = np.array([len(group) for group in groups])
+    fractions = np.array([np.mean(np.asarray(group, dtype=np.bool_)) for group in groups])
+    generator = np.random.default_rng(seed)
+    drawn = (generator.binomial(counts, fractions, size=(samples, len(counts))) / counts).mean(axis=1)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(accuracy=float(fractions.mean()), low=float(low), high=float(high))
+
+
+def accuracy_interval(
+    predictions: Predictions,
+    ensemble: str = PREDICTION_ENSEMBLE,
+    level: float = 0.95,
+    samples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """Return the interval of the accuracy of ``ensemble``, the unweighted mean over the domains present.
+
+    See :func:`bootstrap_interval`, which also says what is raised.
+    """
+    parts = by_domain(predictions, predictions.of(ensemble))
+    return bootstrap_interval([correct(*part) for part in parts.values()], level, samples, seed)
+
+
+def exact_mcnemar(first: NDArray[Any], second: NDArray[Any]) -> McNemar:
+    """Return the exact McNemar test of two classifiers on the same samples.
+
+    ``first`` and ``second``: (N,) whether each is right. Of the samples that only one has right, either has half by
+    chance: a two-sided binomial test. Without such samples the p value is 1. Raises InputError if the lengths differ.
+    """
+    # scipy.stats takes seconds to import, which only this test needs.
+    from scipy.stats import binomtest  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    first, second = np.asarray(first, dtype=np.bool_), np.asarray(second, dtype=np.bool_)
+    if first.ndim != 1 or first.shape != second.shape:
+        raise InputError(f"expected two vectors of one length, got the shapes {first.shape} and {second.shape}")
+    first_only, second_only = int((first & ~second).sum()), int((~first & second).sum())
+    total = first_only + second_only
+    p_value = float(binomtest(first_only, total, 0.5).pvalue) if total else 1.0
+    return McNemar(first_only=first_only, second_only=second_only, p_value=p_value)
+
+
+def compare(first: Predictions, second: Predictions, ensemble: str = PREDICTION_ENSEMBLE) -> McNemar:
+    """Return the exact McNemar test of two runs on the same samples, which are matched by their ids.
+
+    Raises InputError if an id occurs twice, if the ids differ, or if a sample's label does.
+    """
+    rows = []
+    for predictions in (first, second):
+        ids, order = np.unique(predictions.ids, return_index=True)
+        if len(ids) < len(predictions):
+            raise InputError(f"expected every sample once, got {len(predictions) - len(ids)} ids again")
+        rows.append(predictions.rows(order))
+    one, other = rows
+    if not np.array_equal(one.ids, other.ids):
+        apart = np.setxor1d(one.ids, other.ids)
+        raise InputError(
+            f"expected predictions for the same samples, got {len(apart)} that only one has, such as {str(apart[0])!r}. "
+            "Select the same split and domain of both"
+        )
+    truth, other_truth = (np.asarray(side.classes, dtype=np.str_)[side.labels] for side in rows)
+    different = one.ids[truth != other_truth]
+    if len(different):
+        raise InputError(
+            f"expected equal labels, got different ones for {len(different)} samples, such as {str(different[0])!r}"
+        )
+    return exact_mcnemar(*(correct(side.of(ensemble), side.labels) for side in rows))
+
+
+def mean_and_standard_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean and the sample standard deviation (N - 1 in the denominator), None for a single value.
+
+    Raises InputError if there are no values or if one is not finite.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.ndim != 1 or len(numbers) == 0 or not np.isfinite(numbers).all():
+        raise InputError(f"expected a list of finite numbers, got {list(values)}")
+    return float(numbers.mean()), float(numbers.std(ddof=1)) if len(numbers) > 1 else None

@@ -1,0 +1,94 @@
+"""The mask logits of all sites of a network, as one module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from domain_masks.masks.functional import (
+    Reduction,
+    hard_masks,
+    mask_probabilities,
+    overlap_loss,
+    sample_masks,
+    sparsity_loss,
+)
+
+Initialisation = Literal["uniform"] | float
+
+
+class DomainMasks(nn.Module):
+    """Learned on/off probabilities per source domain and neuron, for every mask site (Section 3.2).
+
+    - ``sizes``: site name -> K, in the order of the network
+    - ``domains``: D, the number of source domains, at least 1
+    - ``initialisation``: ``uniform`` draws the logits from U(0, 1) as the paper does; a number sets them all to it
+
+    The logits of a site are a parameter of shape (D, K).
+    """
+
+    def __init__(self, sizes: Mapping[str, int], domains: int, initialisation: Initialisation = "uniform") -> None:
+        super().__init__()
+        if domains < 1:
+            raise ValueError(f"expected at least one domain, got {domains}")
+        self.sites = tuple(sizes)
+        self.domains = domains
+        # A parameter's name cannot hold a dot.
+        self._keys = {site: site.replace(".", "/") for site in self.sites}
+        self.logits = nn.ParameterDict(
+            {self._keys[site]: nn.Parameter(torch.empty(domains, size)) for site, size in sizes.items()}
+        )
+        self.reset_parameters(initialisation)
+
+    def reset_parameters(self, initialisation: Initialisation = "uniform") -> None:
+        """Set the logits anew; draws from torch's global generator."""
+        with torch.no_grad():
+            for logits in self.logits.values():
+                if initialisation == "uniform":
+                    logits.uniform_(0.0, 1.0)
+                else:
+                    logits.fill_(float(initialisation))
+
+    def __getitem__(self, site: str) -> nn.Parameter:
+        """Return the mask logits of ``site``, (D, K)."""
+        parameter: nn.Parameter = self.logits[self._keys[site]]
+        return parameter
+
+    def items(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Iterate over (site, logits)."""
+        for site in self.sites:
+            yield site, self[site]
+
+    def probabilities(self) -> dict[str, Tensor]:
+        """Return the mask probabilities per site, each (D, K), in (0, 1)."""
+        return {site: mask_probabilities(logits) for site, logits in self.items()}
+
+    def hard(self) -> dict[str, Tensor]:
+        """Return the hard masks 1[m > 0.5] per site, each (D, K), boolean."""
+        return {site: hard_masks(logits.detach()) for site, logits in self.items()}
+
+    def sample(self, domains: Tensor, noise: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Draw a hard mask per instance and site; see :func:`sample_masks`.
+
+        - ``domains``: (N,)
+        - ``noise``: site -> (N, K) uniform numbers; None draws them from torch's global generator
+        - returns: site -> (N, K)
+        """
+        return {
+            site: sample_masks(logits, domains, None if noise is None else noise[site]) for site, logits in self.items()
+        }
+
+    def soft(self, domains: Tensor) -> dict[str, Tensor]:
+        """Return the own domain's probabilities per instance and site (soft scaling), each (N, K)."""
+        return {site: mask.index_select(0, domains) for site, mask in self.probabilities().items()}
+
+    def overlap_loss(self, reduction: Reduction = "sum", epsilon: float = 0.0) -> Tensor:
+        """Return Σ_sites Σ_{pairs i<j} sIoU(m_i, m_j), the second term of Equation 2 without its weight; scalar."""
+        return torch.stack([overlap_loss(logits, reduction, epsilon) for _, logits in self.items()]).sum()
+
+    def sparsity_loss(self) -> Tensor:
+        """Return Σ_sites Σ_d ‖m_d‖₁ (Section 7.2); scalar."""
+        return torch.stack([sparsity_loss(logits) for _, logits in self.items()]).sum()

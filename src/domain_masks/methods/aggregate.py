@@ -1,0 +1,31 @@
+"""Aggregate: one network on the pooled data of all sources (the paper's first baseline, Section 4.1)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from domain_masks.batch import DomainBatch
+from domain_masks.methods.base import PREDICTIONS, Context, Method, Paper, Settings, labels_of
+from domain_masks.networks import Network
+
+
+class Aggregate(Method):
+    """Empirical risk minimisation on all sources together; dropout as usual."""
+
+    name = "aggregate"
+    summary = "one network on the pooled data of all sources"
+    paper = Paper("Statistical Learning Theory (empirical risk minimisation)", "Vapnik", "Wiley 1998")
+
+    def __init__(self, backbone: nn.Module, context: Context, settings: Settings) -> None:
+        super().__init__(context, settings)
+        self.network = Network(backbone, context.boundary_of(backbone), image_size=context.image_size)
+
+    def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the cross entropy, the mean over the batch."""
+        logits = self.network.task(self.boundary_features(batch))
+        return {"classification": functional.cross_entropy(logits, labels_of(batch))}
+
+    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the network's logits."""
+        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}

@@ -1,0 +1,236 @@
+"""What every algorithm is: parameters, a loss, a prediction; and what it may ask of the engine that trains it.
+
+Most methods write ``training_loss`` and ``predict`` alone. The rest has defaults, there for the methods that need more:
+
+- several optimisers, alternating updates (CrossGrad, DANN without gradient reversal): ``optimizers`` and ``step``
+- inner loops (MLDG, MetaReg): ``step``, with ``torch.func.functional_call`` on the network
+- episodes over domain-specific copies of F and T (Epi-FCR): more parameter groups, ``step``
+- stages (MetaReg learns its regulariser, then the final network): ``phases`` and ``engine.phase``
+- a weight that grows over training (DANN): ``engine.progress``
+- no gradient at all (DICA): ``needs = "features"`` and ``fit_closed_form``
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from domain_masks.batch import DomainBatch
+from domain_masks.errors import InputError
+from domain_masks.networks import Network, Site, find_head, layout
+from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
+
+PREDICTIONS = PREDICTION_ENSEMBLE
+"""Ensemble that every method has: its prediction where the domain is unknown."""
+MASKS = MASK_ENSEMBLE
+"""Ensemble of one pass under the average of the masks."""
+
+
+def known(domain: str) -> str:
+    """Return the name of the prediction under one source domain's own mask or head."""
+    return f"{KNOWN_DOMAIN}{domain}"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method must know of its task besides the backbone.
+
+    - ``sources``: names of the source domains; their order is that of masks and heads
+    - ``classes``: names of the C classes
+    - ``sites``: a preset or names of modules; none for the backbone's default
+    - ``boundary``: name of the module where T begins, or None for the first site
+    - ``image_size``: H = W in pixels
+    """
+
+    sources: tuple[str, ...]
+    classes: tuple[str, ...]
+    sites: tuple[str | Site, ...] = ()
+    boundary: str | None = None
+    image_size: int = 224
+
+    def boundary_of(self, backbone: nn.Module) -> str:
+        """Return where T begins in ``backbone`` for a method without masks: as with masks, else at the head."""
+        try:
+            return layout(backbone, self.sites, self.boundary).boundary
+        except InputError:
+            if self.boundary or self.sites:
+                raise
+            return find_head(backbone)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method comes from."""
+
+    title: str
+    authors: str
+    venue: str
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stage of training: its name and its share of the epochs, in (0, 1]; the shares of all phases add up to 1."""
+
+    name: str = "train"
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of a method's settings; a subclass's fields with their defaults are what users may set."""
+
+
+class Engine(Protocol):
+    """What a method may ask of the loop that trains it; implemented once, so that no method knows the loop."""
+
+    @property
+    def epoch(self) -> int:
+        """Index of the running epoch, from 0."""
+
+    @property
+    def global_step(self) -> int:
+        """Index of the running step over all epochs, from 0."""
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done, in [0, 1]."""
+
+    @property
+    def phase(self) -> str:
+        """Name of the running :class:`Phase`."""
+
+    def backward(self, loss: Tensor, batch: DomainBatch) -> None:
+        """Add the gradients of a loss that is a mean over ``batch``; scaled for accumulation, processes and precision."""
+
+    def update(self, *optimizers: str) -> None:
+        """Clip, step and clear the named optimisers (all, where none is named), once enough batches are accumulated."""
+
+    def reduce(self, value: Tensor) -> Tensor:
+        """Return the mean of ``value`` over all processes."""
+
+
+class Method(nn.Module, ABC):
+    """An algorithm of domain generalization: config, loss and prediction together.
+
+    - ``backbone``: a classifier with a head for the context's classes
+    - ``context``: sources, classes, sites
+    - ``settings``: an instance of the class's ``Settings``
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[Paper]
+    summary: ClassVar[str]
+    Settings: ClassVar[type[Settings]] = Settings
+    needs: ClassVar[Literal["images", "features", "either"]] = "either"
+    """``images`` where F must be trained or run anew at each step, ``features`` where F is never trained."""
+
+    network: Network
+
+    def __init__(self, context: Context, settings: Any) -> None:
+        super().__init__()
+        self.context = context
+        self.settings = settings
+
+    @abstractmethod
+    def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the named terms of the loss, scalars that are added up."""
+
+    @abstractmethod
+    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return ensemble -> logits (N, C); ``predictions`` always, others where the method has them.
+
+        ``masks`` is the mask ensemble, ``known:DOMAIN`` the prediction of one source's mask or head. Labels and domains
+        of the batch are not looked at.
+        """
+
+    def validation_logits(self, batch: DomainBatch) -> Tensor:
+        """Return the logits (N, C) by which the best epoch is chosen; the batch's domains are known."""
+        return self.predict(batch)[PREDICTIONS]
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the named groups of parameters; each can have its own learning rate."""
+        head = self.network.network.get_submodule(find_head_or(self.network))
+        in_head = {id(parameter) for parameter in head.parameters()}
+        return {
+            "body": [parameter for parameter in self.network.network.parameters() if id(parameter) not in in_head],
+            "head": list(head.parameters()),
+        }
+
+    def optimizers(self) -> dict[str, tuple[str, ...]]:
+        """Return optimiser -> the names of its parameter groups; one optimiser for all by default."""
+        return {"main": tuple(self.parameter_groups())}
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the stages of training; one by default."""
+        return (Phase(),)
+
+    def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
+        """Learn from one batch; returns the named terms, for the log."""
+        terms = self.training_loss(batch)
+        engine.backward(torch.stack(list(terms.values())).sum(), batch)
+        engine.update()
+        return {name: term.detach() for name, term in terms.items()}
+
+    def fit_closed_form(self, features: DomainBatch) -> None:
+        """Fit without gradients from the features of all training images at once.
+
+        Raises InputError unless the method says that it can.
+        """
+        raise InputError(f"method {self.name!r} learns by gradient: it has no closed form")
+
+    def boundary_features(self, batch: DomainBatch) -> Tensor:
+        """Return F(images), or the features that the batch brings; (N, ...)."""
+        if batch.features is not None:
+            return batch.features
+        if batch.images is None:
+            raise ValueError("expected a batch with images or features, got neither")
+        return self.network.features(batch.images)
+
+    def mask_logits(self) -> dict[str, Tensor]:
+        """Return site -> mask logits (D, K), for the record; empty for a method without masks."""
+        return {}
+
+
+def find_head_or(network: Network) -> str:
+    """Return the name of the network's head, also where it has been replaced by several."""
+    head = getattr(network, "head", None)
+    return head if isinstance(head, str) else find_head(network.network)
+
+
+def labels_of(batch: DomainBatch) -> Tensor:
+    """Return the batch's labels (N,); raises ValueError where it has none."""
+    if batch.labels is None:
+        raise ValueError("expected a batch with labels to learn from, got one without")
+    return batch.labels
+
+
+def average(logits: Tensor, how: Literal["logits", "probabilities"]) -> Tensor:
+    """Average predictions over P sets: (P, N, C) -> (N, C).
+
+    ``logits`` is their mean (the authors' code); ``probabilities`` is the logarithm of the mean probability, so that its
+    softmax is the averaged prediction.
+    """
+    if how == "logits":
+        return logits.mean(0)
+    return torch.logsumexp(torch.log_softmax(logits, -1), 0) - torch.log(logits.new_tensor(float(len(logits))))
+
+
+__all__ = [
+    "MASKS",
+    "PREDICTIONS",
+    "Context",
+    "Engine",
+    "Method",
+    "Paper",
+    "Phase",
+    "Settings",
+    "average",
+    "find_head_or",
+    "known",
+    "labels_of",
+]

@@ -1,0 +1,43 @@
+"""From a name and settings to a method around a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from domain_masks.errors import InputError, unknown
+from domain_masks.methods import METHODS
+from domain_masks.methods.base import Context, Method, Settings
+from domain_masks.randomness import seeded
+from domain_masks.records.config import describe_mistakes
+
+
+def method_class(name: str) -> type[Method]:
+    """Return the class of the method ``name``; raises InputError that lists the methods there are."""
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]
+
+
+def method_settings(name: str, values: Mapping[str, Any]) -> Settings:
+    """Check a method's settings; raises InputError that lists every mistake."""
+    kind = method_class(name).Settings
+    known = [field.name for field in fields(kind)]
+    for given in values:
+        if not known and given:
+            raise InputError(f"method.{given}: there is no such setting, method {name!r} has none")
+    try:
+        settings: Settings = TypeAdapter(kind).validate_python(dict(values))
+    except ValidationError as error:
+        raise InputError(describe_mistakes(error, known, prefix="method.")) from None
+    return settings
+
+
+def build_method(name: str, backbone: nn.Module, context: Context, settings: Settings, seed: int = 0) -> Method:
+    """Build the method around ``backbone``; what it initialises is keyed by ``seed``."""
+    with seeded(seed, "initialisation/method"):
+        return method_class(name)(backbone, context, settings)  # type: ignore[call-arg]

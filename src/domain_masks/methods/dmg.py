@@ -1,0 +1,128 @@
+"""DMG: domain-specific masks for generalization (Chattopadhyay, Balaji, Hoffman, ECCV 2020)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+from torch.nn import functional
+
+from domain_masks.batch import DomainBatch
+from domain_masks.methods.base import (
+    MASKS,
+    PREDICTIONS,
+    Context,
+    Method,
+    Paper,
+    Settings,
+    average,
+    known,
+    labels_of,
+)
+from domain_masks.networks import MaskedNetwork, layout
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class DMGSettings(Settings):
+    """Settings of DMG; the defaults are the paper's."""
+
+    overlap_weight: Weight = 0.1
+    """λ_O, weight of the overlap loss (Equation 2)"""
+    overlap_reduction: Literal["sum", "mean"] = "sum"
+    """over the pairs of source domains: `sum` (paper) or `mean` (the authors' code)"""
+    overlap_epsilon: Weight = 0.0
+    """added above and below the soft IoU's fraction; 1e-6 in the authors' code"""
+    sparsity_weight: Weight = 0.0
+    """λ_S, weight of the sparsity loss (Section 7.2)"""
+    classification_reduction: Literal["mean", "sum"] = "mean"
+    """over the instances of a batch: λ_O = 0.1 is relative to the `mean`; `sum` takes Equation 2 to the letter"""
+    initialisation: Literal["uniform"] | Annotated[float, Field(allow_inf_nan=False)] = "uniform"
+    """of the mask logits: `uniform`, U(0, 1) (paper), or one number for all"""
+    dropout: bool = False
+    """keep the dropout of the task network switched on while masks are learned (paper: off)"""
+    average: Literal["logits", "probabilities"] = "logits"
+    """what the prediction ensemble averages"""
+    validation: Literal["predictions", "known", "known-hard"] = "predictions"
+    """predictions that choose the best epoch: the ensemble, the own mask, or the own hard mask (the authors' code)"""
+
+
+class DMG(Method):
+    """One network, a learned mask per source domain on the inputs of its upper layers."""
+
+    name = "dmg"
+    summary = "domain-specific masks on the upper layers, kept apart by a soft-IoU overlap loss"
+    paper = Paper(
+        "Learning to Balance Specificity and Invariance for In and Out of Domain Generalization",
+        "Chattopadhyay, Balaji, Hoffman",
+        "ECCV 2020",
+    )
+    Settings: ClassVar[type[DMGSettings]] = DMGSettings
+    network: MaskedNetwork
+
+    def __init__(self, backbone: nn.Module, context: Context, settings: DMGSettings) -> None:
+        super().__init__(context, settings)
+        chosen = layout(backbone, context.sites, context.boundary)
+        self.network = MaskedNetwork(
+            backbone,
+            len(context.sources),
+            chosen.sites,
+            chosen.boundary,
+            context.image_size,
+            settings.initialisation,
+            dropout_in_task=settings.dropout,
+        )
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return body, head, and the mask logits as ``masks``."""
+        return {**super().parameter_groups(), "masks": list(self.network.masks.parameters())}
+
+    def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return Equation 2's terms: classification under one sampled mask per instance, and the weighted overlap."""
+        noise = None
+        if batch.random is not None:
+            noise = {
+                site.name: batch.random.uniform(f"masks/{site.name}", site.size, device=batch.device)
+                for site in self.network.sites
+            }
+        logits = self.network.task(self.boundary_features(batch), batch.domains, noise)
+        settings = self.settings
+        terms = {
+            "classification": functional.cross_entropy(
+                logits, labels_of(batch), reduction=settings.classification_reduction
+            )
+        }
+        if settings.overlap_weight:
+            overlap = self.network.overlap_loss(settings.overlap_reduction, settings.overlap_epsilon)
+            terms["overlap"] = settings.overlap_weight * overlap
+        if settings.sparsity_weight:
+            terms["sparsity"] = settings.sparsity_weight * self.network.masks.sparsity_loss()
+        return terms
+
+    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the prediction ensemble, the mask ensemble (Section 7.3) and every single mask, from one pass."""
+        soft = self.network.masks.probabilities()
+        # The mean mask joins the others as one more set, so that F and T still run once.
+        sets = {site: torch.cat([masks, masks.mean(0, keepdim=True)]) for site, masks in soft.items()}
+        logits = self.network.soft_logits(self.boundary_features(batch), sets)
+        single, mean_mask = logits[:-1], logits[-1]
+        ensembles = {PREDICTIONS: average(single, self.settings.average), MASKS: mean_mask}
+        return ensembles | {known(source): single[index] for index, source in enumerate(self.context.sources)}
+
+    def validation_logits(self, batch: DomainBatch) -> Tensor:
+        """Return the logits that choose the best epoch, as the setting ``validation`` says."""
+        features = self.boundary_features(batch)
+        if self.settings.validation == "predictions" or batch.domains is None:
+            return average(self.network.task_domain_logits(features), self.settings.average)
+        if self.settings.validation == "known":
+            return self.network.task(features, batch.domains)
+        hard = {site: mask.to(features.dtype) for site, mask in self.network.masks.hard().items()}
+        return self.network.soft_logits(features, hard)[batch.domains, torch.arange(len(batch), device=batch.device)]
+
+    def mask_logits(self) -> dict[str, Tensor]:
+        """Return site -> mask logits (D, K)."""
+        return dict(self.network.masks.items())

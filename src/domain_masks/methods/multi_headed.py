@@ -1,0 +1,56 @@
+"""Multi-Headed: a shared network with one last layer per source (the paper's second baseline, Section 4.1)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+from torch.nn import functional
+
+from domain_masks.batch import DomainBatch
+from domain_masks.methods.base import PREDICTIONS, Context, Method, Paper, Settings, average, known, labels_of
+from domain_masks.networks import MultiHeadNetwork, find_head
+
+
+@dataclass(frozen=True)
+class MultiHeadedSettings(Settings):
+    """Settings of Multi-Headed."""
+
+    average: Literal["logits", "probabilities"] = "logits"
+    """what is averaged over the heads at test time"""
+
+
+class MultiHeaded(Method):
+    """Each instance trains its own domain's head; at test time the predictions of all heads are averaged."""
+
+    name = "multi_headed"
+    summary = "one last layer per source on a shared network, averaged at test time"
+    paper = Paper(
+        "Learning to Balance Specificity and Invariance for In and Out of Domain Generalization (baseline)",
+        "Chattopadhyay, Balaji, Hoffman",
+        "ECCV 2020",
+    )
+    Settings: ClassVar[type[MultiHeadedSettings]] = MultiHeadedSettings
+    network: MultiHeadNetwork
+
+    def __init__(self, backbone: nn.Module, context: Context, settings: MultiHeadedSettings) -> None:
+        super().__init__(context, settings)
+        self.network = MultiHeadNetwork(
+            backbone,
+            len(context.sources),
+            find_head(backbone),
+            context.boundary_of(backbone),
+            context.image_size,
+        )
+
+    def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the cross entropy of each instance's own head, the mean over the batch."""
+        logits = self.network.task(self.boundary_features(batch), batch.domains)
+        return {"classification": functional.cross_entropy(logits, labels_of(batch))}
+
+    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the average over all heads, and every single head."""
+        heads = self.network.task_domain_logits(self.boundary_features(batch))
+        ensembles = {PREDICTIONS: average(heads, self.settings.average)}
+        return ensembles | {known(source): heads[index] for index, source in enumerate(self.context.sources)}

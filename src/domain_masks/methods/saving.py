@@ -1,0 +1,112 @@
+"""Model files: ``model.safetensors`` with the user's own parameter names, ``model.json`` with all else that rebuilds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from domain_masks.errors import InputError
+from domain_masks.methods.base import Context, Method
+from domain_masks.methods.build import build_method, method_settings
+from domain_masks.networks import Site, build_backbone
+from domain_masks.records.files import read_json, write_json, writing
+
+FORMAT = 1
+
+_NETWORK = "network.network."
+_MASKS = "network.masks.logits."
+
+
+def model_tensors(method: Method) -> dict[str, Tensor]:
+    """Return the tensors of a method under the names that they have in a model file.
+
+    The user's network keeps its own names; the mask logits of a site are ``masks.SITE``; what else a method has is
+    ``method.NAME``.
+    """
+    return {_file_name(name): tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
+
+
+def save_model(folder: Path, method: Method, backbone: str, description: Mapping[str, Any]) -> None:
+    """Write ``model.safetensors`` and ``model.json`` into ``folder``, each whole or not at all.
+
+    - ``backbone``: the name from which :func:`build_backbone` makes the network
+    - ``description``: further facts for ``model.json``, such as preprocessing and protocol
+
+    The weights carry no metadata but ``format``, so that equal weights are equal files.
+    """
+    context = method.context
+    card = {
+        "format": FORMAT,
+        "backbone": backbone,
+        "classes": list(context.classes),
+        "sources": list(context.sources),
+        "image_size": context.image_size,
+        "boundary": method.network.boundary,
+        "sites": [asdict(site) for site in method.network.sites],
+        "method": {"name": method.name, **(asdict(method.settings))},
+        **description,
+    }
+    with writing(folder / "model.safetensors") as temporary:
+        save_file(model_tensors(method), temporary, metadata={"format": "pt"})
+    write_json(folder / "model.json", card)
+
+
+def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
+    """Rebuild the method that :func:`save_model` wrote, in evaluation mode; also returns the content of ``model.json``.
+
+    Raises RunFolderError for a missing or malformed ``model.json``, InputError where the tensors do not fit it or the format
+    is newer.
+    """
+    card = read_json(folder / "model.json")
+    if not isinstance(card.get("format"), int) or card["format"] > FORMAT:
+        raise InputError(
+            f"{folder / 'model.json'} has format {card.get('format')!r}: expected {FORMAT} or older; update domain-masks"
+        )
+    named = dict(card["method"])
+    context = Context(
+        sources=tuple(card["sources"]),
+        classes=tuple(card["classes"]),
+        sites=tuple(Site(**site) for site in card["sites"]),
+        boundary=card["boundary"],
+        image_size=card["image_size"],
+    )
+    name = named.pop("name")
+    method = build_method(
+        name, build_backbone(card["backbone"], len(context.classes)), context, method_settings(name, named)
+    )
+    tensors = _read_tensors(folder / "model.safetensors")
+    own = {_file_name(key): key for key in method.state_dict()}
+    expected = {key: tuple(method.state_dict()[inner].shape) for key, inner in own.items()}
+    got = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if expected != got:
+        odd = sorted(key for key in expected.keys() | got.keys() if expected.get(key) != got.get(key))
+        raise InputError(
+            f"{folder / 'model.safetensors'} does not fit model.json: {len(odd)} tensors are missing, foreign or of another "
+            f"shape ({', '.join(odd[:3])}{', ...' if len(odd) > 3 else ''})"
+        )
+    method.load_state_dict({own[key]: tensor for key, tensor in tensors.items()})
+    return method.eval(), card
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(path)
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): expected the weights beside model.json"
+        ) from error
+    return tensors
+
+
+def _file_name(name: str) -> str:
+    if name.startswith(_NETWORK):
+        return name.removeprefix(_NETWORK)
+    if name.startswith(_MASKS):
+        return "masks." + name.removeprefix(_MASKS).replace("/", ".")
+    return f"method.{name}"

@@ -1,0 +1,48 @@
+"""The one call that puts masks around a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from domain_masks.masks.module import Initialisation
+from domain_masks.networks.backbones import build_backbone
+from domain_masks.networks.masked import MaskedNetwork
+from domain_masks.networks.presets import layout
+from domain_masks.networks.split import Site
+
+
+def masked(
+    network: str | nn.Module,
+    domains: int,
+    classes: int | None = None,
+    sites: str | Sequence[str | Site] = (),
+    boundary: str | None = None,
+    *,
+    weights: str = "none",
+    image_size: int = 224,
+    initialisation: Initialisation = "uniform",
+    dropout_in_task: bool = False,
+) -> MaskedNetwork:
+    """Put domain-specific masks around a classifier.
+
+    - ``network``: a name of torchvision or timm (``timm:NAME``), or any module images (N, 3, H, W) -> logits (N, C)
+    - ``domains``: D, the number of source domains
+    - ``classes``: C; needed with a name, not used with a module
+    - ``sites``: a preset (``paper``, ``last-stage``, ``released-code``, ``last-block``), or names of modules whose inputs
+      are masked; none for the network's default
+    - ``boundary``: the module where T begins; None means the first site
+    - ``weights``, ``image_size``: see :func:`build_backbone` and :class:`Network`
+
+    Raises InputError for unknown names (listing the candidates) and for networks that cannot be divided there.
+    """
+    module = network if isinstance(network, nn.Module) else build_backbone(network, _required(classes), weights)
+    chosen = layout(module, (sites,) if isinstance(sites, str) else tuple(sites), boundary)
+    return MaskedNetwork(module, domains, chosen.sites, chosen.boundary, image_size, initialisation, dropout_in_task)
+
+
+def _required(classes: int | None) -> int:
+    if classes is None:
+        raise ValueError("expected the number of classes together with the name of a network")
+    return classes

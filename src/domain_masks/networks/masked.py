@@ -1,0 +1,111 @@
+"""Domain-specific masks around any classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from domain_masks.errors import InputError
+from domain_masks.masks import DomainMasks
+from domain_masks.masks.functional import Reduction
+from domain_masks.masks.module import Initialisation
+from domain_masks.networks.network import Network
+from domain_masks.networks.split import Site
+
+
+class MaskedNetwork(Network):
+    """A classifier whose task network is masked by source domain (DMG, Section 3.2).
+
+    In training every instance gets a hard mask drawn from its own domain's probabilities; in evaluation its own domain's
+    probabilities scale the activations (soft scaling), and an instance of unknown domain gets the prediction ensemble.
+
+    - ``network``: images (N, 3, H, W) -> logits (N, C)
+    - ``domains``: D, the number of source domains
+    - ``sites``: the modules whose inputs are masked
+    - ``boundary``: where T begins; None means the first site
+    - ``initialisation``: of the mask logits: ``uniform``, U(0, 1), or a number for all
+
+    Raises InputError where there is no site, or the network cannot be divided.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        domains: int,
+        sites: Sequence[str | Site],
+        boundary: str | None = None,
+        image_size: int = 224,
+        initialisation: Initialisation = "uniform",
+        dropout_in_task: bool = False,
+    ) -> None:
+        if not sites:
+            raise InputError("no mask site: expected the names of one or more modules whose inputs are to be masked")
+        first = sites[0] if isinstance(sites[0], str) else sites[0].name
+        super().__init__(network, boundary or first, sites, image_size, dropout_in_task)
+        parameter = next(network.parameters(), torch.zeros(()))
+        self.masks = DomainMasks({site.name: site.size for site in self.sites}, domains, initialisation).to(
+            parameter.device
+        )
+
+    def task(
+        self, features: Tensor, domains: Tensor | None = None, noise: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Run the masked T.
+
+        - ``features``: (N, ...), the boundary's input
+        - ``domains``: (N,) integers in [0, D); None where unknown, which only evaluation allows
+        - ``noise``: site -> (N, K) uniform numbers for the sampled masks; None uses torch's global generator
+        - returns: logits (N, C)
+
+        Raises ValueError for an unknown domain in training.
+        """
+        if self.training:
+            if domains is None:
+                raise ValueError("expected the domain of every training instance, got None")
+            return self._masked(features, self.masks.sample(domains, noise))
+        if domains is None:
+            return self.task_domain_logits(features).mean(0)
+        return self._masked(features, self.masks.soft(domains))
+
+    def _masked(self, features: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+        segments = self._segments[self.training]
+        shared = segments.shared(self.network, features)
+        return segments.masked(self.network, shared, *[masks[site.name] for site in self.sites])
+
+    def forward(
+        self, images: Tensor, domains: Tensor | None = None, noise: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Run F, then the masked T; see :meth:`task`."""
+        return self.task(self.features(images), domains, noise)
+
+    def domain_logits(self, images: Tensor) -> Tensor:
+        """Return the logits under every domain's soft mask, (D, N, C); F runs once, T once on all domains together."""
+        return self.task_domain_logits(self.features(images))
+
+    def task_domain_logits(self, features: Tensor) -> Tensor:
+        """Return the logits under every domain's soft mask from features (N, ...); (D, N, C)."""
+        return self.soft_logits(features, self.masks.probabilities())
+
+    def soft_logits(self, features: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+        """Run T once under P sets of masks together.
+
+        The batch is N until the first site and P·N from there on.
+
+        - ``features``: (N, ...)
+        - ``masks``: site -> (P, K), the factors of each set
+        - returns: (P, N, C)
+        """
+        segments = self._segments[self.training]
+        shared = segments.shared(self.network, features)
+        sets = next(iter(masks.values())).shape[0]
+        count = shared.shape[0]
+        repeated = shared.unsqueeze(0).expand(sets, *shared.shape).flatten(0, 1)
+        each = [masks[site.name].repeat_interleave(count, dim=0) for site in self.sites]
+        logits = segments.masked(self.network, repeated, *each)
+        return logits.unflatten(0, (sets, count))
+
+    def overlap_loss(self, reduction: Reduction = "sum", epsilon: float = 0.0) -> Tensor:
+        """Return Equation 2's inner sums over sites and pairs of domains; scalar."""
+        return self.masks.overlap_loss(reduction, epsilon)

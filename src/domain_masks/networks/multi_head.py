@@ -1,0 +1,85 @@
+"""One last layer per source domain on a shared network."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from domain_masks.errors import InputError
+from domain_masks.networks.network import Network
+
+
+class StackedLinear(nn.Module):
+    """D linear layers on the same input, as one tensor.
+
+    - ``weight``: (D, C, K); ``bias``: (D, C)
+    """
+
+    def __init__(self, domains: int, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(domains, out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(domains, out_features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weights and biases as ``nn.Linear`` does, each domain its own."""
+        bound = 1 / math.sqrt(self.weight.shape[-1])
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the outputs of all layers: (N, K) -> (N, D, C)."""
+        domains, classes, _ = self.weight.shape
+        outputs = nn.functional.linear(inputs, self.weight.flatten(0, 1), self.bias.flatten())
+        return outputs.unflatten(-1, (domains, classes))
+
+
+class MultiHeadNetwork(Network):
+    """A classifier whose last layer exists once per source domain (the paper's baseline Multi-Headed, Section 4.1).
+
+    The linear layer ``head`` of the user's network is replaced by a :class:`StackedLinear` of the same name; it must be the
+    last thing that the network does.
+
+    - ``domains``: D
+    - ``head``: qualified name of the last linear layer
+
+    Raises InputError where ``head`` is no linear layer or not the last step.
+    """
+
+    def __init__(
+        self, network: nn.Module, domains: int, head: str, boundary: str | None = None, image_size: int = 224
+    ) -> None:
+        super().__init__(network, boundary or head, (), image_size)
+        layer = network.get_submodule(head)
+        if not isinstance(layer, nn.Linear):
+            raise InputError(
+                f"head {head!r} is a {type(layer).__name__}: expected the last linear layer of the network"
+            )
+        self.domains = domains
+        self.head = head
+        stacked = StackedLinear(domains, layer.in_features, layer.out_features).to(layer.weight.device)
+        parent, _, name = head.rpartition(".")
+        setattr(network.get_submodule(parent), name, stacked)
+        # The head's class has changed, and with it what the tracer may look into.
+        self._segments = self._split()
+
+    def heads(self, features: Tensor) -> Tensor:
+        """Return the logits of all heads from features (N, ...): (N, D, C)."""
+        return super().task(features)
+
+    def task(self, features: Tensor, domains: Tensor | None = None) -> Tensor:
+        """Run T with each instance's own head, or the mean of all heads where ``domains`` is None; (N, C)."""
+        outputs = self.heads(features)
+        if domains is None:
+            return outputs.mean(1)
+        return outputs[torch.arange(len(outputs), device=outputs.device), domains]
+
+    def task_domain_logits(self, features: Tensor) -> Tensor:
+        """Return the logits of every head, (D, N, C)."""
+        return self.heads(features).transpose(0, 1)
+
+    def domain_logits(self, images: Tensor) -> Tensor:
+        """Return the logits of every head, (D, N, C); the network runs once."""
+        return self.task_domain_logits(self.features(images))

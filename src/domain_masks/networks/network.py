@@ -1,0 +1,114 @@
+"""A classifier divided into F and T at a boundary: what every method stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from domain_masks.networks.split import Segments, Site, resolve_sites, split_network, training_mode
+
+
+class Network(nn.Module):
+    """The user's classifier M = T ∘ F, divided at the input of the module ``boundary`` (Section 3.1).
+
+    The user's module stays whole under ``network``; nothing in it is replaced, renamed or hooked.
+
+    - ``network``: images (N, 3, H, W) -> logits (N, C)
+    - ``boundary``: qualified name of the module where T begins
+    - ``sites``: the modules of T whose inputs are opened for masks; none for a network without masks
+    - ``image_size``: H = W, in pixels, of the images that the network will see
+    - ``dropout_in_task``: False keeps T's dropout layers switched off in training, as the paper does for AlexNet while
+      masks are learned
+
+    Raises InputError where the network cannot be divided there.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        boundary: str,
+        sites: Sequence[str | Site] = (),
+        image_size: int = 224,
+        dropout_in_task: bool = True,
+    ) -> None:
+        super().__init__()
+        first = next(network.parameters(), torch.zeros(()))
+        example = torch.zeros(1, 3, image_size, image_size, dtype=first.dtype, device=first.device)
+        self.sites, self.classes = resolve_sites(network, sites, example)
+        self.boundary = boundary
+        self.image_size = image_size
+        self.dropout_in_task = dropout_in_task
+        self.network = network
+        self._segments = self._split()
+        self._silent = () if dropout_in_task else self._task_dropout()
+        self.train(network.training)
+
+    def _split(self) -> dict[bool, Segments]:
+        segments = {}
+        for mode in (True, False):
+            with training_mode(self.network, mode):
+                segments[mode] = split_network(self.network, self.boundary, self.sites)
+        return segments
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_segments"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        # Compiled functions cannot be pickled; they are a pure function of what can.
+        self._segments = self._split()
+
+    def train(self, mode: bool = True) -> Network:
+        """Set training or evaluation mode; T's dropout stays off where it is switched off."""
+        super().train(mode)
+        for name in getattr(self, "_silent", ()):
+            self.network.get_submodule(name).eval()
+        return self
+
+    def _task_dropout(self) -> tuple[str, ...]:
+        return tuple(
+            name
+            for name, module in self.network.named_modules()
+            if isinstance(module, nn.modules.dropout._DropoutNd) and self._segments[True].in_task(name)
+        )
+
+    def features(self, images: Tensor) -> Tensor:
+        """Run F: images (N, 3, H, W) -> the boundary's input, (N, ...)."""
+        return self._segments[self.training].features(self.network, images)
+
+    def task(self, features: Tensor, domains: Tensor | None = None) -> Tensor:
+        """Run T: features (N, ...) -> logits (N, C). ``domains`` are (N,) or None where unknown; not used here."""
+        segments = self._segments[self.training]
+        return segments.masked(self.network, segments.shared(self.network, features), *[None] * len(self.sites))
+
+    def forward(self, images: Tensor, domains: Tensor | None = None) -> Tensor:
+        """Run T ∘ F: images (N, 3, H, W) and their domains (N,) or None -> logits (N, C)."""
+        return self.task(self.features(images), domains)
+
+    def task_state(self) -> dict[str, Tensor]:
+        """Return the parameters and buffers of T that belong to the user's network, by name."""
+        return {name: value for name, value in self._tensors() if self._segments[True].in_task(name)}
+
+    def feature_state(self) -> dict[str, Tensor]:
+        """Return the parameters and buffers of F, by name."""
+        return {name: value for name, value in self._tensors() if not self._segments[True].in_task(name)}
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.network.named_parameters()
+        yield from self.network.named_buffers()
+
+    def compile_segments(self) -> None:
+        """Compile F and T by ``torch.compile``; copies and pickles of the network are not compiled."""
+        self._segments = {
+            mode: replace(
+                segments,
+                features=torch.compile(segments.features),
+                shared=torch.compile(segments.shared),
+                masked=torch.compile(segments.masked),
+            )
+            for mode, segments in self._segments.items()
+        }

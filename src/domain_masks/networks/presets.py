@@ -1,0 +1,128 @@
+"""Where T begins and which inputs are masked, for the networks that are known by name or by their blocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from domain_masks.errors import InputError, unknown
+from domain_masks.networks.split import Site, known_modules
+
+_BLOCK = re.compile(r"(Block(V2)?|Bottleneck|InvertedResidual|MBConv|EncoderLayer|Fire|Inception[A-E]?)$")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The mask sites and the boundary of one network."""
+
+    sites: tuple[str | Site, ...]
+    boundary: str
+
+
+def _alexnet(_: nn.Module) -> tuple[str, ...]:
+    return ("classifier.1", "classifier.4", "classifier.6")
+
+
+def _vgg(_: nn.Module) -> tuple[str, ...]:
+    return ("classifier.0", "classifier.3", "classifier.6")
+
+
+def _resnet_paper(network: nn.Module) -> tuple[str, ...]:
+    last = len(list(network.get_submodule("layer4").children())) - 1
+    return (f"layer4.{last}", "fc")
+
+
+PRESETS: dict[str, dict[str, Callable[[nn.Module], tuple[str, ...]]]] = {
+    "AlexNet": {"paper": _alexnet},
+    "VGG": {"paper": _vgg},
+    "ResNet": {
+        "paper": _resnet_paper,
+        "last-stage": lambda _: ("layer4", "fc"),
+        "released-code": lambda _: ("layer3", "layer4", "fc"),
+    },
+    "SmallConvNet": {"paper": lambda _: ("classifier.hidden", "classifier.head")},
+}
+"""Class of the network -> name of the preset -> its sites. Every other network has ``last-block`` alone."""
+
+
+def find_head(network: nn.Module) -> str:
+    """Return the name of the last linear layer, the one that gives the logits; else that of the last 1x1 convolution.
+
+    Raises InputError where the network has neither.
+    """
+    names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and name]
+    if not names:
+        names = [
+            name for name, module in network.named_modules() if isinstance(module, nn.Conv2d) and _is_pointwise(module)
+        ]
+    preferred = [name for name in names if name.rpartition(".")[2] in ("fc", "head", "classifier")]
+    if not names:
+        raise InputError(
+            "the network has no linear layer or 1x1 convolution that could be its head: expected one that ends in it"
+        )
+    return preferred[-1] if preferred else names[-1]
+
+
+def _is_pointwise(layer: nn.Conv2d) -> bool:
+    return tuple(layer.kernel_size) == (1, 1)
+
+
+def find_last_block(network: nn.Module) -> str | None:
+    """Return the name of the last outermost building block (residual, inverted, transformer, ...), or None."""
+    found: list[str] = []
+    for name, module in network.named_modules():
+        is_block = bool(name) and _BLOCK.search(type(module).__name__) is not None
+        if is_block and not (found and name.startswith(found[-1] + ".")):
+            found.append(name)
+    return found[-1] if found else None
+
+
+def preset_names(network: nn.Module) -> tuple[str, ...]:
+    """Return the names of the site presets that ``network`` has; the first is the default."""
+    own = tuple(PRESETS.get(type(network).__name__, {}))
+    return own if own else (("last-block",) if find_last_block(network) else ())
+
+
+def layout(network: nn.Module, sites: Sequence[str | Site] = (), boundary: str | None = None) -> Layout:
+    """Return sites and boundary of ``network``.
+
+    - ``sites``: none for the default, the name of one preset, or names of modules (or :class:`Site`)
+    - ``boundary``: name of a module; None means the first site
+
+    Raises InputError for a name that is neither a preset nor a module, and where a network has no default.
+    """
+    presets = preset_names(network)
+    chosen: tuple[str | Site, ...]
+    if not sites:
+        if not presets:
+            raise InputError(
+                f"{type(network).__name__} has no default mask sites: name the modules whose inputs are to be masked, "
+                f"among {', '.join(known_modules(network)[:30])}"
+            )
+        chosen = _preset(network, presets[0])
+    elif len(sites) == 1 and isinstance(sites[0], str) and sites[0] in {*presets, "last-block"}:
+        chosen = _preset(network, sites[0])
+    else:
+        modules = known_modules(network)
+        for site in sites:
+            name = site if isinstance(site, str) else site.name
+            if name not in modules:
+                raise unknown("site", name, [*presets, *modules])
+        chosen = tuple(sites)
+    if boundary is not None and boundary not in known_modules(network):
+        raise unknown("boundary", boundary, known_modules(network))
+    first = chosen[0] if isinstance(chosen[0], str) else chosen[0].name
+    return Layout(chosen, boundary or first)
+
+
+def _preset(network: nn.Module, name: str) -> tuple[str | Site, ...]:
+    own = PRESETS.get(type(network).__name__, {})
+    if name in own:
+        return own[name](network)
+    block = find_last_block(network)
+    if block is None:
+        raise unknown("site", name, [*own, *known_modules(network)])
+    return (block, find_head(network))

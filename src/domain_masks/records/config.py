@@ -1,0 +1,207 @@
+"""The settings of one run, complete: what ``config.yaml`` holds and what the flags of ``dmg train`` set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from domain_masks.errors import InputError, RunFolderError, nearest
+from domain_masks.records.files import write_whole
+
+SCHEMA = 1
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _as_list(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _as_domains(value: Any) -> Any:
+    """Split a comma-separated text; ``none`` means that no domain is held out."""
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(",") if name.strip() and name.strip() != "none")
+    return value
+
+
+def _as_seconds(value: Any) -> Any:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", value) if isinstance(value, str) else None
+    return float(match[1]) * _UNITS[match[2] or "s"] if match else value
+
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _setting(group: str, help_text: str, default: Any = None) -> Any:
+    return Field(default=default, description=help_text, json_schema_extra={"group": group})
+
+
+class RunConfig(BaseModel):
+    """Everything that decides what a run computes; a setting that is None takes the dataset's default.
+
+    Raises InputError through :func:`parse_config`, which lists all mistakes at once.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str = _setting("data", "a name from `dmg data list`, or a folder domain/class/image", "digits")
+    root: Path | None = _setting("data", "the dataset's folder or its parent; default $DMG_DATA")
+    target: Annotated[tuple[str, ...] | None, BeforeValidator(_as_domains)] = _setting(
+        "data", "held-out domain, or several joined by commas; `none` trains on all"
+    )
+    split_seed: Seed = _setting("data", "divides folders into train, val and test", 0)
+    sampling: Literal["pooled", "balanced"] = _setting(
+        "data", "batches from all sources pooled, or equal parts", "pooled"
+    )
+    augmentation: str | None = _setting("data", "of training pictures: pacs, domainnet, digits or none")
+    square: bool | None = _setting("data", "squash pictures to a square instead of cropping its centre")
+    size: Count | None = _setting("data", "side of the pictures in pixels")
+    workers: Annotated[int, Field(ge=0)] | None = _setting("data", "processes that read pictures; default by cores")
+
+    method: dict[str, Any] = _setting("method", "a name from `dmg methods`", {"name": "dmg"})
+
+    backbone: str | None = _setting("network", "a name of torchvision's, timm:NAME, or small")
+    weights: str | None = _setting("network", "imagenet, none, or a .safetensors or .pth file")
+    sites: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = _setting(
+        "network", "masked inputs: a preset (paper, last-stage, released-code, last-block) or names of modules", ()
+    )
+    boundary: str | None = _setting("network", "module where the task network begins; default: the first site")
+    head_initialisation: Literal["default", "normal"] = _setting(
+        "network", "of the last layer: PyTorch's default, or N(0, 0.001)", "default"
+    )
+    freeze_features: bool = _setting("network", "train the task network alone, on features computed once", False)
+    views: Count = _setting("network", "augmented views per picture that frozen features keep", 4)
+
+    epochs: Count | None = _setting("training", "passes over the training pictures")
+    batch: Count = _setting("training", "pictures per step, over all processes", 64)
+    optimizer: Literal["adam", "sgd"] = _setting("training", "adam or sgd", "adam")
+    lr: Rate | None = _setting("training", "learning rate")
+    lr_head: Rate | None = _setting("training", "learning rate of the last layer; default --lr")
+    lr_masks: Rate | None = _setting("training", "learning rate of the mask logits; default --lr")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = _setting("training", "of sgd", 0.9)
+    weight_decay: NotNegative | None = _setting("training", "weight decay (L2)")
+    schedule: Literal["constant", "exponential", "inverse", "cosine"] | None = _setting(
+        "training", "constant; exponential (x decay); inverse, 1/(1 + gamma t)^power; cosine"
+    )
+    schedule_unit: Literal["epoch", "step"] = _setting("training", "what the schedule counts", "epoch")
+    schedule_decay: Annotated[float, Field(gt=0, le=1)] = _setting(
+        "training", "factor of the exponential schedule", 0.99
+    )
+    schedule_gamma: NotNegative = _setting("training", "gamma of the inverse schedule", 1e-4)
+    schedule_power: NotNegative = _setting("training", "power of the inverse schedule", 0.75)
+    clip: Rate | None = _setting("training", "largest norm of the gradient")
+    accumulate: Count = _setting("training", "batches per step of the optimiser", 1)
+    patience: Count | None = _setting("training", "stop after so many epochs without a better one")
+    max_time: Annotated[Rate | None, BeforeValidator(_as_seconds)] = _setting(
+        "training", "stop after the epoch in which this is over: 90s, 30m, 2h"
+    )
+    fast: bool = _setting("training", "smoke run: one epoch of two batches, few pictures evaluated", False)
+    selection: Literal["source-validation"] = _setting(
+        "training", "what chooses the best epoch: accuracy on the sources' validation pictures", "source-validation"
+    )
+    seed: Seed = _setting("training", "of initialisation, order, augmentation and masks", 0)
+
+    device: Literal["auto", "cpu", "cuda"] = _setting("machine", "where to compute", "auto")
+    devices: Count = _setting("machine", "processes, one per device", 1)
+    precision: Literal["32", "bf16", "16"] = _setting("machine", "of the forward pass", "32")
+    compile: bool = _setting("machine", "compile the network (torch.compile)", False)
+    channels_last: bool = _setting("machine", "memory layout that suits convolutions", False)
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("method")
+    @classmethod
+    def _has_name(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(value.get("name"), str):
+            raise ValueError("expected the name of a method, as in `method: {name: dmg, overlap_weight: 0.1}`")
+        return value
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+    @property
+    def method_name(self) -> str:
+        """The method's name."""
+        return str(self.method["name"])
+
+    @property
+    def method_settings(self) -> dict[str, Any]:
+        """The method's settings that differ from its defaults, as given."""
+        return {name: value for name, value in self.method.items() if name != "name"}
+
+    def to_yaml(self) -> str:
+        """Return all settings as YAML, from which the run can be repeated."""
+        values = self.model_dump(mode="json")
+        return yaml.safe_dump({"schema": SCHEMA, **values}, sort_keys=False, allow_unicode=True)
+
+    def write(self, path: Path) -> None:
+        """Write ``config.yaml``, whole or not at all."""
+        write_whole(path, self.to_yaml())
+
+
+def parse_config(values: Mapping[str, Any]) -> RunConfig:
+    """Check settings from flags or YAML; texts are converted to the types that are expected.
+
+    Raises InputError that lists every mistake, each with what was expected, and the nearest name for an unknown one.
+    """
+    try:
+        return RunConfig.model_validate(dict(values))
+    except ValidationError as error:
+        raise InputError(describe_mistakes(error, list(RunConfig.model_fields))) from None
+
+
+def describe_mistakes(error: ValidationError, known: list[str], prefix: str = "") -> str:
+    """Turn pydantic's errors into one message, a line per mistake."""
+    lines: dict[str, str] = {}
+    for mistake in error.errors():
+        name = prefix + str(mistake["loc"][0] if mistake["loc"] else "")
+        if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            guess = nearest(str(mistake["loc"][0]), known)
+            text = "there is no such setting" + (f": did you mean {prefix}{guess}?" if guess else "")
+        else:
+            text = mistake["msg"].removeprefix("Value error, ")
+            text = f"{text[0].lower()}{text[1:]}, got {mistake['input']!r}"
+        # A union reports once per member; together they say what was expected.
+        lines[name] = f"{lines[name]}; or {text}" if name in lines else f"{name}: {text}"
+    if len(lines) == 1:
+        return next(iter(lines.values()))
+    return f"{len(lines)} settings are wrong:\n" + "\n".join(f"  {line}" for line in lines.values())
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a YAML of settings, unchecked.
+
+    Raises InputError where it is missing, no YAML mapping, or of a newer schema.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+    except OSError as error:
+        raise InputError(f"configuration {str(path)!r} cannot be read: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"configuration {str(path)!r} is no YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise InputError(
+            f"configuration {str(path)!r}: expected settings as `name: value`, got {type(values).__name__}"
+        )
+    schema = values.pop("schema", SCHEMA)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise RunFolderError(
+            f"configuration {str(path)!r} has schema {schema!r}: expected {SCHEMA} or older; it was written by a newer version"
+        )
+    return values

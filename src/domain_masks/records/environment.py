@@ -1,0 +1,59 @@
+"""Where and with what a run was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+DISTRIBUTION = "domain-masks"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def environment() -> dict[str, Any]:
+    """Return the content of ``environment.json``: Python, platform, versions, devices, the command, the time (UTC).
+
+    Versions are read from the installed packages, which are not imported. Devices are named only if torch has been
+    imported by then, which it has been wherever something is trained.
+    """
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "packages": versions(),
+        "devices": devices(),
+        "argv": list(sys.argv),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this package and of what it depends on, as far as they are installed."""
+    try:
+        requirements = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:  # run from a folder of sources
+        requirements = []
+    named = [match.group() for line in requirements if (match := _NAME.match(line)) and not _for_developers(line)]
+    found = {}
+    for name in dict.fromkeys([DISTRIBUTION, *named]):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def devices() -> list[str]:
+    """Return the names of the CUDA devices that torch sees; none if torch is not loaded."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def _for_developers(requirement: str) -> bool:
+    return bool(re.search(r"extra\s*==\s*['\"]dev['\"]", requirement))

@@ -1,0 +1,160 @@
+"""Files that are written whole or not at all, in the folder they belong to."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from domain_masks.errors import InputError, RunFolderError
+
+PARTIAL = ".partial"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def partial_files(path: Path) -> list[Path]:
+    """Return what interrupted writers of ``path`` left behind; a killed process cannot remove its own."""
+    return sorted(path.parent.glob(f".{_escaped(path.name)}.*{PARTIAL}{_escaped(path.suffix)}"))
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path beside ``path``, which becomes ``path`` when the block ends well and is removed otherwise.
+
+    The temporary file lies in the same folder (made if missing), so that the last step is one rename on one file
+    system, and keeps the suffix, which some writers look at. Readers see the old file or the new one, never a part.
+    The block writes the file. Raises RunFolderError where the file cannot be written: no permission, disk full, a
+    folder of that name, or nothing left by the block; what else the block raises passes through.
+    """
+    path = Path(path)
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{PARTIAL}{path.suffix}"
+    try:
+        with _explaining(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Made by hand, not by tempfile: its files are readable by their owner only, and would stay so.
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            yield temporary
+        except OSError as error:
+            if error.errno in _FULL or str(error.filename) == str(temporary):
+                raise _unwritable(path, error) from error
+            raise
+        with _explaining(path):
+            _synchronize(temporary)
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    with suppress(OSError):  # not every file system lets a folder be synchronised
+        _synchronize(path.parent)
+
+
+def write_whole(path: Path | str, data: bytes | str) -> None:
+    """Write ``data`` (text as UTF-8) to ``path``, whole or not at all; raises RunFolderError like :func:`writing`."""
+    with writing(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
+    """Write ``content`` as indented JSON, keys in their order; numpy scalars, arrays and paths are converted.
+
+    Raises InputError for NaN and infinity, which JSON does not have, and for values of other types: the message names
+    where in ``content`` they are.
+    """
+    plain = _plain(content, str(path), "")
+    write_whole(path, json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str) -> dict[str, Any]:
+    """Return the JSON object in ``path``; raises RunFolderError that names the file if it is missing or malformed."""
+    path = Path(path)
+    text = read_bytes(path)
+    try:
+        content = json.loads(text.decode(), parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise RunFolderError(
+            f"{path} is malformed: expected JSON, got an error ({error}). Restore the file, or have it written again"
+        ) from error
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path} is malformed: expected a JSON object, got {type(content).__name__}")
+    return content
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of ``path``; raises RunFolderError that names the file if it is missing or cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path} is missing: expected a file that a run leaves behind") from error
+    except OSError as error:
+        raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _synchronize(path: Path) -> None:
+    """Wait until ``path`` (a file or a folder) is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _escaped(name: str) -> str:
+    """Return ``name`` for use in a glob pattern, where brackets, stars and question marks stand for themselves."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _plain(value: Any, path: str, where: str) -> Any:
+    """Return ``value`` with plain Python types only; raises InputError that says ``where`` something else is."""
+    if isinstance(value, Mapping):
+        wrong = [key for key in value if not isinstance(key, str)]
+        if wrong:
+            raise InputError(
+                f"cannot write {path}: expected text as keys of {where or 'the content'}, got {wrong[0]!r}"
+            )
+        return {str(key): _plain(inner, path, f"{where}.{key}" if where else key) for key, inner in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(inner, path, f"{where}[{index}]") for index, inner in enumerate(value)]
+    if isinstance(value, float | np.floating):
+        if not math.isfinite(value):
+            raise InputError(f"cannot write {path}: expected a finite number at {where}, got {value}")
+        return float(value)
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, np.bool_ | np.integer):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise InputError(
+        f"cannot write {path}: expected a number, text, a list or a mapping at {where}, got a {type(value).__name__}"
+    )
+
+
+@contextmanager
+def _explaining(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into a message about ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> RunFolderError:
+    return RunFolderError(
+        f"cannot write {path}: {error.strerror or error}. Expected a place where files can be written: check the "
+        "permissions and the free space, or name another folder"
+    )

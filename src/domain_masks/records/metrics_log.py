@@ -1,0 +1,88 @@
+"""The table of a run's metrics, a row per epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from domain_masks.errors import InputError, RunFolderError
+from domain_masks.records.files import read_bytes, write_whole
+
+Value = float | int | str
+_WHOLE = re.compile(r"[+-]?\d+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
+
+
+class MetricsLog:
+    """``metrics.csv``: a row per epoch, one column per metric, in the order in which they first came.
+
+    The file is small, so every change writes it anew, whole: a run that is killed leaves no half row, and a metric that
+    comes late gets its column. A metric without a value in an epoch is an empty cell.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def append(self, row: Mapping[str, Value]) -> None:
+        """Add ``row``; its "epoch" is a whole number. Raises InputError if that is missing."""
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+        epoch = plain.get("epoch")
+        if not isinstance(epoch, int) or isinstance(epoch, bool):
+            raise InputError(f"expected a row with a whole number as epoch, got {epoch!r} in {plain}")
+        self._write([*self.read(), plain])
+
+    def truncate(self, epochs: int) -> None:
+        """Drop the rows whose epoch is ``epochs`` or later: what a run that goes on from there will write again."""
+        rows = self.read()
+        kept = [row for row in rows if int(row["epoch"]) < epochs]
+        if len(kept) < len(rows):
+            self._write(kept)
+
+    def read(self) -> list[dict[str, Value]]:
+        """Return all rows, without their empty cells; none if there is no file yet.
+
+        Raises RunFolderError that names the file if it is not such a table.
+        """
+        if not self.path.exists():
+            return []
+        try:
+            table = csv.reader(io.StringIO(read_bytes(self.path).decode(), newline=""), strict=True)
+            header, *lines = list(table) or [[]]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise RunFolderError(
+                f"{self.path} is malformed: expected a table in CSV, got an error ({error})"
+            ) from error
+        rows = []
+        for number, cells in enumerate(lines, start=2):
+            if len(cells) != len(header):
+                raise RunFolderError(
+                    f"{self.path} is malformed: expected {len(header)} cells in row {number}, got {len(cells)}"
+                )
+            row = {name: _value(cell) for name, cell in zip(header, cells, strict=True) if cell}
+            if not isinstance(row.get("epoch"), int):
+                raise RunFolderError(
+                    f"{self.path} is malformed: expected a whole number as epoch in row {number}, "
+                    f"got {row.get('epoch')!r}"
+                )
+            rows.append(row)
+        return rows
+
+    def _write(self, rows: list[dict[str, Value]]) -> None:
+        header = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, header, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.path, text.getvalue())
+
+
+def _value(cell: str) -> Value:
+    """Return the number that ``cell`` says, or the text."""
+    if _WHOLE.fullmatch(cell):
+        return int(cell)
+    return float(cell) if _NUMBER.fullmatch(cell) else cell

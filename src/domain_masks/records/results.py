@@ -1,0 +1,233 @@
+"""The numbers that a run ends with: ``results.json``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+
+from domain_masks.errors import InputError, RunFolderError
+from domain_masks.records.files import read_json, write_json
+
+SCHEMA = 1
+
+
+class Protocol(TypedDict):
+    """Which data chose the epoch and the hyper-parameters.
+
+    ``selection`` says it in words; ``target_labels_used`` is whether labels of a held-out domain took part in training
+    or selection.
+    """
+
+    selection: str
+    target_labels_used: bool
+
+
+class Accuracies(TypedDict):
+    """Accuracies on one split, as fractions in [0, 1]; but for ``count``, all are unweighted means over domains.
+
+    - ``split``: which data: "held_out", "test", "validation" or the name of the held-out domain's list
+    - ``accuracy``: of the prediction ensemble (of the own domain's mask or head for ``known_domain``)
+    - ``count``: how many samples
+    - ``per_domain``: domain -> accuracy
+    - ``by_ensemble``: ensemble -> accuracy
+    - ``balanced_accuracy``: mean over classes within a domain, then over domains
+    - ``worst_domain``: the name of the domain with the lowest accuracy
+    """
+
+    split: str
+    accuracy: float
+    count: NotRequired[int]
+    per_domain: dict[str, float]
+    by_ensemble: NotRequired[dict[str, float]]
+    balanced_accuracy: NotRequired[float]
+    worst_domain: NotRequired[str]
+
+
+class SiteMasks(TypedDict, total=False):
+    """What the hard masks of one site look like, as fractions in [0, 1].
+
+    ``overall_iou`` is the mean of ``pairwise_iou`` (pair of domains -> IoU); ``activated`` is domain -> fraction of its
+    neurons that are on. With one source domain there are no pairs, and no IoU.
+    """
+
+    overall_iou: float
+    pairwise_iou: dict[str, float]
+    activated: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The content of ``results.json``; what a method does not have is None here and absent there.
+
+    - ``sources``: in the order of the masks' rows; ``targets``: the held-out domains
+    - ``masks``: mask site -> :class:`SiteMasks`
+    - ``seconds``: what took how long
+    - ``more``: further keys, kept as they are
+
+    Raises InputError that lists everything that is not as it should be: a fraction outside [0, 1], a number that is not
+    finite, a value of another type.
+    """
+
+    dataset: str
+    method: str
+    backbone: str
+    sources: list[str]
+    targets: list[str]
+    seed: int
+    epochs_run: int
+    protocol: Protocol
+    best_epoch: int | None = None
+    out_of_domain: Accuracies | None = None
+    in_domain: Accuracies | None = None
+    known_domain: Accuracies | None = None
+    masks: dict[str, SiteMasks] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    schema: int = SCHEMA
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object, keys in their written order, without those that are None."""
+        content = {name: getattr(self, name) for name in _CHECKS}
+        known = {name: value for name, value in content.items() if value is not None}
+        return known | {name: value for name, value in self.more.items() if name not in known}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Results:
+        """Build results from a JSON object; raises InputError if keys are missing or wrong, or the schema is newer."""
+        _check(content)
+        known = {name: value for name, value in content.items() if name in _CHECKS}
+        return cls(**known, more={name: value for name, value in content.items() if name not in _CHECKS})
+
+    def write(self, path: Path | str) -> None:
+        """Write the JSON file, whole or not at all."""
+        write_json(path, self.to_dict())
+
+    @classmethod
+    def read(cls, path: Path | str) -> Results:
+        """Read a JSON file; raises RunFolderError that names it if it is missing, malformed or of a newer schema."""
+        content = read_json(path)
+        try:
+            return cls.from_dict(content)
+        except InputError as error:
+            raise RunFolderError(f"{path} cannot be used: {error}") from error
+
+
+Check = Callable[[Any, str], Iterator[str]]
+
+
+def _text(value: Any, where: str) -> Iterator[str]:
+    if not isinstance(value, str) or not value:
+        yield f"expected text as {where}, got {value!r}"
+
+
+def _texts(value: Any, where: str) -> Iterator[str]:
+    if not isinstance(value, list | tuple) or not all(isinstance(entry, str) and entry for entry in value):
+        yield f"expected a list of names as {where}, got {value!r}"
+
+
+def _truth(value: Any, where: str) -> Iterator[str]:
+    if not isinstance(value, bool | np.bool_):
+        yield f"expected true or false as {where}, got {value!r}"
+
+
+def _whole(value: Any, where: str) -> Iterator[str]:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
+        yield f"expected a whole number that is not negative as {where}, got {value!r}"
+
+
+def _number(value: Any, where: str, most: float, meaning: str) -> Iterator[str]:
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not 0 <= value <= most:
+        yield f"expected {meaning} as {where}, got {value!r}; leave out what the method does not have"
+
+
+def _fraction(value: Any, where: str) -> Iterator[str]:
+    yield from _number(value, where, 1.0, "a fraction in [0, 1]")
+
+
+def _seconds(value: Any, where: str) -> Iterator[str]:
+    yield from _number(value, where, math.inf, "a finite number that is not negative")
+
+
+def _each(check: Check) -> Check:
+    """Return the check of a mapping from names to what ``check`` accepts."""
+
+    def checked(value: Any, where: str) -> Iterator[str]:
+        if not isinstance(value, Mapping):
+            yield f"expected a mapping as {where}, got {value!r}"
+            return
+        for name, inner in value.items():
+            yield from check(inner, f"{where}.{name}")
+
+    return checked
+
+
+def _keys(checks: Mapping[str, Check], optional: tuple[str, ...] = ()) -> Check:
+    """Return the check of a mapping with these keys, of which some may be absent, and any others."""
+
+    def checked(value: Any, where: str) -> Iterator[str]:
+        if not isinstance(value, Mapping):
+            yield f"expected a mapping as {where or 'results'}, got {value!r}"
+            return
+        for name, check in checks.items():
+            full = f"{where}.{name}" if where else name
+            if name in value:
+                yield from check(value[name], full)
+            elif name not in optional:
+                yield f"expected {full}, which is missing"
+
+    return checked
+
+
+_ACCURACIES = _keys(
+    {
+        "split": _text,
+        "accuracy": _fraction,
+        "count": _whole,
+        "per_domain": _each(_fraction),
+        "by_ensemble": _each(_fraction),
+        "balanced_accuracy": _fraction,
+        "worst_domain": _text,
+    },
+    optional=("count", "by_ensemble", "balanced_accuracy", "worst_domain"),
+)
+_SITE = {"overall_iou": _fraction, "pairwise_iou": _each(_fraction), "activated": _each(_fraction)}
+_CHECKS: dict[str, Check] = {
+    "schema": _whole,
+    "dataset": _text,
+    "method": _text,
+    "backbone": _text,
+    "sources": _texts,
+    "targets": _texts,
+    "seed": _whole,
+    "epochs_run": _whole,
+    "best_epoch": _whole,
+    "protocol": _keys({"selection": _text, "target_labels_used": _truth}),
+    "out_of_domain": _ACCURACIES,
+    "in_domain": _ACCURACIES,
+    "known_domain": _ACCURACIES,
+    "masks": _each(_keys(_SITE, optional=tuple(_SITE))),
+    "seconds": _each(_seconds),
+}
+_RESULTS = _keys(_CHECKS, optional=("best_epoch", "out_of_domain", "in_domain", "known_domain", "masks"))
+
+
+def _check(content: Mapping[str, Any]) -> None:
+    """Raise InputError that lists every key that is missing or wrong, or a schema that is too new."""
+    schema = content.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise InputError(
+            f"written by a newer version of domain-masks: expected schema {SCHEMA} or older, got {schema}. Update "
+            "domain-masks"
+        )
+    problems = list(_RESULTS(content, ""))
+    if problems:
+        raise InputError("these are no results of a run:\n- " + "\n- ".join(problems))

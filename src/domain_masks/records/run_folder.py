@@ -1,0 +1,207 @@
+"""The folder of one run: where its files lie, and whether a run may begin or go on there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+from domain_masks.errors import InputError, RunFolderError
+from domain_masks.records.files import partial_files, read_json, write_json, writing
+
+
+class RunFolder:
+    """What one run leaves behind, by name; nothing is read or made until asked for.
+
+    ``path`` is the folder, which need not exist.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @property
+    def config(self) -> Path:
+        """The complete settings, with which the run can be made again."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Where and with what the run was made."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """A row per epoch; see :class:`~domain_masks.records.metrics_log.MetricsLog`."""
+        return self.path / "metrics.csv"
+
+    @property
+    def results(self) -> Path:
+        """The numbers that the run ended with; written last. See :class:`~domain_masks.records.results.Results`."""
+        return self.path / "results.json"
+
+    @property
+    def predictions(self) -> Path:
+        """Logits per sample; see :class:`~domain_masks.records.predictions.Predictions`."""
+        return self.path / "predictions.npz"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to go on from."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best epoch."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def model(self) -> Path:
+        """The weights of the best epoch."""
+        return self.path / "model.safetensors"
+
+    @property
+    def model_card(self) -> Path:
+        """What is needed to build the network for :attr:`model`."""
+        return self.path / "model.json"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of figures."""
+        return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a folder with anything in it."""
+        with self._explaining():
+            return self.path.is_dir() and any(self.path.iterdir())
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has come to its end: ``results.json``, which is written last, can be read."""
+        try:
+            read_json(self.results)
+        except RunFolderError:
+            return False
+        return True
+
+    @contextmanager
+    def figure(self, name: str) -> Iterator[Path]:
+        """Give a temporary path for the figure ``name``, as :func:`~domain_masks.records.files.writing` does.
+
+        The name is noted in ``figures/index.json``, so that overwriting the run removes the figure and leaves others
+        alone. Raises InputError if ``name`` is no plain file name.
+        """
+        if not _is_plain(name):
+            raise InputError(f"expected a plain file name for a figure, got {name!r}")
+        with writing(self.figures / name) as temporary:
+            yield temporary
+        write_json(self._figure_index, {"files": sorted({*self._own_figures(), name})})
+
+    def prepare(self, resume: bool = False, overwrite: bool = False) -> Literal["new", "resume", "finished"]:
+        """Make the folder ready for a run and say what the run has to do there.
+
+        - "new": begin; the folder is there and can be written to. With ``overwrite`` the files of an earlier run are
+          removed first, and no others. With ``resume`` it means that no checkpoint was there: ``metrics.csv`` is
+          removed, the rest will be replaced
+        - "resume": go on from :attr:`last`
+        - "finished": nothing, the run is done
+
+        Raises InputError if both are asked for. Raises RunFolderError if the folder holds anything and neither is, if
+        there is no folder to resume, if a file is in its place, or if it cannot be written to.
+        """
+        if resume and overwrite:
+            raise InputError("expected --resume or --overwrite, got both: --resume goes on, --overwrite begins again")
+        self._refuse_file()
+        if resume:
+            if not self.path.is_dir():
+                raise RunFolderError(
+                    f"there is nothing to resume: expected a run folder at {self.path}, which does not exist. Check "
+                    "the path, or leave out --resume to begin"
+                )
+            if self.is_finished:
+                return "finished"
+        elif self.exists and not overwrite:
+            state = "a finished run" if self.is_finished else "files"
+            raise RunFolderError(
+                f"{self.path} holds {state} already: expected a new or an empty folder. Add --resume to go on, "
+                "--overwrite to begin again, or name another folder with --out"
+            )
+        self._make_writable()
+        with self._explaining():
+            for file in self._files():
+                for partial in partial_files(file):
+                    partial.unlink(missing_ok=True)
+            if resume and self.last.is_file():
+                return "resume"
+            if overwrite:
+                self._clear()
+            else:
+                self.metrics.unlink(missing_ok=True)
+        return "new"
+
+    @property
+    def _figure_index(self) -> Path:
+        return self.figures / "index.json"
+
+    def _own_figures(self) -> list[str]:
+        """Return the names of the figures that were written by :meth:`figure`."""
+        try:
+            listed = read_json(self._figure_index).get("files", [])
+        except RunFolderError:
+            return []
+        return [name for name in listed if isinstance(name, str) and _is_plain(name)]
+
+    def _files(self) -> list[Path]:
+        """Return every file that a run leaves; results first: a half removed run is not finished."""
+        files = [self.results, self.last, self.best, self.model, self.model_card, self.predictions, self.metrics]
+        figures = [*(self.figures / name for name in self._own_figures()), self._figure_index]
+        return [*files, *figures, self.report, self.environment, self.config]
+
+    def _clear(self) -> None:
+        """Remove the files of a run, and then its subfolders if nothing else is in them."""
+        for file in self._files():
+            file.unlink(missing_ok=True)
+        for folder in (self.last.parent, self.figures):
+            with suppress(OSError):
+                folder.rmdir()
+
+    def _refuse_file(self) -> None:
+        for place in (self.path, *self.path.parents):
+            with self._explaining():
+                if place.exists() and not place.is_dir():
+                    raise RunFolderError(
+                        f"{place} is a file: expected a folder for the run at {self.path}. Name another with --out"
+                    )
+
+    def _make_writable(self) -> None:
+        """Make the folder and try it: permissions alone do not tell whether a file can be written there."""
+        with self._explaining():
+            self.path.mkdir(parents=True, exist_ok=True)
+            trial = self.path / ".writable"
+            trial.touch()
+            trial.unlink()
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Turn what the operating system refuses into a message about this folder."""
+        try:
+            yield
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot use {self.path} as run folder: {error.strerror or error} ({error.filename}). Check the "
+                "permissions, or name another folder with --out"
+            ) from error
+
+
+def _is_plain(name: str) -> bool:
+    """Return whether ``name`` is that of a file in its folder, not a way out of it."""
+    return Path(name).name == name and name not in ("", ".", "..")

@@ -1,0 +1,5 @@
+"""Training: an engine around any method, the loop, resuming, and whole runs."""
+
+from domain_masks.training.run import Experiment, Run, evaluate, run
+
+__all__ = ["Experiment", "Run", "evaluate", "run"]

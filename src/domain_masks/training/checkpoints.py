@@ -1,0 +1,41 @@
+"""The state of a run between two epochs, on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from domain_masks.errors import RunFolderError
+from domain_masks.records.files import writing
+
+SCHEMA = 1
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values, whole or not at all."""
+    with writing(path) as temporary:
+        torch.save({"schema": SCHEMA, **state}, temporary)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_checkpoint` wrote, to the CPU; runs no code from the file.
+
+    Raises RunFolderError for a missing, damaged or newer file.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path} is missing: expected the checkpoint of a run") from error
+    except Exception as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({type(error).__name__}): expected a whole checkpoint. Begin again with --overwrite"
+        ) from error
+    if not isinstance(state, dict) or not isinstance(state.get("schema"), int):
+        raise RunFolderError(f"{path} is no checkpoint of a run: expected one written by `dmg train`")
+    if state["schema"] > SCHEMA:
+        raise RunFolderError(
+            f"{path} was written by a newer version: expected schema {SCHEMA} or older, got {state['schema']}"
+        )
+    return state

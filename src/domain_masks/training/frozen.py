@@ -1,0 +1,240 @@
+"""Features of F computed once and kept on disk, so that T alone is trained.
+
+Per domain two arrays of half precision lie in a folder that is named by everything they depend on: the pictures, the
+weights of F, the boundary, the preprocessing, the augmentation and the number of views. Runs that agree in these share them,
+whatever their method, seed or held-out domain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from domain_masks.batch import DomainBatch
+from domain_masks.data import BatchAugmentation, BatchPlan, LoaderSettings, Preprocessing, Subset, evaluation_batches
+from domain_masks.errors import InputError
+from domain_masks.networks import Network
+from domain_masks.randomness import BatchRandomness
+from domain_masks.training.progress import Reporter
+
+CACHE_VARIABLE = "DMG_CACHE"
+_CHUNK = 64
+
+
+def cache_folder() -> Path:
+    """Return where features are kept: ``$DMG_CACHE``, or the user's cache folder."""
+    given = os.environ.get(CACHE_VARIABLE)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "domain-masks"
+
+
+@dataclass(frozen=True)
+class FeatureRecipe:
+    """Everything that frozen features depend on besides the pictures."""
+
+    network: Network
+    preprocessing: Preprocessing
+    augmentation: str
+    views: int
+    device: torch.device
+    workers: int
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """Rows of several arrays on disk, addressed as one; nothing is read until it is taken.
+
+    - ``arrays``: one per domain, (n, ...)
+    - ``which``, ``offsets``: (N,) the array of each row, and where it lies there
+    """
+
+    arrays: list[NDArray[np.float16]]
+    which: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    def take(self, positions: NDArray[np.int64], view: NDArray[np.int64] | None = None) -> Tensor:
+        """Return the rows at ``positions``, of each the given ``view`` where there are views; float32 (n, ...)."""
+        inner = self.arrays[0].shape[1:] if view is None else self.arrays[0].shape[2:]
+        taken = np.empty((len(positions), *inner), dtype=np.float32)
+        for number, array in enumerate(self.arrays):
+            here = np.flatnonzero(self.which[positions] == number)
+            rows = self.offsets[positions[here]]
+            taken[here] = array[rows] if view is None else array[rows, view[here]]
+        return torch.from_numpy(taken)
+
+
+class FrozenFeatures:
+    """The features of one dataset under one F, domain by domain; computed when first asked for."""
+
+    def __init__(self, dataset_fingerprint: str, recipe: FeatureRecipe, reporter: Reporter) -> None:
+        self.recipe = recipe
+        self.reporter = reporter
+        self.folder = cache_folder() / "features" / self._key(dataset_fingerprint)
+        self._arrays: dict[tuple[str, str], tuple[NDArray[np.float16], NDArray[np.int64]]] = {}
+
+    def _key(self, fingerprint: str) -> str:
+        recipe = self.recipe
+        digest = hashlib.blake2b(digest_size=12)
+        plain = {
+            "fingerprint": fingerprint,
+            "boundary": recipe.network.boundary,
+            "preprocessing": recipe.preprocessing.to_dict(),
+            "augmentation": recipe.augmentation,
+            "views": recipe.views,
+        }
+        digest.update(json.dumps(plain, sort_keys=True).encode())
+        for name, tensor in sorted(recipe.network.feature_state().items()):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def of(self, subset: Subset, kind: Literal["evaluation", "views"]) -> FeatureRows:
+        """Return the features of ``subset``: of its pictures as evaluation sees them, or of their augmented views."""
+        dataset = subset.dataset
+        arrays = []
+        which = np.zeros(len(subset), dtype=np.int64)
+        offsets = np.zeros(len(subset), dtype=np.int64)
+        for name in subset.domain_names:
+            array, rows = self._domain(subset, name, kind)
+            mine = np.flatnonzero(subset.domain_indices == dataset.domains.index(name))
+            which[mine] = len(arrays)
+            offsets[mine] = np.searchsorted(rows, subset.indices[mine])
+            arrays.append(array)
+        return FeatureRows(arrays, which, offsets)
+
+    def _domain(self, subset: Subset, name: str, kind: str) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+        if (name, kind) not in self._arrays:
+            dataset = subset.dataset
+            rows = np.flatnonzero(dataset.domain_indices == dataset.domains.index(name))
+            path = self.folder / name.replace("/", "_") / f"{kind}.npy"
+            if not path.is_file():
+                self._compute(Subset(dataset, rows), name, kind, path)
+            self._arrays[name, kind] = (np.load(path, mmap_mode="r"), rows)
+        return self._arrays[name, kind]
+
+    def _compute(self, pictures: Subset, name: str, kind: str, path: Path) -> None:
+        """Write one array; it appears under its name when it is whole."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{kind}-", suffix=".npy")
+        os.close(handle)
+        training = self.recipe.network.training
+        self.recipe.network.eval()
+        try:
+            chunks = self._chunks(pictures, kind)
+            count = -(-len(pictures) // _CHUNK)
+            array: np.memmap[tuple[int, ...], np.dtype[np.float16]] | None = None
+            position = 0
+            for features in self.reporter.track(chunks, count, f"features of {name} ({kind})"):
+                if array is None:
+                    shape = (len(pictures), *features.shape[1:])
+                    needed = int(np.prod(shape)) * 2
+                    free = shutil.disk_usage(path.parent).free
+                    if free < needed:
+                        raise InputError(
+                            f"the features of {name!r} need {needed / 2**30:.1f} GiB in {path.parent}, {free / 2**30:.1f} are "
+                            f"free: set ${CACHE_VARIABLE} to another folder, or use fewer --views or a later --boundary"
+                        )
+                    array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+                half = features.to(torch.float16)
+                if not bool(torch.isfinite(half).all()):
+                    raise InputError(
+                        f"features at boundary {self.recipe.network.boundary!r} exceed half precision: choose another --boundary"
+                    )
+                array[position : position + len(half)] = half.cpu().numpy()
+                position += len(half)
+            if array is not None:
+                array.flush()
+            del array
+            Path(temporary).replace(path)
+        finally:
+            self.recipe.network.train(training)
+            Path(temporary).unlink(missing_ok=True)
+
+    @torch.inference_mode()
+    def _chunks(self, pictures: Subset, kind: str) -> Iterator[Tensor]:
+        recipe = self.recipe
+        augment = BatchAugmentation(recipe.augmentation, recipe.preprocessing).to(recipe.device)
+        batches = evaluation_batches(
+            pictures, recipe.preprocessing, _CHUNK, recipe.workers, with_labels=False, for_training=kind == "views"
+        )
+        for index, batch in enumerate(batches):
+            if batch.images is None:
+                raise ValueError("expected pictures")
+            images = batch.images.to(recipe.device)
+            if kind == "evaluation":
+                yield recipe.network.features(recipe.preprocessing.normalize(images))
+                continue
+            views = []
+            for view in range(recipe.views):
+                random = BatchRandomness(view, index, 0, len(batch), len(batch))
+                views.append(recipe.network.features(augment(images, random)))
+            yield torch.stack(views, 1)
+
+
+class FrozenLoader:
+    """Training batches of features: each time, every picture comes in one of its augmented views.
+
+    The order is that of the loader of pictures; the view is keyed by (seed, step) and the row in the batch.
+    """
+
+    def __init__(
+        self, features: FrozenFeatures, subset: Subset, sources: Sequence[str], settings: LoaderSettings
+    ) -> None:
+        self.plan = BatchPlan(subset, sources, settings)
+        self._features = features.of(subset, "views")
+        self._views = features.recipe.views
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next pass."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __iter__(self) -> Iterator[DomainBatch]:
+        for positions, batch in self.plan.batches(self.epoch):
+            if batch.random is None:
+                raise ValueError("expected training batches with random numbers of their own")
+            view = (batch.random.uniform("view") * self._views).long().clamp(max=self._views - 1).numpy()
+            yield replace(batch, features=self._features.take(positions, view))
+
+
+def frozen_batches(
+    features: FrozenFeatures,
+    subset: Subset,
+    batch_size: int,
+    domains: Callable[[Subset], Tensor] | None,
+    with_labels: bool,
+) -> Iterator[DomainBatch]:
+    """Yield the features of ``subset`` as evaluation sees it, in its order.
+
+    ``domains`` gives positions among the sources, or is None where the domain is unknown; labels are not looked at with
+    ``with_labels`` false.
+    """
+    if len(subset) == 0:
+        return
+    values = features.of(subset, "evaluation")
+    positions = None if domains is None else domains(subset)
+    labels = torch.from_numpy(subset.labels) if with_labels else None
+    ids = torch.from_numpy(subset.indices)
+    for start in range(0, len(subset), batch_size):
+        part = slice(start, start + batch_size)
+        yield DomainBatch(
+            images=None,
+            labels=None if labels is None else labels[part],
+            domains=None if positions is None else positions[part],
+            ids=ids[part],
+            features=values.take(np.arange(len(subset))[part]),
+        )

@@ -1,0 +1,87 @@
+import pytest
+import torch
+
+from domain_masks.data import AUGMENTATIONS, BatchAugmentation, Preprocessing
+from domain_masks.errors import InputError
+from domain_masks.randomness import BatchRandomness
+
+PREPROCESSING = Preprocessing(size=28, resize=28, square=True)
+
+
+def pictures(count):
+    generator = torch.Generator().manual_seed(0)
+    small = torch.rand(count, 3, 5, 5, generator=generator)
+    return (torch.nn.functional.interpolate(small, (32, 32), mode="bilinear") * 255).to(torch.uint8)
+
+
+def randomness(count, step=0, first=0, total=None):
+    return BatchRandomness(seed=3, step=step, first=first, count=count, total=total or count)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("total", [4, 7])
+def test_parts_of_a_batch_equal_the_whole(name, total):
+    augmentation = BatchAugmentation(name, PREPROCESSING)
+    images = pictures(total)
+    whole = augmentation(images, randomness(total))
+    assert whole.shape == (total, 3, 28, 28)
+    assert whole.dtype == torch.float32
+    first = augmentation(images[:3], randomness(3, total=total))
+    rest = augmentation(images[3:], randomness(total - 3, first=3, total=total))
+    torch.testing.assert_close(torch.cat([first, rest]), whole, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["pacs", "domainnet", "digits"])
+def test_numbers_are_keyed_by_step_and_differ_between_pictures(name):
+    augmentation = BatchAugmentation(name, PREPROCESSING)
+    same = pictures(1).expand(8, -1, -1, -1)
+    state = torch.get_rng_state()
+    once = augmentation(same, randomness(8))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(augmentation(same, randomness(8)), once)
+    assert not torch.allclose(augmentation(same, randomness(8, step=1)), once)
+    assert len({tuple(picture.flatten().tolist()) for picture in once}) > 4
+
+
+def test_none_is_what_evaluation_sees():
+    images = pictures(2)
+    whole = BatchAugmentation("none", Preprocessing(size=32, resize=32, square=True, training_size=32))
+    torch.testing.assert_close(whole(images, randomness(2)), PREPROCESSING.normalize(images))
+    central = BatchAugmentation("none", Preprocessing(size=28, resize=32, square=False))
+    torch.testing.assert_close(central(images, randomness(2)), PREPROCESSING.normalize(images[..., 2:30, 2:30]))
+
+
+def test_domainnet_cuts_and_mirrors_without_changing_a_pixel():
+    columns = torch.arange(32, dtype=torch.uint8).expand(1, 3, 32, 32)
+    changed = BatchAugmentation("domainnet", PREPROCESSING)(columns.expand(64, -1, -1, -1), randomness(64))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PREPROCESSING.mean, PREPROCESSING.std))
+    values = ((changed * std + mean) * 255).round().long()[:, 0, 0]
+    steps = values.diff(dim=1)
+    assert (steps.abs() == 1).all()
+    mirrored = (steps[:, 0] == -1).float().mean()
+    assert 0.25 < mirrored < 0.75
+    assert len(values.min(dim=1).values.unique()) > 2
+
+
+def test_digits_are_never_mirrored():
+    images = torch.zeros(64, 3, 32, 32, dtype=torch.uint8)
+    images[:, :, 8:24, 8:16] = 255
+    changed = BatchAugmentation("digits", PREPROCESSING)(images, randomness(64))
+    left, right = changed[..., :14].mean(dim=(1, 2, 3)), changed[..., 14:].mean(dim=(1, 2, 3))
+    assert (left > right).float().mean() > 0.95
+
+
+def test_misuse_is_named():
+    augmentation = BatchAugmentation("none", PREPROCESSING)
+    with pytest.raises(InputError, match="unknown augmentation 'pac'"):
+        BatchAugmentation("pac", PREPROCESSING)
+    with pytest.raises(InputError, match="uint8"):
+        augmentation(pictures(2).float(), randomness(2))
+    with pytest.raises(InputError, match="expected 3 pictures"):
+        augmentation(pictures(2), randomness(3))
+
+
+def test_an_empty_part_stays_empty():
+    augmentation = BatchAugmentation("pacs", PREPROCESSING)
+    empty = augmentation(pictures(2)[:0], BatchRandomness(seed=0, step=0, first=0, count=0, total=1))
+    assert empty.shape == (0, 3, 28, 28)

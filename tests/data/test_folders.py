@@ -1,0 +1,108 @@
+import os
+
+import pytest
+from PIL import Image
+
+from domain_masks.data import DATASETS, default_preprocessing, load_dataset, load_folder, record_of, split_domains
+from domain_masks.errors import InputError
+
+
+def picture(path, colour=(10, 20, 30)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (6, 6), colour).save(path)
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path):
+    root = tmp_path / "animals"
+    for domain, classes in {"sketch": ("dog", "cat"), "photo": ("dog", "owl"), "art": ("cat",)}.items():
+        for class_name in classes:
+            for index in range(2):
+                picture(root / domain / class_name / f"{index}.png")
+    return root
+
+
+def test_names_are_sorted_and_classes_are_those_of_all_domains(tree):
+    picture(tree / "art" / "cat" / "LARGE.JPG")
+    dataset = load_folder(tree)
+    assert dataset.name == "animals"
+    assert dataset.domains == ("art", "photo", "sketch")
+    assert dataset.classes == ("cat", "dog", "owl")
+    assert len(dataset) == 11
+    assert dataset.ids[0] == "art/cat/0.png"
+    assert "art/cat/LARGE.JPG" in dataset.ids
+    for row, name in enumerate(dataset.ids):
+        domain, class_name, _ = name.split("/")
+        assert dataset.domains[dataset.domain_indices[row]] == domain
+        assert dataset.classes[dataset.labels[row]] == class_name
+    with dataset.open_image(0) as image:
+        assert image.getpixel((0, 0)) == (10, 20, 30)
+
+
+def test_hidden_files_lists_and_other_files_are_ignored(tree):
+    count = len(load_folder(tree))
+    picture(tree / ".cache" / "dog" / "1.png")
+    picture(tree / "photo" / "dog" / ".hidden.png")
+    (tree / "photo" / "dog" / "notes.txt").write_text("not a picture")
+    (tree / "splits").mkdir()
+    (tree / "splits" / "train.txt").write_text("photo/dog/0.png 1")
+    assert len(load_folder(tree)) == count
+    picture(tree / "splits" / "dog" / "1.png")
+    assert "splits" in load_folder(tree).domains
+
+
+def test_fingerprint_changes_with_a_file_and_only_then(tree):
+    before = load_folder(tree).fingerprint
+    assert load_folder(tree).fingerprint == before
+    os.utime(tree / "photo" / "dog" / "0.png", ns=(1, 1))
+    assert load_folder(tree).fingerprint != before
+
+
+def test_a_folder_can_be_divided_and_preprocessed(tree):
+    dataset = load_dataset(str(tree))
+    splits = split_domains(dataset, ["sketch"])
+    assert len(splits.held_out) == 4
+    assert len(splits.train) + len(splits.validation) + len(splits.test) == 6
+    assert splits.validation.domain_names == splits.sources
+    preprocessing = default_preprocessing(dataset)
+    assert (preprocessing.size, preprocessing.resize, preprocessing.square) == (224, 256, False)
+
+
+def test_other_layouts_are_refused(tmp_path, tree):
+    def refused(directory):
+        with pytest.raises(InputError) as caught:
+            load_folder(directory)
+        return str(caught.value)
+
+    assert "does not exist" in refused(tmp_path / "nowhere")
+    assert "is a file" in refused(picture(tmp_path / "one.png"))
+    (tmp_path / "empty").mkdir()
+    assert "got no folders" in refused(tmp_path / "empty")
+    (tmp_path / "hollow" / "photo" / "dog").mkdir(parents=True)
+    assert "no picture in its class folders in 'photo'" in refused(tmp_path / "hollow")
+    picture(tmp_path / "one_level" / "dog" / "1.png")
+    message = refused(tmp_path / "one_level")
+    assert "dog/1.png" in message
+    assert "expected <domain>/<class>/<picture>" in message
+    picture(tmp_path / "flat" / "1.png")
+    assert "directly in it" in refused(tmp_path / "flat")
+    (tree / "documents").mkdir()
+    assert "no class folders in 'documents'" in refused(tree)
+
+
+def test_datasets_are_found_by_name_or_folder(tree, monkeypatch):
+    monkeypatch.delenv("DMG_DATA", raising=False)
+    digits = load_dataset("digits")
+    assert digits.name == "digits"
+    assert record_of(digits) is DATASETS["digits"]
+    preprocessing = default_preprocessing(digits)
+    assert (preprocessing.size, preprocessing.load_size) == (32, 32)
+    assert default_preprocessing(digits, 64).load_size == 64
+    assert load_dataset(tree).name == "animals"
+    with pytest.raises(InputError, match=r"unknown dataset 'digit'.*Did you mean 'digits'\?.*path of a folder"):
+        load_dataset("digit")
+    with pytest.raises(InputError, match="does not exist"):
+        load_dataset(str(tree / "nowhere"))
+    with pytest.raises(InputError, match=r"needs a folder.*\$DMG_DATA"):
+        load_dataset("pacs")

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from domain_masks.data import load_digits_dataset, split_domains
+from domain_masks.data.dataset import ImageDataset
+from domain_masks.data.splits import divided, source_positions
+from domain_masks.errors import InputError
+
+
+def made(sizes, splits=None, classes=2):
+    """A dataset of domains a, b, ... with ``sizes`` pictures each, classes in turn."""
+    domains = tuple("abcdef"[: len(sizes)])
+    labels = np.concatenate([np.arange(size) % classes for size in sizes])
+    return ImageDataset(
+        name="made",
+        classes=tuple(f"class{index}" for index in range(classes)),
+        domains=domains,
+        ids=tuple(str(row) for row in range(sum(sizes))),
+        labels=labels,
+        domain_indices=np.repeat(np.arange(len(sizes)), sizes),
+        splits=None if splits is None else np.array(splits),
+        open_image=lambda row: Image.new("RGB", (4, 4)),
+        fingerprint="0",
+    )
+
+
+def test_parts_are_disjoint_complete_and_stratified():
+    dataset = load_digits_dataset()
+    splits = split_domains(dataset, ["outline"])
+    assert (splits.sources, splits.targets) == (("ink", "paper", "mosaic"), ("outline",))
+    parts = [splits.train, splits.validation, splits.test, splits.held_out]
+    assert sorted(np.concatenate([part.indices for part in parts]).tolist()) == list(range(len(dataset)))
+    assert splits.held_out.domain_names == ("outline",)
+    for name in splits.sources:
+        domain = dataset.domains.index(name)
+        total = (dataset.domain_indices == domain).sum()
+        for part in (splits.validation, splits.test):
+            own = part.labels[part.domain_indices == domain]
+            assert abs(len(own) - total / 10) <= 1
+            assert np.bincount(own, minlength=10).min() >= 3
+
+
+def test_division_depends_on_the_split_seed_and_on_no_other_domain():
+    dataset = load_digits_dataset()
+    one, same, other = (split_domains(dataset, ["ink"], seed) for seed in (0, 0, 1))
+    assert one.train.ids == same.train.ids
+    assert set(one.train.ids) != set(other.train.ids)
+    paper = {name for name in one.train.ids if name.startswith("paper/")}
+    assert paper == {name for name in split_domains(dataset, ["mosaic"]).train.ids if name.startswith("paper/")}
+
+
+@pytest.mark.parametrize("sizes", [[1], [2], [3], [2, 2], [1, 1, 4], [5] * 6, [15, 7, 1], [40, 3]])
+def test_small_classes_keep_a_training_picture_and_give_what_they_can(sizes):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    train, validation, test = divided(labels, 0, "domain", [str(index) for index in range(len(sizes))])
+    assert sorted([*train.tolist(), *validation.tolist(), *test.tolist()]) == list(range(sum(sizes)))
+    assert set(labels[train].tolist()) == set(range(len(sizes)))
+    spare = sum(size - 1 for size in sizes)
+    tenth = max(1, (sum(sizes) + 5) // 10)
+    assert len(validation) == min(tenth, spare)
+    assert len(test) == min(tenth, spare - len(validation))
+
+
+def test_official_splits_are_used():
+    splits = ["train", "train", "val", "test"] * 3
+    divided_officially = split_domains(made([4, 4, 4], splits), ["b"])
+    assert divided_officially.train.indices.tolist() == [0, 1, 8, 9]
+    assert divided_officially.validation.indices.tolist() == [2, 10]
+    assert divided_officially.test.indices.tolist() == [3, 11]
+    assert divided_officially.held_out.indices.tolist() == [7]
+
+
+def test_without_an_official_test_list_every_target_picture_is_held_out():
+    splits = split_domains(made([4, 4, 4], ["train", "train", "val", "val"] * 3), ["c"])
+    assert splits.test is None
+    assert splits.held_out.indices.tolist() == [8, 9, 10, 11]
+
+
+def test_several_targets_and_none():
+    dataset = made([10, 10, 10, 10])
+    both = split_domains(dataset, ["d", "a"])
+    assert (both.sources, both.targets) == (("b", "c"), ("a", "d"))
+    assert len(both.held_out) == 20
+    everything = split_domains(dataset, [])
+    assert everything.sources == ("a", "b", "c", "d")
+    assert len(everything.held_out) == 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "targets", "words"),
+    [
+        ([4, 4, 4], ["x"], "unknown domain 'x'"),
+        ([4, 4, 4], ["a", "a"], "every held-out domain once"),
+        ([4, 4, 4], ["a", "b"], "at least two source domains"),
+        ([4, 4, 0], ["c"], "has no pictures"),
+        ([4, 4, 0], ["a"], "'c' .* no training pictures"),
+        ([4, 4, 2], ["a"], "'c' .* no validation pictures"),
+        ([4, 4, 4], "a", "put it in a list"),
+    ],
+)
+def test_misuse_is_named(sizes, targets, words):
+    with pytest.raises(InputError, match=words):
+        split_domains(made(sizes), targets)
+
+
+def test_positions_in_sources():
+    dataset = made([2, 2, 2])
+    assert source_positions(dataset, ("a", "c"), np.array([2, 0, 2])).tolist() == [1, 0, 1]
+    with pytest.raises(InputError, match="got one of 'b'"):
+        source_positions(dataset, ("a", "c"), np.array([0, 1]))
+    with pytest.raises(InputError, match="unknown domain"):
+        source_positions(dataset, ("a", "z"), np.array([0]))
