@@ -1,1 +1,46 @@
-"""Domain generalization with domain-specific masks."""
+"""Domain generalization with domain-specific masks.
+
+``dm.train(...)`` trains one run; ``dm.masks``, ``dm.networks`` and ``dm.methods`` are the parts. Submodules are imported when
+they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from domain_masks import data, evaluation, experiments, masks, methods, networks, records, training
+    from domain_masks.training import Run
+
+__version__ = "0.1.0"
+
+_SUBMODULES = ("data", "evaluation", "experiments", "masks", "methods", "networks", "records", "training")
+
+
+def train(*, out: str | Path, resume: bool = False, overwrite: bool = False, quiet: bool = False, **settings: Any) -> Run:
+    """Train one method, measure it, and leave a run folder; the settings are those of ``dmg train``.
+
+    - ``out``: the run folder
+    - ``resume``, ``overwrite``: go on with, or replace, what is there
+    - ``settings``: ``dataset="pacs"``, ``target="sketch"`` (a name, names joined by commas, or a list), ``method="dmg"`` or
+      ``{"name": "dmg", "overlap_weight": 0.1}``, ``epochs=10``, ...; see :class:`domain_masks.records.config.RunConfig`
+
+    Raises InputError that lists every mistake in the settings, RunFolderError for a folder that cannot be used.
+    """
+    from domain_masks.records.config import parse_config  # noqa: PLC0415
+    from domain_masks.training import run  # noqa: PLC0415
+    from domain_masks.training.progress import ConsoleReporter  # noqa: PLC0415
+
+    return run(parse_config(settings), out, resume=resume, overwrite=overwrite, reporter=ConsoleReporter(quiet))
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"domain_masks.{name}")
+    raise AttributeError(f"module 'domain_masks' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_SUBMODULES])

@@ -73,5 +73,5 @@ def test_recombined(average):
 def test_recombining_needs_every_source_and_a_known_average():
     with pytest.raises(InputError, match="got none of known:photo, known:art, known:cartoon"):
         recombine(generated(known=False))
-    with pytest.raises(InputError, match="unknown average 'probability'.*Did you mean 'probabilities'"):
+    with pytest.raises(InputError, match=r"unknown average 'probability'.*Did you mean 'probabilities'"):
         recombine(generated(), "probability")

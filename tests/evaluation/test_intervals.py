@@ -113,7 +113,7 @@ def test_classes_are_matched_by_name():
 
 def test_runs_on_other_samples_are_refused():
     predictions = generated()
-    with pytest.raises(InputError, match="the same samples, got 29 that only one has, such as 'sketch"):
+    with pytest.raises(InputError, match="the same samples, got 29 that only one has: 'sketch"):
         compare(predictions, predictions.rows(predictions.splits != "held_out"))
     with pytest.raises(InputError, match=f"every sample once, got {len(predictions)} ids again"):
         compare(predictions.concatenate([predictions, predictions]), predictions)

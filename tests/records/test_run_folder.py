@@ -109,9 +109,17 @@ def test_overwriting_removes_what_a_run_leaves_and_nothing_else(folder):
     fill(folder)
     with folder.figure("overlap.png") as temporary:
         temporary.write_bytes(b"png")
-    foreign = ["notes.txt", "checkpoints/mine.ckpt", "figures/mine.png", "config.yaml.old", "deep/results.json"]
+    foreign = [
+        "notes.txt",
+        "checkpoints/mine.ckpt",
+        "figures/mine.png",
+        "tensorboard/mine.txt",
+        "config.yaml.old",
+        "deep/results.json",
+    ]
     for name in foreign:
         write_whole(folder.path / name, "mine")
+    write_whole(folder.tensorboard / "events.out.tfevents.1700000000.machine.1.0", "events")
     partial = folder.path / "checkpoints" / ".last.ckpt.0a1b2c3d.partial.ckpt"
     partial.write_text("half")
     assert folder.prepare(overwrite=True) == "new"

@@ -71,6 +71,7 @@ DATASETS: dict[str, DatasetRecord] = {
         size=32,
         square=True,
         augmentation="digits",
+        held_out="mosaic",
         colours="ink is grey, the other domains have random colours",
         training_size=32,
     ),

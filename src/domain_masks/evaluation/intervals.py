@@ -106,7 +106,7 @@ def compare(first: Predictions, second: Predictions, ensemble: str = PREDICTION_
     if not np.array_equal(one.ids, other.ids):
         apart = np.setxor1d(one.ids, other.ids)
         raise InputError(
-            f"expected predictions for the same samples, got {len(apart)} that only one has, such as {str(apart[0])!r}. "
+            f"expected predictions for the same samples, got {len(apart)} that only one has: {str(apart[0])!r}. "
             "Select the same split and domain of both"
         )
     truth, other_truth = (np.asarray(side.classes, dtype=np.str_)[side.labels] for side in rows)

@@ -21,8 +21,8 @@ def mask_probabilities(logits: Tensor) -> Tensor:
 def sample_masks(logits: Tensor, domains: Tensor, noise: Tensor | None = None) -> Tensor:
     """Draw one hard mask per instance from its own domain's probabilities, with the straight-through gradient.
 
-    Section 3.2: the mask of instance i of domain d is Bernoulli(sigmoid(m̃_d)); backward, the gradient with respect to the
-    hard mask is taken as the gradient with respect to the probabilities, and flows on through the sigmoid.
+    Section 3.2: the mask of instance i of domain d is Bernoulli(sigmoid(m̃_d)); backward, the gradient with respect to
+    the hard mask is taken as the gradient with respect to the probabilities, and flows on through the sigmoid.
 
     - ``logits``: mask logits m̃, (D, K)
     - ``domains``: (N,) integers in [0, D)
@@ -73,7 +73,9 @@ def pairwise_soft_iou(probabilities: Tensor, epsilon: float = 0.0) -> Tensor:
     - ``probabilities``: (D, K), in [0, 1]
     - returns: (D, D), symmetric; the diagonal is that of a mask with itself, which is 1 only for hard masks
     """
-    intersection = probabilities @ probabilities.T
+    # Mixed precision would round the product to 8 bits; a sum over thousands of neurons needs all of them.
+    with torch.autocast(probabilities.device.type, enabled=False):
+        intersection = probabilities @ probabilities.T
     sizes = probabilities.sum(-1)
     return _ratio(intersection, sizes[:, None] + sizes[None, :] - intersection, epsilon)
 

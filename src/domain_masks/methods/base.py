@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
-from domain_masks.networks import Network, Site, find_head, layout
+from domain_masks.networks import HeadInitialisation, Network, Site, find_head, layout
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 
 PREDICTIONS = PREDICTION_ENSEMBLE
@@ -45,6 +45,7 @@ class Context:
     - ``sites``: a preset or names of modules; none for the backbone's default
     - ``boundary``: name of the module where T begins, or None for the first site
     - ``image_size``: H = W in pixels
+    - ``head_initialisation``: of the heads that a method makes itself; see :func:`build_backbone`
     """
 
     sources: tuple[str, ...]
@@ -52,6 +53,7 @@ class Context:
     sites: tuple[str | Site, ...] = ()
     boundary: str | None = None
     image_size: int = 224
+    head_initialisation: HeadInitialisation = "default"
 
     def boundary_of(self, backbone: nn.Module) -> str:
         """Return where T begins in ``backbone`` for a method without masks: as with masks, else at the head."""
@@ -105,7 +107,10 @@ class Engine(Protocol):
         """Name of the running :class:`Phase`."""
 
     def backward(self, loss: Tensor, batch: DomainBatch) -> None:
-        """Add the gradients of a loss that is a mean over ``batch``; scaled for accumulation, processes and precision."""
+        """Add the gradients of a loss that is a mean over ``batch``.
+
+        Scaled for accumulation, processes and precision.
+        """
 
     def update(self, *optimizers: str) -> None:
         """Clip, step and clear the named optimisers (all, where none is named), once enough batches are accumulated."""
@@ -209,11 +214,18 @@ def labels_of(batch: DomainBatch) -> Tensor:
     return batch.labels
 
 
+def domains_of(batch: DomainBatch) -> Tensor:
+    """Return the batch's domains (N,); raises ValueError where they are unknown."""
+    if batch.domains is None:
+        raise ValueError("expected the domain of every training instance, got None")
+    return batch.domains
+
+
 def average(logits: Tensor, how: Literal["logits", "probabilities"]) -> Tensor:
     """Average predictions over P sets: (P, N, C) -> (N, C).
 
-    ``logits`` is their mean (the authors' code); ``probabilities`` is the logarithm of the mean probability, so that its
-    softmax is the averaged prediction.
+    ``logits`` is their mean (the authors' code); ``probabilities`` is the logarithm of the mean probability, so that
+    its softmax is the averaged prediction.
     """
     if how == "logits":
         return logits.mean(0)
@@ -230,6 +242,7 @@ __all__ = [
     "Phase",
     "Settings",
     "average",
+    "domains_of",
     "find_head_or",
     "known",
     "labels_of",

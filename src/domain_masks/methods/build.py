@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -40,4 +40,6 @@ def method_settings(name: str, values: Mapping[str, Any]) -> Settings:
 def build_method(name: str, backbone: nn.Module, context: Context, settings: Settings, seed: int = 0) -> Method:
     """Build the method around ``backbone``; what it initialises is keyed by ``seed``."""
     with seeded(seed, "initialisation/method"):
-        return method_class(name)(backbone, context, settings)  # type: ignore[call-arg]
+        # Every algorithm is built from a backbone as well; the base class, which has no network yet, is not.
+        kind: Callable[[nn.Module, Context, Settings], Method] = method_class(name)
+        return kind(backbone, context, settings)

@@ -9,7 +9,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
-from domain_masks.methods.base import PREDICTIONS, Context, Method, Paper, Settings, average, known, labels_of
+from domain_masks.methods.base import (
+    PREDICTIONS,
+    Context,
+    Method,
+    Paper,
+    Settings,
+    average,
+    domains_of,
+    known,
+    labels_of,
+)
 from domain_masks.networks import MultiHeadNetwork, find_head
 
 
@@ -42,11 +52,12 @@ class MultiHeaded(Method):
             find_head(backbone),
             context.boundary_of(backbone),
             context.image_size,
+            context.head_initialisation,
         )
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the cross entropy of each instance's own head, the mean over the batch."""
-        logits = self.network.task(self.boundary_features(batch), batch.domains)
+        logits = self.network.task(self.boundary_features(batch), domains_of(batch))
         return {"classification": functional.cross_entropy(logits, labels_of(batch))}
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Model files: ``model.safetensors`` with the user's own parameter names, ``model.json`` with all else that rebuilds it."""
+"""Model files: ``model.safetensors`` with the user's own parameter names, ``model.json`` with what else rebuilds it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from domain_masks.errors import InputError
+from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods.base import Context, Method
 from domain_masks.methods.build import build_method, method_settings
 from domain_masks.networks import Site, build_backbone
 from domain_masks.records.files import read_json, write_json, writing
 
 FORMAT = 1
+_NEEDED = ("backbone", "classes", "sources", "image_size", "boundary", "sites", "method")
 
 _NETWORK = "network.network."
 _MASKS = "network.masks.logits."
@@ -29,7 +30,11 @@ def model_tensors(method: Method) -> dict[str, Tensor]:
     The user's network keeps its own names; the mask logits of a site are ``masks.SITE``; what else a method has is
     ``method.NAME``.
     """
-    return {_file_name(name): tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
+    # Cloned: tensors that share memory (tied weights, slices) are not accepted by safetensors.
+    return {
+        _file_name(name): tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in method.state_dict().items()
+    }
 
 
 def save_model(folder: Path, method: Method, backbone: str, description: Mapping[str, Any]) -> None:
@@ -58,15 +63,22 @@ def save_model(folder: Path, method: Method, backbone: str, description: Mapping
 
 
 def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
-    """Rebuild the method that :func:`save_model` wrote, in evaluation mode; also returns the content of ``model.json``.
+    """Rebuild what :func:`save_model` wrote, in evaluation mode; also returns what ``model.json`` holds.
 
-    Raises RunFolderError for a missing or malformed ``model.json``, InputError where the tensors do not fit it or the format
-    is newer.
+    Raises RunFolderError for a missing or malformed ``model.json``, InputError where the tensors do not fit it or the
+    format is newer.
     """
     card = read_json(folder / "model.json")
     if not isinstance(card.get("format"), int) or card["format"] > FORMAT:
         raise InputError(
-            f"{folder / 'model.json'} has format {card.get('format')!r}: expected {FORMAT} or older; update domain-masks"
+            f"{folder / 'model.json'} has format {card.get('format')!r}: expected {FORMAT} or older; update "
+            "domain-masks"
+        )
+    absent = [key for key in _NEEDED if key not in card]
+    if absent or "name" not in card["method"]:
+        raise RunFolderError(
+            f"{folder / 'model.json'} describes no model: expected {', '.join(_NEEDED)} and the method's name, "
+            f"got no {', '.join(absent) or 'name'}; write the model anew"
         )
     named = dict(card["method"])
     context = Context(
@@ -87,8 +99,8 @@ def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
     if expected != got:
         odd = sorted(key for key in expected.keys() | got.keys() if expected.get(key) != got.get(key))
         raise InputError(
-            f"{folder / 'model.safetensors'} does not fit model.json: {len(odd)} tensors are missing, foreign or of another "
-            f"shape ({', '.join(odd[:3])}{', ...' if len(odd) > 3 else ''})"
+            f"{folder / 'model.safetensors'} does not fit model.json: {len(odd)} tensors are missing, foreign or of "
+            f"another shape ({', '.join(odd[:3])}{', ...' if len(odd) > 3 else ''})"
         )
     method.load_state_dict({own[key]: tensor for key, tensor in tensors.items()})
     return method.eval(), card

@@ -1,6 +1,12 @@
 """Networks with a boundary and mask sites: by name, or the user's own."""
 
-from domain_masks.networks.backbones import BACKBONES, build_backbone, load_weights, read_weights
+from domain_masks.networks.backbones import (
+    BACKBONES,
+    HeadInitialisation,
+    build_backbone,
+    load_weights,
+    read_weights,
+)
 from domain_masks.networks.build import masked
 from domain_masks.networks.masked import MaskedNetwork
 from domain_masks.networks.multi_head import MultiHeadNetwork, StackedLinear
@@ -10,6 +16,7 @@ from domain_masks.networks.split import Site
 
 __all__ = [
     "BACKBONES",
+    "HeadInitialisation",
     "Layout",
     "MaskedNetwork",
     "MultiHeadNetwork",

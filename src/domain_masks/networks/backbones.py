@@ -26,10 +26,10 @@ def build_backbone(
 ) -> nn.Module:
     """Build a classifier with a new head for ``classes``.
 
-    - ``name``: one of :data:`BACKBONES`, torchvision's if it has one, ``timm:NAME`` (or a bare name that only timm has)
-    - ``weights``: ``none``, ``imagenet`` (through torchvision or timm), or a file: .safetensors, or .pth/.pt read with
-      ``weights_only``. A head of another number of classes is left out of a file; everything else must fit exactly
-    - ``head_initialisation``: ``default`` is PyTorch's; ``normal`` is N(0, 0.001) with bias 0, the paper's for DomainNet
+    - ``name``: one of :data:`BACKBONES`, torchvision's if it has one, ``timm:NAME`` (or a bare name only timm has)
+    - ``weights``: ``none``, ``imagenet`` (through torchvision or timm), or a file: .safetensors, or .pth/.pt read
+      with ``weights_only``. A head of another number of classes is left out of a file; all else must fit exactly
+    - ``head_initialisation``: ``default`` is PyTorch's; ``normal`` is N(0, 0.001) with bias 0 (paper, DomainNet)
 
     Raises InputError for an unknown name, weights that cannot be had, read, or do not fit.
     """
@@ -39,10 +39,15 @@ def build_backbone(
     if source not in ("none", "imagenet"):
         load_weights(network, read_weights(Path(weights)), head, str(weights))
     if head_initialisation == "normal":
-        layer = network.get_submodule(head)
-        nn.init.normal_(layer.weight, 0.0, 0.001)  # type: ignore[arg-type]
-        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        initialise_normal(network.get_submodule(head))
     return network
+
+
+def initialise_normal(layer: nn.Module) -> None:
+    """Draw a last layer's weights from N(0, 0.001), a standard deviation, and set its bias to 0 (Section 4.1)."""
+    nn.init.normal_(layer.get_parameter("weight"), 0.0, 0.001)
+    if getattr(layer, "bias", None) is not None:
+        nn.init.zeros_(layer.get_parameter("bias"))
 
 
 def _build(name: str, classes: int, pretrained: bool) -> nn.Module:
@@ -146,8 +151,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:
         raise InputError(
-            f"weights {str(path)!r} cannot be read ({type(error).__name__}: {error}): the file is truncated or of another "
-            "format. Expected .safetensors, or .pth written by torch.save"
+            f"weights {str(path)!r} cannot be read ({type(error).__name__}: {error}): the file is truncated or of "
+            "another format. Expected .safetensors, or .pth written by torch.save"
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):

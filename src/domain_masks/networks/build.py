@@ -13,7 +13,7 @@ from domain_masks.networks.presets import layout
 from domain_masks.networks.split import Site
 
 
-def masked(
+def masked(  # noqa: PLR0913
     network: str | nn.Module,
     domains: int,
     classes: int | None = None,
@@ -30,8 +30,8 @@ def masked(
     - ``network``: a name of torchvision or timm (``timm:NAME``), or any module images (N, 3, H, W) -> logits (N, C)
     - ``domains``: D, the number of source domains
     - ``classes``: C; needed with a name, not used with a module
-    - ``sites``: a preset (``paper``, ``last-stage``, ``released-code``, ``last-block``), or names of modules whose inputs
-      are masked; none for the network's default
+    - ``sites``: a preset (``paper``, ``last-stage``, ``released-code``, ``last-block``), or names of modules whose
+      inputs are masked; none for the network's default
     - ``boundary``: the module where T begins; None means the first site
     - ``weights``, ``image_size``: see :func:`build_backbone` and :class:`Network`
 

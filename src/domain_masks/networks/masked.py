@@ -18,8 +18,9 @@ from domain_masks.networks.split import Site
 class MaskedNetwork(Network):
     """A classifier whose task network is masked by source domain (DMG, Section 3.2).
 
-    In training every instance gets a hard mask drawn from its own domain's probabilities; in evaluation its own domain's
-    probabilities scale the activations (soft scaling), and an instance of unknown domain gets the prediction ensemble.
+    In training every instance gets a hard mask drawn from its own domain's probabilities; in evaluation its own
+    domain's probabilities scale the activations (soft scaling), and an instance of unknown domain gets the prediction
+    ensemble.
 
     - ``network``: images (N, 3, H, W) -> logits (N, C)
     - ``domains``: D, the number of source domains
@@ -104,7 +105,7 @@ class MaskedNetwork(Network):
         repeated = shared.unsqueeze(0).expand(sets, *shared.shape).flatten(0, 1)
         each = [masks[site.name].repeat_interleave(count, dim=0) for site in self.sites]
         logits = segments.masked(self.network, repeated, *each)
-        return logits.unflatten(0, (sets, count))
+        return logits.reshape(sets, count, logits.shape[-1])
 
     def overlap_loss(self, reduction: Reduction = "sum", epsilon: float = 0.0) -> Tensor:
         """Return Equation 2's inner sums over sites and pairs of domains; scalar."""

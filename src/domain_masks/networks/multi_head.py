@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from domain_masks.errors import InputError
+from domain_masks.errors import InputError, unknown
+from domain_masks.networks.backbones import HeadInitialisation, initialise_normal
 from domain_masks.networks.network import Network
+from domain_masks.networks.split import known_modules, training_mode
 
 
 class StackedLinear(nn.Module):
@@ -32,38 +34,66 @@ class StackedLinear(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the outputs of all layers: (N, K) -> (N, D, C)."""
         domains, classes, _ = self.weight.shape
-        outputs = nn.functional.linear(inputs, self.weight.flatten(0, 1), self.bias.flatten())
-        return outputs.unflatten(-1, (domains, classes))
+        outputs: Tensor = nn.functional.linear(inputs, self.weight.flatten(0, 1), self.bias.flatten())
+        return outputs.reshape(*outputs.shape[:-1], domains, classes)
 
 
 class MultiHeadNetwork(Network):
     """A classifier whose last layer exists once per source domain (the paper's baseline Multi-Headed, Section 4.1).
 
-    The linear layer ``head`` of the user's network is replaced by a :class:`StackedLinear` of the same name; it must be the
-    last thing that the network does.
+    The linear layer ``head`` of the user's network is replaced by a :class:`StackedLinear` of the same name; it must be
+    the last thing that the network does.
 
     - ``domains``: D
     - ``head``: qualified name of the last linear layer
+    - ``head_initialisation``: of the new heads: ``default`` is PyTorch's, ``normal`` is N(0, 0.001) with bias 0
 
     Raises InputError where ``head`` is no linear layer or not the last step.
     """
 
     def __init__(
-        self, network: nn.Module, domains: int, head: str, boundary: str | None = None, image_size: int = 224
+        self,
+        network: nn.Module,
+        domains: int,
+        head: str,
+        boundary: str | None = None,
+        image_size: int = 224,
+        head_initialisation: HeadInitialisation = "default",
     ) -> None:
         super().__init__(network, boundary or head, (), image_size)
-        layer = network.get_submodule(head)
-        if not isinstance(layer, nn.Linear):
-            raise InputError(
-                f"head {head!r} is a {type(layer).__name__}: expected the last linear layer of the network"
-            )
+        layer = self._last_layer(head)
         self.domains = domains
         self.head = head
-        stacked = StackedLinear(domains, layer.in_features, layer.out_features).to(layer.weight.device)
+        stacked = StackedLinear(domains, layer.in_features, layer.out_features).to(layer.weight)
+        if head_initialisation == "normal":
+            initialise_normal(stacked)
         parent, _, name = head.rpartition(".")
         setattr(network.get_submodule(parent), name, stacked)
         # The head's class has changed, and with it what the tracer may look into.
         self._segments = self._split()
+
+    def _last_layer(self, head: str) -> nn.Linear:
+        """Return the layer ``head``; raises InputError unless it is linear and its output is that of the network."""
+        layer = dict(self.network.named_modules()).get(head)
+        if layer is None:
+            raise unknown("head", head, known_modules(self.network))
+        if not isinstance(layer, nn.Linear):
+            raise InputError(
+                f"head {head!r} is a {type(layer).__name__}: expected the last linear layer of the network"
+            )
+        outputs: list[Tensor] = []
+        hook = layer.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+        try:
+            with torch.no_grad(), training_mode(self.network, False):
+                logits = self.network(layer.weight.new_zeros(1, 3, self.image_size, self.image_size))
+        finally:
+            hook.remove()
+        if len(outputs) != 1 or outputs[0] is not logits:
+            raise InputError(
+                f"head {head!r} is not the last step of the network: expected the layer whose output is returned, as "
+                "several heads take its place"
+            )
+        return layer
 
     def heads(self, features: Tensor) -> Tensor:
         """Return the logits of all heads from features (N, ...): (N, D, C)."""
@@ -74,7 +104,9 @@ class MultiHeadNetwork(Network):
         outputs = self.heads(features)
         if domains is None:
             return outputs.mean(1)
-        return outputs[torch.arange(len(outputs), device=outputs.device), domains]
+        # Unlike an index, gather takes no negative numbers: -1 must not become the last head.
+        rows = domains[:, None, None].expand(-1, 1, outputs.shape[-1])
+        return outputs.gather(1, rows).squeeze(1)
 
     def task_domain_logits(self, features: Tensor) -> Tensor:
         """Return the logits of every head, (D, N, C)."""

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from domain_masks.networks.split import Segments, Site, resolve_sites, split_network, training_mode
+from domain_masks.networks.sites import resolve_sites
+from domain_masks.networks.split import Segments, Site, split_network, training_mode
 
 
 class Network(nn.Module):
@@ -58,7 +59,7 @@ class Network(nn.Module):
         return {name: value for name, value in self.__dict__.items() if name != "_segments"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         # Compiled functions cannot be pickled; they are a pure function of what can.
         self._segments = self._split()
 

@@ -31,8 +31,8 @@ def _vgg(_: nn.Module) -> tuple[str, ...]:
 
 
 def _resnet_paper(network: nn.Module) -> tuple[str, ...]:
-    last = len(list(network.get_submodule("layer4").children())) - 1
-    return (f"layer4.{last}", "fc")
+    blocks = [name for name, _ in network.named_modules() if re.fullmatch(r"layer4\.\d+", name)]
+    return (blocks[-1] if blocks else "layer4", "fc")
 
 
 PRESETS: dict[str, dict[str, Callable[[nn.Module], tuple[str, ...]]]] = {
@@ -45,7 +45,16 @@ PRESETS: dict[str, dict[str, Callable[[nn.Module], tuple[str, ...]]]] = {
     },
     "SmallConvNet": {"paper": lambda _: ("classifier.hidden", "classifier.head")},
 }
-"""Class of the network -> name of the preset -> its sites. Every other network has ``last-block`` alone."""
+"""Class of the network -> name of the preset -> its sites. Every other network has ``last-block`` alone.
+
+A network of the same class name by another author need not have these modules; then the preset is not for it.
+"""
+
+
+def _own_presets(network: nn.Module) -> dict[str, tuple[str, ...]]:
+    modules = {name for name, _ in network.named_modules()}
+    found = {name: sites(network) for name, sites in PRESETS.get(type(network).__name__, {}).items()}
+    return {name: sites for name, sites in found.items() if modules.issuperset(sites)}
 
 
 def find_head(network: nn.Module) -> str:
@@ -53,21 +62,23 @@ def find_head(network: nn.Module) -> str:
 
     Raises InputError where the network has neither.
     """
-    names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and name]
+    names: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and name]
     if not names:
         names = [
             name for name, module in network.named_modules() if isinstance(module, nn.Conv2d) and _is_pointwise(module)
         ]
-    preferred = [name for name in names if name.rpartition(".")[2] in ("fc", "head", "classifier")]
+        names.sort(key=lambda name: name.rpartition(".")[2] in ("fc", "head", "classifier"))
+    # Distilled transformers have a second head for their teacher.
+    names = [name for name in names if "_dist" not in name or name.replace("_dist", "") not in names]
     if not names:
         raise InputError(
             "the network has no linear layer or 1x1 convolution that could be its head: expected one that ends in it"
         )
-    return preferred[-1] if preferred else names[-1]
+    return names[-1]
 
 
 def _is_pointwise(layer: nn.Conv2d) -> bool:
-    return tuple(layer.kernel_size) == (1, 1)
+    return all(size == 1 for size in layer.kernel_size)
 
 
 def find_last_block(network: nn.Module) -> str | None:
@@ -82,7 +93,7 @@ def find_last_block(network: nn.Module) -> str | None:
 
 def preset_names(network: nn.Module) -> tuple[str, ...]:
     """Return the names of the site presets that ``network`` has; the first is the default."""
-    own = tuple(PRESETS.get(type(network).__name__, {}))
+    own = tuple(_own_presets(network))
     return own if own else (("last-block",) if find_last_block(network) else ())
 
 
@@ -119,9 +130,9 @@ def layout(network: nn.Module, sites: Sequence[str | Site] = (), boundary: str |
 
 
 def _preset(network: nn.Module, name: str) -> tuple[str | Site, ...]:
-    own = PRESETS.get(type(network).__name__, {})
+    own = _own_presets(network)
     if name in own:
-        return own[name](network)
+        return own[name]
     block = find_last_block(network)
     if block is None:
         raise unknown("site", name, [*own, *known_modules(network)])

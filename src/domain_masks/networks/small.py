@@ -10,16 +10,16 @@ from torch import Tensor, nn
 class SmallConvNet(nn.Module):
     """Three convolutional blocks and two fully connected layers, for images of about 16 to 64 pixels.
 
-    - ``features``: three blocks of convolution, batch norm, ReLU, max pooling; 32, 64 and 128 channels
+    - ``features``: three blocks of convolution, batch norm, ReLU, max pooling; 16, 32 and 64 channels
     - ``pool``: average over 2 x 2 cells
-    - ``classifier``: ``hidden`` (512 -> 256), ReLU, dropout 0.5, ``head`` (256 -> classes)
+    - ``classifier``: ``hidden`` (256 -> 128), ReLU, dropout 0.5, ``head`` (128 -> classes)
     """
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        blocks = OrderedDict()
+        blocks: OrderedDict[str, nn.Module] = OrderedDict()
         previous = 3
-        for index, channels in enumerate((32, 64, 128)):
+        for index, channels in enumerate((16, 32, 64)):
             blocks[f"block{index + 1}"] = nn.Sequential(
                 nn.Conv2d(previous, channels, 3, padding=1, bias=False),
                 nn.BatchNorm2d(channels),
@@ -32,10 +32,10 @@ class SmallConvNet(nn.Module):
         self.flatten = nn.Flatten()
         self.classifier = nn.Sequential(
             OrderedDict(
-                hidden=nn.Linear(previous * 4, 256),
+                hidden=nn.Linear(previous * 4, 128),
                 activation=nn.ReLU(inplace=True),
                 dropout=nn.Dropout(0.5),
-                head=nn.Linear(256, classes),
+                head=nn.Linear(128, classes),
             )
         )
 

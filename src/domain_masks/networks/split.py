@@ -1,18 +1,18 @@
 """Cut any network into F and T at a named module, with an opening for a mask at the input of every site.
 
-The network's forward is traced by torch.fx, but only through the modules that contain the boundary or a site: all others
-stay closed boxes and may do what they like. What comes out are plain functions that take the user's module as their first
-argument, so the module itself is neither copied nor changed, and its parameters keep their names.
+The network's forward is traced by torch.fx, but only through the modules that contain the boundary or a site: all
+others stay closed boxes and may do what they like. What comes out are plain functions that take the user's module as
+their first argument, so the module itself is neither copied nor changed, and its parameters keep their names.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from domain_masks.errors import InputError, unknown
@@ -69,8 +69,8 @@ class Segments:
 def split_network(network: nn.Module, boundary: str, sites: Sequence[Site]) -> Segments:
     """Cut ``network`` at ``boundary`` and open it at ``sites``, in its present training mode.
 
-    Raises InputError where a name is not a module of the network, is not called exactly once, where the boundary is not the
-    only way from the images to the logits, or where a site lies before the boundary.
+    Raises InputError where a name is not a module of the network, is not called exactly once, where the boundary is not
+    the only way from the images to the logits, or where a site lies before the boundary.
     """
     graph, boundary_node, mask_nodes = _trace(network, boundary, [site.name for site in sites])
     images = next(node for node in graph.nodes if node.op == "placeholder")
@@ -114,14 +114,14 @@ def _trace(network: nn.Module, boundary: str, sites: list[str]) -> tuple[fx.Grap
             raise unknown(kind, name, known_modules(network))
     tracer = _Tracer(network, boundary, sites)
     try:
-        graph = tracer.trace(network)
+        graph = tracer.trace(network, concrete_args=_defaults(network))
     except InputError:
         raise
     except Exception as error:
         raise InputError(
             f"cannot follow the network to {', '.join(dict.fromkeys([boundary, *sites]))}: its forward depends on the "
-            f"values of its input there ({type(error).__name__}: {error}). Choose other modules, or wrap the network so "
-            "that its forward calls them one after the other"
+            f"values of its input there ({type(error).__name__}: {error}). Choose other modules, or wrap the network "
+            "so that its forward calls them one after the other"
         ) from error
     counts = {name: len(nodes) for name, nodes in tracer.entered.items()}
     for kind, name in [("boundary", boundary), *(("site", site) for site in sites)]:
@@ -133,6 +133,12 @@ def _trace(network: nn.Module, boundary: str, sites: list[str]) -> tuple[fx.Grap
     return graph, tracer.entered[boundary][0], {site: tracer.marks[site] for site in sites}
 
 
+def _defaults(network: nn.Module) -> dict[str, Any]:
+    """Return the optional arguments of the network's forward, such as ``mask=None``: they keep their defaults."""
+    arguments = inspect.signature(network.forward).parameters.values()
+    return {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
+
+
 def known_modules(network: nn.Module) -> list[str]:
     """Return the names that can be a site or boundary, those of the outer modules first."""
     names = [name for name, _ in network.named_modules() if name]
@@ -140,6 +146,9 @@ def known_modules(network: nn.Module) -> list[str]:
 
 
 class _Tracer(fx.Tracer):
+    # What the forward computes from a buffer must be computed anew in each call, not once while tracing.
+    proxy_buffer_attributes = True
+
     def __init__(self, root: nn.Module, boundary: str, sites: list[str]) -> None:
         super().__init__(autowrap_functions=tuple(_opaque_functions()))
         self.entered: dict[str, list[fx.Node]] = {name: [] for name in [boundary, *sites]}
@@ -150,6 +159,18 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return module_qualified_name not in self._open
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, Tensor) and a not in self.tensor_attrs and not self._is_own(a):
+            raise InputError(
+                f"the forward between {', '.join(self.entered)} uses a tensor of shape {tuple(a.shape)} that is made "
+                "there and is no parameter or buffer, so that it would be fixed for ever: expected it to be registered "
+                "as a buffer of its module"
+            )
+        return super().create_arg(a)
+
+    def _is_own(self, tensor: Tensor) -> bool:
+        return any(tensor is own for own in (*self.root.parameters(), *self.root.buffers()))
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -223,7 +244,7 @@ def _function(
             continue
         if marks and node in marks:
             source = node.args[0]
-            copies[node] = part.call_function(apply_mask, (copies[source], masks[node], marks[node].axis))  # type: ignore[index]
+            copies[node] = part.call_function(apply_mask, (copies[source], masks[node], marks[node].axis))
         else:
             copies[node] = part.node_copy(node, copies.__getitem__)
     part.output(copies[end])
@@ -244,71 +265,3 @@ def training_mode(network: nn.Module, mode: bool) -> Iterator[None]:
     finally:
         for module, training in before.items():
             module.training = training
-
-
-def resolve_sites(network: nn.Module, sites: Sequence[str | Site], example: Tensor) -> tuple[tuple[Site, ...], int]:
-    """Find channel axis and size of every site by one forward pass; also returns the number of classes.
-
-    - ``sites``: names, or :class:`Site` where the axis is to be set by hand
-    - ``example``: (1, 3, H, W)
-
-    Raises InputError where the network does not accept the example, or a site's input has no channel axis.
-    """
-    known = dict(network.named_modules())
-    shapes: dict[str, tuple[int, ...]] = {}
-    names = [site if isinstance(site, str) else site.name for site in sites]
-    hooks = []
-    for name in names:
-        if name not in known or not name:
-            raise unknown("site", name, known_modules(network))
-        if names.count(name) > 1:
-            raise InputError(f"site {name!r} is named twice: expected every site once")
-        hooks.append(known[name].register_forward_pre_hook(_recorder(shapes, name)))
-    try:
-        with torch.no_grad(), training_mode(network, False):
-            logits = network(example)
-    except Exception as error:
-        size = tuple(example.shape[-2:])
-        raise InputError(
-            f"the network does not accept images of {size[0]}x{size[1]} pixels ({type(error).__name__}: {error}): "
-            "choose the size that it was made for"
-        ) from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(f"expected a classifier that returns logits (N, C), got {got}")
-    resolved = []
-    for site, name in zip(sites, names, strict=True):
-        if name not in shapes:
-            raise InputError(f"site {name!r} is never called with a tensor in a forward pass: choose another module")
-        if isinstance(site, Site):
-            resolved.append(site)
-        else:
-            axis = _channel_axis(known[name], shapes[name])
-            resolved.append(Site(name, axis, shapes[name][axis]))
-    return tuple(resolved), logits.shape[1]
-
-
-def _recorder(shapes: dict[str, tuple[int, ...]], name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    def record(module: nn.Module, args: tuple[Any, ...]) -> None:
-        if args and isinstance(args[0], Tensor):
-            shapes[name] = tuple(args[0].shape)
-
-    return record
-
-
-def _channel_axis(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """Tell the channel axis of a module's input from its first layer with weights."""
-    if len(shape) == 2:
-        return 1
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv1d | nn.Conv2d):
-            return 1
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            return 1
-        if isinstance(layer, nn.Linear | nn.LayerNorm):
-            size = layer.in_features if isinstance(layer, nn.Linear) else layer.normalized_shape[-1]
-            return -1 if shape[-1] == size else 1
-    return -1 if len(shape) == 3 else 1

@@ -175,7 +175,7 @@ class Predictions:
             yield f"expected sources among the domains {list(self.domain_names)}, got {foreign}"
         for name, among in (("labels", "classes"), ("domains", "domain_names")):
             values, limit = getattr(self, name), len(getattr(self, among))
-            outside = (values < 0) | (values >= limit)
+            outside: NDArray[np.bool_] = (values < 0) | (values >= limit)
             if outside.any():
                 yield (
                     f"expected {name} from 0 to {limit - 1} (indices into {among}), got {values[outside][0]} "
@@ -206,7 +206,7 @@ class Predictions:
             if values.shape != (count, len(self.classes)):
                 yield f"expected logits {name!r} of shape {(count, len(self.classes))}, got {values.shape}"
                 continue
-            broken = ~np.isfinite(values).all(axis=1)
+            broken: NDArray[np.bool_] = np.asarray(~np.isfinite(values).all(axis=1))
             if broken.any():
                 yield f"expected finite logits, got NaN or infinity in {name!r} for sample {self._first_id(broken)!r}"
 

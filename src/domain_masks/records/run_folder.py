@@ -74,6 +74,11 @@ class RunFolder:
         return self.path / "figures"
 
     @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
     def report(self) -> Path:
         """The page that shows the run."""
         return self.path / "report.html"
@@ -164,13 +169,14 @@ class RunFolder:
         """Return every file that a run leaves; results first: a half removed run is not finished."""
         files = [self.results, self.last, self.best, self.model, self.model_card, self.predictions, self.metrics]
         figures = [*(self.figures / name for name in self._own_figures()), self._figure_index]
-        return [*files, *figures, self.report, self.environment, self.config]
+        events = sorted(self.tensorboard.glob("events.out.tfevents.*"))
+        return [*files, *figures, *events, self.report, self.environment, self.config]
 
     def _clear(self) -> None:
         """Remove the files of a run, and then its subfolders if nothing else is in them."""
         for file in self._files():
             file.unlink(missing_ok=True)
-        for folder in (self.last.parent, self.figures):
+        for folder in (self.last.parent, self.figures, self.tensorboard):
             with suppress(OSError):
                 folder.rmdir()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +17,11 @@ from domain_masks.records.config import RunConfig
 from domain_masks.training.schedules import rate_factor
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+def is_main_process() -> bool:
+    """Whether this is the first process of a run; known before the others are started."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 def launch(config: RunConfig) -> Fabric:
@@ -82,9 +88,11 @@ class TrainingEngine:
 
     def _optimizer(self, parameters: list[dict[str, Any]]) -> torch.optim.Optimizer:
         decay = self.config.weight_decay or 0.0
+        # One kernel for all parameters; it cannot be combined with clipping under a gradient scaler.
+        fused = self.config.precision != "16"
         if self.config.optimizer == "adam":
-            return torch.optim.Adam(parameters, weight_decay=decay)
-        return torch.optim.SGD(parameters, lr=self.config.lr or 0.0, momentum=self.config.momentum, weight_decay=decay)
+            return torch.optim.Adam(parameters, weight_decay=decay, fused=fused)
+        return torch.optim.SGD(parameters, lr=self.config.lr or 0.0, momentum=self.config.momentum, weight_decay=decay, fused=fused)
 
     @property
     def epoch(self) -> int:

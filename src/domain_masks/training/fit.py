@@ -96,8 +96,9 @@ def fit(
             progress.best_epoch, progress.best_accuracy = epoch, accuracy
         if fabric.is_global_zero:
             row = _row(method, engine, epoch, terms, accuracies, progress)
-            _save(folder, method, engine, config, progress, improved)
+            # The row first: what is surplus is dropped by a resumed run, what is missing would stay so.
             log.append({**row, "images_per_second": images_per_second})
+            _save(folder, method, engine, config, progress, improved)
             if board is not None:
                 board.add(row, epoch)
         fabric.barrier()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from domain_masks.data import (
     source_positions,
     split_domains,
 )
-from domain_masks.errors import InputError
+from domain_masks.errors import InputError, RunFolderError
 from domain_masks.evaluation import accuracies
 from domain_masks.masks import mask_statistics
 from domain_masks.methods import Context, Method
@@ -38,11 +38,11 @@ from domain_masks.methods.saving import save_model
 from domain_masks.networks import build_backbone
 from domain_masks.randomness import seeded
 from domain_masks.records import Predictions, Results, RunFolder, write_json
-from domain_masks.records.config import RunConfig
+from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.environment import environment
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.defaults import resolve
-from domain_masks.training.engine import launch
+from domain_masks.training.engine import is_main_process, launch
 from domain_masks.training.fit import Progress, Sources, fit
 from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures, FrozenLoader, frozen_batches
 from domain_masks.training.progress import ConsoleReporter, Reporter
@@ -255,9 +255,11 @@ def run(
     complete = resolve(config, opened)
     method_settings(complete.method_name, complete.method_settings)
     folder = RunFolder(out)
+    state = folder.prepare(resume, overwrite) if is_main_process() else "new"
     fabric = launch(complete)
-    state = folder.prepare(resume, overwrite) if fabric.is_global_zero else "new"
-    fabric.barrier()
+    state = fabric.broadcast(state)
+    if not fabric.is_global_zero:
+        reporter = ConsoleReporter(quiet=True)
     if state == "finished":
         reporter.say(f"{folder.path} holds a finished run: nothing to do")
         return Run(folder, Results.read(folder.results))
@@ -292,16 +294,27 @@ def run(
     return Run(folder, results or Results.read(folder.results))
 
 
-def evaluate(path: Path | str, reporter: Reporter | None = None, dataset: ImageDataset | None = None) -> Run:
+def evaluate(
+    path: Path | str,
+    reporter: Reporter | None = None,
+    *,
+    dataset: ImageDataset | None = None,
+    changes: Mapping[str, Any] | None = None,
+    config_file: Path | str | None = None,
+) -> Run:
     """Compute all predictions and accuracies of a finished or interrupted run again, from its best checkpoint.
 
-    Raises RunFolderError where the folder holds no run with a checkpoint.
-    """
-    from domain_masks.records.config import parse_config, read_config  # noqa: PLC0415
+    - ``changes``: settings that differ from the run's own, such as where the dataset lies now
+    - ``config_file``: a YAML in place of the run's own
 
+    Raises RunFolderError where the folder holds no run with a checkpoint, InputError for settings that cannot be used.
+    """
     folder = RunFolder(path)
     reporter = reporter or ConsoleReporter()
-    config = parse_config(read_config(folder.config)).model_copy(update={"devices": 1})
+    if config_file is None and not folder.config.is_file():
+        raise RunFolderError(f"{folder.path} holds no run: expected a folder that `dmg train` has written")
+    values = read_config(Path(config_file) if config_file is not None else folder.config)
+    config = parse_config({**values, **(changes or {}), "devices": 1})
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     state = load_checkpoint(folder.best)
     last = load_checkpoint(folder.last)
@@ -336,8 +349,14 @@ def summarize(
         protocol={"selection": config.selection, "target_labels_used": False},
         masks=masks or None,  # type: ignore[arg-type]
         seconds={name: round(value, 3) for name, value in seconds.items()},
-        **accuracies(predictions),
+        **accuracies(predictions, _held_out_name(splits)),
     )
+
+
+def _held_out_name(splits: DomainSplits) -> str:
+    """Say which pictures of the held-out domains were measured: all of them, or their official test list."""
+    held = [splits.dataset.domains.index(name) for name in splits.targets]
+    return "all" if len(splits.held_out) == int(np.isin(splits.dataset.domain_indices, held).sum()) else "test"
 
 
 def describe(experiment: Experiment) -> str:

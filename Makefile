@@ -1,0 +1,48 @@
+# `make help` lists the targets. The only requirements are Python >= 3.11, pip, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help digits test test-slow bench install install-dev clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+
+digits: install ## install, then DMG and Aggregate on the embedded digits, leave one domain out, with a table at the end
+	$(BIN)/dmg benchmark --dataset digits --methods dmg aggregate --out runs/digits
+
+test: install-dev ## install, then formatting, types and the default tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+test-slow: install-dev ## the tests that take minutes
+	$(BIN)/pytest -m slow
+
+bench: install ## speed of masks, ensembles and loading against the bare network
+	$(BIN)/python benchmarks/run.py
+
+install: $(VENV)/installed ## the package in .venv
+install-dev: $(VENV)/installed-dev ## the package in .venv, with what its tests need
+
+$(VENV)/uv-installed:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("expected Python 3.11 or newer, got %d.%d: name another, as in make PYTHON=python3.12" % v[:2])'
+	@# Some distributions ship Python without ensurepip: there the pip outside installs into the environment.
+	$(PYTHON) -m venv --clear $(VENV) || $(PYTHON) -m venv --clear --without-pip $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt uv || $(PYTHON) -m pip --python $(BIN)/python install --quiet -c constraints.txt uv
+	@touch $@
+
+$(VENV)/installed: $(VENV)/uv-installed pyproject.toml constraints.txt
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+clean: ## remove the environment and caches; runs are kept
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,108 @@
+"""Time this package against the bare network and the slow formulation: `python benchmarks/run.py --help`.
+
+Every line says what was measured, the median [25 %–75 %] of the rounds' ratios, and against what. Ratios are what is
+quoted; the absolute times in brackets belong to the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+BENCHMARKS = ("masks", "ensemble", "loading")
+"""Modules beside this one, each with ``measure(conditions)``."""
+
+_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
+_PACS_FOLDERS = ("pacs", "PACS", "art_painting")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    result = argparse.ArgumentParser(
+        description="Time this package against the bare network and the slow formulation, interleaved in one process.",
+        epilog="example: python benchmarks/run.py ensemble --seconds 120 --markdown",
+    )
+    result.add_argument("names", nargs="*", metavar="NAME", help=f"among {', '.join(BENCHMARKS)}; default: all")
+    result.add_argument(
+        "--seconds", type=_positive, default=60.0, help="for each benchmark, or five rounds; default 60"
+    )
+    result.add_argument("--fast", action="store_true", help="smoke run: small, two rounds; the numbers mean nothing")
+    result.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    result.add_argument(
+        "--root", help="PACS's folder or its parent; default: $DMG_DATA, without PACS there generated pictures"
+    )
+    result.add_argument("--markdown", action="store_true", help="print a table for docs/performance.md at the end")
+    return result
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, got {text!r}")
+    return value
+
+
+def pacs_root(given: str | None) -> str | None:
+    """Return where PACS lies: as given, else $DMG_DATA, else ../shared/data; None where it is in neither of these."""
+    if given is not None:
+        return given
+    folder = Path(os.environ.get("DMG_DATA") or _BESIDE)
+    return str(folder) if any((folder / name).is_dir() for name in _PACS_FOLDERS) else None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the named benchmarks; returns the exit status, 0 or 2 for a device or dataset that is not there."""
+    command = parser()
+    chosen = command.parse_args(arguments)
+    for name in chosen.names:
+        if name not in BENCHMARKS:
+            command.error(f"unknown benchmark {name!r}: expected one of {', '.join(BENCHMARKS)}")
+    import torch  # noqa: PLC0415
+
+    from domain_masks.errors import DomainMasksError  # noqa: PLC0415
+    from domain_masks.records.config import parse_config  # noqa: PLC0415
+    from domain_masks.training.engine import launch  # noqa: PLC0415
+    from timing import Budget, Conditions, as_line, as_table  # noqa: PLC0415
+
+    measured = []
+    try:
+        conditions = Conditions(
+            Budget(0.0, rounds=2, warm_up=1) if chosen.fast else Budget(chosen.seconds),
+            launch(parse_config({"device": chosen.device})).device,
+            chosen.fast,
+            pacs_root(chosen.root),
+        )
+        machine = f"torch {torch.__version__}, {_processor(conditions.device)}"
+        print(f"{machine}{'; smoke run, the numbers mean nothing' if chosen.fast else ''}")
+        for name in chosen.names or BENCHMARKS:
+            print(f"\n{name}", flush=True)
+            for measurement in importlib.import_module(name).measure(conditions):
+                measured.append(measurement)
+                print(f"  {as_line(measurement)}", flush=True)
+    except DomainMasksError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    if chosen.markdown:
+        print(f"\n{machine}\n", *as_table(measured), sep="\n")
+    return 0
+
+
+def _processor(device: torch.device) -> str:
+    import torch  # noqa: PLC0415
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Interleaved timing: A B C A B C ... in one process, compared by paired ratios.
+
+Whatever slows the machine for a while slows neighbours alike, so that a ratio of neighbours says more than two means.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+Seconds = Sequence[float]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to measure: rounds of all calls until ``seconds`` are over, at least ``rounds``, after ``warm_up``."""
+
+    seconds: float
+    rounds: int = 5
+    warm_up: int = 2
+
+    def share(self, parts: int) -> Budget:
+        """Return the budget of one of ``parts`` comparisons."""
+        return Budget(self.seconds / parts, self.rounds, self.warm_up)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What every benchmark is run under.
+
+    - ``budget``: of one benchmark; it divides it between its comparisons
+    - ``device``: where the network computes
+    - ``fast``: smoke run: small pictures and batches, numbers that mean nothing
+    - ``root``: PACS's folder or its parent; None where pictures are to be generated
+    """
+
+    budget: Budget
+    device: torch.device
+    fast: bool
+    root: str | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One line of the output: what was measured, against what, and the ratio of every round.
+
+    - ``ratios``: one per round
+    - ``orientation``: the absolute numbers, which belong to this machine alone
+    """
+
+    name: str
+    baseline: str
+    ratios: Seconds
+    orientation: str
+
+    @property
+    def quartiles(self) -> tuple[float, float, float]:
+        """The ratios' 25 %, 50 % and 75 %, interpolated linearly."""
+        lower, median, upper = np.percentile(self.ratios, [25, 50, 75]).tolist()
+        return lower, median, upper
+
+
+def interleave(
+    calls: Mapping[str, Callable[[], object]], budget: Budget, device: torch.device
+) -> dict[str, list[float]]:
+    """Run all ``calls`` in turn, round by round; returns name -> seconds per round, lists of one length."""
+    for _ in range(budget.warm_up):
+        for call in calls.values():
+            call()
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    began = time.perf_counter()
+    done = 0
+    while done < budget.rounds or time.perf_counter() - began < budget.seconds:
+        for name, call in calls.items():
+            _wait_for(device)
+            started = time.perf_counter()
+            call()
+            _wait_for(device)
+            seconds[name].append(time.perf_counter() - started)
+        done += 1
+    return seconds
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def compare(name: str, baseline: str, seconds: Mapping[str, Seconds], measured: str, against: str) -> Measurement:
+    """Return how many times as long ``measured`` took as ``against``, two names in ``seconds``."""
+    times, others = seconds[measured], seconds[against]
+    ratios = [time_taken / other for time_taken, other in zip(times, others, strict=True)]
+    return Measurement(name, baseline, ratios, f"{milliseconds(times)} against {milliseconds(others)}")
+
+
+def milliseconds(seconds: Seconds) -> str:
+    """Return the median as text, in milliseconds."""
+    return f"{1000 * float(np.median(seconds)):.4g} ms"
+
+
+def as_line(measurement: Measurement) -> str:
+    """Return a measurement as one line of text."""
+    lower, median, upper = measurement.quartiles
+    return (
+        f"{measurement.name}: {_number(median)} [{_number(lower)}–{_number(upper)}] of {measurement.baseline} "
+        f"({measurement.orientation}; {len(measurement.ratios)} rounds)"
+    )
+
+
+def as_table(measurements: Sequence[Measurement]) -> Iterator[str]:
+    """Yield the lines of a Markdown table of ratios alone: absolute times are another machine's already."""
+    yield "| measured | against | ratio (median) | 25 %–75 % | rounds |"
+    yield "|---|---|---:|---:|---:|"
+    for measurement in measurements:
+        lower, median, upper = measurement.quartiles
+        yield (
+            f"| {measurement.name} | {measurement.baseline} | {_number(median)} | {_number(lower)}–{_number(upper)} "
+            f"| {len(measurement.ratios)} |"
+        )
+
+
+def _number(ratio: float) -> str:
+    """Return a ratio with three decimals, or with three digits where it is below 0.1 or above 10."""
+    return f"{ratio:.3f}" if 0.1 <= ratio < 10 else f"{ratio:.3g}"

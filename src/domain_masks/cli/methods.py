@@ -1,0 +1,50 @@
+"""``dmg methods``."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Sequence
+from dataclasses import fields
+
+from domain_masks.cli.flags import parser_for, say
+
+
+def main(arguments: Sequence[str]) -> int:
+    """List the algorithms with their papers and settings."""
+    parser = parser_for(
+        "methods", "Lists the algorithms, where they come from, and their settings with defaults.", "dmg methods dmg"
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="methods to show (default: all)")
+    parser.add_argument("--config", metavar="FILE", help="not used by this verb")
+    flags = parser.parse(arguments)
+
+    from domain_masks.methods import METHODS  # noqa: PLC0415
+    from domain_masks.methods.build import method_class  # noqa: PLC0415
+
+    for name in flags.names or METHODS:
+        method = method_class(name)
+        say(f"{name}: {method.summary}")
+        say(f"  {method.paper.authors}: {method.paper.title}. {method.paper.venue}")
+        texts = _descriptions(method.Settings)
+        for field in fields(method.Settings):
+            say(f"  --method.{field.name} (default: {field.default})  {texts.get(field.name, '')}")
+        say("")
+    return 0
+
+
+def _descriptions(kind: type) -> dict[str, str]:
+    """Return the sentence below each field of a dataclass."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    texts = {}
+    statements = body.body if isinstance(body, ast.ClassDef) else []
+    for statement, following in zip(statements, statements[1:], strict=False):
+        if (
+            isinstance(statement, ast.AnnAssign)
+            and isinstance(statement.target, ast.Name)
+            and isinstance(following, ast.Expr)
+            and isinstance(following.value, ast.Constant)
+        ):
+            texts[statement.target.id] = str(following.value.value)
+    return texts

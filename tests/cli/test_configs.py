@@ -1,0 +1,129 @@
+"""Every file in configs/ goes through the command line that its first line names, and names what there is."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import domain_masks.data
+from domain_masks.cli import main
+from domain_masks.data import AUGMENTATIONS, ImageDataset, load_digits_dataset
+from domain_masks.experiments import PlannedRun, leave_one_out
+from domain_masks.methods import METHODS
+from domain_masks.methods.build import method_settings
+from domain_masks.networks import build_backbone, layout, preset_names
+from domain_masks.records.config import RunConfig, parse_config, read_config
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
+DOMAINS = {
+    "pacs": ("art_painting", "cartoon", "photo", "sketch"),
+    "domainnet": ("clipart", "infograph", "painting", "quickdraw", "real", "sketch"),
+}
+PUBLISHED = [f"{dataset}-{backbone}" for dataset in DOMAINS for backbone in ("alexnet", "resnet18", "resnet50")]
+SETTINGS = {
+    "pacs": {"weight_decay": 1e-5, "schedule": "exponential", "schedule_decay": 0.99, "head_initialisation": "default"},
+    "domainnet": {
+        "weight_decay": 0.0,
+        "schedule": "inverse",
+        "schedule_gamma": 1e-4,
+        "schedule_power": 0.75,
+        "head_initialisation": "normal",
+    },
+}
+
+each = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+
+
+def parsed(path: Path) -> tuple[RunConfig, dict[str, list[str]]]:
+    """Return the settings of one run, and the lists of a benchmark, as ``dmg benchmark`` takes them apart."""
+    values = read_config(path)
+    lists = {name: values.pop(name) for name in ("methods", "targets", "seeds") if name in values}
+    return parse_config(values), lists
+
+
+def command(path: Path) -> list[str]:
+    return shlex.split(path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# "))
+
+
+def stand_in(name: str) -> ImageDataset:
+    """A dataset with the name and the domains of a large one, and a picture of each."""
+    if name == "digits":
+        return load_digits_dataset()
+    domains = DOMAINS[name]
+    return ImageDataset(
+        name=name,
+        classes=("one",),
+        domains=domains,
+        ids=tuple(f"{domain}/one/0.png" for domain in domains),
+        labels=np.zeros(len(domains), dtype=np.int64),
+        domain_indices=np.arange(len(domains)),
+        splits=None,
+        open_image=lambda row: Image.new("RGB", (8, 8)),
+        fingerprint=name,
+    )
+
+
+def test_every_published_experiment_has_its_file() -> None:
+    assert {*PUBLISHED, "digits", "pacs-resnet18-released-code"} <= {path.stem for path in CONFIGS}
+
+
+@each
+def test_the_settings_parse_and_name_what_there_is(path: Path) -> None:
+    config, lists = parsed(path)
+    assert lists["methods"]
+    assert set(lists["methods"]) <= set(METHODS)
+    method_settings(config.method_name, config.method_settings)
+    assert config.augmentation in AUGMENTATIONS
+    with torch.device("meta"):
+        network = build_backbone(str(config.backbone), 7)
+    assert set(config.sites) <= set(preset_names(network))
+    assert layout(network, config.sites, config.boundary).sites
+
+
+@each
+def test_the_first_line_is_the_command_that_runs_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command(path)
+    assert words[:4] == ["dmg", "benchmark", "--config", f"configs/{path.name}"]
+    config, lists = parsed(path)
+    dataset = stand_in(config.dataset)
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(domain_masks.data, "load_dataset", lambda name, root: dataset)
+    assert main([*words[1:], "--dry_run"]) == 0
+    runs = len(dataset.domains) * len(lists["methods"]) * len(lists["seeds"])
+    assert f"{runs} runs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_experiments_have_the_papers_settings(name: str) -> None:
+    config, lists = parsed(REPOSITORY / "configs" / f"{name}.yaml")
+    dataset, backbone = name.split("-")
+    paper = {"backbone": backbone, "weights": "imagenet", "epochs": 50, "batch": 64, "optimizer": "adam", "lr": 1e-4}
+    paper |= {"sites": ("paper",), "augmentation": dataset, "schedule_unit": "epoch"} | SETTINGS[dataset]
+    assert {setting: getattr(config, setting) for setting in paper} == paper
+    assert config.method == {"name": "dmg", "overlap_weight": 0.1, "overlap_reduction": "sum"}
+    assert lists["methods"][0] == "dmg"
+
+
+def test_the_released_codes_settings() -> None:
+    config, _ = parsed(REPOSITORY / "configs" / "pacs-resnet18-released-code.yaml")
+    assert (config.epochs, config.sites) == (150, ("released-code",))
+    wanted = {"overlap_reduction": "mean", "overlap_epsilon": 1e-6, "validation": "known-hard"}
+    assert {name: config.method[name] for name in wanted} == wanted
+
+
+def test_the_digits_are_the_defaults(tmp_path: Path) -> None:
+    """`make digits` names no file, and must not find other settings in the folder of the one who does."""
+    config, lists = parsed(REPOSITORY / "configs" / "digits.yaml")
+
+    def plan(base: RunConfig) -> list[PlannedRun]:
+        return leave_one_out(base, load_digits_dataset(), lists["methods"], (), [0], tmp_path)
+
+    assert [run.config for run in plan(config)] == [run.config for run in plan(parse_config({}))]

@@ -1,0 +1,159 @@
+"""The command as a user calls it: exit status, one message, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from domain_masks.cli import main
+from domain_masks.cli.main import VERBS
+
+FAST = ["--fast", "--device", "cpu", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"dmg {verb}" in text.split("example:")[1]
+    assert "--config" in text
+
+
+def test_train_without_a_dataset_trains_dmg_on_the_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *FAST]) == 0
+    out = capsys.readouterr().out
+    assert "out of domain" in out
+    assert "known domain" in out
+    results = json.loads(next(Path("runs").rglob("results.json")).read_text())
+    assert (results["dataset"], results["method"]) == ("digits", "dmg")
+
+
+def test_flags_win_over_yaml_and_the_method_is_merged(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("settings.yaml").write_text("epochs: 7\nlr: 0.5\nmethod: {name: dmg, overlap_weight: 0.25, average: probabilities}\n")
+    assert main(["train", "--config", "settings.yaml", "--lr", "0.125", "--method.overlap_weight", "1", "--print_config"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["epochs"], shown["lr"]) == (7, 0.125)
+    assert shown["method"] == {"name": "dmg", "overlap_weight": "1", "average": "probabilities"}
+    assert main(["train", "--config", "settings.yaml", "--method", "aggregate", "--print_config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["method"] == {"name": "aggregate"}
+
+
+def test_printed_config_is_complete_and_can_be_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--print_config", "--fast"]) == 0
+    text = capsys.readouterr().out
+    assert all(value is not None for name, value in yaml.safe_load(text).items() if name in ("lr", "epochs", "backbone", "target"))
+    Path("all.yaml").write_text(text)
+    assert main(["train", "--config", "all.yaml", "--quiet", "--out", "run"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], ["trian", "dmg train"]),
+        (["train", "--bacth", "3"], ["--bacth", "--batch"]),
+        (["train", "--epochs", "0", "--lr", "nan"], ["epochs", "lr", "2 settings"]),
+        (["train", "--method", "dgm"], ["dgm", "'dmg'"]),
+        (["train", "--method.overlap_wieght", "1"], ["overlap_wieght", "overlap_weight"]),
+        (["train", "--method.overlap_weight"], ["--method.overlap_weight"]),
+        (["train", "--dataset", "pcas"], ["pcas", "pacs"]),
+        (["train", "--target", "inc"], ["inc", "'ink'"]),
+        (["train", "--config", "nowhere.yaml"], ["nowhere.yaml"]),
+        (["train", "--resume"], ["--out"]),
+        (["train", "--resume", "--out", "nowhere"], ["nowhere"]),
+        (["train", "--out", "file"], ["file"]),
+        (["train", "--max_time", "soon"], ["max_time"]),
+        (["evaluate", "nowhere"], ["nowhere"]),
+        (["evaluate"], ["RUN"]),
+        (["benchmark", "--seeds", "one"], ["seeds", "'one'"]),
+        (["benchmark", "--methods", "dgm"], ["dgm"]),
+        (["benchmark", "--devices", "2"], ["--devices"]),
+        (["data", "lst"], ["lst", "'list'"]),
+        (["data", "list", "nowhere/here"], ["nowhere"]),
+        (["methods", "dgm"], ["dgm"]),
+    ],
+)
+def test_misuse_is_one_message_and_status_2(
+    arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("")
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("dmg: ")
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    for word in words:
+        assert word in captured.err
+
+
+def test_occupied_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", *FAST, "--out", "run"]
+    assert main(command) == 0
+    assert main(command) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 0
+    assert main([*command, "--overwrite"]) == 0
+    assert main(["evaluate", "run", "--quiet"]) == 0
+
+
+def test_benchmark_shows_a_table_and_skips_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["benchmark", "--targets", "ink", "--methods", "dmg", "aggregate", "--out", "bench", "--fast"]
+    assert main([*command, "--dry_run"]) == 0
+    assert "2 runs, 0 done" in capsys.readouterr().out
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "out of domain" in out
+    assert "aggregate" in out
+    assert main(command) == 0
+    assert capsys.readouterr().err.count("done already") == 2
+    assert (Path("bench") / "accuracies.csv").is_file()
+
+
+def test_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import domain_masks.cli.methods  # noqa: PLC0415
+
+    def broken(_: object) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(domain_masks.cli.methods, "main", broken)
+    assert main(["methods"]) == 70
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_methods_and_data_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods"]) == 0
+    assert "--method.overlap_weight (default: 0.1)" in capsys.readouterr().out
+    assert main(["data", "list"]) == 0
+    assert "pacs" in capsys.readouterr().out
+    assert main(["data", "list", "digits"]) == 0
+    assert "mosaic" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_run_says_how_to_go_on(number: signal.Signals, status: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "domain_masks", "train", "--epochs", "500", "--out", "run", "--device", "cpu"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while not Path("run/checkpoints/last.ckpt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    assert "--resume" in err.splitlines()[-1]
+    assert "Traceback" not in err

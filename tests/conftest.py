@@ -1,0 +1,27 @@
+"""What all tests share: no cache of the user's is touched, and where the real data lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DMG_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_threads() -> None:
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    root = Path(os.environ.get("DMG_DATA") or Path(__file__).parents[1] / ".." / "shared" / "data").resolve()
+    if not (root / "pacs").is_dir():
+        pytest.skip("PACS is not here: set DMG_DATA to the folder that holds it")
+    return root

@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from domain_masks.masks import mask_statistics
+from references import masks as slow
+
+NAMES = ["art", "cartoon", "photo", "sketch"]
+
+
+@pytest.mark.parametrize("domains", [2, 3, 4])
+@pytest.mark.parametrize("size", [1, 9])
+def test_statistics_match_the_reference(domains, size):
+    logits = torch.randn(domains, size, generator=torch.Generator().manual_seed(domains))
+    hard = [[float(on) for on in row] for row in slow.hard(logits.tolist())]
+    statistics = mask_statistics(logits, NAMES[:domains])
+    pairs = {
+        f"{NAMES[i]}|{NAMES[j]}": slow.soft_iou(hard[i], hard[j]) for i in range(domains) for j in range(i + 1, domains)
+    }
+    assert statistics["pairwise_iou"] == pytest.approx(pairs)
+    assert statistics["overall_iou"] == pytest.approx(sum(pairs.values()) / len(pairs))
+    assert statistics["activated"] == pytest.approx(
+        {name: sum(row) / size for name, row in zip(NAMES, hard, strict=False)}
+    )
+
+
+def test_one_domain_has_no_overlap_and_says_nothing_of_it():
+    statistics = mask_statistics(torch.tensor([[1.0, -1.0, 1.0, 1.0]]), ["photo"])
+    assert statistics == {"pairwise_iou": {}, "activated": {"photo": 0.75}}
+
+
+@pytest.mark.parametrize(
+    ("logits", "iou"),
+    [([[1.0, -1.0], [1.0, -1.0]], 1.0), ([[1.0, -1.0], [-1.0, 1.0]], 0.0), ([[-1.0, -1.0], [-1.0, -1.0]], 0.0)],
+)
+def test_identical_disjoint_and_empty_masks(logits, iou):
+    assert mask_statistics(torch.tensor(logits), ["a", "b"])["overall_iou"] == iou
+
+
+def test_names_must_be_as_many_as_rows():
+    with pytest.raises(ValueError, match="zip"):
+        mask_statistics(torch.zeros(3, 2), ["a"])
+
+
+def test_logits_with_a_gradient_are_taken_as_they_are():
+    logits = torch.nn.Parameter(torch.randn(2, 3))
+    assert isinstance(mask_statistics(logits, ["a", "b"])["overall_iou"], float)

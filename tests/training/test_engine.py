@@ -1,0 +1,134 @@
+"""The engine: rates, accumulation, phases, and independence of the number of processes."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import generated
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from domain_masks.batch import DomainBatch
+from domain_masks.errors import InputError
+from domain_masks.methods import METHODS, Context, Phase
+from domain_masks.methods.build import build_method
+from domain_masks.networks import build_backbone
+from domain_masks.training.engine import TrainingEngine, launch
+from domain_masks.training.schedules import rate_factor
+
+
+def method(name: str = "dmg") -> Any:
+    torch.manual_seed(0)
+    context = Context(sources=("a", "b"), classes=("x", "y", "z"), image_size=16)
+    return build_method(name, build_backbone("small", 3), context, METHODS[name].Settings(), seed=0)
+
+
+def batch(rows: int, seed: int = 0) -> DomainBatch:
+    random = torch.Generator().manual_seed(seed)
+    return DomainBatch(
+        images=torch.randn(rows, 3, 16, 16, generator=random),
+        labels=torch.randint(0, 3, (rows,), generator=random),
+        domains=torch.randint(0, 2, (rows,), generator=random),
+        ids=torch.arange(rows),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "epoch", "step", "expected"),
+    [
+        ({"schedule": "constant"}, 7, 70, 1.0),
+        ({"schedule": "exponential"}, 10, 100, 0.99**10),
+        ({"schedule": "exponential", "schedule_unit": "step"}, 0, 100, 0.99**100),
+        ({"schedule": "inverse"}, 49, 0, (1 + 1e-4 * 49) ** -0.75),
+        ({"schedule": "inverse", "schedule_unit": "step"}, 0, 5000, 1.5**-0.75),
+        ({"schedule": "cosine"}, 25, 0, 0.5),
+    ],
+)
+def test_schedules_are_the_stated_formulas(changes: dict[str, Any], epoch: int, step: int, expected: float) -> None:
+    factor = rate_factor(generated.config(**changes), epoch, step, 50, 100)
+    assert math.isclose(factor, expected, rel_tol=1e-12)
+
+
+def test_groups_have_rates_of_their_own() -> None:
+    settings = generated.config(lr=1e-2, lr_head=1e-3, lr_masks=1e-1, schedule="exponential")
+    engine = TrainingEngine(launch(settings), method(), settings, epochs=4, steps_per_epoch=5)
+    engine.begin(epoch=2, batch_index=3)
+    assert engine.rates == pytest.approx({"body": 1e-2 * 0.99**2, "head": 1e-3 * 0.99**2, "masks": 1e-1 * 0.99**2})
+    assert engine.global_step == 13
+    assert engine.progress == pytest.approx(13 / 20)
+
+
+def test_accumulated_halves_are_the_whole_batch() -> None:
+    updates = []
+    for accumulate in (1, 2):
+        settings = generated.config(lr=0.1, optimizer="sgd", accumulate=accumulate)
+        learner = method("aggregate").eval()
+        engine = TrainingEngine(launch(settings), learner, settings, epochs=1, steps_per_epoch=accumulate)
+        whole = batch(8)
+        for index in range(accumulate):
+            rows = slice(index * 8 // accumulate, (index + 1) * 8 // accumulate)
+            part = DomainBatch(whole.images[rows], whole.labels[rows], whole.domains[rows], whole.ids[rows])
+            engine.begin(0, index)
+            learner.step(part, engine)
+        updates.append({name: value.clone() for name, value in learner.state_dict().items()})
+    for name, value in updates[0].items():
+        torch.testing.assert_close(value, updates[1][name], msg=name)
+
+
+def test_phases_share_the_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = method()
+    monkeypatch.setattr(type(learner), "phases", lambda self: (Phase("first", 0.3), Phase("second", 0.7)))
+    engine = TrainingEngine(launch(generated.config()), learner, generated.config(), epochs=10, steps_per_epoch=1)
+    seen = []
+    for epoch in range(10):
+        engine.begin(epoch, 0)
+        seen.append(engine.phase)
+    assert seen == ["first"] * 3 + ["second"] * 7
+
+
+def test_unknown_optimiser_is_named() -> None:
+    engine = TrainingEngine(launch(generated.config()), method(), generated.config(), 1, 1)
+    with pytest.raises(InputError, match="main"):
+        engine.update("mian")
+
+
+def folder_dataset(root: Path) -> Path:
+    random = np.random.default_rng(0)
+    for d, domain in enumerate(generated.DOMAINS):
+        for c, name in enumerate(generated.CLASSES):
+            (root / domain / name).mkdir(parents=True)
+            for number in range(10):
+                pixels = np.kron(generated.pixels_of(d, c, random), np.ones((2, 2, 1))).astype(np.uint8)
+                Image.fromarray(pixels).save(root / domain / name / f"{number}.png")
+    return root
+
+
+def test_two_processes_train_the_same_network_as_one(tmp_path: Path) -> None:
+    data = folder_dataset(tmp_path / "data")
+    command = [
+        *(sys.executable, "-m", "domain_masks", "train", "--dataset", str(data), "--target", "stripes"),
+        *("--backbone", "squeezenet1_1", "--weights", "none", "--size", "32", "--epochs", "2", "--batch", "13"),
+        *("--workers", "0", "--device", "cpu", "--optimizer", "sgd", "--lr", "0.01", "--quiet"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    tensors = []
+    for devices in (1, 2):
+        out = tmp_path / f"devices-{devices}"
+        done = subprocess.run(
+            [*command, "--devices", str(devices), "--out", str(out)], env=environment, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("run folder") == 1
+        tensors.append(load_file(out / "model.safetensors"))
+    one, two = tensors
+    assert set(one) == set(two)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=2e-5, rtol=1e-3, msg=name)
