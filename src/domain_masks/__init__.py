@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+__all__ = ["data", "evaluation", "experiments", "masks", "methods", "networks", "records", "train", "training"]
+
 _SUBMODULES = ("data", "evaluation", "experiments", "masks", "methods", "networks", "records", "training")
 
 
-def train(*, out: str | Path, resume: bool = False, overwrite: bool = False, quiet: bool = False, **settings: Any) -> Run:
+def train(
+    *, out: str | Path, resume: bool = False, overwrite: bool = False, quiet: bool = False, **settings: Any
+) -> Run:
     """Train one method, measure it, and leave a run folder; the settings are those of ``dmg train``.
 
     - ``out``: the run folder

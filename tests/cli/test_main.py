@@ -42,8 +42,13 @@ def test_train_without_a_dataset_trains_dmg_on_the_digits(capsys: pytest.Capture
 
 
 def test_flags_win_over_yaml_and_the_method_is_merged(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("settings.yaml").write_text("epochs: 7\nlr: 0.5\nmethod: {name: dmg, overlap_weight: 0.25, average: probabilities}\n")
-    assert main(["train", "--config", "settings.yaml", "--lr", "0.125", "--method.overlap_weight", "1", "--print_config"]) == 0
+    Path("settings.yaml").write_text(
+        "epochs: 7\nlr: 0.5\nmethod: {name: dmg, overlap_weight: 0.25, average: probabilities}\n"
+    )
+    assert (
+        main(["train", "--config", "settings.yaml", "--lr", "0.125", "--method.overlap_weight", "1", "--print_config"])
+        == 0
+    )
     shown = yaml.safe_load(capsys.readouterr().out)
     assert (shown["epochs"], shown["lr"]) == (7, 0.125)
     assert shown["method"] == {"name": "dmg", "overlap_weight": "1", "average": "probabilities"}
@@ -54,7 +59,11 @@ def test_flags_win_over_yaml_and_the_method_is_merged(capsys: pytest.CaptureFixt
 def test_printed_config_is_complete_and_can_be_used(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--print_config", "--fast"]) == 0
     text = capsys.readouterr().out
-    assert all(value is not None for name, value in yaml.safe_load(text).items() if name in ("lr", "epochs", "backbone", "target"))
+    assert all(
+        value is not None
+        for name, value in yaml.safe_load(text).items()
+        if name in ("lr", "epochs", "backbone", "target")
+    )
     Path("all.yaml").write_text(text)
     assert main(["train", "--config", "all.yaml", "--quiet", "--out", "run"]) == 0
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import generated
 import pandas as pd
 import pytest
 
+import generated
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.experiments import accuracy_table, leave_one_out, summary, work_off
 from domain_masks.training.progress import ConsoleReporter
@@ -20,7 +20,9 @@ def data() -> Any:
 
 
 def plan(data: Any, out: Path, **changes: Any) -> Any:
-    base = generated.config(target=None, fast=True, **{key: value for key, value in changes.items() if key in ("lr", "method")})
+    base = generated.config(
+        target=None, fast=True, **{key: value for key, value in changes.items() if key in ("lr", "method")}
+    )
     return leave_one_out(
         base,
         data,
@@ -41,7 +43,10 @@ def test_plan_is_every_method_target_and_seed(data: Any, tmp_path: Path) -> None
 
 def test_settings_of_a_method_go_to_the_methods_that_have_them(data: Any, tmp_path: Path) -> None:
     runs = plan(data, tmp_path, method={"name": "dmg", "overlap_weight": 0.5})
-    assert {str(run.config.method) for run in runs} == {"{'name': 'dmg', 'overlap_weight': 0.5}", "{'name': 'aggregate'}"}
+    assert {str(run.config.method) for run in runs} == {
+        "{'name': 'dmg', 'overlap_weight': 0.5}",
+        "{'name': 'aggregate'}",
+    }
     with pytest.raises(InputError, match=r"did you mean 'method.overlap_weight'|overlap_wieght"):
         plan(data, tmp_path, method={"name": "dmg", "overlap_wieght": 0.5})
 

@@ -6,7 +6,6 @@ import threading
 from functools import partial
 from pathlib import Path
 
-import httpx
 import pytest
 import timm
 import torch
@@ -171,7 +170,7 @@ def test_all_that_does_not_fit_is_counted_and_named(tmp_path):
 def test_a_refused_state_leaves_the_network_as_it_was():
     network = SmallConvNet(5)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    with pytest.raises(InputError, match=r"30 tensors missing"):
+    with pytest.raises(InputError, match=r"17 tensors missing"):
         load_weights(network, {"other": torch.zeros(1)}, "classifier.head", "file")
     assert_same(network, before)
 
@@ -295,14 +294,15 @@ def test_weights_that_timm_does_not_have_are_one_clear_message():
         build_backbone("timm:resnet10t.none", 5, "imagenet")
 
 
+class HubError(Exception):
+    """An error of a library that the hub uses, of no kind that Python knows."""
+
+    __module__ = "httpx._exceptions"
+
+
 @pytest.mark.parametrize(
     "error",
-    [
-        LocalEntryNotFoundError("offline"),
-        ConnectionError("refused"),
-        TimeoutError("too slow"),
-        httpx.ConnectError("refused"),
-    ],
+    [LocalEntryNotFoundError("offline"), ConnectionError("refused"), TimeoutError("too slow"), HubError("refused")],
 )
 def test_a_download_of_timm_that_fails_is_one_clear_message(monkeypatch, error):
     def fail(*arguments, **options):

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import generated
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+import generated
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS, Context, Phase
@@ -123,7 +123,12 @@ def test_two_processes_train_the_same_network_as_one(tmp_path: Path) -> None:
     for devices in (1, 2):
         out = tmp_path / f"devices-{devices}"
         done = subprocess.run(
-            [*command, "--devices", str(devices), "--out", str(out)], env=environment, capture_output=True, text=True, timeout=240, check=False
+            [*command, "--devices", str(devices), "--out", str(out)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("run folder") == 1

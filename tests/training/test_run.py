@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import generated
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import generated
 from domain_masks.errors import DivergedError, InputError, RunFolderError
 from domain_masks.methods.prediction import predict_batches
 from domain_masks.methods.saving import load_model
@@ -86,7 +86,9 @@ def test_results_have_the_keys_that_others_read(finished: Any) -> None:
 
 
 def test_aggregate_has_no_numbers_of_masks(data: Any, tmp_path: Path) -> None:
-    results = run(generated.config(method="aggregate", epochs=1), tmp_path / "r", dataset=data, reporter=Silent()).results
+    results = run(
+        generated.config(method="aggregate", epochs=1), tmp_path / "r", dataset=data, reporter=Silent()
+    ).results
     assert "known_domain" not in results.to_dict()
     assert "masks" not in results.to_dict()
 
@@ -125,7 +127,9 @@ def test_resumed_run_ends_bit_for_bit_like_an_undisturbed_one(
     assert weights(resumed.folder) == weights(whole.folder)
     columns = [[row[:5] for row in csv.reader(r.folder.metrics.open())] for r in (whole, resumed)]
     assert columns[0] == columns[1]
-    assert Predictions.load(resumed.folder.predictions).ids.shape == Predictions.load(whole.folder.predictions).ids.shape
+    assert (
+        Predictions.load(resumed.folder.predictions).ids.shape == Predictions.load(whole.folder.predictions).ids.shape
+    )
 
 
 def test_resume_of_a_finished_run_says_so(finished: Any, data: Any) -> None:
@@ -209,7 +213,9 @@ def test_several_held_out_domains_and_none(data: Any, tmp_path: Path) -> None:
 def test_model_file_gives_the_same_predictions(finished: Any, data: Any) -> None:
     method, card = load_model(finished.folder.path)
     assert card["classes"] == list(generated.CLASSES)
-    experiment = Experiment(parse_config(read_config(finished.folder.config)), data, launch(generated.config()), Silent())
+    experiment = Experiment(
+        parse_config(read_config(finished.folder.config)), data, launch(generated.config()), Silent()
+    )
     stored = Predictions.load(finished.folder.predictions).select(split="held_out")
     logits, _ = predict_batches(method, experiment.batches(experiment.splits.held_out), experiment.prepare)
     for ensemble, values in logits.items():
@@ -243,9 +249,7 @@ def test_patience_and_time_budget_stop(data: Any, tmp_path: Path) -> None:
 
 def test_diverging_run_names_the_step_and_keeps_the_checkpoint(data: Any, tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match=r"step \d+ .*rows \d+"):
-        run(
-            generated.config(lr=1e30, optimizer="sgd", epochs=8), tmp_path / "r", dataset=data, reporter=Silent()
-        )
+        run(generated.config(lr=1e30, optimizer="sgd", epochs=8), tmp_path / "r", dataset=data, reporter=Silent())
 
 
 def test_frozen_features_are_computed_once_and_f_stays(data: Any, tmp_path: Path) -> None:
@@ -253,7 +257,12 @@ def test_frozen_features_are_computed_once_and_f_stays(data: Any, tmp_path: Path
     first, second, third = Silent(), Silent(), Silent()
     one = run(settings, tmp_path / "one", dataset=data, reporter=first)
     assert any(what.startswith("features of dots") for what in first.tracked)
-    run(generated.config(freeze_features=True, views=2, epochs=2, method="aggregate"), tmp_path / "two", dataset=data, reporter=second)
+    run(
+        generated.config(freeze_features=True, views=2, epochs=2, method="aggregate"),
+        tmp_path / "two",
+        dataset=data,
+        reporter=second,
+    )
     assert not any(what.startswith("features") for what in second.tracked)
     run(generated.config(freeze_features=True, views=3, epochs=1), tmp_path / "three", dataset=data, reporter=third)
     assert any(what.startswith("features") for what in third.tracked)

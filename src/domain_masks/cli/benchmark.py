@@ -41,7 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     seeds = [_seed(text) for text in lists["seeds"] or ["0"]]
     settings = parse_config(values)
     if settings.devices != 1:
-        raise InputError("devices: expected 1 in a benchmark, whose runs use one device each; got " + str(settings.devices))
+        raise InputError(
+            "devices: expected 1 in a benchmark, whose runs use one device each; got " + str(settings.devices)
+        )
 
     from domain_masks.data import load_dataset  # noqa: PLC0415
     from domain_masks.experiments import accuracy_table, leave_one_out, summary, work_off  # noqa: PLC0415
@@ -62,7 +64,10 @@ def main(arguments: Sequence[str]) -> int:
         from domain_masks.records import write_whole  # noqa: PLC0415
 
         write_whole(out / "accuracies.csv", table.to_csv(index=False))
-        say(f"\naccuracy in percent on {dataset.name}; columns: held-out domain" + (", mean ± sd" if len(seeds) > 1 else ""))
+        say(
+            f"\naccuracy in percent on {dataset.name}; columns: held-out domain"
+            + (", mean ± sd" if len(seeds) > 1 else "")
+        )
         say(summary(table).to_string(index=False))
         say(f"runs: {out}")
     for name, message in outcome.failed.items():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from domain_masks.cli.flags import parser_for, say
 from domain_masks.errors import InputError, unknown
+from domain_masks.records.config import read_config
 
 ACTIONS = ("list",)
 
@@ -32,10 +34,9 @@ def main(arguments: Sequence[str]) -> int:
     if flags.action not in ACTIONS:
         raise unknown("action", flags.action, ACTIONS)
 
-    from domain_masks.cli.flags import read_config  # noqa: PLC0415
     from domain_masks.data import DATASETS  # noqa: PLC0415
 
-    given = read_config(flags.config) if flags.config else {}
+    given = read_config(Path(flags.config)) if flags.config else {}
     name = flags.dataset or given.get("dataset")
     if name is None:
         width = max(map(len, DATASETS))
@@ -55,8 +56,8 @@ def _count_lines(name: str, root: str | None) -> list[str]:
 
     dataset = load_dataset(name, root)
     table = pd.crosstab(
-        pd.Categorical.from_codes(dataset.domain_indices.tolist(), list(dataset.domains)),
-        pd.Categorical.from_codes(dataset.labels.tolist(), list(dataset.classes)),
+        pd.Categorical([dataset.domains[index] for index in dataset.domain_indices], list(dataset.domains)),
+        pd.Categorical([dataset.classes[index] for index in dataset.labels], list(dataset.classes)),
         margins=True,
         margins_name="all",
         dropna=False,

@@ -75,7 +75,9 @@ def add_settings(parser: argparse.ArgumentParser, without: Iterable[str] = ()) -
         else:
             group.add_argument(f"--{name}", metavar=_metavar(name, field.annotation), **options)
         if name == "method":
-            group.add_argument("--method.NAME", dest="_", metavar="VALUE", help="a setting of the method, as in `dmg methods`")
+            group.add_argument(
+                "--method.NAME", dest="_", metavar="VALUE", help="a setting of the method, as in `dmg methods`"
+            )
 
 
 def _holds(annotation: Any, kind: type) -> bool:
@@ -90,7 +92,13 @@ def _metavar(name: str, annotation: Any) -> str:
         for choice in get_args(part)
         if isinstance(choice, str)
     ]
-    known = {"dataset": "NAME|DIR", "root": "DIR", "target": "DOMAIN[,DOMAIN]", "weights": "imagenet|none|FILE", "size": "PX"}
+    known = {
+        "dataset": "NAME|DIR",
+        "root": "DIR",
+        "target": "DOMAIN[,DOMAIN]",
+        "weights": "imagenet|none|FILE",
+        "size": "PX",
+    }
     if name in known:
         return known[name]
     return "|".join(choices) if choices else ("NAME" if name in ("method", "backbone", "boundary") else "VALUE")
@@ -118,12 +126,12 @@ def split_method_flags(arguments: Sequence[str]) -> tuple[list[str], dict[str, s
     return rest, settings
 
 
-def settings_from(arguments: argparse.Namespace, method_settings: dict[str, str], base: Path | None = None) -> dict[str, Any]:
+def settings_from(
+    arguments: argparse.Namespace, method_settings: dict[str, str], base: Path | None = None
+) -> dict[str, Any]:
     """Return the settings of a YAML (``--config``, or else ``base``) with the flags on top, unchecked."""
     given = {
-        name: value
-        for name, value in vars(arguments).items()
-        if name in RunConfig.model_fields and value is not None
+        name: value for name, value in vars(arguments).items() if name in RunConfig.model_fields and value is not None
     }
     source = Path(arguments.config) if arguments.config else base
     values = read_config(source) if source is not None else {}

@@ -7,6 +7,7 @@ import inspect
 import textwrap
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import pairwise
 
 from domain_masks.cli.flags import parser_for, say
 
@@ -39,7 +40,7 @@ def _descriptions(kind: type) -> dict[str, str]:
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     texts = {}
     statements = body.body if isinstance(body, ast.ClassDef) else []
-    for statement, following in zip(statements, statements[1:], strict=False):
+    for statement, following in pairwise(statements):
         if (
             isinstance(statement, ast.AnnAssign)
             and isinstance(statement.target, ast.Name)

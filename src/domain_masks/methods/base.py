@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
@@ -85,6 +86,8 @@ class Phase:
 @dataclass(frozen=True)
 class Settings:
     """Base of a method's settings; a subclass's fields with their defaults are what users may set."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
 class Engine(Protocol):

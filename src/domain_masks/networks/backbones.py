@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import urllib.error
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -116,7 +115,9 @@ class _download:  # noqa: N801
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is None:
             return
-        network_failed = isinstance(error, urllib.error.URLError | OSError | ConnectionError)
+        # Which of these timm's hub raises, and whether it is an OSError, depends on the hub's version.
+        library = type(error).__module__.partition(".")[0]
+        network_failed = isinstance(error, OSError) or library in ("httpx", "requests", "huggingface_hub")
         missing = isinstance(error, RuntimeError) and "pretrained" in str(error).lower()
         if network_failed or missing or "hash" in str(error):
             raise InputError(

@@ -92,7 +92,9 @@ class TrainingEngine:
         fused = self.config.precision != "16"
         if self.config.optimizer == "adam":
             return torch.optim.Adam(parameters, weight_decay=decay, fused=fused)
-        return torch.optim.SGD(parameters, lr=self.config.lr or 0.0, momentum=self.config.momentum, weight_decay=decay, fused=fused)
+        return torch.optim.SGD(
+            parameters, lr=self.config.lr or 0.0, momentum=self.config.momentum, weight_decay=decay, fused=fused
+        )
 
     @property
     def epoch(self) -> int:
@@ -164,8 +166,7 @@ class TrainingEngine:
         """Return the mean of ``value`` over all processes."""
         if self.fabric.world_size == 1:
             return value
-        reduced = self.fabric.all_reduce(value, reduce_op="mean")
-        return reduced  # type: ignore[return-value]
+        return self.fabric.all_reduce(value, reduce_op="mean")  # type: ignore[return-value]
 
     def _average_gradients(self, groups: Iterable[list[nn.Parameter]]) -> None:
         gradients = []
@@ -178,7 +179,8 @@ class TrainingEngine:
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         torch.distributed.all_reduce(flat)
         flat /= self.fabric.world_size
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def state_dict(self) -> dict[str, Any]:

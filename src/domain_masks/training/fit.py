@@ -139,7 +139,7 @@ def _train_epoch(
             terms = method.step(batch, engine)
         _check_finite(terms, engine.global_step, batch)
         for name, term in terms.items():
-            sums[name] = sums.get(name, 0) + term.detach().float() * len(batch)  # type: ignore[assignment]
+            sums[name] = sums.get(name, 0) + term.detach().float() * len(batch)
         rows += len(batch)
     means = {name: float(engine.reduce(total / max(1, rows))) for name, total in sums.items()}
     return means, rows * fabric.world_size / (time.monotonic() - started)
@@ -170,12 +170,14 @@ def validate(fabric: Fabric, method: Method, sources: Sources) -> dict[str, floa
     with torch.inference_mode(), fabric.autocast():
         for raw in sources.validation():
             batch = sources.prepare(raw)
-            hits = (method.validation_logits(batch).argmax(-1) == batch.labels).to(correct.dtype)
+            if batch.labels is None or batch.domains is None:
+                raise ValueError("expected validation batches with labels and domains")
+            hits = method.validation_logits(batch).argmax(-1).eq(batch.labels).to(correct.dtype)
             correct.index_add_(0, batch.domains, hits)
             count.index_add_(0, batch.domains, torch.ones_like(hits))
     method.train(training)
     if fabric.world_size > 1:
-        correct, count = fabric.all_reduce((correct, count), reduce_op="sum")  # type: ignore[assignment]
+        correct, count = fabric.all_reduce((correct, count), reduce_op="sum")
     shares = (correct / count.clamp(min=1)).tolist()
     return {name: share for name, share, seen in zip(sources.names, shares, count.tolist(), strict=True) if seen}
 

@@ -102,7 +102,7 @@ class FrozenFeatures:
     def of(self, subset: Subset, kind: Literal["evaluation", "views"]) -> FeatureRows:
         """Return the features of ``subset``: of its pictures as evaluation sees them, or of their augmented views."""
         dataset = subset.dataset
-        arrays = []
+        arrays: list[NDArray[np.float16]] = []
         which = np.zeros(len(subset), dtype=np.int64)
         offsets = np.zeros(len(subset), dtype=np.int64)
         for name in subset.domain_names:
@@ -149,13 +149,14 @@ class FrozenFeatures:
                 half = features.to(torch.float16)
                 if not bool(torch.isfinite(half).all()):
                     raise InputError(
-                        f"features at boundary {self.recipe.network.boundary!r} exceed half precision: choose another --boundary"
+                        f"features at boundary {self.recipe.network.boundary!r} exceed half precision: choose another"
                     )
                 array[position : position + len(half)] = half.cpu().numpy()
                 position += len(half)
             if array is not None:
                 array.flush()
             del array
+            Path(temporary).chmod(0o644)
             Path(temporary).replace(path)
         finally:
             self.recipe.network.train(training)

@@ -1,0 +1,210 @@
+"""What a configuration means for a dataset: its splits, network, method and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+
+from domain_masks.batch import DomainBatch
+from domain_masks.data import (
+    BatchAugmentation,
+    DomainSplits,
+    ImageDataset,
+    LoaderSettings,
+    Preprocessing,
+    Subset,
+    TrainingLoader,
+    default_preprocessing,
+    evaluation_batches,
+    source_positions,
+    split_domains,
+)
+from domain_masks.errors import InputError
+from domain_masks.methods import Context, Method
+from domain_masks.methods.build import build_method, method_class, method_settings
+from domain_masks.methods.prediction import predict_batches
+from domain_masks.networks import build_backbone
+from domain_masks.randomness import seeded
+from domain_masks.records import Predictions
+from domain_masks.records.config import RunConfig
+from domain_masks.training.fit import Sources
+from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures, FrozenLoader, frozen_batches
+from domain_masks.training.progress import Reporter
+
+FAST_PICTURES = 64
+
+
+class Experiment:
+    """What a configuration means for a dataset: splits, network, method, batches."""
+
+    def __init__(self, config: RunConfig, dataset: ImageDataset, fabric: Fabric, reporter: Reporter) -> None:
+        self.config = config
+        self.fabric = fabric
+        self.reporter = reporter
+        self.splits: DomainSplits = split_domains(dataset, config.target or (), config.split_seed)
+        base = default_preprocessing(dataset, config.size)
+        square = base.square if config.square is None else config.square
+        size = base.size
+        self.preprocessing: Preprocessing = replace(
+            base, square=square, resize=size if square else round(size * 256 / 224)
+        )
+        self.method = self._build_method()
+        self.augment = BatchAugmentation(config.augmentation or "none", self.preprocessing).to(fabric.device)
+        self.features = self._freeze() if config.freeze_features else None
+
+    def _build_method(self) -> Method:
+        config = self.config
+        kind = method_class(config.method_name)
+        settings = method_settings(config.method_name, config.method_settings)
+        if config.freeze_features and kind.needs == "images":
+            raise InputError(
+                f"method {kind.name!r} trains on images: --freeze_features cannot be used with it, leave it out"
+            )
+        with seeded(config.seed, "initialisation/backbone"):
+            backbone = build_backbone(
+                str(config.backbone),
+                len(self.splits.dataset.classes),
+                str(config.weights),
+                config.head_initialisation,
+            )
+        context = Context(
+            sources=self.splits.sources,
+            classes=self.splits.dataset.classes,
+            sites=config.sites,
+            boundary=config.boundary,
+            image_size=self.preprocessing.size,
+        )
+        method = build_method(config.method_name, backbone, context, settings, config.seed).to(self.fabric.device)
+        if config.channels_last:
+            method.network.network.to(memory_format=torch.channels_last)
+        if config.compile:
+            method.network.compile_segments()
+        return method
+
+    def _freeze(self) -> FrozenFeatures:
+        trained = self.method.network.task_state()
+        for name, parameter in self.method.network.network.named_parameters():
+            parameter.requires_grad_(name in trained)
+        recipe = FeatureRecipe(
+            self.method.network,
+            self.preprocessing,
+            self.config.augmentation or "none",
+            self.config.views,
+            self.fabric.device,
+            self.config.workers or 0,
+        )
+        return FrozenFeatures(self.splits.dataset.fingerprint, recipe, self.reporter)
+
+    def prepare(self, batch: DomainBatch) -> DomainBatch:
+        """Put a batch on the device; augment its pictures in training, normalise them."""
+        moved = batch.to(self.fabric.device)
+        if moved.images is None:
+            return moved
+        if moved.random is not None:
+            images = self.augment(moved.images, moved.random)
+        else:
+            images = self.preprocessing.normalize(moved.images)
+        if self.config.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return replace(moved, images=images)
+
+    def sources(self) -> Sources:
+        """Return what training and selection may see."""
+        config = self.config
+        settings = LoaderSettings(
+            config.batch,
+            config.sampling,
+            config.seed,
+            config.workers or 0,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+        )
+        names, train = self.splits.sources, self.splits.train
+        loader: Any
+        if self.features is not None:
+            self._compute_features(train)
+            loader = FrozenLoader(self.features, train, names, settings)
+        else:
+            loader = TrainingLoader(train, names, self.preprocessing, settings)
+        validation = self._limited(self.splits.validation)
+        share = Subset(validation.dataset, validation.indices[self.fabric.global_rank :: self.fabric.world_size])
+        return Sources(names, loader, lambda: self.batches(share, names), self.prepare)
+
+    def _compute_features(self, train: Subset) -> None:
+        """Let one process compute what is not there yet, while the others wait."""
+        if self.features is not None and self.fabric.world_size > 1:
+            if self.fabric.is_global_zero:
+                self.features.of(train, "views")
+                self.features.of(self.splits.validation, "evaluation")
+            self.fabric.barrier()
+
+    def _limited(self, subset: Subset) -> Subset:
+        if not self.config.fast:
+            return subset
+        step = max(1, len(subset) // FAST_PICTURES)
+        return Subset(subset.dataset, subset.indices[::step])
+
+    def batches(
+        self, subset: Subset, sources: Sequence[str] | None = None, with_labels: bool = True
+    ) -> Iterable[DomainBatch]:
+        """Return the batches of a subset as evaluation sees it; ``sources`` None where the domain is unknown."""
+        if self.features is not None:
+            known = None if sources is None else _positions(sources)
+            return frozen_batches(self.features, subset, 4 * self.config.batch, known, with_labels)
+        return evaluation_batches(
+            subset, self.preprocessing, 2 * self.config.batch, self.config.workers or 0, sources, with_labels
+        )
+
+    def fit_closed_form(self) -> None:
+        """Fit a method without gradients from the features of all training pictures."""
+        parts = [self.prepare(batch) for batch in self.batches(self.splits.train, self.splits.sources)]
+        with torch.no_grad():
+            features = torch.cat([self.method.boundary_features(part) for part in parts])
+        self.method.fit_closed_form(
+            DomainBatch(
+                images=None,
+                labels=torch.cat([part.labels for part in parts if part.labels is not None]),
+                domains=torch.cat([part.domains for part in parts if part.domains is not None]),
+                ids=torch.cat([part.ids for part in parts]),
+                features=features,
+            )
+        )
+
+    def predictions(self) -> Predictions:
+        """Predict the sources' validation and test pictures and the held-out ones, under every ensemble."""
+        splits, dataset = self.splits, self.splits.dataset
+        parts = []
+        for name, subset in (("validation", splits.validation), ("test", splits.test), ("held_out", splits.held_out)):
+            if subset is None or len(subset) == 0:
+                continue
+            chosen = self._limited(subset)
+            batches = self.batches(chosen, with_labels=False)
+            size = 4 * self.config.batch if self.features is not None else 2 * self.config.batch
+            tracked = self.reporter.track(batches, -(-len(chosen) // size), f"predicting {name}")
+            with self.fabric.autocast():
+                logits, _ = predict_batches(self.method, tracked, self.prepare)
+            parts.append(
+                Predictions(
+                    ids=np.asarray(chosen.ids, dtype=np.str_),
+                    labels=chosen.labels,
+                    domains=chosen.domain_indices,
+                    domain_names=dataset.domains,
+                    splits=np.full(len(chosen), name),
+                    logits=logits,
+                    classes=dataset.classes,
+                    sources=splits.sources,
+                )
+            )
+        return Predictions.concatenate(parts)
+
+
+def _positions(sources: Sequence[str]) -> Callable[[Subset], torch.Tensor]:
+    def positions(subset: Subset) -> torch.Tensor:
+        return torch.from_numpy(source_positions(subset.dataset, sources, subset.domain_indices))
+
+    return positions

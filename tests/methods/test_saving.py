@@ -1,0 +1,167 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from domain_masks.errors import InputError, RunFolderError
+from domain_masks.methods import METHODS
+from domain_masks.methods.base import Context
+from domain_masks.methods.build import build_method, method_settings
+from domain_masks.methods.saving import load_model, model_tensors, save_model
+from domain_masks.networks import build_backbone
+from methods.contract import CLASSES, SOURCES, EngineDouble, built, context, toy_batch
+from references.networks import OwnNetwork
+
+SETTINGS = {"dmg": {"overlap_weight": 0.25, "average": "probabilities"}, "multi_headed": {"average": "probabilities"}}
+
+
+def trained(name):
+    method = built(name, **SETTINGS.get(name, {}))
+    EngineDouble(method, steps=2).train(method, lambda step: toy_batch(seed=step, step=step))
+    return method.eval()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_model_file_gives_back_the_method(tmp_path, name):
+    method = trained(name)
+    save_model(tmp_path, method, "small", {"epoch": 3})
+    again, card = load_model(tmp_path)
+    assert type(again) is type(method)
+    assert not again.training
+    assert again.settings == method.settings
+    assert again.context.sources == SOURCES
+    assert again.context.classes == CLASSES
+    assert again.network.boundary == method.network.boundary
+    assert again.network.sites == method.network.sites
+    assert card["epoch"] == 3
+    state = again.state_dict()
+    assert state.keys() == method.state_dict().keys()
+    assert all(torch.equal(value, state[key]) for key, value in method.state_dict().items())
+    batch = toy_batch(5)
+    with torch.no_grad():
+        ensembles = again.predict(batch)
+        for ensemble, logits in method.predict(batch).items():
+            assert torch.equal(logits, ensembles[ensemble])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_equal_weights_are_equal_files(tmp_path, name):
+    save_model(tmp_path / "first", trained(name), "small", {"note": "one"})
+    save_model(tmp_path / "second", trained(name), "small", {"note": "another"})
+    again, _ = load_model(tmp_path / "first")
+    save_model(tmp_path / "third", again, "small", {})
+    files = {(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("first", "second", "third")}
+    assert len(files) == 1
+    assert not list(tmp_path.rglob("*.partial*"))
+
+
+def test_the_users_parameter_names_are_those_of_the_file(tmp_path):
+    save_model(tmp_path, built("dmg"), "small", {})
+    names = set(load_file(tmp_path / "model.safetensors"))
+    assert names == {*build_backbone("small", 4).state_dict(), "masks.classifier.hidden", "masks.classifier.head"}
+
+
+@pytest.mark.parametrize(
+    "options", [{"boundary": "features.block2"}, {"sites": ("features.block3", "classifier.head")}]
+)
+def test_sites_and_boundary_are_kept(tmp_path, options):
+    method = build_method("dmg", build_backbone("small", 4), context(**options), method_settings("dmg", {})).eval()
+    save_model(tmp_path, method, "small", {})
+    again, _ = load_model(tmp_path)
+    with torch.no_grad():
+        for name, logits in method.predict(toy_batch(3)).items():
+            assert torch.equal(again.predict(toy_batch(3))[name], logits)
+
+
+def test_tied_weights_can_be_saved():
+    network = OwnNetwork(4)
+    network.twin = network.neck
+    method = build_method("aggregate", network, context(boundary="stem"), method_settings("aggregate", {}))
+    tensors = model_tensors(method)
+    assert torch.equal(tensors["twin.weight"], tensors["neck.weight"])
+    assert tensors["twin.weight"].data_ptr() != tensors["neck.weight"].data_ptr()
+
+
+def test_saved_tensors_do_not_change_with_the_method():
+    method = built("dmg")
+    tensors = model_tensors(method)
+    before = tensors["masks.classifier.head"].clone()
+    with torch.no_grad():
+        method.network.masks["classifier.head"].zero_()
+    assert torch.equal(tensors["masks.classifier.head"], before)
+
+
+def changed_card(folder, **changes):
+    path = folder / "model.json"
+    card = json.loads(path.read_text())
+    for name, value in changes.items():
+        if value is None:
+            del card[name]
+        else:
+            card[name] = value
+    path.write_text(json.dumps(card))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"format": 2}, InputError, r"has format 2: expected 1 or older; update domain-masks"),
+        ({"format": None}, InputError, r"has format None"),
+        ({"sources": None, "sites": None}, RunFolderError, r"describes no model: .* got no sources, sites"),
+        ({"method": {"overlap_weight": 0.1}}, RunFolderError, r"describes no model: .* got no name"),
+        ({"method": {"name": "dgm"}}, InputError, r"unknown method 'dgm'"),
+        ({"method": {"name": "dmg", "no_such": 1}}, InputError, r"method\.no_such: there is no such setting"),
+        ({"backbone": "smal"}, InputError, r"unknown backbone 'smal'"),
+        ({"sources": ["art", "photo"]}, InputError, r"does not fit model\.json: 2 tensors .*masks\.classifier"),
+        ({"classes": ["dog"]}, InputError, r"does not fit model\.json: 2 tensors .*classifier\.head"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_one_clear_message(tmp_path, changes, error, message):
+    save_model(tmp_path, built("dmg"), "small", {})
+    changed_card(tmp_path, **changes)
+    with pytest.raises(error, match=message):
+        load_model(tmp_path)
+
+
+def test_foreign_and_missing_tensors_are_named(tmp_path):
+    save_model(tmp_path, built("dmg"), "small", {})
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["features.block1.0.weight"]
+    save_file({**tensors, "extra": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match=r"2 tensors are missing, foreign .* \(extra, features\.block1\.0\.weight\)"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "absent"])
+def test_damaged_weights_are_one_clear_message(tmp_path, damage):
+    save_model(tmp_path, built("dmg"), "small", {})
+    path = tmp_path / "model.safetensors"
+    if damage == "absent":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(
+        InputError, match=r"model\.safetensors cannot be read .*: expected the weights beside model\.json"
+    ):
+        load_model(tmp_path)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(RunFolderError, match=r"model\.json"):
+        load_model(tmp_path)
+
+
+def test_one_source_is_enough(tmp_path):
+    alone = Context(("photo",), CLASSES, image_size=16)
+    method = build_method("dmg", build_backbone("small", 4), alone, method_settings("dmg", {}))
+    save_model(tmp_path, method, "small", {})
+    again, _ = load_model(tmp_path)
+    batch = replace(toy_batch(6), domains=torch.zeros(6, dtype=torch.long))
+    with torch.no_grad():
+        ensembles = again.predict(batch)
+    assert set(ensembles) == {"predictions", "masks", "known:photo"}
+    torch.testing.assert_close(ensembles["predictions"], ensembles["known:photo"])
+    assert again.train().training_loss(batch)["overlap"].item() == 0
