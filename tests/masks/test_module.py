@@ -29,9 +29,9 @@ def test_sites_keep_their_order_and_names():
 
 def test_uniform_initialisation_is_between_zero_and_one():
     torch.manual_seed(0)
-    logits = DomainMasks({"site": 20_000}, 2)["site"]
-    assert float(logits.detach().min()) >= 0.0
-    assert float(logits.detach().max()) <= 1.0
+    logits = DomainMasks({"site": 20_000}, 2)["site"].detach()
+    assert float(logits.min()) >= 0.0
+    assert float(logits.max()) <= 1.0
     assert float(logits.mean()) == pytest.approx(0.5, abs=0.01)
     assert float(logits.var()) == pytest.approx(1 / 12, abs=0.005)
     assert not torch.equal(logits[0], logits[1])

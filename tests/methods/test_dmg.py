@@ -229,5 +229,4 @@ def test_the_overlap_loss_moves_masks_apart():
         optimizer.zero_grad()
         method.network.overlap_loss().backward()
         optimizer.step()
-    assert method.network.overlap_loss().item() < 0.8 * before
-    assert method.context.image_size == SIZE
+    assert method.network.overlap_loss().item() < 0.5 * before

@@ -45,8 +45,7 @@ def assert_same(network, state, leave_out=()):
     ("name", "kind"),
     [
         ("small", SmallConvNet),
-        ("mobilenet_v3_small", models.MobileNetV3),
-        ("torchvision:mobilenet_v3_small", models.MobileNetV3),
+        ("torchvision:shufflenet_v2_x0_5", models.ShuffleNetV2),
         ("squeezenet1_1", models.SqueezeNet),
         ("shufflenet_v2_x0_5", models.ShuffleNetV2),
     ],
@@ -57,7 +56,7 @@ def test_names_of_this_package_and_of_torchvision(name, kind):
     assert network.eval()(torch.randn(2, 3, 64, 64)).shape == (2, 6)
 
 
-@pytest.mark.parametrize("name", ["timm:mobilenetv3_small_050", "mobilenetv3_small_050"])
+@pytest.mark.parametrize("name", ["timm:resnet10t", "mobilenetv3_small_050"])
 def test_names_of_timm(name):
     network = build_backbone(name, 6)
     assert type(network).__module__.startswith("timm.")
@@ -96,7 +95,7 @@ def test_the_package_has_no_imagenet_weights_of_its_own():
     assert set(BACKBONES) == {"small"}
 
 
-@pytest.mark.parametrize("name", ["small", "mobilenet_v3_small", "timm:mobilenetv3_small_050", "squeezenet1_1"])
+@pytest.mark.parametrize("name", ["small", "timm:mobilenetv3_small_050", "squeezenet1_1"])
 def test_a_normal_head(name):
     torch.manual_seed(0)
     network = build_backbone(name, 50, head_initialisation="normal")

@@ -21,7 +21,7 @@ OWN = {
 NAMED = {
     "small": 32,
     "resnet18": 64,
-    "mobilenet_v2": 64,
+    "mobilenet_v2": 32,
     "timm:resnet18": 64,
     "timm:vit_tiny_patch16_224": 224,
     "convnext_tiny": 64,
@@ -213,7 +213,7 @@ def test_parameter_names_survive(name):
     assert rest == {"masks.logits." + site.name.replace(".", "/") for site in net.sites}
 
 
-@pytest.mark.parametrize("name", [*LIGHT, "resnet18"])
+@pytest.mark.parametrize("name", [*LIGHT, pytest.param("resnet18", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", ["deepcopy", "pickle", "torch.save"])
 def test_copies_compute_the_same_and_are_independent(name, how):
     net = built(name)

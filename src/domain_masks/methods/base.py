@@ -58,10 +58,12 @@ class Context:
 
     def boundary_of(self, backbone: nn.Module) -> str:
         """Return where T begins in ``backbone`` for a method without masks: as with masks, else at the head."""
+        if self.boundary and not self.sites:
+            return self.boundary
         try:
             return layout(backbone, self.sites, self.boundary).boundary
         except InputError:
-            if self.boundary or self.sites:
+            if self.sites:
                 raise
             return find_head(backbone)
 

@@ -183,6 +183,14 @@ class TrainingEngine:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def average_buffers(self) -> None:
+        """Give all processes the mean of their running statistics (batch norm), before they are used or saved."""
+        if self.fabric.world_size > 1:
+            for buffer in self.method.buffers():
+                if buffer.is_floating_point():
+                    torch.distributed.all_reduce(buffer)
+                    buffer.div_(self.fabric.world_size)
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs besides the method's weights."""
         return {

@@ -78,8 +78,12 @@ class Experiment:
             sites=config.sites,
             boundary=config.boundary,
             image_size=self.preprocessing.size,
+            head_initialisation=config.head_initialisation,
         )
         method = build_method(config.method_name, backbone, context, settings, config.seed).to(self.fabric.device)
+        if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
+            convert = torch.nn.SyncBatchNorm.convert_sync_batchnorm
+            method.network.network = convert(method.network.network)  # type: ignore[no-untyped-call]
         if config.channels_last:
             method.network.network.to(memory_format=torch.channels_last)
         if config.compile:

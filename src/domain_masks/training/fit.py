@@ -86,6 +86,7 @@ def fit(
     board = _TensorBoard(folder.path / "tensorboard", progress.epochs_done) if fabric.is_global_zero else None
     for epoch in range(progress.epochs_done, epochs):
         terms, images_per_second = _train_epoch(fabric, method, engine, sources, epoch, reporter)
+        engine.average_buffers()
         accuracies = validate(fabric, method, sources)
         accuracy = sum(accuracies.values()) / len(accuracies)
         progress.seconds = time.monotonic() - began

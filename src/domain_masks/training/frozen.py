@@ -19,6 +19,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -119,13 +120,18 @@ class FrozenFeatures:
             rows = np.flatnonzero(dataset.domain_indices == dataset.domains.index(name))
             path = self.folder / name.replace("/", "_") / f"{kind}.npy"
             if not path.is_file():
-                self._compute(Subset(dataset, rows), name, kind, path)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                # Runs side by side wait for the one that computes; the lock goes with its process, however that ends.
+                with FileLock(path.with_suffix(".lock")):
+                    if not path.is_file():
+                        self._compute(Subset(dataset, rows), name, kind, path)
             self._arrays[name, kind] = (np.load(path, mmap_mode="r"), rows)
         return self._arrays[name, kind]
 
     def _compute(self, pictures: Subset, name: str, kind: str, path: Path) -> None:
         """Write one array; it appears under its name when it is whole."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for stale in path.parent.glob(f".{kind}-*.npy"):
+            stale.unlink()
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{kind}-", suffix=".npy")
         os.close(handle)
         training = self.recipe.network.training

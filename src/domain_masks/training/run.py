@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from domain_masks.data import DomainSplits, ImageDataset, load_dataset
-from domain_masks.errors import RunFolderError
+from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.evaluation import accuracies
 from domain_masks.masks import mask_statistics
 from domain_masks.methods import Method
@@ -72,7 +73,13 @@ def run(
     if state == "finished":
         reporter.say(f"{folder.path} holds a finished run: nothing to do")
         return Run(folder, Results.read(folder.results))
-    experiment = Experiment(config, opened, fabric, reporter)
+    try:
+        experiment = Experiment(config, opened, fabric, reporter)
+    except DomainMasksError:
+        with suppress(OSError):
+            # Nothing has begun: an empty folder would only be in the way of the next try.
+            folder.path.rmdir()
+        raise
     if fabric.is_global_zero:
         if overwrite:
             # Not before everything that can be wrong with the settings has been tried: the old run would be lost for nothing.
