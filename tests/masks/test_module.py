@@ -60,8 +60,8 @@ def test_losses_are_sums_over_the_sites(domains):
     plain = [logits.tolist() for _, logits in masks.items()]
     for reduction in ("sum", "mean"):
         expected = sum(slow.overlap_loss(logits, reduction, 1e-6) for logits in plain)
-        assert float(masks.overlap_loss(reduction, 1e-6)) == pytest.approx(expected, rel=1e-5)
-    assert float(masks.sparsity_loss()) == pytest.approx(sum(map(slow.sparsity_loss, plain)), rel=1e-5)
+        assert masks.overlap_loss(reduction, 1e-6).item() == pytest.approx(expected, rel=1e-5)
+    assert masks.sparsity_loss().item() == pytest.approx(sum(map(slow.sparsity_loss, plain)), rel=1e-5)
 
 
 def test_samples_take_each_sites_own_noise():

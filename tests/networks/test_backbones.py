@@ -220,7 +220,7 @@ def test_a_file_that_would_run_code_is_refused_and_not_run(tmp_path, plain):
     state = {**small_state(), "trap": Trap(tmp_path / "sprung")}
     path = tmp_path / "weights.pth"
     if plain:
-        path.write_bytes(pickle.dumps(state))
+        path.write_bytes(pickle.dumps(state, protocol=2))
     else:
         torch.save(state, path)
     with pytest.raises(InputError, match=r"are refused: the file is damaged or holds more than tensors"):
