@@ -65,7 +65,7 @@ class Workload:
 def bare_step(network: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], None]:
     """Return a step of plain PyTorch: forward, cross entropy, backward, Adam."""
     network.train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
         torch.autograd.backward(functional.cross_entropy(network(images), labels))
