@@ -18,7 +18,7 @@ PAPER: dict[str, Any] = {
     "schedule": "constant",
 }
 BY_DATASET: dict[str, dict[str, Any]] = {
-    "digits": {"backbone": "small", "weights": "none", "epochs": 20, "lr": 1e-3},
+    "digits": {"backbone": "small", "weights": "none", "epochs": 20, "lr": 3e-3},
     "pacs": {"weight_decay": 1e-5, "schedule": "exponential"},
 }
 
