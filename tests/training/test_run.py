@@ -247,6 +247,15 @@ def test_patience_and_time_budget_stop(data: Any, tmp_path: Path) -> None:
     assert timed.results.epochs_run == 1
 
 
+def test_resumed_run_does_not_train_beyond_its_patience(data: Any, tmp_path: Path) -> None:
+    settings = generated.config(epochs=30, lr=1e-9, patience=1)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, tmp_path / "r", dataset=data, reporter=Silent(stop_at="stopped"))
+    done = load_checkpoint(tmp_path / "r" / "checkpoints" / "last.ckpt")["progress"]["epochs_done"]
+    resumed = run(settings, tmp_path / "r", resume=True, dataset=data, reporter=Silent())
+    assert resumed.results.epochs_run == done
+
+
 def test_diverging_run_names_the_step_and_keeps_the_checkpoint(data: Any, tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match=r"step \d+ .*rows \d+"):
         run(generated.config(lr=1e30, optimizer="sgd", epochs=8), tmp_path / "r", dataset=data, reporter=Silent())

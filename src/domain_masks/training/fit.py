@@ -85,6 +85,9 @@ def fit(
     began = time.monotonic() - progress.seconds
     board = _TensorBoard(folder.path / "tensorboard", progress.epochs_done) if fabric.is_global_zero else None
     for epoch in range(progress.epochs_done, epochs):
+        if config.patience is not None and epoch - 1 - progress.best_epoch >= config.patience:
+            # A run that had lost patience before it was interrupted: it must not train on when it is resumed.
+            break
         terms, images_per_second = _train_epoch(fabric, method, engine, sources, epoch, reporter)
         engine.average_buffers()
         accuracies = validate(fabric, method, sources)
