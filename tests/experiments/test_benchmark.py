@@ -11,7 +11,7 @@ import pytest
 import generated
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.experiments import accuracy_table, leave_one_out, summary, work_off
-from domain_masks.training.progress import ConsoleReporter
+from domain_masks.progress import ConsoleReporter
 
 
 @pytest.fixture(scope="module")

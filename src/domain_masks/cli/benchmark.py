@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from domain_masks.data import load_dataset  # noqa: PLC0415
     from domain_masks.experiments import accuracy_table, leave_one_out, summary, work_off  # noqa: PLC0415
-    from domain_masks.training.progress import ConsoleReporter  # noqa: PLC0415
+    from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
 
     dataset = load_dataset(settings.dataset, settings.root)
     out = Path(flags.out) if flags.out else Path("runs") / f"benchmark-{dataset.name}"

@@ -1,71 +1,37 @@
-"""``dmg data``."""
+"""``dmg data``: finds the action; one thin file per action."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
-from pathlib import Path
 
-from domain_masks.cli.flags import parser_for, say
+from domain_masks.cli.flags import say
 from domain_masks.errors import InputError, unknown
-from domain_masks.records.config import read_config
 
-ACTIONS = ("list",)
+ACTIONS = {
+    "list": "the datasets that have a name; or the pictures of one, per domain and class",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """List the datasets, or the pictures of one per domain and class."""
-    parser = parser_for(
-        "data",
-        "`list` shows the datasets that have a name; with a name or a folder domain/class/image, its pictures per domain "
-        "and class.",
-        """
-        dmg data list
-        dmg data list pacs --root data
-        dmg data list photos/
-        """,
-    )
-    parser.add_argument("action", metavar="ACTION", nargs="?", help=f"one of {', '.join(ACTIONS)}")
-    parser.add_argument("dataset", metavar="NAME|DIR", nargs="?", help="the dataset to count")
-    parser.add_argument("--root", metavar="DIR", help="where the dataset lies; default $DMG_DATA")
-    parser.add_argument("--config", metavar="FILE", help="settings in YAML, of which dataset and root are used")
-    flags = parser.parse(arguments)
-    if flags.action is None:
-        raise InputError(f"expected an action after `dmg data`: one of {', '.join(ACTIONS)}")
-    if flags.action not in ACTIONS:
-        raise unknown("action", flags.action, ACTIONS)
-
-    from domain_masks.data import DATASETS  # noqa: PLC0415
-
-    given = read_config(Path(flags.config)) if flags.config else {}
-    name = flags.dataset or given.get("dataset")
-    if name is None:
-        width = max(map(len, DATASETS))
-        for entry, record in DATASETS.items():
-            say(f"{entry:<{width}}  {record.summary}")
-        say("\nAny folder domain/class/image can be named by its path.")
+    """Run one action on a dataset."""
+    words = list(arguments)
+    if words and words[0] in ("-h", "--help"):
+        say(_usage())
         return 0
-    for line in _count_lines(str(name), flags.root or given.get("root")):
-        say(line)
-    return 0
+    if not words or words[0].startswith("-"):
+        raise InputError(f"expected an action after `dmg data`: one of {', '.join(ACTIONS)}")
+    if words[0] not in ACTIONS:
+        raise unknown("action", words[0], ACTIONS)
+    status: int = importlib.import_module(f"domain_masks.cli.data_{words[0]}").main(words[1:])
+    return status
 
 
-def _count_lines(name: str, root: str | None) -> list[str]:
-    import pandas as pd  # noqa: PLC0415
-
-    from domain_masks.data import load_dataset  # noqa: PLC0415
-
-    dataset = load_dataset(name, root)
-    table = pd.crosstab(
-        pd.Categorical([dataset.domains[index] for index in dataset.domain_indices], list(dataset.domains)),
-        pd.Categorical([dataset.classes[index] for index in dataset.labels], list(dataset.classes)),
-        margins=True,
-        margins_name="all",
-        dropna=False,
+def _usage() -> str:
+    width = max(map(len, ACTIONS))
+    actions = "\n".join(f"  {name:<{width}}  {text}" for name, text in ACTIONS.items())
+    return (
+        f"usage: dmg data ACTION [...]\n\n{actions}\n\n"
+        "`dmg data ACTION --help` tells the flags of an action, among them --config FILE.\n\n"
+        "example:\n  dmg data list photos/"
     )
-    table.index.name, table.columns.name = "domain", None
-    lines = [f"{dataset.name}: {len(dataset)} pictures, {len(dataset.domains)} domains, {len(dataset.classes)} classes"]
-    lines += table.to_string().splitlines()
-    if dataset.splits is not None:
-        counts = pd.Series(dataset.splits).value_counts()
-        lines.append("official splits: " + ", ".join(f"{split} {count}" for split, count in counts.items()))
-    return lines

@@ -23,8 +23,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--quiet", action="store_true", help="show the result alone")
     flags = parser.parse(arguments)
 
+    from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
     from domain_masks.training import evaluate  # noqa: PLC0415
-    from domain_masks.training.progress import ConsoleReporter  # noqa: PLC0415
 
     changes = {name: value for name in ("root", "device") if (value := getattr(flags, name)) is not None}
     finished = evaluate(flags.run, ConsoleReporter(flags.quiet), changes=changes, config_file=flags.config)

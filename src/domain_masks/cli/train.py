@@ -45,9 +45,9 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     out = Path(flags.out) if flags.out else _default_folder(settings)
 
+    from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
     from domain_masks.training import run  # noqa: PLC0415
     from domain_masks.training.engine import is_main_process  # noqa: PLC0415
-    from domain_masks.training.progress import ConsoleReporter  # noqa: PLC0415
 
     finished = run(settings, out, resume=flags.resume, overwrite=flags.overwrite, reporter=ConsoleReporter(flags.quiet))
     if not is_main_process():

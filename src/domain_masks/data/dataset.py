@@ -32,6 +32,7 @@ class ImageDataset:
     - ``splits``: (N,) of "train", "val" or "test" where the dataset brings official ones, else None
     - ``open_image``: row -> opened picture; can be pickled, so that worker processes may open pictures
     - ``fingerprint``: equal for equal content, a key for caches (see :func:`fingerprint_of`)
+    - ``groups``: (N,) names of what must never be divided, such as patients or cameras; None where there are none
 
     Raises InputError if the columns' lengths, indices, ids or split names do not fit together.
     """
@@ -45,12 +46,15 @@ class ImageDataset:
     splits: TextArray | None = field(repr=False)
     open_image: Callable[[int], Image.Image] = field(repr=False)
     fingerprint: str
+    groups: TextArray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.ids)
         columns: dict[str, npt.NDArray[Any]] = {"labels": self.labels, "domain_indices": self.domain_indices}
         if self.splits is not None:
             columns["splits"] = self.splits
+        if self.groups is not None:
+            columns["groups"] = self.groups
         for name, column in columns.items():
             if column.shape != (count,):
                 message = f"dataset {self.name!r}: expected {name} of shape ({count},), one per id, got {column.shape}"

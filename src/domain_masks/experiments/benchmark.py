@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from domain_masks.data import ImageDataset
 from domain_masks.errors import DomainMasksError
 from domain_masks.experiments.plan import PlannedRun
+from domain_masks.progress import Reporter
 from domain_masks.records import Results
 from domain_masks.training import run
-from domain_masks.training.progress import Reporter
 
 
 @dataclass

@@ -65,6 +65,8 @@ class RunConfig(BaseModel):
     square: bool | None = _setting("data", "squash pictures to a square instead of cropping its centre")
     size: Count | None = _setting("data", "side of the pictures in pixels")
     workers: Annotated[int, Field(ge=0)] | None = _setting("data", "processes that read pictures; default by cores")
+    verify: bool = _setting("data", "decode every picture once before a dataset's first training", True)
+    skip_bad: bool = _setting("data", "leave out pictures that cannot be read, instead of refusing to train", False)
 
     method: dict[str, Any] = _setting("method", "a name from `dmg methods`", {"name": "dmg"})
 
@@ -80,6 +82,13 @@ class RunConfig(BaseModel):
     freeze_features: bool = _setting("network", "train the task network alone, on features computed once", False)
     views: Count = _setting("network", "augmented views per picture that frozen features keep", 4)
 
+    init_from: Path | None = _setting("training", "a run folder whose trained network and masks are started from")
+    learn: Literal["all", "masks"] = _setting(
+        "training", "all, or masks alone: with --init_from, those of new source domains, if there are any", "all"
+    )
+    class_weights: Literal["none", "balanced"] = _setting(
+        "training", "weight of a class in the loss: none, or balanced, by the inverse of its training pictures", "none"
+    )
     epochs: Count | None = _setting("training", "passes over the training pictures")
     batch: Count = _setting("training", "pictures per step, over all processes", 64)
     optimizer: Literal["adam", "sgd"] = _setting("training", "adam or sgd", "adam")
@@ -103,6 +112,9 @@ class RunConfig(BaseModel):
     max_time: Annotated[Rate | None, BeforeValidator(_as_seconds)] = _setting(
         "training", "stop after the epoch in which this is over: 90s, 30m, 2h"
     )
+    checkpoint_every: Annotated[Rate, BeforeValidator(_as_seconds)] = _setting(
+        "training", "time between two checkpoints within an epoch: 90s, 10m, 1h", 600.0
+    )
     fast: bool = _setting("training", "smoke run: one epoch of two batches, few pictures evaluated", False)
     selection: Literal["source-validation"] = _setting(
         "training", "what chooses the best epoch: accuracy on the sources' validation pictures", "source-validation"
@@ -112,6 +124,7 @@ class RunConfig(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = _setting("machine", "where to compute", "auto")
     devices: Count = _setting("machine", "processes, one per device", 1)
     precision: Literal["32", "bf16", "16"] = _setting("machine", "of the forward pass", "32")
+    deterministic: bool = _setting("machine", "only operations that repeat bit for bit on the same device", False)
     compile: bool = _setting("machine", "compile the network (torch.compile)", False)
     channels_last: bool = _setting("machine", "memory layout that suits convolutions", False)
 

@@ -29,12 +29,12 @@ from domain_masks.methods import Context, Method
 from domain_masks.methods.build import build_method, method_class, method_settings
 from domain_masks.methods.prediction import predict_batches
 from domain_masks.networks import build_backbone
+from domain_masks.progress import Reporter
 from domain_masks.randomness import seeded
 from domain_masks.records import Predictions
 from domain_masks.records.config import RunConfig
 from domain_masks.training.fit import Sources
 from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures, FrozenLoader, frozen_batches
-from domain_masks.training.progress import Reporter
 
 FAST_PICTURES = 64
 

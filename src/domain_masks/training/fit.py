@@ -16,12 +16,12 @@ from domain_masks.batch import DomainBatch
 from domain_masks.errors import DivergedError, RunFolderError
 from domain_masks.masks import mask_statistics
 from domain_masks.methods import Method
+from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
 from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.records.run_folder import RunFolder
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
 from domain_masks.training.engine import TrainingEngine
-from domain_masks.training.progress import Reporter
 
 FAST_BATCHES = 2
 _REPEATABLE = {"epochs", "patience", "max_time", "workers", "device", "devices", "root"}

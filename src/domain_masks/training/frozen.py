@@ -27,18 +27,11 @@ from domain_masks.batch import DomainBatch
 from domain_masks.data import BatchAugmentation, BatchPlan, LoaderSettings, Preprocessing, Subset, evaluation_batches
 from domain_masks.errors import InputError
 from domain_masks.networks import Network
+from domain_masks.progress import Reporter
 from domain_masks.randomness import BatchRandomness
-from domain_masks.training.progress import Reporter
+from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
 
-CACHE_VARIABLE = "DMG_CACHE"
 _CHUNK = 64
-
-
-def cache_folder() -> Path:
-    """Return where features are kept: ``$DMG_CACHE``, or the user's cache folder."""
-    given = os.environ.get(CACHE_VARIABLE)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "domain-masks"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from domain_masks.masks import mask_statistics
 from domain_masks.methods import Method
 from domain_masks.methods.build import method_settings
 from domain_masks.methods.saving import save_model
+from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Results, RunFolder, write_json
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.environment import environment
@@ -26,7 +27,6 @@ from domain_masks.training.defaults import resolve
 from domain_masks.training.engine import is_main_process, launch
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.fit import Progress, fit
-from domain_masks.training.progress import ConsoleReporter, Reporter
 
 
 @dataclass(frozen=True)
