@@ -14,7 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 import generated
+from domain_masks.batch import DomainBatch
 from domain_masks.errors import DivergedError, InputError, RunFolderError
+from domain_masks.methods import METHODS as METHOD_CLASSES
+from domain_masks.methods import Aggregate
 from domain_masks.methods.prediction import predict_batches
 from domain_masks.methods.saving import load_model
 from domain_masks.networks import build_backbone
@@ -256,9 +259,30 @@ def test_resumed_run_does_not_train_beyond_its_patience(data: Any, tmp_path: Pat
     assert resumed.results.epochs_run == done
 
 
-def test_diverging_run_names_the_step_and_keeps_the_checkpoint(data: Any, tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match=r"step \d+ .*rows \d+"):
-        run(generated.config(lr=1e30, optimizer="sgd", epochs=8), tmp_path / "r", dataset=data, reporter=Silent())
+def test_diverging_run_names_the_step_and_keeps_the_checkpoint(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = generated.config(lr=1e30, optimizer="sgd", epochs=8)
+    with pytest.raises(
+        DivergedError, match=r"step 1 \(batch 2 of epoch 1\).* dots/red/0.png.*No checkpoint had been written"
+    ):
+        run(settings, tmp_path / "r", dataset=data, reporter=Silent())
+
+    class Poisoned(Aggregate):
+        """Learns well until a picture is not a number."""
+
+        def training_loss(self, batch: DomainBatch) -> dict[str, torch.Tensor]:
+            if batch.random is not None and batch.random.step == 9:
+                batch.images[3] = torch.nan
+            return super().training_loss(batch)
+
+    monkeypatch.setitem(METHOD_CLASSES, "aggregate", Poisoned)
+    with pytest.raises(DivergedError, match=r"step 9 .*The checkpoint of batch 3 of epoch 2 is whole"):
+        run(
+            generated.config(method="aggregate", checkpoint_every=1e-9), tmp_path / "p", dataset=data, reporter=Silent()
+        )
+    kept = load_checkpoint(tmp_path / "p" / "checkpoints" / "last.ckpt")
+    assert all(torch.isfinite(value).all() for value in kept["method"].values())
 
 
 def test_frozen_features_are_computed_once_and_f_stays(data: Any, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from domain_masks.cli.flags import add_settings, parser_for, say, settings_from, split_method_flags
+from domain_masks.cli.interruption import resumable
 from domain_masks.errors import InputError
 from domain_masks.records.config import parse_config, read_config
 
@@ -58,7 +59,8 @@ def main(arguments: Sequence[str]) -> int:
             say(f"{planned.state:<6}{planned.name}")
         say(f"{len(plan)} runs, {sum(planned.state == 'done' for planned in plan)} done")
         return 0
-    outcome = work_off(plan, dataset, ConsoleReporter(flags.quiet))
+    with resumable("What is done is kept; go on with the same command"):
+        outcome = work_off(plan, dataset, ConsoleReporter(flags.quiet))
     if outcome.results:
         table = accuracy_table(outcome.results)
         from domain_masks.records import write_whole  # noqa: PLC0415

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 from types import FrameType
 
+from domain_masks.cli.interruption import Terminated
 from domain_masks.errors import DomainMasksError, nearest
 
 VERBS = {
@@ -19,10 +20,6 @@ VERBS = {
     "data": "what datasets there are",
     "methods": "the algorithms, their papers, their settings",
 }
-
-
-class Terminated(BaseException):
-    """SIGTERM came."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,10 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _dispatch(words)
     except DomainMasksError as error:
         return _complain(str(error), error.exit_status)
-    except KeyboardInterrupt:
-        return _complain(_go_on(words), 130)
-    except Terminated:
-        return _complain(_go_on(words), 143)
+    except (KeyboardInterrupt, Terminated) as end:
+        message = ". ".join(["interrupted", *getattr(end, "__notes__", [])])
+        return _complain(message, 143 if isinstance(end, Terminated) else 130)
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is left to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,14 +86,6 @@ def _usage() -> str:
 def _complain(message: str, status: int) -> int:
     sys.stderr.write(f"dmg: {message}\n")
     return status
-
-
-def _go_on(words: list[str]) -> str:
-    if words[:1] == ["train"]:
-        return "interrupted; the last whole epoch is kept. Go on with the same command and --resume"
-    if words[:1] == ["benchmark"]:
-        return "interrupted; what is done is kept. Go on with the same command"
-    return "interrupted"
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

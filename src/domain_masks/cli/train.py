@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from domain_masks.cli.flags import add_settings, parser_for, say, settings_from, split_method_flags
+from domain_masks.cli.interruption import resumable
 from domain_masks.cli.results import result_lines
 from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig, parse_config
@@ -49,7 +51,9 @@ def main(arguments: Sequence[str]) -> int:
     from domain_masks.training import run  # noqa: PLC0415
     from domain_masks.training.engine import is_main_process  # noqa: PLC0415
 
-    finished = run(settings, out, resume=flags.resume, overwrite=flags.overwrite, reporter=ConsoleReporter(flags.quiet))
+    reporter = ConsoleReporter(flags.quiet)
+    with resumable(f"Go on with: dmg train --resume --out {shlex.quote(str(out))}"):
+        finished = run(settings, out, resume=flags.resume, overwrite=flags.overwrite, reporter=reporter)
     if not is_main_process():
         return 0
     for line in result_lines(finished.results):

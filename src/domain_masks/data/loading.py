@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -62,8 +63,9 @@ class LoaderSettings:
 class BatchPlan:
     """Which rows make up the batches of an epoch, with labels, domains and random numbers, but without pictures.
 
-    Each process gets a contiguous part of every global batch; of a last batch with fewer rows than processes, some get
-    none. Neither the number of workers nor that of processes changes a global batch.
+    Each process gets a contiguous part of every global batch. Neither the number of workers nor that of processes changes a
+    global batch. With pooled sampling a last batch of a single row, or of fewer rows than processes, is left out; which
+    row that is changes from epoch to epoch.
 
     Raises InputError if there are no training pictures, or pictures of other domains than ``sources``.
     """
@@ -75,17 +77,22 @@ class BatchPlan:
         self.settings = settings
         self._domains = source_positions(subset.dataset, sources, subset.domain_indices)
         self._labels = subset.labels
+        self._count = math.ceil(len(subset) / settings.batch_size)
+        last = len(subset) - (self._count - 1) * settings.batch_size
+        if settings.sampling == "pooled" and last < min(settings.batch_size, max(2, settings.world_size)):
+            # A row that is left over: batch norm takes no statistics of a single one, and processes would have none.
+            self._count = max(1, self._count - 1)
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""
-        return math.ceil(len(self.subset) / self.settings.batch_size)
+        return self._count
 
     def batches(self, epoch: int, start: int = 0) -> list[tuple[Int64Array, DomainBatch]]:
         """Return positions in the subset and the batch without pictures, of ``epoch`` from batch ``start`` on."""
         chosen = self.settings
         everything = SAMPLING[chosen.sampling](self._domains, chosen.batch_size, chosen.seed, epoch)
         planned = []
-        for index, rows in enumerate(everything[start:], start):
+        for index, rows in enumerate(everything[start : self._count], start):
             first = len(rows) * chosen.rank // chosen.world_size
             last = len(rows) * (chosen.rank + 1) // chosen.world_size
             positions = rows[first:last]
@@ -219,6 +226,16 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
+_LAST_MOMENTS = 10  # seconds
+
+
+def _outlive_signals(_worker: int) -> None:
+    """Let a worker go on when a signal comes to the whole group: the training process finishes its step and ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda _number, _frame: signal.alarm(_LAST_MOMENTS))
+
+
 def _picture_loader(
     reader: _PictureReader, rows: _RowLists, workers: int, keep_workers: bool
 ) -> DataLoader[Tensor | InputError]:
@@ -228,6 +245,7 @@ def _picture_loader(
         sampler=rows,
         num_workers=workers,
         collate_fn=_as_it_is,
+        worker_init_fn=_outlive_signals,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=_PREFETCHED if workers else None,
         persistent_workers=keep_workers and workers > 0,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
 from domain_masks.methods.base import PREDICTIONS, Context, Method, Paper, Settings, labels_of
@@ -24,7 +23,7 @@ class Aggregate(Method):
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the cross entropy, the mean over the batch."""
         logits = self.network.task(self.boundary_features(batch))
-        return {"classification": functional.cross_entropy(logits, labels_of(batch))}
+        return {"classification": self.classification_loss(logits, labels_of(batch))}
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the network's logits."""

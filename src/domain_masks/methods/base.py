@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
+from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
@@ -47,6 +48,7 @@ class Context:
     - ``boundary``: name of the module where T begins, or None for the first site
     - ``image_size``: H = W in pixels
     - ``head_initialisation``: of the heads that a method makes itself; see :func:`build_backbone`
+    - ``class_weights``: C factors of the classes in the loss, whose mean over the training pictures is 1; None: all 1
     """
 
     sources: tuple[str, ...]
@@ -55,6 +57,7 @@ class Context:
     boundary: str | None = None
     image_size: int = 224
     head_initialisation: HeadInitialisation = "default"
+    class_weights: tuple[float, ...] | None = None
 
     def boundary_of(self, backbone: nn.Module) -> str:
         """Return where T begins in ``backbone`` for a method without masks: as with masks, else at the head."""
@@ -138,6 +141,8 @@ class Method(nn.Module, ABC):
     Settings: ClassVar[type[Settings]] = Settings
     needs: ClassVar[Literal["images", "features", "either"]] = "either"
     """``images`` where F must be trained or run anew at each step, ``features`` where F is never trained."""
+    has_masks: ClassVar[bool] = False
+    """Whether masks are learned, so that mask sites mean something."""
 
     network: Network
 
@@ -192,6 +197,32 @@ class Method(nn.Module, ABC):
         Raises InputError unless the method says that it can.
         """
         raise InputError(f"method {self.name!r} learns by gradient: it has no closed form")
+
+    def classification_loss(self, logits: Tensor, labels: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+        """Return the cross entropy over the batch, every instance weighted by its class where the context says so.
+
+        The mean divides by N, not by the weights of the batch as PyTorch's does: so a batch is worth the same however its
+        rows are divided over processes, and λ_O keeps its meaning.
+
+        - ``logits``: (N, C)
+        - ``labels``: (N,)
+        - returns: scalar
+        """
+        if self.context.class_weights is None:
+            return functional.cross_entropy(logits, labels, reduction=reduction)
+        weights = logits.new_tensor(self.context.class_weights)[labels]
+        losses = weights * functional.cross_entropy(logits, labels, reduction="none")
+        return losses.mean() if reduction == "mean" else losses.sum()
+
+    def domain_tensors(self) -> frozenset[str]:
+        """Return the names in ``state_dict`` of tensors whose first axis is the source domain: those of masks and heads."""
+        return frozenset()
+
+    def learn_masks(self, sources: Sequence[str]) -> None:
+        """Freeze everything but the masks of ``sources``; raises InputError unless the method has masks."""
+        raise InputError(
+            f"method {self.name!r} has no masks: expected --learn all, or a method with masks, such as dmg"
+        )
 
     def boundary_features(self, batch: DomainBatch) -> Tensor:
         """Return F(images), or the features that the batch brings; (N, ...)."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
-from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
 from domain_masks.methods.base import (
@@ -62,6 +62,7 @@ class DMG(Method):
         "ECCV 2020",
     )
     Settings: ClassVar[type[DMGSettings]] = DMGSettings
+    has_masks = True
     network: MaskedNetwork
 
     def __init__(self, backbone: nn.Module, context: Context, settings: DMGSettings) -> None:
@@ -81,6 +82,22 @@ class DMG(Method):
         """Return body, head, and the mask logits as ``masks``."""
         return {**super().parameter_groups(), "masks": list(self.network.masks.parameters())}
 
+    def domain_tensors(self) -> frozenset[str]:
+        """Return the names of the mask logits."""
+        return frozenset(name for name in self.state_dict() if name.startswith("network.masks."))
+
+    def learn_masks(self, sources: Sequence[str]) -> None:
+        """Freeze the network, which then stays in evaluation mode, and the masks of all domains but ``sources``.
+
+        With weight decay 0 the other rows of the mask logits, whose gradient is zero, stay bit for bit.
+        """
+        self.network.freeze()
+        learned = torch.tensor([source in sources for source in self.context.sources])
+        for logits in self.network.masks.parameters():
+            logits.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: gradient * learned.to(gradient.device)[:, None]
+            )
+
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return Equation 2's terms: classification under one sampled mask per instance, and the weighted overlap."""
         noise = None
@@ -92,9 +109,7 @@ class DMG(Method):
         logits = self.network.task(self.boundary_features(batch), batch.domains, noise)
         settings = self.settings
         terms = {
-            "classification": functional.cross_entropy(
-                logits, labels_of(batch), reduction=settings.classification_reduction
-            )
+            "classification": self.classification_loss(logits, labels_of(batch), settings.classification_reduction)
         }
         if settings.overlap_weight:
             overlap = self.network.overlap_loss(settings.overlap_reduction, settings.overlap_epsilon)

@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
-from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
 from domain_masks.methods.base import (
@@ -58,7 +57,12 @@ class MultiHeaded(Method):
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the cross entropy of each instance's own head, the mean over the batch."""
         logits = self.network.task(self.boundary_features(batch), domains_of(batch))
-        return {"classification": functional.cross_entropy(logits, labels_of(batch))}
+        return {"classification": self.classification_loss(logits, labels_of(batch))}
+
+    def domain_tensors(self) -> frozenset[str]:
+        """Return the names of the stacked heads."""
+        head = f"network.network.{self.network.head}."
+        return frozenset(name for name in self.state_dict() if name.startswith(head))
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the average over all heads, and every single head."""

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods.base import Context, Method
 from domain_masks.methods.build import build_method, method_settings
 from domain_masks.networks import Site, build_backbone
-from domain_masks.records.files import read_json, write_json, writing
+from domain_masks.records.files import read_json, write_json, write_whole
 
 FORMAT = 1
 _NEEDED = ("backbone", "classes", "sources", "image_size", "boundary", "sites", "method")
@@ -57,16 +57,15 @@ def save_model(folder: Path, method: Method, backbone: str, description: Mapping
         "method": {"name": method.name, **(asdict(method.settings))},
         **description,
     }
-    with writing(folder / "model.safetensors") as temporary:
-        save_file(model_tensors(method), temporary, metadata={"format": "pt"})
+    # In memory first: the library's own writer hides what the file system says, such as that the disk is full.
+    write_whole(folder / "model.safetensors", save(model_tensors(method), metadata={"format": "pt"}))
     write_json(folder / "model.json", card)
 
 
-def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
-    """Rebuild what :func:`save_model` wrote, in evaluation mode; also returns what ``model.json`` holds.
+def read_card(folder: Path) -> dict[str, Any]:
+    """Return what ``model.json`` in ``folder`` holds.
 
-    Raises RunFolderError for a missing or malformed ``model.json``, InputError where the tensors do not fit it or the
-    format is newer.
+    Raises RunFolderError where it is missing or describes no model, InputError where its format is newer.
     """
     card = read_json(folder / "model.json")
     if not isinstance(card.get("format"), int) or card["format"] > FORMAT:
@@ -80,6 +79,60 @@ def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
             f"{folder / 'model.json'} describes no model: expected {', '.join(_NEEDED)} and the method's name, "
             f"got no {', '.join(absent) or 'name'}; write the model anew"
         )
+    return card
+
+
+def adopt(method: Method, folder: Path, card: Mapping[str, Any]) -> tuple[str, ...]:
+    """Start ``method`` from the model in ``folder``; returns the sources whose masks or heads that model did not have.
+
+    The network's weights are taken over whole, masks and heads source by source, under their names. Masks of other sites
+    and what another method has besides the network are left out on both sides.
+
+    Raises InputError where the network or the classes differ.
+    """
+    path = folder / "model.safetensors"
+    there, here = tuple(card["classes"]), method.context.classes
+    if there != here:
+        raise InputError(
+            f"{folder} was trained on other classes: expected those of the dataset ({_shortened(here)}), got "
+            f"{_shortened(there)}"
+        )
+    tensors, own, per_domain = _read_tensors(path), method.state_dict(), method.domain_tensors()
+    sources = method.context.sources
+    known = {
+        name: (list(card["sources"]).index(name), index)
+        for index, name in enumerate(sources)
+        if name in card["sources"]
+    }
+    taken, odd = {}, []
+    for name, value in own.items():
+        found = tensors.get(_file_name(name))
+        rows = len(card["sources"])
+        if name in per_domain and found is not None and found.shape == (rows, *value.shape[1:]):
+            taken[name] = value.clone()
+            for before, now in known.values():
+                taken[name][now] = found[before].to(value)
+        elif found is not None and found.shape == value.shape and name not in per_domain:
+            taken[name] = found
+        elif name.startswith(_NETWORK) and name not in per_domain:
+            odd.append(_file_name(name))
+    if odd:
+        raise InputError(
+            f"{path} does not fit: {len(odd)} tensors of the network are missing or of another shape ({', '.join(odd[:3])}"
+            f"{', ...' if len(odd) > 3 else ''}). Expected a run with the same backbone, here {card['backbone']!r}"
+        )
+    method.load_state_dict(taken, strict=False)
+    adopted = any(name in taken for name in per_domain)
+    return tuple(name for name in sources if name not in known or not adopted)
+
+
+def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
+    """Rebuild what :func:`save_model` wrote, in evaluation mode; also returns what ``model.json`` holds.
+
+    Raises RunFolderError for a missing or malformed ``model.json``, InputError where the tensors do not fit it or the
+    format is newer.
+    """
+    card = read_card(folder)
     named = dict(card["method"])
     context = Context(
         sources=tuple(card["sources"]),
@@ -114,6 +167,10 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} cannot be read ({type(error).__name__}: {error}): expected the weights beside model.json"
         ) from error
     return tensors
+
+
+def _shortened(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (f", ... ({len(names) - 5} more)" if len(names) > 5 else "")
 
 
 def _file_name(name: str) -> str:

@@ -71,7 +71,7 @@ class MaskedNetwork(Network):
         return self._masked(features, self.masks.soft(domains))
 
     def _masked(self, features: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
-        segments = self._segments[self.training]
+        segments = self.segments
         shared = segments.shared(self.network, features)
         return segments.masked(self.network, shared, *[masks[site.name] for site in self.sites])
 
@@ -98,7 +98,7 @@ class MaskedNetwork(Network):
         - ``masks``: site -> (P, K), the factors of each set
         - returns: (P, N, C)
         """
-        segments = self._segments[self.training]
+        segments = self.segments
         shared = segments.shared(self.network, features)
         sets = next(iter(masks.values())).shape[0]
         count = shared.shape[0]

@@ -43,6 +43,7 @@ class Network(nn.Module):
         self.boundary = boundary
         self.image_size = image_size
         self.dropout_in_task = dropout_in_task
+        self.is_frozen = False
         self.network = network
         self._segments = self._split()
         self._silent = () if dropout_in_task else self._task_dropout()
@@ -64,11 +65,25 @@ class Network(nn.Module):
         self._segments = self._split()
 
     def train(self, mode: bool = True) -> Network:
-        """Set training or evaluation mode; T's dropout stays off where it is switched off."""
+        """Set training or evaluation mode; T's dropout stays off where it is switched off, a frozen network in evaluation."""
         super().train(mode)
+        if getattr(self, "is_frozen", False):
+            self.network.eval()
         for name in getattr(self, "_silent", ()):
             self.network.get_submodule(name).eval()
         return self
+
+    def freeze(self) -> None:
+        """Keep the user's network as it is: no gradient, no new statistics of batch norm, no dropout; masks still learn."""
+        self.is_frozen = True
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(False)
+        self.train(self.training)
+
+    @property
+    def segments(self) -> Segments:
+        """The parts F, shared T and masked T in the network's mode."""
+        return self._segments[self.training and not self.is_frozen]
 
     def _task_dropout(self) -> tuple[str, ...]:
         return tuple(
@@ -79,11 +94,11 @@ class Network(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Run F: images (N, 3, H, W) -> the boundary's input, (N, ...)."""
-        return self._segments[self.training].features(self.network, images)
+        return self.segments.features(self.network, images)
 
     def task(self, features: Tensor, domains: Tensor | None = None) -> Tensor:
         """Run T: features (N, ...) -> logits (N, C). ``domains`` are (N,) or None where unknown; not used here."""
-        segments = self._segments[self.training]
+        segments = self.segments
         return segments.masked(self.network, segments.shared(self.network, features), *[None] * len(self.sites))
 
     def forward(self, images: Tensor, domains: Tensor | None = None) -> Tensor:

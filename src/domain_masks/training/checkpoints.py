@@ -1,7 +1,8 @@
-"""The state of a run between two epochs, on disk."""
+"""The state of a run as one file."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ import torch
 from domain_masks.errors import RunFolderError
 from domain_masks.records.files import writing
 
-SCHEMA = 1
+SCHEMA = 2
+"""2: the place within an epoch. 1 knew whole epochs only, and can be gone on from."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values, whole or not at all."""
+    """Write tensors and plain values, whole or not at all; raises RunFolderError where they cannot be written."""
+    buffer = io.BytesIO()
+    # In memory first: PyTorch's own writer hides what the file system says, such as that the disk is full.
+    torch.save({"schema": SCHEMA, **state}, buffer)
     with writing(path) as temporary:
-        torch.save({"schema": SCHEMA, **state}, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -36,6 +41,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path} is no checkpoint of a run: expected one written by `dmg train`")
     if state["schema"] > SCHEMA:
         raise RunFolderError(
-            f"{path} was written by a newer version: expected schema {SCHEMA} or older, got {state['schema']}"
+            f"{path} was written by a newer version: expected schema {SCHEMA} or older, got {state['schema']}. Update "
+            "domain-masks"
         )
     return state

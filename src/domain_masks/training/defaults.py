@@ -8,6 +8,7 @@ from typing import Any
 from domain_masks.data import ImageDataset, record_of
 from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig
+from domain_masks.training.origin import Origin
 
 PAPER: dict[str, Any] = {
     "backbone": "resnet18",
@@ -42,6 +43,11 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
         defaults["workers"] = 0
     if config.backbone == "small":
         defaults["weights"] = "none"
+    if config.learn == "masks":
+        # Decay would change the masks that are not learned.
+        defaults["weight_decay"] = 0.0
+    if config.init_from is not None:
+        defaults |= Origin.read(config.init_from).defaults(config.method_name)
     if config.target is None:
         if record.held_out is None:
             raise InputError(
@@ -49,5 +55,5 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
                 "or --target none to train on all of them"
             )
         defaults["target"] = (record.held_out,)
-    missing = {name: value for name, value in defaults.items() if getattr(config, name) is None}
+    missing = {name: value for name, value in defaults.items() if getattr(config, name) in (None, ())}
     return config.model_copy(update=missing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,11 +11,12 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
-from domain_masks.errors import InputError, unknown
+from domain_masks.errors import DivergedError, InputError, unknown
 from domain_masks.methods import Method
 from domain_masks.records.config import RunConfig
 from domain_masks.training.schedules import rate_factor
 
+_NAMED = 64
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
@@ -48,6 +49,19 @@ def launch(config: RunConfig) -> Fabric:
     return fabric
 
 
+def repeatable(deterministic: bool) -> None:
+    """Allow only operations that give the same bits each time on the same device, if that is asked for.
+
+    Where there is no such operation, PyTorch raises an error that names the one it has.
+    """
+    if not deterministic:
+        return
+    # cuBLAS reads it when it is first used; it repeats with workspaces of a fixed size alone.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
 class TrainingEngine:
     """Optimisers, learning rates, gradients: what a method asks for while it learns (the protocol ``Engine``).
 
@@ -55,12 +69,21 @@ class TrainingEngine:
     network in any order, several times, or in inner loops.
     """
 
-    def __init__(self, fabric: Fabric, method: Method, config: RunConfig, epochs: int, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        method: Method,
+        config: RunConfig,
+        epochs: int,
+        steps_per_epoch: int,
+        ids: Sequence[str] = (),
+    ) -> None:
         self.fabric = fabric
         self.method = method
         self.config = config
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
+        self._ids = ids
         self._epoch = 0
         self._batch_index = 0
         self._rates: dict[str, float] = {}
@@ -139,17 +162,42 @@ class TrainingEngine:
     def backward(self, loss: Tensor, batch: DomainBatch) -> None:
         """Add the gradients of a loss that is a mean over ``batch``.
 
-        Processes may hold unequal parts of a batch: each part counts by its rows.
+        Processes may hold unequal parts of a batch: each part counts by its rows. Raises DivergedError, before any weight
+        is changed, where the loss is NaN or infinite on any process.
         """
+        self._refuse_infinite(loss, batch)
         weight = 1.0 / self.config.accumulate
         if batch.random is not None and self.fabric.world_size > 1:
             weight *= batch.random.count * self.fabric.world_size / batch.random.total
         self.fabric.backward(loss * weight if weight != 1.0 else loss)
 
+    def _refuse_infinite(self, loss: Tensor, batch: DomainBatch) -> None:
+        finite = torch.isfinite(loss.detach()).all()
+        everywhere = finite
+        if self.fabric.world_size > 1:
+            everywhere = finite.to(torch.int32)
+            torch.distributed.all_reduce(everywhere, op=torch.distributed.ReduceOp.MIN)
+        if bool(everywhere):
+            return
+        where = f"step {self.global_step} (batch {self._batch_index + 1} of epoch {self._epoch + 1})"
+        if bool(finite):
+            raise DivergedError(f"the loss became NaN or infinite at {where} on another process")
+        rows = batch.ids.tolist()
+        names = [self._ids[row] if row < len(self._ids) else f"row {row}" for row in rows[:_NAMED]]
+        more = f", ... ({len(rows) - _NAMED} more)" if len(rows) > _NAMED else ""
+        raise DivergedError(
+            f"the loss is {float(loss.detach())} at {where}, whose pictures are {', '.join(names)}{more}. "
+            "No weight was changed. Look at the pictures, or try a lower --lr, --clip 1, or --precision 32."
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all gradients so far have been used, so that the optimisers' states are all there is to save."""
+        return (self._batch_index + 1) % self.config.accumulate == 0 or self._batch_index + 1 == self.steps_per_epoch
+
     def update(self, *optimizers: str) -> None:
         """Clip, step and clear the named optimisers (all, where none is named), once enough batches are accumulated."""
-        last = self._batch_index + 1 == self.steps_per_epoch
-        if (self._batch_index + 1) % self.config.accumulate and not last:
+        if not self.is_settled:
             return
         for name in optimizers or tuple(self.optimizers):
             if name not in self.optimizers:

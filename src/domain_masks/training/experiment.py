@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from sklearn.utils.class_weight import compute_class_weight
 
 from domain_masks.batch import DomainBatch
 from domain_masks.data import (
@@ -35,6 +36,7 @@ from domain_masks.records import Predictions
 from domain_masks.records.config import RunConfig
 from domain_masks.training.fit import Sources
 from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures, FrozenLoader, frozen_batches
+from domain_masks.training.origin import Origin
 
 FAST_PICTURES = 64
 
@@ -47,12 +49,14 @@ class Experiment:
         self.fabric = fabric
         self.reporter = reporter
         self.splits: DomainSplits = split_domains(dataset, config.target or (), config.split_seed)
+        self.learned_sources = self.splits.sources
         base = default_preprocessing(dataset, config.size)
         square = base.square if config.square is None else config.square
         size = base.size
         self.preprocessing: Preprocessing = replace(
             base, square=square, resize=size if square else round(size * 256 / 224)
         )
+        self.origin = None if config.init_from is None else Origin.read(config.init_from)
         self.method = self._build_method()
         self.augment = BatchAugmentation(config.augmentation or "none", self.preprocessing).to(fabric.device)
         self.features = self._freeze() if config.freeze_features else None
@@ -79,8 +83,10 @@ class Experiment:
             boundary=config.boundary,
             image_size=self.preprocessing.size,
             head_initialisation=config.head_initialisation,
+            class_weights=self._class_weights(),
         )
         method = build_method(config.method_name, backbone, context, settings, config.seed).to(self.fabric.device)
+        self._start(method)
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             convert = torch.nn.SyncBatchNorm.convert_sync_batchnorm
             method.network.network = convert(method.network.network)  # type: ignore[no-untyped-call]
@@ -89,6 +95,25 @@ class Experiment:
         if config.compile:
             method.network.compile_segments()
         return method
+
+    def _class_weights(self) -> tuple[float, ...] | None:
+        """Return N / (C n) of each class with n of the N training pictures, as scikit-learn's ``balanced``; 1 where n is 0."""
+        if self.config.class_weights == "none":
+            return None
+        labels = self.splits.train.labels
+        present = np.unique(labels)
+        weights = np.ones(len(self.splits.dataset.classes))
+        weights[present] = compute_class_weight("balanced", classes=present, y=labels)
+        return tuple(weights.tolist())
+
+    def _start(self, method: Method) -> None:
+        """Begin from another run's model, and freeze what is not to be learned."""
+        if self.origin is None:
+            return
+        new = self.origin.start(method, self.splits.targets)
+        if self.config.learn == "masks":
+            self.learned_sources = new or self.splits.sources
+            method.learn_masks(self.learned_sources)
 
     def _freeze(self) -> FrozenFeatures:
         trained = self.method.network.task_state()
@@ -128,7 +153,7 @@ class Experiment:
             self.fabric.global_rank,
             self.fabric.world_size,
         )
-        names, train = self.splits.sources, self.splits.train
+        names, train = self.splits.sources, self._learned_from()
         loader: Any
         if self.features is not None:
             self._compute_features(train)
@@ -137,7 +162,13 @@ class Experiment:
             loader = TrainingLoader(train, names, self.preprocessing, settings)
         validation = self._limited(self.splits.validation)
         share = Subset(validation.dataset, validation.indices[self.fabric.global_rank :: self.fabric.world_size])
-        return Sources(names, loader, lambda: self.batches(share, names), self.prepare)
+        return Sources(names, loader, lambda: self.batches(share, names), self.prepare, self.splits.dataset.ids)
+
+    def _learned_from(self) -> Subset:
+        """Return the training pictures of the sources that anything is learned of; the masks of others cannot change."""
+        train = self.splits.train
+        domains = [train.dataset.domains.index(name) for name in self.learned_sources]
+        return Subset(train.dataset, train.indices[np.isin(train.domain_indices, domains)])
 
     def _compute_features(self, train: Subset) -> None:
         """Let one process compute what is not there yet, while the others wait."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -13,19 +12,19 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from domain_masks.batch import DomainBatch
-from domain_masks.errors import DivergedError, RunFolderError
+from domain_masks.errors import DivergedError
 from domain_masks.masks import mask_statistics
 from domain_masks.methods import Method
 from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
 from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.records.run_folder import RunFolder
-from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
+from domain_masks.training.board import Board
 from domain_masks.training.engine import TrainingEngine
+from domain_masks.training.interruption import Interruption
+from domain_masks.training.state import Progress, RunState
 
 FAST_BATCHES = 2
-_REPEATABLE = {"epochs", "patience", "max_time", "workers", "device", "devices", "root"}
-"""Settings that a resumed run may change."""
 
 
 class EpochLoader(Protocol):
@@ -33,6 +32,9 @@ class EpochLoader(Protocol):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass."""
+
+    def set_start(self, batch_index: int) -> None:
+        """Let the next pass begin at a later batch of the epoch."""
 
     def __len__(self) -> int: ...
 
@@ -46,24 +48,14 @@ class Sources:
     - ``train``: the training batches, epoch by epoch
     - ``validation``: gives this process's share of the validation batches, with labels and domains
     - ``prepare``: puts a batch on the device, augments its pictures where it is one of training, and normalises them
+    - ``ids``: the name of every row of the dataset, for messages
     """
 
     names: tuple[str, ...]
     train: EpochLoader
     validation: Callable[[], Iterable[DomainBatch]]
     prepare: Callable[[DomainBatch], DomainBatch]
-
-
-@dataclass
-class Progress:
-    """How far a run is."""
-
-    epochs_done: int = 0
-    best_epoch: int = -1
-    best_accuracy: float = -1.0
-    seconds: float = 0.0
-    stopped: str = ""
-    history: list[float] = field(default_factory=list)
+    ids: tuple[str, ...] = ()
 
 
 def fit(
@@ -71,119 +63,158 @@ def fit(
 ) -> Progress:
     """Train ``method`` and leave ``last.ckpt`` and ``best.ckpt`` in the run folder; goes on from ``last.ckpt``.
 
-    The best epoch is the first with the highest mean over source domains of the validation accuracy.
+    The best epoch is the first with the highest mean over source domains of the validation accuracy. A checkpoint is
+    written after each epoch, within an epoch every ``config.checkpoint_every`` seconds, and when a signal asks the run to end,
+    which then does what it would have done at once (Ctrl-C raises KeyboardInterrupt).
 
-    Raises DivergedError where the loss is NaN or infinite; the checkpoint of the epoch before is kept.
+    Raises DivergedError where the loss is NaN or infinite, RunFolderError where a checkpoint cannot be written; what was
+    saved before is kept.
     """
     epochs = 1 if config.fast else (config.epochs or 1)
     steps = min(FAST_BATCHES, len(sources.train)) if config.fast else len(sources.train)
-    engine = TrainingEngine(fabric, method, config, epochs, steps)
-    progress = _restore(folder.last, method, engine, config) if folder.last.is_file() else Progress()
+    engine = TrainingEngine(fabric, method, config, epochs, steps, sources.ids)
+    state = RunState(fabric, method, engine, config, folder)
+    progress = state.restore()
     log = MetricsLog(folder.metrics)
+    board = None
     if fabric.is_global_zero:
         log.truncate(progress.epochs_done)
-    began = time.monotonic() - progress.seconds
-    board = _TensorBoard(folder.path / "tensorboard", progress.epochs_done) if fabric.is_global_zero else None
-    for epoch in range(progress.epochs_done, epochs):
-        if config.patience is not None and epoch - 1 - progress.best_epoch >= config.patience:
-            # A run that had lost patience before it was interrupted: it must not train on when it is resumed.
-            break
-        terms, images_per_second = _train_epoch(fabric, method, engine, sources, epoch, reporter)
-        engine.average_buffers()
-        accuracies = validate(fabric, method, sources)
-        accuracy = sum(accuracies.values()) / len(accuracies)
-        progress.seconds = time.monotonic() - began
-        progress.epochs_done = epoch + 1
-        progress.history.append(accuracy)
-        improved = accuracy > progress.best_accuracy
-        if improved:
-            progress.best_epoch, progress.best_accuracy = epoch, accuracy
-        if fabric.is_global_zero:
-            row = _row(method, engine, epoch, terms, accuracies, progress)
-            # The row first: what is surplus is dropped by a resumed run, what is missing would stay so.
-            log.append({**row, "images_per_second": images_per_second})
-            _save(folder, method, engine, config, progress, improved)
-            if board is not None:
-                board.add(row, epoch)
-        fabric.barrier()
-        reporter.say(
-            f"epoch {epoch + 1:>{len(str(epochs))}}/{epochs}  loss {sum(terms.values()):.4f}  validation {accuracy:.4f}"
-            f"{' *' if improved else '  '} {progress.seconds:7.1f} s"
-        )
-        if config.patience is not None and epoch - progress.best_epoch >= config.patience:
-            progress.stopped = f"no better epoch for {config.patience} epochs"
-        elif config.max_time is not None and progress.seconds >= config.max_time and epoch + 1 < epochs:
-            progress.stopped = f"the time of {config.max_time:g} s is over"
-        if progress.stopped:
-            reporter.say(f"stopped after epoch {epoch + 1}: {progress.stopped}")
-            break
+        board = Board(folder.tensorboard, progress.epochs_done, reporter)
+    with Interruption(fabric) as interruption:
+        began = time.monotonic() - progress.seconds
+        loop = _Loop(method, sources, engine, state, interruption, reporter, began)
+        while progress.epochs_done < epochs:
+            if config.patience is not None and progress.epochs_done - 1 - progress.best_epoch >= config.patience:
+                # A run that had lost patience before it was interrupted: it must not train on when it is resumed.
+                break
+            try:
+                terms, images_per_second = loop.train(progress)
+            except DivergedError as error:
+                raise DivergedError(f"{error} {state.kept}") from error
+            except RuntimeError:
+                if interruption.received is None:
+                    raise
+                # The signal went to the whole group and took the processes that read pictures along.
+                reporter.say(f"interrupted in epoch {progress.epochs_done + 1}. {state.kept}")
+                interruption.deliver()
+                raise
+            engine.average_buffers()
+            accuracies = loop.validate(progress)
+            accuracy = sum(accuracies.values()) / len(accuracies)
+            epoch = progress.epochs_done
+            progress.seconds = time.monotonic() - began
+            improved = progress.finish_epoch(accuracy)
+            if fabric.is_global_zero:
+                row = _row(method, engine, epoch, terms, accuracies, progress)
+                # The row first: what is surplus is dropped by a resumed run, what is missing would stay so.
+                state.log(log, {**row, "images_per_second": images_per_second})
+                if board is not None:
+                    board.add(row, epoch)
+            state.save(progress, improved)
+            reporter.say(
+                f"epoch {epoch + 1:>{len(str(epochs))}}/{epochs}  loss {sum(terms.values()):.4f}  validation {accuracy:.4f}"
+                f"{' *' if improved else '  '} {progress.seconds:7.1f} s"
+            )
+            progress.stopped = _reason_to_stop(config, progress, epochs)
+            if progress.stopped:
+                reporter.say(f"stopped after epoch {epoch + 1}: {progress.stopped}")
+                break
+            loop.heed(progress, saved=True)
     if board is not None:
         board.close()
     return progress
 
 
-def _train_epoch(
-    fabric: Fabric, method: Method, engine: TrainingEngine, sources: Sources, epoch: int, reporter: Reporter
-) -> tuple[dict[str, float], float]:
-    method.train()
-    sources.train.set_epoch(epoch)
-    sums: dict[str, Tensor] = {}
-    rows = 0
-    started = time.monotonic()
-    for index, raw in enumerate(reporter.track(sources.train, engine.steps_per_epoch, f"epoch {epoch + 1}")):
-        if index == engine.steps_per_epoch:
-            break
-        if _too_small(raw, fabric.world_size):
-            continue
-        batch = sources.prepare(raw)
-        engine.begin(epoch, index)
-        if batch.random is None:
-            raise ValueError("expected training batches with random numbers of their own")
-        with fabric.autocast(), batch.random.seeded("layers", fabric.device):
-            terms = method.step(batch, engine)
-        _check_finite(terms, engine.global_step, batch)
-        for name, term in terms.items():
-            sums[name] = sums.get(name, 0) + term.detach().float() * len(batch)
-        rows += len(batch)
-    means = {name: float(engine.reduce(total / max(1, rows))) for name, total in sums.items()}
-    return means, rows * fabric.world_size / (time.monotonic() - started)
+def _reason_to_stop(config: RunConfig, progress: Progress, epochs: int) -> str:
+    if config.patience is not None and progress.epochs_done - 1 - progress.best_epoch >= config.patience:
+        return f"no better epoch for {config.patience} epochs"
+    if config.max_time is not None and progress.seconds >= config.max_time and progress.epochs_done < epochs:
+        return f"the time of {config.max_time:g} s is over"
+    return ""
 
 
-def _too_small(batch: DomainBatch, world_size: int) -> bool:
-    """Whether a last batch has fewer rows than processes, or a single one, of which batch norm takes no statistics."""
-    total = len(batch) if batch.random is None else batch.random.total
-    return total < max(2, world_size)
+@dataclass(frozen=True)
+class _Loop:
+    """One epoch's training and validation, which can be left and entered again between any two batches."""
 
+    method: Method
+    sources: Sources
+    engine: TrainingEngine
+    state: RunState
+    interruption: Interruption
+    reporter: Reporter
+    began: float
 
-def _check_finite(terms: dict[str, Tensor], step: int, batch: DomainBatch) -> None:
-    if not all(bool(torch.isfinite(term)) for term in terms.values()):
-        values = ", ".join(f"{name} {float(term):g}" for name, term in terms.items())
-        rows = ", ".join(str(row) for row in batch.ids[:8].tolist())
-        raise DivergedError(
-            f"the loss is not finite at step {step} ({values}; rows {rows}{', ...' if len(batch) > 8 else ''} of the "
-            "dataset). The checkpoint of the last whole epoch is kept. Try a lower --lr, --clip 1, or --precision 32"
-        )
+    def train(self, progress: Progress) -> tuple[dict[str, float], float]:
+        """Learn from the rest of the running epoch; returns the mean terms of its loss, and pictures per second."""
+        engine, fabric, epoch = self.engine, self.engine.fabric, progress.epochs_done
+        self.method.train()
+        self.sources.train.set_epoch(epoch)
+        self.sources.train.set_start(progress.batches_done)
+        sums: dict[str, Tensor] = {
+            name: torch.tensor(total, device=fabric.device) for name, total in progress.sums.items()
+        }
+        # An epoch whose batches are all done has no step that would say where it stands.
+        engine.begin(epoch, max(0, progress.batches_done - 1))
+        begun, rows = time.monotonic(), 0
+        left = engine.steps_per_epoch - progress.batches_done
+        batches = self.reporter.track(self.sources.train, left, f"epoch {epoch + 1}")
+        for index, raw in enumerate(batches, progress.batches_done):
+            if index == engine.steps_per_epoch:
+                break
+            batch = self.sources.prepare(raw)
+            engine.begin(epoch, index)
+            if batch.random is None:
+                raise ValueError("expected training batches with random numbers of their own")
+            with fabric.autocast(), batch.random.seeded("layers", fabric.device):
+                terms = self.method.step(batch, engine)
+            for name, term in terms.items():
+                sums[name] = sums.get(name, 0) + term.detach().float() * len(batch)
+            rows += len(batch)
+            progress.rows += len(batch)
+            progress.batches_done = index + 1
+            if engine.is_settled and index + 1 < engine.steps_per_epoch:
+                self.heed(progress, sums)
+        progress.sums = {name: float(total) for name, total in sums.items()}
+        means = {name: float(engine.reduce(total / max(1, progress.rows))) for name, total in sums.items()}
+        return means, rows * fabric.world_size / (time.monotonic() - begun)
 
+    def validate(self, progress: Progress) -> dict[str, float]:
+        """Return source -> accuracy on its validation pictures, by the predictions that the method chooses epochs with."""
+        method, fabric, names = self.method, self.engine.fabric, self.sources.names
+        correct = torch.zeros(len(names), device=fabric.device)
+        count = torch.zeros_like(correct)
+        training = method.training
+        method.eval()
+        with torch.inference_mode(), fabric.autocast():
+            for raw in self.sources.validation():
+                batch = self.sources.prepare(raw)
+                if batch.labels is None or batch.domains is None:
+                    raise ValueError("expected validation batches with labels and domains")
+                hits = method.validation_logits(batch).argmax(-1).eq(batch.labels).to(correct.dtype)
+                correct.index_add_(0, batch.domains, hits)
+                count.index_add_(0, batch.domains, torch.ones_like(hits))
+                if fabric.world_size == 1:
+                    self.heed(progress)
+        method.train(training)
+        if fabric.world_size > 1:
+            correct, count = fabric.all_reduce((correct, count), reduce_op="sum")
+        shares = (correct / count.clamp(min=1)).tolist()
+        return {name: share for name, share, seen in zip(names, shares, count.tolist(), strict=True) if seen}
 
-def validate(fabric: Fabric, method: Method, sources: Sources) -> dict[str, float]:
-    """Return source -> accuracy on its validation pictures, by the predictions that the method chooses epochs with."""
-    correct = torch.zeros(len(sources.names), device=fabric.device)
-    count = torch.zeros_like(correct)
-    training = method.training
-    method.eval()
-    with torch.inference_mode(), fabric.autocast():
-        for raw in sources.validation():
-            batch = sources.prepare(raw)
-            if batch.labels is None or batch.domains is None:
-                raise ValueError("expected validation batches with labels and domains")
-            hits = method.validation_logits(batch).argmax(-1).eq(batch.labels).to(correct.dtype)
-            correct.index_add_(0, batch.domains, hits)
-            count.index_add_(0, batch.domains, torch.ones_like(hits))
-    method.train(training)
-    if fabric.world_size > 1:
-        correct, count = fabric.all_reduce((correct, count), reduce_op="sum")
-    shares = (correct / count.clamp(min=1)).tolist()
-    return {name: share for name, share, seen in zip(sources.names, shares, count.tolist(), strict=True) if seen}
+    def heed(self, progress: Progress, sums: dict[str, Tensor] | None = None, saved: bool = False) -> None:
+        """Save the running epoch where a signal came or it is time to; then let the signal act."""
+        interrupted, due = self.interruption.poll(self.state.is_due)
+        if not interrupted and not due:
+            return
+        if not saved:
+            progress.seconds = time.monotonic() - self.began
+            if sums is not None:
+                progress.sums = {name: float(self.engine.reduce(total)) for name, total in sums.items()}
+            self.state.save(progress)
+        if interrupted:
+            self.reporter.say(f"interrupted at {progress.place}: {self.state.folder.last} is written")
+            self.interruption.deliver()
 
 
 def _row(
@@ -205,55 +236,3 @@ def _row(
             row[f"mask_iou/{site}"] = statistics["overall_iou"]
         row |= {f"mask_activated/{site}/{name}": share for name, share in statistics["activated"].items()}
     return row | {"seconds": progress.seconds}
-
-
-def _save(
-    folder: RunFolder, method: Method, engine: TrainingEngine, config: RunConfig, progress: Progress, best: bool
-) -> None:
-    weights = method.state_dict()
-    if best:
-        save_checkpoint(folder.best, {"method": weights, "epoch": progress.best_epoch})
-    save_checkpoint(
-        folder.last,
-        {
-            "method": weights,
-            "engine": engine.state_dict(),
-            "progress": vars(progress),
-            "config": config.model_dump(mode="json"),
-        },
-    )
-
-
-def _restore(path: Path, method: Method, engine: TrainingEngine, config: RunConfig) -> Progress:
-    state = load_checkpoint(path)
-    here = config.model_dump(mode="json")
-    changed = [
-        f"{name} (was {state['config'].get(name)!r}, now {value!r})"
-        for name, value in here.items()
-        if name not in _REPEATABLE and state["config"].get(name) != value
-    ]
-    if changed:
-        raise RunFolderError(
-            f"{path.parent.parent} holds a run with other settings: {', '.join(changed)}. Resume with the same settings, or "
-            "name another folder with --out"
-        )
-    method.load_state_dict(state["method"])
-    engine.load_state_dict(state["engine"])
-    return Progress(**{**state["progress"], "stopped": ""})
-
-
-class _TensorBoard:
-    """The numbers of ``metrics.csv`` for TensorBoard as well."""
-
-    def __init__(self, folder: Path, epochs_done: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
-
-        self._writer = SummaryWriter(str(folder), purge_step=epochs_done)
-
-    def add(self, row: dict[str, float | int | str], epoch: int) -> None:
-        for name, value in row.items():
-            if isinstance(value, float):
-                self._writer.add_scalar(name, value, epoch)
-
-    def close(self) -> None:
-        self._writer.close()

@@ -195,16 +195,22 @@ class FrozenLoader:
         self._features = features.of(subset, "views")
         self._views = features.recipe.views
         self.epoch = 0
+        self.start = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next pass."""
+        """Choose the epoch of the next pass, from its first batch on."""
         self.epoch = epoch
+        self.start = 0
+
+    def set_start(self, batch_index: int) -> None:
+        """Let the next pass of this epoch begin at ``batch_index``."""
+        self.start = batch_index
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __iter__(self) -> Iterator[DomainBatch]:
-        for positions, batch in self.plan.batches(self.epoch):
+        for positions, batch in self.plan.batches(self.epoch, self.start):
             if batch.random is None:
                 raise ValueError("expected training batches with random numbers of their own")
             view = (batch.random.uniform("view") * self._views).long().clamp(max=self._views - 1).numpy()

@@ -19,14 +19,15 @@ from domain_masks.methods import Method
 from domain_masks.methods.build import method_settings
 from domain_masks.methods.saving import save_model
 from domain_masks.progress import ConsoleReporter, Reporter
-from domain_masks.records import Results, RunFolder, write_json
+from domain_masks.records import Results, RunFolder, read_json, write_json
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.environment import environment
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.defaults import resolve
-from domain_masks.training.engine import is_main_process, launch
+from domain_masks.training.engine import is_main_process, launch, repeatable
 from domain_masks.training.experiment import Experiment
-from domain_masks.training.fit import Progress, fit
+from domain_masks.training.fit import fit
+from domain_masks.training.state import Progress
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def run(
     if is_main_process() and (resume or not overwrite):
         state = folder.prepare(resume, overwrite)
     fabric = launch(config)
+    repeatable(config.deterministic)
     state = fabric.broadcast(state)
     if not fabric.is_global_zero:
         reporter = ConsoleReporter(quiet=True)
@@ -122,7 +124,8 @@ def evaluate(
     config = parse_config({**values, **(changes or {}), "devices": 1})
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     best, last = load_checkpoint(folder.best), load_checkpoint(folder.last)
-    config = resolve(config, opened)
+    # The weights come from the checkpoint: the run that this one started from may be gone.
+    config = resolve(config, opened).model_copy(update={"init_from": None})
     experiment = Experiment(config, opened, launch(config), reporter or ConsoleReporter())
     experiment.method.load_state_dict(best["method"])
     return Run(folder, _finish(experiment, Progress(**last["progress"]), folder))
@@ -152,9 +155,19 @@ def _finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Re
         known_domain=measured.get("known_domain"),
     )
     predictions.save(folder.predictions)
-    save_model(folder.path, experiment.method, str(config.backbone), _card(experiment, results))
+    seen = {*splits.sources, *(experiment.origin.trained_on if experiment.origin else _trained_on(folder))}
+    card = {**_card(experiment, results), "trained_on": sorted(seen)}
+    save_model(folder.path, experiment.method, str(config.backbone), card)
     results.write(folder.results)
     return results
+
+
+def _trained_on(folder: RunFolder) -> list[str]:
+    """Return the domains that the model in a run folder has seen, as far as it says."""
+    try:
+        return list(read_json(folder.model_card).get("trained_on", ()))
+    except RunFolderError:
+        return []
 
 
 def _held_out_name(splits: DomainSplits) -> str:
@@ -167,13 +180,19 @@ def describe(experiment: Experiment) -> str:
     """Return in one paragraph what a run will do."""
     config, splits = experiment.config, experiment.splits
     held = ", ".join(splits.targets) or "none"
+    start = ""
+    if config.init_from is not None:
+        learned = (
+            f"; learns the masks of {', '.join(experiment.learned_sources)} alone" if config.learn == "masks" else ""
+        )
+        start = f"\nstarts from {config.init_from}{learned}"
     sites = ", ".join(site.name for site in experiment.method.network.sites)
     return (
         f"{config.method_name} on {splits.dataset.name}, held out: {held}; sources: {', '.join(splits.sources)}\n"
         f"{len(splits.train)} training, {len(splits.validation)} validation, {len(splits.held_out)} held-out pictures at "
         f"{experiment.preprocessing.size} pixels; {config.backbone} ({config.weights}), task network from "
         f"{experiment.method.network.boundary}{', masks on ' + sites if sites else ''}"
-        f"{'; features frozen' if config.freeze_features else ''}; {config.epochs} epochs on {experiment.fabric.device}"
+        f"{'; features frozen' if config.freeze_features else ''}; {config.epochs} epochs on {experiment.fabric.device}{start}"
     )
 
 

@@ -1,0 +1,223 @@
+"""The whole state of a run at one moment: what ``last.ckpt`` and ``best.ckpt`` hold, and how a run goes on from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from domain_masks.errors import DivergedError, RunFolderError
+from domain_masks.methods import Method
+from domain_masks.records.config import RunConfig
+from domain_masks.records.metrics_log import MetricsLog
+from domain_masks.records.run_folder import RunFolder
+from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
+from domain_masks.training.engine import TrainingEngine
+
+REPEATABLE = {
+    "epochs", "patience", "max_time", "checkpoint_every", "workers", "device", "devices", "root", "verify", "init_from",
+}  # fmt: skip
+"""Settings that a resumed run may change."""
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    - ``batches_done``: batches of the running epoch that have been learned from
+    - ``sums``: the terms of the loss in the running epoch, added up over ``rows`` pictures
+    - ``history``: validation accuracy of every epoch
+    """
+
+    epochs_done: int = 0
+    batches_done: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    rows: int = 0
+    best_epoch: int = -1
+    best_accuracy: float = -1.0
+    seconds: float = 0.0
+    stopped: str = ""
+    history: list[float] = field(default_factory=list)
+
+    def finish_epoch(self, accuracy: float) -> bool:
+        """Note the accuracy of the epoch that ends; returns whether it is the best so far."""
+        epoch = self.epochs_done
+        self.epochs_done, self.batches_done, self.sums, self.rows = epoch + 1, 0, {}, 0
+        self.history.append(accuracy)
+        improved = accuracy > self.best_accuracy
+        if improved:
+            self.best_epoch, self.best_accuracy = epoch, accuracy
+        return improved
+
+    @property
+    def place(self) -> str:
+        """Say where the run stands."""
+        if self.batches_done:
+            return f"batch {self.batches_done} of epoch {self.epochs_done + 1}"
+        return f"the end of epoch {self.epochs_done}" if self.epochs_done else "the beginning"
+
+
+class RunState:
+    """Saves and restores everything that a run needs to go on bit for bit: weights, optimisers, place in the data.
+
+    Randomness and order need no state: both are keyed by the seed and the place.
+    """
+
+    def __init__(
+        self, fabric: Fabric, method: Method, engine: TrainingEngine, config: RunConfig, folder: RunFolder
+    ) -> None:
+        self.fabric = fabric
+        self.method = method
+        self.engine = engine
+        self.config = config
+        self.folder = folder
+        self._saved: str | None = None
+        self._saved_at = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the time between two checkpoints within an epoch is over."""
+        return time.monotonic() - self._saved_at >= self.config.checkpoint_every
+
+    def save(self, progress: Progress, best: bool = False) -> None:
+        """Write ``last.ckpt``, and ``best.ckpt`` where the epoch that just ended is the best; all processes call it together.
+
+        Raises DivergedError where a weight is not finite, RunFolderError where the files cannot be written; what was
+        saved before is still there.
+        """
+        self._refuse_broken_weights(progress)
+        weights = self.method.state_dict()
+        # In the middle of an epoch the running statistics of batch norm differ from process to process.
+        buffers = self._buffers_of_all() if progress.batches_done and self.fabric.world_size > 1 else None
+        if self.fabric.is_global_zero:
+            state = {
+                "method": weights,
+                "buffers": buffers,
+                "engine": self.engine.state_dict(),
+                "progress": vars(progress),
+                "config": self.config.model_dump(mode="json"),
+            }
+            try:
+                self._check_folder()
+                # In this order: of the best epoch, the last checkpoint can make the best one again.
+                save_checkpoint(self.folder.last, state)
+                if best:
+                    self._save_best(weights, progress)
+            except RunFolderError as error:
+                raise RunFolderError(f"{error}. {self.kept}") from error
+        self._saved = progress.place
+        self._saved_at = time.monotonic()
+        self.fabric.barrier()
+
+    def log(self, log: MetricsLog, row: Mapping[str, float | int | str]) -> None:
+        """Add a row to ``metrics.csv``; raises RunFolderError that says what is kept where it cannot be written."""
+        try:
+            self._check_folder()
+            log.append(row)
+        except RunFolderError as error:
+            raise RunFolderError(f"{error}. {self.kept}") from error
+
+    def restore(self) -> Progress:
+        """Take over ``last.ckpt``; a fresh state where there is none.
+
+        Raises RunFolderError for a checkpoint that is damaged, newer, or of other settings.
+        """
+        if not self.folder.last.is_file():
+            return Progress()
+        state = load_checkpoint(self.folder.last)
+        missing = [
+            name for name in ("method", "engine", "progress", "config") if not isinstance(state.get(name), Mapping)
+        ]
+        if missing:
+            raise RunFolderError(
+                f"{self.folder.last} is no checkpoint of a run: expected method, engine, progress and config in it, got no "
+                f"{', '.join(missing)}. Begin again with --overwrite"
+            )
+        self._refuse_other_settings(state["config"])
+        try:
+            self.method.load_state_dict(state["method"])
+            self._restore_buffers(state.get("buffers"))
+            self.engine.load_state_dict(state["engine"])
+            progress = Progress(**{**state["progress"], "stopped": ""})
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise RunFolderError(
+                f"{self.folder.last} does not fit its own settings ({type(error).__name__}): the run was made by another "
+                "version or changed by hand. Begin again with --overwrite"
+            ) from error
+        self._saved = progress.place
+        if progress.best_epoch >= 0 and progress.best_epoch == progress.epochs_done - 1 and not progress.batches_done:
+            self._mend_best(state["method"], progress)
+        return progress
+
+    def _save_best(self, weights: Mapping[str, Tensor], progress: Progress) -> None:
+        save_checkpoint(self.folder.best, {"method": weights, "epoch": progress.best_epoch})
+
+    def _mend_best(self, weights: Mapping[str, Tensor], progress: Progress) -> None:
+        """Write ``best.ckpt`` where the run ended between the two checkpoints."""
+        if not self.fabric.is_global_zero:
+            return
+        try:
+            if load_checkpoint(self.folder.best).get("epoch") == progress.best_epoch:
+                return
+        except RunFolderError:
+            pass
+        self._save_best(weights, progress)
+
+    def _refuse_broken_weights(self, progress: Progress) -> None:
+        broken = [name for name, value in self.method.state_dict().items() if not _is_finite(value)]
+        if broken:
+            raise DivergedError(
+                f"the weights became NaN or infinite before {progress.place} ({', '.join(broken[:3])}"
+                f"{', ...' if len(broken) > 3 else ''}). {self.kept} Try a lower --lr, --clip 1, or --precision 32"
+            )
+
+    @property
+    def kept(self) -> str:
+        """Say which checkpoint there is to go on from."""
+        if self._saved is None:
+            return "No checkpoint had been written before."
+        return f"The checkpoint of {self._saved} is whole: {self.folder.last}. Go on from it with --resume."
+
+    def _check_folder(self) -> None:
+        if not self.folder.path.is_dir():
+            # Made anew it would hold half a run, or lie below the place where a disk was mounted.
+            raise RunFolderError(f"the run folder {self.folder.path} has vanished: expected it to stay where it is")
+
+    def _refuse_other_settings(self, there: Mapping[str, Any]) -> None:
+        here = self.config.model_dump(mode="json")
+        # A setting that an older version did not have was at its default.
+        defaults = RunConfig().model_dump(mode="json")
+        changed = [
+            f"{name} (was {there.get(name, defaults[name])!r}, now {value!r})"
+            for name, value in here.items()
+            if name not in REPEATABLE and there.get(name, defaults[name]) != value
+        ]
+        if changed:
+            raise RunFolderError(
+                f"{self.folder.path} holds a run with other settings: {', '.join(changed)}. Resume with the same settings, "
+                "or name another folder with --out"
+            )
+
+    def _buffers_of_all(self) -> dict[str, Tensor]:
+        gathered = {}
+        for name, buffer in self.method.named_buffers():
+            parts = [torch.empty_like(buffer) for _ in range(self.fabric.world_size)]
+            torch.distributed.all_gather(parts, buffer)
+            gathered[name] = torch.stack(parts)
+        return gathered
+
+    def _restore_buffers(self, buffers: Mapping[str, Tensor] | None) -> None:
+        """Give every process its own running statistics again, where there are as many as before."""
+        if not buffers or next(iter(buffers.values())).shape[0] != self.fabric.world_size:
+            return
+        for name, buffer in self.method.named_buffers():
+            buffer.copy_(buffers[name][self.fabric.global_rank])
+
+
+def _is_finite(value: Tensor) -> bool:
+    return not value.is_floating_point() or bool(torch.isfinite(value).all())

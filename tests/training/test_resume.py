@@ -1,0 +1,209 @@
+"""Nothing is lost: runs that are killed, interrupted, or that find no room on the disk go on bit for bit."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import generated
+from domain_masks.errors import RunFolderError
+from domain_masks.progress import ConsoleReporter
+from domain_masks.training import run
+from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
+from domain_masks.training.state import Progress, RunState
+
+HERE = Path(__file__).parent
+FROZEN = {"freeze_features": True, "views": 2}
+EVERY_STEP = {"epochs": 2, "checkpoint_every": 1e-9}
+
+
+def script(name: str, *arguments: str) -> list[dict[str, Any]]:
+    """Run a script of this folder with one thread, as it forks; returns the lines of JSON that it prints."""
+    process = subprocess.run(
+        [sys.executable, str(HERE / name), *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]
+
+
+def check_kills(folder: Path, settings: dict[str, Any], kills: int) -> None:
+    (outcome,) = script("killing.py", str(folder), json.dumps({**EVERY_STEP, **settings}), str(kills))
+    assert outcome["differing"] == []
+    assert outcome["unkilled"] == []
+    assert outcome["killed"] == min(kills, outcome["moments"]) > 0
+
+
+@pytest.mark.parametrize(
+    "settings", [{"method": "dmg"}, {"method": "multi_headed", **FROZEN}], ids=["images", "frozen"]
+)
+def test_killed_runs_end_bit_for_bit_like_undisturbed_ones(tmp_path: Path, settings: dict[str, Any]) -> None:
+    check_kills(tmp_path, settings, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("frozen", [{}, FROZEN], ids=["images", "frozen"])
+@pytest.mark.parametrize("method", ["dmg", "aggregate", "multi_headed"])
+def test_runs_killed_at_many_moments_end_alike(tmp_path: Path, method: str, frozen: dict[str, Any]) -> None:
+    check_kills(tmp_path, {"method": method, "accumulate": 2, "sampling": "balanced", **frozen}, 100)
+
+
+def test_interrupted_commands_say_how_to_go_on_and_end_alike(tmp_path: Path) -> None:
+    for outcome in script("interrupting.py", str(tmp_path)):
+        expected = 130 if "Ctrl-C" in outcome["way"] else 143
+        assert outcome["status"] == expected, outcome
+        assert "Go on with: dmg train --resume --out" in outcome["said"], outcome
+        assert "Traceback" not in outcome["said"], outcome
+        assert "last.ckpt is written" in outcome["said"], outcome
+        assert outcome["epochs"] > 0, outcome
+        assert outcome["equal"], outcome
+
+
+class Stopping(ConsoleReporter):
+    """Does something to the run after its second epoch."""
+
+    def __init__(self, action: Any) -> None:
+        super().__init__(quiet=True)
+        self.action = action
+
+    def say(self, line: str) -> None:
+        if line.startswith("epoch 2"):
+            self.action()
+
+
+@pytest.fixture
+def settings() -> Any:
+    return generated.config(epochs=4)
+
+
+@pytest.fixture
+def whole(settings: Any, tmp_path: Path) -> bytes:
+    finished = run(settings, tmp_path / "whole", dataset=generated.dataset(), reporter=ConsoleReporter(quiet=True))
+    return finished.folder.model.read_bytes()
+
+
+@pytest.fixture
+def small_files() -> Iterator[Any]:
+    """Let no file grow beyond a size, as a full disk does; Python ignores the signal and gets the error."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def resumed(settings: Any, out: Path) -> bytes:
+    reporter = ConsoleReporter(quiet=True)
+    return run(settings, out, resume=True, dataset=generated.dataset(), reporter=reporter).folder.model.read_bytes()
+
+
+def test_full_disk_keeps_the_previous_checkpoint(settings: Any, whole: bytes, tmp_path: Path, small_files: Any) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(
+        RunFolderError, match=r"last.ckpt.*File too large.*checkpoint of the end of epoch 2 is whole.*--resume"
+    ):
+        run(settings, out, dataset=generated.dataset(), reporter=Stopping(lambda: small_files(10_000)))
+    small_files(resource.RLIM_INFINITY)
+    assert load_checkpoint(out / "checkpoints" / "last.ckpt")["progress"]["epochs_done"] == 2
+    assert not list(out.rglob("*.partial*"))
+    assert resumed(settings, out) == whole
+
+
+def test_read_only_disk_keeps_the_previous_checkpoint(
+    settings: Any, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, opened = tmp_path / "run", os.open
+
+    def refuse(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & os.O_CREAT and str(path).startswith(str(out)):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return opened(path, flags, *arguments, **options)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(RunFolderError, match=r"Read-only.*end of epoch 2 is whole.*--resume"),
+    ):
+        reporter = Stopping(lambda: patch.setattr(os, "open", refuse))
+        run(settings, out, dataset=generated.dataset(), reporter=reporter)
+    assert resumed(settings, out) == whole
+
+
+def test_vanished_folder_is_not_made_anew(settings: Any, whole: bytes, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(RunFolderError, match=r"has vanished.*checkpoint of the end of epoch 2 is whole.*--resume"):
+        run(settings, out, dataset=generated.dataset(), reporter=Stopping(lambda: out.rename(tmp_path / "moved")))
+    assert not out.exists()
+    assert resumed(settings, tmp_path / "moved") == whole
+
+
+def test_best_checkpoint_that_was_not_written_is_made_from_the_last(
+    settings: Any, whole: bytes, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+
+    def stop() -> None:
+        best, last = out / "checkpoints" / "best.ckpt", load_checkpoint(out / "checkpoints" / "last.ckpt")
+        last["progress"] |= {"best_epoch": 1}
+        save_checkpoint(out / "checkpoints" / "last.ckpt", last)
+        best.unlink()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, out, dataset=generated.dataset(), reporter=Stopping(stop))
+    shutil.copytree(out, tmp_path / "copy")
+    resumed(settings, out)
+    assert load_checkpoint(out / "checkpoints" / "best.ckpt")["epoch"] >= 1
+
+
+def test_checkpoints_of_the_older_schema_are_gone_on_from(settings: Any, whole: bytes, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+
+    def stop() -> None:
+        path = out / "checkpoints" / "last.ckpt"
+        state = load_checkpoint(path)
+        for name in ("batches_done", "sums", "rows"):
+            del state["progress"][name]
+        for name in ("checkpoint_every", "init_from", "learn", "class_weights", "deterministic", "verify", "skip_bad"):
+            del state["config"][name]
+        del state["buffers"]
+        save_checkpoint(path, {**state, "schema": 1})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, out, dataset=generated.dataset(), reporter=Stopping(stop))
+    assert load_checkpoint(out / "checkpoints" / "last.ckpt")["schema"] == 1
+    assert resumed(settings, out) == whole
+
+
+def test_progress_says_its_place() -> None:
+    assert Progress().place == "the beginning"
+    assert Progress(epochs_done=2).place == "the end of epoch 2"
+    assert Progress(epochs_done=2, batches_done=5).place == "batch 5 of epoch 3"
+
+
+def test_broken_weights_are_never_saved(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from domain_masks.errors import DivergedError  # noqa: PLC0415
+
+    save = RunState.save
+
+    def poison(self: RunState, progress: Progress, best: bool = False) -> None:
+        if progress.epochs_done == 2:
+            next(self.method.parameters()).data[0] = float("inf")
+        save(self, progress, best)
+
+    monkeypatch.setattr(RunState, "save", poison)
+    with pytest.raises(DivergedError, match=r"weights became NaN or infinite.*end of epoch 1 is whole"):
+        run(settings, tmp_path / "run", dataset=generated.dataset(), reporter=ConsoleReporter(quiet=True))
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["progress"]["epochs_done"] == 1
