@@ -131,12 +131,10 @@ def test_read_only_disk_keeps_the_previous_checkpoint(
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
         return opened(path, flags, *arguments, **options)
 
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(RunFolderError, match=r"Read-only.*end of epoch 2 is whole.*--resume"),
-    ):
-        reporter = Stopping(lambda: patch.setattr(os, "open", refuse))
+    reporter = Stopping(lambda: monkeypatch.setattr(os, "open", refuse))
+    with pytest.raises(RunFolderError, match=r"Read-only.*end of epoch 2 is whole.*--resume"):
         run(settings, out, dataset=generated.dataset(), reporter=reporter)
+    monkeypatch.setattr(os, "open", opened)
     assert resumed(settings, out) == whole
 
 

@@ -46,8 +46,9 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
     if config.learn == "masks":
         # Decay would change the masks that are not learned.
         defaults["weight_decay"] = 0.0
-    if config.init_from is not None:
-        defaults |= Origin.read(config.init_from).defaults(config.method_name)
+    # The settings of a run that was begun are complete, and the run that it started from may be gone.
+    if config.init_from is not None and None in (config.backbone, config.weights, config.size, config.square):
+        defaults |= Origin.read(config.init_from).defaults(config)
     if config.target is None:
         if record.held_out is None:
             raise InputError(

@@ -109,6 +109,8 @@ class Experiment:
     def _start(self, method: Method) -> None:
         """Begin from another run's model, and freeze what is not to be learned."""
         if self.origin is None:
+            if self.config.learn == "masks":
+                raise InputError("--learn masks needs a trained network: expected --init_from with the folder of a run")
             return
         new = self.origin.start(method, self.splits.targets)
         if self.config.learn == "masks":

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from domain_masks.errors import InputError, RunFolderError
-from domain_masks.methods import METHODS, Method
+from domain_masks.methods import Method
+from domain_masks.methods.build import method_class
 from domain_masks.methods.saving import adopt, read_card
+from domain_masks.records.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,17 @@ class Origin:
         """All domains that the model's weights have seen, also those that earlier runs of its line were trained on."""
         return tuple(self.card.get("trained_on", self.card["sources"]))
 
-    def defaults(self, method: str) -> dict[str, Any]:
+    def defaults(self, config: RunConfig) -> dict[str, Any]:
         """Return the settings of a run that starts from here, where they are not given.
 
-        Sites and boundary come along where ``method`` can use them.
+        Sites and boundary come along where the method can use them. Raises InputError where another backbone is asked for.
         """
+        if config.backbone not in (None, self.card["backbone"]):
+            raise InputError(
+                f"the run in {self.folder} has the backbone {self.card['backbone']!r}: expected the same one, got "
+                f"{config.backbone!r}; leave out --backbone, or --init_from"
+            )
+        method = config.method_name
         settings: dict[str, Any] = {
             "backbone": self.card["backbone"],
             "weights": "none",
@@ -51,7 +59,7 @@ class Origin:
         sites = tuple(site["name"] for site in self.card["sites"])
         if method == self.card["method"]["name"] or sites:
             settings["boundary"] = self.card["boundary"]
-        if sites and METHODS[method].has_masks:
+        if sites and method_class(method).has_masks:
             settings["sites"] = sites
         return {name: value for name, value in settings.items() if value is not None}
 

@@ -124,8 +124,8 @@ def evaluate(
     config = parse_config({**values, **(changes or {}), "devices": 1})
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     best, last = load_checkpoint(folder.best), load_checkpoint(folder.last)
-    # The weights come from the checkpoint: the run that this one started from may be gone.
-    config = resolve(config, opened).model_copy(update={"init_from": None})
+    # The weights come from the checkpoint; the run that this one started from may be gone.
+    config = resolve(config.model_copy(update={"init_from": None, "learn": "all"}), opened)
     experiment = Experiment(config, opened, launch(config), reporter or ConsoleReporter())
     experiment.method.load_state_dict(best["method"])
     return Run(folder, _finish(experiment, Progress(**last["progress"]), folder))
