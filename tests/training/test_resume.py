@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 import generated
-from domain_masks.errors import RunFolderError
+from domain_masks.errors import InputError, RunFolderError
 from domain_masks.progress import ConsoleReporter
 from domain_masks.training import run
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
@@ -205,3 +206,49 @@ def test_broken_weights_are_never_saved(settings: Any, tmp_path: Path, monkeypat
     with pytest.raises(DivergedError, match=r"weights became NaN or infinite.*end of epoch 1 is whole"):
         run(settings, tmp_path / "run", dataset=generated.dataset(), reporter=ConsoleReporter(quiet=True))
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["progress"]["epochs_done"] == 1
+
+
+@pytest.mark.slow
+def test_several_processes_are_interrupted_together_and_go_on_alike(tmp_path: Path) -> None:
+    base = [sys.executable, "-m", "domain_masks", "train"]
+    flags = ["--dataset", "digits", "--devices", "2", "--device", "cpu", "--epochs", "4", "--quiet", "--out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*base, *flags, "whole"], cwd=tmp_path, env=environment, check=True)
+    process = subprocess.Popen(
+        [*base, *flags, "broken"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "broken" / "metrics.csv").exists():
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.terminate()
+    assert "Go on with" in process.communicate()[1]
+    assert process.returncode == 143
+    subprocess.run([*base, "--resume", "--out", "broken"], cwd=tmp_path, env=environment, check=True)
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "broken")]
+    assert models[0] == models[1]
+
+
+def test_damaged_features_are_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DMG_CACHE", str(tmp_path / "cache"))
+    settings = generated.config(epochs=1, **FROZEN)
+    reporter = ConsoleReporter(quiet=True)
+    first = run(settings, tmp_path / "first", dataset=generated.dataset(), reporter=reporter)
+    for number, path in enumerate(sorted((tmp_path / "cache").rglob("*.npy"))):
+        path.write_bytes(path.read_bytes()[: 50 + 150 * number])
+    second = run(settings, tmp_path / "second", dataset=generated.dataset(), reporter=reporter)
+    assert first.folder.model.read_bytes() == second.folder.model.read_bytes()
+
+
+def test_features_find_no_room(tmp_path: Path, small_files: Any) -> None:
+    small_files(3_000)
+    reporter = ConsoleReporter(quiet=True)
+    with pytest.raises(RunFolderError, match=r"npy: File too large"):
+        run(generated.config(**FROZEN), tmp_path / "r", dataset=generated.dataset(), reporter=reporter)
+
+
+def test_cache_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DMG_CACHE", str(tmp_path / "file"))
+    reporter = ConsoleReporter(quiet=True)
+    with pytest.raises(InputError, match=r"cannot keep features in .*\$DMG_CACHE"):
+        run(generated.config(**FROZEN), tmp_path / "r", dataset=generated.dataset(), reporter=reporter)

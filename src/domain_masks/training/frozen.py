@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -30,6 +29,7 @@ from domain_masks.networks import Network
 from domain_masks.progress import Reporter
 from domain_masks.randomness import BatchRandomness
 from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
+from domain_masks.records.files import partial_files, writing
 
 _CHUNK = 64
 
@@ -112,54 +112,52 @@ class FrozenFeatures:
             dataset = subset.dataset
             rows = np.flatnonzero(dataset.domain_indices == dataset.domains.index(name))
             path = self.folder / name.replace("/", "_") / f"{kind}.npy"
-            if not path.is_file():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                # Runs side by side wait for the one that computes; the lock goes with its process, however that ends.
-                with FileLock(path.with_suffix(".lock")):
-                    if not path.is_file():
+            array = _stored(path, len(rows))
+            if array is None:
+                with _locked(path):
+                    # Runs side by side wait for the one that computes.
+                    array = _stored(path, len(rows))
+                    if array is None:
                         self._compute(Subset(dataset, rows), name, kind, path)
-            self._arrays[name, kind] = (np.load(path, mmap_mode="r"), rows)
+                        array = _stored(path, len(rows))
+            if array is None:
+                raise InputError(f"{path} cannot be read: remove it, or set ${CACHE_VARIABLE} to another folder")
+            self._arrays[name, kind] = (array, rows)
         return self._arrays[name, kind]
 
     def _compute(self, pictures: Subset, name: str, kind: str, path: Path) -> None:
         """Write one array; it appears under its name when it is whole."""
-        for stale in path.parent.glob(f".{kind}-*.npy"):
-            stale.unlink()
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{kind}-", suffix=".npy")
-        os.close(handle)
+        for stale in partial_files(path):
+            stale.unlink(missing_ok=True)
         training = self.recipe.network.training
         self.recipe.network.eval()
         try:
             chunks = self._chunks(pictures, kind)
             count = -(-len(pictures) // _CHUNK)
-            array: np.memmap[tuple[int, ...], np.dtype[np.float16]] | None = None
-            position = 0
-            for features in self.reporter.track(chunks, count, f"features of {name} ({kind})"):
-                if array is None:
-                    shape = (len(pictures), *features.shape[1:])
-                    needed = int(np.prod(shape)) * 2
-                    free = shutil.disk_usage(path.parent).free
-                    if free < needed:
+            with writing(path) as temporary, temporary.open("wb") as file:
+                for number, features in enumerate(self.reporter.track(chunks, count, f"features of {name} ({kind})")):
+                    if number == 0:
+                        shape = (len(pictures), *features.shape[1:])
+                        self._check_space(shape, name, path)
+                        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+                        np.lib.format.write_array_header_1_0(file, header)
+                    half = features.to(torch.float16)
+                    if not bool(torch.isfinite(half).all()):
                         raise InputError(
-                            f"the features of {name!r} need {needed / 2**30:.1f} GiB in {path.parent}, {free / 2**30:.1f} are "
-                            f"free: set ${CACHE_VARIABLE} to another folder, or use fewer --views or a later --boundary"
+                            f"features at boundary {self.recipe.network.boundary!r} exceed half precision: choose another"
                         )
-                    array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
-                half = features.to(torch.float16)
-                if not bool(torch.isfinite(half).all()):
-                    raise InputError(
-                        f"features at boundary {self.recipe.network.boundary!r} exceed half precision: choose another"
-                    )
-                array[position : position + len(half)] = half.cpu().numpy()
-                position += len(half)
-            if array is not None:
-                array.flush()
-            del array
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
+                    # Written, not mapped: a disk that fills up then is an error, and no crash.
+                    file.write(np.ascontiguousarray(half.cpu().numpy(), dtype="<f2").data)
         finally:
             self.recipe.network.train(training)
-            Path(temporary).unlink(missing_ok=True)
+
+    def _check_space(self, shape: tuple[int, ...], name: str, path: Path) -> None:
+        needed, free = int(np.prod(shape)) * 2, shutil.disk_usage(path.parent).free
+        if free < needed:
+            raise InputError(
+                f"the features of {name!r} need {needed / 2**30:.1f} GiB in {path.parent}, {free / 2**30:.1f} are free: set "
+                f"${CACHE_VARIABLE} to another folder, or use fewer --views or a later --boundary"
+            )
 
     @torch.inference_mode()
     def _chunks(self, pictures: Subset, kind: str) -> Iterator[Tensor]:
@@ -180,6 +178,33 @@ class FrozenFeatures:
                 random = BatchRandomness(view, index, 0, len(batch), len(batch))
                 views.append(recipe.network.features(augment(images, random)))
             yield torch.stack(views, 1)
+
+
+def _stored(path: Path, rows: int) -> NDArray[np.float16] | None:
+    """Return the array of ``rows`` rows in ``path``; None where it is not there, or not whole."""
+    try:
+        array: NDArray[np.float16] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if len(array) == rows and array.dtype == np.float16 else None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock beside ``path``, which goes with its process, however that ends."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_suffix(".lock"))
+        lock.acquire()
+    except OSError as error:
+        raise InputError(
+            f"cannot keep features in {path.parent}: {error.strerror or error}. Set ${CACHE_VARIABLE} to a folder that can be "
+            "written to"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class FrozenLoader:
