@@ -7,18 +7,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from domain_masks.data import ImageDataset
 from domain_masks.errors import InputError, RunFolderError, unknown
 from domain_masks.methods.build import method_class, method_settings
 from domain_masks.records import RunFolder
-from domain_masks.records.config import RunConfig, read_config
+from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.training.defaults import resolve
 
 State = Literal["done", "begun", "open"]
 
-_NOT_COMPUTED = ("workers", "root", "device", "devices")
+_NOT_COMPUTED = ("workers", "root", "device", "devices", "checkpoint_every", "verify")
 """Settings that do not decide what a run computes."""
 
 
@@ -45,10 +43,12 @@ class PlannedRun:
         """Raise RunFolderError where the folder holds a run with other settings."""
         if not self.folder.config.is_file():
             return
-        there, here = read_config(self.folder.config), yaml.safe_load(self.config.to_yaml())
-        names = [name for name in here if name not in (*_NOT_COMPUTED, "schema") and there.get(name) != here[name]]
+        # Parsed, so that a setting which an older version did not have is at its default.
+        there = parse_config(read_config(self.folder.config)).model_dump(mode="json")
+        here = self.config.model_dump(mode="json")
+        names = [name for name in here if name not in _NOT_COMPUTED and there[name] != here[name]]
         if names:
-            changes = ", ".join(f"{name} (there {there.get(name)!r}, asked for {here[name]!r})" for name in names)
+            changes = ", ".join(f"{name} (there {there[name]!r}, asked for {here[name]!r})" for name in names)
             raise RunFolderError(
                 f"{self.folder.path} holds a run with other settings: {changes}. Name another folder with --out, or repeat "
                 "the benchmark with the settings that it was begun with"
