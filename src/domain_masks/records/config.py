@@ -76,8 +76,8 @@ class RunConfig(BaseModel):
         "network", "masked inputs: a preset (paper, last-stage, released-code, last-block) or names of modules", ()
     )
     boundary: str | None = _setting("network", "module where the task network begins; default: the first site")
-    head_initialisation: Literal["default", "normal"] = _setting(
-        "network", "of the last layer: PyTorch's default, or N(0, 0.001)", "default"
+    head_initialisation: Literal["default", "normal"] | None = _setting(
+        "network", "of the last layer: PyTorch's default, or N(0, 0.001)"
     )
     freeze_features: bool = _setting("network", "train the task network alone, on features computed once", False)
     views: Count = _setting("network", "augmented views per picture that frozen features keep", 4)

@@ -70,7 +70,7 @@ class Experiment:
                 str(config.backbone),
                 len(self.splits.dataset.classes),
                 str(config.weights),
-                config.head_initialisation,
+                config.head_initialisation or "default",
             )
         context = Context(
             sources=self.splits.sources,
@@ -78,7 +78,7 @@ class Experiment:
             sites=config.sites,
             boundary=config.boundary,
             image_size=self.preprocessing.size,
-            head_initialisation=config.head_initialisation,
+            head_initialisation=config.head_initialisation or "default",
         )
         method = build_method(config.method_name, backbone, context, settings, config.seed).to(self.fabric.device)
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
