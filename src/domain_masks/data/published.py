@@ -211,7 +211,8 @@ def _raw_pictures(labels_file: Path, known: Published) -> Iterator[_Picture]:
     domains = {spelling: domain for domain, others in known.domains.items() for spelling in others}
     present = {picture.file_name: picture for picture in pictures_in(labels_file.parent, "", _RAW_PICTURES)}
     missing = []
-    for image, category in labelled:
+    seen = set()
+    for image, category in sorted(labelled):
         location, file_name = files.get(image, ("", ""))
         if location not in domains or category not in known.classes:
             continue
@@ -219,9 +220,9 @@ def _raw_pictures(labels_file: Path, known: Published) -> Iterator[_Picture]:
             missing.append(f"{file_name} is described but not there")
             continue
         found, domain = present[file_name], domains[location]
+        seen.add(domain)
         name, path = f"{domain}/{category}/{file_name}", f"{_RAW_PICTURES}/{file_name}"
         yield _Picture(name, path, domain, category, "", found.size, found.changed)
-    if not files or not present:
-        missing.append("no pictures")
+    missing += [f"there are no pictures of {domain}" for domain in known.domains if domain not in seen]
     if missing:
-        raise collected(f"{known.title} in {str(labels_file.parent)!r}", sorted(missing), "fetch the pictures again", 5)
+        raise collected(f"{known.title} in {str(labels_file.parent)!r}", missing, "fetch the pictures again", 5)
