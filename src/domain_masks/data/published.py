@@ -91,8 +91,7 @@ def load_published(name: str, root: str | Path) -> ImageDataset:
     """Return the dataset ``name`` of PUBLISHED from its folder or the parent of a folder with a usual name.
 
     Layouts: ``<domain>/<class>/<picture>``; of VLCS also ``<domain>/{train,crossval,test}/<class number>/<picture>``,
-    which is taken as official training, validation and test lists (``full``, which repeats them, is used where it is
-    alone); of
+    which is taken as official training, validation and test lists (a folder ``full`` is used only where it is alone); of
     TerraIncognita also the pictures of the camera traps as published, ``eccv_18_all_images_sm/<picture>``, beside
     ``caltech_images_20210113.json``, of which the four locations and ten classes are used: the ids are then those of
     the arranged folders, location_38/bird/..., and a picture with several of the classes counts for each of them.

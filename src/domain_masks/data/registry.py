@@ -63,7 +63,7 @@ def _at_root(name: str, load: Callable[[Path], ImageDataset]) -> Callable[[Path 
 
 
 def _published(name: str, summary: str, colours: str = "") -> DatasetRecord:
-    """Return the record of a dataset in PUBLISHED: squares of 224 pixels, crop, mirror and jitter, as usual for them."""
+    """Return the record of a dataset in PUBLISHED: squares of 224 pixels as in DomainBed, augmented like PACS."""
     return DatasetRecord(
         summary=f"{len(PUBLISHED[name].classes)} classes, 4 domains ({', '.join(PUBLISHED[name].domains)}), {summary}",
         load=_at_root(name, partial(load_published, name)),
