@@ -7,7 +7,7 @@ alone and ends with its ``exit_status``. Anything else that escapes is a bug of 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class DomainMasksError(Exception):
@@ -50,3 +50,13 @@ def unknown(kind: str, name: str, candidates: Iterable[str], most: int = 30) -> 
     listed = ", ".join(known[:most]) + (f", ... ({len(known) - most} more)" if len(known) > most else "")
     hint = f" Did you mean {guess!r}?" if guess else ""
     return InputError(f"unknown {kind} {name!r}: expected one of {listed}.{hint}")
+
+
+def collected(subject: str, mistakes: Sequence[str], advice: str = "", most: int = 20) -> InputError:
+    """Build the one error for all mistakes in ``subject``: counts them and shows at most ``most``, a line each."""
+    hint = f"; {advice}" if advice else ""
+    if len(mistakes) == 1:
+        return InputError(f"{subject}: {mistakes[0]}{hint}")
+    rest = [f"... and {len(mistakes) - most} more"] if len(mistakes) > most else []
+    lines = "\n".join(f"  {mistake}" for mistake in [*mistakes[:most], *rest])
+    return InputError(f"{subject}: {len(mistakes)} mistakes{hint}:\n{lines}")

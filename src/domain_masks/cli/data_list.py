@@ -19,10 +19,11 @@ def main(arguments: Sequence[str]) -> int:
         dmg data list
         dmg data list pacs --root data
         dmg data list photos/
+        dmg data list lesions.csv
         """,
     )
-    parser.add_argument("dataset", metavar="NAME|DIR", nargs="?", help="the dataset to count")
-    parser.add_argument("--root", metavar="DIR", help="where the dataset lies; default $DMG_DATA")
+    parser.add_argument("dataset", metavar="NAME|DIR|MANIFEST", nargs="?", help="the dataset to count")
+    parser.add_argument("--root", metavar="DIR", help="where the dataset lies, or the paths of a manifest start")
     parser.add_argument("--config", metavar="FILE", help="settings in YAML, of which dataset and root are used")
     flags = parser.parse(arguments)
 
@@ -34,7 +35,10 @@ def main(arguments: Sequence[str]) -> int:
         width = max(map(len, DATASETS))
         for entry, record in DATASETS.items():
             say(f"{entry:<{width}}  {record.summary}")
-        say("\nAny folder domain/class/image can be named by its path.")
+        say(
+            "\nAny folder domain/class/image, or a manifest (.csv, .tsv, .parquet with the columns path, label, domain), can "
+            "be named by its path, and a dataset of Hugging Face's as hf:NAME."
+        )
         return 0
     for line in _count_lines(str(name), flags.root or given.get("root")):
         say(line)
@@ -60,4 +64,6 @@ def _count_lines(name: str, root: str | None) -> list[str]:
     if dataset.splits is not None:
         counts = pd.Series(dataset.splits).value_counts()
         lines.append("official splits: " + ", ".join(f"{split} {count}" for split, count in counts.items()))
+    if dataset.groups is not None:
+        lines.append(f"groups that are never divided: {pd.Series(dataset.groups).nunique()}")
     return lines

@@ -93,7 +93,7 @@ def _metavar(name: str, annotation: Any) -> str:
         if isinstance(choice, str)
     ]
     known = {
-        "dataset": "NAME|DIR",
+        "dataset": "NAME|DIR|MANIFEST",
         "root": "DIR",
         "target": "DOMAIN[,DOMAIN]",
         "weights": "imagenet|none|FILE",

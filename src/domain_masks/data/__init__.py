@@ -3,11 +3,15 @@
 from domain_masks.data.augmentation import AUGMENTATIONS, BatchAugmentation
 from domain_masks.data.dataset import ImageDataset, Subset
 from domain_masks.data.digits import load_digits_dataset
+from domain_masks.data.domainnet import load_domainnet
 from domain_masks.data.folders import load_folder
+from domain_masks.data.huggingface import load_huggingface
 from domain_masks.data.loading import BatchPlan, LoaderSettings, TrainingLoader, evaluation_batches
+from domain_masks.data.manifest import load_manifest
 from domain_masks.data.ordering import SAMPLING, balanced_batches, pooled_batches
 from domain_masks.data.pacs import load_pacs
 from domain_masks.data.preprocessing import Preprocessing, to_rgb
+from domain_masks.data.published import load_published
 from domain_masks.data.registry import DATASETS, DatasetRecord, default_preprocessing, load_dataset, record_of
 from domain_masks.data.splits import DomainSplits, source_positions, split_domains
 
@@ -29,8 +33,12 @@ __all__ = [
     "evaluation_batches",
     "load_dataset",
     "load_digits_dataset",
+    "load_domainnet",
     "load_folder",
+    "load_huggingface",
+    "load_manifest",
     "load_pacs",
+    "load_published",
     "pooled_batches",
     "record_of",
     "source_positions",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -134,7 +136,32 @@ class FileOpener:
 
     def __call__(self, row: int) -> Image.Image:
         """Open the picture of ``row`` without decoding it; raises what Pillow raises if it cannot."""
-        return Image.open(self.root / self.paths[row])
+        return open_picture(self.root / self.paths[row])
+
+
+def open_picture(source: Path | IO[bytes]) -> Image.Image:
+    """Open a picture without decoding it; raises what Pillow raises if it cannot.
+
+    Pillow warns above 89 million pixels and refuses above twice as many, before it decodes. Pictures in between are
+    taken without a word: scans and panoramas are that large, while what decompresses to more is refused.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(source)
+
+
+def ordered_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct names in order: by value where all are whole numbers ("2" before "10"), else by character."""
+    distinct = set(names)
+    if all(re.fullmatch(r"[+-]?[0-9]+", name) for name in distinct):
+        return tuple(sorted(distinct, key=lambda name: (int(name), name)))
+    return tuple(sorted(distinct))
+
+
+def positions_of(values: Sequence[str], names: Sequence[str]) -> Int64Array:
+    """Return the position of every value in ``names``, (N,) int64."""
+    table = {name: index for index, name in enumerate(names)}
+    return np.array([table[value] for value in values], dtype=np.int64)
 
 
 def fingerprint_of(names: Sequence[Sequence[str]], columns: Sequence[npt.NDArray[Any]], content: bytes = b"") -> str:

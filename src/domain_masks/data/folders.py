@@ -63,18 +63,18 @@ def find_pictures(root: Path) -> list[FoundPicture]:
     stray = _picture_names(root)
     if stray:
         raise _wrong_layout(root, f"pictures directly in it, such as {stray[0]!r}")
-    folders = _folders(root)
+    folders = folders_in(root)
     if not folders:
         raise _wrong_layout(root, "no folders")
     found: list[FoundPicture] = []
     for domain in folders:
-        class_folders = _folders(root / domain)
+        class_folders = folders_in(root / domain)
         if domain == _LISTS_FOLDER and not class_folders:
             continue
         stray = _picture_names(root / domain)
         if stray:
             raise _wrong_layout(root, f"pictures in a folder of the first level, such as {domain}/{stray[0]}")
-        here = [picture for name in class_folders for picture in _pictures_of(root, domain, name)]
+        here = [picture for name in class_folders for picture in pictures_in(root, domain, name)]
         if not here:
             content = "no picture in its class folders" if class_folders else "no class folders"
             raise _wrong_layout(root, f"{content} in {domain!r}")
@@ -119,7 +119,8 @@ def _wrong_layout(root: Path, got: str) -> InputError:
     )
 
 
-def _folders(directory: Path) -> list[str]:
+def folders_in(directory: Path) -> list[str]:
+    """Return the names of the folders in ``directory``, sorted, without hidden ones."""
     with os.scandir(directory) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
@@ -133,7 +134,8 @@ def _picture_names(directory: Path) -> list[str]:
         return sorted(entry.name for entry in entries if _is_picture(entry))
 
 
-def _pictures_of(root: Path, domain: str, class_name: str) -> list[FoundPicture]:
+def pictures_in(root: Path, domain: str, class_name: str) -> list[FoundPicture]:
+    """Return the pictures in one folder ``domain/class`` below ``root``, in no particular order."""
     with os.scandir(root / domain / class_name) as entries:
         chosen = [(entry.name, entry.stat()) for entry in entries if _is_picture(entry)]
     return [FoundPicture(domain, class_name, name, state.st_size, state.st_mtime_ns) for name, state in chosen]

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from domain_masks.data.dataset import ImageDataset
 from domain_masks.data.digits import load_digits_dataset
+from domain_masks.data.domainnet import load_domainnet
 from domain_masks.data.folders import load_folder
+from domain_masks.data.huggingface import PREFIX, load_huggingface
+from domain_masks.data.manifest import EXTENSIONS, load_manifest
 from domain_masks.data.pacs import load_pacs
 from domain_masks.data.preprocessing import Preprocessing
+from domain_masks.data.published import PUBLISHED, load_published
 from domain_masks.errors import InputError, unknown
 
 ROOT_VARIABLE = "DMG_DATA"
@@ -46,23 +51,54 @@ def _load_digits(root: Path | None) -> ImageDataset:
     return load_digits_dataset()
 
 
-def _load_pacs(root: Path | None) -> ImageDataset:
-    if root is None:
-        raise InputError(
-            f"dataset 'pacs' needs a folder: give its root, or set ${ROOT_VARIABLE} to its folder or parent"
-        )
-    return load_pacs(root)
+def _at_root(name: str, load: Callable[[Path], ImageDataset]) -> Callable[[Path | None], ImageDataset]:
+    def loaded(root: Path | None) -> ImageDataset:
+        if root is None:
+            raise InputError(
+                f"dataset {name!r} needs a folder: give its root, or set ${ROOT_VARIABLE} to its folder or parent"
+            )
+        return load(root)
+
+    return loaded
+
+
+def _published(name: str, summary: str, colours: str = "") -> DatasetRecord:
+    """Return the record of a dataset in PUBLISHED: squares of 224 pixels as in DomainBed, augmented like PACS."""
+    return DatasetRecord(
+        summary=f"{len(PUBLISHED[name].classes)} classes, 4 domains ({', '.join(PUBLISHED[name].domains)}), {summary}",
+        load=_at_root(name, partial(load_published, name)),
+        needs_root=True,
+        size=224,
+        square=True,
+        augmentation="pacs",
+        colours=colours,
+    )
 
 
 DATASETS: dict[str, DatasetRecord] = {
     "pacs": DatasetRecord(
         summary="7 classes, 4 domains (art_painting, cartoon, photo, sketch), 9,991 pictures, official train/val lists",
-        load=_load_pacs,
+        load=_at_root("pacs", load_pacs),
         needs_root=True,
         size=224,
         square=True,
         augmentation="pacs",
         colours="sketches are grey, the other domains are in colour",
+    ),
+    "domainnet": DatasetRecord(
+        summary="345 classes, 6 domains (clipart, infograph, painting, quickdraw, real, sketch), about 586,600 pictures, "
+        "official train/test lists",
+        load=_at_root("domainnet", load_domainnet),
+        needs_root=True,
+        size=224,
+        square=True,
+        augmentation="domainnet",
+        colours="quickdraw is black on white, many sketches are grey, the other domains are in colour",
+    ),
+    "office_home": _published("office_home", "about 15,500 pictures"),
+    "vlcs": _published("vlcs", "10,729 pictures"),
+    "terra_incognita": _published(
+        "terra_incognita", "about 24,000 pictures of camera traps", "pictures taken at night are grey, in all domains"
     ),
     "digits": DatasetRecord(
         summary="10 classes, 4 domains (ink, paper, outline, mosaic), 1,797 handwritten digits; nothing to download",
@@ -78,7 +114,7 @@ DATASETS: dict[str, DatasetRecord] = {
 }
 
 FOLDER = DatasetRecord(
-    summary="any folder domain/class/picture",
+    summary="any folder domain/class/picture, manifest or dataset of Hugging Face's",
     load=lambda root: load_folder(root or "."),
     needs_root=True,
     size=224,
@@ -87,26 +123,33 @@ FOLDER = DatasetRecord(
 )
 
 
-def load_dataset(name_or_directory: str | Path, root: str | Path | None = None) -> ImageDataset:
-    """Open a dataset by its name in DATASETS, or any folder ``domain/class/picture`` by its path.
+def load_dataset(name_or_path: str | Path, root: str | Path | None = None) -> ImageDataset:
+    """Open a dataset by its name in DATASETS, a folder ``domain/class/picture`` or a manifest by path, or ``hf:NAME``.
 
-    ``root`` is where a named dataset lies: its folder or the parent of its folder; by default the environment variable
-    DMG_DATA. Raises InputError for an unknown name, a missing root, and what the dataset's own loader finds wrong.
+    ``root`` is where a named dataset lies, its folder or the parent of its folder, by default the environment variable
+    DMG_DATA; and what the paths of a manifest are relative to, by default the manifest's folder. Raises InputError for
+    an unknown name, a missing root, and what the dataset's own loader finds wrong.
     """
-    name = str(name_or_directory)
+    name = str(name_or_path)
     if name in DATASETS:
         record = DATASETS[name]
         where = root if root is not None else os.environ.get(ROOT_VARIABLE) or None
         return record.load(Path(where) if where is not None and record.needs_root else None)
-    if Path(name).exists() or Path(name).name != name:
+    if name.startswith(PREFIX):
+        return load_huggingface(name)
+    path = Path(name)
+    if path.suffix.lower() in EXTENSIONS and not path.is_dir():
+        return load_manifest(path, root)
+    if path.exists() or path.name != name:
         return load_folder(name)
     raise InputError(
-        f"{unknown('dataset', name, DATASETS)} Or give the path of a folder with domain/class/picture files."
+        f"{unknown('dataset', name, DATASETS)} Or give the path of a folder with domain/class/picture files, or of a "
+        f"manifest ({', '.join(EXTENSIONS)}), or {PREFIX}NAME for a dataset of Hugging Face's."
     )
 
 
 def record_of(dataset: ImageDataset) -> DatasetRecord:
-    """Return what is known about an opened dataset: its own record, or that of any folder."""
+    """Return what is known about an opened dataset: its own record, or that of any other."""
     return DATASETS.get(dataset.name, FOLDER)
 
 

@@ -6,11 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from domain_masks.data.dataset import ImageDataset, Int64Array, Subset
+from domain_masks.data.dataset import SPLIT_NAMES, ImageDataset, Int64Array, Subset
+from domain_masks.data.grouping import (
+    GroupedPictures,
+    check_enough_groups,
+    check_groups_are_whole,
+    check_groups_do_not_leak,
+    divide_groups,
+)
 from domain_masks.data.ordering import keyed_permutation
 from domain_masks.errors import InputError, unknown
+
+_EIGHTY_TEN_TEN = (8, 1, 1)
+_NINETY_TEN = (9, 1)
 
 
 @dataclass(frozen=True)
@@ -57,10 +66,13 @@ def split_domains(dataset: ImageDataset, targets: Sequence[str], split_seed: int
     """Hold out ``targets`` and divide the other domains into training, validation and in-domain test pictures.
 
     Official splits are used where the dataset has them; the held-out pictures are then the official test list, or every
-    picture of the targets if there is no such list. Otherwise each source is divided 80/10/10, stratified by class (see
-    :func:`divided`), and every picture of the targets is held out. ``targets`` may be empty: train on all domains.
-    Raises InputError for an unknown, repeated or empty target, for fewer than two sources, and for a source without
-    training or validation pictures.
+    picture of the targets if there is no such list. Where they have no validation list, a tenth of each source's
+    training list is drawn for it. Without official splits each source is divided 80/10/10, and every picture of the
+    targets is held out. What is drawn is stratified by class and depends on ``split_seed`` (see :func:`divided`);
+    groups are never divided (see :func:`divide_groups`). ``targets`` may be empty: train on all domains.
+    Raises InputError for an unknown, repeated or empty target, for fewer than two sources, for a source without
+    training or validation pictures or with too few groups, and for groups that official splits divide or that are in a
+    held-out domain and in a source.
     """
     sources, held = _sources_and_targets(dataset, targets)
     rows = {name: np.flatnonzero(dataset.domain_indices == index) for index, name in enumerate(dataset.domains)}
@@ -69,25 +81,50 @@ def split_domains(dataset: ImageDataset, targets: Sequence[str], split_seed: int
             raise InputError(
                 f"held-out domain {name!r} of dataset {dataset.name!r} has no pictures: hold out another one"
             )
-    if dataset.splits is not None:
-        parts = _official(dataset.splits, [rows[name] for name in sources])
-        held_out = _concatenated([rows[name] for name in held])
-        if (dataset.splits == "test").any():
-            held_out = held_out[dataset.splits[held_out] == "test"]
-        has_test = bool((dataset.splits == "test").any())
+    held_out = _concatenated([rows[name] for name in held])
+    splits = dataset.splits
+    if splits is None:
+        parts = _drawn(dataset, {name: rows[name] for name in sources}, _EIGHTY_TEN_TEN, split_seed)
     else:
-        divisions = [divided(dataset.labels[rows[name]], split_seed, name, dataset.classes) for name in sources]
-        parts = tuple(
-            _concatenated([rows[name][division[part]] for name, division in zip(sources, divisions, strict=True)])
-            for part in range(3)
-        )
-        held_out = _concatenated([rows[name] for name in held])
-        has_test = True
+        check_groups_are_whole(dataset, splits)
+        everything = _concatenated([rows[name] for name in sources])
+        parts = [everything[splits[everything] == name] for name in SPLIT_NAMES]
+        if not (splits == "val").any():
+            listed = {name: rows[name][splits[rows[name]] == "train"] for name in sources}
+            parts[:2] = _drawn(dataset, listed, _NINETY_TEN, split_seed)
+        if (splits == "test").any():
+            held_out = held_out[splits[held_out] == "test"]
     train, validation, test = (Subset(dataset, part) for part in parts)
     _check_sources(dataset, sources, train, validation)
+    drawn_from = parts if splits is None else parts[:2]
+    check_groups_do_not_leak(dataset, sources, held, (_concatenated(drawn_from), held_out))
+    has_test = splits is None or bool((splits == "test").any())
     return DomainSplits(
         dataset, sources, held, train, validation, test if has_test else None, Subset(dataset, held_out)
     )
+
+
+def _drawn(
+    dataset: ImageDataset, rows: dict[str, Int64Array], tenths: tuple[int, ...], split_seed: int
+) -> list[Int64Array]:
+    """Divide the rows of every source by ``tenths``; return the parts, each in the order of the sources."""
+    if dataset.groups is None:
+        stream = "split" if len(tenths) == len(SPLIT_NAMES) else "validation"
+        whole = [
+            _divided(dataset.labels[own], split_seed, f"{stream}/{name}", dataset.classes, len(tenths) - 1)
+            for name, own in rows.items()
+        ]
+        return [
+            _concatenated([own[division[part]] for own, division in zip(rows.values(), whole, strict=True)])
+            for part in range(len(tenths))
+        ]
+    everything = _concatenated(list(rows.values()))
+    pictures = GroupedPictures(
+        dataset.groups[everything], dataset.domain_indices[everything], dataset.labels[everything], dataset.domains
+    )
+    check_enough_groups(dataset.name, pictures, len(tenths))
+    part_of = divide_groups(pictures, tenths, split_seed)
+    return [everything[part_of == part] for part in range(len(tenths))]
 
 
 def divided(
@@ -100,24 +137,28 @@ def divided(
     pictures still give the domain its tenth, rounded half up (and one picture at least, where a class can spare it).
     Every class keeps at least one training picture.
     """
+    train, validation, test = _divided(labels, split_seed, f"split/{domain}", classes, 2)
+    return train, validation, test
+
+
+def _divided(labels: Int64Array, split_seed: int, stream: str, classes: Sequence[str], tenths: int) -> list[Int64Array]:
+    """Draw so many tenths, one or two, out of the pictures of one domain; return the rest and each tenth."""
     shuffled = {}
     for index in np.unique(labels).tolist():
         positions = np.flatnonzero(labels == index)
-        stream = f"split/{domain}/{classes[index]}"
-        shuffled[index] = positions[keyed_permutation(len(positions), split_seed, stream)]
-    present = list(shuffled)
-    sizes = [len(shuffled[index]) for index in present]
-    validation = _tenths(sizes, [size - 1 for size in sizes])
-    # Backwards, so that among small classes it is not the same ones that give to validation and to test.
-    spare = [size - 1 - taken for size, taken in zip(sizes, validation, strict=True)]
-    test = _tenths(sizes[::-1], spare[::-1])[::-1]
-    parts: tuple[list[Int64Array], ...] = ([], [], [])
-    for index, first, second in zip(present, validation, test, strict=True):
-        cuts = np.split(shuffled[index], [first, first + second])
-        for part, positions in zip((1, 2, 0), cuts, strict=True):
-            parts[part].append(positions)
-    train, validating, testing = (np.sort(_concatenated(part)) for part in parts)
-    return train, validating, testing
+        shuffled[index] = positions[keyed_permutation(len(positions), split_seed, f"{stream}/{classes[index]}")]
+    sizes = [len(positions) for positions in shuffled.values()]
+    taken = [_tenths(sizes, [size - 1 for size in sizes])]
+    if tenths == 2:
+        # Backwards, so that among small classes it is not the same ones that give to validation and to test.
+        spare = [size - 1 - first for size, first in zip(sizes, taken[0], strict=True)]
+        taken.append(_tenths(sizes[::-1], spare[::-1])[::-1])
+    parts: list[list[Int64Array]] = [[] for _ in range(tenths + 1)]
+    for positions, *counts in zip(shuffled.values(), *taken, strict=True):
+        *drawn, rest = np.split(positions, np.cumsum(counts))
+        for part, own in zip(parts, [rest, *drawn], strict=True):
+            part.append(own)
+    return [np.sort(_concatenated(part)) for part in parts]
 
 
 def _tenths(sizes: list[int], limits: list[int]) -> list[int]:
@@ -151,20 +192,20 @@ def _sources_and_targets(dataset: ImageDataset, targets: Sequence[str]) -> tuple
     return sources, tuple(name for name in dataset.domains if name in targets)
 
 
-def _official(splits: npt.NDArray[np.str_], rows: list[Int64Array]) -> tuple[Int64Array, ...]:
-    everything = _concatenated(rows)
-    return tuple(everything[splits[everything] == name] for name in ("train", "val", "test"))
-
-
 def _concatenated(parts: list[Int64Array]) -> Int64Array:
     return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
 
 def _check_sources(dataset: ImageDataset, sources: tuple[str, ...], train: Subset, validation: Subset) -> None:
+    if dataset.splits is not None and (dataset.splits == "val").any():
+        expected = "the official splits to give every domain pictures of both; add them, or leave the domain out"
+    elif dataset.groups is not None:
+        expected = "groups small enough to divide every domain; add groups or leave it out"
+    else:
+        expected = "at least one class of two or more pictures in every domain; add pictures or leave it out"
     for purpose, subset in (("training", train), ("validation", validation)):
         lacking = [name for name in sources if name not in subset.domain_names]
         if lacking:
             raise InputError(
-                f"source domain {lacking[0]!r} of dataset {dataset.name!r} has no {purpose} pictures: "
-                "expected at least one class of two or more pictures in every domain; add pictures or leave it out"
+                f"source domain {lacking[0]!r} of dataset {dataset.name!r} has no {purpose} pictures: expected {expected}"
             )

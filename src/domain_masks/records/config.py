@@ -52,12 +52,16 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dataset: str = _setting("data", "a name from `dmg data list`, or a folder domain/class/image", "digits")
-    root: Path | None = _setting("data", "the dataset's folder or its parent; default $DMG_DATA")
+    dataset: str = _setting(
+        "data", "a name from `dmg data list`, a folder domain/class/image, a manifest, or hf:NAME", "digits"
+    )
+    root: Path | None = _setting(
+        "data", "the dataset's folder or its parent; default $DMG_DATA. Of a manifest: where paths start"
+    )
     target: Annotated[tuple[str, ...] | None, BeforeValidator(_as_domains)] = _setting(
         "data", "held-out domain, or several joined by commas; `none` trains on all"
     )
-    split_seed: Seed = _setting("data", "divides folders into train, val and test", 0)
+    split_seed: Seed = _setting("data", "draws train, val and test where no official lists say them", 0)
     sampling: Literal["pooled", "balanced"] = _setting(
         "data", "batches from all sources pooled, or equal parts", "pooled"
     )
@@ -76,8 +80,8 @@ class RunConfig(BaseModel):
         "network", "masked inputs: a preset (paper, last-stage, released-code, last-block) or names of modules", ()
     )
     boundary: str | None = _setting("network", "module where the task network begins; default: the first site")
-    head_initialisation: Literal["default", "normal"] = _setting(
-        "network", "of the last layer: PyTorch's default, or N(0, 0.001)", "default"
+    head_initialisation: Literal["default", "normal"] | None = _setting(
+        "network", "of the last layer: PyTorch's default, or N(0, 0.001)"
     )
     freeze_features: bool = _setting("network", "train the task network alone, on features computed once", False)
     views: Count = _setting("network", "augmented views per picture that frozen features keep", 4)

@@ -17,9 +17,11 @@ PAPER: dict[str, Any] = {
     "lr": 1e-4,
     "weight_decay": 0.0,
     "schedule": "constant",
+    "head_initialisation": "default",
 }
 BY_DATASET: dict[str, dict[str, Any]] = {
     "digits": {"backbone": "small", "weights": "none", "epochs": 20, "lr": 3e-3},
+    "domainnet": {"schedule": "inverse", "head_initialisation": "normal"},
     "pacs": {"weight_decay": 1e-5, "schedule": "exponential"},
 }
 

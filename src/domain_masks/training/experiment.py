@@ -74,7 +74,7 @@ class Experiment:
                 str(config.backbone),
                 len(self.splits.dataset.classes),
                 str(config.weights),
-                config.head_initialisation,
+                config.head_initialisation or "default",
             )
         context = Context(
             sources=self.splits.sources,
@@ -82,7 +82,7 @@ class Experiment:
             sites=config.sites,
             boundary=config.boundary,
             image_size=self.preprocessing.size,
-            head_initialisation=config.head_initialisation,
+            head_initialisation=config.head_initialisation or "default",
             class_weights=self._class_weights(),
         )
         method = build_method(config.method_name, backbone, context, settings, config.seed).to(self.fabric.device)

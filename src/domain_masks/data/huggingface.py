@@ -1,0 +1,225 @@
+"""Datasets of Hugging Face's, from their hub or from a folder: ``hf:NAME``."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from domain_masks.data.dataset import (
+    ImageDataset,
+    Int64Array,
+    TextArray,
+    fingerprint_of,
+    open_picture,
+    ordered_names,
+    positions_of,
+)
+from domain_masks.data.manifest import SPLIT_OF_WORD
+from domain_masks.errors import InputError, nearest, unknown
+
+PREFIX = "hf:"
+ROLES: dict[str, tuple[str, ...]] = {
+    "image": ("image", "img", "picture", "photo"),
+    "label": ("label", "labels", "class", "category", "target", "fine_label", "y"),
+    "domain": ("domain", "domains", "style", "environment", "env", "source", "site", "hospital", "center", "location"),
+    "group": ("group",),
+}
+"""What a column is for -> the names it is looked for by, in this order."""
+_SETTINGS = (*ROLES, "config", "revision")
+_WITHOUT = "none"
+
+
+@dataclass(frozen=True)
+class Address:
+    """What ``hf:NAME#setting=value,...`` says: the name or folder, and the settings, see :func:`load_huggingface`."""
+
+    name: str
+    settings: dict[str, str]
+
+
+def parse_address(text: str) -> Address:
+    """Take ``hf:NAME#label=species,domain=camera`` apart; raises InputError if it has another form."""
+    name, _, rest = text.removeprefix(PREFIX).partition("#")
+    example = f"as in {PREFIX}flwrlabs/pacs#label=label,domain=domain"
+    if not name:
+        raise InputError(f"expected the name of a dataset after {PREFIX}, {example}, got {text!r}")
+    settings: dict[str, str] = {}
+    for word in filter(None, rest.split(",")):
+        key, equals, value = (part.strip() for part in word.partition("="))
+        if not equals or not value:
+            raise InputError(f"{text!r}: expected settings as name=value, {example}, got {word!r}")
+        if key not in _SETTINGS:
+            raise unknown(f"setting of {PREFIX}{name}", key, _SETTINGS)
+        settings[key] = value
+    return Address(name, settings)
+
+
+@dataclass(frozen=True)
+class HuggingFaceOpener:
+    """Opens the picture in a row of a table of Hugging Face's; the table is mapped from disk, also in worker processes.
+
+    ``table`` has one column, ``column``, of undecoded pictures.
+    """
+
+    table: Any
+    column: str
+
+    def __call__(self, row: int) -> Image.Image:
+        """Open the picture of ``row`` without decoding it; raises what Pillow raises if it cannot."""
+        value = self.table[row][self.column]
+        if value is None:
+            raise OSError("there is no picture in this row")
+        if value["bytes"] is not None:
+            return open_picture(io.BytesIO(value["bytes"]))
+        return open_picture(Path(value["path"]))
+
+
+def load_huggingface(address: str) -> ImageDataset:
+    """Return a dataset of Hugging Face's with a column each of pictures, labels and domains.
+
+    ``address`` is ``hf:NAME`` for the hub, or ``hf:./folder`` for a folder that ``save_to_disk`` has written or that
+    ``datasets.load_dataset`` can read, such as one of Parquet files. Columns are found by type and by name (ROLES), or
+    named: ``hf:NAME#image=photo,label=species,domain=camera,group=sequence``; ``config`` and ``revision`` choose among
+    what the hub has, and ``group=none`` ignores a column of that name. Labels and domains may be class labels, texts or
+    whole numbers.
+
+    All splits of the dataset are used. They are official ones if there are at least two and all are called train,
+    val (validation, valid, dev) or test, and else just parts of one table. Pictures are read when they are asked for.
+
+    Raises InputError if the library is not installed, or the dataset cannot be had or lacks a column or a value.
+    """
+    parsed = parse_address(address)
+    parts = _parts(parsed)
+    splits = {name: SPLIT_OF_WORD.get(name.lower()) for name in parts}
+    first = next(iter(parts.values()))
+    columns = _columns(parsed, first.features)
+    tables = [
+        part.select_columns([name for role, name in columns.items() if role != "image"]) for part in parts.values()
+    ]
+    classes, labels = _values(parsed, "label", columns["label"], tables)
+    domains, domain_indices = _values(parsed, "domain", columns["domain"], tables)
+    group_names, groups = _values(parsed, "group", columns["group"], tables) if "group" in columns else ((), None)
+    ids = tuple(f"{name}/{row:06d}" for name, part in parts.items() for row in range(len(part)))
+    official: TextArray | None = None
+    if len(parts) > 1 and all(splits.values()):
+        official = np.array([splits[name] for name, part in parts.items() for _ in range(len(part))], dtype=np.str_)
+    folder = Path(parsed.name)
+    name = PREFIX + (folder.resolve().name if folder.is_dir() else parsed.name.replace("/", "--"))
+    prints = [str(part._fingerprint) for part in parts.values()]
+    return ImageDataset(
+        name=name,
+        classes=classes,
+        domains=domains,
+        ids=ids,
+        labels=labels,
+        domain_indices=domain_indices,
+        splits=official,
+        open_image=HuggingFaceOpener(_pictures(parts.values(), columns["image"]), columns["image"]),
+        fingerprint=fingerprint_of([(name,), classes, domains, prints], [labels, domain_indices]),
+        groups=None if groups is None else np.array(group_names, dtype=np.str_)[groups],
+    )
+
+
+def _parts(address: Address) -> dict[str, Any]:
+    """Return the dataset's splits, by name."""
+    try:
+        import datasets  # noqa: PLC0415 - takes a second, and is not needed for others
+    except ImportError as error:
+        raise InputError(
+            f"{PREFIX}{address.name} needs the library datasets: install the extra `hub` "
+            "(pip install 'domain-masks[hub]')"
+        ) from error
+    folder = Path(address.name)
+    local = folder.is_dir()
+    if not local and address.name.startswith((".", "/", "~")):
+        raise InputError(f"{PREFIX}{address.name}: there is no folder {address.name!r}")
+    try:
+        if local and ((folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()):
+            found = datasets.load_from_disk(address.name)
+        else:
+            found = datasets.load_dataset(
+                str(folder.resolve()) if local else address.name,
+                name=address.settings.get("config"),
+                revision=None if local else address.settings.get("revision"),
+            )
+    # The library raises errors of its own, of the network's and of its readers', without a base in common.
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        advice = "look at the folder" if local else "check the name on the hub, and the connection"
+        raise InputError(
+            f"{PREFIX}{address.name} cannot be had: {reason} ({type(error).__name__}); {advice}"
+        ) from error
+    parts: dict[str, Any] = (
+        dict(found) if isinstance(found, datasets.DatasetDict) else {str(found.split or "all"): found}
+    )
+    parts = {name: part for name, part in parts.items() if len(part)}
+    if not parts:
+        raise InputError(f"{PREFIX}{address.name} has no rows: choose another with #config=NAME or #revision=NAME")
+    return parts
+
+
+def _columns(address: Address, features: Any) -> dict[str, str]:
+    """Return the column for every role; raises InputError that names all that are missing."""
+    chosen: dict[str, str] = {}
+    missing = []
+    for role, names in ROLES.items():
+        given = address.settings.get(role)
+        if given is not None:
+            if given in features:
+                chosen[role] = given
+            elif not (role == "group" and given == _WITHOUT):
+                guess = nearest(given, features)
+                missing.append(f"no column {given!r}" + (f" (did you mean {guess!r}?)" if guess else ""))
+            continue
+        pictures = [name for name, feature in features.items() if type(feature).__name__ == "Image"]
+        by_name = [name for name in names if name in features]
+        found = pictures if role == "image" and len(pictures) == 1 else by_name
+        if found:
+            chosen[role] = found[0]
+        elif role != "group":
+            missing.append(f"no column for the {role} (looked for {', '.join(names)})")
+    if missing:
+        raise InputError(
+            f"{PREFIX}{address.name}: {'; '.join(missing)}. It has the columns {', '.join(features)}: name them, as in "
+            f"{PREFIX}{address.name}#image=COLUMN,label=COLUMN,domain=COLUMN"
+        )
+    return chosen
+
+
+def _values(address: Address, role: str, column: str, tables: list[Any]) -> tuple[tuple[str, ...], Int64Array]:
+    """Return the names that occur in a column, or that its type lists, and the position of every row's value in them."""
+    values = [value for table in tables for value in table.with_format("arrow")[:].column(column).to_pylist()]
+    named = getattr(tables[0].features[column], "names", None)
+    empty = sum(value is None or (named is not None and not 0 <= value < len(named)) for value in values)
+    if empty:
+        raise InputError(
+            f"{PREFIX}{address.name}: column {column!r} has no value in {empty} of {len(values)} rows: "
+            f"expected a {role} everywhere; choose another column or leave those rows out"
+        )
+    odd = next((value for value in values if not isinstance(value, str | int)), None)
+    if odd is not None:
+        raise InputError(
+            f"{PREFIX}{address.name}: expected the {role} in column {column!r} to be class labels, texts or whole numbers, "
+            f"got {type(odd).__name__}; name another with #{role}=COLUMN"
+        )
+    if named is not None:
+        return tuple(named), np.array(values, dtype=np.int64)
+    texts = [str(value) for value in values]
+    names = ordered_names(texts)
+    return names, positions_of(texts, names)
+
+
+def _pictures(parts: Iterable[Any], column: str) -> Any:
+    """Return one table with the undecoded pictures of all parts."""
+    import datasets  # noqa: PLC0415 - takes a second, and is not needed for others
+
+    undecoded = datasets.Image(decode=False)
+    return datasets.concatenate_datasets(
+        [part.select_columns([column]).cast_column(column, undecoded) for part in parts]
+    )

@@ -1,0 +1,227 @@
+"""Office-Home, VLCS and TerraIncognita, in the layouts in which they are distributed.
+
+Their domains, classes and the spellings of their folders stand in PUBLISHED; for the layouts see
+:func:`load_published`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from domain_masks.data.dataset import FileOpener, ImageDataset, fingerprint_of, positions_of
+from domain_masks.data.folders import existing_folder, folders_in, pictures_in
+from domain_masks.errors import InputError, collected
+
+_SPLIT_OF_FOLDER = {"train": "train", "crossval": "val", "test": "test"}
+_WHOLE_FOLDER = "full"
+_RAW_PICTURES = "eccv_18_all_images_sm"
+_RAW_LABELS = ("caltech_images_20210113.json", "caltech_camera_traps.json")
+
+_OFFICE_HOME_CLASSES = """
+Alarm_Clock Backpack Batteries Bed Bike Bottle Bucket Calculator Calendar Candles Chair Clipboards Computer
+Couch Curtains Desk_Lamp Drill Eraser Exit_Sign Fan File_Cabinet Flipflops Flowers Folder Fork Glasses Hammer
+Helmet Kettle Keyboard Knives Lamp_Shade Laptop Marker Monitor Mop Mouse Mug Notebook Oven Pan Paper_Clip Pen
+Pencil Postit_Notes Printer Push_Pin Radio Refrigerator Ruler Scissors Screwdriver Shelf Sink Sneakers Soda
+Speaker Spoon TV Table Telephone ToothBrush Toys Trash_Can Webcam
+"""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published dataset.
+
+    - ``title``: what messages call it
+    - ``folders``: usual names of its folder, for those who give the parent
+    - ``domains``: name -> other names that its folder may have; case and punctuation do not matter in any of them
+    - ``classes``: in the order of the labels
+    - ``numbered``: whether class folders may be called by label, "0", "1", ...
+    """
+
+    title: str
+    folders: tuple[str, ...]
+    domains: dict[str, tuple[str, ...]]
+    classes: tuple[str, ...]
+    numbered: bool = False
+
+
+PUBLISHED = {
+    "office_home": Published(
+        title="Office-Home",
+        folders=("office_home", "OfficeHome", "OfficeHomeDataset_10072016", "office-home", "office_home_dg"),
+        domains={"Art": (), "Clipart": (), "Product": (), "Real World": ("Real",)},
+        classes=tuple(_OFFICE_HOME_CLASSES.split()),
+    ),
+    "vlcs": Published(
+        title="VLCS",
+        folders=("vlcs", "VLCS"),
+        domains={"Caltech101": ("CALTECH",), "LabelMe": (), "SUN09": ("SUN",), "VOC2007": ("PASCAL", "VOC")},
+        classes=("bird", "car", "chair", "dog", "person"),
+        numbered=True,
+    ),
+    "terra_incognita": Published(
+        title="TerraIncognita",
+        folders=("terra_incognita", "TerraIncognita"),
+        domains={"location_38": ("38",), "location_43": ("43",), "location_46": ("46",), "location_100": ("100",)},
+        classes=("bird", "bobcat", "cat", "coyote", "dog", "empty", "opossum", "rabbit", "raccoon", "squirrel"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture: its id, its path on disk, its domain and class, its split or "", its size and time of change."""
+
+    name: str
+    path: str
+    domain: str
+    class_name: str
+    split: str
+    size: int
+    changed: int
+
+
+def load_published(name: str, root: str | Path) -> ImageDataset:
+    """Return the dataset ``name`` of PUBLISHED from its folder or the parent of a folder with a usual name.
+
+    Layouts: ``<domain>/<class>/<picture>``; of VLCS also ``<domain>/{train,crossval,test}/<class number>/<picture>``,
+    which is taken as official training, validation and test lists (a folder ``full`` is used only where it is alone); of
+    TerraIncognita also the pictures of the camera traps as published, ``eccv_18_all_images_sm/<picture>``, beside
+    ``caltech_images_20210113.json``, of which the four locations and ten classes are used: the ids are then those of
+    the arranged folders, location_38/bird/..., and a picture with several of the classes counts for each of them.
+
+    Raises InputError, one for all, if domains or classes are missing or unknown.
+    """
+    known = PUBLISHED[name]
+    above = existing_folder(root)
+    candidates = (above, *(above / folder for folder in known.folders))
+    labels = [candidate / file for candidate in candidates for file in _RAW_LABELS]
+    raw = next((file for file in labels if file.is_file() and (file.parent / _RAW_PICTURES).is_dir()), None)
+    directory = max(candidates, key=lambda candidate: len(_domain_folders(candidate, known)))
+    domain_folders = _domain_folders(directory, known)
+    if not domain_folders and name == "terra_incognita" and raw is not None:
+        directory = raw.parent
+        pictures = list(_raw_pictures(raw, known))
+    elif not domain_folders:
+        raise InputError(
+            f"no {known.title} in {str(root)!r}: expected that folder, or a folder {known.folders[0]} in it, to hold the "
+            f"folders {', '.join(known.domains)}; give the dataset's folder or its parent as root"
+        )
+    else:
+        pictures = _arranged_pictures(directory, domain_folders, known)
+    rank = {domain: index for index, domain in enumerate(known.domains)}
+    return _dataset(name, directory, sorted(pictures, key=lambda picture: (rank[picture.domain], picture.name)))
+
+
+def _dataset(name: str, directory: Path, pictures: list[_Picture]) -> ImageDataset:
+    domains, classes = tuple(PUBLISHED[name].domains), PUBLISHED[name].classes
+    ids = tuple(picture.name for picture in pictures)
+    labels = positions_of([picture.class_name for picture in pictures], classes)
+    domain_indices = positions_of([picture.domain for picture in pictures], domains)
+    files = np.array([(picture.size, picture.changed) for picture in pictures], dtype=np.int64)
+    return ImageDataset(
+        name=name,
+        classes=classes,
+        domains=domains,
+        ids=ids,
+        labels=labels,
+        domain_indices=domain_indices,
+        splits=np.array([picture.split for picture in pictures], dtype=np.str_) if pictures[0].split else None,
+        open_image=FileOpener(directory.resolve(), tuple(picture.path for picture in pictures)),
+        fingerprint=fingerprint_of([(name,), classes, domains, ids], [labels, domain_indices, files]),
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _named(names: Iterable[str], wanted: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """Return folder -> what it stands for, for those of ``names`` that stand for something."""
+    table = {_plain(spelling): name for name, others in wanted.items() for spelling in (name, *others)}
+    return {name: table[_plain(name)] for name in names if _plain(name) in table}
+
+
+def _domain_folders(directory: Path, known: Published) -> dict[str, str]:
+    return _named(folders_in(directory), known.domains) if directory.is_dir() else {}
+
+
+def _arranged_pictures(directory: Path, domain_folders: dict[str, str], known: Published) -> list[_Picture]:
+    wanted = {name: (str(label),) * known.numbered for label, name in enumerate(known.classes)}
+    mistakes = [f"there is no folder {domain}" for domain in known.domains if domain not in domain_folders.values()]
+    mistakes += [
+        f"{domain} is there twice" for domain in known.domains if list(domain_folders.values()).count(domain) > 1
+    ]
+    pictures: list[_Picture] = []
+    for folder, domain in sorted(domain_folders.items()):
+        inside = folders_in(directory / folder)
+        divided = [name for name in _SPLIT_OF_FOLDER if known.numbered and name in inside]
+        whole = [_WHOLE_FOLDER] if known.numbered and _WHOLE_FOLDER in inside else [""]
+        for split_folder in divided or whole:
+            above = f"{folder}/{split_folder}" if split_folder else folder
+            class_folders = folders_in(directory / above)
+            named = _named(class_folders, wanted)
+            mistakes += [f"{above}/{name} is none of its classes" for name in class_folders if name not in named]
+            mistakes += [f"{above} has no class {name}" for name in known.classes if name not in named.values()]
+            for class_folder, class_name in named.items():
+                pictures += [
+                    _Picture(
+                        picture.path,
+                        picture.path,
+                        domain,
+                        class_name,
+                        _SPLIT_OF_FOLDER.get(split_folder, ""),
+                        picture.size,
+                        picture.changed,
+                    )
+                    for picture in pictures_in(directory, above, class_folder)
+                ]
+    divisions = {
+        domain: {picture.split for picture in pictures if picture.domain == domain}
+        for domain in domain_folders.values()
+    }
+    mistakes += [f"there are no pictures of {domain}" for domain, splits in divisions.items() if not splits]
+    if len({frozenset(splits) for splits in divisions.values()}) > 1:
+        mistakes.append(f"expected all domains to be divided into the same of {', '.join(_SPLIT_OF_FOLDER)}")
+    if mistakes:
+        advice = f"expected the domains {', '.join(known.domains)} with {len(known.classes)} classes each"
+        raise collected(f"{known.title} in {str(directory)!r}", mistakes, advice)
+    return pictures
+
+
+def _raw_pictures(labels_file: Path, known: Published) -> Iterator[_Picture]:
+    """Yield the camera traps' pictures of the four locations and ten classes, by the COCO file that describes all."""
+    try:
+        described: dict[str, list[dict[str, Any]]] = json.loads(labels_file.read_text(encoding="utf-8"))
+        categories = {entry["id"]: entry["name"] for entry in described["categories"]}
+        files = {entry["id"]: (str(entry["location"]), str(entry["file_name"])) for entry in described["images"]}
+        labelled = {(entry["image_id"], categories[entry["category_id"]]) for entry in described["annotations"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{known.title}: {str(labels_file)!r} is not the description of the camera traps' pictures "
+            f"({type(error).__name__}: {error}); fetch it again"
+        ) from error
+    domains = {spelling: domain for domain, others in known.domains.items() for spelling in others}
+    present = {picture.file_name: picture for picture in pictures_in(labels_file.parent, "", _RAW_PICTURES)}
+    missing = []
+    seen = set()
+    for image, category in sorted(labelled):
+        location, file_name = files.get(image, ("", ""))
+        if location not in domains or category not in known.classes:
+            continue
+        if file_name not in present:
+            missing.append(f"{file_name} is described but not there")
+            continue
+        found, domain = present[file_name], domains[location]
+        seen.add(domain)
+        name, path = f"{domain}/{category}/{file_name}", f"{_RAW_PICTURES}/{file_name}"
+        yield _Picture(name, path, domain, category, "", found.size, found.changed)
+    missing += [f"there are no pictures of {domain}" for domain in known.domains if domain not in seen]
+    if missing:
+        raise collected(f"{known.title} in {str(labels_file.parent)!r}", missing, "fetch the pictures again", 5)

@@ -1,0 +1,197 @@
+"""Datasets of Hugging Face's, made on the spot and read from folders; the network is never asked."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import domain_masks.data.huggingface as module
+from domain_masks.data import Preprocessing, Subset, evaluation_batches, load_dataset, load_huggingface, split_domains
+from domain_masks.data.huggingface import parse_address
+from domain_masks.errors import InputError
+
+datasets = pytest.importorskip("datasets", reason="the extra `hub` is not installed")
+
+DOMAINS = ("art", "photo", "sketch")
+CLASSES = ("zebra", "dog")
+COUNT = 24
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+
+
+def picture(index):
+    return Image.fromarray(np.full((6, 6, 3), index, dtype=np.uint8))
+
+
+def table(rows=range(COUNT), **changes):
+    rows = list(rows)
+    columns = {
+        "image": [picture(index) for index in rows],
+        "label": [index % 2 for index in rows],
+        "domain": [DOMAINS[index % 3] for index in rows],
+        "photographer": [f"p{index // 6 * 3 + index % 3}" for index in rows],
+    }
+    columns |= {name: [make(index) for index in rows] for name, make in changes.items()}
+    kinds = {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(CLASSES))}
+    given = {
+        name: kinds.get(name, datasets.Value("int64" if isinstance(column[0], int) else "string"))
+        for name, column in columns.items()
+    }
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(given))
+
+
+def checked(dataset):
+    assert dataset.classes == CLASSES
+    assert dataset.domains == DOMAINS
+    assert len(dataset) == COUNT
+    for row in range(COUNT):
+        with dataset.open_image(row) as image:
+            index = image.getpixel((0, 0))[0]
+        assert dataset.labels[row] == index % 2
+        assert dataset.domain_indices[row] == index % 3
+    return dataset
+
+
+def refused(address):
+    with pytest.raises(InputError) as caught:
+        load_huggingface(address)
+    return str(caught.value)
+
+
+def test_a_folder_that_was_saved_to_disk(tmp_path):
+    table().save_to_disk(tmp_path / "saved")
+    address = f"hf:{tmp_path / 'saved'}"
+    dataset = checked(load_dataset(address))
+    assert dataset.name == "hf:saved"
+    assert dataset.splits is None
+    assert dataset.groups is None
+    assert dataset.ids[3].endswith("/000003")
+    assert load_huggingface(address).fingerprint == dataset.fingerprint
+    assert len(split_domains(dataset, ["art"]).held_out) == 8
+    table(range(1, COUNT + 1)).save_to_disk(tmp_path / "other" / "saved")
+    assert load_huggingface(f"hf:{tmp_path / 'other' / 'saved'}").fingerprint != dataset.fingerprint
+
+
+def test_rows_chosen_before_saving_keep_their_values(tmp_path):
+    table().select(range(COUNT - 1, -1, -1)).save_to_disk(tmp_path / "saved")
+    dataset = checked(load_huggingface(f"hf:{tmp_path / 'saved'}"))
+    with dataset.open_image(0) as image:
+        assert image.getpixel((0, 0)) == (COUNT - 1,) * 3
+
+
+def test_parquet_files_with_usual_splits_are_official_ones(tmp_path):
+    parts = {"train": range(12), "validation": range(12, 18), "test": range(18, COUNT)}
+    for name, rows in parts.items():
+        table(rows).to_parquet(tmp_path / "files" / f"{name}-00000-of-00001.parquet")
+    dataset = checked(load_huggingface(f"hf:{tmp_path / 'files'}"))
+    assert dataset.splits.tolist() == ["train"] * 12 + ["val"] * 6 + ["test"] * 6
+    assert dataset.ids[12] == "validation/000000"
+    splits = split_domains(dataset, ["sketch"])
+    assert [len(part) for part in (splits.train, splits.validation, splits.test, splits.held_out)] == [8, 4, 4, 2]
+
+
+def test_other_splits_are_parts_of_one_table(tmp_path):
+    parts = {"north": table(range(12)), "south": table(range(12, COUNT))}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    dataset = checked(load_huggingface(f"hf:{tmp_path / 'saved'}"))
+    assert dataset.splits is None
+    assert {name.split("/")[0] for name in dataset.ids} == {"north", "south"}
+    datasets.DatasetDict({"train": parts["north"], "extra": parts["south"]}).save_to_disk(tmp_path / "mixed")
+    assert load_huggingface(f"hf:{tmp_path / 'mixed'}").splits is None
+
+
+def test_columns_can_be_named_and_groups_given(tmp_path):
+    renamed = table().rename_columns({"image": "scan", "label": "species", "domain": "camera"})
+    renamed.save_to_disk(tmp_path / "saved")
+    address = f"hf:{tmp_path / 'saved'}"
+    message = refused(address)
+    assert "no column for the label (looked for label, labels," in message
+    assert "no column for the domain" in message
+    assert "no column for the image" not in message
+    assert "has the columns scan, species, camera, photographer" in message
+    dataset = checked(load_huggingface(f"{address}#label=species,domain=camera,group=photographer"))
+    assert dataset.groups[:4].tolist() == ["p0", "p1", "p2", "p0"]
+    assert "no column 'specie' (did you mean 'species'?)" in refused(f"{address}#label=specie,domain=camera")
+
+
+def test_texts_and_numbers_are_labels_in_natural_order(tmp_path):
+    made = table(label=lambda index: index % 2).cast_column("label", datasets.Value("int64"))
+    made = made.map(lambda row: {"grade": [10, 9][row["label"]], "site": str(row["label"])})
+    made.save_to_disk(tmp_path / "saved")
+    dataset = load_huggingface(f"hf:{tmp_path / 'saved'}#label=grade,domain=domain")
+    assert dataset.classes == ("9", "10")
+    assert dataset.labels[:4].tolist() == [1, 0, 1, 0]
+    assert load_huggingface(f"hf:{tmp_path / 'saved'}#label=domain,domain=site").classes == DOMAINS
+
+
+def test_batches_are_read_in_worker_processes(tmp_path):
+    table().save_to_disk(tmp_path / "saved")
+    dataset = load_huggingface(f"hf:{tmp_path / 'saved'}")
+    copy = pickle.loads(pickle.dumps(dataset.open_image))
+    with copy(7) as image:
+        assert image.getpixel((0, 0)) == (7, 7, 7)
+    batches = evaluation_batches(Subset(dataset, range(COUNT)), Preprocessing(6, 6, True), 10, workers=2)
+    values = np.concatenate([batch.images[:, 0, 0, 0].numpy() for batch in batches])
+    assert values.tolist() == list(range(COUNT))
+
+
+def test_missing_values_are_counted(tmp_path):
+    table(domain=lambda index: None if index == 5 else "abc"[index % 3]).save_to_disk(tmp_path / "gaps")
+    assert "column 'domain' has no value in 1 of 24 rows" in refused(f"hf:{tmp_path / 'gaps'}")
+    table(label=lambda index: -1 if index < 3 else 0).save_to_disk(tmp_path / "unlabelled")
+    assert "column 'label' has no value in 3 of 24 rows" in refused(f"hf:{tmp_path / 'unlabelled'}")
+    table().save_to_disk(tmp_path / "saved")
+    assert "to be class labels, texts or whole numbers, got dict" in refused(f"hf:{tmp_path / 'saved'}#domain=image")
+
+
+def test_what_cannot_be_had_is_one_message(tmp_path):
+    assert "there is no folder './nowhere'" in refused("hf:./nowhere")
+    (tmp_path / "empty").mkdir()
+    assert "cannot be had" in refused(f"hf:{tmp_path / 'empty'}")
+    message = refused("hf:nobody/nothing")
+    assert "hf:nobody/nothing cannot be had" in message
+    assert "check the name on the hub, and the connection" in message
+    assert "\n" not in message
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    assert "install the extra `hub`" in refused("hf:flwrlabs/pacs")
+
+
+def test_addresses():
+    parsed = parse_address("hf:org/name#label = species,revision=v1,")
+    assert parsed.name == "org/name"
+    assert parsed.settings == {"label": "species", "revision": "v1"}
+    for text, words in {
+        "hf:": "expected the name",
+        "hf:x#label": "expected settings as name=value",
+        "hf:x#lable=y": "Did you mean 'label'",
+    }.items():
+        with pytest.raises(InputError, match=words):
+            parse_address(text)
+
+
+def test_slow_libraries_are_imported_where_they_are_needed():
+    """Every command imports this folder: none has to wait for tables that it does not read."""
+    at_once = set()
+    for file in Path(module.__file__).parent.glob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import):
+                at_once |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                at_once.add(str(node.module).split(".")[0])
+    assert "numpy" in at_once
+    assert not at_once & {"datasets", "huggingface_hub", "pyarrow", "pandas"}
