@@ -97,6 +97,8 @@ def _go_on(words: list[str]) -> str:
         return "interrupted; the last whole epoch is kept. Go on with the same command and --resume"
     if words[:1] == ["benchmark"]:
         return "interrupted; what is done is kept. Go on with the same command"
+    if words[:2] == ["data", "download"]:
+        return "interrupted; what has come is kept. Go on with the same command"
     return "interrupted"
 
 
