@@ -116,13 +116,13 @@ def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, kind: str, name:
 
 
 def refused(folder: Path, kind: str, name: str, words: str, bounds: Bounds = BOUNDS) -> None:
-    before = {path for path in folder.rglob("*")}
+    before = set(folder.rglob("*"))
     with pytest.raises(ArchiveError) as caught:
         unpack(folder / kind, folder / "inner" / "out", bounds)
     assert words in str(caught.value)
     assert repr(name) in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert {path for path in folder.rglob("*")} - before <= {folder / "inner"}
+    assert set(folder.rglob("*")) - before <= {folder / "inner"}
     assert not Path("/etc/evil").exists()
 
 

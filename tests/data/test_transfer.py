@@ -18,11 +18,11 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loopback import Answer, Server, serving, wait_until
 
 from domain_masks.data import transfer
 from domain_masks.data.transfer import Patience, Wanted, fetch
 from domain_masks.errors import DownloadError, InputError
+from loopback import Answer, Server, serving, wait_until
 
 DATA = random.Random(0).randbytes(200_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -140,6 +140,12 @@ def test_without_tag_and_checksum_nothing_is_pieced_together(server: Server, tmp
     assert server.ranges == [None, None]
 
 
+def test_a_part_without_a_tag_of_its_own_belongs_to_the_tag_before(server: Server, tmp_path: Path) -> None:
+    server.script = [Answer(stop_after=50_000), Answer(stop_after=30_000, tag=False)]
+    assert get(server, tmp_path, checksum=None) == SHA256
+    assert server.ranges == [None, "bytes=50000-", "bytes=80000-"]
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_a_file_that_changes_between_attempts_comes_whole(server: Server, tmp_path: Path, known: bool) -> None:
     server.script = [Answer(content=bytes(len(DATA)), stop_after=50_000)]
@@ -165,7 +171,7 @@ def test_a_wrong_checksum_names_both_and_removes_what_came(server: Server, tmp_p
 
 def test_a_claimed_length_that_is_too_long_ends_with_a_message(server: Server, tmp_path: Path) -> None:
     server.always = Answer(length=300_000)
-    with pytest.raises(DownloadError, match="a.zip: could not be fetched whole"):
+    with pytest.raises(DownloadError, match=r"a\.zip: could not be fetched whole"):
         get(server, tmp_path, size=None, checksum=None, most=400_000)
     assert server.ranges[0] is None
 
@@ -313,7 +319,7 @@ def test_a_disk_that_fills_up(server: Server, tmp_path: Path, monkeypatch: pytes
         return opened(Path("/dev/full"), "wb", 0) if mode == "ab" else file
 
     monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(DownloadError, match="no space is left for a.zip"):
+    with pytest.raises(DownloadError, match=r"no space is left for a\.zip"):
         get(server, tmp_path)
 
 

@@ -11,12 +11,10 @@ from __future__ import annotations
 import errno
 import gzip
 import os
-import re
 import shutil
 import stat
 import struct
 import tarfile
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+from domain_masks.data.member_names import RefusedError, folded, safe_parts
 from domain_masks.errors import ArchiveError, DownloadError
 
 _CHUNK = 1 << 20
@@ -38,7 +37,6 @@ _DAMAGE = (
     ValueError,
     OverflowError,
 )
-_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,6 @@ class Bounds:
 
     most_bytes: int
     most_members: int = 2_000_000
-
-
-class _RefusedError(Exception):
-    """A member that is not unpacked; the text completes 'the member ...'."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +75,7 @@ def unpack(
                 name = member.name
                 unpacking.add(member)
             name = ""
-    except _RefusedError as reason:
+    except RefusedError as reason:
         _remove(folder)
         raise ArchiveError(
             f"{archive.name} is not unpacked: the member {name!r} {reason}. Expected plain files and folders inside of "
@@ -124,19 +118,19 @@ class _Unpacking:
     def add(self, member: _Member) -> None:
         self.members += 1
         if self.members > self.bounds.most_members:
-            raise _RefusedError(f"is number {self.members:,}: too many")
+            raise RefusedError(f"is number {self.members:,}: too many")
         parts = safe_parts(member.name)
         if not member.is_folder and not parts:
-            raise _RefusedError("has no name")
+            raise RefusedError("has no name")
         if not member.is_folder and member.mode & (stat.S_ISUID | stat.S_ISGID):
-            raise _RefusedError("has the set-user-id or set-group-id bit")
+            raise RefusedError("has the set-user-id or set-group-id bit")
         self._claim(parts, member.is_folder)
         path = self.folder.joinpath(*parts)
         if member.is_folder:
             path.mkdir(parents=True, exist_ok=True)
             return
         if self.bytes + member.size > self.bounds.most_bytes:
-            raise _RefusedError(f"makes it unpack to more than {self.bounds.most_bytes:,} bytes")
+            raise RefusedError(f"makes it unpack to more than {self.bounds.most_bytes:,} bytes")
         path.parent.mkdir(parents=True, exist_ok=True)
         with member.open() as source, _create(path) as target:
             self._copy(source, target, member.size)
@@ -148,52 +142,26 @@ class _Unpacking:
             self.bytes += len(chunk)
             # What is said of the size may be a lie; what comes is counted.
             if self.bytes > self.bounds.most_bytes:
-                raise _RefusedError(f"makes it unpack to more than {self.bounds.most_bytes:,} bytes")
+                raise RefusedError(f"makes it unpack to more than {self.bounds.most_bytes:,} bytes")
             target.write(chunk)
             self.show(self.bytes)
         if self.bytes - start != size:
-            raise _RefusedError(f"has {self.bytes - start:,} bytes where {size:,} were announced")
+            raise RefusedError(f"has {self.bytes - start:,} bytes where {size:,} were announced")
 
     def _claim(self, parts: tuple[str, ...], is_folder: bool) -> None:
         """Note the name and the folders above it; refuses what another member has, in this or another case."""
         for depth in range(1, len(parts) + 1):
             path = "/".join(parts[:depth])
-            other = self._spelling.get(_folded(path))
+            other = self._spelling.get(folded(path))
             last = depth == len(parts)
             if other is None:
-                self._spelling[_folded(path)] = path
+                self._spelling[folded(path)] = path
                 if last and not is_folder:
                     self._is_file.add(path)
             elif other != path:
-                raise _RefusedError(
-                    f"has the name of {other!r} but for upper and lower case or the form of its letters"
-                )
+                raise RefusedError(f"has the name of {other!r} but for upper and lower case or the form of its letters")
             elif path in self._is_file or (last and not is_folder):
-                raise _RefusedError("is there twice" if last else f"lies below {path!r}, which is a file")
-
-
-def safe_parts(name: str) -> tuple[str, ...]:
-    """Return the parts of a member's name; raises _RefusedError for one that leads, or could lead anywhere, outside."""
-    if "\0" in name or any(unicodedata.category(letter) == "Cc" for letter in name):
-        raise _RefusedError("has a control character in its name")
-    if "\\" in name:
-        raise _RefusedError("has a backslash in its name")
-    if name.startswith("/") or re.match(r"[A-Za-z]:", name):
-        raise _RefusedError("has an absolute name")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise _RefusedError("has a name that is not UTF-8") from None
-    parts = tuple(part for part in name.split("/") if part not in ("", "."))
-    if ".." in parts:
-        raise _RefusedError("leads out of the folder")
-    if any(len(part.encode()) > _LONGEST_NAME for part in parts):
-        raise _RefusedError(f"has a name of more than {_LONGEST_NAME} bytes")
-    return parts
-
-
-def _folded(path: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+                raise RefusedError("is there twice" if last else f"lies below {path!r}, which is a file")
 
 
 def _create(path: Path) -> IO[bytes]:
@@ -237,7 +205,7 @@ def _never(member: _Member, reason: str) -> _Member:
     """Return a member that is refused as soon as it is looked at."""
 
     def refuse() -> IO[bytes]:
-        raise _RefusedError(reason)
+        raise RefusedError(reason)
 
     return _Member(member.name, is_folder=False, mode=0, size=0, open=refuse)
 
@@ -302,5 +270,5 @@ def _open(opened: tarfile.TarFile, info: tarfile.TarInfo, folder: Path) -> IO[by
         try:
             data_filter(info, str(folder))
         except tarfile.TarError as error:
-            raise _RefusedError(f"is refused by tarfile ({error})") from error
+            raise RefusedError(f"is refused by tarfile ({error})") from error
     return cast(IO[bytes], opened.extractfile(info))

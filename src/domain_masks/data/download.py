@@ -127,7 +127,8 @@ class _Download:
         if by_hand := [file.name for file in absent if self.url(file) is None]:
             problems.append(
                 f"{', '.join(by_hand)} cannot be fetched by a program: open {self.source.page}, read the terms, download "
-                f"it there, put it into {str(self.archives)!r} and call again; it is then checked, unpacked and arranged"
+                f"it there, put it into {str(self.archives)!r} (make that folder) and call again; it is then checked, "
+                "unpacked and arranged"
             )
         unchecked = [
             file.name for file in self.source.files if not (file.checksum or file.tree or file.name in self.received)

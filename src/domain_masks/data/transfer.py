@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx2
@@ -17,6 +16,7 @@ from rich.filesize import decimal
 
 from domain_masks.data.addresses import check_address, is_loopback
 from domain_masks.data.checksums import Digest, chunks_of
+from domain_masks.data.headers import number, seconds_to_wait, validator_of
 from domain_masks.errors import DownloadError, RunFolderError
 from domain_masks.progress import Reporter
 from domain_masks.records.files import read_json, write_json
@@ -218,7 +218,7 @@ class _Transfer:
         """Look at the status and the headers; afterwards the body follows what has come."""
         status = response.status_code
         if status in _RETRIED:
-            raise _BrokenOffError(f"the server answers {status} {response.reason_phrase}", _seconds(response))
+            raise _BrokenOffError(f"the server answers {status} {response.reason_phrase}", seconds_to_wait(response))
         if status == 416 and self.done:
             self.clear()
             raise _BrokenOffError("the server has no bytes after those that came")
@@ -238,16 +238,16 @@ class _Transfer:
             if self.done:
                 self.reporter.say(f"{self.name}: the file has changed, or the server cannot go on; from the beginning")
             self.clear()
-            self.total = _number(response.headers.get("Content-Length"))
+            self.total = number(response.headers.get("Content-Length"))
         self._judge_size()
-        self.validator = _validator(response)
+        self.validator = validator_of(response) or self.validator
         write_json(self.note, {"url": self.wanted.url, "validator": self.validator, "total": self.total})
 
     def _judge_part(self, response: httpx2.Response) -> None:
         found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
-        total = _number(found[3]) if found else None
+        total = number(found[3]) if found else None
         same = self.size is None or total is None or total == self.size
-        validator = _validator(response)
+        validator = validator_of(response)
         known = self.validator is None or validator is None or validator == self.validator
         if not self.done or not found or int(found[1]) != self.done or not same or not known:
             self.clear()
@@ -297,23 +297,3 @@ class _Transfer:
                     window, before = time.monotonic(), self.done
         if self.size is not None and self.done < self.size:
             raise _BrokenOffError("the server broke off")
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdecimal() else None
-
-
-def _validator(response: httpx2.Response) -> str | None:
-    """Return what If-Range may be given: a strong entity tag, else the date of the last change."""
-    tag = response.headers.get("ETag", "")
-    return tag if tag.startswith('"') else response.headers.get("Last-Modified")
-
-
-def _seconds(response: httpx2.Response) -> float:
-    """Return what Retry-After asks for, in seconds or as a date; 0 where it asks for nothing."""
-    asked = response.headers.get("Retry-After", "").strip()
-    if (seconds := _number(asked)) is not None:
-        return float(seconds)
-    with suppress(ValueError, TypeError):
-        return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
-    return 0.0
