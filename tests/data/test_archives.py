@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain_masks.data import archives
 from domain_masks.data.archives import Bounds, unpack
+from domain_masks.data.member_names import RefusedError
 from domain_masks.errors import ArchiveError, DownloadError
 
 BOUNDS = Bounds(most_bytes=1_000_000, most_members=50)
@@ -202,6 +204,14 @@ def test_a_bomb_is_stopped(tmp_path: Path, kind: str) -> None:
 def test_many_files_together_are_a_bomb_too(tmp_path: Path) -> None:
     made_zip(tmp_path / "a.zip", [(f"{number}", bytes(300_000), 0) for number in range(4)])
     refused(tmp_path, "a.zip", "3", "more than 1,000,000 bytes")
+
+
+@pytest.mark.parametrize(("size", "words"), [(10, "more than 1,000,000 bytes"), (2_000_000, "more than")])
+def test_a_member_that_gives_more_than_it_announces_is_stopped(tmp_path: Path, size: int, words: str) -> None:
+    member = archives._Member("a", False, 0, size, lambda: io.BytesIO(bytes(3_000_000)))
+    with pytest.raises(RefusedError, match=words):
+        archives._Unpacking(tmp_path, BOUNDS, lambda done: None).add(member)
+    assert sum(len(content) for content in found(tmp_path).values()) <= BOUNDS.most_bytes
 
 
 @pytest.mark.parametrize("kind", ["a.zip", "a.tar"])
