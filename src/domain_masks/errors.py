@@ -27,6 +27,14 @@ class RunFolderError(DomainMasksError):
     """A run folder that is missing, occupied, of another run, or not readable."""
 
 
+class DownloadError(DomainMasksError):
+    """A file that could not be fetched, or that is not what it should be."""
+
+
+class ArchiveError(DownloadError):
+    """An archive that is damaged, or that would write where it must not."""
+
+
 class DivergedError(DomainMasksError):
     """The training loss became NaN or infinite."""
 

@@ -10,6 +10,7 @@ from domain_masks.errors import InputError, unknown
 
 ACTIONS = {
     "list": "the datasets that have a name; or the pictures of one, per domain and class",
+    "download": "fetch a dataset, with checksum; goes on where it broke off",
 }
 
 

@@ -117,7 +117,14 @@ class _download:  # noqa: N801
             return
         # Which of these timm's hub raises, and whether it is an OSError, depends on the hub's version.
         library = type(error).__module__.partition(".")[0]
-        network_failed = isinstance(error, OSError) or library in ("httpx", "requests", "huggingface_hub")
+        network_failed = isinstance(error, OSError) or library in (
+            "httpx",
+            "httpx2",
+            "httpcore",
+            "httpcore2",
+            "requests",
+            "huggingface_hub",
+        )
         missing = isinstance(error, RuntimeError) and "pretrained" in str(error).lower()
         if network_failed or missing or "hash" in str(error):
             raise InputError(

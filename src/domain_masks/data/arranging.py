@@ -1,0 +1,96 @@
+"""From what archives hold to the folders ``<domain>/<class>/<picture>`` that the loaders expect."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from domain_masks.errors import ArchiveError
+from domain_masks.progress import Reporter
+
+TERRA_LOCATIONS = ("38", "43", "46", "100")
+TERRA_CLASSES = (
+    "bird",
+    "bobcat",
+    "cat",
+    "coyote",
+    "dog",
+    "empty",
+    "opossum",
+    "rabbit",
+    "raccoon",
+    "squirrel",
+)
+
+
+def move_content(folder: Path, target: Path) -> None:
+    """Move what lies in ``folder`` into ``target``; raises ArchiveError if something of that name is there already."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(folder.iterdir()):
+        if (target / path.name).exists():
+            raise ArchiveError(
+                f"two archives hold {path.name!r}: expected each part of the dataset once; fetch them again"
+            )
+        path.rename(target / path.name)
+
+
+def terra_incognita(unpacked: Mapping[str, Path], target: Path, reporter: Reporter) -> None:
+    """Sort the pictures of four locations of Caltech Camera Traps by their annotations.
+
+    As in DomainBed: ``location_<id>/<class>/<picture>`` for ten classes; a picture with animals of several classes lies
+    in the folder of each. Raises ArchiveError if the annotations are malformed, or none of their pictures is there.
+    """
+    lists = sorted(unpacked["caltech_camera_traps.json.zip"].glob("*.json"))
+    if len(lists) != 1:
+        raise ArchiveError(
+            f"expected one file *.json in caltech_camera_traps.json.zip, got {len(lists)}; fetch it again"
+        )
+    try:
+        wanted = _terra_folders(json.loads(lists[0].read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArchiveError(
+            f"{lists[0].name}: expected images, annotations and categories in the COCO form, got {type(error).__name__} "
+            f"({error}); fetch it again"
+        ) from error
+    pictures = unpacked["eccv_18_all_images_sm.tar.gz"]
+    missing = 0
+    for file_name, folders in wanted.items():
+        picture = pictures / file_name
+        if Path(file_name).name != file_name or not picture.is_file():
+            missing += 1
+            continue
+        for folder in sorted(folders):
+            (target / folder).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(picture, target / folder / file_name)
+        picture.unlink()
+    if missing == len(wanted):
+        raise ArchiveError(
+            "none of the pictures that the annotations name is in eccv_18_all_images_sm.tar.gz; fetch both again"
+        )
+    if missing:
+        reporter.say(
+            f"terra_incognita: {missing} of {len(wanted)} annotated pictures are not in the archive; they are left out"
+        )
+
+
+def _terra_folders(annotations: dict[str, Any]) -> dict[str, set[str]]:
+    """Return file name -> folders ``location_<id>/<class>`` that it belongs to."""
+    classes = {category["id"]: category["name"] for category in annotations["categories"]}
+    images = {
+        image["id"]: (image["file_name"], str(image["location"]))
+        for image in annotations["images"]
+        if str(image["location"]) in TERRA_LOCATIONS
+    }
+    folders: dict[str, set[str]] = {}
+    for annotation in annotations["annotations"]:
+        name = classes[annotation["category_id"]]
+        if annotation["image_id"] in images and name in TERRA_CLASSES:
+            file_name, location = images[annotation["image_id"]]
+            folders.setdefault(file_name, set()).add(f"location_{location}/{name}")
+    return folders
+
+
+ARRANGEMENTS: dict[str, Callable[[Mapping[str, Path], Path, Reporter], None]] = {"terra_incognita": terra_incognita}

@@ -1,0 +1,290 @@
+"""A dataset from its source to the folder that its loader expects: whole, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.filesize import decimal
+
+from domain_masks.data.addresses import check_address
+from domain_masks.data.archives import Bounds, unpack
+from domain_masks.data.arranging import ARRANGEMENTS, move_content
+from domain_masks.data.checksums import digest_of, git_tree
+from domain_masks.data.sources import SOURCES, RemoteFile, Source
+from domain_masks.data.transfer import PART, Patience, Wanted, fetch
+from domain_masks.errors import ArchiveError, DownloadError, InputError, RunFolderError, unknown
+from domain_masks.progress import Reporter
+from domain_masks.records.files import read_json, write_json
+
+RECEIPT = "download.json"
+ARCHIVES_FOLDER = "downloads"
+RECEIVED = "received.json"
+_SCHEMA = 1
+_RESERVE = 16 << 20
+
+
+@dataclass(frozen=True)
+class DownloadSettings:
+    """How to fetch.
+
+    - ``mirror``: an address below which the files lie under their names, in place of the official ones
+    - ``without_checksum``: whether to fetch what has no published checksum
+    - ``keep_archives``: whether archives stay after they were unpacked
+    """
+
+    mirror: str | None = None
+    without_checksum: bool = False
+    keep_archives: bool = False
+    patience: Patience = field(default_factory=Patience)
+
+
+def source_of(name: str) -> Source:
+    """Return where a dataset comes from; raises InputError for an unknown name."""
+    if name not in SOURCES:
+        raise unknown("dataset to download", name, SOURCES)
+    return SOURCES[name]
+
+
+def download(name: str, root: Path, reporter: Reporter, settings: DownloadSettings | None = None) -> Path:
+    """Fetch a dataset into ``root/name`` and return that folder; one that was fetched before is left as it is.
+
+    What is fetched lies in ``root/downloads/name`` until everything is there, so that the next call goes on where this
+    one broke off; a file that a person has put there is used if it has the right checksum. The folder ``root/name``
+    appears when it is complete, with a receipt ``download.json``. Raises InputError for an unknown name, an occupied
+    folder and what has to be done by hand; DownloadError for what cannot be fetched or is not what it should be.
+    """
+    source = source_of(name)
+    work = _Download(name, source, root, reporter, settings or DownloadSettings())
+    if (work.target / RECEIPT).is_file():
+        reporter.say(f"{name} is there already: {work.target}")
+        return work.target
+    work.check()
+    with work.locked():
+        work.run()
+    reporter.say(f"{name}: {work.target}")
+    return work.target
+
+
+def plan(name: str, root: Path, settings: DownloadSettings) -> list[str]:
+    """Return lines that say what would be fetched, from where, how large it is, and under which terms."""
+    source = source_of(name)
+    work = _Download(name, source, root, None, settings)
+    lines = [
+        f"{name}: {source.summary}",
+        f"about it: {source.page}",
+        f"terms: {source.terms}",
+        f"into: {work.target}",
+        "",
+    ]
+    for file in source.files:
+        size = decimal(file.size) if file.size is not None else f"at most {decimal(file.most)}"
+        check = file.checksum or (f"git-tree:{file.tree}" if file.tree else "no checksum is published")
+        url = work.url(file) or f"by hand into {work.archives}, from {source.page}"
+        state = " (there)" if (work.archives / file.name).is_file() else ""
+        lines += [f"{file.name}{state}, {size}, {check}", f"  {url}"]
+    lines += ["", f"space: {decimal(work.space())} until everything is unpacked"]
+    return lines + [f"before it can start: {problem}" for problem in work.problems()]
+
+
+class _Download:
+    """One dataset on its way."""
+
+    def __init__(
+        self, name: str, source: Source, root: Path, reporter: Reporter | None, settings: DownloadSettings
+    ) -> None:
+        self.name, self.source, self.root, self.settings = name, source, root, settings
+        self._reporter = reporter
+        self.target = root / name
+        self.archives = root / ARCHIVES_FOLDER / name
+        self.staging = root / f".{name}.unpacking"
+        if settings.mirror is not None:
+            check_address(settings.mirror)
+        self.received: dict[str, Any] = {}
+        with suppress(RunFolderError):
+            self.received = read_json(self.archives / RECEIVED).get("files", {})
+
+    @property
+    def reporter(self) -> Reporter:
+        if self._reporter is None:
+            raise RuntimeError("a plan alone has nothing to report")
+        return self._reporter
+
+    def url(self, file: RemoteFile) -> str | None:
+        """Return where a file is fetched from; None where a person has to do it."""
+        return file.url if self.settings.mirror is None else f"{self.settings.mirror.rstrip('/')}/{file.name}"
+
+    def problems(self) -> list[str]:
+        """Return what a person has to do first."""
+        problems = []
+        absent = [file for file in self.source.files if not (self.archives / file.name).is_file()]
+        if by_hand := [file.name for file in absent if self.url(file) is None]:
+            problems.append(
+                f"{', '.join(by_hand)} cannot be fetched by a program: open {self.source.page}, read the terms, download "
+                f"it there, put it into {str(self.archives)!r} (make that folder) and call again; it is then checked, "
+                "unpacked and arranged"
+            )
+        unchecked = [
+            file.name for file in self.source.files if not (file.checksum or file.tree or file.name in self.received)
+        ]
+        if unchecked and not self.settings.without_checksum:
+            problems.append(
+                f"no checksum is published for {', '.join(unchecked)}: --without_checksum fetches all the same, says which "
+                "SHA-256 came, and compares the next fetch with it"
+            )
+        return problems
+
+    def space(self) -> int:
+        """Return the bytes that are needed for fetching and unpacking, without those that are there already."""
+        needed = 0
+        for file in self.source.files:
+            whole, part = self.archives / file.name, self.archives / (file.name + PART)
+            here = next((path.stat().st_size for path in (whole, part) if path.is_file()), 0)
+            size = here if whole.is_file() else file.largest
+            needed += max(0, size - here) + (0 if file.place else file.unpacked or size)
+        return needed
+
+    def check(self) -> None:
+        if self.target.exists() and (not self.target.is_dir() or any(self.target.iterdir())):
+            raise InputError(
+                f"{str(self.target)!r} is there, but was not made by `dmg data download`: expected no such folder; look at "
+                f"it with `dmg data list {self.name} --root {self.root}`, move it away, or name another --root"
+            )
+        if problems := self.problems():
+            raise InputError(f"{self.name}: " + "; ".join(problems))
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(f"{str(self.root)!r} is a file: expected a folder to put datasets into")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second call for the same dataset away, which would write the same files."""
+        try:
+            self.archives.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write into {str(self.root)!r}: {error.strerror}; name another --root") from error
+        lock = FileLock(self.archives / ".lock", timeout=0)
+        try:
+            with lock:
+                yield
+                (self.archives / ".lock").unlink(missing_ok=True)
+        except Timeout as error:
+            raise InputError(
+                f"{self.name} is being downloaded into {str(self.root)!r} by another call; wait for it"
+            ) from error
+        for folder in (self.archives, self.archives.parent):
+            with suppress(OSError):  # not empty: kept archives, or another dataset
+                folder.rmdir()
+
+    def run(self) -> None:
+        needed, free = self.space(), shutil.disk_usage(self.root).free
+        if needed > free:
+            raise DownloadError(
+                f"{self.name} needs {decimal(needed)} in {str(self.root)!r} until it is unpacked, where {decimal(free)} are "
+                "free; make room, or name another --root"
+            )
+        self.reporter.say(f"{self.name}: {self.source.summary}. Terms: {self.source.terms}")
+        entries = [self._obtain(file) for file in self.source.files]
+        # What a killed call has left; nobody else can be at work in it.
+        shutil.rmtree(self.staging, ignore_errors=True)
+        try:
+            self._assemble(self.staging / "dataset", entries)
+        finally:
+            shutil.rmtree(self.staging, ignore_errors=True)
+        if not self.settings.keep_archives:
+            for file in self.source.files:
+                (self.archives / file.name).unlink(missing_ok=True)
+
+    def _obtain(self, file: RemoteFile) -> dict[str, Any]:
+        """Have one file in the folder of archives; returns its entry in the receipt."""
+        path = self.archives / file.name
+        known = self.received.get(file.name, {}).get("sha256")
+        expected = file.checksum or (f"sha256:{known}" if known else None)
+        url = self.url(file)
+        if path.is_file():
+            digest = digest_of(path, expected)
+            if digest.matches:
+                self.reporter.say(f"{file.name} is there already")
+                return self._entry(file, "", digest.sha256)
+            if url is None:
+                raise InputError(
+                    f"{str(path)!r}: expected {expected}, got {digest.got}; remove it and download it again "
+                    f"from {self.source.page}"
+                )
+            self.reporter.say(f"{file.name} is there, but is not the right one ({digest.got}); fetching it")
+        if url is None:
+            raise InputError(f"{str(path)!r} is missing: download it from {self.source.page}")
+        if known and not file.checksum:
+            when = self.received[file.name].get("received")
+            self.reporter.say(
+                f"{file.name} is compared with the one of {when}; {RECEIVED} in {self.archives} remembers it"
+            )
+        plain = url == file.url and url.startswith("http://") and file.checksum is not None
+        wanted = Wanted(url, most=file.largest, size=file.size, checksum=expected, plain_http=plain)
+        sha256 = fetch(wanted, path, self.reporter, self.settings.patience)
+        entry = self._entry(file, url, sha256)
+        if not file.checksum and not file.tree:
+            self.reporter.say(f"{file.name}: no published checksum to compare with; SHA-256 is {sha256}")
+            self.received[file.name] = {"sha256": sha256, "url": url, "received": _now()}
+            write_json(self.archives / RECEIVED, {"schema": _SCHEMA, "files": self.received})
+        return entry
+
+    def _entry(self, file: RemoteFile, url: str, sha256: str) -> dict[str, Any]:
+        checked = file.checksum or (f"git-tree:{file.tree}" if file.tree else None)
+        size = (self.archives / file.name).stat().st_size
+        return {"name": file.name, "url": url or None, "size": size, "sha256": sha256, "compared_with": checked}
+
+    def _assemble(self, folder: Path, entries: list[dict[str, Any]]) -> None:
+        unpacked = {file.name: self._unpacked(file) for file in self.source.files if file.place is None}
+        if self.source.arrangement:
+            ARRANGEMENTS[self.source.arrangement](unpacked, folder, self.reporter)
+        else:
+            for content in unpacked.values():
+                move_content(content, folder)
+        for file in self.source.files:
+            if file.place is not None:
+                (folder / file.place).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.archives / file.name, folder / file.place)
+        missing = [name for name in self.source.folders if not (folder / name).is_dir()]
+        if missing:
+            raise ArchiveError(
+                f"{self.name}: expected the folders {', '.join(self.source.folders)}, got none named {', '.join(missing)}; the "
+                "archives hold something else"
+            )
+        receipt = {"schema": _SCHEMA, "dataset": self.name, "source": self.source.page, "terms": self.source.terms}
+        write_json(folder / RECEIPT, {**receipt, "downloaded": _now(), "files": entries})
+        if self.target.exists():
+            self.target.rmdir()  # checked to be empty
+        folder.rename(self.target)
+
+    def _unpacked(self, file: RemoteFile) -> Path:
+        """Unpack an archive and return the folder in it that counts."""
+        archive, folder = self.archives / file.name, self.staging / file.name
+        size = archive.stat().st_size
+        most = min(file.most_unpacked(size), max(0, shutil.disk_usage(self.root).free - _RESERVE))
+        self.reporter.say(f"unpacking {file.name}")
+        try:
+            with self.reporter.measure(f"unpacking {file.name}", None) as show:
+                unpack(archive, folder, Bounds(most), show)
+            inside = folder / file.inside
+            if not inside.is_dir():
+                held = ", ".join(sorted(path.name for path in folder.iterdir())[:5])
+                raise ArchiveError(f"{file.name}: expected a folder {file.inside!r} in it, got {held or 'nothing'}")
+            if file.tree and (tree := git_tree(inside)) != file.tree:
+                raise ArchiveError(f"{file.name}: expected the folder with git's id {file.tree}, got {tree}")
+        except ArchiveError as error:
+            if self.url(file) is None:
+                raise
+            # Else the next call would take the same one again.
+            archive.unlink(missing_ok=True)
+            raise ArchiveError(f"{error}. The archive is removed") from error
+        return inside
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
