@@ -7,7 +7,7 @@ alone and ends with its ``exit_status``. Anything else that escapes is a bug of 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class DomainMasksError(Exception):
@@ -38,6 +38,13 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     by_lower = {candidate.lower(): candidate for candidate in candidates}
     matches = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[matches[0]] if matches else None
+
+
+def together(mistakes: Sequence[str]) -> InputError:
+    """Build the error for one or several mistakes in settings: a line for each."""
+    if len(mistakes) == 1:
+        return InputError(mistakes[0])
+    return InputError(f"{len(mistakes)} settings are wrong:\n" + "\n".join(f"  {line}" for line in mistakes))
 
 
 def unknown(kind: str, name: str, candidates: Iterable[str], most: int = 30) -> InputError:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import os
 import sys
-from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol, TextIO, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 Item = TypeVar("Item")
+
+LONG = 10.0
+"""Seconds after which a stage in a plain log says how far it is, at the next tenth."""
+SILENT = 30.0
+"""Seconds after which it says so in any case."""
 
 
 class Reporter(Protocol):
@@ -25,24 +36,99 @@ class Reporter(Protocol):
 class ConsoleReporter:
     """Lines and bars on standard error, so that standard output holds results alone.
 
-    ``quiet`` shows nothing.
+    On a terminal there are bars, which vanish. Elsewhere, and where ``TERM`` is ``dumb``, there is nothing but lines: a
+    stage that takes long says so now and then, and no control character is written whatever the environment asks for.
+    ``quiet`` shows nothing. A reader that has gone does not stop the run.
+
+    - ``clock``: seconds, for tests
     """
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
+    def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream: TextIO | None = None if quiet else sys.stderr
+        self._clock = clock
+        self._progress: Progress | None = None
+        self.console = Console(file=self._stream or io.StringIO(), highlight=False, soft_wrap=True, markup=False)
+
+    @property
+    def shows_bars(self) -> bool:
+        """Whether the output is a terminal that can take a line back."""
+        try:
+            is_terminal = self._stream is not None and self._stream.isatty()
+        except ValueError:  # closed
+            return False
+        return is_terminal and not self.console.is_dumb_terminal
 
     def say(self, line: str) -> None:
         """Show one line."""
-        self.console.print(line, markup=False)
+        if self._stream is None:
+            return
+        if self._progress is not None:
+            self.console.print(line)
+            return
+        try:
+            encoding = self._stream.encoding or "utf-8"
+            self._stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._let_go()
 
     def track(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-        """Pass the items on; shows a bar that vanishes at the end where the output is a terminal."""
-        if not self.console.is_terminal or self.console.quiet:
+        """Pass the items on; shows a bar that vanishes at the end, or a line now and then."""
+        if self._stream is None:
             yield from items
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(what, total=total)
+        elif self.shows_bars:
+            yield from self._with_bar(items, total, what)
+        else:
+            yield from self._with_lines(items, total, what)
+
+    def _with_bar(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+        # One display for all stages that run within each other: a terminal has one last line.
+        outermost = self._progress is None
+        if self._progress is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._progress = Progress(*columns, console=self.console, transient=True)
+            self._progress.start()
+        progress = self._progress
+        task: TaskID = progress.add_task(what, total=total)
+        try:
             for item in items:
                 yield item
                 progress.advance(task)
+        finally:
+            progress.remove_task(task)
+            if outermost:
+                self._progress = None
+                with suppress(OSError):
+                    progress.stop()
+
+    def _with_lines(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+        last, tenths = self._clock(), 0
+        for count, item in enumerate(items, start=1):
+            yield item
+            now, reached = self._clock(), 10 * count // max(1, total)
+            waited = now - last
+            if count < total and ((waited >= LONG and reached > tenths) or waited >= SILENT):
+                self.say(f"{what}: {100 * count // total} %")
+                last, tenths = now, reached
+
+    def _let_go(self) -> None:
+        """Go on without a reader."""
+        if self._stream is not None:
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        self._stream = None
+
+
+@contextmanager
+def silent_libraries() -> Iterator[None]:
+    """Keep warnings and notices of libraries, about which a user can do nothing, from the output within the block."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings():
+        if not sys.warnoptions:  # asked for with python -W or PYTHONWARNINGS
+            warnings.simplefilter("ignore")
+        # Not by the loggers' levels: libraries set those when they are imported, which is later.
+        logging.disable(max(before, logging.WARNING))
+        try:
+            yield
+        finally:
+            logging.disable(before)

@@ -8,7 +8,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import FrameType
+from typing import TextIO
 
 from domain_masks.errors import DomainMasksError, nearest
 
@@ -18,7 +20,9 @@ VERBS = {
     "evaluate": "all accuracies of a run again, from its checkpoint",
     "data": "what datasets there are",
     "methods": "the algorithms, their papers, their settings",
+    "completion": "what makes the shell complete verbs, flags and names",
 }
+VERBOSE = "--verbose"
 
 
 class Terminated(BaseException):
@@ -34,8 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _dispatch(words)
+        status = _dispatch(words)
+        if sys.stdout is not None:
+            # Here, where a reader that has gone can still be seen to, not when Python ends.
+            sys.stdout.flush()
+        return status
     except DomainMasksError as error:
+        if VERBOSE in words:
+            traceback.print_exc()
         return _complain(str(error), error.exit_status)
     except KeyboardInterrupt:
         return _complain(_go_on(words), 130)
@@ -43,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(_go_on(words), 143)
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go(sys.stdout)
         return 0
     except Exception:
         traceback.print_exc()
@@ -68,7 +78,8 @@ def _dispatch(words: list[str]) -> int:
         return _complain(f"unknown verb {verb!r}: expected one of {', '.join(VERBS)}.{hint}", 2)
     module = importlib.import_module(f"domain_masks.cli.{verb}")
     try:
-        status: int = module.main(words[1:])
+        with nullcontext() if VERBOSE in words else _silent_libraries():
+            status: int = module.main(words[1:])
     except SystemExit as end:
         # argparse ends the program after --help.
         return end.code if isinstance(end.code, int) else 0
@@ -88,8 +99,26 @@ def _usage() -> str:
 
 
 def _complain(message: str, status: int) -> int:
-    sys.stderr.write(f"dmg: {message}\n")
+    if sys.stderr is not None:
+        try:
+            encoding = sys.stderr.encoding or "utf-8"
+            sys.stderr.write(f"dmg: {message}\n".encode(encoding, "replace").decode(encoding))
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            _let_go(sys.stderr)
     return status
+
+
+def _let_go(stream: TextIO) -> None:
+    """Point a stream without a reader to nowhere, so that nothing complains when Python ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _silent_libraries() -> AbstractContextManager[None]:
+    from domain_masks.progress import silent_libraries  # noqa: PLC0415
+
+    return silent_libraries()
 
 
 def _go_on(words: list[str]) -> str:

@@ -15,7 +15,7 @@ from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods.base import Context, Method
 from domain_masks.methods.build import build_method, method_settings
 from domain_masks.networks import Site, build_backbone
-from domain_masks.records.files import read_json, write_json, writing
+from domain_masks.records.files import check_schema, read_json, write_json, writing
 
 FORMAT = 1
 _NEEDED = ("backbone", "classes", "sources", "image_size", "boundary", "sites", "method")
@@ -65,15 +65,11 @@ def save_model(folder: Path, method: Method, backbone: str, description: Mapping
 def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
     """Rebuild what :func:`save_model` wrote, in evaluation mode; also returns what ``model.json`` holds.
 
-    Raises RunFolderError for a missing or malformed ``model.json``, InputError where the tensors do not fit it or the
-    format is newer.
+    Raises RunFolderError for a missing or malformed ``model.json`` or one of a newer format, InputError where the tensors
+    do not fit it.
     """
     card = read_json(folder / "model.json")
-    if not isinstance(card.get("format"), int) or card["format"] > FORMAT:
-        raise InputError(
-            f"{folder / 'model.json'} has format {card.get('format')!r}: expected {FORMAT} or older; update "
-            "domain-masks"
-        )
+    check_schema(card.get("format"), FORMAT, folder / "model.json", "write it again with `dmg evaluate RUN`", "format")
     absent = [key for key in _NEEDED if key not in card]
     if absent or "name" not in card["method"]:
         raise RunFolderError(
