@@ -201,9 +201,7 @@ def settings_from(
 
 
 def say(line: str) -> None:
-    """Print a result on standard output; nobody need be there to read it."""
-    if sys.stdout is None:
-        return
+    """Print a result on standard output."""
     encoding = sys.stdout.encoding or "utf-8"
     # A terminal of another alphabet shows a question mark rather than an error.
     sys.stdout.write(line.encode(encoding, "replace").decode(encoding) + "\n")

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
@@ -36,12 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     70 a bug of ours, with traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _replace_closed_outputs()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         status = _dispatch(words)
-        if sys.stdout is not None:
-            # Here, where a reader that has gone can still be seen to, not when Python ends.
-            sys.stdout.flush()
+        # Here, where a reader that has gone can still be seen to, not when Python ends.
+        sys.stdout.flush()
         return status
     except DomainMasksError as error:
         if VERBOSE in words:
@@ -99,14 +100,20 @@ def _usage() -> str:
 
 
 def _complain(message: str, status: int) -> int:
-    if sys.stderr is not None:
-        try:
-            encoding = sys.stderr.encoding or "utf-8"
-            sys.stderr.write(f"dmg: {message}\n".encode(encoding, "replace").decode(encoding))
-            sys.stderr.flush()
-        except (OSError, ValueError):
-            _let_go(sys.stderr)
+    encoding = sys.stderr.encoding or "utf-8"
+    try:
+        sys.stderr.write(f"dmg: {message}\n".encode(encoding, "replace").decode(encoding))
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _let_go(sys.stderr)
     return status
+
+
+def _replace_closed_outputs() -> None:
+    """Give Python somewhere to write to where the shell has closed an output (``>&-``)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
 
 
 def _let_go(stream: TextIO) -> None:

@@ -23,6 +23,7 @@ _PLAIN = {
     ),
     "merge": (r"<<", "<"),
 }
+_BREAKS = "\r\x85\u2028\u2029"
 _FIRST_TO_FIT = ("null", "bool", "int", "float", "merge")
 
 
@@ -40,6 +41,14 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         """Write equal values out each time."""
         return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Write text with rare line breaks between double quotes, where alone they survive."""
+        style = '"' if any(letter in data for letter in _BREAKS) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 for _kind in _FIRST_TO_FIT:
