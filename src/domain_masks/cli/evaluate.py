@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, parser_for, reporter_for, say
 from domain_masks.cli.results import TITLES, accuracy_line, detail_lines, result_lines
+from domain_masks.errors import RunFolderError
 
 
 def parser() -> Parser:
@@ -46,8 +48,9 @@ def main(arguments: Sequence[str]) -> int:
 
     before = RunFolder(flags.run).predictions
     if flags.ensemble is not None and before.is_file():
-        # A name that the run does not have is known before everything is predicted again.
-        check_ensemble(Predictions.load(before), flags.ensemble)
+        # A name that the run does not have is known before everything is predicted again, unless that is to be mended.
+        with suppress(RunFolderError):
+            check_ensemble(Predictions.load(before), flags.ensemble)
 
     from domain_masks.training import evaluate  # noqa: PLC0415
 

@@ -113,7 +113,7 @@ def _replace_closed_outputs() -> None:
     """Give Python somewhere to write to where the shell has closed an output (``>&-``)."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _let_go(stream: TextIO) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from domain_masks.data import ImageDataset
 from domain_masks.errors import RunFolderError, together, unknown
-from domain_masks.methods.build import method_class
+from domain_masks.methods.build import complete_method, method_class
 from domain_masks.records import RunFolder
 from domain_masks.records.config import AUTO, RunConfig, parse_config, read_config
 from domain_masks.settings.lists import adapted, check_lists
@@ -44,7 +44,9 @@ class PlannedRun:
         """Raise RunFolderError where the folder holds a run with other settings."""
         if not self.folder.config.is_file():
             return
-        there, here = parse_config(read_config(self.folder.config)).to_dict(), self.config.to_dict()
+        before = parse_config(read_config(self.folder.config))
+        there, here = before.to_dict(), self.config.to_dict()
+        there["method"] = complete_method(before.method_name, before.method_settings)
         names = [name for name in here if name not in _NOT_COMPUTED and there[name] != here[name]]
         if self.config.batch == AUTO:
             # The number that was chosen then is the one to go on with.

@@ -195,12 +195,15 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
     return config
 
 
-def check_values(values: Mapping[str, Any]) -> tuple[RunConfig | None, list[str]]:
-    """Return the settings of a run, or None and a line per mistake; names that other folders know are not looked up."""
+def check_values(values: Mapping[str, Any], others: Sequence[str] = ()) -> tuple[RunConfig | None, list[str]]:
+    """Return the settings of a run, or None and a line per mistake; names that other folders know are not looked up.
+
+    ``others`` are names that could have been meant besides those of a run.
+    """
     try:
         return RunConfig.model_validate(dict(values)), []
     except ValidationError as error:
-        return None, describe_mistakes(error, list(RunConfig.model_fields))
+        return None, describe_mistakes(error, [*RunConfig.model_fields, *others])
 
 
 def describe_mistakes(error: ValidationError, known: Sequence[str], prefix: str = "") -> list[str]:

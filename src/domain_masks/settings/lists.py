@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from domain_masks.errors import InputError, nearest, together
 from domain_masks.records.config import RunConfig, check_values
 from domain_masks.settings.contradictions import contradictions, sites_matter, without_masks
-from domain_masks.settings.mistakes import unknown_names
+from domain_masks.settings.mistakes import BENCHMARK_LISTS, unknown_names
 
 if TYPE_CHECKING:
     from domain_masks.methods import Method
@@ -46,7 +46,7 @@ def check_benchmark(
 
     Raises InputError with a line per mistake.
     """
-    base, wrong = check_values(values)
+    base, wrong = check_values(values, BENCHMARK_LISTS)
     mistakes = [*others, *wrong, *unknown_names(values)]
     if mistakes and not (lists.get("methods") or flags or values.get("method") not in (None, "dmg", {"name": "dmg"})):
         # No method to look up, for which torch would have to be imported.
