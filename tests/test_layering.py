@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 GROUND = {"errors", "randomness", "batch", "progress", "records"}
 MODEL = {*GROUND, "masks", "networks", "methods"}
 PARTS = {*MODEL, "data", "evaluation"}
-ABOVE = {*PARTS, "training", "analysis", "deploy"}
+ABOVE = {*PARTS, "settings", "training", "analysis", "deploy"}
 
 ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(GROUND, GROUND),
@@ -24,7 +24,8 @@ ALLOWED: dict[str, set[str]] = {
     "methods": {*GROUND, "masks", "networks"},
     "data": GROUND,
     "evaluation": GROUND,
-    "training": PARTS,
+    "settings": PARTS,
+    "training": {*PARTS, "settings"},
     "analysis": PARTS,
     "deploy": PARTS,
     "experiments": ABOVE,

@@ -34,10 +34,10 @@ def train(
     Raises InputError that lists every mistake in the settings, RunFolderError for a folder that cannot be used.
     """
     from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
-    from domain_masks.records.config import parse_config  # noqa: PLC0415
+    from domain_masks.settings.mistakes import check_settings  # noqa: PLC0415
     from domain_masks.training import run  # noqa: PLC0415
 
-    return run(parse_config(settings), out, resume=resume, overwrite=overwrite, reporter=ConsoleReporter(quiet))
+    return run(check_settings(settings), out, resume=resume, overwrite=overwrite, reporter=ConsoleReporter(quiet))
 
 
 def __getattr__(name: str) -> Any:

@@ -48,6 +48,13 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     return by_lower[matches[0]] if matches else None
 
 
+def together(mistakes: Sequence[str]) -> InputError:
+    """Build the error for one or several mistakes in settings: a line for each."""
+    if len(mistakes) == 1:
+        return InputError(mistakes[0])
+    return InputError(f"{len(mistakes)} settings are wrong:\n" + "\n".join(f"  {line}" for line in mistakes))
+
+
 def unknown(kind: str, name: str, candidates: Iterable[str], most: int = 30) -> InputError:
     """Build the error for a name that is not among ``candidates``: lists them and suggests the nearest.
 

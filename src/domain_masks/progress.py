@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol, TypeVar
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Protocol, TextIO, TypeVar
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -15,12 +19,18 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 
 Item = TypeVar("Item")
+
+LONG = 10.0
+"""Seconds after which a stage in a plain log says how far it is, at the next tenth."""
+SILENT = 30.0
+"""Seconds after which it says so in any case."""
 
 
 class Reporter(Protocol):
@@ -39,27 +49,80 @@ class Reporter(Protocol):
 class ConsoleReporter:
     """Lines and bars on standard error, so that standard output holds results alone.
 
-    ``quiet`` shows nothing.
+    On a terminal there are bars, which vanish. Elsewhere, and where ``TERM`` is ``dumb``, there is nothing but lines: a
+    stage that takes long says so now and then, and no control character is written whatever the environment asks for.
+    ``quiet`` shows nothing. A reader that has gone does not stop the run.
+
+    - ``clock``: seconds, for tests
     """
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
+    def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream: TextIO | None = None if quiet else sys.stderr
+        self._clock = clock
+        self._progress: Progress | None = None
+        self.console = Console(file=self._stream or io.StringIO(), highlight=False, soft_wrap=True, markup=False)
+
+    @property
+    def shows_bars(self) -> bool:
+        """Whether the output is a terminal that can take a line back."""
+        try:
+            is_terminal = self._stream is not None and self._stream.isatty()
+        except ValueError:  # closed
+            return False
+        return is_terminal and not self.console.is_dumb_terminal
 
     def say(self, line: str) -> None:
         """Show one line."""
-        self.console.print(line, markup=False)
+        if self._stream is None:
+            return
+        if self._progress is not None:
+            self.console.print(line)
+            return
+        try:
+            encoding = self._stream.encoding or "utf-8"
+            self._stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._let_go()
 
     def track(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-        """Pass the items on; shows a bar that vanishes at the end where the output is a terminal."""
-        if not self.console.is_terminal or self.console.quiet:
+        """Pass the items on; shows a bar that vanishes at the end, or a line now and then."""
+        if self._stream is None:
             yield from items
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(what, total=total)
+        elif self.shows_bars:
+            yield from self._with_bar(items, total, what)
+        else:
+            yield from self._with_lines(items, total, what)
+
+    def _with_bar(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+        # One display for all stages that run within each other: a terminal has one last line.
+        outermost = self._progress is None
+        if self._progress is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._progress = Progress(*columns, console=self.console, transient=True)
+            self._progress.start()
+        progress = self._progress
+        task: TaskID = progress.add_task(what, total=total)
+        try:
             for item in items:
                 yield item
                 progress.advance(task)
+        finally:
+            progress.remove_task(task)
+            if outermost:
+                self._progress = None
+                with suppress(OSError):
+                    progress.stop()
+
+    def _with_lines(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+        last, tenths = self._clock(), 0
+        for count, item in enumerate(items, start=1):
+            yield item
+            now, reached = self._clock(), 10 * count // max(1, total)
+            waited = now - last
+            if count < total and ((waited >= LONG and reached > tenths) or waited >= SILENT):
+                self.say(f"{what}: {100 * count // total} %")
+                last, tenths = now, reached
 
     @contextmanager
     def measure(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
@@ -67,8 +130,8 @@ class ConsoleReporter:
 
         A bar that vanishes at the end where the output is a terminal; elsewhere a line now and then.
         """
-        if not self.console.is_terminal or self.console.quiet:
-            yield _Lines(self.say, what, total)
+        if not self.shows_bars:
+            yield _Lines(self.say, what, total, self._clock)
             return
         columns = (
             TextColumn("{task.description}"),
@@ -81,18 +144,38 @@ class ConsoleReporter:
             task = progress.add_task(what, total=total)
             yield lambda done: progress.update(task, completed=done)
 
+    def _let_go(self) -> None:
+        """Go on without a reader."""
+        if self._stream is not None:
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        self._stream = None
+
 
 class _Lines:
-    """Says how many bytes there are, at most every ``_SECONDS``, so that a log of hours stays short."""
+    """Says how many bytes there are, at most every ``SILENT`` seconds, so that a log of hours stays short."""
 
-    _SECONDS = 30.0
-
-    def __init__(self, say: Callable[[str], None], what: str, total: int | None) -> None:
-        self.say, self.what, self.total = say, what, total
-        self.last = time.monotonic()
+    def __init__(self, say: Callable[[str], None], what: str, total: int | None, clock: Callable[[], float]) -> None:
+        self._say, self._what, self._total, self._clock = say, what, total, clock
+        self._last = clock()
 
     def __call__(self, done: int) -> None:
-        if time.monotonic() - self.last < self._SECONDS:
+        if self._clock() - self._last < SILENT:
             return
-        self.last = time.monotonic()
-        self.say(f"{self.what}: {decimal(done)}" + (f" of {decimal(self.total)}" if self.total else ""))
+        self._last = self._clock()
+        self._say(f"{self._what}: {decimal(done)}" + (f" of {decimal(self._total)}" if self._total else ""))
+
+
+@contextmanager
+def silent_libraries() -> Iterator[None]:
+    """Keep warnings and notices of libraries, about which a user can do nothing, from the output within the block."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings():
+        if not sys.warnoptions:  # asked for with python -W or PYTHONWARNINGS
+            warnings.simplefilter("ignore")
+        # Not by the loggers' levels: libraries set those when they are imported, which is later.
+        logging.disable(max(before, logging.WARNING))
+        try:
+            yield
+        finally:
+            logging.disable(before)

@@ -96,6 +96,8 @@ def test_the_first_line_is_the_command_that_runs_the_file(
     dataset = stand_in(config.dataset)
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr(domain_masks.data, "load_dataset", lambda name, root: dataset)
+    records = domain_masks.data.DATASETS
+    monkeypatch.setitem(records, config.dataset, records.get(config.dataset, records["pacs"]))
     assert main([*words[1:], "--dry_run"]) == 0
     runs = len(dataset.domains) * len(lists["methods"]) * len(lists["seeds"])
     assert f"{runs} runs" in capsys.readouterr().out

@@ -51,7 +51,9 @@ def test_flags_win_over_yaml_and_the_method_is_merged(capsys: pytest.CaptureFixt
     )
     shown = yaml.safe_load(capsys.readouterr().out)
     assert (shown["epochs"], shown["lr"]) == (7, 0.125)
-    assert shown["method"] == {"name": "dmg", "overlap_weight": "1", "average": "probabilities"}
+    assert shown["method"]["overlap_weight"] == 1.0
+    assert shown["method"]["average"] == "probabilities"
+    assert shown["method"]["validation"] == "predictions", "defaults are written out"
     assert main(["train", "--config", "settings.yaml", "--method", "aggregate", "--print_config"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["method"] == {"name": "aggregate"}
 

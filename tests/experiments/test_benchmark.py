@@ -43,10 +43,9 @@ def test_plan_is_every_method_target_and_seed(data: Any, tmp_path: Path) -> None
 
 def test_settings_of_a_method_go_to_the_methods_that_have_them(data: Any, tmp_path: Path) -> None:
     runs = plan(data, tmp_path, method={"name": "dmg", "overlap_weight": 0.5})
-    assert {str(run.config.method) for run in runs} == {
-        "{'name': 'dmg', 'overlap_weight': 0.5}",
-        "{'name': 'aggregate'}",
-    }
+    own = {run.config.method_name: run.config.method_settings for run in runs}
+    assert own["dmg"]["overlap_weight"] == 0.5
+    assert own["aggregate"] == {}
     with pytest.raises(InputError, match=r"did you mean 'method.overlap_weight'|overlap_wieght"):
         plan(data, tmp_path, method={"name": "dmg", "overlap_wieght": 0.5})
 

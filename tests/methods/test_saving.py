@@ -107,8 +107,8 @@ def changed_card(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"format": 2}, InputError, r"has format 2: expected 1 or older; update domain-masks"),
-        ({"format": None}, InputError, r"has format None"),
+        ({"format": 2}, RunFolderError, r"newer version.*expected format 1 or older, got 2"),
+        ({"format": None}, RunFolderError, r"expected format 1 or older, got none"),
         ({"sources": None, "sites": None}, RunFolderError, r"describes no model: .* got no sources, sites"),
         ({"method": {"overlap_weight": 0.1}}, RunFolderError, r"describes no model: .* got no name"),
         ({"method": {"name": "dgm"}}, InputError, r"unknown method 'dgm'"),

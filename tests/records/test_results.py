@@ -149,6 +149,6 @@ def test_newer_schema_is_refused_before_anything_else(tmp_path):
 
 
 def test_reading_names_the_file(tmp_path):
-    (tmp_path / "results.json").write_text("{}")
+    (tmp_path / "results.json").write_text('{"schema": 1}')
     with pytest.raises(RunFolderError, match=r"results\.json cannot be used"):
         Results.read(tmp_path / "results.json")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from domain_masks.cli.flags import parser_for, say
+from domain_masks.cli.flags import Parser, add_config, completed_by, parser_for, say
 from domain_masks.records.config import read_config
 
 
-def main(arguments: Sequence[str]) -> int:
-    """List the datasets, or the pictures of one per domain and class."""
+def parser() -> Parser:
+    """Return the parser of ``dmg data list``."""
     parser = parser_for(
         "data list",
         "Shows the datasets that have a name; with a name, a folder domain/class/image or a manifest, its pictures per "
@@ -22,10 +22,17 @@ def main(arguments: Sequence[str]) -> int:
         dmg data list lesions.csv
         """,
     )
-    parser.add_argument("dataset", metavar="NAME|DIR|MANIFEST", nargs="?", help="the dataset to count")
-    parser.add_argument("--root", metavar="DIR", help="where the dataset lies, or the paths of a manifest start")
-    parser.add_argument("--config", metavar="FILE", help="settings in YAML, of which dataset and root are used")
-    flags = parser.parse(arguments)
+    dataset = parser.add_argument("dataset", metavar="NAME|DIR|MANIFEST", nargs="?", help="the dataset to count")
+    completed_by(dataset, folders=True)
+    root = parser.add_argument("--root", metavar="DIR", help="where the dataset lies, or the paths of a manifest start")
+    completed_by(root, folders=True)
+    add_config(parser, "settings in YAML, of which dataset and root are used")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """List the datasets, or the pictures of one per domain and class."""
+    flags = parser().parse(arguments)
 
     from domain_masks.data import DATASETS  # noqa: PLC0415
 

@@ -7,10 +7,13 @@ import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
 from domain_masks.errors import InputError, nearest
 from domain_masks.records.config import RunConfig, read_config
+
+if TYPE_CHECKING:
+    from domain_masks.progress import ConsoleReporter
 
 GROUPS = {
     "data": "data",
@@ -33,16 +36,27 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse all arguments; raises InputError for unknown ones, each with the nearest flag that there is."""
-        known, rest = self.parse_known_args(list(arguments))
-        if rest:
-            flags = [flag for action in self._actions for flag in action.option_strings]
-            texts = []
-            for word in rest:
-                name = word.partition("=")[0]
-                guess = nearest(name, flags) if word.startswith("-") else None
-                texts.append(repr(word) + (f" (did you mean {guess}?)" if guess else ""))
-            self.error(f"unknown argument{'s' if len(rest) > 1 else ''} {', '.join(texts)}")
+        known, mistakes = self.parse_and_note(arguments)
+        if mistakes:
+            self.error("\n  ".join(mistakes))
         return known
+
+    def parse_and_note(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+        """Parse what can be; also returns a line for every unknown argument, to be reported with other mistakes."""
+        known, rest = self.parse_known_args(list(arguments))
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        mistakes = []
+        after_flag = False
+        for word in rest:
+            is_flag = word.startswith("-") and not word.lstrip("-")[:1].isdigit()
+            if is_flag:
+                name = word.partition("=")[0]
+                guess = nearest(name, flags)
+                mistakes.append(f"{name}: there is no such flag" + (f": did you mean {guess}?" if guess else ""))
+            elif not after_flag:
+                mistakes.append(f"unexpected argument {word!r}")
+            after_flag = is_flag or after_flag
+        return known, mistakes
 
 
 def parser_for(verb: str, summary: str, example: str) -> Parser:
@@ -54,9 +68,39 @@ def parser_for(verb: str, summary: str, example: str) -> Parser:
     )
 
 
+def completed_by(
+    action: argparse.Action, *, files: bool = False, folders: bool = False, words: Iterable[str] = ()
+) -> None:
+    """Note what `dmg completion` offers as the value of a flag."""
+    action.completion = "file" if files else "directory" if folders else tuple(words)  # type: ignore[attr-defined]
+
+
+def add_config(parser: argparse.ArgumentParser, help_text: str) -> None:
+    """Add ``--config``."""
+    completed_by(parser.add_argument("--config", metavar="FILE", help=help_text), files=True)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add ``--quiet`` and ``--verbose``."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--quiet", action="store_true", help="show the result alone")
+    group.add_argument(
+        "--verbose",
+        action="store_true",
+        help="show every setting in use, more numbers, warnings of libraries, and where errors come from",
+    )
+
+
+def reporter_for(arguments: argparse.Namespace) -> ConsoleReporter:
+    """Return where a verb's words go, by its ``--quiet``."""
+    from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
+
+    return ConsoleReporter(arguments.quiet)
+
+
 def add_settings(parser: argparse.ArgumentParser, without: Iterable[str] = ()) -> None:
     """Add ``--config`` and a flag for every setting of a run but those in ``without``."""
-    parser.add_argument("--config", metavar="FILE", help="settings in YAML; flags win over it")
+    add_config(parser, "settings in YAML; flags win over it")
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
     for name, field in RunConfig.model_fields.items():
         if name in without:
@@ -73,7 +117,11 @@ def add_settings(parser: argparse.ArgumentParser, without: Iterable[str] = ()) -
         elif name == "sites":
             group.add_argument(f"--{name}", nargs="+", metavar="NAME", **options)
         else:
-            group.add_argument(f"--{name}", metavar=_metavar(name, field.annotation), **options)
+            action = group.add_argument(f"--{name}", metavar=_metavar(name, field.annotation), **options)
+            is_path = name in ("root", "dataset", "weights", "init_from")
+            completed_by(
+                action, files=name == "weights", folders=is_path and name != "weights", words=_choices(field.annotation)
+            )
         if name == "method":
             group.add_argument(
                 "--method.NAME", dest="_", metavar="VALUE", help="a setting of the method, as in `dmg methods`"
@@ -84,23 +132,30 @@ def _holds(annotation: Any, kind: type) -> bool:
     return annotation is kind or kind in get_args(annotation)
 
 
-def _metavar(name: str, annotation: Any) -> str:
-    choices = [
+def _choices(annotation: Any) -> list[str]:
+    """Return the words that a setting can be, where they are declared."""
+    return [
         str(choice)
         for part in (annotation, *get_args(annotation))
         if get_origin(part) is not None
         for choice in get_args(part)
         if isinstance(choice, str)
     ]
+
+
+def _metavar(name: str, annotation: Any) -> str:
     known = {
         "dataset": "NAME|DIR|MANIFEST",
         "root": "DIR",
         "target": "DOMAIN[,DOMAIN]",
         "weights": "imagenet|none|FILE",
         "size": "PX",
+        "batch": "N|auto",
+        "init_from": "RUN",
     }
     if name in known:
         return known[name]
+    choices = _choices(annotation)
     return "|".join(choices) if choices else ("NAME" if name in ("method", "backbone", "boundary") else "VALUE")
 
 
@@ -133,18 +188,20 @@ def settings_from(
     given = {
         name: value for name, value in vars(arguments).items() if name in RunConfig.model_fields and value is not None
     }
-    source = Path(arguments.config) if arguments.config else base
+    source = Path(arguments.config) if arguments.config is not None else base
     values = read_config(source) if source is not None else {}
     method = values.get("method", {"name": "dmg"})
     method = {"name": method} if isinstance(method, str) else method
-    if not isinstance(method, dict):
-        raise InputError(f"method: expected a name or `{{name: dmg, ...}}`, got {method!r}")
     chosen = given.pop("method", None)
-    if chosen is not None and chosen != method.get("name"):
-        method = {"name": chosen}
-    return {**values, **given, "method": {**method, **method_settings}}
+    if not isinstance(method, dict) or (chosen is not None and chosen != method.get("name")):
+        method = {"name": chosen} if chosen is not None else method
+    if isinstance(method, dict):
+        method = {**method, **method_settings}
+    return {**values, **given, "method": method}
 
 
 def say(line: str) -> None:
     """Print a result on standard output."""
-    sys.stdout.write(line + "\n")
+    encoding = sys.stdout.encoding or "utf-8"
+    # A terminal of another alphabet shows a question mark rather than an error.
+    sys.stdout.write(line.encode(encoding, "replace").decode(encoding) + "\n")

@@ -8,7 +8,10 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from domain_masks.cli.interruption import Terminated
 from domain_masks.errors import DomainMasksError, nearest
@@ -19,7 +22,9 @@ VERBS = {
     "evaluate": "all accuracies of a run again, from its checkpoint",
     "data": "what datasets there are",
     "methods": "the algorithms, their papers, their settings",
+    "completion": "what makes the shell complete verbs, flags and names",
 }
+VERBOSE = "--verbose"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,17 +34,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     70 a bug of ours, with traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _replace_closed_outputs()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _dispatch(words)
+        status = _dispatch(words)
+        # Here, where a reader that has gone can still be seen to, not when Python ends.
+        sys.stdout.flush()
+        return status
     except DomainMasksError as error:
+        if VERBOSE in words:
+            traceback.print_exc()
         return _complain(str(error), error.exit_status)
     except (KeyboardInterrupt, Terminated) as end:
         message = ". ".join(["interrupted", *getattr(end, "__notes__", [])])
         return _complain(message, 143 if isinstance(end, Terminated) else 130)
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go(sys.stdout)
         return 0
     except Exception:
         traceback.print_exc()
@@ -64,7 +75,8 @@ def _dispatch(words: list[str]) -> int:
         return _complain(f"unknown verb {verb!r}: expected one of {', '.join(VERBS)}.{hint}", 2)
     module = importlib.import_module(f"domain_masks.cli.{verb}")
     try:
-        status: int = module.main(words[1:])
+        with nullcontext() if VERBOSE in words else _silent_libraries():
+            status: int = module.main(words[1:])
     except SystemExit as end:
         # argparse ends the program after --help.
         return end.code if isinstance(end.code, int) else 0
@@ -84,8 +96,32 @@ def _usage() -> str:
 
 
 def _complain(message: str, status: int) -> int:
-    sys.stderr.write(f"dmg: {message}\n")
+    encoding = sys.stderr.encoding or "utf-8"
+    try:
+        sys.stderr.write(f"dmg: {message}\n".encode(encoding, "replace").decode(encoding))
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _let_go(sys.stderr)
     return status
+
+
+def _replace_closed_outputs() -> None:
+    """Give Python somewhere to write to where the shell has closed an output (``>&-``)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _let_go(stream: TextIO) -> None:
+    """Point a stream without a reader to nowhere, so that nothing complains when Python ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _silent_libraries() -> AbstractContextManager[None]:
+    from domain_masks.progress import silent_libraries  # noqa: PLC0415
+
+    return silent_libraries()
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

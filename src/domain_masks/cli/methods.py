@@ -9,17 +9,22 @@ from collections.abc import Sequence
 from dataclasses import fields
 from itertools import pairwise
 
-from domain_masks.cli.flags import parser_for, say
+from domain_masks.cli.flags import Parser, add_config, parser_for, say
 
 
-def main(arguments: Sequence[str]) -> int:
-    """List the algorithms with their papers and settings."""
+def parser() -> Parser:
+    """Return the parser of ``dmg methods``."""
     parser = parser_for(
         "methods", "Lists the algorithms, where they come from, and their settings with defaults.", "dmg methods dmg"
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="methods to show (default: all)")
-    parser.add_argument("--config", metavar="FILE", help="not used by this verb")
-    flags = parser.parse(arguments)
+    add_config(parser, "not used by this verb")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """List the algorithms with their papers and settings."""
+    flags = parser().parse(arguments)
 
     from domain_masks.methods import METHODS  # noqa: PLC0415
     from domain_masks.methods.build import method_class  # noqa: PLC0415

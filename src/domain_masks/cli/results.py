@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from domain_masks.records.results import Results
+
+if TYPE_CHECKING:
+    from domain_masks.records import Accuracies
 
 TITLES = {"out_of_domain": "out of domain", "in_domain": "in domain", "known_domain": "known domain"}
 
@@ -15,8 +19,7 @@ def result_lines(results: Results) -> Iterator[str]:
         accuracies = getattr(results, name)
         if accuracies is None:
             continue
-        domains = "  ".join(f"{domain} {100 * value:.2f}" for domain, value in accuracies["per_domain"].items())
-        yield f"{title:<13} {100 * accuracies['accuracy']:6.2f} %  ({accuracies['split']}: {domains})"
+        yield accuracy_line(title, accuracies)
         others = accuracies.get("by_ensemble", {})
         if len(others) > 1:
             yield f"{'':<13} by ensemble: " + "  ".join(f"{key} {100 * value:.2f}" for key, value in others.items())
@@ -24,3 +27,27 @@ def result_lines(results: Results) -> Iterator[str]:
         shares = "  ".join(f"{domain} {100 * share:.1f}" for domain, share in masks["activated"].items())
         overlap = f"IoU {masks['overall_iou']:.3f}, " if "overall_iou" in masks else ""
         yield f"{'masks':<13} {site}: {overlap}activated % {shares}"
+
+
+def accuracy_line(title: str, accuracies: Accuracies) -> str:
+    """Return the mean over domains, the split behind it and every domain's accuracy, in percent."""
+    domains = "  ".join(f"{domain} {100 * value:.2f}" for domain, value in accuracies["per_domain"].items())
+    return f"{title:<13} {100 * accuracies['accuracy']:6.2f} %  ({accuracies['split']}: {domains})"
+
+
+def detail_lines(results: Results) -> Iterator[str]:
+    """Yield what ``--verbose`` adds: the worst domain, the overlap of every pair of masks, and what took how long."""
+    for name, title in TITLES.items():
+        accuracies: Mapping[str, object] = getattr(results, name) or {}
+        if "worst_domain" in accuracies:
+            balanced = accuracies.get("balanced_accuracy")
+            over_classes = f", mean over classes {100 * balanced:.2f} %" if isinstance(balanced, float) else ""
+            yield f"{title:<13} worst domain {accuracies['worst_domain']}{over_classes}, {accuracies.get('count')} pictures"
+    for site, masks in (results.masks or {}).items():
+        pairs = "  ".join(f"{pair} {iou:.3f}" for pair, iou in masks.get("pairwise_iou", {}).items())
+        if pairs:
+            yield f"{'masks':<13} {site}: IoU of pairs {pairs}"
+    best = "" if results.best_epoch is None else f", best epoch {results.best_epoch + 1}"
+    yield f"{'training':<13} {results.epochs_run} epochs{best}, " + ", ".join(
+        f"{name} {seconds:.1f} s" for name, seconds in results.seconds.items()
+    )

@@ -9,7 +9,7 @@ from domain_masks.evaluation.accuracy import (
     worst_domain,
 )
 from domain_masks.evaluation.calibration import expected_calibration_error, reliability
-from domain_masks.evaluation.ensembles import average_logits, average_probabilities, recombine
+from domain_masks.evaluation.ensembles import average_logits, average_probabilities, check_ensemble, recombine
 from domain_masks.evaluation.intervals import (
     accuracy_interval,
     bootstrap_interval,
@@ -17,15 +17,17 @@ from domain_masks.evaluation.intervals import (
     exact_mcnemar,
     mean_and_standard_deviation,
 )
-from domain_masks.evaluation.summary import accuracies, summarize
+from domain_masks.evaluation.summary import accuracies, accuracies_under, summarize
 
 __all__ = [
     "accuracies",
+    "accuracies_under",
     "accuracy_interval",
     "average_logits",
     "average_probabilities",
     "balanced_accuracy",
     "bootstrap_interval",
+    "check_ensemble",
     "compare",
     "exact_mcnemar",
     "expected_calibration_error",

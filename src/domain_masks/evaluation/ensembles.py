@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain_masks.errors import InputError, unknown
-from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE, Predictions
+from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, Predictions
 
 
 def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
@@ -58,6 +58,23 @@ def recombine(predictions: Predictions, average: Literal["logits", "probabilitie
     stacked = np.stack([predictions.logits[name] for name in names])
     combined = average_logits(stacked) if average == "logits" else average_probabilities(stacked)
     return replace(predictions, logits={**predictions.logits, PREDICTION_ENSEMBLE: combined.astype(np.float32)})
+
+
+def check_ensemble(predictions: Predictions, ensemble: str) -> None:
+    """Raise InputError, which says what there is, unless ``predictions`` hold logits of ``ensemble``."""
+    if ensemble in predictions.logits:
+        return
+    domain = ensemble.removeprefix(KNOWN_DOMAIN)
+    if domain != ensemble and domain in predictions.domain_names and domain not in predictions.sources:
+        raise InputError(
+            f"ensemble {ensemble!r}: {domain!r} was held out, so that nothing was learned for it: expected one of the sources "
+            f"{', '.join(predictions.sources)}"
+        )
+    if ensemble == MASK_ENSEMBLE or (domain != ensemble and domain in predictions.sources):
+        raise InputError(
+            f"ensemble {ensemble!r}: the run's method has none, expected one of {', '.join(predictions.ensembles)}"
+        )
+    raise unknown("ensemble", ensemble, predictions.ensembles)
 
 
 def _stacked(logits: NDArray[Any]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from domain_masks.evaluation.accuracy import (
     top1,
     worst_domain,
 )
+from domain_masks.evaluation.ensembles import check_ensemble
 from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE, Predictions
 from domain_masks.records.results import Accuracies
 
@@ -53,6 +55,18 @@ def accuracies(predictions: Predictions, held_out_shown: str = "held_out") -> di
     if own <= set(chosen.ensembles):
         found["known_domain"] = _summary(chosen, known_domain_logits(chosen), split)
     return found
+
+
+def accuracies_under(
+    predictions: Predictions, ensemble: str, held_out_shown: str = "held_out"
+) -> dict[str, Accuracies]:
+    """Return "out_of_domain" and "in_domain" with ``ensemble`` in the place of the prediction ensemble.
+
+    See :func:`accuracies` for the samples. Raises InputError for an ensemble that does not exist.
+    """
+    check_ensemble(predictions, ensemble)
+    chosen = replace(predictions, logits={PREDICTION_ENSEMBLE: predictions.of(ensemble)})
+    return accuracies(chosen, held_out_shown)
 
 
 def _summary(predictions: Predictions, logits: NDArray[Any], split_shown: str) -> Accuracies:

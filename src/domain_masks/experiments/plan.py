@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from domain_masks.data import ImageDataset
-from domain_masks.errors import InputError, RunFolderError, unknown
-from domain_masks.methods.build import method_class, method_settings
+from domain_masks.errors import RunFolderError, together, unknown
+from domain_masks.methods.build import complete_method, method_class
 from domain_masks.records import RunFolder
-from domain_masks.records.config import RunConfig, parse_config, read_config
+from domain_masks.records.config import AUTO, RunConfig, parse_config, read_config
+from domain_masks.settings.lists import adapted, check_lists
 from domain_masks.training.defaults import resolve
 
 State = Literal["done", "begun", "open"]
@@ -43,10 +44,13 @@ class PlannedRun:
         """Raise RunFolderError where the folder holds a run with other settings."""
         if not self.folder.config.is_file():
             return
-        # Parsed, so that a setting which an older version did not have is at its default.
-        there = parse_config(read_config(self.folder.config)).model_dump(mode="json")
-        here = self.config.model_dump(mode="json")
+        before = parse_config(read_config(self.folder.config))
+        there, here = before.to_dict(), self.config.to_dict()
+        there["method"] = complete_method(before.method_name, before.method_settings)
         names = [name for name in here if name not in _NOT_COMPUTED and there[name] != here[name]]
+        if self.config.batch == AUTO:
+            # The number that was chosen then is the one to go on with.
+            names = [name for name in names if name != "batch"]
         if names:
             changes = ", ".join(f"{name} (there {there[name]!r}, asked for {here[name]!r})" for name in names)
             raise RunFolderError(
@@ -58,48 +62,35 @@ class PlannedRun:
 def leave_one_out(
     base: RunConfig,
     dataset: ImageDataset,
-    methods: Sequence[str],
+    methods: Sequence[str | Mapping[str, Any]],
     targets: Sequence[str],
     seeds: Sequence[int],
     out: Path,
 ) -> list[PlannedRun]:
     """Return the runs methods x targets x seeds, target by target, so that early results already compare methods.
 
-    - ``base``: the settings that all runs share; a setting of a method goes to the methods that have it
+    - ``base``: the settings that all runs share; a setting of a method goes to the methods that have it, and those of masks
+      to the methods that have masks
+    - ``methods``: names, or mappings of a name and settings of its own
     - ``targets``: each a domain, or several joined by commas; none means every domain of the dataset in turn
     - ``out``: the benchmark's folder; a run lies in ``METHOD/TARGET/seed-N``
 
     Raises InputError for unknown or repeated names, and for a method's setting that none of the methods has.
     """
-    held_out = list(targets) or list(dataset.domains)
-    for kind, given in (("method", list(methods)), ("target", held_out), ("seed", [str(seed) for seed in seeds])):
-        repeated = sorted({name for name in given if given.count(name) > 1})
-        if repeated:
-            raise InputError(f"{kind} {repeated[0]!r} is named twice: expected every one once")
-    settings = {name: _own_settings(name, base.method_settings) for name in methods}
-    unused = set(base.method_settings) - {setting for own in settings.values() for setting in own}
-    if unused:
-        known = sorted({field.name for name in methods for field in fields(method_class(name).Settings)})
-        raise unknown("method setting", f"method.{sorted(unused)[0]}", [f"method.{name}" for name in known])
+    given = {"methods": list(methods), "targets": list(targets), "seeds": list(seeds)}
+    lists, mistakes = check_lists(base, base.method, given)
+    if mistakes:
+        raise together(mistakes)
     plan = []
-    for target in held_out:
-        for name in methods:
-            for seed in seeds:
-                domains = tuple(part.strip() for part in target.split(","))
-                for domain in domains:
-                    if domain not in dataset.domains:
-                        raise unknown("held-out domain", domain, dataset.domains)
-                config = base.model_copy(
-                    update={"method": {"name": name, **settings[name]}, "target": domains, "seed": seed}
-                )
-                folder = RunFolder(out / name / "+".join(domains) / f"seed-{seed}")
+    for target in lists.targets or dataset.domains:
+        domains = tuple(part.strip() for part in target.split(","))
+        for domain in domains:
+            if domain not in dataset.domains:
+                raise unknown("held-out domain", domain, dataset.domains)
+        for method in lists.methods:
+            shared = adapted(base, method_class(method["name"]))
+            for seed in lists.seeds:
+                config = shared.model_copy(update={"method": method, "target": domains, "seed": seed})
+                folder = RunFolder(out / method["name"] / "+".join(domains) / f"seed-{seed}")
                 plan.append(PlannedRun(resolve(config, dataset), folder))
     return plan
-
-
-def _own_settings(method: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that ``method`` has, checked."""
-    known = {field.name for field in fields(method_class(method).Settings)}
-    own = {name: value for name, value in values.items() if name in known}
-    method_settings(method, own)
-    return own

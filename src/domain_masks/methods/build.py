@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from domain_masks.errors import InputError, unknown
+from domain_masks.errors import together, unknown
 from domain_masks.methods import METHODS
 from domain_masks.methods.base import Context, Method, Settings
 from domain_masks.randomness import seeded
@@ -25,16 +25,29 @@ def method_class(name: str) -> type[Method]:
 
 def method_settings(name: str, values: Mapping[str, Any]) -> Settings:
     """Check a method's settings; raises InputError that lists every mistake."""
+    settings, mistakes = check_method(name, values)
+    if settings is None:
+        raise together(mistakes)
+    return settings
+
+
+def check_method(name: str, values: Mapping[str, Any]) -> tuple[Settings | None, list[str]]:
+    """Return a method's settings, or None and a line per mistake; raises InputError for an unknown method."""
     kind = method_class(name).Settings
     known = [field.name for field in fields(kind)]
-    for given in values:
-        if not known and given:
-            raise InputError(f"method.{given}: there is no such setting, method {name!r} has none")
+    if not known and values:
+        return None, [f"method.{given}: there is no such setting, method {name!r} has none" for given in values]
     try:
         settings: Settings = TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as error:
-        raise InputError(describe_mistakes(error, known, prefix="method.")) from None
-    return settings
+        return None, describe_mistakes(error, known, prefix="method.")
+    return settings, []
+
+
+def complete_method(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the method's name and all its settings as plain values, defaults filled in; raises InputError for mistakes."""
+    settings = method_settings(name, values)
+    return {"name": name, **TypeAdapter(type(settings)).dump_python(settings, mode="json")}
 
 
 def build_method(name: str, backbone: nn.Module, context: Context, settings: Settings, seed: int = 0) -> Method:

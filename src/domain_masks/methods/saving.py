@@ -15,7 +15,7 @@ from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods.base import Context, Method
 from domain_masks.methods.build import build_method, method_settings
 from domain_masks.networks import Site, build_backbone
-from domain_masks.records.files import read_json, write_json, write_whole
+from domain_masks.records.files import check_schema, read_json, write_json, write_whole
 
 FORMAT = 1
 _NEEDED = ("backbone", "classes", "sources", "image_size", "boundary", "sites", "method")
@@ -65,14 +65,10 @@ def save_model(folder: Path, method: Method, backbone: str, description: Mapping
 def read_card(folder: Path) -> dict[str, Any]:
     """Return what ``model.json`` in ``folder`` holds.
 
-    Raises RunFolderError where it is missing or describes no model, InputError where its format is newer.
+    Raises RunFolderError where it is missing, describes no model, or has a newer format.
     """
     card = read_json(folder / "model.json")
-    if not isinstance(card.get("format"), int) or card["format"] > FORMAT:
-        raise InputError(
-            f"{folder / 'model.json'} has format {card.get('format')!r}: expected {FORMAT} or older; update "
-            "domain-masks"
-        )
+    check_schema(card.get("format"), FORMAT, folder / "model.json", "write it again with `dmg evaluate RUN`", "format")
     absent = [key for key in _NEEDED if key not in card]
     if absent or "name" not in card["method"]:
         raise RunFolderError(

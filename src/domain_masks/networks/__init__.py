@@ -4,6 +4,7 @@ from domain_masks.networks.backbones import (
     BACKBONES,
     HeadInitialisation,
     build_backbone,
+    find_backbone,
     load_weights,
     read_weights,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Site",
     "StackedLinear",
     "build_backbone",
+    "find_backbone",
     "find_head",
     "layout",
     "load_weights",

@@ -49,19 +49,21 @@ def initialise_normal(layer: nn.Module) -> None:
         nn.init.zeros_(layer.get_parameter("bias"))
 
 
-def _build(name: str, classes: int, pretrained: bool) -> nn.Module:
+def find_backbone(name: str) -> tuple[Literal["own", "torchvision", "timm"], str]:
+    """Return where a backbone comes from and its name there; timm is imported only if nobody else has it.
+
+    Raises InputError for an unknown name, with the nearest.
+    """
     library, _, plain = name.rpartition(":")
     if library not in ("", "timm", "torchvision"):
         raise unknown("library of backbones", library, ["torchvision", "timm"])
     if library == "" and plain in BACKBONES:
-        if pretrained:
-            raise InputError(f"backbone {plain!r} has no ImageNet weights: use --weights none or a file")
-        return BACKBONES[plain](classes)
+        return "own", plain
     from torchvision import models  # noqa: PLC0415
 
     in_torchvision = models.list_models(module=models)
     if library != "timm" and plain in in_torchvision:
-        return _from_torchvision(plain, classes, pretrained)
+        return "torchvision", plain
     if library == "torchvision":
         raise unknown("torchvision backbone", plain, in_torchvision)
     import timm  # noqa: PLC0415
@@ -69,6 +71,19 @@ def _build(name: str, classes: int, pretrained: bool) -> nn.Module:
     if not timm.is_model(plain):
         others = [f"timm:{other}" for other in timm.list_models()] if library == "timm" else []
         raise unknown("backbone", name, [*BACKBONES, *in_torchvision, *others])
+    return "timm", plain
+
+
+def _build(name: str, classes: int, pretrained: bool) -> nn.Module:
+    library, plain = find_backbone(name)
+    if library == "own":
+        if pretrained:
+            raise InputError(f"backbone {plain!r} has no ImageNet weights: use --weights none or a file")
+        return BACKBONES[plain](classes)
+    if library == "torchvision":
+        return _from_torchvision(plain, classes, pretrained)
+    import timm  # noqa: PLC0415
+
     with _download(name):
         network: nn.Module = timm.create_model(plain, pretrained=pretrained, num_classes=classes)
     return network

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from domain_masks.errors import InputError, RunFolderError, nearest
-from domain_masks.records.files import write_whole
+from domain_masks.errors import InputError, nearest, together
+from domain_masks.records.files import check_schema, write_whole
+from domain_masks.records.yaml_files import read_yaml, to_yaml
 
 SCHEMA = 1
+AUTO = "auto"
+DEFAULT_BATCH = 64
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -29,6 +31,11 @@ def _as_domains(value: Any) -> Any:
     return value
 
 
+def _at_home(value: Any) -> Any:
+    """Write out the home folder, which shells do not do in ``--root=~/data``, and YAML never does."""
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
+
+
 def _as_seconds(value: Any) -> Any:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", value) if isinstance(value, str) else None
     return float(match[1]) * _UNITS[match[2] or "s"] if match else value
@@ -38,6 +45,8 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Place = Annotated[str, Field(min_length=1), BeforeValidator(_at_home)]
+Folder = Annotated[Path, BeforeValidator(_at_home)]
 
 
 def _setting(group: str, help_text: str, default: Any = None) -> Any:
@@ -52,10 +61,10 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dataset: str = _setting(
+    dataset: Place = _setting(
         "data", "a name from `dmg data list`, a folder domain/class/image, a manifest, or hf:NAME", "digits"
     )
-    root: Path | None = _setting(
+    root: Folder | None = _setting(
         "data", "the dataset's folder or its parent; default $DMG_DATA. Of a manifest: where paths start"
     )
     target: Annotated[tuple[str, ...] | None, BeforeValidator(_as_domains)] = _setting(
@@ -75,7 +84,7 @@ class RunConfig(BaseModel):
     method: dict[str, Any] = _setting("method", "a name from `dmg methods`", {"name": "dmg"})
 
     backbone: str | None = _setting("network", "a name of torchvision's, timm:NAME, or small")
-    weights: str | None = _setting("network", "imagenet, none, or a .safetensors or .pth file")
+    weights: Place | None = _setting("network", "imagenet, none, or a .safetensors or .pth file")
     sites: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = _setting(
         "network", "masked inputs: a preset (paper, last-stage, released-code, last-block) or names of modules", ()
     )
@@ -86,7 +95,7 @@ class RunConfig(BaseModel):
     freeze_features: bool = _setting("network", "train the task network alone, on features computed once", False)
     views: Count = _setting("network", "augmented views per picture that frozen features keep", 4)
 
-    init_from: Path | None = _setting("training", "a run folder whose trained network and masks are started from")
+    init_from: Folder | None = _setting("training", "a run folder whose trained network and masks are started from")
     learn: Literal["all", "masks"] = _setting(
         "training", "all, or masks alone: with --init_from, those of new source domains, if there are any", "all"
     )
@@ -94,7 +103,9 @@ class RunConfig(BaseModel):
         "training", "weight of a class in the loss: none, or balanced, by the inverse of its training pictures", "none"
     )
     epochs: Count | None = _setting("training", "passes over the training pictures")
-    batch: Count = _setting("training", "pictures per step, over all processes", 64)
+    batch: Count | Literal["auto"] = _setting(
+        "training", "pictures per step, over all processes; auto: as many as fit, see the documentation", DEFAULT_BATCH
+    )
     optimizer: Literal["adam", "sgd"] = _setting("training", "adam or sgd", "adam")
     lr: Rate | None = _setting("training", "learning rate")
     lr_head: Rate | None = _setting("training", "learning rate of the last layer; default --lr")
@@ -159,10 +170,18 @@ class RunConfig(BaseModel):
         """The method's settings that differ from its defaults, as given."""
         return {name: value for name, value in self.method.items() if name != "name"}
 
+    @property
+    def batch_size(self) -> int:
+        """Pictures per step; the default where ``auto`` has not been decided, for what does not depend on it."""
+        return DEFAULT_BATCH if self.batch == AUTO else int(self.batch)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as plain values, as YAML holds them."""
+        return self.model_dump(mode="json")
+
     def to_yaml(self) -> str:
         """Return all settings as YAML, from which the run can be repeated."""
-        values = self.model_dump(mode="json")
-        return yaml.safe_dump({"schema": SCHEMA, **values}, sort_keys=False, allow_unicode=True)
+        return to_yaml({"schema": SCHEMA, **self.to_dict()})
 
     def write(self, path: Path) -> None:
         """Write ``config.yaml``, whole or not at all."""
@@ -174,14 +193,25 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
 
     Raises InputError that lists every mistake, each with what was expected, and the nearest name for an unknown one.
     """
+    config, mistakes = check_values(values)
+    if config is None:
+        raise together(mistakes)
+    return config
+
+
+def check_values(values: Mapping[str, Any], others: Sequence[str] = ()) -> tuple[RunConfig | None, list[str]]:
+    """Return the settings of a run, or None and a line per mistake; names that other folders know are not looked up.
+
+    ``others`` are names that could have been meant besides those of a run.
+    """
     try:
-        return RunConfig.model_validate(dict(values))
+        return RunConfig.model_validate(dict(values)), []
     except ValidationError as error:
-        raise InputError(describe_mistakes(error, list(RunConfig.model_fields))) from None
+        return None, describe_mistakes(error, [*RunConfig.model_fields, *others])
 
 
-def describe_mistakes(error: ValidationError, known: list[str], prefix: str = "") -> str:
-    """Turn pydantic's errors into one message, a line per mistake."""
+def describe_mistakes(error: ValidationError, known: Sequence[str], prefix: str = "") -> list[str]:
+    """Turn pydantic's errors into a line per mistake."""
     lines: dict[str, str] = {}
     for mistake in error.errors():
         name = prefix + str(mistake["loc"][0] if mistake["loc"] else "")
@@ -190,35 +220,37 @@ def describe_mistakes(error: ValidationError, known: list[str], prefix: str = ""
             text = "there is no such setting" + (f": did you mean {prefix}{guess}?" if guess else "")
         else:
             text = mistake["msg"].removeprefix("Value error, ")
-            text = f"{text[0].lower()}{text[1:]}, got {mistake['input']!r}"
+            text = f"{text[0].lower()}{text[1:]}, got {_shortened(mistake['input'])}{_guess(mistake)}"
         # A union reports once per member; together they say what was expected.
         lines[name] = f"{lines[name]}; or {text}" if name in lines else f"{name}: {text}"
-    if len(lines) == 1:
-        return next(iter(lines.values()))
-    return f"{len(lines)} settings are wrong:\n" + "\n".join(f"  {line}" for line in lines.values())
+    return list(lines.values())
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _guess(mistake: Any) -> str:
+    """Return the nearest of a few words for one that is none of them."""
+    if mistake["type"] != "literal_error" or not isinstance(mistake["input"], str):
+        return ""
+    guess = nearest(mistake["input"], re.findall(r"'([^']*)'", mistake["ctx"]["expected"]))
+    return f" (did you mean {guess!r}?)" if guess else ""
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a YAML of settings, unchecked.
+    """Read a YAML of settings, unchecked; an empty file gives none.
 
-    Raises InputError where it is missing, no YAML mapping, or of a newer schema.
+    Raises InputError where it is missing or no YAML mapping, RunFolderError for a newer schema.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-    except OSError as error:
-        raise InputError(f"configuration {str(path)!r} cannot be read: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"configuration {str(path)!r} is no YAML: {error}") from error
+    values = read_yaml(path)
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise InputError(
-            f"configuration {str(path)!r}: expected settings as `name: value`, got {type(values).__name__}"
-        )
-    schema = values.pop("schema", SCHEMA)
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise RunFolderError(
-            f"configuration {str(path)!r} has schema {schema!r}: expected {SCHEMA} or older; it was written by a newer version"
-        )
+        got = f"a {type(values).__name__}"
+        if isinstance(values, dict):
+            got = f"the name {next(name for name in values if not isinstance(name, str))!r}"
+        raise InputError(f"configuration {str(path)!r}: expected settings as `name: value`, got {got}")
+    check_schema(values.pop("schema", SCHEMA), SCHEMA, path)
     return values

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+SCHEMA = 1
 DISTRIBUTION = "domain-masks"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -21,6 +22,7 @@ def environment() -> dict[str, Any]:
     imported by then, which it has been wherever something is trained.
     """
     return {
+        "schema": SCHEMA,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),

@@ -88,6 +88,28 @@ def read_json(path: Path | str) -> dict[str, Any]:
     return content
 
 
+def check_schema(found: Any, known: int, path: Path | str, remedy: str = "", word: str = "schema") -> None:
+    """Raise RunFolderError unless ``found``, the schema that ``path`` was written in, is one that can be read.
+
+    - ``known``: the schema that is written here; older ones are read
+    - ``remedy``: how to have the file written anew
+    - ``word``: what the file calls it
+    """
+    is_number = isinstance(found, int) and not isinstance(found, bool)
+    if is_number and 1 <= found <= known:
+        return
+    got = "none" if found is None else repr(found)
+    if is_number and found > known:
+        raise RunFolderError(
+            f"{path} was written by a newer version of domain-masks: expected {word} {known} or older, got {got}. Update "
+            f"domain-masks{', or ' + remedy if remedy else ''}"
+        )
+    raise RunFolderError(
+        f"{path} says no {word} that can be read: expected {word} {known} or older, got {got}"
+        + (f"; {remedy}" if remedy else "")
+    )
+
+
 def read_bytes(path: Path) -> bytes:
     """Return the bytes of ``path``; raises RunFolderError that names the file if it is missing or cannot be read."""
     try:

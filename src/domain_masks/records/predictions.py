@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain_masks.errors import InputError, RunFolderError, unknown
-from domain_masks.records.files import writing
+from domain_masks.records.files import check_schema, writing
 
 SCHEMA = 1
 SPLITS = ("validation", "test", "held_out")
@@ -142,12 +142,10 @@ class Predictions:
         """
         path = Path(path)
         content = _arrays(path)
-        missing = [name for name in ("schema", *_ARRAYS, *_NAMES) if name not in content]
-        if "schema" in content and int(content["schema"]) > SCHEMA:
-            raise RunFolderError(
-                f"{path} was written by a newer version of domain-masks: expected schema {SCHEMA} or older, got "
-                f"{int(content['schema'])}. Update domain-masks"
-            )
+        missing = [name for name in (*_ARRAYS, *_NAMES) if name not in content]
+        schema = content.get("schema")
+        found = None if schema is None else schema.item() if schema.ndim == 0 else schema.tolist()
+        check_schema(found, SCHEMA, path, "write it again with `dmg evaluate RUN`")
         if missing:
             raise RunFolderError(
                 f"{path} is incomplete: expected {', '.join(missing)} as well. Write it again with `dmg evaluate RUN`"

@@ -11,7 +11,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from domain_masks.errors import InputError, RunFolderError
-from domain_masks.records.files import read_json, write_json
+from domain_masks.records.files import check_schema, read_json, write_json
 
 SCHEMA = 1
 
@@ -114,6 +114,7 @@ class Results:
     def read(cls, path: Path | str) -> Results:
         """Read a JSON file; raises RunFolderError that names it if it is missing, malformed or of a newer schema."""
         content = read_json(path)
+        check_schema(content.get("schema"), SCHEMA, path, "write it again with `dmg evaluate RUN`")
         try:
             return cls.from_dict(content)
         except InputError as error:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from domain_masks.errors import InputError, RunFolderError
-from domain_masks.records.files import partial_files, read_json, write_json, writing
+from domain_masks.records.files import check_schema, partial_files, read_json, write_json, writing
+
+FIGURES_SCHEMA = 1
 
 
 class RunFolder:
@@ -109,7 +111,7 @@ class RunFolder:
             raise InputError(f"expected a plain file name for a figure, got {name!r}")
         with writing(self.figures / name) as temporary:
             yield temporary
-        write_json(self._figure_index, {"files": sorted({*self._own_figures(), name})})
+        write_json(self._figure_index, {"schema": FIGURES_SCHEMA, "files": sorted({*self._own_figures(), name})})
 
     def prepare(self, resume: bool = False, overwrite: bool = False) -> Literal["new", "resume", "finished"]:
         """Make the folder ready for a run and say what the run has to do there.
@@ -158,11 +160,13 @@ class RunFolder:
         return self.figures / "index.json"
 
     def _own_figures(self) -> list[str]:
-        """Return the names of the figures that were written by :meth:`figure`."""
+        """Return the names of the figures that were written by :meth:`figure`; raises RunFolderError for a newer list."""
         try:
-            listed = read_json(self._figure_index).get("files", [])
+            content = read_json(self._figure_index)
         except RunFolderError:
             return []
+        check_schema(content.get("schema", FIGURES_SCHEMA), FIGURES_SCHEMA, self._figure_index)
+        listed = content.get("files", [])
         return [name for name in listed if isinstance(name, str) and _is_plain(name)]
 
     def _files(self) -> list[Path]:

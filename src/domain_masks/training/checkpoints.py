@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from domain_masks.errors import RunFolderError
-from domain_masks.records.files import writing
+from domain_masks.records.files import check_schema, writing
 
 SCHEMA = 2
 """2: the place within an epoch. 1 knew whole epochs only, and can be gone on from."""
@@ -37,11 +37,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise RunFolderError(
             f"{path} cannot be read ({type(error).__name__}): expected a whole checkpoint. Begin again with --overwrite"
         ) from error
-    if not isinstance(state, dict) or not isinstance(state.get("schema"), int):
-        raise RunFolderError(f"{path} is no checkpoint of a run: expected one written by `dmg train`")
-    if state["schema"] > SCHEMA:
-        raise RunFolderError(
-            f"{path} was written by a newer version: expected schema {SCHEMA} or older, got {state['schema']}. Update "
-            "domain-masks"
-        )
+    if not isinstance(state, dict) or "schema" not in state:
+        raise RunFolderError(f"{path} is no checkpoint of a run: expected one written by `dmg train`, got no schema")
+    check_schema(state["schema"], SCHEMA, path)
     return state

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
-from domain_masks.data import ImageDataset, record_of
-from domain_masks.errors import InputError
+from domain_masks.data import DATASETS, ImageDataset, record_of
+from domain_masks.errors import InputError, together
+from domain_masks.methods.build import complete_method, method_class
 from domain_masks.records.config import RunConfig
+from domain_masks.settings.contradictions import contradictions
 from domain_masks.training.origin import Origin
 
 PAPER: dict[str, Any] = {
@@ -27,9 +30,12 @@ BY_DATASET: dict[str, dict[str, Any]] = {
 
 
 def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
-    """Fill in every setting that is None but has a default.
+    """Fill in every setting that is None but has a default, and the method's; make paths absolute.
 
-    Raises InputError where no domain is named to be held out and the dataset has no usual one.
+    What comes out says everything that decides the run, wherever it is read again.
+
+    Raises InputError where no domain is named to be held out and the dataset has no usual one, for mistakes in the
+    method's settings, and for settings that contradict each other.
     """
     record = record_of(dataset)
     defaults: dict[str, Any] = {
@@ -59,4 +65,27 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
             )
         defaults["target"] = (record.held_out,)
     missing = {name: value for name, value in defaults.items() if getattr(config, name) in (None, ())}
-    return config.model_copy(update=missing)
+    method = complete_method(config.method_name, config.method_settings)
+    complete = config.model_copy(update={**missing, **_absolute(config), "method": method})
+    if wrong := contradictions(complete, method_class(config.method_name)):
+        raise together(wrong)
+    return complete
+
+
+def _absolute(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that are paths, from the root of the file system: a run is repeated from another folder too."""
+    paths: dict[str, Any] = {
+        name: value.absolute() for name in ("root", "init_from") if (value := getattr(config, name)) is not None
+    }
+    if config.dataset not in DATASETS and Path(config.dataset).exists():
+        paths["dataset"] = str(Path(config.dataset).absolute())
+    if config.weights not in (None, "imagenet", "none"):
+        paths["weights"] = str(Path(str(config.weights)).absolute())
+    return paths
+
+
+def notes(config: RunConfig, dataset: ImageDataset) -> list[str]:
+    """Return a line for every setting that has no effect on this dataset."""
+    if dataset.splits is not None and config.split_seed != RunConfig.model_fields["split_seed"].default:
+        return [f"note: split_seed has no effect on {dataset.name}, which brings official splits"]
+    return []

@@ -148,7 +148,7 @@ class Experiment:
         """Return what training and selection may see."""
         config = self.config
         settings = LoaderSettings(
-            config.batch,
+            config.batch_size,
             config.sampling,
             config.seed,
             config.workers or 0,
@@ -192,9 +192,9 @@ class Experiment:
         """Return the batches of a subset as evaluation sees it; ``sources`` None where the domain is unknown."""
         if self.features is not None:
             known = None if sources is None else _positions(sources)
-            return frozen_batches(self.features, subset, 4 * self.config.batch, known, with_labels)
+            return frozen_batches(self.features, subset, 4 * self.config.batch_size, known, with_labels)
         return evaluation_batches(
-            subset, self.preprocessing, 2 * self.config.batch, self.config.workers or 0, sources, with_labels
+            subset, self.preprocessing, 2 * self.config.batch_size, self.config.workers or 0, sources, with_labels
         )
 
     def fit_closed_form(self) -> None:
@@ -221,7 +221,7 @@ class Experiment:
                 continue
             chosen = self._limited(subset)
             batches = self.batches(chosen, with_labels=False)
-            size = 4 * self.config.batch if self.features is not None else 2 * self.config.batch
+            size = 4 * self.config.batch_size if self.features is not None else 2 * self.config.batch_size
             tracked = self.reporter.track(batches, -(-len(chosen) // size), f"predicting {name}")
             with self.fabric.autocast():
                 logits, _ = predict_batches(self.method, tracked, self.prepare)

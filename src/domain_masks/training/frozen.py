@@ -31,6 +31,8 @@ from domain_masks.randomness import BatchRandomness
 from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
 from domain_masks.records.files import partial_files, writing
 
+SCHEMA = 1
+"""Part of the folder's name: features that are laid out in another way are never mistaken for these."""
 _CHUNK = 64
 
 
@@ -82,6 +84,7 @@ class FrozenFeatures:
         recipe = self.recipe
         digest = hashlib.blake2b(digest_size=12)
         plain = {
+            "schema": SCHEMA,
             "fingerprint": fingerprint,
             "boundary": recipe.network.boundary,
             "preprocessing": recipe.preprocessing.to_dict(),

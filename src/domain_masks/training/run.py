@@ -16,14 +16,14 @@ from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.evaluation import accuracies
 from domain_masks.masks import mask_statistics
 from domain_masks.methods import Method
-from domain_masks.methods.build import method_settings
 from domain_masks.methods.saving import save_model
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Results, RunFolder, read_json, write_json
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.environment import environment
+from domain_masks.training.batch_size import with_batch
 from domain_masks.training.checkpoints import load_checkpoint
-from domain_masks.training.defaults import resolve
+from domain_masks.training.defaults import notes, resolve
 from domain_masks.training.engine import is_main_process, launch, repeatable
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.fit import fit
@@ -62,7 +62,6 @@ def run(
     reporter = reporter or ConsoleReporter()
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     config = resolve(config, opened)
-    method_settings(config.method_name, config.method_settings)
     folder = RunFolder(out)
     state = "new"
     if is_main_process() and (resume or not overwrite):
@@ -76,6 +75,7 @@ def run(
         reporter.say(f"{folder.path} holds a finished run: nothing to do")
         return Run(folder, Results.read(folder.results))
     try:
+        config = with_batch(config, opened, fabric, reporter, folder if state == "resume" else None)
         experiment = Experiment(config, opened, fabric, reporter)
     except DomainMasksError:
         with suppress(OSError):
@@ -89,7 +89,8 @@ def run(
         config.write(folder.config)
         write_json(folder.environment, environment())
     fabric.barrier()
-    reporter.say(describe(experiment))
+    for line in (describe(experiment), *notes(config, opened)):
+        reporter.say(line)
     method = experiment.method
     if type(method).fit_closed_form is not Method.fit_closed_form:
         experiment.fit_closed_form()

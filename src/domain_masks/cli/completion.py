@@ -1,0 +1,143 @@
+"""``dmg completion``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import textwrap
+import zlib
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import Any
+
+from domain_masks.cli.flags import Parser, add_config, completed_by, parser_for, say
+from domain_masks.errors import InputError, unknown
+
+SHELLS = ("bash", "zsh", "fish")
+_KINDS = {"dataset": "datasets", "method": "methods", "methods": "methods", "names": "methods", "target": "domains"}
+_KINDS |= {"targets": "domains", "augmentation": "augmentations", "weights": "weights", "ensemble": "ensembles"}
+
+
+def parser() -> Parser:
+    """Return the parser of ``dmg completion``."""
+    parser = parser_for(
+        "completion",
+        "Prints what makes a shell complete the verbs, flags, files and known names of dmg.",
+        """
+        source <(dmg completion bash)        # for this shell; or for all that follow:
+        dmg completion bash > ~/.local/share/bash-completion/completions/dmg
+        dmg completion zsh > ~/.zfunc/_dmg   # with fpath+=~/.zfunc before compinit in ~/.zshrc
+        dmg completion fish > ~/.config/fish/completions/dmg.fish
+        """,
+    )
+    completed_by(parser.add_argument("shell", metavar="|".join(SHELLS), help="the shell"), words=SHELLS)
+    add_config(parser, "not used by this verb")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the script for one shell."""
+    import shtab  # noqa: PLC0415
+
+    flags = parser().parse(arguments)
+    if flags.shell not in SHELLS:
+        raise unknown("shell", flags.shell, SHELLS)
+    script: str = shtab.complete(whole_parser(), shell=flags.shell)
+    if not script.strip():
+        raise InputError(f"no completion could be made for {flags.shell!r}")
+    say(script.rstrip())
+    return 0
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """Return one parser of all verbs and actions, with what completes each flag."""
+    from domain_masks.cli.data import ACTIONS  # noqa: PLC0415
+    from domain_masks.cli.main import VERBS  # noqa: PLC0415
+
+    whole = argparse.ArgumentParser(prog="dmg")
+    whole.add_argument("--version", action="store_true", help="show the version")
+    verbs = whole.add_subparsers()
+    names = _names()
+    for verb, text in VERBS.items():
+        module = importlib.import_module(f"domain_masks.cli.{verb}")
+        if verb != "data":
+            _add(verbs, verb, text, module, names)
+            continue
+        actions = verbs.add_parser(verb, help=text).add_subparsers()
+        for action, what in ACTIONS.items():
+            _add(actions, action, what, importlib.import_module(f"domain_masks.cli.data_{action}"), names)
+    return whole
+
+
+def _add(verbs: Any, name: str, text: str, module: ModuleType, names: dict[str, list[str]]) -> None:
+    build = getattr(module, "parser", None)
+    if build is None:  # a verb without flags
+        verbs.add_parser(name, help=_first(text))
+        return
+    own = build()
+    is_setting = any("--method.NAME" in action.option_strings for action in own._actions)
+    added = verbs.add_parser(name, help=_first(text), parents=[own], add_help=False)
+    # The copy is for the shell alone; its own `--method.NAME` stands for all settings of all methods.
+    added._actions[:] = [action for action in added._actions if "--method.NAME" not in action.option_strings]
+    for action in added._actions:
+        _complete(action, names)
+    if is_setting or name == "benchmark":
+        for flag in names["method settings"]:
+            added.add_argument(flag, metavar="VALUE")
+
+
+def _first(text: str) -> str:
+    return textwrap.shorten(text, 70)
+
+
+def _complete(action: argparse.Action, names: dict[str, list[str]]) -> None:
+    """Give an action what shtab looks for: ``choices`` for words, ``complete`` for files and folders."""
+    import shtab  # noqa: PLC0415
+
+    known = getattr(action, "completion", ())
+    words = [*names.get(_KINDS.get(action.dest, ""), ()), *(known if isinstance(known, tuple) else ())]
+    paths = shtab.FILE if known == "file" else shtab.DIRECTORY if known == "directory" else None
+    if paths is not None and words:
+        action.complete = _words_and_paths(words, str(known))  # type: ignore[attr-defined]
+    elif paths is not None:
+        action.complete = paths  # type: ignore[attr-defined]
+    elif words:
+        action.choices = words
+
+
+def _words_and_paths(words: Iterable[str], kind: str) -> dict[str, Any]:
+    """Return what completes either a known name or a path, for each shell."""
+    joined = " ".join(words)
+    function = f"_dmg_names_or_{kind}_{zlib.crc32(joined.encode()):08x}"
+    option = "-d" if kind == "directory" else "-f"
+    bash = f'{function}() {{ compgen -W "{joined}" -- "$1"; compgen {option} -- "$1"; }}'
+    return {
+        "bash": function,
+        "zsh": f"_alternative 'names:name:({joined})' 'paths:path:_files{' -/' if kind == 'directory' else ''}'",
+        "fish": f"(string split ' ' -- '{joined}'; __fish_complete_path (commandline -ct))",
+        "preamble": {"bash": bash},
+    }
+
+
+def _names() -> dict[str, list[str]]:
+    """Return the names that are known without any data."""
+    from dataclasses import fields  # noqa: PLC0415
+
+    from domain_masks.data import AUGMENTATIONS, DATASETS  # noqa: PLC0415
+    from domain_masks.data.digits import STYLES  # noqa: PLC0415
+    from domain_masks.data.pacs import DOMAINS as pacs  # noqa: N811, PLC0415
+    from domain_masks.methods import METHODS  # noqa: PLC0415
+
+    domains = list(dict.fromkeys([*pacs, *STYLES]))
+    settings = dict.fromkeys(
+        f"--method.{setting.name}" for method in METHODS.values() for setting in fields(method.Settings)
+    )
+    return {
+        "datasets": list(DATASETS),
+        "methods": list(METHODS),
+        "domains": domains,
+        "augmentations": list(AUGMENTATIONS),
+        "weights": ["imagenet", "none"],
+        "ensembles": ["predictions", "masks", *(f"known:{domain}" for domain in domains)],
+        "method settings": list(settings),
+    }

@@ -1,0 +1,85 @@
+"""Settings that are right one by one and cannot be meant together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from domain_masks.records.config import RunConfig
+
+if TYPE_CHECKING:
+    from domain_masks.methods import Method
+
+_OF_SCHEDULE = {
+    "schedule_decay": ("exponential",),
+    "schedule_gamma": ("inverse",),
+    "schedule_power": ("inverse",),
+}
+
+
+def contradictions(config: RunConfig, method: type[Method] | None) -> list[str]:
+    """Return a line for every setting that another one excludes or leaves without any effect.
+
+    - ``method``: None leaves out what depends on it, for which torch would have to be imported
+
+    A complete ``config.yaml`` holds every setting: one is taken as meant where it differs from its default. What
+    :func:`domain_masks.training.defaults.resolve` fills in never contradicts itself.
+    """
+    return [*(_of_the_method(config, method) if method is not None else ()), *_of_the_training(config)]
+
+
+def without_masks(method: type[Method]) -> bool:
+    """Whether a method learns no masks."""
+    from domain_masks.methods import Method  # noqa: PLC0415
+
+    return method.mask_logits is Method.mask_logits
+
+
+def is_closed_form(method: type[Method]) -> bool:
+    """Whether a method is fitted without gradients."""
+    from domain_masks.methods import Method  # noqa: PLC0415
+
+    return method.fit_closed_form is not Method.fit_closed_form
+
+
+def _of_the_method(config: RunConfig, method: type[Method]) -> Iterator[str]:
+    name = method.name
+    if config.freeze_features and method.needs == "images":
+        yield f"freeze_features: method {name!r} trains on images, which frozen features are not: leave it out"
+    if without_masks(method):
+        if config.lr_masks is not None:
+            yield f"lr_masks: method {name!r} has no masks: leave it out"
+        if config.sites and not sites_matter(config):
+            yield f"sites: method {name!r} has no masks: leave them out (boundary says where frozen features end)"
+        if config.learn == "masks":
+            yield f"learn: 'masks' needs a method that has masks, and {name!r} has none: use all"
+    if is_closed_form(method) and config.class_weights != "none":
+        yield f"class_weights: method {name!r} is fitted in closed form, without a loss to weight: leave it out"
+
+
+def sites_matter(config: RunConfig) -> bool:
+    """Whether sites change what a method without masks computes: they say where frozen features end, unless boundary does."""
+    return config.freeze_features and config.boundary is None
+
+
+def _of_the_training(config: RunConfig) -> Iterator[str]:
+    if config.learn == "masks" and config.init_from is None:
+        yield "learn: 'masks' needs a trained network to put them on: name its run with init_from"
+    if _differs(config, "momentum") and config.optimizer != "sgd":
+        yield f"momentum: {config.optimizer} has none: use optimizer sgd, or leave it out"
+    for name, schedules in _OF_SCHEDULE.items():
+        if _differs(config, name) and config.schedule is not None and config.schedule not in schedules:
+            yield f"{name}: is of the {' and '.join(schedules)} schedule, and this one is {config.schedule}: leave it out"
+    if _differs(config, "views") and not config.freeze_features:
+        yield "views: are of frozen features, elsewhere every epoch augments anew: use freeze_features, or leave it out"
+    if config.skip_bad and not config.verify:
+        yield "skip_bad: pictures that cannot be read are found by verifying, which verify: false leaves out: use one of both"
+    if config.precision == "16" and config.device == "cpu":
+        yield "precision: 16 needs a GPU: use bf16 or 32 on device cpu"
+    if config.backbone == "small" and config.weights == "imagenet":
+        yield "weights: backbone 'small' has none of ImageNet: use none or a file"
+
+
+def _differs(config: RunConfig, name: str) -> bool:
+    default: Any = RunConfig.model_fields[name].default
+    return bool(getattr(config, name) != default)

@@ -1,0 +1,170 @@
+"""The lists of a benchmark, checked together with the settings that its runs share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from domain_masks.errors import InputError, nearest, together
+from domain_masks.records.config import RunConfig, check_values
+from domain_masks.settings.contradictions import contradictions, sites_matter, without_masks
+from domain_masks.settings.mistakes import BENCHMARK_LISTS, unknown_names
+
+if TYPE_CHECKING:
+    from domain_masks.methods import Method
+
+DEFAULT_METHODS = ("dmg", "aggregate")
+
+
+@dataclass(frozen=True)
+class BenchmarkLists:
+    """What a benchmark runs over.
+
+    - ``methods``: each its name and its own settings
+    - ``targets``: held-out domains, several of one run joined by commas; none for every domain in turn
+    """
+
+    methods: list[dict[str, Any]]
+    targets: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=lambda: [0])
+
+
+def check_benchmark(
+    values: Mapping[str, Any],
+    lists: Mapping[str, Any],
+    flags: Mapping[str, Any] | None = None,
+    others: Iterable[str] = (),
+) -> tuple[RunConfig, BenchmarkLists]:
+    """Check the shared settings and the lists of a benchmark.
+
+    - ``values``: the shared settings; those of ``method`` go to the methods that have them
+    - ``lists``: ``methods`` (names, or mappings of a name and its own settings, which win over the shared ones),
+      ``targets``, ``seeds``; None for the default
+    - ``flags``: settings of methods that win over both
+    - ``others``: mistakes that were found before
+
+    Raises InputError with a line per mistake.
+    """
+    base, wrong = check_values(values, BENCHMARK_LISTS)
+    mistakes = [*others, *wrong, *unknown_names(values)]
+    if mistakes and not (lists.get("methods") or flags or values.get("method") not in (None, "dmg", {"name": "dmg"})):
+        # No method to look up, for which torch would have to be imported.
+        _, more = _targets_and_seeds(lists)
+        raise together([*mistakes, *more, *(contradictions(base, None) if base is not None else [])])
+    checked, more = check_lists(base, values.get("method"), lists, flags)
+    mistakes += more
+    if mistakes or base is None:
+        raise together(list(dict.fromkeys(mistakes)))
+    return base, checked
+
+
+def check_lists(
+    base: RunConfig | None, shared: Any, lists: Mapping[str, Any], flags: Mapping[str, Any] | None = None
+) -> tuple[BenchmarkLists, list[str]]:
+    """Return the lists with every method's own settings, and a line per mistake; see :func:`check_benchmark`.
+
+    ``base`` None leaves out what the methods contradict, ``shared`` is its ``method`` as it was given.
+    """
+    (targets, seeds), mistakes = _targets_and_seeds(lists)
+    methods = _methods(_listed(lists, "methods") or list(DEFAULT_METHODS), shared, flags or {}, mistakes)
+    mistakes += _repeated("methods", [method["name"] for method in methods])
+    if base is not None:
+        mistakes += _contradictions(base, [method["name"] for method in methods])
+    return BenchmarkLists(methods, targets, seeds), mistakes
+
+
+def _targets_and_seeds(lists: Mapping[str, Any]) -> tuple[tuple[list[str], list[int]], list[str]]:
+    mistakes: list[str] = []
+    targets = [
+        ",".join(map(str, entry)) if isinstance(entry, list) else str(entry) for entry in _listed(lists, "targets")
+    ]
+    seeds = [_seed(entry, mistakes) for entry in _listed(lists, "seeds") or [0]]
+    mistakes += _repeated("targets", targets) + _repeated("seeds", [str(seed) for seed in seeds if seed is not None])
+    return (targets, [seed for seed in seeds if seed is not None]), mistakes
+
+
+def _repeated(kind: str, names: Sequence[str]) -> list[str]:
+    repeated = dict.fromkeys(name for name in names if names.count(name) > 1)
+    return [f"{kind}: {name!r} is named twice: expected every one once" for name in repeated]
+
+
+def adapted(config: RunConfig, method: type[Method]) -> RunConfig:
+    """Return a benchmark's shared settings without those of masks for a method that has none."""
+    if not without_masks(method):
+        return config
+    changes: dict[str, Any] = {"lr_masks": None}
+    if not sites_matter(config):
+        changes["sites"] = ()
+    return config.model_copy(update=changes)
+
+
+def _contradictions(base: RunConfig, methods: Sequence[str]) -> list[str]:
+    from domain_masks.methods.build import method_class  # noqa: PLC0415
+
+    kinds = [method_class(name) for name in methods]
+    found = [line for kind in kinds for line in contradictions(adapted(base, kind), kind)]
+    if base.devices != 1:
+        found.append(f"devices: expected 1 in a benchmark, whose runs use one device each, got {base.devices}")
+    if base.lr_masks is not None and kinds and all(map(without_masks, kinds)):
+        found.append("lr_masks: none of the methods has masks: leave it out")
+    return found
+
+
+def _methods(entries: list[Any], shared: Any, flags: Mapping[str, Any], mistakes: list[str]) -> list[dict[str, Any]]:
+    """Return name and own settings of every method that exists; adds a line per mistake."""
+    from domain_masks.methods.build import check_method  # noqa: PLC0415
+
+    common = dict(shared) if isinstance(shared, Mapping) else {}
+    common_of = {"name": shared} if isinstance(shared, str) else {"name": common.pop("name", "dmg")}
+    found = []
+    known: dict[str, None] = {}
+    for entry in entries:
+        named = {"name": entry} if isinstance(entry, str) else entry
+        if not isinstance(named, Mapping) or not isinstance(named.get("name"), str):
+            mistakes.append(f"methods: expected names, or `{{name: dmg, ...}}`, got {entry!r}")
+            continue
+        try:
+            names = _settings_of(named["name"])
+        except InputError as error:
+            mistakes.append(f"methods: {error}")
+            continue
+        known |= dict.fromkeys(names)
+        own = {name: value for name, value in common.items() if name in names}
+        own |= {name: value for name, value in named.items() if name != "name"}
+        own |= {name: value for name, value in flags.items() if name in names}
+        mistakes += check_method(named["name"], own)[1]
+        found.append({"name": named["name"], **own})
+    # Settings of the method that the file is about may stay there when others are run.
+    try:
+        known_shared = {*known, *_settings_of(str(common_of["name"]))}
+    except InputError as error:
+        mistakes.append(f"method: {error}")
+        known_shared = {*known, *common}
+    unused = [name for name in common if name not in known_shared] + [name for name in flags if name not in known]
+    for name in dict.fromkeys(unused):
+        guess = nearest(name, known)
+        hint = f": did you mean method.{guess}?" if guess else ""
+        mistakes.append(f"method.{name}: none of the methods has such a setting{hint}")
+    return found
+
+
+def _settings_of(method: str) -> list[str]:
+    from domain_masks.methods.build import method_class  # noqa: PLC0415
+
+    return [setting.name for setting in fields(method_class(method).Settings)]
+
+
+def _listed(lists: Mapping[str, Any], name: str) -> list[Any]:
+    value = lists.get(name)
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _seed(given: Any, mistakes: list[str]) -> int | None:
+    text = str(given).strip()
+    if isinstance(given, bool) or not text.isdecimal() or int(text) >= 2**63:
+        mistakes.append(f"seeds: expected whole numbers from 0, as in `--seeds 0 1 2`, got {given!r}")
+        return None
+    return int(text)

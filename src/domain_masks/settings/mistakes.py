@@ -1,0 +1,92 @@
+"""All mistakes in the settings of a run at once: values, names, the method's own settings, contradictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from domain_masks.errors import InputError, together, unknown
+from domain_masks.records.config import RunConfig, check_values
+from domain_masks.settings.contradictions import contradictions
+
+BENCHMARK_LISTS = ("methods", "targets", "seeds")
+"""Settings that only a benchmark has."""
+
+
+def check_settings(values: Mapping[str, Any], others: Iterable[str] = ()) -> RunConfig:
+    """Return the settings of a run, checked as far as they can be without its data.
+
+    - ``others``: mistakes that were found before, to be reported together with these
+
+    Names and methods need torch to be looked up, which is imported only if some are given or nothing else is wrong.
+    Raises InputError with a line per mistake.
+    """
+    mistakes = list(others)
+    lists = [name for name in BENCHMARK_LISTS if name in values]
+    if lists:
+        mistakes.append(
+            f"{', '.join(lists)}: only `dmg benchmark` takes such lists: give it the same settings, or name one run by "
+            "method, target and seed"
+        )
+    config, wrong = check_values({name: value for name, value in values.items() if name not in lists})
+    mistakes += wrong + unknown_names(values)
+    mistakes += _method_mistakes(config, values.get("method"), others=bool(mistakes))
+    if mistakes or config is None:
+        raise together(mistakes)
+    return config
+
+
+def unknown_names(values: Mapping[str, Any]) -> list[str]:
+    """Return a line for every name of a dataset, augmentation or backbone that does not exist."""
+    found = []
+    for name, look_up in (("dataset", _dataset), ("augmentation", _augmentation), ("backbone", _backbone)):
+        value = values.get(name)
+        if isinstance(value, str) and value:
+            try:
+                look_up(value)
+            except InputError as error:
+                found.append(f"{name}: {error}")
+    return found
+
+
+def _method_mistakes(config: RunConfig | None, given: Any, others: bool) -> list[str]:
+    named = {"name": given} if isinstance(given, str) else given
+    if named is None:
+        named = {"name": "dmg"}
+    if not isinstance(named, Mapping) or not isinstance(named.get("name"), str):
+        return []  # reported with the values
+    if others and dict(named) == {"name": "dmg"}:
+        return contradictions(config, None) if config is not None else []
+    from domain_masks.methods.build import check_method, method_class  # noqa: PLC0415
+
+    try:
+        kind = method_class(named["name"])
+    except InputError as error:
+        return [f"method: {error}"]
+    _, mistakes = check_method(named["name"], {name: value for name, value in named.items() if name != "name"})
+    return mistakes + (contradictions(config, kind) if config is not None else [])
+
+
+def _dataset(name: str) -> None:
+    if Path(name).exists() or Path(name).name != name:
+        return
+    from domain_masks.data import DATASETS  # noqa: PLC0415
+
+    if name not in DATASETS:
+        raise InputError(
+            f"{unknown('dataset', name, DATASETS)} Or give the path of a folder with domain/class/picture files"
+        )
+
+
+def _augmentation(name: str) -> None:
+    from domain_masks.data import AUGMENTATIONS  # noqa: PLC0415
+
+    if name not in AUGMENTATIONS:
+        raise unknown("augmentation", name, AUGMENTATIONS)
+
+
+def _backbone(name: str) -> None:
+    from domain_masks.networks import find_backbone  # noqa: PLC0415
+
+    find_backbone(name)

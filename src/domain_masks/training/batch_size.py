@@ -1,0 +1,127 @@
+"""How many pictures a step takes where that is left to the machine: ``--batch auto``."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import torch
+from lightning.fabric import Fabric
+
+from domain_masks.data import ImageDataset, split_domains
+from domain_masks.errors import InputError
+from domain_masks.progress import Reporter
+from domain_masks.records import RunFolder
+from domain_masks.records.config import AUTO, DEFAULT_BATCH, RunConfig, read_config
+from domain_masks.training.engine import TrainingEngine
+from domain_masks.training.experiment import Experiment
+
+LARGEST = 512
+SMALLEST = 8
+
+
+def with_batch(
+    config: RunConfig, dataset: ImageDataset, fabric: Fabric, reporter: Reporter, begun: RunFolder | None = None
+) -> RunConfig:
+    """Return the configuration with a number in the place of ``batch: auto``, which is said; any other as it is.
+
+    On a GPU it is the largest power of two for which a training step fits into the memory, at most 512 and at most a quarter
+    of the training pictures; on a CPU 64, or what the quarter allows. ``begun`` is a run to go on with: its number stays.
+
+    Raises InputError for several GPUs, where an attempt that fails on one of them would leave the others waiting.
+    """
+    if config.batch != AUTO:
+        return config
+    if (
+        begun is not None
+        and begun.config.is_file()
+        and isinstance(number := read_config(begun.config).get("batch"), int)
+    ):
+        return config.model_copy(update={"batch": number})
+    if fabric.device.type == "cpu":
+        size = largest_allowed(_training_pictures(config, dataset), DEFAULT_BATCH)
+        reporter.say(f"batch: {size} (auto, on a CPU)")
+    elif fabric.world_size > 1:
+        raise InputError("batch: 'auto' is for one GPU: name the number of pictures per step with --batch N")
+    else:
+        experiment = Experiment(config, dataset, fabric, reporter)
+        attempt = _Attempt(experiment)
+        size = largest_fitting(attempt, largest_allowed(_training_pictures(config, dataset), LARGEST))
+        del experiment, attempt
+        _free()
+        reporter.say(f"batch: {size} (auto, on {torch.cuda.get_device_name(fabric.device)})")
+    return config.model_copy(update={"batch": size})
+
+
+def largest_allowed(pictures: int, most: int) -> int:
+    """Return the largest power of two that is at most ``most`` and a quarter of the ``pictures``; at least 8."""
+    size = SMALLEST
+    while 2 * size <= min(most, pictures // 4):
+        size *= 2
+    return size
+
+
+def largest_fitting(fits: Callable[[int], bool], limit: int, start: int = DEFAULT_BATCH) -> int:
+    """Return the largest power of two up to ``limit`` that fits, from ``start`` on by doubling or halving.
+
+    - ``fits``: whether a step of so many pictures fits into the memory
+    - ``limit``, ``start``: powers of two
+
+    Raises InputError where not even two pictures fit.
+    """
+    size = min(start, limit)
+    if fits(size):
+        while 2 * size <= limit and fits(2 * size):
+            size *= 2
+        return size
+    while size > 2:
+        size //= 2
+        if fits(size):
+            return size
+    raise InputError(
+        "batch: not even 2 pictures fit into the device's memory: use a smaller --size or --backbone, --freeze_features, "
+        "or --device cpu"
+    )
+
+
+class _Attempt:
+    """Tries training steps of some size, on a method that is thrown away afterwards."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.config = experiment.config
+
+    def __call__(self, size: int) -> bool:
+        fits = True
+        try:
+            self._steps(size)
+        except torch.OutOfMemoryError:
+            fits = False
+        # Not before here: the error holds on to what was allocated until it is dealt with.
+        self.experiment.method.zero_grad(set_to_none=True)
+        _free()
+        return fits
+
+    def _steps(self, size: int) -> None:
+        experiment = self.experiment
+        # Without accumulation, so that the first step brings the optimiser's state as well.
+        experiment.config = self.config.model_copy(update={"batch": size, "accumulate": 1, "workers": 0})
+        loader = experiment.sources().train
+        raw = next(iter(loader))
+        method = experiment.method.train()
+        engine = TrainingEngine(experiment.fabric, method, experiment.config, 1, 2)
+        for index in range(2):
+            batch = experiment.prepare(raw)
+            engine.begin(0, index)
+            with experiment.fabric.autocast():
+                method.step(batch, engine)
+
+
+def _training_pictures(config: RunConfig, dataset: ImageDataset) -> int:
+    return len(split_domains(dataset, config.target or (), config.split_seed).train)
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
