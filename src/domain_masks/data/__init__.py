@@ -1,7 +1,7 @@
 """Datasets of several domains, how they are divided, and how their pictures become batches."""
 
 from domain_masks.data.augmentation import AUGMENTATIONS, BatchAugmentation
-from domain_masks.data.dataset import ImageDataset, Subset
+from domain_masks.data.dataset import ImageDataset, Subset, without_rows
 from domain_masks.data.digits import load_digits_dataset
 from domain_masks.data.folders import load_folder
 from domain_masks.data.loading import BatchPlan, LoaderSettings, TrainingLoader, evaluation_batches
@@ -10,11 +10,13 @@ from domain_masks.data.pacs import load_pacs
 from domain_masks.data.preprocessing import Preprocessing, to_rgb
 from domain_masks.data.registry import DATASETS, DatasetRecord, default_preprocessing, load_dataset, record_of
 from domain_masks.data.splits import DomainSplits, source_positions, split_domains
+from domain_masks.data.verification import BadPicture, readable, verify
 
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
     "SAMPLING",
+    "BadPicture",
     "BatchAugmentation",
     "BatchPlan",
     "DatasetRecord",
@@ -32,8 +34,11 @@ __all__ = [
     "load_folder",
     "load_pacs",
     "pooled_batches",
+    "readable",
     "record_of",
     "source_positions",
     "split_domains",
     "to_rgb",
+    "verify",
+    "without_rows",
 ]
