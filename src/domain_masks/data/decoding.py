@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -87,7 +88,9 @@ def decode_all(
         # Otherwise a number would be drawn from torch's global generator.
         generator=torch.Generator(),
     )
-    for chunk in loader:
+    with _interrupts_held():
+        batches = iter(loader)
+    for chunk in batches:
         yield from chunk
 
 
@@ -108,6 +111,22 @@ def decode(open_image: Callable[[int], Image.Image], row: int, with_facts: bool 
         except UNREADABLE as error:
             return Decoded(row, problem=_problem(error, path))
     return Decoded(row)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while processes are started: they inherit it for good, and only this process is interrupted.
+
+    A terminal sends the signal to all of them; a worker that dies of it would look like a failure of its own.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Decoder(Dataset["list[Decoded]"]):

@@ -1,6 +1,6 @@
 """Everything that is wrong or odd about a dataset, found at once."""
 
-from domain_masks.data.checking.check import check
+from domain_masks.data.checking.examination import check
 from domain_masks.data.checking.findings import Example, Finding
 from domain_masks.data.checking.index import Index, Picture
 from domain_masks.data.checking.report import Report

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pandas as pd
 from PIL import Image
@@ -37,14 +36,12 @@ class Index:
     """A dataset as a check sees it.
 
     - ``source``: where it was found, for the headline
-    - ``root``: the folder that paths are relative to; None for pictures in memory
     - ``tree``: what else lies in that folder, where it was walked
     - ``found``: what was noticed while reading folders and lists
     """
 
     name: str
     source: str
-    root: Path | None
     pictures: tuple[Picture, ...]
     open_image: Callable[[int], Image.Image]
     tree: FolderTree | None = None

@@ -96,7 +96,6 @@ def _folder_index(name: str, folder: Path) -> Index:
     return Index(
         name=name,
         source=f"folder {folder}",
-        root=folder,
         pictures=everything,
         open_image=FileOpener(folder.resolve(), tuple(picture.path for picture in everything)),
         tree=tree,
@@ -110,7 +109,6 @@ def _manifest_index(path: Path, root: str | Path | None) -> Index:
     return Index(
         name=path.stem,
         source=f"manifest {path}, paths relative to {folder}",
-        root=folder,
         pictures=pictures,
         open_image=FileOpener(folder.resolve(), tuple(picture.path for picture in pictures)),
         found=tuple(found),
@@ -131,7 +129,7 @@ def _dataset_index(dataset: ImageDataset) -> Index:
     )
     opener = dataset.open_image
     if not isinstance(opener, FileOpener):
-        return Index(dataset.name, "pictures in memory", None, pictures, opener)
+        return Index(dataset.name, "pictures in memory", pictures, opener)
     folder = _folder_index(dataset.name, opener.root)
     known = {picture.path for picture in folder.pictures}
     same_paths = all(picture.path in known for picture in pictures) and opener.paths == dataset.ids
@@ -150,7 +148,7 @@ def _with_refusal(index: Index, name: str, root: str | Path | None) -> Index:
         return index
     try:
         load_dataset(name, root)
-    except (InputError, OSError) as refusal:
+    except InputError as refusal:
         return replace(index, found=(_refused(str(refusal)), *index.found))
     return index
 
