@@ -10,6 +10,7 @@ from domain_masks.errors import InputError, unknown
 
 ACTIONS = {
     "list": "the datasets that have a name; or the pictures of one, per domain and class",
+    "check": "everything that is wrong with a dataset, at once",
     "download": "fetch a dataset, with checksum; goes on where it broke off",
 }
 
@@ -34,5 +35,5 @@ def _usage() -> str:
     return (
         f"usage: dmg data ACTION [...]\n\n{actions}\n\n"
         "`dmg data ACTION --help` tells the flags of an action, among them --config FILE.\n\n"
-        "example:\n  dmg data list photos/"
+        "example:\n  dmg data list photos/\n  dmg data check photos/"
     )

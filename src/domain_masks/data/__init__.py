@@ -1,7 +1,7 @@
 """Datasets of several domains, how they are divided, and how their pictures become batches."""
 
 from domain_masks.data.augmentation import AUGMENTATIONS, BatchAugmentation
-from domain_masks.data.dataset import ImageDataset, Subset
+from domain_masks.data.dataset import ImageDataset, Subset, without_rows
 from domain_masks.data.digits import load_digits_dataset
 from domain_masks.data.domainnet import load_domainnet
 from domain_masks.data.folders import load_folder
@@ -14,11 +14,13 @@ from domain_masks.data.preprocessing import Preprocessing, to_rgb
 from domain_masks.data.published import load_published
 from domain_masks.data.registry import DATASETS, DatasetRecord, default_preprocessing, load_dataset, record_of
 from domain_masks.data.splits import DomainSplits, source_positions, split_domains
+from domain_masks.data.verification import BadPicture, readable, verify
 
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
     "SAMPLING",
+    "BadPicture",
     "BatchAugmentation",
     "BatchPlan",
     "DatasetRecord",
@@ -40,8 +42,11 @@ __all__ = [
     "load_pacs",
     "load_published",
     "pooled_batches",
+    "readable",
     "record_of",
     "source_positions",
     "split_domains",
     "to_rgb",
+    "verify",
+    "without_rows",
 ]

@@ -6,7 +6,7 @@ import hashlib
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -173,3 +173,39 @@ def fingerprint_of(names: Sequence[Sequence[str]], columns: Sequence[npt.NDArray
         digest.update(str(column.shape).encode() + np.ascontiguousarray(column).tobytes())
     digest.update(content)
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class RowsOpener:
+    """Opens some rows of another opener, renumbered from 0."""
+
+    open_image: Callable[[int], Image.Image]
+    rows: tuple[int, ...]
+
+    def __call__(self, row: int) -> Image.Image:
+        """Open the picture of ``row``; raises what the other opener raises."""
+        return self.open_image(self.rows[row])
+
+
+def without_rows(dataset: ImageDataset, rows: Sequence[int]) -> ImageDataset:
+    """Return ``dataset`` without some rows; classes and domains stay, the fingerprint is another one."""
+    if len(rows) == 0:
+        return dataset
+    keep = np.ones(len(dataset), dtype=np.bool_)
+    keep[list(rows)] = False
+    kept = np.flatnonzero(keep).tolist()
+    opener = dataset.open_image
+    if isinstance(opener, FileOpener):
+        opener = FileOpener(opener.root, tuple(opener.paths[row] for row in kept))
+    else:
+        opener = RowsOpener(opener, tuple(kept))
+    return replace(
+        dataset,
+        ids=tuple(dataset.ids[row] for row in kept),
+        labels=dataset.labels[keep],
+        domain_indices=dataset.domain_indices[keep],
+        splits=None if dataset.splits is None else dataset.splits[keep],
+        groups=None if dataset.groups is None else dataset.groups[keep],
+        open_image=opener,
+        fingerprint=fingerprint_of([(dataset.fingerprint,)], [keep]),
+    )

@@ -58,8 +58,19 @@ def existing_folder(directory: str | Path) -> Path:
 def find_pictures(root: Path) -> list[FoundPicture]:
     """Return the pictures below ``root``, sorted by path.
 
-    Raises InputError if there are none, if a domain folder has none, or if pictures lie outside of class folders.
+    Raises InputError if there are none, if a domain folder has none, if pictures lie outside of class folders, or where
+    the file system refuses: a folder that may not be read, a link in a circle.
     """
+    try:
+        return _pictures_below(root)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename!r} cannot be looked at: {error.strerror or error}. Give permission or remove it; "
+            "`dmg data check` lists everything that is wrong with a folder"
+        ) from error
+
+
+def _pictures_below(root: Path) -> list[FoundPicture]:
     stray = _picture_names(root)
     if stray:
         raise _wrong_layout(root, f"pictures directly in it, such as {stray[0]!r}")

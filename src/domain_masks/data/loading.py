@@ -23,7 +23,7 @@ from domain_masks.errors import InputError, unknown
 from domain_masks.randomness import BatchRandomness
 
 # What Pillow's decoders raise for broken files; a bug of ours raises something else and keeps its traceback.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
 _PREFETCHED = 4
 
 
@@ -214,7 +214,7 @@ class _PictureReader(Dataset["Tensor | InputError"]):
             try:
                 with self._open_image(row) as image:
                     batch[position] = self._pixels(image).transpose(2, 0, 1)
-            except _UNREADABLE as problem:
+            except UNREADABLE as problem:
                 return InputError(
                     f"picture {self._ids[row]!r} cannot be read ({type(problem).__name__}: {problem}): "
                     "replace the file or remove it from the dataset"

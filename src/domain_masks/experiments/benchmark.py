@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from domain_masks.data import ImageDataset
+from domain_masks.data import ImageDataset, readable
 from domain_masks.errors import DomainMasksError
 from domain_masks.experiments.plan import PlannedRun
 from domain_masks.progress import Reporter
@@ -26,10 +26,14 @@ def work_off(plan: Sequence[PlannedRun], dataset: ImageDataset, reporter: Report
 
     A run that fails for a reason that its message names is recorded and does not stop the others.
 
-    Raises RunFolderError, before anything is computed, where a folder holds a run with other settings.
+    Raises RunFolderError, before anything is computed, where a folder holds a run with other settings; InputError where
+    pictures cannot be read.
     """
     for planned in plan:
         planned.check()
+    if waiting := [planned for planned in plan if planned.state != "done"]:
+        # Once for all runs, which would otherwise all fail for the same pictures.
+        dataset = readable(dataset, waiting[0].config, reporter)
     outcome = Outcome()
     for number, planned in enumerate(plan, start=1):
         state = planned.state

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from domain_masks.data import DomainSplits, ImageDataset, load_dataset
+from domain_masks.data import DomainSplits, ImageDataset, load_dataset, readable
 from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.evaluation import accuracies
 from domain_masks.masks import mask_statistics
@@ -75,6 +75,7 @@ def run(
         reporter.say(f"{folder.path} holds a finished run: nothing to do")
         return Run(folder, Results.read(folder.results))
     try:
+        opened = readable(opened, config, reporter)
         config = with_batch(config, opened, fabric, reporter, folder if state == "resume" else None)
         experiment = Experiment(config, opened, fabric, reporter)
     except DomainMasksError:
@@ -127,7 +128,9 @@ def evaluate(
     best, last = load_checkpoint(folder.best), load_checkpoint(folder.last)
     # The weights come from the checkpoint; the run that this one started from may be gone.
     config = resolve(config.model_copy(update={"init_from": None, "learn": "all"}), opened)
-    experiment = Experiment(config, opened, launch(config), reporter or ConsoleReporter())
+    reporter = reporter or ConsoleReporter()
+    opened = readable(opened, config, reporter)
+    experiment = Experiment(config, opened, launch(config), reporter)
     experiment.method.load_state_dict(best["method"])
     return Run(folder, _finish(experiment, Progress(**last["progress"]), folder))
 

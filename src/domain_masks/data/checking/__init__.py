@@ -1,0 +1,8 @@
+"""Everything that is wrong or odd about a dataset, found at once."""
+
+from domain_masks.data.checking.examination import check
+from domain_masks.data.checking.findings import Example, Finding
+from domain_masks.data.checking.index import Index, Picture
+from domain_masks.data.checking.report import Report
+
+__all__ = ["Example", "Finding", "Index", "Picture", "Report", "check"]

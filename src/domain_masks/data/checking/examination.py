@@ -1,0 +1,166 @@
+"""A dataset looked at from all sides."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from domain_masks.data.checking.classes import class_findings
+from domain_masks.data.checking.content import content_findings
+from domain_masks.data.checking.duplicates import duplicate_findings
+from domain_masks.data.checking.findings import SEVERITIES, Finding
+from domain_masks.data.checking.index import Index, Picture, count_table
+from domain_masks.data.checking.layout import entry_findings, layout_findings
+from domain_masks.data.checking.lists import apply_lists, read_lists
+from domain_masks.data.checking.manifest_table import SUFFIXES, read_manifest
+from domain_masks.data.checking.report import Report
+from domain_masks.data.checking.tree import walk
+from domain_masks.data.dataset import FileOpener, ImageDataset
+from domain_masks.data.decoding import decode_all
+from domain_masks.data.folders import existing_folder
+from domain_masks.data.registry import DATASETS, ROOT_VARIABLE, load_dataset
+from domain_masks.data.verification_memory import VerificationMemory
+from domain_masks.errors import InputError
+from domain_masks.progress import Reporter
+
+
+def check(name: str, root: str | Path | None, workers: int | None, reporter: Reporter) -> Report:
+    """Decode every picture of a dataset and return everything that is wrong or odd about it.
+
+    ``name`` is a dataset's name, a folder or a manifest; ``root`` is where a named dataset lies, or what a manifest's
+    paths are relative to. Every picture is decoded, whatever is remembered of it; what comes of it is remembered for
+    training. Raises InputError where there is nothing to look at.
+    """
+    index = _decoded(open_index(name, root), workers, reporter)
+    return Report(index.name, index.source, count_table(index.pictures), tuple(findings_of(index)))
+
+
+def open_index(name: str, root: str | Path | None) -> Index:
+    """Return what is to be checked, nothing decoded yet; raises InputError as :func:`check` does."""
+    if name not in DATASETS and Path(name).suffix.lower() in SUFFIXES and Path(name).is_file():
+        return _manifest_index(Path(name), root)
+    if name not in DATASETS and (Path(name).exists() or Path(name).name != name):
+        folder = existing_folder(name)
+        return _with_refusal(_folder_index(folder.resolve().name, folder), name, None)
+    try:
+        dataset = load_dataset(name, root)
+    except InputError as refusal:
+        # Its own loader stops at the first problem: what lies there is looked at all the same.
+        nearest = _folder_of(name, root)
+        if nearest is None:
+            raise
+        index = _folder_index(name, nearest)
+        return replace(index, found=(_refused(str(refusal)), *index.found))
+    return _dataset_index(dataset)
+
+
+def findings_of(index: Index) -> list[Finding]:
+    """Return everything that can be said about an index, errors first."""
+    found = list(index.found)
+    if index.tree is not None:
+        found += entry_findings(index.tree)
+    found += [
+        *content_findings(index.pictures),
+        *duplicate_findings(index.pictures),
+        *class_findings(index.pictures),
+    ]
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def _decoded(index: Index, workers: int | None, reporter: Reporter) -> Index:
+    opener = index.open_image
+    memory = VerificationMemory(opener.root) if isinstance(opener, FileOpener) else None
+    pictures = list(index.pictures)
+    states = [None if memory is None else memory.state_of(picture.path) for picture in pictures]
+    results = decode_all(opener, range(len(pictures)), workers, with_facts=True)
+    try:
+        for result in reporter.track(results, len(pictures), "checking pictures"):
+            picture = pictures[result.row]
+            pictures[result.row] = replace(picture, problem=result.problem, facts=result.facts)
+            if memory is not None:
+                memory.note(picture.path, states[result.row], result.problem)
+    finally:
+        if memory is not None:
+            memory.save()
+    return replace(index, pictures=tuple(pictures))
+
+
+def _folder_index(name: str, folder: Path) -> Index:
+    tree = walk(folder)
+    placed = [(path, *path.split("/")[:2]) for path in tree.pictures]
+    pictures = [Picture(path, domain, class_name) for path, domain, class_name in placed]
+    lines, odd_lines = read_lists(folder, tree.lists, sorted({picture.domain for picture in pictures}))
+    listed, wrong_lists = apply_lists(pictures, lines)
+    everything = (*listed, *(Picture(path, "", "") for path in tree.misplaced))
+    return Index(
+        name=name,
+        source=f"folder {folder}",
+        pictures=everything,
+        open_image=FileOpener(folder.resolve(), tuple(picture.path for picture in everything)),
+        tree=tree,
+        found=(*layout_findings(tree), *odd_lines, *wrong_lists),
+    )
+
+
+def _manifest_index(path: Path, root: str | Path | None) -> Index:
+    pictures, found = read_manifest(path)
+    folder = path.parent if root is None else existing_folder(root)
+    return Index(
+        name=path.stem,
+        source=f"manifest {path}, paths relative to {folder}",
+        pictures=pictures,
+        open_image=FileOpener(folder.resolve(), tuple(picture.path for picture in pictures)),
+        found=tuple(found),
+    )
+
+
+def _dataset_index(dataset: ImageDataset) -> Index:
+    """Return the rows of a dataset that its loader accepts and, where it consists of files, what lies beside them."""
+    pictures = tuple(
+        Picture(
+            path,
+            dataset.domains[dataset.domain_indices[row]],
+            dataset.classes[dataset.labels[row]],
+            "" if dataset.splits is None else str(dataset.splits[row]),
+            "" if dataset.groups is None else str(dataset.groups[row]),
+        )
+        for row, path in enumerate(dataset.ids)
+    )
+    opener = dataset.open_image
+    if not isinstance(opener, FileOpener):
+        return Index(dataset.name, "pictures in memory", pictures, opener)
+    folder = _folder_index(dataset.name, opener.root)
+    known = {picture.path for picture in folder.pictures}
+    same_paths = all(picture.path in known for picture in pictures) and opener.paths == dataset.ids
+    return replace(
+        folder,
+        pictures=pictures,
+        open_image=opener,
+        tree=folder.tree if same_paths else None,
+        found=folder.found if same_paths else (),
+    )
+
+
+def _with_refusal(index: Index, name: str, root: str | Path | None) -> Index:
+    """Add what the loader has against a dataset, where nothing that was found says it already."""
+    if any(finding.severity == "error" for finding in index.found):
+        return index
+    try:
+        load_dataset(name, root)
+    except InputError as refusal:
+        return replace(index, found=(_refused(str(refusal)), *index.found))
+    return index
+
+
+def _refused(message: str) -> Finding:
+    return Finding("refused", "error", f"training refuses the dataset: {message.rstrip('.')}", "Do what it says.")
+
+
+def _folder_of(name: str, root: str | Path | None) -> Path | None:
+    given = root if root is not None else os.environ.get(ROOT_VARIABLE)
+    if not given:
+        return None
+    base = Path(given)
+    named = [base / name, base / name.upper()]
+    return next((folder for folder in named if folder.is_dir()), base if base.is_dir() else None)

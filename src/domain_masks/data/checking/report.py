@@ -1,0 +1,179 @@
+"""What a check found, as text for people and as JSON or CSV for machines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from domain_masks.data.checking.findings import SEVERITIES, Example, Finding, counted
+from domain_masks.errors import InputError
+from domain_masks.records.files import write_json, write_whole
+
+SCHEMA = 1
+_SHOWN = 5
+_SHOWN_PATHS = 4
+_MOST_ROWS = 40
+_MOST_COLUMNS = 12
+_WIDTH = 110
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a check.
+
+    - ``counts``: pictures per class (rows) and domain (columns)
+    - ``findings``: errors first
+    """
+
+    name: str
+    source: str
+    counts: pd.DataFrame
+    findings: tuple[Finding, ...]
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether anything found is an error."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+    def text(self, everything: bool = False) -> str:
+        """Return the report for people; ``everything`` shows all examples and a whole table."""
+        lines = [self._headline(), *self._table(everything)]
+        for finding in self.findings:
+            lines += ["", *_finding_lines(finding, everything)]
+        # Last, where a terminal shows it after a long report.
+        lines += ["", self._summary()]
+        return _printable("\n".join(lines))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        counts = {
+            _printable(str(domain)): {_printable(str(name)): int(count) for name, count in column.items()}
+            for domain, column in self.counts.items()
+        }
+        return {
+            "schema": SCHEMA,
+            "dataset": self.name,
+            "source": self.source,
+            "pictures": int(self.counts.to_numpy().sum()),
+            "counts": counts,
+            "findings": [
+                {
+                    "code": finding.code,
+                    "severity": finding.severity,
+                    "what": _printable(finding.what),
+                    "advice": finding.advice,
+                    "count": len(finding.examples),
+                    "examples": [_example_dict(example) for example in finding.examples],
+                }
+                for finding in self.findings
+            ],
+        }
+
+    def to_csv(self) -> str:
+        """Return a row for every path that was found: severity, code, number of the example, path, detail."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["severity", "code", "example", "path", "detail"])
+        for finding in self.findings:
+            for number, example in enumerate(finding.examples or (Example(("",), finding.what),), start=1):
+                for path in example.paths:
+                    row = [finding.severity, finding.code, number, _printable(path), _printable(example.detail)]
+                    writer.writerow(row)
+        return text.getvalue()
+
+    def write(self, path: Path) -> None:
+        """Write the report as JSON or CSV, by the extension.
+
+        Raises InputError for another extension, RunFolderError where it cannot be written.
+        """
+        check_extension(path)
+        if path.suffix.lower() == ".json":
+            write_json(path, self.to_dict())
+        else:
+            write_whole(path, self.to_csv())
+
+    def _headline(self) -> str:
+        classes, domains = self.counts.shape
+        total = int(self.counts.to_numpy().sum())
+        amounts = f"{counted(total, 'picture')}, {counted(domains, 'domain')}, {counted(classes, 'class', 'classes')}"
+        return f"{self.name}: {amounts}\n{self.source}"
+
+    def _table(self, everything: bool) -> Iterator[str]:
+        table = self.counts
+        if table.empty:
+            return
+        yield ""
+        if not everything and len(table) > _MOST_ROWS:
+            summary = pd.DataFrame(
+                {
+                    "pictures": table.sum(),
+                    "classes": (table > 0).sum(),
+                    "fewest in a class": table.min(),
+                    "median": table.median().astype(int),
+                    "most": table.max(),
+                }
+            )
+            yield from _plain_table(summary)
+            yield "(--all shows every class)"
+            return
+        whole = table.copy()
+        whole["all"] = whole.sum(axis=1)
+        whole.loc["all"] = whole.sum(axis=0)
+        if len(whole.columns) > _MOST_COLUMNS and not everything:
+            yield from _plain_table(whole[["all"]])
+            yield "(--all shows every domain)"
+        else:
+            yield from _plain_table(whole)
+
+    def _summary(self) -> str:
+        if not self.findings:
+            return "nothing found that is wrong or odd"
+        counts = {name: sum(finding.severity == name for finding in self.findings) for name in SEVERITIES}
+        return ", ".join(counted(count, name) for name, count in counts.items() if count)
+
+
+def check_extension(path: Path) -> None:
+    """Raise InputError if a report cannot be written under this name."""
+    if path.suffix.lower() not in (".json", ".csv"):
+        raise InputError(f"out: expected a file name that ends in .json or .csv, got {str(path)!r}")
+
+
+def _plain_table(table: pd.DataFrame) -> list[str]:
+    table = table.rename_axis(index=None, columns=None)
+    return [line.rstrip() for line in table.to_string().splitlines()]
+
+
+def _finding_lines(finding: Finding, everything: bool) -> Iterator[str]:
+    label = f"{finding.severity.upper():<9}"
+    yield from textwrap.wrap(
+        f"{finding.what}.", _WIDTH, initial_indent=label, subsequent_indent=" " * 9, break_on_hyphens=False
+    )
+    shown = finding.examples if everything else finding.examples[:_SHOWN]
+    for example in shown:
+        yield f"           {_example_text(example, everything)}"
+    if len(shown) < len(finding.examples):
+        yield f"           ... and {len(finding.examples) - len(shown):,} more (--all)"
+    yield from textwrap.wrap(finding.advice, _WIDTH, initial_indent=" " * 9, subsequent_indent=" " * 9)
+
+
+def _example_text(example: Example, everything: bool) -> str:
+    paths = example.paths if everything else example.paths[:_SHOWN_PATHS]
+    more = f" = ... {len(example.paths) - len(paths)} more" if len(paths) < len(example.paths) else ""
+    return " = ".join(paths) + more + (f" ({example.detail})" if example.detail else "")
+
+
+def _example_dict(example: Example) -> dict[str, Any]:
+    plain: dict[str, Any] = {"paths": [_printable(path) for path in example.paths]}
+    return {**plain, "detail": _printable(example.detail)} if example.detail else plain
+
+
+def _printable(text: str) -> str:
+    """Return text in which what is no UTF-8 is written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()

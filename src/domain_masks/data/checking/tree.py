@@ -1,0 +1,94 @@
+"""A walk through a dataset's folder that stops at nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from domain_masks.data.folders import EXTENSIONS
+
+LISTS_FOLDER = "splits"
+_LEVELS = 2
+
+
+@dataclass
+class FolderTree:
+    """What lies below a folder; all paths are relative to it, with forward slashes.
+
+    - ``pictures``: at ``domain/class/picture``; ``misplaced``: files like pictures at any other depth
+    - ``folders``: of the first and second level
+    - ``ignored``: files that are no pictures by their extension; ``hidden``: their names begin with a dot
+    - ``broken_links``: to nothing; ``loops``: links to themselves or to a folder that holds them
+    - ``closed``: folders that cannot be listed
+    - ``lists``: text files in the folder itself or in ``splits``
+    """
+
+    pictures: list[str] = field(default_factory=list)
+    misplaced: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    broken_links: list[str] = field(default_factory=list)
+    loops: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    lists: list[str] = field(default_factory=list)
+
+
+def walk(root: Path) -> FolderTree:
+    """Return what lies below ``root``, sorted; links to folders are followed, but not in circles."""
+    tree = FolderTree()
+    waiting: list[tuple[str, frozenset[str]]] = [("", frozenset({os.path.realpath(root)}))]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            with os.scandir(root / folder) as entries:
+                names = sorted(entry.name for entry in entries)
+        except OSError:
+            tree.closed.append(folder)
+            continue
+        for name in names:
+            path = f"{folder}/{name}" if folder else name
+            kind = _kind(root / path, above)
+            if name.startswith("."):
+                tree.hidden.append(path)
+            elif kind == "folder":
+                if path.count("/") < _LEVELS:
+                    tree.folders.append(path)
+                waiting.append((path, above | {os.path.realpath(root / path)}))
+            elif kind == "loop":
+                tree.loops.append(path)
+            elif kind == "broken":
+                tree.broken_links.append(path)
+            else:
+                _sort_file(tree, path)
+    for content in vars(tree).values():
+        content.sort()
+    return tree
+
+
+def _kind(path: Path, above: frozenset[str]) -> str:
+    if path.is_symlink():
+        try:
+            os.stat(path)  # noqa: PTH116 - Path.exists hides the difference between a loop and a broken link
+        except FileNotFoundError:
+            return "broken"
+        except OSError:
+            return "loop"
+    try:
+        is_folder = path.is_dir()
+    except OSError:
+        return "file"
+    if not is_folder:
+        return "file"
+    return "loop" if os.path.realpath(path) in above else "folder"
+
+
+def _sort_file(tree: FolderTree, path: str) -> None:
+    depth = path.count("/")
+    if path.lower().endswith(EXTENSIONS):
+        (tree.pictures if depth == _LEVELS else tree.misplaced).append(path)
+    elif path.lower().endswith(".txt") and (depth == 0 or (depth == 1 and path.startswith(f"{LISTS_FOLDER}/"))):
+        tree.lists.append(path)
+    else:
+        tree.ignored.append(path)

@@ -1,0 +1,185 @@
+"""Pictures decoded to find out what is wrong with them, in worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch.utils.data import DataLoader, Dataset
+
+from domain_masks.data.dataset import FileOpener
+from domain_masks.data.loading import UNREADABLE
+from domain_masks.data.preprocessing import to_rgb
+
+ProblemKind = Literal["unopened", "empty", "not-a-picture", "truncated", "too-large", "broken"]
+
+_CHUNK = 16
+_WORTH_WORKERS = 200
+_MOST_WORKERS = 8
+_NO_ANIMATION = ("MPO",)
+_STARTS = {
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+    b"<?xml": "XML or SVG",
+    b"<svg": "SVG",
+    b"%pdf": "a PDF",
+    b"version https://git-lfs": "a Git LFS pointer; the file itself was not fetched",
+    b"pk\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "a gzip archive",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a picture cannot be read.
+
+    ``kind`` "unopened" is about the file system (missing, no permission), the others about the file's content.
+    """
+
+    kind: ProblemKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFacts:
+    """What a decoded picture is: its upright size in pixels, frames, and hashes of its file and of its RGB pixels."""
+
+    width: int
+    height: int
+    frames: int
+    file_hash: str
+    pixel_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What decoding the picture of a row gave: a problem, or facts if they were asked for."""
+
+    row: int
+    problem: Problem | None = None
+    facts: PictureFacts | None = None
+
+
+def decode_all(
+    open_image: Callable[[int], Image.Image], rows: Sequence[int], workers: int | None = None, with_facts: bool = False
+) -> Iterator[Decoded]:
+    """Decode the pictures of ``rows`` as training does and yield what came of each, in their order.
+
+    ``workers`` is the number of processes, by default one per core up to 8; few pictures are read in this process.
+    """
+    count = min(_MOST_WORKERS, os.cpu_count() or 1) if workers is None else workers
+    chunks = [list(rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
+    loader: DataLoader[list[Decoded]] = DataLoader(
+        _Decoder(open_image, with_facts),
+        batch_size=None,
+        sampler=chunks,
+        num_workers=count if len(rows) >= _WORTH_WORKERS else 0,
+        collate_fn=_as_it_is,
+        # Otherwise a number would be drawn from torch's global generator.
+        generator=torch.Generator(),
+    )
+    with _interrupts_held():
+        batches = iter(loader)
+    for chunk in batches:
+        yield from chunk
+
+
+def decode(open_image: Callable[[int], Image.Image], row: int, with_facts: bool = False) -> Decoded:
+    """Decode one picture as training does; ``with_facts`` decodes every pixel instead of the fewest that suffice."""
+    path = open_image.root / open_image.paths[row] if isinstance(open_image, FileOpener) else None
+    with warnings.catch_warnings():
+        # Pillow warns of large pictures and odd metadata, once per process: training reads them all the same.
+        warnings.simplefilter("ignore")
+        try:
+            if with_facts:
+                return Decoded(row, facts=_facts(open_image, row, path))
+            with open_image(row) as image:
+                if image.format == "JPEG":
+                    # The entropy coding is read to its end at any scale, so that what is missing is still missed.
+                    image.draft(None, (1, 1))
+                to_rgb(image)
+        except UNREADABLE as error:
+            return Decoded(row, problem=_problem(error, path))
+    return Decoded(row)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while processes are started: they inherit it for good, and only this process is interrupted.
+
+    A terminal sends the signal to all of them; a worker that dies of it would look like a failure of its own.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Decoder(Dataset["list[Decoded]"]):
+    def __init__(self, open_image: Callable[[int], Image.Image], with_facts: bool) -> None:
+        self._open_image = open_image
+        self._with_facts = with_facts
+
+    def __getitem__(self, rows: list[int]) -> list[Decoded]:
+        return [decode(self._open_image, row, self._with_facts) for row in rows]
+
+
+def _as_it_is(chunk: Any) -> Any:
+    return chunk
+
+
+def _facts(open_image: Callable[[int], Image.Image], row: int, path: Path | None) -> PictureFacts:
+    content = None if path is None else path.read_bytes()
+    with open_image(row) if content is None else Image.open(io.BytesIO(content)) as image:
+        picture = to_rgb(image)
+        size = f"{picture.width}x{picture.height}:".encode()
+        pixel_hash = hashlib.blake2b(size + picture.tobytes(), digest_size=16).hexdigest()
+        frames = 1
+        with suppress(*UNREADABLE):
+            # Broken frames after the first one are never read.
+            frames = 1 if image.format in _NO_ANIMATION else getattr(image, "n_frames", 1)
+    file_hash = pixel_hash if content is None else hashlib.blake2b(content, digest_size=16).hexdigest()
+    return PictureFacts(picture.width, picture.height, frames, file_hash, pixel_hash)
+
+
+def _problem(error: BaseException, path: Path | None) -> Problem:
+    if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, FileNotFoundError):
+            return Problem("unopened", "there is no such file")
+        return Problem("unopened", (error.strerror or str(error)).lower())
+    text = str(error) or type(error).__name__
+    if isinstance(error, Image.DecompressionBombError):
+        return Problem("too-large", f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels")
+    if isinstance(error, UnidentifiedImageError):
+        return _not_a_picture(path)
+    if isinstance(error, EOFError) or "truncated" in text.lower():
+        return Problem("truncated", "the file ends too early")
+    return Problem("broken", text if isinstance(error, OSError) else f"{type(error).__name__}: {text}")
+
+
+def _not_a_picture(path: Path | None) -> Problem:
+    start = b""
+    if path is not None:
+        with suppress(OSError), path.open("rb") as file:
+            start = file.read(64)
+            if not start:
+                return Problem("empty", "the file is empty")
+    plain = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if path is not None and not start.strip(b"\0"):
+        return Problem("not-a-picture", "nothing but zeros")
+    known = next((name for beginning, name in _STARTS.items() if plain.startswith(beginning)), None)
+    return Problem("not-a-picture", f"it is {known}" if known else "its format is none that is known")
