@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from domain_masks.cli.flags import parser_for, say
+from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, parser_for, reporter_for, say
 from domain_masks.errors import InputError
 from domain_masks.records.config import parse_config, read_config
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Find everything that is wrong with a dataset; 1 if anything is an error."""
+def parser() -> Parser:
+    """Return the parser of ``dmg data check``."""
     parser = parser_for(
         "data check",
         "Decodes every picture of a dataset and shows everything that is wrong or odd about it at once: unreadable "
@@ -23,16 +23,21 @@ def main(arguments: Sequence[str]) -> int:
         dmg data check manifest.csv --out problems.csv
         """,
     )
-    parser.add_argument("dataset", metavar="NAME|DIR|MANIFEST", nargs="?", help="the dataset to check")
-    parser.add_argument("--root", metavar="DIR", help="where the dataset lies; default $DMG_DATA")
+    dataset = parser.add_argument("dataset", metavar="NAME|DIR|MANIFEST", nargs="?", help="the dataset to check")
+    completed_by(dataset, folders=True)
+    root = parser.add_argument("--root", metavar="DIR", help="where the dataset lies, or the paths of a manifest start")
+    completed_by(root, folders=True)
     parser.add_argument("--all", action="store_true", help="show every example, not only the first ones")
     parser.add_argument("--out", metavar="FILE.json|.csv", help="write everything that was found, for machines")
     parser.add_argument("--workers", metavar="N", help="processes that decode pictures; default by cores")
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
-    parser.add_argument(
-        "--config", metavar="FILE", help="settings in YAML, of which dataset, root and workers are used"
-    )
-    flags = parser.parse(arguments)
+    add_output(parser)
+    add_config(parser, "settings in YAML, of which dataset, root and workers are used")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Find everything that is wrong with a dataset; 1 if anything is an error."""
+    flags = parser().parse(arguments)
     given = read_config(Path(flags.config)) if flags.config else {}
     values = {
         name: getattr(flags, name) if getattr(flags, name) is not None else given.get(name)
@@ -44,12 +49,11 @@ def main(arguments: Sequence[str]) -> int:
 
     from domain_masks.data.checking import check  # noqa: PLC0415
     from domain_masks.data.checking.report import check_extension  # noqa: PLC0415
-    from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
 
     out = Path(flags.out) if flags.out else None
     if out is not None:
         check_extension(out)
-    report = check(settings.dataset, settings.root, settings.workers, ConsoleReporter(flags.quiet))
+    report = check(settings.dataset, settings.root, settings.workers, reporter_for(flags))
     say(report.text(flags.all))
     if out is not None:
         report.write(out)

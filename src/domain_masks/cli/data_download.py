@@ -6,14 +6,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from domain_masks.cli.flags import parser_for, say
+from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, parser_for, reporter_for, say
 from domain_masks.cli.interruption import resumable
 from domain_masks.errors import InputError
 from domain_masks.records.config import read_config
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Fetch a dataset, or list what can be fetched."""
+def parser() -> Parser:
+    """Return the parser of ``dmg data download``."""
     parser = parser_for(
         "data download",
         "Fetches a dataset into the folder NAME below --root, compares it with its published checksums, unpacks and "
@@ -25,7 +25,8 @@ def main(arguments: Sequence[str]) -> int:
         """,
     )
     parser.add_argument("dataset", metavar="NAME", nargs="?", help="the dataset to fetch")
-    parser.add_argument("--root", metavar="DIR", help="where the folder NAME is put; default $DMG_DATA")
+    root = parser.add_argument("--root", metavar="DIR", help="where the folder NAME is put; default $DMG_DATA")
+    completed_by(root, folders=True)
     parser.add_argument("--url", metavar="BASE", help="a mirror: an address that has the files under their own names")
     parser.add_argument(
         "--dry_run", action="store_true", help="say what would be fetched, from where, how large, which terms"
@@ -36,17 +37,20 @@ def main(arguments: Sequence[str]) -> int:
         action="store_true",
         help="fetch what has no published checksum too; the SHA-256 that comes is remembered",
     )
-    parser.add_argument("--quiet", action="store_true", help="say nothing but the result and errors")
-    parser.add_argument("--config", metavar="FILE", help="settings in YAML, of which dataset and root are used")
-    flags = parser.parse(arguments)
+    add_output(parser)
+    add_config(parser, "settings in YAML, of which dataset and root are used")
+    return parser
 
+
+def main(arguments: Sequence[str]) -> int:
+    """Fetch a dataset, or list what can be fetched."""
+    flags = parser().parse(arguments)
     given = read_config(Path(flags.config)) if flags.config else {}
     name = flags.dataset or given.get("dataset")
 
-    from domain_masks.data.download import DownloadSettings, download, plan  # noqa: PLC0415
+    from domain_masks.data.downloading.download import DownloadSettings, download, plan  # noqa: PLC0415
+    from domain_masks.data.downloading.sources import SOURCES  # noqa: PLC0415
     from domain_masks.data.registry import DATASETS, ROOT_VARIABLE  # noqa: PLC0415
-    from domain_masks.data.sources import SOURCES  # noqa: PLC0415
-    from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
 
     if name is None:
         width = max(map(len, SOURCES))
@@ -66,5 +70,5 @@ def main(arguments: Sequence[str]) -> int:
             say(line)
         return 0
     with resumable("What has come is kept; go on with the same command"):
-        say(str(download(str(name), Path(root), ConsoleReporter(flags.quiet), settings)))
+        say(str(download(str(name), Path(root), reporter_for(flags), settings)))
     return 0

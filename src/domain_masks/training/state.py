@@ -13,6 +13,7 @@ from torch import Tensor
 
 from domain_masks.errors import DivergedError, RunFolderError
 from domain_masks.methods import Method
+from domain_masks.methods.build import complete_method
 from domain_masks.records.config import RunConfig
 from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.records.run_folder import RunFolder
@@ -190,12 +191,14 @@ class RunState:
 
     def _refuse_other_settings(self, there: Mapping[str, Any]) -> None:
         here = self.config.model_dump(mode="json")
-        # A setting that an older version did not have was at its default.
-        defaults = RunConfig().model_dump(mode="json")
+        # Settings that an older version did not have were at their defaults.
+        before = RunConfig().model_dump(mode="json") | dict(there)
+        method = dict(before["method"])
+        before["method"] = complete_method(method.pop("name"), method)
         changed = [
-            f"{name} (was {there.get(name, defaults[name])!r}, now {value!r})"
+            f"{name} (was {before[name]!r}, now {value!r})"
             for name, value in here.items()
-            if name not in REPEATABLE and there.get(name, defaults[name]) != value
+            if name not in REPEATABLE and before[name] != value
         ]
         if changed:
             raise RunFolderError(

@@ -21,12 +21,12 @@ from PIL import Image
 from domain_masks.cli import main
 from domain_masks.data import download as module
 from domain_masks.data import load_folder
-from domain_masks.data.archives import unpack
-from domain_masks.data.arranging import TERRA_CLASSES
-from domain_masks.data.checksums import KINDS, git_tree
-from domain_masks.data.download import DownloadSettings, download, plan
-from domain_masks.data.sources import SOURCES, RemoteFile, Source
-from domain_masks.data.transfer import Patience
+from domain_masks.data.downloading.archives import unpack
+from domain_masks.data.downloading.arranging import TERRA_CLASSES
+from domain_masks.data.downloading.checksums import KINDS, git_tree
+from domain_masks.data.downloading.download import DownloadSettings, download, plan
+from domain_masks.data.downloading.sources import SOURCES, RemoteFile, Source
+from domain_masks.data.downloading.transfer import Patience
 from domain_masks.errors import ArchiveError, DownloadError, InputError
 from domain_masks.progress import ConsoleReporter
 from loopback import Answer, Server, serving, wait_until

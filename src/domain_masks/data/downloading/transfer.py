@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx2
 from rich.filesize import decimal
 
-from domain_masks.data.addresses import check_address, is_loopback
-from domain_masks.data.checksums import Digest, chunks_of
-from domain_masks.data.headers import number, seconds_to_wait, validator_of
+from domain_masks.data.downloading.addresses import check_address, is_loopback
+from domain_masks.data.downloading.checksums import Digest, chunks_of
+from domain_masks.data.downloading.headers import number, seconds_to_wait, validator_of
 from domain_masks.errors import DownloadError, RunFolderError
 from domain_masks.progress import Reporter
 from domain_masks.records.files import read_json, write_json

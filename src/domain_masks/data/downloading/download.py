@@ -13,12 +13,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
-from domain_masks.data.addresses import check_address
-from domain_masks.data.archives import Bounds, unpack
-from domain_masks.data.arranging import ARRANGEMENTS, move_content
-from domain_masks.data.checksums import digest_of, git_tree
-from domain_masks.data.sources import SOURCES, RemoteFile, Source
-from domain_masks.data.transfer import PART, Patience, Wanted, fetch
+from domain_masks.data.downloading.addresses import check_address
+from domain_masks.data.downloading.archives import Bounds, unpack
+from domain_masks.data.downloading.arranging import ARRANGEMENTS, move_content
+from domain_masks.data.downloading.checksums import digest_of, git_tree
+from domain_masks.data.downloading.sources import SOURCES, RemoteFile, Source
+from domain_masks.data.downloading.transfer import PART, Patience, Wanted, fetch
 from domain_masks.errors import ArchiveError, DownloadError, InputError, RunFolderError, unknown
 from domain_masks.progress import Reporter
 from domain_masks.records.files import read_json, write_json

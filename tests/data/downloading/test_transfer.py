@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain_masks.data import transfer
-from domain_masks.data.transfer import Patience, Wanted, fetch
+from domain_masks.data.downloading.transfer import Patience, Wanted, fetch
 from domain_masks.errors import DownloadError, InputError
 from loopback import Answer, Server, serving, wait_until
 
@@ -341,7 +341,7 @@ def test_checksums_that_are_none(server: Server, tmp_path: Path, checksum: str) 
 CHILD = """
 import sys
 from pathlib import Path
-from domain_masks.data.transfer import Wanted, fetch
+from domain_masks.data.downloading.transfer import Wanted, fetch
 from domain_masks.progress import ConsoleReporter
 url, folder = sys.argv[1:]
 print(fetch(Wanted(url, most=10**6), Path(folder) / "a.zip", ConsoleReporter()))

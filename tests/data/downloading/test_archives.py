@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain_masks.data import archives
-from domain_masks.data.archives import Bounds, unpack
-from domain_masks.data.member_names import RefusedError
+from domain_masks.data.downloading.archives import Bounds, unpack
+from domain_masks.data.downloading.member_names import RefusedError
 from domain_masks.errors import ArchiveError, DownloadError
 
 BOUNDS = Bounds(most_bytes=1_000_000, most_members=50)

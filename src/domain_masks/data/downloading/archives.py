@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from domain_masks.data.member_names import RefusedError, folded, safe_parts
+from domain_masks.data.downloading.member_names import RefusedError, folded, safe_parts
 from domain_masks.errors import ArchiveError, DownloadError
 
 _CHUNK = 1 << 20

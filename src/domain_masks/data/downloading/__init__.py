@@ -1,0 +1,1 @@
+"""Fetching datasets: addresses and checksums, transfers that go on, archives that cannot write elsewhere."""
