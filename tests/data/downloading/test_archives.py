@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain_masks.data import archives
+from domain_masks.data.downloading import archives
 from domain_masks.data.downloading.archives import Bounds, unpack
 from domain_masks.data.downloading.member_names import RefusedError
 from domain_masks.errors import ArchiveError, DownloadError

@@ -19,7 +19,7 @@ from filelock import FileLock
 from PIL import Image
 
 from domain_masks.cli import main
-from domain_masks.data import download as module
+from domain_masks.data.downloading import download as module
 from domain_masks.data import load_folder
 from domain_masks.data.downloading.archives import unpack
 from domain_masks.data.downloading.arranging import TERRA_CLASSES

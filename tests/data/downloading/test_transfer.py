@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain_masks.data import transfer
+from domain_masks.data.downloading import transfer
 from domain_masks.data.downloading.transfer import Patience, Wanted, fetch
 from domain_masks.errors import DownloadError, InputError
 from loopback import Answer, Server, serving, wait_until
