@@ -72,7 +72,7 @@ def test_a_yaml_of_the_other_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert "epochs" in message
     Path("one.yaml").write_text("target: ink\nseed: 3\n")
     assert main(["benchmark", "--config", "one.yaml", "--dry_run"]) == 0
-    assert "target and seed in one.yaml are not used" in capsys.readouterr().err
+    assert "not used from one.yaml: target, seed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

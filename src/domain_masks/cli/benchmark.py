@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     lists = {name: value if (value := getattr(flags, name)) is not None else given[name] for name in BENCHMARK_LISTS}
     ignored = [name for name in _OF_ONE_RUN if values.pop(name, None) is not None]
     if ignored:
-        reporter.say(f"note: {' and '.join(ignored)} in {flags.config} are not used: see --targets and --seeds")
+        reporter.say(f"note: not used from {flags.config}: {', '.join(ignored)}. See --targets and --seeds")
     settings, checked = check_benchmark(values, lists, method_flags, mistakes)
 
     from domain_masks.data import load_dataset  # noqa: PLC0415

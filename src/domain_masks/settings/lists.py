@@ -47,11 +47,10 @@ def check_benchmark(
     Raises InputError with a line per mistake.
     """
     base, wrong = check_values(values, BENCHMARK_LISTS)
-    mistakes = [*others, *wrong, *unknown_names(values)]
+    mistakes = [*others, *wrong, *unknown_names(values), *_targets_and_seeds(lists)[1]]
     if mistakes and not (lists.get("methods") or flags or values.get("method") not in (None, "dmg", {"name": "dmg"})):
         # No method to look up, for which torch would have to be imported.
-        _, more = _targets_and_seeds(lists)
-        raise together([*mistakes, *more, *(contradictions(base, None) if base is not None else [])])
+        raise together([*mistakes, *(contradictions(base, None) if base is not None else [])])
     checked, more = check_lists(base, values.get("method"), lists, flags)
     mistakes += more
     if mistakes or base is None:
