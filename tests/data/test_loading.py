@@ -107,8 +107,8 @@ def test_starting_in_the_middle_reads_the_rest_only():
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_processes_share_a_batch_in_contiguous_parts(world_size):
-    whole = list(training(98, batch_size=24))
-    parts = [list(training(98, batch_size=24, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    whole = list(training(100, batch_size=24))
+    parts = [list(training(100, batch_size=24, rank=rank, world_size=world_size)) for rank in range(world_size)]
     for batch, *shares in zip(whole, *parts, strict=True):
         for name in ("images", "labels", "domains", "ids"):
             assert torch.equal(torch.cat([getattr(share, name) for share in shares]), getattr(batch, name))
@@ -116,6 +116,13 @@ def test_processes_share_a_batch_in_contiguous_parts(world_size):
         assert {share.random.total for share in shares} == {len(batch)}
         assert [share.random.first for share in shares] == np.cumsum([0, *map(len, shares)])[:-1].tolist()
         assert [share.random.count for share in shares] == [len(share) for share in shares]
+
+
+@pytest.mark.parametrize(("rows", "world_size", "batches"), [(25, 1, 2), (26, 1, 3), (26, 3, 2), (1, 1, 1)])
+def test_a_row_that_is_left_over_is_left_out(rows, world_size, batches):
+    loader = training(rows, batch_size=12, world_size=world_size)
+    assert len(list(loader)) == len(loader) == batches
+    assert len(list(training(3, batch_size=1))) == 3
 
 
 def test_balanced_batches_hold_every_source_equally():

@@ -134,7 +134,7 @@ def test_a_contradiction_that_a_default_makes_is_refused_before_the_run() -> Non
 def test_paths_are_stored_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
-    config = generated.config(dataset="photos", root="data", weights="w.pth", init_from="run")
+    config = generated.config(dataset="photos", root="data", weights="w.pth", init_from="run", square=True)
     complete = resolve(config, generated.dataset())
     assert (complete.root, complete.init_from) == (tmp_path / "data", tmp_path / "run")
     assert (complete.dataset, complete.weights) == (str(tmp_path / "photos"), str(tmp_path / "w.pth"))

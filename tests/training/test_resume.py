@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import generated
 from domain_masks.errors import InputError, RunFolderError
+from domain_masks.networks import build_backbone
 from domain_masks.progress import ConsoleReporter
-from domain_masks.training import run
+from domain_masks.training import evaluate, run
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
 from domain_masks.training.state import Progress, RunState
 
@@ -176,7 +178,7 @@ def test_checkpoints_of_the_older_schema_are_gone_on_from(settings: Any, whole: 
             del state["progress"][name]
         for name in ("checkpoint_every", "init_from", "learn", "class_weights", "deterministic", "verify", "skip_bad"):
             del state["config"][name]
-        del state["buffers"]
+        del state["buffers"], state["facts"]
         save_checkpoint(path, {**state, "schema": 1})
         raise KeyboardInterrupt
 
@@ -252,3 +254,68 @@ def test_cache_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.
     reporter = ConsoleReporter(quiet=True)
     with pytest.raises(InputError, match=r"cannot keep features in .*\$DMG_CACHE"):
         run(generated.config(**FROZEN), tmp_path / "r", dataset=generated.dataset(), reporter=reporter)
+
+
+def pictures(root: Path, dataset: Any) -> Path:
+    """Write a dataset as a folder."""
+    for row, name in enumerate(dataset.ids):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        dataset.open_image(row).save(root / name)
+    return root
+
+
+@pytest.fixture
+def interrupted_on_files(tmp_path: Path) -> Any:
+    """A run on pictures and weights in files, interrupted after its second epoch; gives settings and the undisturbed end."""
+    torch.save(build_backbone("small", 3).state_dict(), tmp_path / "weights.pth")
+    root = pictures(tmp_path / "pictures", generated.dataset())
+    settings = generated.config(dataset=str(root), weights=str(tmp_path / "weights.pth"), epochs=4)
+    whole = run(settings, tmp_path / "whole", reporter=ConsoleReporter(quiet=True)).folder.model.read_bytes()
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, tmp_path / "run", reporter=Stopping(stop))
+    return settings, whole
+
+
+def test_pictures_may_move_and_weights_may_go_between_two_parts_of_a_run(
+    interrupted_on_files: Any, tmp_path: Path
+) -> None:
+    settings, whole = interrupted_on_files
+    (tmp_path / "pictures").rename(tmp_path / "elsewhere")
+    (tmp_path / "weights.pth").unlink()
+    moved = settings.model_copy(update={"dataset": str(tmp_path / "elsewhere")})
+    resumed = run(moved, tmp_path / "run", resume=True, reporter=ConsoleReporter(quiet=True))
+    assert resumed.folder.model.read_bytes() == whole
+    again = evaluate(tmp_path / "run", ConsoleReporter(quiet=True))
+    assert again.results.out_of_domain == resumed.results.out_of_domain
+
+
+@pytest.mark.parametrize("change", ["added", "removed", "relabelled"])
+def test_other_pictures_are_refused_as_the_division_would_change(
+    interrupted_on_files: Any, tmp_path: Path, change: str
+) -> None:
+    settings, _ = interrupted_on_files
+    root = tmp_path / "pictures"
+    if change == "added":
+        shutil.copy(root / "dots/red/0.png", root / "dots/red/new.png")
+    elif change == "removed":
+        (root / "dots/red/0.png").unlink()
+    else:
+        (root / "dots/red/0.png").rename(root / "dots/blue/moved.png")
+    with pytest.raises(RunFolderError, match="no longer those that the run was begun with"):
+        run(settings, tmp_path / "run", resume=True, reporter=ConsoleReporter(quiet=True))
+    with pytest.raises(RunFolderError, match="no longer those that the run was begun with"):
+        evaluate(tmp_path / "whole", ConsoleReporter(quiet=True))
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_held_out_pictures_may_be_added(interrupted_on_files: Any, tmp_path: Path) -> None:
+    settings, whole = interrupted_on_files
+    root = tmp_path / "pictures"
+    shutil.copy(root / "stripes/red/0.png", root / "stripes/red/new.png")
+    resumed = run(settings, tmp_path / "run", resume=True, reporter=ConsoleReporter(quiet=True))
+    assert resumed.folder.model.read_bytes() == whole
+    assert resumed.results.out_of_domain["count"] == 61

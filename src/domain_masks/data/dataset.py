@@ -35,6 +35,7 @@ class ImageDataset:
     - ``open_image``: row -> opened picture; can be pickled, so that worker processes may open pictures
     - ``fingerprint``: equal for equal content, a key for caches (see :func:`fingerprint_of`)
     - ``groups``: (N,) names of what must never be divided, such as patients or cameras; None where there are none
+    - ``notes``: what whoever uses it should know, a sentence each, such as domains that are missing
 
     Raises InputError if the columns' lengths, indices, ids or split names do not fit together.
     """
@@ -49,6 +50,7 @@ class ImageDataset:
     open_image: Callable[[int], Image.Image] = field(repr=False)
     fingerprint: str
     groups: TextArray | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.ids)

@@ -9,7 +9,6 @@ lists lie beside the others, as the authors of DMG published theirs.
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -49,7 +48,7 @@ def load_domainnet(root: str | Path) -> ImageDataset:
 
     The folder holds ``<domain>/<class>/<picture>`` and, in it or in its folder ``splits``, the lists
     ``<domain>_{train,test}.txt`` (lines "path label", labels from 0), and ``<domain>_val.txt`` of every domain or of
-    none. Pictures that are in no list are ignored. Domains without a folder are left out with a warning, as long as
+    none. Pictures that are in no list are ignored. Domains without a folder are left out, which the notes say, as long as
     three are there. Only the names of the files are looked at, not their content or time of change.
 
     Raises InputError if domains, lists or listed pictures are missing, or if the lists contradict each other.
@@ -61,12 +60,11 @@ def load_domainnet(root: str | Path) -> ImageDataset:
             f"no DomainNet in {str(root)!r}: expected at least {_FEWEST_DOMAINS} of the folders {', '.join(DOMAINS)} in it, "
             f"or in a folder domainnet of it, got {', '.join(present) or 'none'}; give the dataset's folder or its parent"
         )
-    if absent := [domain for domain in DOMAINS if domain not in present]:
-        warnings.warn(
-            f"DomainNet in {str(directory)!r} is used without {', '.join(absent)}: there is no such folder. "
-            "Accuracies are not comparable with those on all six domains.",
-            stacklevel=2,
-        )
+    absent = [domain for domain in DOMAINS if domain not in present]
+    note = (
+        f"DomainNet in {str(directory)!r} is used without {', '.join(absent)}, of which there is no folder: accuracies are not "
+        "comparable with those on all six domains"
+    )
     lists = read_lists(directory, present)
     changed = _check_pictures(directory, lists)
     return ImageDataset(
@@ -81,6 +79,7 @@ def load_domainnet(root: str | Path) -> ImageDataset:
         fingerprint=fingerprint_of(
             [("domainnet",), lists.classes, lists.domains, lists.ids], [lists.labels, lists.domain_indices, changed]
         ),
+        notes=(note,) if absent else (),
     )
 
 

@@ -85,7 +85,8 @@ def _absolute(config: RunConfig) -> dict[str, Any]:
 
 
 def notes(config: RunConfig, dataset: ImageDataset) -> list[str]:
-    """Return a line for every setting that has no effect on this dataset."""
+    """Return a line for what there is to know of the dataset, and for every setting that has no effect on it."""
+    lines = [f"note: {note}" for note in dataset.notes]
     if dataset.splits is not None and config.split_seed != RunConfig.model_fields["split_seed"].default:
-        return [f"note: split_seed has no effect on {dataset.name}, which brings official splits"]
-    return []
+        lines.append(f"note: split_seed has no effect on {dataset.name}, which brings official splits")
+    return lines

@@ -25,7 +25,8 @@ from domain_masks.data import (
     source_positions,
     split_domains,
 )
-from domain_masks.errors import InputError
+from domain_masks.data.dataset import fingerprint_of
+from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods import Context, Method
 from domain_masks.methods.build import build_method, method_class, method_settings
 from domain_masks.methods.prediction import predict_batches
@@ -37,26 +38,48 @@ from domain_masks.records.config import RunConfig
 from domain_masks.training.fit import Sources
 from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures, FrozenLoader, frozen_batches
 from domain_masks.training.origin import Origin
+from domain_masks.training.state import Restored
 
 FAST_PICTURES = 64
 
 
 class Experiment:
-    """What a configuration means for a dataset: splits, network, method, batches."""
+    """What a configuration means for a dataset: splits, network, method, batches.
 
-    def __init__(self, config: RunConfig, dataset: ImageDataset, fabric: Fabric, reporter: Reporter) -> None:
+    - ``restored``: the checkpoint of a run that goes on, in place of the weights' file and of the run that it started from
+    - ``facts``: what a checkpoint keeps: ``pictures``, a hash of the division into training and validation;
+      ``trained_on``, the domains that the weights have seen; ``learned_sources``, those that anything is learned of
+
+    Raises InputError for settings that cannot be used, RunFolderError where ``restored`` does not fit, or the pictures are
+    no longer those that were divided then.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        dataset: ImageDataset,
+        fabric: Fabric,
+        reporter: Reporter,
+        restored: Restored | None = None,
+    ) -> None:
         self.config = config
         self.fabric = fabric
         self.reporter = reporter
         self.splits: DomainSplits = split_domains(dataset, config.target or (), config.split_seed)
-        self.learned_sources = self.splits.sources
+        self.facts: dict[str, Any] = {
+            "pictures": _division(self.splits),
+            "trained_on": list(self.splits.sources),
+            "learned_sources": list(self.splits.sources),
+        }
         base = default_preprocessing(dataset, config.size)
         square = base.square if config.square is None else config.square
         size = base.size
         self.preprocessing: Preprocessing = replace(
             base, square=square, resize=size if square else round(size * 256 / 224)
         )
-        self.origin = None if config.init_from is None else Origin.read(config.init_from)
+        self._restored = restored
+        if restored is not None:
+            self._refuse_other_pictures(restored)
         self.method = self._build_method()
         self.augment = BatchAugmentation(config.augmentation or "none", self.preprocessing).to(fabric.device)
         self.features = self._freeze() if config.freeze_features else None
@@ -73,7 +96,7 @@ class Experiment:
             backbone = build_backbone(
                 str(config.backbone),
                 len(self.splits.dataset.classes),
-                str(config.weights),
+                "none" if self._restored is not None else str(config.weights),
                 config.head_initialisation or "default",
             )
         context = Context(
@@ -106,16 +129,37 @@ class Experiment:
         weights[present] = compute_class_weight("balanced", classes=present, y=labels)
         return tuple(weights.tolist())
 
+    def _refuse_other_pictures(self, restored: Restored) -> None:
+        before = restored.facts.get("pictures", self.facts["pictures"])
+        if before != self.facts["pictures"]:
+            raise RunFolderError(
+                f"the pictures of dataset {self.splits.dataset.name!r} are no longer those that the run was begun with: its "
+                "sources would be divided otherwise, and pictures that were trained on would measure. Put back what was added, "
+                "removed or renamed in the source domains, or begin anew"
+            )
+
     def _start(self, method: Method) -> None:
-        """Begin from another run's model, and freeze what is not to be learned."""
-        if self.origin is None:
-            if self.config.learn == "masks":
-                raise InputError("--learn masks needs a trained network: expected --init_from with the folder of a run")
-            return
-        new = self.origin.start(method, self.splits.targets)
-        if self.config.learn == "masks":
-            self.learned_sources = new or self.splits.sources
-            method.learn_masks(self.learned_sources)
+        """Begin from a checkpoint or another run's model, and freeze what is not to be learned."""
+        config = self.config
+        if self._restored is not None:
+            self.facts |= self._restored.facts
+            try:
+                method.load_state_dict(dict(self._restored.method))
+            except RuntimeError as error:
+                raise RunFolderError(
+                    f"the checkpoint does not fit its own settings ({str(error).splitlines()[0]}): the run was made by another "
+                    "version or changed by hand. Begin again with --overwrite"
+                ) from error
+        elif config.init_from is not None:
+            origin = Origin.read(config.init_from)
+            new = origin.start(method, self.splits.targets)
+            self.facts["trained_on"] = sorted({*self.splits.sources, *origin.trained_on})
+            if config.learn == "masks" and new:
+                self.facts["learned_sources"] = list(new)
+        elif config.learn == "masks":
+            raise InputError("--learn masks needs a trained network: expected --init_from with the folder of a run")
+        if config.learn == "masks":
+            method.learn_masks(self.facts["learned_sources"])
 
     def _freeze(self) -> FrozenFeatures:
         trained = self.method.network.task_state()
@@ -164,12 +208,14 @@ class Experiment:
             loader = TrainingLoader(train, names, self.preprocessing, settings)
         validation = self._limited(self.splits.validation)
         share = Subset(validation.dataset, validation.indices[self.fabric.global_rank :: self.fabric.world_size])
-        return Sources(names, loader, lambda: self.batches(share, names), self.prepare, self.splits.dataset.ids)
+        return Sources(
+            names, loader, lambda: self.batches(share, names), self.prepare, self.splits.dataset.ids, self.facts
+        )
 
     def _learned_from(self) -> Subset:
         """Return the training pictures of the sources that anything is learned of; the masks of others cannot change."""
         train = self.splits.train
-        domains = [train.dataset.domains.index(name) for name in self.learned_sources]
+        domains = [train.dataset.domains.index(name) for name in self.facts["learned_sources"]]
         return Subset(train.dataset, train.indices[np.isin(train.domain_indices, domains)])
 
     def _compute_features(self, train: Subset) -> None:
@@ -238,6 +284,12 @@ class Experiment:
                 )
             )
         return Predictions.concatenate(parts)
+
+
+def _division(splits: DomainSplits) -> str:
+    """Return a hash of which source pictures train and which validate; held-out labels are not looked at."""
+    parts = (splits.train, splits.validation)
+    return fingerprint_of([part.ids for part in parts], [part.labels for part in parts])
 
 
 def _positions(sources: Sequence[str]) -> Callable[[Subset], torch.Tensor]:

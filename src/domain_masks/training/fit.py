@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -49,6 +49,7 @@ class Sources:
     - ``validation``: gives this process's share of the validation batches, with labels and domains
     - ``prepare``: puts a batch on the device, augments its pictures where it is one of training, and normalises them
     - ``ids``: the name of every row of the dataset, for messages
+    - ``facts``: what a checkpoint keeps of the experiment
     """
 
     names: tuple[str, ...]
@@ -56,6 +57,7 @@ class Sources:
     validation: Callable[[], Iterable[DomainBatch]]
     prepare: Callable[[DomainBatch], DomainBatch]
     ids: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def fit(
@@ -73,7 +75,7 @@ def fit(
     epochs = 1 if config.fast else (config.epochs or 1)
     steps = min(FAST_BATCHES, len(sources.train)) if config.fast else len(sources.train)
     engine = TrainingEngine(fabric, method, config, epochs, steps, sources.ids)
-    state = RunState(fabric, method, engine, config, folder)
+    state = RunState(method, engine, config, folder, sources.facts)
     progress = state.restore()
     log = MetricsLog(folder.metrics)
     board = None

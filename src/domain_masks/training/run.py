@@ -18,7 +18,7 @@ from domain_masks.masks import mask_statistics
 from domain_masks.methods import Method
 from domain_masks.methods.saving import save_model
 from domain_masks.progress import ConsoleReporter, Reporter
-from domain_masks.records import Results, RunFolder, read_json, write_json
+from domain_masks.records import Results, RunFolder, write_json
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.environment import environment
 from domain_masks.training.batch_size import with_batch
@@ -27,7 +27,7 @@ from domain_masks.training.defaults import notes, resolve
 from domain_masks.training.engine import is_main_process, launch, repeatable
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.fit import fit
-from domain_masks.training.state import Progress
+from domain_masks.training.state import Progress, Restored
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def run(
     try:
         opened = readable(opened, config, reporter)
         config = with_batch(config, opened, fabric, reporter, folder if state == "resume" else None)
-        experiment = Experiment(config, opened, fabric, reporter)
+        restored = Restored.read(folder, config) if state == "resume" else None
+        experiment = Experiment(config, opened, fabric, reporter, restored)
     except DomainMasksError:
         with suppress(OSError):
             # Nothing has begun: an empty folder would only be in the way of the next try.
@@ -126,12 +127,11 @@ def evaluate(
     config = parse_config({**values, **(changes or {}), "devices": 1})
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     best, last = load_checkpoint(folder.best), load_checkpoint(folder.last)
-    # The weights come from the checkpoint; the run that this one started from may be gone.
-    config = resolve(config.model_copy(update={"init_from": None, "learn": "all"}), opened)
+    config = resolve(config, opened)
     reporter = reporter or ConsoleReporter()
     opened = readable(opened, config, reporter)
-    experiment = Experiment(config, opened, launch(config), reporter)
-    experiment.method.load_state_dict(best["method"])
+    restored = Restored(best["method"], last.get("facts", {}))
+    experiment = Experiment(config, opened, launch(config), reporter, restored)
     return Run(folder, _finish(experiment, Progress(**last["progress"]), folder))
 
 
@@ -159,19 +159,9 @@ def _finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Re
         known_domain=measured.get("known_domain"),
     )
     predictions.save(folder.predictions)
-    seen = {*splits.sources, *(experiment.origin.trained_on if experiment.origin else _trained_on(folder))}
-    card = {**_card(experiment, results), "trained_on": sorted(seen)}
-    save_model(folder.path, experiment.method, str(config.backbone), card)
+    save_model(folder.path, experiment.method, str(config.backbone), _card(experiment, results))
     results.write(folder.results)
     return results
-
-
-def _trained_on(folder: RunFolder) -> list[str]:
-    """Return the domains that the model in a run folder has seen, as far as it says."""
-    try:
-        return list(read_json(folder.model_card).get("trained_on", ()))
-    except RunFolderError:
-        return []
 
 
 def _held_out_name(splits: DomainSplits) -> str:
@@ -187,7 +177,9 @@ def describe(experiment: Experiment) -> str:
     start = ""
     if config.init_from is not None:
         learned = (
-            f"; learns the masks of {', '.join(experiment.learned_sources)} alone" if config.learn == "masks" else ""
+            f"; learns the masks of {', '.join(experiment.facts['learned_sources'])} alone"
+            if config.learn == "masks"
+            else ""
         )
         start = f"\nstarts from {config.init_from}{learned}"
     sites = ", ".join(site.name for site in experiment.method.network.sites)
@@ -206,6 +198,7 @@ def _card(experiment: Experiment, results: Results) -> dict[str, Any]:
     return {
         "dataset": results.dataset,
         "targets": results.targets,
+        "trained_on": experiment.facts["trained_on"],
         "preprocessing": experiment.preprocessing.to_dict(),
         "protocol": written["protocol"],
         "accuracies": numbers,

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor
 
 from domain_masks.errors import DivergedError, RunFolderError
@@ -20,10 +19,9 @@ from domain_masks.records.run_folder import RunFolder
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
 from domain_masks.training.engine import TrainingEngine
 
-REPEATABLE = {
-    "epochs", "patience", "max_time", "checkpoint_every", "workers", "device", "devices", "root", "verify", "init_from",
-}  # fmt: skip
-"""Settings that a resumed run may change."""
+_PLACES = {"dataset", "root", "weights", "init_from"}
+REPEATABLE = {"epochs", "patience", "max_time", "checkpoint_every", "workers", "device", "devices", "verify", *_PLACES}
+"""Settings that a resumed run may change; whether the pictures are still the same is looked at by itself."""
 
 
 @dataclass
@@ -63,6 +61,26 @@ class Progress:
         return f"the end of epoch {self.epochs_done}" if self.epochs_done else "the beginning"
 
 
+@dataclass(frozen=True)
+class Restored:
+    """What a run that goes on, or is measured again, takes from its checkpoint in place of the files that it began from.
+
+    - ``method``: the method's weights
+    - ``facts``: see :class:`~domain_masks.training.experiment.Experiment`; empty in checkpoints of older versions
+    """
+
+    method: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: RunFolder, config: RunConfig) -> Restored:
+        """Read ``last.ckpt``; raises RunFolderError where it is damaged, newer, or of other settings."""
+        state = load_checkpoint(folder.last)
+        _refuse_missing_parts(state, folder)
+        refuse_other_settings(config, state["config"], folder)
+        return cls(state["method"], state.get("facts", {}))
+
+
 class RunState:
     """Saves and restores everything that a run needs to go on bit for bit: weights, optimisers, place in the data.
 
@@ -70,9 +88,15 @@ class RunState:
     """
 
     def __init__(
-        self, fabric: Fabric, method: Method, engine: TrainingEngine, config: RunConfig, folder: RunFolder
+        self,
+        method: Method,
+        engine: TrainingEngine,
+        config: RunConfig,
+        folder: RunFolder,
+        facts: Mapping[str, Any],
     ) -> None:
-        self.fabric = fabric
+        self.fabric = engine.fabric
+        self.facts = dict(facts)
         self.method = method
         self.engine = engine
         self.config = config
@@ -102,6 +126,7 @@ class RunState:
                 "engine": self.engine.state_dict(),
                 "progress": vars(progress),
                 "config": self.config.model_dump(mode="json"),
+                "facts": self.facts,
             }
             try:
                 self._check_folder()
@@ -131,15 +156,8 @@ class RunState:
         if not self.folder.last.is_file():
             return Progress()
         state = load_checkpoint(self.folder.last)
-        missing = [
-            name for name in ("method", "engine", "progress", "config") if not isinstance(state.get(name), Mapping)
-        ]
-        if missing:
-            raise RunFolderError(
-                f"{self.folder.last} is no checkpoint of a run: expected method, engine, progress and config in it, got no "
-                f"{', '.join(missing)}. Begin again with --overwrite"
-            )
-        self._refuse_other_settings(state["config"])
+        _refuse_missing_parts(state, self.folder)
+        refuse_other_settings(self.config, state["config"], self.folder)
         try:
             self.method.load_state_dict(state["method"])
             self._restore_buffers(state.get("buffers"))
@@ -189,23 +207,6 @@ class RunState:
             # Made anew it would hold half a run, or lie below the place where a disk was mounted.
             raise RunFolderError(f"the run folder {self.folder.path} has vanished: expected it to stay where it is")
 
-    def _refuse_other_settings(self, there: Mapping[str, Any]) -> None:
-        here = self.config.model_dump(mode="json")
-        # Settings that an older version did not have were at their defaults.
-        before = RunConfig().model_dump(mode="json") | dict(there)
-        method = dict(before["method"])
-        before["method"] = complete_method(method.pop("name"), method)
-        changed = [
-            f"{name} (was {before[name]!r}, now {value!r})"
-            for name, value in here.items()
-            if name not in REPEATABLE and before[name] != value
-        ]
-        if changed:
-            raise RunFolderError(
-                f"{self.folder.path} holds a run with other settings: {', '.join(changed)}. Resume with the same settings, "
-                "or name another folder with --out"
-            )
-
     def _buffers_of_all(self) -> dict[str, Tensor]:
         gathered = {}
         for name, buffer in self.method.named_buffers():
@@ -220,6 +221,34 @@ class RunState:
             return
         for name, buffer in self.method.named_buffers():
             buffer.copy_(buffers[name][self.fabric.global_rank])
+
+
+def refuse_other_settings(config: RunConfig, there: Mapping[str, Any], folder: RunFolder) -> None:
+    """Raise RunFolderError where a setting that decides what a run computes differs from that of its checkpoint."""
+    here = config.model_dump(mode="json")
+    # Settings that an older version did not have were at their defaults.
+    before = RunConfig().model_dump(mode="json") | dict(there)
+    method = dict(before["method"])
+    before["method"] = complete_method(method.pop("name"), method)
+    changed = [
+        f"{name} (was {before[name]!r}, now {value!r})"
+        for name, value in here.items()
+        if name not in REPEATABLE and before[name] != value
+    ]
+    if changed:
+        raise RunFolderError(
+            f"{folder.path} holds a run with other settings: {', '.join(changed)}. Resume with the same settings, or name "
+            "another folder with --out"
+        )
+
+
+def _refuse_missing_parts(state: Mapping[str, Any], folder: RunFolder) -> None:
+    parts = ("method", "engine", "progress", "config")
+    if missing := [name for name in parts if not isinstance(state.get(name), Mapping)]:
+        raise RunFolderError(
+            f"{folder.last} is no checkpoint of a run: expected method, engine, progress and config in it, got no "
+            f"{', '.join(missing)}. Begin again with --overwrite"
+        )
 
 
 def _is_finite(value: Tensor) -> bool:

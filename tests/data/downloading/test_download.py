@@ -19,8 +19,8 @@ from filelock import FileLock
 from PIL import Image
 
 from domain_masks.cli import main
-from domain_masks.data.downloading import download as module
 from domain_masks.data import load_folder
+from domain_masks.data.downloading import download as module
 from domain_masks.data.downloading.archives import unpack
 from domain_masks.data.downloading.arranging import TERRA_CLASSES
 from domain_masks.data.downloading.checksums import KINDS, git_tree
@@ -338,7 +338,7 @@ def test_ctrl_c_keeps_what_has_come(server: Server, tmp_path: Path, capsys: pyte
     assert main(["data", "download", "tiny", "--root", str(tmp_path), "--url", server.url]) == 130
     thread.join()
     said = capsys.readouterr().err.splitlines()
-    assert said[-1] == "dmg: interrupted; what has come is kept. Go on with the same command"
+    assert said[-1] == "dmg: interrupted. What has come is kept; go on with the same command"
     assert part.stat().st_size == 100
     assert not (tmp_path / "tiny").exists()
     get(server, tmp_path)
