@@ -19,6 +19,7 @@ from domain_masks.cli.flags import (
 )
 from domain_masks.cli.interruption import resumable
 from domain_masks.records.config import RunConfig
+from domain_masks.records.run_folder import RunFolder
 from domain_masks.settings.lists import BenchmarkLists, check_benchmark
 from domain_masks.settings.mistakes import BENCHMARK_LISTS
 
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str]) -> int:
 
     dataset = load_dataset(settings.dataset, settings.root)
     out = Path(flags.out) if flags.out else Path("runs") / f"benchmark-{dataset.name}"
+    RunFolder(out).refuse_file()
     plan = leave_one_out(settings, dataset, checked.methods, checked.targets, checked.seeds, out)
     if flags.print_config:
         say(_yaml(settings, checked, plan).rstrip())

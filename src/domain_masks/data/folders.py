@@ -10,6 +10,7 @@ import numpy as np
 
 from domain_masks.data.dataset import FileOpener, ImageDataset, Int64Array, TextArray, fingerprint_of
 from domain_masks.errors import InputError
+from domain_masks.records.files import is_there
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
 _LISTS_FOLDER = "splits"
@@ -48,7 +49,7 @@ def load_folder(directory: str | Path) -> ImageDataset:
 def existing_folder(directory: str | Path) -> Path:
     """Return ``directory`` as a path; raises InputError if it is not there or not a folder."""
     root = Path(directory)
-    if not root.exists():
+    if not is_there(root):
         raise InputError(f"folder {str(root)!r} does not exist: expected a folder with domain/class/picture files")
     if not root.is_dir():
         raise InputError(f"{str(root)!r} is a file: expected a folder with domain/class/picture files")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from domain_masks.data.pacs import load_pacs
 from domain_masks.data.preprocessing import Preprocessing
 from domain_masks.data.published import PUBLISHED, load_published
 from domain_masks.errors import InputError, unknown
+from domain_masks.records.files import is_there
 
 ROOT_VARIABLE = "DMG_DATA"
 
@@ -138,14 +139,19 @@ def load_dataset(name_or_path: str | Path, root: str | Path | None = None) -> Im
     if name.startswith(PREFIX):
         return load_huggingface(name)
     path = Path(name)
-    if path.suffix.lower() in EXTENSIONS and not path.is_dir():
-        return load_manifest(path, root)
-    if path.exists() or path.name != name:
-        return load_folder(name)
+    if path.suffix.lower() in EXTENSIONS and not (is_there(path) and path.is_dir()):
+        return _own_name(load_manifest(path, root))
+    if is_there(path) or path.name != name:
+        return _own_name(load_folder(name))
     raise InputError(
         f"{unknown('dataset', name, DATASETS)} Or give the path of a folder with domain/class/picture files, or of a "
         f"manifest ({', '.join(EXTENSIONS)}), or {PREFIX}NAME for a dataset of Hugging Face's."
     )
+
+
+def _own_name(dataset: ImageDataset) -> ImageDataset:
+    """Keep a folder that happens to be called like a known dataset from being taken for it."""
+    return replace(dataset, name=f"{dataset.name}-folder") if dataset.name in DATASETS else dataset
 
 
 def record_of(dataset: ImageDataset) -> DatasetRecord:

@@ -76,7 +76,7 @@ class RunConfig(BaseModel):
     )
     augmentation: str | None = _setting("data", "of training pictures: pacs, domainnet, digits or none")
     square: bool | None = _setting("data", "squash pictures to a square instead of cropping its centre")
-    size: Count | None = _setting("data", "side of the pictures in pixels")
+    size: Annotated[int, Field(ge=1, le=4096)] | None = _setting("data", "side of the pictures in pixels")
     workers: Annotated[int, Field(ge=0)] | None = _setting("data", "processes that read pictures; default by cores")
     verify: bool = _setting("data", "decode every picture once before a dataset's first training", True)
     skip_bad: bool = _setting("data", "leave out pictures that cannot be read, instead of refusing to train", False)

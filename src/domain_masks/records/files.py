@@ -25,6 +25,14 @@ def partial_files(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f".{_escaped(path.name)}.*{PARTIAL}{_escaped(path.suffix)}"))
 
 
+def is_there(path: Path | str) -> bool:
+    """Return whether ``path`` exists; a name that no file system takes (too long, a null in it) does not."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
 @contextmanager
 def writing(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside ``path``, which becomes ``path`` when the block ends well and is removed otherwise.

@@ -127,7 +127,7 @@ class RunFolder:
         """
         if resume and overwrite:
             raise InputError("expected --resume or --overwrite, got both: --resume goes on, --overwrite begins again")
-        self._refuse_file()
+        self.refuse_file()
         if resume:
             if not self.path.is_dir():
                 raise RunFolderError(
@@ -184,7 +184,8 @@ class RunFolder:
             with suppress(OSError):
                 folder.rmdir()
 
-    def _refuse_file(self) -> None:
+    def refuse_file(self) -> None:
+        """Raise RunFolderError where a file lies in the place of the folder, or above it."""
         for place in (self.path, *self.path.parents):
             with self._explaining():
                 if place.exists() and not place.is_dir():
@@ -209,6 +210,10 @@ class RunFolder:
             raise RunFolderError(
                 f"cannot use {self.path} as run folder: {error.strerror or error} ({error.filename}). Check the "
                 "permissions, or name another folder with --out"
+            ) from error
+        except ValueError as error:  # a null in the name
+            raise RunFolderError(
+                f"cannot use {str(self.path)!r} as run folder: {error}. Name another folder with --out"
             ) from error
 
 

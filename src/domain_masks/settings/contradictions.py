@@ -65,6 +65,8 @@ def sites_matter(config: RunConfig) -> bool:
 def _of_the_training(config: RunConfig) -> Iterator[str]:
     if config.learn == "masks" and config.init_from is None:
         yield "learn: 'masks' needs a trained network to put them on: name its run with init_from"
+    if config.learn == "masks" and config.weight_decay:
+        yield "weight_decay: would change the masks that are not learned: leave it out with learn masks"
     if _differs(config, "momentum") and config.optimizer != "sgd":
         yield f"momentum: {config.optimizer} has none: use optimizer sgd, or leave it out"
     for name, schedules in _OF_SCHEDULE.items():
@@ -76,6 +78,8 @@ def _of_the_training(config: RunConfig) -> Iterator[str]:
         yield "skip_bad: pictures that cannot be read are found by verifying, which verify: false leaves out: use one of both"
     if config.precision == "16" and config.device == "cpu":
         yield "precision: 16 needs a GPU: use bf16 or 32 on device cpu"
+    if isinstance(config.batch, int) and config.batch < config.devices:
+        yield f"batch: {config.batch} pictures cannot be shared by {config.devices} devices: use at least one for each"
     if config.backbone == "small" and config.weights == "imagenet":
         yield "weights: backbone 'small' has none of ImageNet: use none or a file"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from domain_masks.errors import InputError, together, unknown
 from domain_masks.records.config import RunConfig, check_values
+from domain_masks.records.files import is_there
 from domain_masks.settings.contradictions import contradictions
 
 BENCHMARK_LISTS = ("methods", "targets", "seeds")
@@ -69,13 +70,15 @@ def _method_mistakes(config: RunConfig | None, given: Any, others: bool) -> list
 
 
 def _dataset(name: str) -> None:
-    if Path(name).exists() or Path(name).name != name:
+    # Paths, manifests and hf:NAME are looked at when they are opened.
+    if is_there(name) or Path(name).name != name or "." in name or ":" in name:
         return
     from domain_masks.data import DATASETS  # noqa: PLC0415
 
     if name not in DATASETS:
         raise InputError(
-            f"{unknown('dataset', name, DATASETS)} Or give the path of a folder with domain/class/picture files"
+            f"{unknown('dataset', name, DATASETS)} Or give the path of a folder with domain/class/picture files, "
+            "of a manifest, or hf:NAME"
         )
 
 

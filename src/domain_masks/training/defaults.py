@@ -10,6 +10,7 @@ from domain_masks.data import DATASETS, ImageDataset, record_of
 from domain_masks.errors import InputError, together
 from domain_masks.methods.build import complete_method, method_class
 from domain_masks.records.config import RunConfig
+from domain_masks.records.files import is_there
 from domain_masks.settings.contradictions import contradictions
 from domain_masks.training.origin import Origin
 
@@ -77,7 +78,7 @@ def _absolute(config: RunConfig) -> dict[str, Any]:
     paths: dict[str, Any] = {
         name: value.absolute() for name in ("root", "init_from") if (value := getattr(config, name)) is not None
     }
-    if config.dataset not in DATASETS and Path(config.dataset).exists():
+    if config.dataset not in DATASETS and is_there(config.dataset):
         paths["dataset"] = str(Path(config.dataset).absolute())
     if config.weights not in (None, "imagenet", "none"):
         paths["weights"] = str(Path(str(config.weights)).absolute())

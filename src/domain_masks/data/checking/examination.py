@@ -23,6 +23,7 @@ from domain_masks.data.registry import DATASETS, ROOT_VARIABLE, load_dataset
 from domain_masks.data.verification_memory import VerificationMemory
 from domain_masks.errors import InputError
 from domain_masks.progress import Reporter
+from domain_masks.records.files import is_there
 
 
 def check(name: str, root: str | Path | None, workers: int | None, reporter: Reporter) -> Report:
@@ -40,7 +41,7 @@ def open_index(name: str, root: str | Path | None) -> Index:
     """Return what is to be checked, nothing decoded yet; raises InputError as :func:`check` does."""
     if name not in DATASETS and Path(name).suffix.lower() in SUFFIXES and Path(name).is_file():
         return _manifest_index(Path(name), root)
-    if name not in DATASETS and (Path(name).exists() or Path(name).name != name):
+    if name not in DATASETS and (is_there(name) or Path(name).name != name):
         folder = existing_folder(name)
         return _with_refusal(_folder_index(folder.resolve().name, folder), name, None)
     try:

@@ -1,0 +1,379 @@
+"""The table of bad input: commands, what they find in their folder, and what their one message must name."""
+
+# ruff: noqa: E501 - a case is a line
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from domain_masks.data.pacs import CLASSES, DOMAINS
+from domain_masks.networks import build_backbone
+from domain_masks.records.config import RunConfig
+
+TRAIN = ["train", "--out", "run", "--fast", "--device", "cpu"]
+NUMBERS = ("0", "-1", "nan", "inf", "many")
+ALLOWED = {
+    "0": {"workers", "split_seed", "seed", "momentum", "weight_decay", "schedule_gamma", "schedule_power"},
+    "method.0": {"overlap_weight", "overlap_epsilon", "sparsity_weight", "initialisation"},
+    "method.-1": {"initialisation"},
+}
+"""Numbers that a setting may have."""
+METHOD_NUMBERS = ("overlap_weight", "overlap_epsilon", "sparsity_weight", "initialisation")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, made in a folder of its own by ``make``, and words that its one message must hold."""
+
+    arguments: list[str]
+    words: tuple[str, ...]
+    make: Callable[[Path], None] = field(default=lambda _: None)
+
+
+def numeric_settings() -> list[str]:
+    schema = RunConfig.model_json_schema()["properties"]
+    return [
+        name
+        for name, entry in schema.items()
+        if {part.get("type") for part in [entry, *entry.get("anyOf", ())]} & {"integer", "number"}
+    ]
+
+
+def numeric_cases() -> dict[str, Case]:
+    cases = {}
+    for value in NUMBERS:
+        for name in numeric_settings():
+            if name not in ALLOWED.get(value, ()):
+                cases[f"{name} {value}"] = Case([*TRAIN, f"--{name}={value}"], (name,))
+        for name in METHOD_NUMBERS:
+            if name not in ALLOWED.get(f"method.{value}", ()):
+                cases[f"method.{name} {value}"] = Case([*TRAIN, f"--method.{name}={value}"], (f"method.{name}",))
+    return cases
+
+
+# What the cases find in their folder.
+
+
+def pictures(
+    root: Path, domains: tuple[str, ...] = ("a", "b", "c"), classes: tuple[str, ...] = ("x", "y"), count: int = 4
+) -> None:
+    random = np.random.default_rng(0)
+    for domain in domains:
+        for name in classes:
+            (root / domain / name).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                Image.fromarray(random.integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(
+                    root / domain / name / f"{number}.png"
+                )
+
+
+def folder(**options: Any) -> Callable[[Path], None]:
+    return lambda here: pictures(here / "pictures", **options)
+
+
+def file(name: str, content: bytes | str = b"") -> Callable[[Path], None]:
+    def make(here: Path) -> None:
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+    return make
+
+
+def both(*makers: Callable[[Path], None]) -> Callable[[Path], None]:
+    def make(here: Path) -> None:
+        for maker in makers:
+            maker(here)
+
+    return make
+
+
+class RunsCode:
+    """What an attacker would put into a file of weights."""
+
+    def __reduce__(self) -> Any:
+        return os.system, ("touch it-ran",)
+
+
+def weights(**changes: Any) -> Callable[[Path], None]:
+    def make(here: Path) -> None:
+        state = build_backbone("small", 10).state_dict()
+        torch.save({**state, **changes}, here / "weights.pth")
+
+    return make
+
+
+def poisoned_pickle(here: Path) -> None:
+    (here / "weights.pth").write_bytes(pickle.dumps(RunsCode()))
+
+
+def poisoned_checkpoint(here: Path) -> None:
+    finished(here)
+    buffer = io.BytesIO()
+    torch.save({"schema": 1, "method": RunsCode()}, buffer)
+    (here / "run" / "checkpoints" / "last.ckpt").write_bytes(buffer.getvalue())
+    (here / "run" / "results.json").unlink()
+
+
+def finished(here: Path) -> None:
+    shutil.copytree(FINISHED[0], here / "run")
+
+
+FINISHED: list[Path] = []
+
+
+def unfinished(change: Callable[[Path], Any]) -> Callable[[Path], None]:
+    """Take a run that has all but its results, and change something in its folder."""
+
+    def make(here: Path) -> None:
+        finished(here)
+        (here / "run" / "results.json").unlink()
+        change(here / "run")
+
+    return make
+
+
+def changed_json(name: str, **changes: Any) -> Callable[[Path], None]:
+    def change(run: Path) -> None:
+        content = json.loads((run / name).read_text()) | changes
+        (run / name).write_text(json.dumps(content))
+
+    return change
+
+
+def cut(name: str, share: float = 0.5) -> Callable[[Path], None]:
+    def change(run: Path) -> None:
+        data = (run / name).read_bytes()
+        (run / name).write_bytes(data[: int(len(data) * share)])
+
+    return change
+
+
+def link(name: str, to: str) -> Callable[[Path], None]:
+    return lambda here: (here / name).symlink_to(to)
+
+
+def manifest(*rows: str, header: str = "path,label,domain") -> Callable[[Path], None]:
+    return file("list.csv", "\n".join([header, *rows, ""]))
+
+
+def grouped(here: Path) -> None:
+    rows = [
+        f"{path.relative_to(here)},{path.parts[-2]},{path.parts[-3]},{'anna' if path.name == '0.png' else path.stem + path.parts[-3]}"
+        for path in sorted((here / "pictures").rglob("*.png"))
+    ]
+    manifest(*rows, header="path,label,domain,group")(here)
+
+
+def pacs(here: Path) -> None:
+    for domain in DOMAINS:
+        pictures(here / "pacs", (domain,), CLASSES, 2)
+        lines = [f"{domain}/{name}/0.png {label}" for label, name in enumerate(CLASSES, 1)]
+        file(f"pacs/splits/{domain}_train_kfold.txt", "\n".join(lines))(here)
+        lines = [line.replace("/0.png", "/1.png") for line in lines]
+        file(f"pacs/splits/{domain}_crossval_kfold.txt", "\n".join(lines))(here)
+    file("pacs/splits/photo_train_kfold.txt", "photo/dog/1.png 8")(here)
+
+
+PICTURES = [
+    "train",
+    "--dataset",
+    "pictures",
+    "--target",
+    "a",
+    "--backbone",
+    "small",
+    "--weights",
+    "none",
+    "--size",
+    "16",
+]
+PICTURES += ["--out", "run", "--device", "cpu", "--fast"]
+RESUME = ["train", "--resume", "--out", "run"]
+WEIGHTS = [*TRAIN, "--backbone", "small", "--weights"]
+
+CASES: dict[str, Case] = {
+    # Names.
+    "verb": Case(["tarin"], ("tarin", "train")),
+    "flag": Case([*TRAIN, "--epoch", "3"], ("--epoch", "--epochs")),
+    "dataset": Case([*TRAIN, "--dataset", "digitz"], ("digitz", "digits")),
+    "domain": Case([*TRAIN, "--target", "mosiac"], ("mosiac", "mosaic")),
+    "method": Case([*TRAIN, "--method", "dmgg"], ("dmgg", "dmg")),
+    "method setting": Case([*TRAIN, "--method.overlap", "1"], ("method.overlap",)),
+    "setting of another method": Case([*TRAIN, "--method", "aggregate", "--method.overlap_weight", "1"], ("overlap_weight",)),
+    "backbone": Case([*TRAIN, "--backbone", "resnet19"], ("resnet19", "resnet18")),
+    "backbone of timm": Case([*TRAIN, "--backbone", "timm:resnet_18", "--weights", "none"], ("resnet_18", "timm:resnet18")),
+    "backbone's library": Case([*TRAIN, "--backbone", "tim:resnet18"], ("tim", "timm")),
+    "site": Case([*TRAIN, "--sites", "classifier.hiden"], ("classifier.hiden", "classifier.hidden")),
+    "site twice": Case([*TRAIN, "--sites", "classifier.head", "classifier.head"], ("classifier.head", "twice")),
+    "boundary": Case([*TRAIN, "--boundary", "features.99"], ("features.99", "boundary")),
+    "augmentation": Case([*TRAIN, "--augmentation", "digit"], ("digit", "digits")),
+    "optimizer": Case([*TRAIN, "--optimizer", "adamw"], ("optimizer", "adamw", "adam")),
+    "schedule": Case([*TRAIN, "--schedule", "cosin"], ("schedule", "cosin")),
+    "sampling": Case([*TRAIN, "--sampling", "equal"], ("sampling", "equal")),
+    "precision": Case([*TRAIN, "--precision", "8"], ("precision", "8")),
+    "device": Case(["train", "--out", "run", "--device", "gpu"], ("device", "gpu")),
+    "class weights": Case([*TRAIN, "--class_weights", "equal"], ("class_weights", "equal")),
+    "learn": Case([*TRAIN, "--learn", "mask"], ("learn", "mask")),
+    "selection": Case([*TRAIN, "--selection", "oracle"], ("selection", "oracle")),
+    "several mistakes": Case([*TRAIN, "--lr", "0", "--epochs", "x", "--sampling", "y"], ("3 settings", "lr", "epochs", "sampling")),
+    # Held-out domains.
+    "held-out domain of another dataset": Case([*TRAIN, "--target", "sketch"], ("sketch", "mosaic")),
+    "held-out domain twice": Case([*TRAIN, "--target", "ink,ink"], ("ink", "once")),
+    "one source only": Case([*TRAIN, "--target", "ink,paper,outline"], ("two source domains", "mosaic")),
+    "no source": Case([*TRAIN, "--target", "ink,paper,outline,mosaic"], ("two source domains",)),
+    "no held-out domain": Case(
+        ["train", "--dataset", "pictures", "--out", "run"], ("--target", "a, b, c"), folder()
+    ),
+    # Folders.
+    "empty folder": Case(PICTURES, ("pictures", "domain"), lambda here: (here / "pictures").mkdir()),
+    "no folder": Case([*PICTURES, "--dataset", "./nowhere"], ("nowhere", "does not exist")),
+    "file for a dataset": Case([*PICTURES, "--dataset", "./file"], ("file",), file("file")),
+    "pictures at the top": Case(PICTURES, ("pictures", "0.png"), both(folder(), lambda here: shutil.copy(here / "pictures/a/x/0.png", here / "pictures/0.png"))),
+    "pictures without a class": Case(PICTURES, ("a/0.png",), both(folder(), lambda here: shutil.copy(here / "pictures/a/x/0.png", here / "pictures/a/0.png"))),
+    "one domain": Case(PICTURES, ("two source domains",), folder(domains=("a",))),
+    "two domains": Case(PICTURES, ("two source domains",), folder(domains=("a", "b"))),
+    "domain without pictures": Case(PICTURES, ("no picture", "'c'"), both(folder(), lambda here: [path.unlink() for path in (here / "pictures" / "c").rglob("*.png")])),
+    "domain without classes": Case(PICTURES, ("'d'",), both(folder(), lambda here: (here / "pictures" / "d").mkdir())),
+    "too few pictures": Case(PICTURES, ("no validation pictures",), folder(count=1)),
+    "no dataset of that name here": Case([*TRAIN, "--dataset", "pacs", "--root", "."], ("PACS", "art_painting")),
+    "no root": Case([*TRAIN, "--dataset", "pacs"], ("pacs", "DMG_DATA")),
+    "root is a file": Case([*TRAIN, "--dataset", "pacs", "--root", "file"], ("file",), file("file")),
+    "unreadable picture": Case(PICTURES, ("b/x/0.png", "cannot be read"), both(folder(), file("pictures/b/x/0.png", "no picture"))),
+    "truncated picture": Case(PICTURES, ("b/x/0.png",), both(folder(), cut("pictures/b/x/0.png"))),
+    "empty picture": Case(PICTURES, ("b/x/0.png",), both(folder(), file("pictures/b/x/0.png"))),
+    "broken link": Case([*PICTURES, "--dataset", "./link"], ("link", "does not exist"), link("link", "nowhere")),
+    "loop of links": Case([*PICTURES, "--dataset", "./link"], ("link",), both(link("link", "other"), link("other", "link"))),
+    "loop of links for the run": Case([*TRAIN, "--out", "link/run"], ("link",), both(link("link", "other"), link("other", "link"))),
+    "name with a newline": Case([*TRAIN, "--dataset", "./no\nwhere"], ("nowhere".replace("now", "no\\nw"),)),
+    "name of 256 characters": Case([*TRAIN, "--dataset", "./" + "n" * 256], ("n" * 40,)),
+    "run folder of 256 characters": Case([*TRAIN, "--out", "n" * 256], ("n" * 40, "--out")),
+    "name with a null": Case([*TRAIN, "--dataset", "./null\0"], ("null",)),
+    "run folder with a null": Case([*TRAIN, "--out", "null\0"], ("null",)),
+    # Weights.
+    "weights that are not there": Case([*WEIGHTS, "weights.pth"], ("weights.pth", "no such file")),
+    "weights that are a folder": Case([*WEIGHTS, "weights.pth"], ("weights.pth",), lambda here: (here / "weights.pth").mkdir()),
+    "weights that would run code": Case([*WEIGHTS, "weights.pth"], ("weights.pth", "code"), poisoned_pickle),
+    "weights that are text": Case([*WEIGHTS, "weights.pth"], ("weights.pth",), file("weights.pth", "text")),
+    "weights of another kind": Case([*WEIGHTS, "weights.pth"], ("weights.pth",), lambda here: torch.save([1, 2], here / "weights.pth")),
+    "truncated weights": Case([*WEIGHTS, "weights.pth"], ("weights.pth", "truncated"), both(weights(), cut("weights.pth"))),
+    "empty weights": Case([*WEIGHTS, "weights.pth"], ("weights.pth",), file("weights.pth")),
+    "truncated safetensors": Case([*WEIGHTS, "weights.safetensors"], ("weights.safetensors", "truncated"), both(lambda here: save_file({"a": torch.ones(99)}, here / "weights.safetensors"), cut("weights.safetensors"))),
+    "weights of another architecture": Case([*TRAIN, "--backbone", "mobilenet_v2", "--size", "32", "--weights", "weights.pth"], ("weights.pth", "MobileNetV2"), weights()),
+    "weights of another shape": Case([*WEIGHTS, "weights.pth"], ("another shape", "classifier.hidden.weight"), weights(**{"classifier.hidden.weight": torch.ones(3, 3)})),
+    "weights with a foreign tensor": Case([*WEIGHTS, "weights.pth"], ("unknown to the network", "odd"), weights(odd=torch.ones(1))),
+    "no ImageNet weights": Case([*WEIGHTS, "imagenet"], ("small", "ImageNet")),
+    "cuda where there is none": Case(["train", "--out", "run", "--device", "cuda"], ("cuda", "cpu")),
+    "half precision on a CPU": Case([*TRAIN, "--precision", "16"], ("precision", "GPU")),
+    # Run folders.
+    "occupied": Case(TRAIN, ("run", "--overwrite"), file("run/notes.txt")),
+    "occupied by a run": Case(TRAIN, ("finished run", "--resume"), finished),
+    "run folder is a file": Case(TRAIN, ("run is a file",), file("run")),
+    "run folder below a file": Case([*TRAIN, "--out", "file/run"], ("file is a file",), file("file")),
+    "nothing to resume": Case(RESUME, ("run", "does not exist")),
+    "resume without a folder": Case(["train", "--resume"], ("--out",)),
+    "resume and overwrite": Case([*TRAIN, "--resume", "--overwrite"], ("--resume", "--overwrite"), finished),
+    "resume with other settings": Case([*RESUME, "--lr", "0.5"], ("lr", "0.5", "other settings"), unfinished(lambda run: None)),
+    "resume with another method": Case([*RESUME, "--method", "aggregate"], ("method", "other settings"), unfinished(lambda run: None)),
+    "truncated checkpoint": Case(RESUME, ("last.ckpt", "--overwrite"), unfinished(cut("checkpoints/last.ckpt"))),
+    "empty checkpoint": Case(RESUME, ("last.ckpt",), unfinished(cut("checkpoints/last.ckpt", 0))),
+    "checkpoint that would run code": Case(RESUME, ("last.ckpt",), poisoned_checkpoint),
+    "checkpoint of something else": Case(RESUME, ("last.ckpt", "no checkpoint"), unfinished(lambda run: torch.save({"a": 1}, run / "checkpoints/last.ckpt"))),
+    "checkpoint without its parts": Case(RESUME, ("last.ckpt", "method"), unfinished(lambda run: torch.save({"schema": 2}, run / "checkpoints/last.ckpt"))),
+    "newer checkpoint": Case(RESUME, ("last.ckpt", "newer", "99"), unfinished(lambda run: torch.save({"schema": 99}, run / "checkpoints/last.ckpt"))),
+    "half deleted run": Case(["evaluate", "run"], ("run", "no run"), unfinished(lambda run: (run / "config.yaml").unlink())),
+    "run without checkpoints": Case(["evaluate", "run"], ("best.ckpt", "missing"), unfinished(lambda run: shutil.rmtree(run / "checkpoints"))),
+    "run with a broken table": Case(RESUME, ("metrics.csv",), unfinished(lambda run: (run / "metrics.csv").write_text('epoch\n"1'))),
+    "run of a newer version": Case(RESUME, ("config.yaml", "99", "newer"), unfinished(lambda run: (run / "config.yaml").write_text("schema: 99"))),
+    "evaluation of nothing": Case(["evaluate", "nowhere"], ("nowhere", "no run")),
+    "evaluation of a file": Case(["evaluate", "file"], ("file",), file("file")),
+    "evaluation without a run": Case(["evaluate"], ("RUN",)),
+    "start from nothing": Case([*TRAIN, "--init_from", "nowhere"], ("--init_from", "nowhere")),
+    "start from an unfinished run": Case([*TRAIN, "--out", "new", "--init_from", "run"], ("--init_from", "model.json"), unfinished(lambda run: (run / "model.json").unlink())),
+    "start from a newer model": Case([*TRAIN, "--out", "new", "--init_from", "run"], ("model.json", "99"), unfinished(changed_json("model.json", format=99))),
+    "start from half a model": Case([*TRAIN, "--out", "new", "--init_from", "run"], ("model.safetensors",), unfinished(cut("model.safetensors"))),
+    "start from another backbone": Case([*TRAIN, "--out", "new", "--init_from", "run", "--backbone", "resnet18"], ("resnet18", "small"), finished),
+    "held-out domain that was trained on": Case([*TRAIN, "--out", "new", "--init_from", "run", "--target", "ink"], ("'ink'", "trained on"), finished),
+    "masks of a method without masks": Case([*TRAIN, "--out", "new", "--init_from", "run", "--method", "aggregate", "--learn", "masks"], ("masks", "aggregate"), finished),
+    "masks without a trained network": Case([*TRAIN, "--learn", "masks"], ("learn", "init_from")),
+    # Configurations.
+    "configuration that is not there": Case([*TRAIN, "--config", "nowhere.yaml"], ("nowhere.yaml",)),
+    "configuration that is a folder": Case([*TRAIN, "--config", "."], ("configuration", "'.'")),
+    "configuration that is no YAML": Case([*TRAIN, "--config", "a.yaml"], ("a.yaml", "YAML"), file("a.yaml", "a: [")),
+    "configuration that is a list": Case([*TRAIN, "--config", "a.yaml"], ("a.yaml", "list"), file("a.yaml", "- lr")),
+    "configuration in Latin 1": Case([*TRAIN, "--config", "a.yaml"], ("a.yaml",), file("a.yaml", "dataset: fotos-für-ärzte".encode("latin-1"))),
+    "configuration of a newer version": Case([*TRAIN, "--config", "a.yaml"], ("a.yaml", "99"), file("a.yaml", "schema: 99")),
+    "misspelt key": Case([*TRAIN, "--config", "a.yaml"], ("epoch", "epochs"), file("a.yaml", "epoch: 3")),
+    "misspelt key of a method": Case([*TRAIN, "--config", "a.yaml"], ("overlap_wieght", "overlap_weight"), file("a.yaml", "method: {name: dmg, overlap_wieght: 1}")),
+    "method without a name": Case([*TRAIN, "--config", "a.yaml"], ("method", "name"), file("a.yaml", "method: {overlap_weight: 1}")),
+    "configuration of the wrong types": Case([*TRAIN, "--config", "a.yaml"], ("lr", "epochs"), file("a.yaml", "lr: [1]\nepochs: {a: 1}")),
+    # Values.
+    "flag without a value": Case([*TRAIN, "--lr"], ("--lr",)),
+    "method flag without a value": Case([*TRAIN, "--method.overlap_weight"], ("--method.overlap_weight",)),
+    "time in words": Case([*TRAIN, "--max_time", "an hour"], ("max_time", "an hour")),
+    "half an epoch": Case([*TRAIN, "--epochs", "0.5"], ("epochs", "0.5")),
+    "size that the network refuses": Case([*TRAIN, "--size", "2"], ("2x2",)),
+    "size beyond memory": Case([*TRAIN, "--size", "99999999"], ("size",)),
+
+    # Other verbs.
+    "benchmark's seeds": Case(["benchmark", "--seeds", "one"], ("seeds", "'one'")),
+    "benchmark's seed twice": Case(["benchmark", "--seeds", "1", "1"], ("seed", "twice")),
+    "benchmark's target": Case(["benchmark", "--targets", "inkk"], ("inkk", "ink")),
+    "benchmark's method": Case(["benchmark", "--methods", "dmg", "agregate"], ("agregate", "aggregate")),
+    "benchmark's folder": Case(["benchmark", "--out", "file"], ("file",), file("file")),
+    "benchmark over other runs": Case(["benchmark", "--targets", "mosaic", "--methods", "dmg", "--out", ".", "--lr", "0.5", "--device", "cpu"], ("lr", "other settings"), lambda here: shutil.copytree(FINISHED[0], here / "dmg" / "mosaic" / "seed-0")),
+    "action on data": Case(["data", "lists"], ("lists", "list")),
+    "no action on data": Case(["data"], ("list",)),
+    "data of nothing": Case(["data", "list", "./nowhere"], ("nowhere",)),
+    "method to show": Case(["methods", "dgm"], ("dgm", "dmg")),
+    # Manifests.
+    "no manifest": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv",)),
+    "empty manifest": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv",), file("list.csv")),
+    "manifest without rows": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv",), file("list.csv", "path,label,domain\n")),
+    "manifest without a column": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv", "domain"), file("list.csv", "path,label,domian\na,b,c\n")),
+    "manifest with an unknown split": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv", "dev2"), both(folder(), manifest("a/x/0.png,x,a,dev2", header="path,label,domain,split"))),
+    "manifest of pictures that are not there": Case([*PICTURES, "--dataset", "list.csv"], ("gone.png",), both(folder(), manifest("gone.png,x,a"))),
+    "manifest with two labels for a picture": Case([*PICTURES, "--dataset", "list.csv"], ("a/x/0.png",), both(folder(), manifest("pictures/a/x/0.png,x,a", "pictures/a/x/0.png,y,a"))),
+    "manifest with an empty cell": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv", "label"), both(folder(), manifest("pictures/a/x/0.png,,a"))),
+    "manifest that is no text": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv",), file("list.csv", bytes(range(256)))),
+    "manifest that is no Parquet": Case([*PICTURES, "--dataset", "list.parquet"], ("list.parquet",), file("list.parquet", "text")),
+    "manifest that is a folder": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv",), lambda here: (here / "list.csv").mkdir()),
+    "group in a source and in the held-out domain": Case([*PICTURES, "--dataset", "list.csv"], ("anna", "held out"), both(folder(count=9), grouped)),
+    "label outside the classes": Case([*TRAIN, "--dataset", "pacs", "--root", ".", "--target", "sketch"], ("photo_train_kfold.txt", "1 to 7", "photo/dog/1.png 8"), pacs),
+    "dataset of Hugging Face's that is not there": Case([*PICTURES, "--dataset", "hf:./nowhere"], ("nowhere",)),
+    "held-out domain without pictures": Case([*PICTURES, "--target", "c"], ("'c'", "no picture"), both(folder(), lambda here: [path.unlink() for path in (here / "pictures" / "c").rglob("*.png")])),
+    "every picture of a domain unreadable": Case([*PICTURES, "--skip_bad"], ("domain 'c'",), both(folder(), lambda here: [path.write_bytes(b"") for path in (here / "pictures" / "c").rglob("*.png")])),
+    # Contradictions.
+    "momentum of Adam": Case([*TRAIN, "--momentum", "0.5"], ("momentum", "adam")),
+    "views without frozen features": Case([*TRAIN, "--views", "8"], ("views", "freeze_features")),
+    "decay of another schedule": Case([*TRAIN, "--schedule", "cosine", "--schedule_decay", "0.5"], ("schedule_decay", "cosine")),
+    "rate of masks without masks": Case([*TRAIN, "--method", "aggregate", "--lr_masks", "0.1"], ("lr_masks", "aggregate")),
+    "sites without masks": Case([*TRAIN, "--method", "aggregate", "--sites", "classifier.head"], ("sites", "aggregate")),
+    "leave out without looking": Case([*TRAIN, "--skip_bad", "--no_verify"], ("skip_bad", "verify")),
+    "fewer pictures than devices": Case([*TRAIN, "--batch", "2", "--devices", "3"], ("batch", "3 devices")),
+    "known domain that is held out": Case(["evaluate", "run", "--ensemble", "known:mosaic"], ("mosaic", "held out"), finished),
+    "known domain that is not there": Case(["evaluate", "run", "--ensemble", "known:inc"], ("inc", "ink"), finished),
+    "ensemble that is not there": Case(["evaluate", "run", "--ensemble", "prediction"], ("prediction", "predictions"), finished),
+    "decay of masks that stay": Case([*TRAIN, "--out", "new", "--init_from", "run", "--learn", "masks", "--weight_decay", "0.1"], ("weight_decay", "masks"), finished),
+    "method for a benchmark in one run": Case([*TRAIN, "--config", "a.yaml"], ("methods", "benchmark"), file("a.yaml", "methods: [dmg, aggregate]")),
+    # Data.
+    "check of nothing": Case(["data", "check", "./nowhere"], ("nowhere",)),
+    "check without a name": Case(["data", "check"], ("dataset",)),
+    "check of a file": Case(["data", "check", "./file"], ("file",), file("file")),
+    "check into another format": Case(["data", "check", "pictures", "--out", "report.txt"], (".json", ".csv"), folder()),
+    "download of nothing": Case(["data", "download", "pasc", "--root", "."], ("pasc", "pacs")),
+    "download to nowhere": Case(["data", "download", "pacs"], ("--root", "DMG_DATA")),
+    "download into a file": Case(["data", "download", "pacs", "--root", "file", "--url", "http://127.0.0.1:9/"], ("file",), file("file")),
+    "shell": Case(["completion", "bahs"], ("bahs", "bash")),
+}  # fmt: skip
