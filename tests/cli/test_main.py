@@ -152,8 +152,7 @@ def test_methods_and_data_are_listed(capsys: pytest.CaptureFixture[str]) -> None
     assert "mosaic" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_run_says_how_to_go_on(number: signal.Signals, status: int) -> None:
+def test_interrupted_process_says_how_to_go_on() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "domain_masks", "train", "--epochs", "500", "--out", "run", "--device", "cpu"],
         stderr=subprocess.PIPE,
@@ -163,8 +162,8 @@ def test_interrupted_run_says_how_to_go_on(number: signal.Signals, status: int) 
     deadline = time.monotonic() + 120
     while not Path("run/checkpoints/last.ckpt").is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == status, err
+    assert process.returncode == 143, err
     assert "--resume" in err.splitlines()[-1]
     assert "Traceback" not in err

@@ -27,7 +27,7 @@ STRATEGIES: dict[str, st.SearchStrategy[Any]] = {
     "sampling": st.sampled_from(["pooled", "balanced"]),
     "augmentation": st.none() | names,
     "square": st.none() | st.booleans(),
-    "size": st.none() | counts,
+    "size": st.none() | st.integers(1, 4096),
     "sites": st.lists(names, max_size=3).map(tuple),
     "batch": counts | st.just("auto"),
     "method": st.fixed_dictionaries({"name": st.just("dmg")}, optional={"overlap_weight": rates, "average": names}),
