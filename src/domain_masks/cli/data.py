@@ -12,6 +12,7 @@ ACTIONS = {
     "list": "the datasets that have a name; or the pictures of one, per domain and class",
     "check": "everything that is wrong with a dataset, at once",
     "download": "fetch a dataset, with checksum; goes on where it broke off",
+    "cache": "what is kept between runs; verify pictures and compute frozen features ahead",
 }
 
 

@@ -20,7 +20,7 @@ VERBS = {
     "train": "one run: one method, held-out domain(s), one seed",
     "benchmark": "leave one domain out over methods, targets and seeds; skips what is done",
     "evaluate": "all accuracies of a run again, from its checkpoint",
-    "data": "what datasets there are, and what is wrong with one",
+    "data": "list, check, download and prepare datasets",
     "methods": "the algorithms, their papers, their settings",
     "completion": "what makes the shell complete verbs, flags and names",
 }

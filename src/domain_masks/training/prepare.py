@@ -1,0 +1,30 @@
+"""What a run would do before its first step, done ahead: verified pictures and frozen features in the cache."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from domain_masks.data import Subset, load_dataset, readable
+from domain_masks.progress import Reporter
+from domain_masks.records.config import RunConfig
+from domain_masks.training.defaults import resolve
+from domain_masks.training.engine import launch
+from domain_masks.training.experiment import Experiment
+
+
+def prepare(config: RunConfig, reporter: Reporter) -> int:
+    """Verify the pictures of a dataset and, with ``freeze_features``, compute the features of all its domains.
+
+    Runs with the same pictures, backbone, weights, boundary, size, augmentation and views use them, whatever their
+    method, seed and held-out domain. Returns the number of pictures. Raises InputError as a run would.
+    """
+    dataset = load_dataset(config.dataset, config.root)
+    config = resolve(config.model_copy(update={"target": ()}), dataset)
+    dataset = readable(dataset, config, reporter)
+    if config.freeze_features:
+        experiment = Experiment(config, dataset, launch(config), reporter)
+        everything = Subset(dataset, np.arange(len(dataset)))
+        if experiment.features is not None:
+            experiment.features.of(everything, "evaluation")
+            experiment.features.of(everything, "views")
+    return len(dataset)
