@@ -32,8 +32,8 @@ def work_off(plan: Sequence[PlannedRun], dataset: ImageDataset, reporter: Report
     for planned in plan:
         planned.check()
     if waiting := [planned for planned in plan if planned.state != "done"]:
-        # Once for all runs, which would otherwise all fail for the same pictures.
-        dataset = readable(dataset, waiting[0].config, reporter)
+        # Before all runs, which would otherwise all fail for the same pictures; each notes by itself what it leaves out.
+        readable(dataset, waiting[0].config, reporter)
     outcome = Outcome()
     for number, planned in enumerate(plan, start=1):
         state = planned.state

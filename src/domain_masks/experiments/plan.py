@@ -14,11 +14,9 @@ from domain_masks.records import RunFolder
 from domain_masks.records.config import AUTO, RunConfig, parse_config, read_config
 from domain_masks.settings.lists import adapted, check_lists
 from domain_masks.training.defaults import resolve
+from domain_masks.training.state import NOT_COMPUTED
 
 State = Literal["done", "begun", "open"]
-
-_NOT_COMPUTED = ("workers", "root", "device", "devices", "checkpoint_every", "verify")
-"""Settings that do not decide what a run computes."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class PlannedRun:
         before = parse_config(read_config(self.folder.config))
         there, here = before.to_dict(), self.config.to_dict()
         there["method"] = complete_method(before.method_name, before.method_settings)
-        names = [name for name in here if name not in _NOT_COMPUTED and there[name] != here[name]]
+        names = [name for name in here if name not in NOT_COMPUTED and there[name] != here[name]]
         if self.config.batch == AUTO:
             # The number that was chosen then is the one to go on with.
             names = [name for name in names if name != "batch"]

@@ -78,13 +78,14 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def adopt(method: Method, folder: Path, card: Mapping[str, Any]) -> tuple[str, ...]:
+def adopt(method: Method, folder: Path, card: Mapping[str, Any], masks_alone: bool = False) -> tuple[str, ...]:
     """Start ``method`` from the model in ``folder``; returns the sources whose masks or heads that model did not have.
 
     The network's weights are taken over whole, masks and heads source by source, under their names. Masks of other sites
     and what another method has besides the network are left out on both sides.
 
-    Raises InputError where the network or the classes differ.
+    Raises InputError where the network or the classes differ; with ``masks_alone`` also where the model has masks at some of
+    the sites only, so that old masks could neither stay nor be learned.
     """
     path = folder / "model.safetensors"
     there, here = tuple(card["classes"]), method.context.classes
@@ -115,10 +116,17 @@ def adopt(method: Method, folder: Path, card: Mapping[str, Any]) -> tuple[str, .
     if odd:
         raise InputError(
             f"{path} does not fit: {len(odd)} tensors of the network are missing or of another shape ({', '.join(odd[:3])}"
-            f"{', ...' if len(odd) > 3 else ''}). Expected a run with the same backbone, here {card['backbone']!r}"
+            f"{', ...' if len(odd) > 3 else ''}). Expected a network with one head on the same backbone, got "
+            f"{card['method']['name']} on {card['backbone']}"
         )
     method.load_state_dict(taken, strict=False)
-    adopted = any(name in taken for name in per_domain)
+    lacking = sorted(_file_name(name) for name in per_domain if name not in taken)
+    if masks_alone and lacking and len(lacking) < len(per_domain):
+        raise InputError(
+            f"the model in {folder} has no {', '.join(lacking)}: expected masks at the same sites, so that those of its "
+            "sources can stay as they are. Leave out --sites, or learn all"
+        )
+    adopted = bool(per_domain) and not lacking
     return tuple(name for name in sources if name not in known or not adopted)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
-from domain_masks.errors import DivergedError, InputError, unknown
+from domain_masks.errors import DivergedError, InputError, RunFolderError, unknown
 from domain_masks.methods import Method
 from domain_masks.records.config import RunConfig
 from domain_masks.training.schedules import rate_factor
@@ -47,6 +47,20 @@ def launch(config: RunConfig) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def on_main_process(fabric: Fabric, write: Callable[[], None]) -> None:
+    """Let the first process write, and all of them wait; where that fails, all raise the same RunFolderError."""
+    problem: str | None = None
+    if fabric.is_global_zero:
+        try:
+            write()
+        except RunFolderError as error:
+            problem = str(error)
+    if fabric.world_size > 1:
+        problem = fabric.broadcast(problem)
+    if problem is not None:
+        raise RunFolderError(problem)
 
 
 def repeatable(deterministic: bool) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from sklearn.utils.class_weight import compute_class_weight
 
 from domain_masks.batch import DomainBatch
 from domain_masks.data import (
@@ -25,6 +24,7 @@ from domain_masks.data import (
     source_positions,
     split_domains,
 )
+from domain_masks.data.class_weights import balanced_class_weights
 from domain_masks.data.dataset import fingerprint_of
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods import Context, Method
@@ -37,7 +37,7 @@ from domain_masks.records import Predictions
 from domain_masks.records.config import RunConfig
 from domain_masks.training.fit import Sources
 from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures, FrozenLoader, frozen_batches
-from domain_masks.training.origin import Origin
+from domain_masks.training.origin import Origin, picture_keys
 from domain_masks.training.state import Restored
 
 FAST_PICTURES = 64
@@ -48,7 +48,8 @@ class Experiment:
 
     - ``restored``: the checkpoint of a run that goes on, in place of the weights' file and of the run that it started from
     - ``facts``: what a checkpoint keeps: ``pictures``, a hash of the division into training and validation;
-      ``trained_on``, the domains that the weights have seen; ``learned_sources``, those that anything is learned of
+      ``trained_on`` and ``trained_pictures``, the domains and the keys of the pictures that the weights have seen, also in
+      the runs that this one started from; ``learned_sources``, those that anything is learned of
 
     Raises InputError for settings that cannot be used, RunFolderError where ``restored`` does not fit, or the pictures are
     no longer those that were divided then.
@@ -69,6 +70,7 @@ class Experiment:
         self.facts: dict[str, Any] = {
             "pictures": _division(self.splits),
             "trained_on": list(self.splits.sources),
+            "trained_pictures": picture_keys(self.splits.train.ids),
             "learned_sources": list(self.splits.sources),
         }
         base = default_preprocessing(dataset, config.size)
@@ -106,10 +108,13 @@ class Experiment:
             boundary=config.boundary,
             image_size=self.preprocessing.size,
             head_initialisation=config.head_initialisation or "default",
-            class_weights=self._class_weights(),
         )
         method = build_method(config.method_name, backbone, context, settings, config.seed).to(self.fabric.device)
         self._start(method)
+        if config.class_weights == "balanced":
+            # Of the pictures that anything is learned from, which is known only now.
+            weights = balanced_class_weights(self._learned_from().labels, len(context.classes))
+            method.context = replace(context, class_weights=weights)
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             convert = torch.nn.SyncBatchNorm.convert_sync_batchnorm
             method.network.network = convert(method.network.network)  # type: ignore[no-untyped-call]
@@ -118,16 +123,6 @@ class Experiment:
         if config.compile:
             method.network.compile_segments()
         return method
-
-    def _class_weights(self) -> tuple[float, ...] | None:
-        """Return N / (C n) of each class with n of the N training pictures, as scikit-learn's ``balanced``; 1 where n is 0."""
-        if self.config.class_weights == "none":
-            return None
-        labels = self.splits.train.labels
-        present = np.unique(labels)
-        weights = np.ones(len(self.splits.dataset.classes))
-        weights[present] = compute_class_weight("balanced", classes=present, y=labels)
-        return tuple(weights.tolist())
 
     def _refuse_other_pictures(self, restored: Restored) -> None:
         before = restored.facts.get("pictures", self.facts["pictures"])
@@ -152,8 +147,12 @@ class Experiment:
                 ) from error
         elif config.init_from is not None:
             origin = Origin.read(config.init_from)
-            new = origin.start(method, self.splits.targets)
+            new = origin.start(method, self.splits.targets, masks_alone=config.learn == "masks")
+            origin.refuse_pictures(self.splits)
             self.facts["trained_on"] = sorted({*self.splits.sources, *origin.trained_on})
+            self.facts["trained_pictures"] = torch.unique(
+                torch.cat([self.facts["trained_pictures"], origin.trained_pictures])
+            )
             if config.learn == "masks" and new:
                 self.facts["learned_sources"] = list(new)
         elif config.learn == "masks":
@@ -164,7 +163,8 @@ class Experiment:
     def _freeze(self) -> FrozenFeatures:
         trained = self.method.network.task_state()
         for name, parameter in self.method.network.network.named_parameters():
-            parameter.requires_grad_(name in trained)
+            if name not in trained:
+                parameter.requires_grad_(False)
         recipe = FeatureRecipe(
             self.method.network,
             self.preprocessing,

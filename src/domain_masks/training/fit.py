@@ -85,10 +85,8 @@ def fit(
     with Interruption(fabric) as interruption:
         began = time.monotonic() - progress.seconds
         loop = _Loop(method, sources, engine, state, interruption, reporter, began)
-        while progress.epochs_done < epochs:
-            if config.patience is not None and progress.epochs_done - 1 - progress.best_epoch >= config.patience:
-                # A run that had lost patience before it was interrupted: it must not train on when it is resumed.
-                break
+        # At the head: a run that had come to its end before it was interrupted must not train on when it is resumed.
+        while progress.epochs_done < epochs and not progress.reason_to_stop(config):
             try:
                 terms, images_per_second = loop.train(progress)
             except DivergedError as error:
@@ -106,33 +104,22 @@ def fit(
             epoch = progress.epochs_done
             progress.seconds = time.monotonic() - began
             improved = progress.finish_epoch(accuracy)
-            if fabric.is_global_zero:
-                row = _row(method, engine, epoch, terms, accuracies, progress)
-                # The row first: what is surplus is dropped by a resumed run, what is missing would stay so.
-                state.log(log, {**row, "images_per_second": images_per_second})
-                if board is not None:
-                    board.add(row, epoch)
+            row = _row(method, engine, epoch, terms, accuracies, progress)
+            # The row first: what is surplus is dropped by a resumed run, what is missing would stay so.
+            state.log(log, {**row, "images_per_second": images_per_second})
+            if board is not None:
+                board.add(row, epoch)
             state.save(progress, improved)
             reporter.say(
                 f"epoch {epoch + 1:>{len(str(epochs))}}/{epochs}  loss {sum(terms.values()):.4f}  validation {accuracy:.4f}"
                 f"{' *' if improved else '  '} {progress.seconds:7.1f} s"
             )
-            progress.stopped = _reason_to_stop(config, progress, epochs)
-            if progress.stopped:
-                reporter.say(f"stopped after epoch {epoch + 1}: {progress.stopped}")
-                break
+            if reason := progress.reason_to_stop(config):
+                reporter.say(f"stopped after epoch {epoch + 1}: {reason}")
             loop.heed(progress, saved=True)
     if board is not None:
         board.close()
     return progress
-
-
-def _reason_to_stop(config: RunConfig, progress: Progress, epochs: int) -> str:
-    if config.patience is not None and progress.epochs_done - 1 - progress.best_epoch >= config.patience:
-        return f"no better epoch for {config.patience} epochs"
-    if config.max_time is not None and progress.seconds >= config.max_time and progress.epochs_done < epochs:
-        return f"the time of {config.max_time:g} s is over"
-    return ""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -114,7 +115,7 @@ class FrozenFeatures:
         if (name, kind) not in self._arrays:
             dataset = subset.dataset
             rows = np.flatnonzero(dataset.domain_indices == dataset.domains.index(name))
-            path = self.folder / name.replace("/", "_") / f"{kind}.npy"
+            path = self.folder / f"domain-{quote(name, safe='')}" / f"{kind}.npy"
             array = _stored(path, len(rows))
             if array is None:
                 with _locked(path):

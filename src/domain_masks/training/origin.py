@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from domain_masks.data import DomainSplits
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods import Method
 from domain_masks.methods.build import method_class
 from domain_masks.methods.saving import adopt, read_card
+from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
+from domain_masks.training.checkpoints import load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -63,10 +71,37 @@ class Origin:
             settings["sites"] = sites
         return {name: value for name, value in settings.items() if value is not None}
 
-    def start(self, method: Method, targets: Sequence[str]) -> tuple[str, ...]:
+    @property
+    def trained_pictures(self) -> Tensor:
+        """Keys of all pictures that the weights have seen, as far as the run's checkpoint tells; see :func:`picture_keys`."""
+        try:
+            facts = load_checkpoint(RunFolder(self.folder).last).get("facts", {})
+        except RunFolderError:
+            facts = {}
+        keys = facts.get("trained_pictures") if isinstance(facts, Mapping) else None
+        return keys if isinstance(keys, Tensor) else torch.empty(0, dtype=torch.int64)
+
+    def refuse_pictures(self, splits: DomainSplits) -> None:
+        """Raise InputError where pictures that would choose the epoch or measure were trained on by the run or before it."""
+        measuring = [
+            *splits.validation.ids,
+            *(splits.test.ids if splits.test is not None else ()),
+            *splits.held_out.ids,
+        ]
+        seen = torch.isin(picture_keys(measuring), self.trained_pictures)
+        if bool(seen.any()):
+            example = measuring[int(seen.nonzero()[0])]
+            raise InputError(
+                f"{int(seen.sum())} of {len(measuring)} validation, test and held-out pictures, such as {example!r}, were "
+                f"trained on by the run in {self.folder} or one before it: expected a division like the one it had. Use its "
+                "--split_seed and its pictures, or a manifest that says the splits"
+            )
+
+    def start(self, method: Method, targets: Sequence[str], masks_alone: bool = False) -> tuple[str, ...]:
         """Give ``method`` the model's weights; returns the sources that are new.
 
-        Raises InputError where a held-out domain was trained on, or the model does not fit.
+        With ``masks_alone`` the model has to have masks at all sites of ``method``, or none. Raises InputError where a
+        held-out domain was trained on, or the model does not fit.
         """
         seen = [name for name in targets if name in self.trained_on]
         if seen:
@@ -74,4 +109,10 @@ class Origin:
                 f"held-out domain {seen[0]!r} was trained on by the run in {self.folder}: its accuracy would not be out of "
                 "domain. Hold out another one, or start from a run that did not see it"
             )
-        return adopt(method, self.folder, self.card)
+        return adopt(method, self.folder, self.card, masks_alone)
+
+
+def picture_keys(ids: Sequence[str]) -> Tensor:
+    """Return a 63-bit key of each picture's id, int64 (N,)."""
+    digests = b"".join(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest() for name in ids)
+    return torch.from_numpy((np.frombuffer(digests, dtype="<u8") >> 1).astype(np.int64))

@@ -11,23 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from domain_masks.data import DomainSplits, ImageDataset, load_dataset, readable
+from domain_masks.data import DomainSplits, ImageDataset, load_dataset, readable, without_rows
 from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.evaluation import accuracies
 from domain_masks.masks import mask_statistics
 from domain_masks.methods import Method
 from domain_masks.methods.saving import save_model
 from domain_masks.progress import ConsoleReporter, Reporter
-from domain_masks.records import Results, RunFolder, write_json
+from domain_masks.records import Predictions, Results, RunFolder, write_json
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.environment import environment
 from domain_masks.training.batch_size import with_batch
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.defaults import notes, resolve
-from domain_masks.training.engine import is_main_process, launch, repeatable
+from domain_masks.training.engine import is_main_process, launch, on_main_process, repeatable
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.fit import fit
-from domain_masks.training.state import Progress, Restored
+from domain_masks.training.state import Progress, Restored, read_progress
 
 
 @dataclass(frozen=True)
@@ -75,22 +75,25 @@ def run(
         reporter.say(f"{folder.path} holds a finished run: nothing to do")
         return Run(folder, Results.read(folder.results))
     try:
-        opened = readable(opened, config, reporter)
-        config = with_batch(config, opened, fabric, reporter, folder if state == "resume" else None)
         restored = Restored.read(folder, config) if state == "resume" else None
+        opened, left_out = _readable(opened, config, reporter, restored)
+        config = with_batch(config, opened, fabric, reporter, folder if state == "resume" else None)
         experiment = Experiment(config, opened, fabric, reporter, restored)
+        experiment.facts["left_out"] = left_out
     except DomainMasksError:
         with suppress(OSError):
             # Nothing has begun: an empty folder would only be in the way of the next try.
             folder.path.rmdir()
         raise
-    if fabric.is_global_zero:
+
+    def begin() -> None:
         if overwrite:
             # Not before everything that can be wrong with the settings has been tried: the old run would be lost for nothing.
             folder.prepare(overwrite=True)
         config.write(folder.config)
         write_json(folder.environment, environment())
-    fabric.barrier()
+
+    on_main_process(fabric, begin)
     for line in (describe(experiment), *notes(config, opened)):
         reporter.say(line)
     method = experiment.method
@@ -129,14 +132,38 @@ def evaluate(
     best, last = load_checkpoint(folder.best), load_checkpoint(folder.last)
     config = resolve(config, opened)
     reporter = reporter or ConsoleReporter()
-    opened = readable(opened, config, reporter)
     restored = Restored(best["method"], last.get("facts", {}))
+    opened, _ = _readable(opened, config, reporter, restored)
     experiment = Experiment(config, opened, launch(config), reporter, restored)
-    return Run(folder, _finish(experiment, Progress(**last["progress"]), folder))
+    progress = read_progress(last["progress"])
+    if not progress.is_complete(config) and not folder.is_finished:
+        reporter.say(
+            f"{folder.path} is not finished: these are the accuracies of its best epoch so far, and nothing is written"
+        )
+        return Run(folder, _measured(experiment, progress)[0])
+    return Run(folder, _finish(experiment, progress, folder))
+
+
+def _readable(
+    dataset: ImageDataset, config: RunConfig, reporter: Reporter, restored: Restored | None
+) -> tuple[ImageDataset, list[str]]:
+    """Leave out the pictures that cannot be read, and those that the run left out when it began; returns their names too."""
+    gone = set(restored.facts.get("left_out", ())) if restored is not None else set()
+    rows = [row for row, name in enumerate(dataset.ids) if name in gone] if gone else []
+    smaller = readable(without_rows(dataset, rows) if rows else dataset, config, reporter)
+    return smaller, sorted({*dataset.ids} - {*smaller.ids}) if len(smaller) < len(dataset) else []
 
 
 def _finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Results:
     """Measure the method and write predictions, model and results; the results last, which say that the run is done."""
+    results, predictions = _measured(experiment, progress)
+    predictions.save(folder.predictions)
+    save_model(folder.path, experiment.method, str(experiment.config.backbone), _card(experiment, results))
+    results.write(folder.results)
+    return results
+
+
+def _measured(experiment: Experiment, progress: Progress) -> tuple[Results, Predictions]:
     began = time.monotonic()
     predictions = experiment.predictions()
     config, splits = experiment.config, experiment.splits
@@ -158,10 +185,7 @@ def _finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Re
         in_domain=measured.get("in_domain"),
         known_domain=measured.get("known_domain"),
     )
-    predictions.save(folder.predictions)
-    save_model(folder.path, experiment.method, str(config.backbone), _card(experiment, results))
-    results.write(folder.results)
-    return results
+    return results, predictions
 
 
 def _held_out_name(splits: DomainSplits) -> str:

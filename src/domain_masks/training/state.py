@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +17,12 @@ from domain_masks.records.config import RunConfig
 from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.records.run_folder import RunFolder
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
-from domain_masks.training.engine import TrainingEngine
+from domain_masks.training.engine import TrainingEngine, on_main_process
 
-_PLACES = {"dataset", "root", "weights", "init_from"}
-REPEATABLE = {"epochs", "patience", "max_time", "checkpoint_every", "workers", "device", "devices", "verify", *_PLACES}
-"""Settings that a resumed run may change; whether the pictures are still the same is looked at by itself."""
+NOT_COMPUTED = {"workers", "device", "devices", "checkpoint_every", "verify", "dataset", "root"}
+"""Settings that do not decide what a run computes; whether the pictures are still the same is looked at by itself."""
+REPEATABLE = {"epochs", "patience", "max_time", *NOT_COMPUTED}
+"""Settings that a resumed run may change."""
 
 
 @dataclass
@@ -40,7 +41,6 @@ class Progress:
     best_epoch: int = -1
     best_accuracy: float = -1.0
     seconds: float = 0.0
-    stopped: str = ""
     history: list[float] = field(default_factory=list)
 
     def finish_epoch(self, accuracy: float) -> bool:
@@ -53,12 +53,31 @@ class Progress:
             self.best_epoch, self.best_accuracy = epoch, accuracy
         return improved
 
+    def is_complete(self, config: RunConfig) -> bool:
+        """Whether training has come to its end: all epochs are done, or it was stopped by patience or time."""
+        return self.epochs_done >= (1 if config.fast else config.epochs or 1) or bool(self.reason_to_stop(config))
+
+    def reason_to_stop(self, config: RunConfig) -> str:
+        """Say why training ends before its last epoch; nothing within an epoch, which is finished in any case."""
+        if not self.epochs_done or self.batches_done:
+            return ""
+        if config.patience is not None and self.epochs_done - 1 - self.best_epoch >= config.patience:
+            return f"no better epoch for {config.patience} epochs"
+        if config.max_time is not None and self.seconds >= config.max_time and self.epochs_done < (config.epochs or 1):
+            return f"the time of {config.max_time:g} s is over"
+        return ""
+
     @property
     def place(self) -> str:
         """Say where the run stands."""
         if self.batches_done:
             return f"batch {self.batches_done} of epoch {self.epochs_done + 1}"
         return f"the end of epoch {self.epochs_done}" if self.epochs_done else "the beginning"
+
+
+def read_progress(values: Mapping[str, Any]) -> Progress:
+    """Return the progress that a checkpoint holds, of this or an older version."""
+    return Progress(**{name: value for name, value in values.items() if name in Progress.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
@@ -119,7 +138,9 @@ class RunState:
         weights = self.method.state_dict()
         # In the middle of an epoch the running statistics of batch norm differ from process to process.
         buffers = self._buffers_of_all() if progress.batches_done and self.fabric.world_size > 1 else None
-        if self.fabric.is_global_zero:
+
+        def write() -> None:
+            self._check_folder()
             state = {
                 "method": weights,
                 "buffers": buffers,
@@ -128,23 +149,30 @@ class RunState:
                 "config": self.config.model_dump(mode="json"),
                 "facts": self.facts,
             }
-            try:
-                self._check_folder()
-                # In this order: of the best epoch, the last checkpoint can make the best one again.
-                save_checkpoint(self.folder.last, state)
-                if best:
-                    self._save_best(weights, progress)
-            except RunFolderError as error:
-                raise RunFolderError(f"{error}. {self.kept}") from error
+            # In this order: of the best epoch, the last checkpoint can make the best one again.
+            save_checkpoint(self.folder.last, state)
+            if best:
+                self._save_best(weights, progress)
+
+        self._write_or_fail_together(write)
         self._saved = progress.place
         self._saved_at = time.monotonic()
-        self.fabric.barrier()
 
     def log(self, log: MetricsLog, row: Mapping[str, float | int | str]) -> None:
-        """Add a row to ``metrics.csv``; raises RunFolderError that says what is kept where it cannot be written."""
-        try:
+        """Add a row to ``metrics.csv``; raises RunFolderError that says what is kept where it cannot be written.
+
+        All processes call it together, the first one writes.
+        """
+
+        def write() -> None:
             self._check_folder()
             log.append(row)
+
+        self._write_or_fail_together(write)
+
+    def _write_or_fail_together(self, write: Callable[[], None]) -> None:
+        try:
+            on_main_process(self.fabric, write)
         except RunFolderError as error:
             raise RunFolderError(f"{error}. {self.kept}") from error
 
@@ -162,7 +190,7 @@ class RunState:
             self.method.load_state_dict(state["method"])
             self._restore_buffers(state.get("buffers"))
             self.engine.load_state_dict(state["engine"])
-            progress = Progress(**{**state["progress"], "stopped": ""})
+            progress = read_progress(state["progress"])
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise RunFolderError(
                 f"{self.folder.last} does not fit its own settings ({type(error).__name__}): the run was made by another "

@@ -1,0 +1,19 @@
+"""Weights of classes of unequal size."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.utils.class_weight import compute_class_weight
+
+from domain_masks.data.dataset import Int64Array
+
+
+def balanced_class_weights(labels: Int64Array, classes: int) -> tuple[float, ...]:
+    """Return N / (P n) for each class with n of the N labels, P classes being present; 1 for a class without any.
+
+    The mean over the labels is 1. Returns as many weights as there are ``classes``.
+    """
+    present = np.unique(labels)
+    weights = np.ones(classes)
+    weights[present] = compute_class_weight("balanced", classes=present, y=labels)
+    return tuple(weights.tolist())
