@@ -13,12 +13,14 @@ import torch
 from safetensors.torch import load_file
 
 import generated
+from domain_masks.data import without_rows
 from domain_masks.errors import DomainMasksError, InputError, RunFolderError
 from domain_masks.methods.saving import read_card
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records import Predictions
 from domain_masks.records.config import parse_config, read_config
 from domain_masks.training import Experiment, Run, evaluate, run
+from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.engine import launch
 
 METHODS = ("dmg", "aggregate", "multi_headed")
@@ -46,8 +48,14 @@ def added(origin: Run, out: Path, **changes: Any) -> Run:
     return trained(out, init_from=str(origin.folder.path), target="none", **{**ON_NETWORK, **changes})
 
 
-def test_new_source_learns_its_mask_and_changes_nothing_else(origin: Run, tmp_path: Path) -> None:
-    grown = added(origin, tmp_path / "grown", learn="masks", lr=0.1, epochs=3)
+FROZEN = {"freeze_features": True, "views": 1}
+
+
+@pytest.mark.parametrize("frozen", [{}, FROZEN], ids=["images", "frozen"])
+def test_new_source_learns_its_mask_and_changes_nothing_else(
+    origin: Run, tmp_path: Path, frozen: dict[str, Any]
+) -> None:
+    grown = added(origin, tmp_path / "grown", learn="masks", lr=0.1, epochs=3, **frozen)
     assert grown.results.sources == ["dots", "plain", "stripes"]
     before, after = load_file(origin.folder.model), load_file(grown.folder.model)
     assert set(before) == set(after)
@@ -148,6 +156,49 @@ def test_what_cannot_be_started_from_is_refused(
 ) -> None:
     with pytest.raises(kind, match=words):
         trained(tmp_path / "r", **{"init_from": str(origin.folder.path), **changes})
+
+
+def test_pictures_that_were_trained_on_may_not_measure(origin: Run, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"validation, test and held-out pictures, such as .* were trained on.*--split_seed"
+    ):
+        trained(tmp_path / "again", init_from=str(origin.folder.path), split_seed=7)
+    # Also what an earlier run of the line has seen.
+    second = trained(tmp_path / "second", init_from=str(origin.folder.path), epochs=1)
+    seen = [set(load_checkpoint(r.folder.last)["facts"]["trained_pictures"].tolist()) for r in (origin, second)]
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == len(load_checkpoint(origin.folder.last)["facts"]["trained_pictures"]) == 96
+    with pytest.raises(InputError, match="were trained on"):
+        trained(tmp_path / "third", init_from=str(second.folder.path), split_seed=7)
+
+
+def test_masks_at_some_of_the_sites_can_neither_stay_nor_be_learned(tmp_path: Path) -> None:
+    narrow = trained(tmp_path / "narrow", sites=["classifier.head"], boundary="classifier.hidden", epochs=1)
+    sites = ["classifier.hidden", "classifier.head"]
+    with pytest.raises(InputError, match=r"has no masks.classifier.hidden: expected masks at the same sites"):
+        added(narrow, tmp_path / "grown", learn="masks", sites=sites)
+    whole = added(narrow, tmp_path / "whole", sites=sites, epochs=1)
+    assert set(whole.results.masks) == set(sites)
+
+
+def test_heads_of_several_domains_do_not_become_one(origins: dict[str, Run], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"network with one head.*got multi_headed on small"):
+        trained(tmp_path / "r", init_from=str(origins["multi_headed"].folder.path), method="aggregate")
+
+
+def test_class_weights_are_of_what_is_learned_from(origin: Run) -> None:
+    settings = generated.config(
+        init_from=str(origin.folder.path), learn="masks", target="none", class_weights="balanced", weight_decay=0.0
+    )
+    unequal = generated.dataset()
+    kept = np.flatnonzero((unequal.domain_indices < 2) | (unequal.labels > 0) | (np.arange(len(unequal)) % 20 < 8))
+    unequal = without_rows(unequal, np.setdiff1d(np.arange(len(unequal)), kept).tolist())
+    experiment = Experiment(settings, unequal, launch(settings), ConsoleReporter(quiet=True))
+    weights = np.array(experiment.method.context.class_weights)
+    train = experiment.splits.train
+    mine = train.labels[train.domain_indices == unequal.domains.index("stripes")]
+    assert np.isclose(weights[mine].mean(), 1)
+    assert weights[0] > weights[1]
 
 
 def test_other_classes_are_refused(origin: Run, tmp_path: Path) -> None:

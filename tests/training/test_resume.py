@@ -7,10 +7,12 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -319,3 +321,78 @@ def test_held_out_pictures_may_be_added(interrupted_on_files: Any, tmp_path: Pat
     resumed = run(settings, tmp_path / "run", resume=True, reporter=ConsoleReporter(quiet=True))
     assert resumed.folder.model.read_bytes() == whole
     assert resumed.results.out_of_domain["count"] == 61
+
+
+def test_evaluation_does_not_end_an_interrupted_run(interrupted_on_files: Any, tmp_path: Path) -> None:
+    settings, whole = interrupted_on_files
+    before = sorted(path.name for path in (tmp_path / "run").iterdir())
+    shown = evaluate(tmp_path / "run", ConsoleReporter(quiet=True))
+    assert shown.results.epochs_run == 2
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
+    resumed = run(settings, tmp_path / "run", resume=True, reporter=ConsoleReporter(quiet=True))
+    assert resumed.results.epochs_run == 4
+    assert resumed.folder.model.read_bytes() == whole
+
+
+def test_a_run_whose_time_was_over_trains_no_further(tmp_path: Path) -> None:
+    settings = generated.config(epochs=9, max_time="0.001s")
+    out = tmp_path / "run"
+    run(settings, out, dataset=generated.dataset(), reporter=ConsoleReporter(quiet=True)).folder.results.unlink()
+    again = run(settings, out, resume=True, dataset=generated.dataset(), reporter=ConsoleReporter(quiet=True))
+    assert again.results.epochs_run == 1
+    again.folder.results.unlink()
+    longer = settings.model_copy(update={"max_time": None, "epochs": 3})
+    more = run(longer, out, resume=True, dataset=generated.dataset(), reporter=ConsoleReporter(quiet=True))
+    assert more.results.epochs_run == 3
+
+
+def test_a_signal_while_the_last_state_is_saved_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = RunState.save
+
+    def interrupted(self: RunState, progress: Progress, best: bool = False) -> None:
+        signal.raise_signal(signal.SIGINT)
+        save(self, progress, best)
+
+    monkeypatch.setattr(RunState, "save", interrupted)
+    settings = generated.config(epochs=9, max_time="0.001s")
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, tmp_path / "run", dataset=generated.dataset(), reporter=ConsoleReporter(quiet=True))
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["progress"]["epochs_done"] == 1
+
+
+@pytest.mark.parametrize("changes", [{"init_from": Path("nowhere")}, {"weights": "none"}])
+def test_where_a_run_began_cannot_be_changed(
+    interrupted_on_files: Any, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    settings, _ = interrupted_on_files
+    with pytest.raises(RunFolderError, match=r"other settings|'nowhere'"):
+        run(settings.model_copy(update=changes), tmp_path / "run", resume=True, reporter=ConsoleReporter(quiet=True))
+
+
+def test_pictures_that_were_left_out_stay_out(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "pictures", generated.dataset())
+    broken = root / "dots/red/0.png"
+    good = broken.read_bytes()
+    broken.write_bytes(good[:40])
+    settings = generated.config(dataset=str(root), epochs=4, skip_bad=True)
+    whole = run(settings, tmp_path / "whole", reporter=ConsoleReporter(quiet=True)).folder.model.read_bytes()
+
+    def stop() -> None:
+        broken.write_bytes(good)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, tmp_path / "run", reporter=Stopping(stop))
+    resumed = run(settings, tmp_path / "run", resume=True, reporter=ConsoleReporter(quiet=True))
+    assert resumed.folder.model.read_bytes() == whole
+    again = evaluate(tmp_path / "run", ConsoleReporter(quiet=True))
+    assert again.results.in_domain == resumed.results.in_domain
+
+
+def test_domains_with_similar_names_have_features_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DMG_CACHE", str(tmp_path / "cache"))
+    dataset = replace(generated.dataset(), domains=("x/y", "x_y", ".."))
+    settings = generated.config(target="x/y", epochs=1, **FROZEN)
+    run(settings, tmp_path / "run", dataset=dataset, reporter=ConsoleReporter(quiet=True))
+    (recipe,) = (tmp_path / "cache" / "features").iterdir()
+    assert len([path for path in recipe.iterdir() if path.is_dir()]) == 3
