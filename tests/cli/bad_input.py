@@ -278,7 +278,7 @@ CASES: dict[str, Case] = {
     "half precision on a CPU": Case([*TRAIN, "--precision", "16"], ("precision", "GPU")),
     # Run folders.
     "occupied": Case(TRAIN, ("run", "--overwrite"), file("run/notes.txt")),
-    "occupied by a run": Case(TRAIN, ("finished run", "--resume"), finished),
+    "occupied by a run": Case(TRAIN, ("finished run", "--overwrite"), finished),
     "run folder is a file": Case(TRAIN, ("run is a file",), file("run")),
     "run folder below a file": Case([*TRAIN, "--out", "file/run"], ("file is a file",), file("file")),
     "nothing to resume": Case(RESUME, ("run", "does not exist")),

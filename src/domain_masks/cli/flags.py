@@ -24,6 +24,19 @@ GROUPS = {
 }
 
 
+_BY_DATASET = {
+    "backbone",
+    "weights",
+    "epochs",
+    "lr",
+    "weight_decay",
+    "schedule",
+    "size",
+    "augmentation",
+    "head_initialisation",
+}
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises InputError in place of leaving the program, and suggests the nearest flag."""
 
@@ -110,10 +123,19 @@ def add_settings(parser: argparse.ArgumentParser, without: Iterable[str] = ()) -
         text = (field.description or "").replace("%", "%%")
         if field.default is not None and field.default != () and not isinstance(field.default, bool | dict):
             text += f" (default: {field.default})"
+        elif name in _BY_DATASET:
+            text += " (default: by dataset, shown by --print_config)"
         options: dict[str, Any] = {"dest": name, "default": None, "help": text}
         if _holds(field.annotation, bool):
-            group.add_argument(f"--{name}", action="store_const", const=True, **options)
-            group.add_argument(f"--no_{name}", action="store_const", const=False, dest=name, help=argparse.SUPPRESS)
+            # Shown is what changes something; the other is there to win over a YAML.
+            hidden = {**options, "help": argparse.SUPPRESS}
+            negative = {**options, "help": f"do not {text}" if field.default is True else f"not: {text}"}
+            group.add_argument(
+                f"--{name}", action="store_const", const=True, **(hidden if field.default is True else options)
+            )
+            group.add_argument(
+                f"--no_{name}", action="store_const", const=False, **(hidden if field.default is False else negative)
+            )
         elif name == "sites":
             group.add_argument(f"--{name}", nargs="+", metavar="NAME", **options)
         else:

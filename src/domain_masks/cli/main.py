@@ -91,7 +91,8 @@ def _usage() -> str:
         "Train image classifiers on several source domains with learned domain-specific masks (DMG) or a\n"
         "baseline, and measure them out of domain, in domain and with known domain.\n\n"
         f"{verbs}\n\n"
-        "`dmg VERB --help` tells the flags of a verb. `dmg train` alone trains DMG on the embedded digits.\n"
+        "`dmg VERB --help` tells the flags of a verb, `dmg --version` the version. `dmg train` alone trains DMG on the\n"
+        "embedded digits.\n"
     )
 
 

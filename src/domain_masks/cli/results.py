@@ -10,6 +10,7 @@ from domain_masks.records.results import Results
 if TYPE_CHECKING:
     from domain_masks.records import Accuracies
 
+_NEARLY_ALL = 0.99
 TITLES = {"out_of_domain": "out of domain", "in_domain": "in domain", "known_domain": "known domain"}
 
 
@@ -27,6 +28,17 @@ def result_lines(results: Results) -> Iterator[str]:
         shares = "  ".join(f"{domain} {100 * share:.1f}" for domain, share in masks["activated"].items())
         overlap = f"IoU {masks['overall_iou']:.3f}, " if "overall_iou" in masks else ""
         yield f"{'masks':<13} {site}: {overlap}activated % {shares}"
+    if _still_at_their_start(results):
+        yield (
+            f"{'note':<13} the masks have hardly left their start, where nearly every neuron is on in every domain: raise "
+            "--lr_masks (such as 0.01), or train longer"
+        )
+
+
+def _still_at_their_start(results: Results) -> bool:
+    """Whether all hard masks are full: from U(0, 1) every mask logit begins above 0, and moves by about the learning rate."""
+    shares = [share for masks in (results.masks or {}).values() for share in masks["activated"].values()]
+    return bool(shares) and min(shares) > _NEARLY_ALL
 
 
 def accuracy_line(title: str, accuracies: Accuracies) -> str:

@@ -137,10 +137,10 @@ class RunFolder:
             if self.is_finished:
                 return "finished"
         elif self.exists and not overwrite:
-            state = "a finished run" if self.is_finished else "files"
+            finished = self.is_finished
             raise RunFolderError(
-                f"{self.path} holds {state} already: expected a new or an empty folder. Add --resume to go on, "
-                "--overwrite to begin again, or name another folder with --out"
+                f"{self.path} holds {'a finished run' if finished else 'files'} already: expected a new or an empty folder. "
+                f"Add {'' if finished else '--resume to go on, '}--overwrite to begin again, or name another folder with --out"
             )
         self._make_writable()
         with self._explaining():

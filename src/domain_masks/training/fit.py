@@ -111,8 +111,8 @@ def fit(
                 board.add(row, epoch)
             state.save(progress, improved)
             reporter.say(
-                f"epoch {epoch + 1:>{len(str(epochs))}}/{epochs}  loss {sum(terms.values()):.4f}  validation {accuracy:.4f}"
-                f"{' *' if improved else '  '} {progress.seconds:7.1f} s"
+                f"epoch {epoch + 1:>{len(str(epochs))}}/{epochs}  loss {sum(terms.values()):.4f}  "
+                f"validation {100 * accuracy:6.2f} %{' (best)' if improved else '       '}  {progress.seconds:.1f} s so far"
             )
             if reason := progress.reason_to_stop(config):
                 reporter.say(f"stopped after epoch {epoch + 1}: {reason}")

@@ -169,6 +169,9 @@ def _measured(experiment: Experiment, progress: Progress) -> tuple[Results, Pred
     config, splits = experiment.config, experiment.splits
     masks = {site: mask_statistics(logits, splits.sources) for site, logits in experiment.method.mask_logits().items()}
     measured = accuracies(predictions, _held_out_name(splits))
+    if config.fast:
+        for accuracy in measured.values():
+            accuracy["split"] = f"a sample of {accuracy['split']}"
     results = Results(
         dataset=splits.dataset.name,
         method=config.method_name,
@@ -207,12 +210,15 @@ def describe(experiment: Experiment) -> str:
         )
         start = f"\nstarts from {config.init_from}{learned}"
     sites = ", ".join(site.name for site in experiment.method.network.sites)
+    epochs = f"{config.epochs} epoch{'s' if config.epochs != 1 else ''}"
+    if config.fast:
+        epochs = "a smoke run: one epoch of two batches, a sample of the pictures evaluated"
     return (
         f"{config.method_name} on {splits.dataset.name}, held out: {held}; sources: {', '.join(splits.sources)}\n"
         f"{len(splits.train)} training, {len(splits.validation)} validation, {len(splits.held_out)} held-out pictures at "
         f"{experiment.preprocessing.size} pixels; {config.backbone} ({config.weights}), task network from "
         f"{experiment.method.network.boundary}{', masks on ' + sites if sites else ''}"
-        f"{'; features frozen' if config.freeze_features else ''}; {config.epochs} epochs on {experiment.fabric.device}{start}"
+        f"{'; features frozen' if config.freeze_features else ''}; {epochs} on {experiment.fabric.device}{start}"
     )
 
 
