@@ -20,7 +20,7 @@ from domain_masks.data.dataset import (
     ordered_names,
     positions_of,
 )
-from domain_masks.data.manifest import SPLIT_OF_WORD
+from domain_masks.data.manifest_lines import SPLIT_OF_WORD
 from domain_masks.errors import InputError, nearest, unknown
 
 PREFIX = "hf:"
