@@ -17,13 +17,13 @@ from domain_masks.data.checking.lists import apply_lists, read_lists
 from domain_masks.data.checking.manifest_table import read_manifest
 from domain_masks.data.checking.report import Report
 from domain_masks.data.checking.tree import walk
-from domain_masks.data.dataset import FileOpener, ImageDataset
+from domain_masks.data.dataset import FileOpener, ImageDataset, is_in_memory
 from domain_masks.data.decoding import decode_all
 from domain_masks.data.folders import existing_folder
 from domain_masks.data.huggingface import PREFIX
 from domain_masks.data.manifest import folder_of, is_manifest
 from domain_masks.data.registry import DATASETS, ROOT_VARIABLE, load_dataset
-from domain_masks.data.verification_memory import VerificationMemory
+from domain_masks.data.verification_memory import memory_of
 from domain_masks.errors import InputError
 from domain_masks.progress import Reporter
 from domain_masks.records.files import is_there
@@ -77,16 +77,17 @@ def findings_of(index: Index) -> list[Finding]:
 
 def _decoded(index: Index, workers: int | None, reporter: Reporter) -> Index:
     opener = index.open_image
-    memory = VerificationMemory(opener.root) if isinstance(opener, FileOpener) else None
     pictures = list(index.pictures)
-    states = [None if memory is None else memory.state_of(picture.path) for picture in pictures]
+    remembered = memory_of(opener, [picture.path for picture in pictures], index.fingerprint)
+    memory, names = remembered or (None, ())
+    states = [] if memory is None else [memory.state_of(name) for name in names]
     results = decode_all(opener, range(len(pictures)), workers, with_facts=True)
     try:
         for result in reporter.track(results, len(pictures), "checking pictures"):
             picture = pictures[result.row]
             pictures[result.row] = replace(picture, problem=result.problem, facts=result.facts)
             if memory is not None:
-                memory.note(picture.path, states[result.row], result.problem)
+                memory.note(names[result.row], states[result.row], result.problem)
     finally:
         if memory is not None:
             memory.save()
@@ -144,7 +145,8 @@ def _dataset_index(dataset: ImageDataset) -> Index:
     )
     opener = dataset.open_image
     if not isinstance(opener, FileOpener):
-        return Index(dataset.name, "pictures in memory", pictures, opener)
+        source = "pictures in memory" if is_in_memory(opener) else "rows of a table"
+        return Index(dataset.name, source, pictures, opener, fingerprint=dataset.fingerprint)
     folder = _folder_index(dataset.name, opener.root)
     own = set(dataset.ids) if opener.paths == dataset.ids else set()
     walked = folder.tree if own and own <= {picture.path for picture in folder.pictures} else None
