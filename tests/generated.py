@@ -27,6 +27,8 @@ SETTINGS = {
 
 
 class Opener:
+    in_memory = True
+
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = pixels
 

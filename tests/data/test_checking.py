@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 import generated
-from domain_masks.data import load_folder, verify
+from domain_masks.data import load_dataset, load_folder, split_domains, verify
 from domain_masks.data.checking import Example, Finding, Picture, Report, check
 from domain_masks.data.checking.classes import class_findings
 from domain_masks.data.checking.content import content_findings
 from domain_masks.data.checking.duplicates import duplicate_findings
+from domain_masks.data.checking.examination import open_index
 from domain_masks.data.checking.layout import entry_findings, layout_findings
 from domain_masks.data.checking.lists import ListedPicture, apply_lists, number_findings
 from domain_masks.data.checking.tree import FolderTree, walk
@@ -183,6 +184,29 @@ def test_what_the_loader_refuses_is_said_even_if_nothing_else_found_it(tree, mon
     report = report_of(tree)
     assert codes(report.findings) == {"refused": "error"}
     assert "it is Monday. " in report.findings[0].what + ". "
+
+
+def test_layouts_that_a_loader_accepts_are_no_mistakes(tmp_path):
+    seeds = iter(range(1000, 2000))
+    for domain in ("CALTECH", "LABELME", "PASCAL", "SUN"):
+        for split in ("train", "crossval", "test"):
+            for label in range(5):
+                picture = save(tmp_path / "VLCS" / domain / split / str(label) / "1.png", next(seeds))
+                whole = tmp_path / "VLCS" / domain / "full" / str(label) / f"{split}.png"
+                whole.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(picture, whole)
+    report = report_of("vlcs", tmp_path)
+    assert codes(report.findings) == {"few-pictures": "warning"}
+    assert report.counts.loc["bird", "SUN09"] == 3
+    for domain in ("Caltech101", "LabelMe", "SUN09", "VOC2007"):
+        for label in range(5):
+            save(tmp_path / "plain" / domain / str(label) / "1.png", next(seeds))
+    save(tmp_path / "plain" / "stray.png", 1)
+    save(tmp_path / "plain" / "SUN09" / "0" / "more" / "1.png", 2)
+    assert codes(report_of("vlcs", tmp_path / "plain").findings) == {
+        "nested-picture": "warning",
+        "single-picture": "warning",
+    }
 
 
 @pytest.mark.parametrize("name", ["nowhere/here", "pcas", "file.png"])
@@ -588,9 +612,33 @@ MANIFESTS = {
     "blank": (lambda table: table.assign(label=["", *table["label"][1:]]), {"manifest-blank": "error"}),
     "twice": (lambda table: pd.concat([table, table[:1]]), {"manifest-twice": "error"}),
     "split": (lambda table: table.assign(split=["trian"] + ["train"] * 59), {"manifest-split": "error"}),
+    "splits in other words": (lambda table: table.assign(split=["Train", " VALIDATION ", "Test"] * 20), {}),
+    "blanks around some cells": (lambda table: table.assign(label=table["label"] + ["", " "] * 30), {}),
     "group": (
-        lambda table: table.assign(split=["train", "test"] * 30, group="one patient"),
+        lambda table: table.assign(split=["train", "test"] * 30, group=[*"abb"] * 20),
         {"group-divided": "error"},
+    ),
+    "two groups in every domain": (
+        lambda table: table.assign(group=table["domain"] + [*"ab"] * 30),
+        {"few-groups": "error"},
+    ),
+    "two groups in one domain": (
+        lambda table: table.assign(
+            group=[f"{name}{row % (2 if name == 'art' else 3)}" for row, name in enumerate(table["domain"])]
+        ),
+        {"few-groups": "warning"},
+    ),
+    "groups in several domains": (
+        lambda table: table.assign(group=[*"abcdef"] * 10),
+        {"group-across-domains": "warning"},
+    ),
+    "official groups in several domains": (
+        lambda table: table.assign(split=["train", "val", "test"] * 20, group=[*"abcdef"] * 10),
+        {},
+    ),
+    "one group to draw validation from": (
+        lambda table: table.assign(split=["train", "test"] * 30, group=table["domain"] + [*"ab"] * 30),
+        {"few-groups": "error"},
     ),
     "missing file": (lambda table: table.replace("art/cat/0.png", "art/cat/99.png"), {"unopened": "error"}),
     "from 1": (lambda table: table.replace({"cat": "1", "dog": "2"}), {"labels-from-1": "note"}),
@@ -611,12 +659,53 @@ def test_a_misspelt_column_is_recognised(tree):
     assert findings[0].examples == (Example(("label",), "perhaps it is the column 'lable'"),)
 
 
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_check_and_training_agree_on_manifests(tree, name):
+    change, expected = MANIFESTS[name]
+    path = written(tree, change(manifest(tree)))
+    refused = 0
+    for target in DOMAINS:
+        try:
+            split_domains(load_dataset(path), [target])
+        except InputError:
+            refused += 1
+    # With the groups of all three domains in all of them, none can be held out; the three together could.
+    at_most = {code: severity for code, severity in expected.items() if code not in ("label-gaps", "labels-from-1")}
+    assert bool({"error", "warning"} & set(at_most.values())) == (refused > 0)
+    if "group-across-domains" not in expected:
+        assert ("error" in expected.values()) == (refused == len(DOMAINS))
+
+
+def test_a_check_reads_what_training_reads(tree):
+    table = manifest(tree, split=["train", "Valid", "TEST"] * 20)
+    path = written(tree, table.assign(path=f"{tree}/" + table["path"]))
+    index = open_index(str(path), None)
+    dataset = load_dataset(path)
+    assert index.name == dataset.name == "list.csv"
+    assert tuple(picture.path for picture in index.pictures) == dataset.ids
+    assert [picture.split for picture in index.pictures] == dataset.splits.tolist()
+
+
+def test_what_the_loader_has_against_a_manifest_is_said(tree, monkeypatch):
+    def refuse(name, root):
+        raise InputError("it is Monday.")
+
+    monkeypatch.setattr("domain_masks.data.checking.examination.load_dataset", refuse)
+    assert codes(report_of(written(tree, manifest(tree))).findings) == {"refused": "error"}
+
+
 def test_a_manifest_that_is_no_table(tmp_path):
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "odd.csv").write_bytes(b"\xff\xfe\x00\x01")
-    for name in ("empty.csv", "odd.csv"):
-        with pytest.raises(InputError, match=f"{name}.*cannot be read"):
+    (tmp_path / "bare.csv").write_text("path,label,domain\n")
+    for name, words in {
+        "empty.csv": "is empty",
+        "odd.csv": "is not UTF-8",
+        "missing.csv": "does not exist: expected a table",
+    }.items():
+        with pytest.raises(InputError, match=f"{name}.*{words}"):
             report_of(tmp_path / name)
+    assert codes(report_of(tmp_path / "bare.csv").findings) == {"refused": "error"}
 
 
 # Reports

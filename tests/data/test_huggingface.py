@@ -6,15 +6,29 @@ import ast
 import pickle
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import domain_masks.data.huggingface as module
-from domain_masks.data import Preprocessing, Subset, evaluation_batches, load_dataset, load_huggingface, split_domains
-from domain_masks.data.huggingface import parse_address
+from domain_masks.data import (
+    Preprocessing,
+    Subset,
+    evaluation_batches,
+    load_dataset,
+    load_huggingface,
+    readable,
+    split_domains,
+    verify,
+)
+from domain_masks.data.checking import check
+from domain_masks.data.huggingface import absolute_address, parse_address
 from domain_masks.errors import InputError
+from domain_masks.progress import ConsoleReporter
+from domain_masks.records.config import parse_config
+from domain_masks.training.defaults import resolve
 
 datasets = pytest.importorskip("datasets", reason="the extra `hub` is not installed")
 
@@ -145,6 +159,58 @@ def test_batches_are_read_in_worker_processes(tmp_path):
     batches = evaluation_batches(Subset(dataset, range(COUNT)), Preprocessing(6, 6, True), 10, workers=2)
     values = np.concatenate([batch.images[:, 0, 0, 0].numpy() for batch in batches])
     assert values.tolist() == list(range(COUNT))
+
+
+def with_bad_rows(folder, bad):
+    """Save a table in which the pictures of some rows are no pictures."""
+    undecoded = table().cast_column("image", datasets.Image(decode=False))
+    broken = undecoded.map(
+        lambda row, index: {"image": {"bytes": b"", "path": None}} if index in bad else {}, with_indices=True
+    )
+    broken.cast_column("image", datasets.Image()).save_to_disk(folder)
+    return f"hf:{folder}"
+
+
+def test_bad_rows_are_found_remembered_and_left_out(tmp_path):
+    address = with_bad_rows(tmp_path / "saved", {3, 20})
+    dataset = load_dataset(address)
+    words = []
+    reporter = SimpleNamespace(say=words.append, track=lambda items, total, what: items)
+    with pytest.raises(InputError, match="2 of 24 pictures of 'hf:saved' cannot be read"):
+        readable(dataset, parse_config({"dataset": address, "workers": 0}), reporter)
+    assert words == ["verifying 24 of 24 pictures of hf:saved"]
+    smaller = readable(dataset, parse_config({"dataset": address, "workers": 0, "skip_bad": True}), reporter)
+    assert len(smaller) == 22
+    assert not {dataset.ids[3], dataset.ids[20]} & set(smaller.ids)
+    assert [line for line in words if line.startswith("verifying")] == words[:1]
+    with_bad_rows(tmp_path / "other" / "saved", {4})
+    assert [bad.row for bad in verify(load_dataset(f"hf:{tmp_path / 'other' / 'saved'}"), 0, reporter)] == [4]
+
+
+def test_a_check_looks_at_rows_and_remembers_them(tmp_path):
+    address = with_bad_rows(tmp_path / "saved", {3})
+    report = check(address, None, 0, ConsoleReporter(quiet=True))
+    errors = {finding.code: finding for finding in report.findings if finding.severity == "error"}
+    assert set(errors) == {"not-a-picture"}
+    dataset = load_dataset(address)
+    assert errors["not-a-picture"].examples[0].paths == (dataset.ids[3],)
+    assert int(report.counts.to_numpy().sum()) == COUNT
+
+    def unexpected(line):
+        raise AssertionError(line)
+
+    assert [bad.row for bad in verify(dataset, 0, SimpleNamespace(say=unexpected))] == [3]
+
+
+def test_folders_of_an_address_become_absolute(tmp_path, monkeypatch):
+    table().save_to_disk(tmp_path / "saved")
+    dataset = load_huggingface(f"hf:{tmp_path / 'saved'}")
+    monkeypatch.chdir(tmp_path)
+    for given in ("./saved", "saved"):
+        config = parse_config({"dataset": f"hf:{given}#label=label,domain=domain", "target": ["art"]})
+        assert resolve(config, dataset).dataset == f"hf:{tmp_path / 'saved'}#label=label,domain=domain"
+    for address in ("hf:flwrlabs/pacs#label=label", "hf:flwrlabs/pacs", "hf:"):
+        assert absolute_address(address) == address
 
 
 def test_missing_values_are_counted(tmp_path):

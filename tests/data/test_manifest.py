@@ -139,9 +139,25 @@ def test_paths_may_be_absolute_relative_to_a_root_or_with_backslashes(folder, tm
     checked(load_manifest(write(folder, text_of(windows))))
     elsewhere = write(tmp_path_factory.mktemp("elsewhere"), text_of(absolute))
     dataset = load_manifest(elsewhere)
-    assert dataset.ids[0].startswith("../")
+    assert dataset.ids == tuple(path for path, _, _ in absolute)
+    moved = elsewhere.rename(tmp_path_factory.mktemp("further") / "list.csv")
+    assert load_manifest(moved).fingerprint == dataset.fingerprint
     with dataset.open_image(3) as image:
         assert image.getpixel((0, 0)) == (3, 0, 0)
+
+
+def test_a_file_given_in_two_ways_is_one(folder):
+    (folder / "lists").mkdir()
+    rows = [(str(folder / "photo/dog/1.png"), "dog", "photo"), ("../photo/dog/1.png", "dog", "photo")]
+    assert f"path '{folder}/photo/dog/1.png' is in lines 2, 3" in refused(write(folder / "lists", text_of(rows)))
+
+
+def test_absolute_paths_through_a_link_to_the_folder_are_in_it(folder, tmp_path_factory):
+    link = tmp_path_factory.mktemp("elsewhere") / "link"
+    link.symlink_to(folder)
+    absolute = [(f"{link}/{path}", label, domain) for path, label, domain in LINES]
+    write(folder, text_of(absolute))
+    checked(load_manifest(link / "list.csv"))
 
 
 def test_official_splits_and_groups(folder):

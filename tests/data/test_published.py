@@ -145,6 +145,39 @@ def test_camera_traps_as_published(tmp_path):
     assert "is not the description of the camera traps" in refused("terra_incognita", tmp_path)
 
 
+@pytest.mark.parametrize("layout", ["raw", "arranged"])
+def test_a_picture_of_several_labels_is_never_divided(tmp_path, layout):
+    labels = {
+        f"{location}-{number}": {number % 10, (number * 3 + 1) % 10} for location in (38, 43) for number in range(60)
+    }
+    labels |= {f"{location}-0": {0} for location in (46, 100)}
+    classes = PUBLISHED["terra_incognita"].classes
+    images, annotations = [], []
+    for key, numbers in labels.items():
+        location = key.split("-")[0]
+        images.append({"id": key, "file_name": f"{key}.png", "location": location})
+        annotations += [{"image_id": key, "category_id": number} for number in numbers]
+        if layout == "raw":
+            picture(tmp_path / "eccv_18_all_images_sm" / f"{key}.png")
+        else:
+            for number in numbers:
+                picture(tmp_path / f"location_{location}" / classes[number] / f"{key}.png")
+    if layout == "raw":
+        categories = [{"id": number, "name": name} for number, name in enumerate(classes)]
+        described = {"images": images, "annotations": annotations, "categories": categories}
+        (tmp_path / "caltech_images_20210113.json").write_text(json.dumps(described))
+    else:
+        for location in (46, 100):
+            for name in classes:
+                (tmp_path / f"location_{location}" / name).mkdir(parents=True, exist_ok=True)
+    dataset = load_published("terra_incognita", tmp_path)
+    assert len(dataset) == sum(map(len, labels.values()))
+    splits = split_domains(dataset, ["location_46", "location_100"])
+    files = [{name.rsplit("/")[-1] for name in part.ids} for part in (splits.train, splits.validation, splits.test)]
+    assert sum(map(len, files)) == len(set.union(*files)) == 120
+    assert all(len(names) >= 10 for names in files)
+
+
 def test_camera_traps_without_a_location(tmp_path):
     assert "there are no pictures of location_100" in refused("terra_incognita", raw_terra(tmp_path, (38, 43, 46)))
 

@@ -77,6 +77,15 @@ def test_without_an_official_test_list_every_target_picture_is_held_out():
     assert splits.held_out.indices.tolist() == [8, 9, 10, 11]
 
 
+def test_a_held_out_domain_without_official_test_pictures_is_named():
+    dataset = made([4, 4, 4, 4], ["train", "train", "val", "test"] * 2 + ["train", "train", "val", "val"] * 2)
+    with pytest.raises(InputError, match="held-out domain 'c' of dataset 'made' has no pictures in the official split"):
+        split_domains(dataset, ["a", "c"])
+    with pytest.raises(InputError, match="held-out domains 'c', 'd' of dataset 'made' have"):
+        split_domains(dataset, ["c", "d"])
+    assert split_domains(dataset, ["a"]).held_out.indices.tolist() == [3]
+
+
 def test_several_targets_and_none():
     dataset = made([10, 10, 10, 10])
     both = split_domains(dataset, ["d", "a"])

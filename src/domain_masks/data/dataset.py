@@ -141,6 +141,11 @@ class FileOpener:
         return open_picture(self.root / self.paths[row])
 
 
+def is_in_memory(open_image: Callable[[int], Image.Image]) -> bool:
+    """Return whether an opener says, by an attribute ``in_memory``, that its pictures are decoded and cannot be bad."""
+    return bool(getattr(open_image, "in_memory", False))
+
+
 def open_picture(source: Path | IO[bytes]) -> Image.Image:
     """Open a picture without decoding it; raises what Pillow raises if it cannot.
 
@@ -183,6 +188,11 @@ class RowsOpener:
 
     open_image: Callable[[int], Image.Image]
     rows: tuple[int, ...]
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the other opener's pictures are in memory."""
+        return is_in_memory(self.open_image)
 
     def __call__(self, row: int) -> Image.Image:
         """Open the picture of ``row``; raises what the other opener raises."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,7 @@ class ArrayOpener:
     """Opens a row of an array of pictures, uint8 (N, H, W, 3)."""
 
     pixels: npt.NDArray[np.uint8]
+    in_memory: ClassVar[bool] = True
 
     def __call__(self, row: int) -> Image.Image:
         """Return the picture of ``row``."""

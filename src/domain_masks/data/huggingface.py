@@ -20,8 +20,9 @@ from domain_masks.data.dataset import (
     ordered_names,
     positions_of,
 )
-from domain_masks.data.manifest import SPLIT_OF_WORD
+from domain_masks.data.manifest_lines import SPLIT_OF_WORD
 from domain_masks.errors import InputError, nearest, unknown
+from domain_masks.records.files import is_there
 
 PREFIX = "hf:"
 ROLES: dict[str, tuple[str, ...]] = {
@@ -58,6 +59,14 @@ def parse_address(text: str) -> Address:
             raise unknown(f"setting of {PREFIX}{name}", key, _SETTINGS)
         settings[key] = value
     return Address(name, settings)
+
+
+def absolute_address(text: str) -> str:
+    """Return ``hf:folder#...`` with the folder from the root of the file system; one of the hub stays as it is."""
+    name, sign, settings = text.removeprefix(PREFIX).partition("#")
+    # The library takes every name that is a folder here for that folder, and so does this.
+    folder = f"{Path(name).absolute()}" if name and is_there(name) and Path(name).is_dir() else name
+    return f"{PREFIX}{folder}{sign}{settings}"
 
 
 @dataclass(frozen=True)

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import io
-import os
-import posixpath
-import stat
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from domain_masks.data.dataset import (
-    SPLIT_NAMES,
-    FileOpener,
-    ImageDataset,
-    fingerprint_of,
-    ordered_names,
-    positions_of,
-)
-from domain_masks.errors import InputError, collected, nearest
+from domain_masks.data.dataset import FileOpener, ImageDataset, fingerprint_of, ordered_names, positions_of
+from domain_masks.data.manifest_lines import OPTIONAL, REQUIRED, ManifestTable
+from domain_masks.errors import InputError, collected
+from domain_masks.records.files import is_there
 
 EXTENSIONS = (".csv", ".tsv", ".parquet")
-REQUIRED = ("path", "label", "domain")
-OPTIONAL = ("split", "group")
-SPLIT_OF_WORD = {**{name: name for name in SPLIT_NAMES}, "validation": "val", "valid": "val", "dev": "val"}
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NAMED = 5
 _EXAMPLE = "as in path,label,domain"
 
 
@@ -45,19 +32,31 @@ def load_manifest(file: str | Path, root: str | Path | None = None) -> ImageData
     Raises InputError if the file cannot be read, and one error for everything that is wrong with its lines.
     """
     source = Path(file)
-    if not source.is_file():
-        raise InputError(
-            f"manifest {str(source)!r} does not exist: expected a table with the columns path, label, domain"
-        )
+    table = read_table(source)
+    directory = folder_of(source, root)
+    if table.lacking:
+        raise _missing_columns(table)
+    if len(table.rows) == 0:
+        raise InputError(f"manifest {str(source)!r} lists no pictures: expected a line for each, {_EXAMPLE}")
+    table.check_cells()
+    found = table.find_files(directory)
+    if table.mistakes:
+        raise collected(f"manifest {str(source)!r}", [mistake.text for mistake in table.mistakes])
+    return _dataset(source.name, directory.resolve(), table.rows, found)
+
+
+def is_manifest(name: str | Path) -> bool:
+    """Return whether a path stands for a manifest, there or not: by its extension, unless it is a folder."""
+    path = Path(name)
+    return path.suffix.lower() in EXTENSIONS and not (is_there(path) and path.is_dir())
+
+
+def folder_of(source: Path, root: str | Path | None) -> Path:
+    """Return the folder that a manifest's paths start from; raises InputError if there is none."""
     directory = Path(root) if root is not None else source.parent
     if not directory.is_dir():
         raise InputError(f"root {str(directory)!r} is no folder: expected the one that the manifest's paths start from")
-    checked = _Checked(_read(source), "row" if source.suffix.lower() == ".parquet" else "line")
-    checked.check_cells()
-    found = checked.find_files(directory)
-    if checked.mistakes:
-        raise collected(f"manifest {str(source)!r}", checked.mistakes)
-    return _dataset(source.name, directory.resolve(), checked.table, found)
+    return directory
 
 
 def _dataset(name: str, root: Path, table: pd.DataFrame, found: list[tuple[int, int]]) -> ImageDataset:
@@ -80,31 +79,35 @@ def _dataset(name: str, root: Path, table: pd.DataFrame, found: list[tuple[int, 
     )
 
 
-def _read(source: Path) -> pd.DataFrame:
-    """Return the columns that have a meaning as stripped text, without blank lines; the index numbers lines from 1."""
-    table = _read_parquet(source) if source.suffix.lower() == ".parquet" else _read_text(source)
-    present = [name for name in (*REQUIRED, *OPTIONAL) if name in table.columns]
-    if twice := [name for name in present if list(table.columns).count(name) > 1]:
+def read_table(source: Path) -> ManifestTable:
+    """Return a manifest's lines with the cells as stripped text, without blank lines; nothing is checked yet.
+
+    Raises InputError if the file cannot be read, is no table, or has a column twice.
+    """
+    if not source.is_file():
+        raise InputError(
+            f"manifest {str(source)!r} does not exist: expected a table with the columns path, label, domain"
+        )
+    parquet = source.suffix.lower() == ".parquet"
+    table = _read_parquet(source) if parquet else _read_text(source)
+    columns = tuple(str(name) for name in table.columns)
+    present = [name for name in (*REQUIRED, *OPTIONAL) if name in columns]
+    if twice := [name for name in present if columns.count(name) > 1]:
         raise InputError(f"manifest {str(source)!r}: expected every column once, got {', '.join(twice)} more than once")
     chosen: pd.DataFrame = table[present].apply(lambda column: _as_text(column).str.strip())
-    chosen = chosen[(chosen != "").any(axis=1)]
-    if missing := [name for name in REQUIRED if name not in present]:
-        raise _missing_columns(source, missing, [str(name) for name in table.columns])
-    if len(chosen) == 0:
-        raise InputError(f"manifest {str(source)!r} lists no pictures: expected a line for each, {_EXAMPLE}")
-    return chosen
+    return ManifestTable(source, columns, chosen[(chosen != "").any(axis=1)], "row" if parquet else "line")
 
 
-def _missing_columns(source: Path, missing: list[str], columns: list[str]) -> InputError:
-    spare = [name for name in columns if name and name not in (*REQUIRED, *OPTIONAL)]
-    guesses = [f"{name} ({guess!r}?)" if (guess := nearest(name, spare)) else name for name in missing]
+def _missing_columns(table: ManifestTable) -> InputError:
+    guesses = [f"{name} ({guess!r}?)" if guess else name for name, guess in table.lacking.items()]
+    columns = table.columns
     if len(columns) == 1 and any(sign in columns[0] for sign in ",;\t|"):
         hint = "the columns of a .csv are separated by commas, those of a .tsv by tabs"
     else:
         hint = "name the columns in the first line"
     return InputError(
-        f"manifest {str(source)!r}: expected the columns {', '.join(REQUIRED)} and optionally {', '.join(OPTIONAL)}, "
-        f"got {', '.join(columns)} without {', '.join(guesses)}; {hint}"
+        f"manifest {str(table.source)!r}: expected the columns {', '.join(REQUIRED)} and optionally "
+        f"{', '.join(OPTIONAL)}, got {', '.join(columns)} without {', '.join(guesses)}; {hint}"
     )
 
 
@@ -166,73 +169,3 @@ def _as_text(column: pd.Series) -> pd.Series:
     if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
         column = column.astype("Int64")
     return column.astype(object).map(str, na_action="ignore").fillna("").astype(str)
-
-
-@dataclass
-class _Checked:
-    """A manifest's lines and what is wrong with them; ``word`` is what a line is called: line or row."""
-
-    table: pd.DataFrame
-    word: str
-    mistakes: list[str] = field(default_factory=list)
-
-    def check_cells(self) -> None:
-        """Note empty cells and unknown splits; drop optional columns that are empty throughout."""
-        for name in OPTIONAL:
-            if name in self.table and (self.table[name] == "").all():
-                self.table = self.table.drop(columns=name)
-        for name in self.table.columns:
-            empty = self.table.index[self.table[name] == ""].tolist()
-            if empty:
-                hint = ": expected it everywhere or nowhere" if name in OPTIONAL else ""
-                self.mistakes.append(f"{name} is empty in {self._lines(empty)}{hint}")
-        if "split" in self.table:
-            words = self.table["split"].str.lower()
-            unknown = self.table["split"][~words.isin([*SPLIT_OF_WORD, ""])]
-            for word, lines in unknown.groupby(unknown).groups.items():
-                guess = nearest(str(word), SPLIT_OF_WORD)
-                hint = f", did you mean {guess!r}?" if guess else ""
-                self.mistakes.append(
-                    f"split {word!r} in {self._lines(lines.tolist())}: expected {', '.join(SPLIT_NAMES)}{hint}"
-                )
-            self.table = self.table.assign(split=words.map(SPLIT_OF_WORD))
-
-    def find_files(self, directory: Path) -> list[tuple[int, int]]:
-        """Make paths relative, note repeated and missing ones, and return every file's size and time of change."""
-        root = str(directory.resolve())
-        given = self.table["path"].tolist()
-        paths = [_relative(path, root) if path else "" for path in given]
-        self.table = self.table.assign(path=paths)
-        self._note_repeated()
-        found = []
-        missing: dict[str, list[int]] = {}
-        for line, path in zip(self.table.index.tolist(), paths, strict=True):
-            try:
-                state = os.stat(os.path.join(root, path))  # noqa: PTH116, PTH118 - half a million paths
-            except (OSError, ValueError):
-                state = None
-            if state is not None and stat.S_ISREG(state.st_mode):
-                found.append((state.st_size, state.st_mtime_ns))
-            elif path:
-                missing.setdefault(path, []).append(line)
-        for path, lines in missing.items():
-            self.mistakes.append(f"{self._lines(lines)}: there is no file {path!r} in {str(directory)!r}")
-        return found
-
-    def _note_repeated(self) -> None:
-        path = self.table["path"]
-        repeated = self.table[path.duplicated(keep=False) & (path != "")]
-        for name, rows in repeated.groupby("path", sort=False):
-            labels = list(dict.fromkeys(rows["label"]))
-            hint = f" with different labels: {', '.join(map(repr, labels))}" if len(labels) > 1 else ""
-            self.mistakes.append(f"path {name!r} is in {self._lines(rows.index.tolist())}{hint}")
-
-    def _lines(self, numbers: list[int]) -> str:
-        shown = ", ".join(map(str, numbers[:_NAMED])) + (f" and {len(numbers) - _NAMED} more" * (len(numbers) > _NAMED))
-        return f"{self.word}{'s' * (len(numbers) > 1)} {shown}"
-
-
-def _relative(path: str, root: str) -> str:
-    """Return a path relative to ``root`` with forward slashes and without detours: the picture's id."""
-    path = path.replace("\\", "/")
-    return posixpath.relpath(path, root) if path.startswith("/") else posixpath.normpath(path)

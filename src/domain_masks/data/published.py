@@ -42,6 +42,8 @@ class Published:
     - ``domains``: name -> other names that its folder may have; case and punctuation do not matter in any of them
     - ``classes``: in the order of the labels
     - ``numbered``: whether class folders may be called by label, "0", "1", ...
+    - ``several_labels``: whether files of one name in a domain's class folders are one picture with several labels: then
+      they are a group, so that it is never trained on under one and measured under another
     """
 
     title: str
@@ -49,6 +51,7 @@ class Published:
     domains: dict[str, tuple[str, ...]]
     classes: tuple[str, ...]
     numbered: bool = False
+    several_labels: bool = False
 
 
 PUBLISHED = {
@@ -70,6 +73,7 @@ PUBLISHED = {
         folders=("terra_incognita", "TerraIncognita"),
         domains={"location_38": ("38",), "location_43": ("43",), "location_46": ("46",), "location_100": ("100",)},
         classes=("bird", "bobcat", "cat", "coyote", "dog", "empty", "opossum", "rabbit", "raccoon", "squirrel"),
+        several_labels=True,
     ),
 }
 
@@ -94,7 +98,8 @@ def load_published(name: str, root: str | Path) -> ImageDataset:
     which is taken as official training, validation and test lists (a folder ``full`` is used only where it is alone); of
     TerraIncognita also the pictures of the camera traps as published, ``eccv_18_all_images_sm/<picture>``, beside
     ``caltech_images_20210113.json``, of which the four locations and ten classes are used: the ids are then those of
-    the arranged folders, location_38/bird/..., and a picture with several of the classes counts for each of them.
+    the arranged folders, location_38/bird/..., and a picture with several of the classes counts for each of them. In both
+    layouts of TerraIncognita such a picture's rows are a group.
 
     Raises InputError, one for all, if domains or classes are missing or unknown.
     """
@@ -125,6 +130,7 @@ def _dataset(name: str, directory: Path, pictures: list[_Picture]) -> ImageDatas
     labels = positions_of([picture.class_name for picture in pictures], classes)
     domain_indices = positions_of([picture.domain for picture in pictures], domains)
     files = np.array([(picture.size, picture.changed) for picture in pictures], dtype=np.int64)
+    groups = [f"{picture.domain}/{picture.path.rpartition('/')[2]}" for picture in pictures]
     return ImageDataset(
         name=name,
         classes=classes,
@@ -135,6 +141,7 @@ def _dataset(name: str, directory: Path, pictures: list[_Picture]) -> ImageDatas
         splits=np.array([picture.split for picture in pictures], dtype=np.str_) if pictures[0].split else None,
         open_image=FileOpener(directory.resolve(), tuple(picture.path for picture in pictures)),
         fingerprint=fingerprint_of([(name,), classes, domains, ids], [labels, domain_indices, files]),
+        groups=np.array(groups, dtype=np.str_) if PUBLISHED[name].several_labels else None,
     )
 
 

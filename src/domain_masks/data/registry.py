@@ -13,7 +13,7 @@ from domain_masks.data.digits import load_digits_dataset
 from domain_masks.data.domainnet import load_domainnet
 from domain_masks.data.folders import load_folder
 from domain_masks.data.huggingface import PREFIX, load_huggingface
-from domain_masks.data.manifest import EXTENSIONS, load_manifest
+from domain_masks.data.manifest import EXTENSIONS, is_manifest, load_manifest
 from domain_masks.data.pacs import load_pacs
 from domain_masks.data.preprocessing import Preprocessing
 from domain_masks.data.published import PUBLISHED, load_published
@@ -138,10 +138,9 @@ def load_dataset(name_or_path: str | Path, root: str | Path | None = None) -> Im
         return record.load(Path(where) if where is not None and record.needs_root else None)
     if name.startswith(PREFIX):
         return load_huggingface(name)
-    path = Path(name)
-    if path.suffix.lower() in EXTENSIONS and not (is_there(path) and path.is_dir()):
-        return _own_name(load_manifest(path, root))
-    if is_there(path) or path.name != name:
+    if is_manifest(name):
+        return _own_name(load_manifest(name, root))
+    if is_there(name) or Path(name).name != name:
         return _own_name(load_folder(name))
     raise InputError(
         f"{unknown('dataset', name, DATASETS)} Or give the path of a folder with domain/class/picture files, or of a "

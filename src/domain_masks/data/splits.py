@@ -70,9 +70,9 @@ def split_domains(dataset: ImageDataset, targets: Sequence[str], split_seed: int
     training list is drawn for it. Without official splits each source is divided 80/10/10, and every picture of the
     targets is held out. What is drawn is stratified by class and depends on ``split_seed`` (see :func:`divided`);
     groups are never divided (see :func:`divide_groups`). ``targets`` may be empty: train on all domains.
-    Raises InputError for an unknown, repeated or empty target, for fewer than two sources, for a source without
-    training or validation pictures or with too few groups, and for groups that official splits divide or that are in a
-    held-out domain and in a source.
+    Raises InputError for an unknown, repeated or empty target, one without pictures in the official test list among
+    them, for fewer than two sources, for a source without training or validation pictures or with too few groups, and
+    for groups that official splits divide or that are in a held-out domain and in a source.
     """
     sources, held = _sources_and_targets(dataset, targets)
     rows = {name: np.flatnonzero(dataset.domain_indices == index) for index, name in enumerate(dataset.domains)}
@@ -94,6 +94,7 @@ def split_domains(dataset: ImageDataset, targets: Sequence[str], split_seed: int
             parts[:2] = _drawn(dataset, listed, _NINETY_TEN, split_seed)
         if (splits == "test").any():
             held_out = held_out[splits[held_out] == "test"]
+            _check_targets(dataset, held, Subset(dataset, held_out))
     train, validation, test = (Subset(dataset, part) for part in parts)
     _check_sources(dataset, sources, train, validation)
     drawn_from = parts if splits is None else parts[:2]
@@ -194,6 +195,17 @@ def _sources_and_targets(dataset: ImageDataset, targets: Sequence[str]) -> tuple
 
 def _concatenated(parts: list[Int64Array]) -> Int64Array:
     return np.concatenate([np.empty(0, dtype=np.int64), *parts])
+
+
+def _check_targets(dataset: ImageDataset, held: tuple[str, ...], held_out: Subset) -> None:
+    lacking = [repr(name) for name in held if name not in held_out.domain_names]
+    if lacking:
+        several = len(lacking) > 1
+        raise InputError(
+            f"held-out domain{'s' * several} {', '.join(lacking)} of dataset {dataset.name!r} "
+            f"{'have' if several else 'has'} no pictures in the official split test, which others have: expected pictures "
+            "to measure; put some of the domain into test, or hold out another one"
+        )
 
 
 def _check_sources(dataset: ImageDataset, sources: tuple[str, ...], train: Subset, validation: Subset) -> None:

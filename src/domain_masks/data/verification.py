@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domain_masks.data.dataset import FileOpener, ImageDataset, Int64Array, without_rows
+from domain_masks.data.dataset import ImageDataset, Int64Array, without_rows
 from domain_masks.data.decoding import decode_all
-from domain_masks.data.verification_memory import VerificationMemory
+from domain_masks.data.verification_memory import memory_of
 from domain_masks.errors import InputError
 from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
@@ -30,20 +30,22 @@ def verify(dataset: ImageDataset, workers: int | None, reporter: Reporter) -> tu
     """Return the pictures of ``dataset`` that cannot be decoded, in its order.
 
     Files are decoded in ``workers`` processes (None: one per core up to 8) and remembered by size and time of change in
-    the cache folder: only new and changed ones are read again. While one process decodes, others of the same folder
-    wait and then use what it found. Pictures that are in memory need no verification.
+    the cache folder: only new and changed ones are read again; rows of a table by the dataset's fingerprint and their
+    ids. While one process decodes, others of the same folder or table wait and then use what it found. Pictures that
+    are in memory need no verification.
     """
     opener = dataset.open_image
-    if not isinstance(opener, FileOpener):
+    remembered = memory_of(opener, dataset.ids, dataset.fingerprint)
+    if remembered is None:
         return ()
-    memory = VerificationMemory(opener.root)
-    states = [memory.state_of(path) for path in opener.paths]
+    memory, names = remembered
+    states = [memory.state_of(name) for name in names]
     bad: dict[int, str] = {}
 
     def unknown_rows() -> list[int]:
         unknown = []
-        for row, (path, state) in enumerate(zip(opener.paths, states, strict=True)):
-            known, problem = memory.recall(path, state)
+        for row, (name, state) in enumerate(zip(names, states, strict=True)):
+            known, problem = memory.recall(name, state)
             if not known:
                 unknown.append(row)
             elif problem is not None:
@@ -57,7 +59,7 @@ def verify(dataset: ImageDataset, workers: int | None, reporter: Reporter) -> tu
                 reporter.say(f"verifying {len(rows)} of {len(dataset)} pictures of {dataset.name}")
             found = decode_all(opener, rows, workers)
             for decoded in reporter.track(found, len(rows), "verifying pictures"):
-                memory.note(opener.paths[decoded.row], states[decoded.row], decoded.problem)
+                memory.note(names[decoded.row], states[decoded.row], decoded.problem)
                 if decoded.problem is not None:
                     bad[decoded.row] = decoded.problem.reason
     return tuple(BadPicture(row, dataset.ids[row], bad[row]) for row in sorted(bad))

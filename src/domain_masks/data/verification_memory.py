@@ -6,14 +6,16 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import filelock
 import PIL
+from PIL import Image
 
+from domain_masks.data.dataset import FileOpener, is_in_memory
 from domain_masks.data.decoding import Problem
 from domain_masks.errors import RunFolderError
 from domain_masks.records.cache import cache_folder
@@ -32,16 +34,21 @@ class FileState(NamedTuple):
     changed: int
 
 
-class VerificationMemory:
-    """Which files below ``root`` could be decoded, by their path, size and time of change.
+_ROW = FileState(0, 0)
 
-    It lies in the cache folder, one file for each root, and is shared between processes. One that is damaged, of a
+
+class VerificationMemory:
+    """Which pictures could be decoded: the files below a folder, by their path, size and time of change, or a table's rows.
+
+    ``subject`` is that folder or, for pictures that are no files of their own, the dataset's fingerprint: its rows are
+    known by their ids, and are other ones where the fingerprint is another one.
+    It lies in the cache folder, one file for each subject, and is shared between processes. One that is damaged, of a
     newer schema or of another version of Pillow counts as empty; where it cannot be written, nothing is remembered.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
-        key = hashlib.blake2b(os.fsencode(self.root), digest_size=16).hexdigest()
+    def __init__(self, subject: Path | str) -> None:
+        self.subject = subject.resolve() if isinstance(subject, Path) else subject
+        key = hashlib.blake2b(os.fsencode(self.subject), digest_size=16).hexdigest()
         self.path = cache_folder() / "verification" / f"{key}.json"
         self._known = self._read()
         self._new: dict[str, tuple[FileState, Problem | None]] = {}
@@ -49,9 +56,11 @@ class VerificationMemory:
         self._pause = _SAVE_SECONDS
 
     def state_of(self, path: str) -> FileState | None:
-        """Return the present state of a file, None where there is none."""
+        """Return the present state of a file, None where there is none; a table's row has always the same."""
+        if not isinstance(self.subject, Path):
+            return _ROW
         try:
-            found = (self.root / path).stat()
+            found = (self.subject / path).stat()
         except (OSError, ValueError):
             return None
         return FileState(found.st_size, found.st_mtime_ns)
@@ -91,7 +100,7 @@ class VerificationMemory:
 
     @contextmanager
     def alone(self, on_wait: Callable[[], None]) -> Iterator[None]:
-        """Wait until no other process decodes the files of this root, then know what it found out; save at the end."""
+        """Wait until no other process decodes the same pictures, then know what it found out; save at the end."""
         lock = filelock.FileLock(self.path.with_suffix(".busy"))
         with suppress(OSError, NotImplementedError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +121,7 @@ class VerificationMemory:
             path: [*state, *([] if problem is None else [problem.kind, problem.reason])]
             for path, (state, problem) in self._known.items()
         }
-        content = {"schema": SCHEMA, "decoder": _decoder(), "root": str(self.root), "files": files}
+        content = {"schema": SCHEMA, "decoder": _decoder(), "root": str(self.subject), "files": files}
         # Names that are no UTF-8 hold lone surrogates, which only pass through JSON as escapes.
         return json.dumps(content, separators=(",", ":"), ensure_ascii=True)
 
@@ -127,6 +136,15 @@ class VerificationMemory:
             }
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return {}
+
+
+def memory_of(
+    open_image: Callable[[int], Image.Image], ids: Sequence[str], fingerprint: str
+) -> tuple[VerificationMemory, Sequence[str]] | None:
+    """Return what is known of a dataset's pictures, and each row's name in it; None for pictures in memory."""
+    if isinstance(open_image, FileOpener):
+        return VerificationMemory(open_image.root), open_image.paths
+    return None if is_in_memory(open_image) else (VerificationMemory(fingerprint), ids)
 
 
 def _decoder() -> str:

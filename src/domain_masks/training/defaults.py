@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from domain_masks.data import DATASETS, ImageDataset, record_of
+from domain_masks.data.huggingface import PREFIX, absolute_address
 from domain_masks.errors import InputError, together
 from domain_masks.methods.build import complete_method, method_class
 from domain_masks.records.config import RunConfig
@@ -78,7 +79,9 @@ def _absolute(config: RunConfig) -> dict[str, Any]:
     paths: dict[str, Any] = {
         name: value.absolute() for name in ("root", "init_from") if (value := getattr(config, name)) is not None
     }
-    if config.dataset not in DATASETS and is_there(config.dataset):
+    if config.dataset not in DATASETS and config.dataset.startswith(PREFIX):
+        paths["dataset"] = absolute_address(config.dataset)
+    elif config.dataset not in DATASETS and is_there(config.dataset):
         paths["dataset"] = str(Path(config.dataset).absolute())
     if config.weights not in (None, "imagenet", "none"):
         paths["weights"] = str(Path(str(config.weights)).absolute())

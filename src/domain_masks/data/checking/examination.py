@@ -10,17 +10,20 @@ from domain_masks.data.checking.classes import class_findings
 from domain_masks.data.checking.content import content_findings
 from domain_masks.data.checking.duplicates import duplicate_findings
 from domain_masks.data.checking.findings import SEVERITIES, Finding
+from domain_masks.data.checking.groups import group_findings
 from domain_masks.data.checking.index import Index, Picture, count_table
 from domain_masks.data.checking.layout import entry_findings, layout_findings
 from domain_masks.data.checking.lists import apply_lists, read_lists
-from domain_masks.data.checking.manifest_table import SUFFIXES, read_manifest
+from domain_masks.data.checking.manifest_table import read_manifest
 from domain_masks.data.checking.report import Report
 from domain_masks.data.checking.tree import walk
-from domain_masks.data.dataset import FileOpener, ImageDataset
+from domain_masks.data.dataset import FileOpener, ImageDataset, is_in_memory
 from domain_masks.data.decoding import decode_all
 from domain_masks.data.folders import existing_folder
+from domain_masks.data.huggingface import PREFIX
+from domain_masks.data.manifest import folder_of, is_manifest
 from domain_masks.data.registry import DATASETS, ROOT_VARIABLE, load_dataset
-from domain_masks.data.verification_memory import VerificationMemory
+from domain_masks.data.verification_memory import memory_of
 from domain_masks.errors import InputError
 from domain_masks.progress import Reporter
 from domain_masks.records.files import is_there
@@ -39,11 +42,13 @@ def check(name: str, root: str | Path | None, workers: int | None, reporter: Rep
 
 def open_index(name: str, root: str | Path | None) -> Index:
     """Return what is to be checked, nothing decoded yet; raises InputError as :func:`check` does."""
-    if name not in DATASETS and Path(name).suffix.lower() in SUFFIXES and Path(name).is_file():
-        return _manifest_index(Path(name), root)
+    if name not in DATASETS and name.startswith(PREFIX):
+        return _dataset_index(load_dataset(name))
+    if name not in DATASETS and is_manifest(name):
+        return _manifest_index(name, root)
     if name not in DATASETS and (is_there(name) or Path(name).name != name):
         folder = existing_folder(name)
-        return _with_refusal(_folder_index(folder.resolve().name, folder), name, None)
+        return _with_refusal(_with_layout(_folder_index(folder.resolve().name, folder)), name, None)
     try:
         dataset = load_dataset(name, root)
     except InputError as refusal:
@@ -51,7 +56,7 @@ def open_index(name: str, root: str | Path | None) -> Index:
         nearest = _folder_of(name, root)
         if nearest is None:
             raise
-        index = _folder_index(name, nearest)
+        index = _with_layout(_folder_index(name, nearest))
         return replace(index, found=(_refused(str(refusal)), *index.found))
     return _dataset_index(dataset)
 
@@ -65,22 +70,24 @@ def findings_of(index: Index) -> list[Finding]:
         *content_findings(index.pictures),
         *duplicate_findings(index.pictures),
         *class_findings(index.pictures),
+        *group_findings(index.pictures),
     ]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def _decoded(index: Index, workers: int | None, reporter: Reporter) -> Index:
     opener = index.open_image
-    memory = VerificationMemory(opener.root) if isinstance(opener, FileOpener) else None
     pictures = list(index.pictures)
-    states = [None if memory is None else memory.state_of(picture.path) for picture in pictures]
+    remembered = memory_of(opener, [picture.path for picture in pictures], index.fingerprint)
+    memory, names = remembered or (None, ())
+    states = [] if memory is None else [memory.state_of(name) for name in names]
     results = decode_all(opener, range(len(pictures)), workers, with_facts=True)
     try:
         for result in reporter.track(results, len(pictures), "checking pictures"):
             picture = pictures[result.row]
             pictures[result.row] = replace(picture, problem=result.problem, facts=result.facts)
             if memory is not None:
-                memory.note(picture.path, states[result.row], result.problem)
+                memory.note(names[result.row], states[result.row], result.problem)
     finally:
         if memory is not None:
             memory.save()
@@ -100,20 +107,28 @@ def _folder_index(name: str, folder: Path) -> Index:
         pictures=everything,
         open_image=FileOpener(folder.resolve(), tuple(picture.path for picture in everything)),
         tree=tree,
-        found=(*layout_findings(tree), *odd_lines, *wrong_lists),
+        found=(*odd_lines, *wrong_lists),
     )
 
 
-def _manifest_index(path: Path, root: str | Path | None) -> Index:
-    pictures, found = read_manifest(path)
-    folder = path.parent if root is None else existing_folder(root)
-    return Index(
-        name=path.stem,
+def _with_layout(index: Index) -> Index:
+    return index if index.tree is None else replace(index, found=(*layout_findings(index.tree), *index.found))
+
+
+def _manifest_index(name: str, root: str | Path | None) -> Index:
+    path = Path(name)
+    folder = folder_of(path, root) if path.is_file() else path.parent
+    pictures, found = read_manifest(path, folder)
+    index = Index(
+        name=path.name,
         source=f"manifest {path}, paths relative to {folder}",
         pictures=pictures,
         open_image=FileOpener(folder.resolve(), tuple(picture.path for picture in pictures)),
         found=tuple(found),
     )
+    # The loader refuses files that are not there too, which is said picture by picture.
+    is_whole = all(is_there(folder / picture.path) for picture in pictures)
+    return _with_refusal(index, name, root) if is_whole else index
 
 
 def _dataset_index(dataset: ImageDataset) -> Index:
@@ -130,17 +145,17 @@ def _dataset_index(dataset: ImageDataset) -> Index:
     )
     opener = dataset.open_image
     if not isinstance(opener, FileOpener):
-        return Index(dataset.name, "pictures in memory", pictures, opener)
+        source = "pictures in memory" if is_in_memory(opener) else "rows of a table"
+        return Index(dataset.name, source, pictures, opener, fingerprint=dataset.fingerprint)
     folder = _folder_index(dataset.name, opener.root)
-    known = {picture.path for picture in folder.pictures}
-    same_paths = all(picture.path in known for picture in pictures) and opener.paths == dataset.ids
-    return replace(
-        folder,
-        pictures=pictures,
-        open_image=opener,
-        tree=folder.tree if same_paths else None,
-        found=folder.found if same_paths else (),
-    )
+    own = set(dataset.ids) if opener.paths == dataset.ids else set()
+    walked = folder.tree if own and own <= {picture.path for picture in folder.pictures} else None
+    found: tuple[Finding, ...] = ()
+    if walked is not None and own.issubset(walked.pictures):
+        # The loader accepts the arrangement: what may be said of it is at most what training leaves out.
+        mild = (finding for finding in layout_findings(walked) if finding.severity != "error")
+        found = (*mild, *folder.found)
+    return replace(folder, pictures=pictures, open_image=opener, tree=walked, found=found)
 
 
 def _with_refusal(index: Index, name: str, root: str | Path | None) -> Index:

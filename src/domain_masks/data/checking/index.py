@@ -38,6 +38,7 @@ class Index:
     - ``source``: where it was found, for the headline
     - ``tree``: what else lies in that folder, where it was walked
     - ``found``: what was noticed while reading folders and lists
+    - ``fingerprint``: the dataset's, where its pictures are no files of their own
     """
 
     name: str
@@ -46,6 +47,7 @@ class Index:
     open_image: Callable[[int], Image.Image]
     tree: FolderTree | None = None
     found: tuple[Finding, ...] = field(default=())
+    fingerprint: str = ""
 
 
 def count_table(pictures: tuple[Picture, ...]) -> pd.DataFrame:

@@ -1,0 +1,130 @@
+"""A manifest's lines, and what is wrong with them: the same for training, which refuses, and for a check, which lists."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from domain_masks.data.dataset import SPLIT_NAMES
+from domain_masks.errors import nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REQUIRED = ("path", "label", "domain")
+OPTIONAL = ("split", "group")
+SPLIT_OF_WORD = {**{name: name for name in SPLIT_NAMES}, "validation": "val", "valid": "val", "dev": "val"}
+
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Something wrong with lines: what about (a column, a split's name or a path), how and where, and both in words."""
+
+    kind: Literal["blank", "split", "twice", "missing"]
+    subject: str
+    detail: str
+    text: str
+
+
+@dataclass
+class ManifestTable:
+    """A manifest's lines and what is wrong with them.
+
+    - ``columns``: all that the file has
+    - ``rows``: the columns that have a meaning, as stripped text; the index numbers lines from 1
+    - ``word``: what a line is called: line or row
+    """
+
+    source: Path
+    columns: tuple[str, ...]
+    rows: pd.DataFrame
+    word: str
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    @property
+    def unused(self) -> list[str]:
+        """The named columns without a meaning."""
+        return [name for name in self.columns if name and name not in (*REQUIRED, *OPTIONAL)]
+
+    @property
+    def lacking(self) -> dict[str, str | None]:
+        """The required columns that are not there, each with the one that may be meant."""
+        return {name: nearest(name, self.unused) for name in REQUIRED if name not in self.columns}
+
+    def check_cells(self) -> None:
+        """Note empty cells and unknown splits, which become empty; drop optional columns that are empty throughout."""
+        for name in OPTIONAL:
+            if name in self.rows and (self.rows[name] == "").all():
+                self.rows = self.rows.drop(columns=name)
+        for name in self.rows.columns:
+            empty = self.rows.index[self.rows[name] == ""].tolist()
+            if empty:
+                hint = ": expected it everywhere or nowhere" if name in OPTIONAL else ""
+                detail = f"is empty in {self._lines(empty)}{hint}"
+                self.mistakes.append(Mistake("blank", name, detail, f"{name} {detail}"))
+        if "split" in self.rows:
+            words = self.rows["split"].str.lower()
+            unknown = self.rows["split"][~words.isin([*SPLIT_OF_WORD, ""])]
+            for word, lines in unknown.groupby(unknown).groups.items():
+                guess = nearest(str(word), SPLIT_OF_WORD)
+                hint = f", did you mean {guess!r}?" if guess else ""
+                detail = f"in {self._lines(lines.tolist())}: expected {', '.join(SPLIT_NAMES)}{hint}"
+                self.mistakes.append(Mistake("split", str(word), detail, f"split {word!r} {detail}"))
+            self.rows = self.rows.assign(split=words.map(SPLIT_OF_WORD).fillna(""))
+
+    def find_files(self, directory: Path) -> list[tuple[int, int]]:
+        """Make paths relative, note repeated and missing ones, and return every file's size and time of change."""
+        roots = (str(directory.resolve()), str(directory.absolute()))
+        paths = [_relative(path, roots) if path else "" for path in self.rows["path"].tolist()]
+        self.rows = self.rows.assign(path=paths)
+        self._note_repeated(roots[0])
+        found = []
+        missing: dict[str, list[int]] = {}
+        for line, path in zip(self.rows.index.tolist(), paths, strict=True):
+            try:
+                state = os.stat(os.path.join(roots[0], path))  # noqa: PTH116, PTH118 - half a million paths
+            except (OSError, ValueError):
+                state = None
+            if state is not None and stat.S_ISREG(state.st_mode):
+                found.append((state.st_size, state.st_mtime_ns))
+            elif path:
+                missing.setdefault(path, []).append(line)
+        for path, lines in missing.items():
+            detail = f"there is no file {path!r} in {str(directory)!r}"
+            if path.startswith("/"):
+                detail = f"there is no file {path!r}"
+            self.mistakes.append(Mistake("missing", path, detail, f"{self._lines(lines)}: {detail}"))
+        return found
+
+    def _note_repeated(self, root: str) -> None:
+        # One file may be given in two ways, from above the root and from the root of the file system.
+        places = self.rows["path"].map(lambda path: posixpath.normpath(posixpath.join(root, path)))
+        repeated = self.rows[places.duplicated(keep=False) & (self.rows["path"] != "")]
+        for _, same in repeated.groupby(places[repeated.index], sort=False):
+            name, labels = same["path"].iloc[0], list(dict.fromkeys(same["label"]))
+            hint = f" with different labels: {', '.join(map(repr, labels))}" if len(labels) > 1 else ""
+            detail = f"is in {self._lines(same.index.tolist())}{hint}"
+            self.mistakes.append(Mistake("twice", name, detail, f"path {name!r} {detail}"))
+
+    def _lines(self, numbers: list[int]) -> str:
+        shown = ", ".join(map(str, numbers[:_NAMED])) + (f" and {len(numbers) - _NAMED} more" * (len(numbers) > _NAMED))
+        return f"{self.word}{'s' * (len(numbers) > 1)} {shown}"
+
+
+def _relative(path: str, roots: tuple[str, str]) -> str:
+    """Return the picture's id: its path with forward slashes and without detours, relative to a root that holds it.
+
+    An absolute path to elsewhere stays absolute: it says the same wherever the manifest lies.
+    """
+    path = path.replace("\\", "/")
+    if not path.startswith("/"):
+        return posixpath.normpath(path)
+    path = posixpath.normpath(path)
+    inside = next((root for root in roots if path.startswith(root.rstrip("/") + "/")), None)
+    return path if inside is None else posixpath.relpath(path, inside)
