@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -419,6 +420,57 @@ def test_terra_incognita_with_wrong_annotations(
     with pytest.raises(ArchiveError, match=words):
         get(server, tmp_path, without_checksum=True)
     assert not (tmp_path / "tiny").exists()
+
+
+# What a disk and other calls do meanwhile.
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.ENOSPC, "no space is left for tiny"), (errno.EACCES, "cannot put tiny into .*denied")]
+)
+def test_a_disk_that_refuses_the_last_step_is_one_message(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    words: str,
+) -> None:
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if Path(target) == tmp_path / "tiny":
+            raise OSError(number, os.strerror(number), str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(DownloadError, match=words):
+        get(server, tmp_path)
+    assert main(["data", "download", "tiny", "--root", str(tmp_path), "--url", server.url, "--quiet"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["downloads"]
+    monkeypatch.undo()
+    monkeypatch.setitem(SOURCES, "tiny", source())
+    count = len(server.requests)
+    assert get(server, tmp_path) == tmp_path / "tiny"
+    assert len(server.requests) == count, "what had come was kept"
+
+
+def test_a_call_that_finishes_before_the_lock_is_taken_is_noticed(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = module._Download.check
+
+    def check_and_wait(work: module._Download) -> None:
+        check(work)
+        monkeypatch.undo()
+        monkeypatch.setitem(SOURCES, "tiny", source())
+        get(server, tmp_path)
+
+    monkeypatch.setattr(module._Download, "check", check_and_wait)
+    assert get(server, tmp_path) == tmp_path / "tiny"
+    assert len(server.requests) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
 # The table, and the command.
