@@ -36,6 +36,13 @@ def _at_home(value: Any) -> Any:
     return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
 
 
+def _as_folder(value: Any) -> Any:
+    """Refuse an empty text, which pathlib takes for the working folder: mostly a variable that is not set."""
+    if value == "":
+        raise ValueError("expected a folder")
+    return _at_home(value)
+
+
 def _as_seconds(value: Any) -> Any:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", value) if isinstance(value, str) else None
     return float(match[1]) * _UNITS[match[2] or "s"] if match else value
@@ -46,7 +53,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Place = Annotated[str, Field(min_length=1), BeforeValidator(_at_home)]
-Folder = Annotated[Path, BeforeValidator(_at_home)]
+Folder = Annotated[Path, BeforeValidator(_as_folder)]
 
 
 def _setting(group: str, help_text: str, default: Any = None) -> Any:

@@ -535,6 +535,19 @@ def test_the_command_lists_plans_fetches_and_says_where(
     assert "dmg data download pacs" in capsys.readouterr().out
 
 
+def test_the_home_folder_is_written_out(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert main(["data", "download", "tiny", "--root=~/data", "--url", server.url, "--quiet"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'home' / 'data' / 'tiny'}\n"
+    assert not Path("~").exists()
+    Path("settings.yaml").write_text("root: ~/data\n")
+    assert main(["data", "download", "tiny", "--config", "settings.yaml", "--dry_run"]) == 0
+    assert f"into: {tmp_path / 'home' / 'data' / 'tiny'}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
