@@ -25,9 +25,9 @@ def _as_list(value: Any) -> Any:
 
 
 def _as_domains(value: Any) -> Any:
-    """Split a comma-separated text; ``none`` means that no domain is held out."""
+    """Split a comma-separated text; what it means, ``none`` among it, is known with the dataset's domains."""
     if isinstance(value, str):
-        return tuple(name.strip() for name in value.split(",") if name.strip() and name.strip() != "none")
+        return tuple(name.strip() for name in value.split(",") if name.strip())
     return value
 
 
