@@ -44,12 +44,15 @@ def test_help_lists_every_verb_and_action(capsys: pytest.CaptureFixture[str]) ->
     actions = {name.removeprefix("data_") for name in having_parsers if name.startswith("data_")}
     assert set(VERBS) == {name for name in having_parsers if not name.startswith("data_")} | {"data"}
     assert set(ACTIONS) == actions
+    assert all(action in VERBS["data"] for action in ACTIONS)
     for arguments, names in ((["--help"], VERBS), (["data", "--help"], ACTIONS)):
         assert main(arguments) == 0
         lines = capsys.readouterr().out.splitlines()
         for name, text in names.items():
             assert sum(line.split() == [name, *text.split()] for line in lines) == 1
-        assert max(map(len, lines)) <= 100
+        assert max(map(len, lines)) <= 105
+    examples = [line.split() for line in lines if line.startswith("  dmg data ")]
+    assert [words[2] for words in examples] == list(ACTIONS)
     for action in ACTIONS:
         assert main(["data", action, "--help"]) == 0
         text = capsys.readouterr().out
