@@ -13,6 +13,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,11 @@ from domain_masks.cli import main
 from domain_masks.data import load_folder
 from domain_masks.data.downloading import download as module
 from domain_masks.data.downloading.archives import unpack
-from domain_masks.data.downloading.arranging import TERRA_CLASSES
 from domain_masks.data.downloading.checksums import KINDS, git_tree
 from domain_masks.data.downloading.download import DownloadSettings, download, plan
 from domain_masks.data.downloading.sources import SOURCES, RemoteFile, Source
 from domain_masks.data.downloading.transfer import Patience
+from domain_masks.data.published import PUBLISHED
 from domain_masks.errors import ArchiveError, DownloadError, InputError
 from domain_masks.progress import ConsoleReporter
 from loopback import Answer, Server, serving, wait_until
@@ -397,7 +398,21 @@ def test_terra_incognita_is_sorted_by_location_and_class(server: Server, tmp_pat
         "location_46/dog/c.jpg",
     )
     assert (tmp_path / "tiny" / "location_100" / "cat" / "d.jpg").read_bytes() == b"d"
-    assert set(dataset.classes) <= set(TERRA_CLASSES)
+    assert set(dataset.classes) <= set(PUBLISHED["terra_incognita"].classes)
+
+
+@pytest.mark.usefixtures("terra")
+def test_terra_incognita_has_the_locations_and_classes_that_its_loader_expects(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = PUBLISHED["terra_incognita"]
+    domains = {"desert": ("7",), "location_38": ("38",)}
+    monkeypatch.setitem(PUBLISHED, "terra_incognita", replace(known, domains=domains, classes=("car", "dog")))
+    changed = replace(SOURCES["tiny"], folders=tuple(domains))
+    monkeypatch.setitem(SOURCES, "tiny", changed)
+    server.files = camera_traps(ANNOTATIONS)
+    dataset = load_folder(get(server, tmp_path, without_checksum=True))
+    assert dataset.ids == ("desert/dog/e.jpg", "location_38/dog/a.jpg")
 
 
 @pytest.mark.usefixtures("terra")
