@@ -67,3 +67,13 @@ def test_the_cache_is_shown_and_cleared(here: Path, capsys: pytest.CaptureFixtur
     assert main(["data", "cache", "--clear"]) == 0
     assert "features: nothing is kept" in capsys.readouterr().out
     assert main(["data", "cache", "--clear", "feature"]) == 2
+
+
+def test_nothing_is_cleared_where_something_is_wrong(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["data", "cache", *SETTINGS])
+    before = arrays(here)
+    assert before
+    for wrong in (["--quite"], ["--dataset", "./pictures"], ["extra", "words"], ["--lr", "1"], ["--method.x", "1"]):
+        assert main(["data", "cache", "--clear", "features", *wrong]) == 2
+        assert wrong[0].partition(".")[0] in capsys.readouterr().err
+    assert arrays(here) == before

@@ -8,13 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from domain_masks.cli import main
+from domain_masks.cli import train as train_module
+from domain_masks.cli.data import ACTIONS
 from domain_masks.cli.main import VERBS
+from domain_masks.cli.train import _default_folder
+from domain_masks.records.config import parse_config
 
 FAST = ["--fast", "--device", "cpu", "--quiet"]
 
@@ -30,6 +36,28 @@ def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFi
     text = capsys.readouterr().out
     assert f"dmg {verb}" in text.split("example:")[1]
     assert "--config" in text
+
+
+def test_help_lists_every_verb_and_action(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(train_module.__file__).parent
+    having_parsers = {path.stem for path in folder.glob("*.py") if "\ndef parser(" in path.read_text()}
+    actions = {name.removeprefix("data_") for name in having_parsers if name.startswith("data_")}
+    assert set(VERBS) == {name for name in having_parsers if not name.startswith("data_")} | {"data"}
+    assert set(ACTIONS) == actions
+    assert all(action in VERBS["data"] for action in ACTIONS)
+    for arguments, names in ((["--help"], VERBS), (["data", "--help"], ACTIONS)):
+        assert main(arguments) == 0
+        lines = capsys.readouterr().out.splitlines()
+        for name, text in names.items():
+            assert sum(line.split() == [name, *text.split()] for line in lines) == 1
+        assert max(map(len, lines)) <= 105
+    examples = [line.split() for line in lines if line.startswith("  dmg data ")]
+    assert [words[2] for words in examples] == list(ACTIONS)
+    for action in ACTIONS:
+        assert main(["data", action, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert f"dmg data {action}" in text.split("example:")[1]
+        assert "--config" in text
 
 
 def test_train_without_a_dataset_trains_dmg_on_the_digits(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,6 +96,58 @@ def test_printed_config_is_complete_and_can_be_used(capsys: pytest.CaptureFixtur
     )
     Path("all.yaml").write_text(text)
     assert main(["train", "--config", "all.yaml", "--quiet", "--out", "run"]) == 0
+
+
+def pictures(folder: Path, domains: Sequence[str]) -> Path:
+    """Write a manifest of a few pictures, whose domains may have any name."""
+    lines = ["path,label,domain"]
+    for index, domain in enumerate(domains):
+        for number in range(12):
+            path = folder / f"{index}-{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (16, 16), (index * 40, number * 20, 0)).save(path)
+            lines.append(f'{path.name},{"xy"[number % 2]},"{domain}"')
+    (folder / "list.csv").write_text("\n".join(lines) + "\n")
+    return folder / "list.csv"
+
+
+def test_domains_of_any_name_can_be_held_out(capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = pictures(Path("photos"), ["Berlin, Mitte", "none", "north/south", "Wien"])
+    train = ["train", "--dataset", str(manifest), "--backbone", "small", "--weights", "none", "--size", "16"]
+    for target, meant in {
+        "Berlin, Mitte": ["Berlin, Mitte"],
+        "Wien,Berlin, Mitte": ["Wien", "Berlin, Mitte"],
+        "none": ["none"],
+        "north/south": ["north/south"],
+    }.items():
+        assert main([*train, "--target", target, "--print_config"]) == 0
+        assert yaml.safe_load(capsys.readouterr().out)["target"] == meant
+    assert main([*train, *FAST, "--workers", "0", "--target", "north/south"]) == 0
+    (results,) = Path("runs").glob("*/results.json")
+    assert results.parent.name == "list.csv-north%2Fsouth-dmg-0"
+    assert json.loads(results.read_text())["targets"] == ["north/south"]
+    capsys.readouterr()
+    benchmark = ["benchmark", *train[1:], "--methods", "dmg", "--out", "all"]
+    assert main([*benchmark, "--print_config"]) == 0
+    Path("benchmark.yaml").write_text(capsys.readouterr().out)
+    assert main(["benchmark", "--config", "benchmark.yaml", "--out", "all", "--dry_run"]) == 0
+    names = ["Berlin, Mitte", "Wien", "none", "north%2Fsouth"]
+    assert capsys.readouterr().out.splitlines()[:-1] == [f"open  dmg/{name}/seed-0" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ("hf:a/b#x=y", "hf%3Aa%2Fb#x=y-a%2Fb+c-dmg-0"),
+        (".", "here-a%2Fb+c-dmg-0"),
+        ("photos/..", "here-a%2Fb+c-dmg-0"),
+        ("some/photos/", "photos-a%2Fb+c-dmg-0"),
+    ],
+)
+def test_the_default_folder_lies_in_runs(dataset: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("here").mkdir()
+    monkeypatch.chdir("here")
+    assert _default_folder(parse_config({"dataset": dataset, "target": ["a/b", "c"]})) == Path("runs") / name
 
 
 @pytest.mark.parametrize(

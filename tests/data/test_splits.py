@@ -4,7 +4,7 @@ from PIL import Image
 
 from domain_masks.data import load_digits_dataset, split_domains
 from domain_masks.data.dataset import ImageDataset
-from domain_masks.data.splits import divided, source_positions
+from domain_masks.data.splits import divided, domains_named, source_positions
 from domain_masks.errors import InputError
 
 
@@ -120,3 +120,36 @@ def test_positions_in_sources():
         source_positions(dataset, ("a", "c"), np.array([0, 1]))
     with pytest.raises(InputError, match="unknown domain"):
         source_positions(dataset, ("a", "z"), np.array([0]))
+
+
+CITIES = ("Berlin, Mitte", "Wien", "Mitte", "a,b", "a", "b", "c , d")
+
+
+@pytest.mark.parametrize(
+    ("names", "meant"),
+    [
+        (["Wien"], ("Wien",)),
+        (["Wien", "Mitte"], ("Wien", "Mitte")),
+        (["Berlin", "Mitte"], ("Berlin, Mitte",)),
+        (["Berlin, Mitte"], ("Berlin, Mitte",)),
+        (["Berlin,Mitte"], ("Berlin, Mitte",)),
+        (["Berlin", "Mitte", "Wien"], ("Berlin, Mitte", "Wien")),
+        (["Wien", "Berlin", "Mitte", "Mitte"], ("Wien", "Berlin, Mitte", "Mitte")),
+        (["Berlin, Mitte", "Wien"], ("Berlin, Mitte", "Wien")),
+        (["a,b"], ("a,b",)),
+        (["a", "b"], ("a", "b")),
+        (["c", "d"], ("c , d",)),
+        (["none"], ()),
+        ([], ()),
+        (["Berlin"], ("Berlin",)),
+        (["Wien", "none"], ("Wien", "none")),
+        (["Wien,Graz"], ("Wien", "Graz")),
+    ],
+)
+def test_names_with_commas_are_put_together_again(names, meant):
+    assert domains_named(names, CITIES) == meant
+
+
+def test_a_domain_may_be_called_none():
+    assert domains_named(["none"], ("none", "a")) == ("none",)
+    assert domains_named([], ("none", "a")) == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,24 @@ def test_plan_is_every_method_target_and_seed(data: Any, tmp_path: Path) -> None
     assert {run.config.target for run in runs} == {("dots",), ("plain",), ("stripes",)}
     assert len({run.folder.path for run in runs}) == len(runs)
     assert all(run.state == "open" for run in runs)
+
+
+def test_domains_may_have_commas_slashes_and_be_called_none(data: Any, tmp_path: Path) -> None:
+    odd = replace(data, domains=("Berlin, Mitte", "none", "a/b+c"))
+    runs = plan(odd, tmp_path, methods=["dmg"])
+    assert [run.config.target for run in runs] == [("Berlin, Mitte",), ("none",), ("a/b+c",)]
+    assert [run.name for run in runs] == ["dmg/Berlin, Mitte/seed-0", "dmg/none/seed-0", "dmg/a%2Fb%2Bc/seed-0"]
+    assert all(run.folder.path.parents[2] == tmp_path for run in runs)
+    named = plan(odd, tmp_path, methods=["dmg"], targets=["none", "Berlin, Mitte"])
+    assert [run.config.target for run in named] == [("none",), ("Berlin, Mitte",)]
+    with pytest.raises(InputError, match="unknown held-out domain 'Berlin'"):
+        plan(odd, tmp_path, targets=["Berlin"])
+
+
+def test_a_plan_holds_something_out(data: Any, tmp_path: Path) -> None:
+    for target in ("none", ""):
+        with pytest.raises(InputError, match=f"unknown held-out domain '{target}'"):
+            plan(data, tmp_path, targets=[target])
 
 
 def test_settings_of_a_method_go_to_the_methods_that_have_them(data: Any, tmp_path: Path) -> None:

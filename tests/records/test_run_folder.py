@@ -4,6 +4,7 @@ import pytest
 
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records import RunFolder, write_whole
+from domain_masks.records.run_folder import folder_name
 
 NAMES = {
     "config": "config.yaml",
@@ -183,3 +184,26 @@ def test_missing_permission_is_told(folder, monkeypatch):
     monkeypatch.setattr(Path, "touch", forbidden)
     with pytest.raises(RunFolderError, match=r"cannot use .*sketch as run folder: Permission denied"):
         folder.prepare()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Berlin, Mitte", "Berlin, Mitte"),
+        ("Krankenhaus Süd", "Krankenhaus Süd"),
+        ("ピクチャ_v1.2", "ピクチャ_v1.2"),
+        ("a/b", "a%2Fb"),
+        ("a%2Fb", "a%252Fb"),
+        ("a+b", "a%2Bb"),
+        ("hf:a/b#x=y", "hf%3Aa%2Fb#x=y"),
+        ("..", "%2E%2E"),
+        (".", "%2E"),
+        ("two\nlines\n", "two%0Alines%0A"),
+        ("C:\\x", "C%3A%5Cx"),
+        ("end ", "end%20"),
+    ],
+)
+def test_any_text_is_the_name_of_one_folder(text, name, tmp_path):
+    assert folder_name(text) == name
+    (tmp_path / name).mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -76,6 +76,13 @@ REFUSED = {
     "very deep": ("a: " + "[" * 5000, ["nested too deeply"]),
     "code": ("a: !!python/object/apply:os.system [ls]\n", ["line 1", "tag"]),
     "a control character": ("a: \0\n", ["special characters"]),
+    "no truth value": ("lr: !!bool foo\n", ["line 1", "'foo'", "!!bool"]),
+    "no number": ("a: 1\nlr: !!int ''\n", ["line 2", "''", "!!int"]),
+    "no number either": ("lr: !!float ''\n", ["line 1", "!!float"]),
+    "no time": ("lr: !!timestamp foo\n", ["line 1", "'foo'", "!!timestamp"]),
+    "no day": ("lr: !!timestamp 2024-99-99\n", ["line 1", "!!timestamp"]),
+    "no number within a list": ("a: {b: [1, !!int x]}\n", ["line 1", "'x'", "!!int"]),
+    "a tag of a name": ("!!bool foo: 1\n", ["line 1", "'foo'", "!!bool"]),
     "no text": (b"lr: \xff\xfe", ["UTF-8", "byte 5"]),
 }
 

@@ -343,3 +343,12 @@ def test_settings_that_cannot_be_used_are_one_message(
         pytest.skip("there is a GPU")
     with pytest.raises(InputError, match=f"(?i){message}"):
         run(generated.config(**changes), tmp_path / "r", dataset=data, reporter=Silent())
+
+
+def test_a_device_that_is_not_there_leaves_no_folder(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="cuda"):
+        run(generated.config(device="cuda"), tmp_path / "run", dataset=data, reporter=Silent())
+    assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from domain_masks.cli.flags import (
 )
 from domain_masks.cli.interruption import resumable
 from domain_masks.records.config import RunConfig
-from domain_masks.records.run_folder import RunFolder
+from domain_masks.records.run_folder import RunFolder, folder_name
 from domain_masks.settings.lists import BenchmarkLists, check_benchmark
 from domain_masks.settings.mistakes import BENCHMARK_LISTS
 
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     from domain_masks.experiments import leave_one_out, work_off  # noqa: PLC0415
 
     dataset = load_dataset(settings.dataset, settings.root)
-    out = Path(flags.out) if flags.out else Path("runs") / f"benchmark-{dataset.name}"
+    out = Path(flags.out) if flags.out else Path("runs") / f"benchmark-{folder_name(dataset.name)}"
     RunFolder(out).refuse_file()
     plan = leave_one_out(settings, dataset, checked.methods, checked.targets, checked.seeds, out)
     if flags.print_config:

@@ -12,7 +12,7 @@ ACTIONS = {
     "list": "the datasets that have a name; or the pictures of one, per domain and class",
     "check": "everything that is wrong with a dataset, at once",
     "download": "fetch a dataset, with checksum; goes on where it broke off",
-    "cache": "what is kept between runs; verify pictures and compute frozen features ahead",
+    "cache": "show and clear what is kept between runs; verify pictures and compute features ahead",
 }
 
 
@@ -36,5 +36,6 @@ def _usage() -> str:
     return (
         f"usage: dmg data ACTION [...]\n\n{actions}\n\n"
         "`dmg data ACTION --help` tells the flags of an action, among them --config FILE.\n\n"
-        "example:\n  dmg data list photos/\n  dmg data check photos/"
+        "example:\n  dmg data list photos/\n  dmg data check photos/\n  dmg data download pacs --root data --dry_run\n"
+        "  dmg data cache --dataset photos/ --backbone resnet18 --freeze_features"
     )

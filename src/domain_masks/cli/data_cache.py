@@ -16,7 +16,7 @@ from domain_masks.cli.flags import (
     settings_from,
     split_method_flags,
 )
-from domain_masks.errors import InputError, unknown
+from domain_masks.errors import InputError, together, unknown
 from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
 from domain_masks.settings.mistakes import check_settings
 
@@ -48,17 +48,26 @@ def main(arguments: Sequence[str]) -> int:
     """Show, fill or clear the cache."""
     words, method_settings = split_method_flags(arguments)
     flags, mistakes = parser().parse_and_note(words)
+    given = settings_from(flags, method_settings)
+    # A method is always there; by itself it says nothing.
+    names = [f"--{name}" for name in given if name != "method" or flags.method is not None or method_settings]
     if flags.clear is not None:
         if flags.clear not in (*KINDS, "all"):
-            raise unknown("kind of cache", flags.clear, (*KINDS, "all"))
+            mistakes.append(str(unknown("kind of cache", flags.clear, (*KINDS, "all"))))
+        if names:
+            mistakes.append(f"--clear removes what is kept for all datasets: leave out {', '.join(names)}, or --clear")
+    elif names and "dataset" not in given:
+        mistakes.append(f"{', '.join(names)}: expected --dataset with them, which names what is to be computed")
+    if mistakes and (flags.clear is not None or "dataset" not in given):
+        raise together(mistakes)
+    if flags.clear is not None:
         _clear(list(KINDS) if flags.clear == "all" else [flags.clear])
         return 0
-    settings = settings_from(flags, method_settings)
-    if "dataset" not in settings:
+    if "dataset" not in given:
         for line in _lines():
             say(line)
         return 0
-    config = check_settings(settings, mistakes)
+    config = check_settings(given, mistakes)
 
     from domain_masks.training.prepare import prepare  # noqa: PLC0415
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, parser_for, reporter_for, say
+from domain_masks.cli.flags import (
+    Parser,
+    add_config,
+    add_output,
+    completed_by,
+    data_settings,
+    parser_for,
+    reporter_for,
+    say,
+)
 from domain_masks.errors import InputError
-from domain_masks.records.config import parse_config, read_config
 
 
 def parser() -> Parser:
@@ -38,14 +46,9 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """Find everything that is wrong with a dataset; 1 if anything is an error."""
     flags = parser().parse(arguments)
-    given = read_config(Path(flags.config)) if flags.config else {}
-    values = {
-        name: getattr(flags, name) if getattr(flags, name) is not None else given.get(name)
-        for name in ("dataset", "root", "workers")
-    }
-    if values["dataset"] is None:
+    settings = data_settings(flags, ("dataset", "root", "workers"))
+    if "dataset" not in settings.model_fields_set:
         raise InputError("expected the dataset to check: a name from `dmg data list`, a folder or a manifest")
-    settings = parse_config({name: value for name, value in values.items() if value is not None})
 
     from domain_masks.data.checking import check  # noqa: PLC0415
     from domain_masks.data.checking.report import check_extension  # noqa: PLC0415

@@ -6,10 +6,18 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, parser_for, reporter_for, say
+from domain_masks.cli.flags import (
+    Parser,
+    add_config,
+    add_output,
+    completed_by,
+    data_settings,
+    parser_for,
+    reporter_for,
+    say,
+)
 from domain_masks.cli.interruption import resumable
 from domain_masks.errors import InputError
-from domain_masks.records.config import read_config
 
 
 def parser() -> Parser:
@@ -45,14 +53,14 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """Fetch a dataset, or list what can be fetched."""
     flags = parser().parse(arguments)
-    given = read_config(Path(flags.config)) if flags.config else {}
-    name = flags.dataset or given.get("dataset")
+    given = data_settings(flags)
+    name = given.dataset
 
     from domain_masks.data.downloading.download import DownloadSettings, download, plan  # noqa: PLC0415
     from domain_masks.data.downloading.sources import SOURCES  # noqa: PLC0415
     from domain_masks.data.registry import DATASETS, ROOT_VARIABLE  # noqa: PLC0415
 
-    if name is None:
+    if "dataset" not in given.model_fields_set:
         width = max(map(len, SOURCES))
         for entry, source in SOURCES.items():
             say(f"{entry:<{width}}  {source.summary}")
@@ -61,14 +69,14 @@ def main(arguments: Sequence[str]) -> int:
     if name in DATASETS and not DATASETS[name].needs_root:
         say(f"{name} needs no download")
         return 0
-    root = flags.root or given.get("root") or os.environ.get(ROOT_VARIABLE)
+    root = given.root or os.environ.get(ROOT_VARIABLE)
     if not root:
         raise InputError(f"expected a folder to put {name!r} into: give --root, or set ${ROOT_VARIABLE}")
     settings = DownloadSettings(flags.url, flags.without_checksum, flags.keep_archives)
     if flags.dry_run:
-        for line in plan(str(name), Path(root), settings):
+        for line in plan(name, Path(root), settings):
             say(line)
         return 0
     with resumable("What has come is kept; go on with the same command"):
-        say(str(download(str(name), Path(root), reporter_for(flags), settings)))
+        say(str(download(name, Path(root), reporter_for(flags), settings)))
     return 0

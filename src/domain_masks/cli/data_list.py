@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from domain_masks.cli.flags import Parser, add_config, completed_by, parser_for, say
-from domain_masks.records.config import read_config
+from domain_masks.cli.flags import Parser, add_config, completed_by, data_settings, parser_for, say
 
 
 def parser() -> Parser:
@@ -32,13 +31,11 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str]) -> int:
     """List the datasets, or the pictures of one per domain and class."""
-    flags = parser().parse(arguments)
+    settings = data_settings(parser().parse(arguments))
 
     from domain_masks.data import DATASETS  # noqa: PLC0415
 
-    given = read_config(Path(flags.config)) if flags.config else {}
-    name = flags.dataset or given.get("dataset")
-    if name is None:
+    if "dataset" not in settings.model_fields_set:
         width = max(map(len, DATASETS))
         for entry, record in DATASETS.items():
             say(f"{entry:<{width}}  {record.summary}")
@@ -47,12 +44,12 @@ def main(arguments: Sequence[str]) -> int:
             "be named by its path, and a dataset of Hugging Face's as hf:NAME."
         )
         return 0
-    for line in _count_lines(str(name), flags.root or given.get("root")):
+    for line in _count_lines(settings.dataset, settings.root):
         say(line)
     return 0
 
 
-def _count_lines(name: str, root: str | None) -> list[str]:
+def _count_lines(name: str, root: Path | None) -> list[str]:
     import pandas as pd  # noqa: PLC0415
 
     from domain_masks.data import load_dataset  # noqa: PLC0415

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
 from domain_masks.errors import InputError, nearest
-from domain_masks.records.config import RunConfig, read_config
+from domain_masks.records.config import RunConfig, parse_config, read_config
 
 if TYPE_CHECKING:
     from domain_masks.progress import ConsoleReporter
@@ -220,6 +220,17 @@ def settings_from(
     if isinstance(method, dict):
         method = {**method, **method_settings}
     return {**values, **given, "method": method}
+
+
+def data_settings(arguments: argparse.Namespace, names: Sequence[str] = ("dataset", "root")) -> RunConfig:
+    """Return the settings ``names`` of ``--config`` with the flags on top, checked, for a verb that uses no others.
+
+    What was given stands in ``model_fields_set``. Raises InputError with a line per mistake.
+    """
+    values = read_config(Path(arguments.config)) if arguments.config is not None else {}
+    flags = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    given = {name: value for name, value in {**values, **flags}.items() if name in names and value is not None}
+    return parse_config(given)
 
 
 def say(line: str) -> None:

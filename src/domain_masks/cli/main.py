@@ -20,7 +20,7 @@ VERBS = {
     "train": "one run: one method, held-out domain(s), one seed",
     "benchmark": "leave one domain out over methods, targets and seeds; skips what is done",
     "evaluate": "all accuracies of a run again, from its checkpoint",
-    "data": "list, check, download and prepare datasets",
+    "data": "list, check and download datasets; cache what runs need of them",
     "methods": "the algorithms, their papers, their settings",
     "completion": "what makes the shell complete verbs, flags and names",
 }
@@ -91,8 +91,8 @@ def _usage() -> str:
         "Train image classifiers on several source domains with learned domain-specific masks (DMG) or a\n"
         "baseline, and measure them out of domain, in domain and with known domain.\n\n"
         f"{verbs}\n\n"
-        "`dmg VERB --help` tells the flags of a verb, `dmg --version` the version. `dmg train` alone trains DMG on the\n"
-        "embedded digits.\n"
+        "`dmg VERB --help` tells the flags of a verb, `dmg data ACTION --help` those of an action on datasets,\n"
+        "`dmg --version` the version. `dmg train` alone trains DMG on the embedded digits.\n"
     )
 
 

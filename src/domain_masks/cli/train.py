@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from domain_masks.cli.interruption import resumable
 from domain_masks.cli.results import detail_lines, result_lines
 from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig
-from domain_masks.records.run_folder import RunFolder
+from domain_masks.records.run_folder import RunFolder, folder_name
 from domain_masks.settings.mistakes import check_settings
 
 if TYPE_CHECKING:
@@ -99,5 +100,8 @@ def _complete(settings: RunConfig) -> tuple[RunConfig, ImageDataset]:
 
 
 def _default_folder(settings: RunConfig) -> Path:
-    target = "default" if settings.target is None else "+".join(settings.target) or "none"
-    return Path("runs") / f"{Path(settings.dataset).name}-{target}-{settings.method_name}-{settings.seed}"
+    is_path = not settings.dataset.startswith("hf:")
+    # Neither "." nor "photos/.." is a name.
+    dataset = Path(os.path.abspath(settings.dataset)).name if is_path else settings.dataset  # noqa: PTH100
+    target = "default" if settings.target is None else "+".join(map(folder_name, settings.target)) or "none"
+    return Path("runs") / f"{folder_name(dataset)}-{target}-{settings.method_name}-{settings.seed}"

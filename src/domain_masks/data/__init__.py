@@ -13,7 +13,7 @@ from domain_masks.data.pacs import load_pacs
 from domain_masks.data.preprocessing import Preprocessing, to_rgb
 from domain_masks.data.published import load_published
 from domain_masks.data.registry import DATASETS, DatasetRecord, default_preprocessing, load_dataset, record_of
-from domain_masks.data.splits import DomainSplits, source_positions, split_domains
+from domain_masks.data.splits import DomainSplits, domains_named, source_positions, split_domains
 from domain_masks.data.verification import BadPicture, readable, verify
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "TrainingLoader",
     "balanced_batches",
     "default_preprocessing",
+    "domains_named",
     "evaluation_batches",
     "load_dataset",
     "load_digits_dataset",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -174,6 +174,39 @@ def _tenths(sizes: list[int], limits: list[int]) -> list[int]:
             taken[index] += more
             carry -= 10 * more
     return taken
+
+
+def domains_named(names: Sequence[str], domains: Sequence[str]) -> tuple[str, ...]:
+    """Return which of ``domains`` are meant by names from a text that was split at its commas.
+
+    Names that are domains are meant as they are. Else neighbours are put together again, as many as make the name of a
+    domain, since that may have commas itself: of "Berlin, Mitte,Wien" the domains "Berlin, Mitte" and "Wien". ``none``
+    alone, where no domain is called so, means none of them. Names that are no domains come back as they are, split.
+    """
+    if all(name in domains for name in names):
+        return tuple(names)
+    words = tuple(word for name in names for word in _words(name))
+    by_words = {_words(domain): domain for domain in domains}
+    found = _put_together(words, by_words)
+    if found is None:
+        return () if words == ("none",) else words
+    return found
+
+
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in name.split(",") if word.strip())
+
+
+def _put_together(words: tuple[str, ...], by_words: Mapping[tuple[str, ...], str]) -> tuple[str, ...] | None:
+    """Return the names whose words, one name after the other, are ``words``; the longest first, None if there are none."""
+    if not words:
+        return ()
+    for count in range(len(words), 0, -1):
+        if words[:count] in by_words:
+            rest = _put_together(words[count:], by_words)
+            if rest is not None:
+                return (by_words[words[:count]], *rest)
+    return None
 
 
 def _sources_and_targets(dataset: ImageDataset, targets: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

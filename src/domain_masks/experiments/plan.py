@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from domain_masks.data import ImageDataset
+from domain_masks.data import ImageDataset, domains_named
 from domain_masks.errors import RunFolderError, together, unknown
 from domain_masks.methods.build import complete_method, method_class
 from domain_masks.records import RunFolder
 from domain_masks.records.config import AUTO, RunConfig, parse_config, read_config
+from domain_masks.records.run_folder import folder_name
 from domain_masks.settings.lists import adapted, check_lists
 from domain_masks.training.defaults import resolve
 from domain_masks.training.state import NOT_COMPUTED
@@ -80,15 +81,23 @@ def leave_one_out(
     if mistakes:
         raise together(mistakes)
     plan = []
-    for target in lists.targets or dataset.domains:
-        domains = tuple(part.strip() for part in target.split(","))
-        for domain in domains:
-            if domain not in dataset.domains:
-                raise unknown("held-out domain", domain, dataset.domains)
+    for domains in _held_out(lists.targets, dataset.domains):
         for method in lists.methods:
             shared = adapted(base, method_class(method["name"]))
             for seed in lists.seeds:
                 config = shared.model_copy(update={"method": method, "target": domains, "seed": seed})
-                folder = RunFolder(out / method["name"] / "+".join(domains) / f"seed-{seed}")
+                folder = RunFolder(out / method["name"] / "+".join(map(folder_name, domains)) / f"seed-{seed}")
                 plan.append(PlannedRun(resolve(config, dataset), folder))
     return plan
+
+
+def _held_out(targets: Sequence[str], known: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the domains that each of ``targets`` holds out; every domain by itself where there are none."""
+    if not targets:
+        return [(domain,) for domain in known]
+    held_out = [domains_named((target,), known) for target in targets]
+    for target, domains in zip(targets, held_out, strict=True):
+        for name in domains or (target,):
+            if name not in known:
+                raise unknown("held-out domain", name, known)
+    return held_out

@@ -25,15 +25,22 @@ def _as_list(value: Any) -> Any:
 
 
 def _as_domains(value: Any) -> Any:
-    """Split a comma-separated text; ``none`` means that no domain is held out."""
+    """Split a comma-separated text; what it means, ``none`` among it, is known with the dataset's domains."""
     if isinstance(value, str):
-        return tuple(name.strip() for name in value.split(",") if name.strip() and name.strip() != "none")
+        return tuple(name.strip() for name in value.split(",") if name.strip())
     return value
 
 
 def _at_home(value: Any) -> Any:
     """Write out the home folder, which shells do not do in ``--root=~/data``, and YAML never does."""
     return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
+
+
+def _as_folder(value: Any) -> Any:
+    """Refuse an empty text, which pathlib takes for the working folder: mostly a variable that is not set."""
+    if value == "":
+        raise ValueError("expected a folder")
+    return _at_home(value)
 
 
 def _as_seconds(value: Any) -> Any:
@@ -46,7 +53,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Place = Annotated[str, Field(min_length=1), BeforeValidator(_at_home)]
-Folder = Annotated[Path, BeforeValidator(_at_home)]
+Folder = Annotated[Path, BeforeValidator(_as_folder)]
 
 
 def _setting(group: str, help_text: str, default: Any = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,17 @@ from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records.files import check_schema, partial_files, read_json, write_json, writing
 
 FIGURES_SCHEMA = 1
+
+_NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|%+]|^\.|[. ]\Z')
+
+
+def folder_name(text: str) -> str:
+    """Return a text as the name of one folder; different texts have different names.
+
+    What some system refuses in a name is written as in addresses, such as %2F for a slash; so are a plus, which joins the
+    names of several domains, and a dot at the beginning, which hides a folder.
+    """
+    return _NOT_IN_NAMES.sub(lambda found: f"%{ord(found[0]):02X}", text)
 
 
 class RunFolder:

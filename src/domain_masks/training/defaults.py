@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from domain_masks.data import DATASETS, ImageDataset, record_of
+from domain_masks.data import DATASETS, ImageDataset, domains_named, record_of
 from domain_masks.data.huggingface import PREFIX, absolute_address
 from domain_masks.errors import InputError, together
 from domain_masks.methods.build import complete_method, method_class
@@ -67,6 +67,8 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
             )
         defaults["target"] = (record.held_out,)
     missing = {name: value for name, value in defaults.items() if getattr(config, name) in (None, ())}
+    if config.target is not None:
+        missing["target"] = domains_named(config.target, dataset.domains)
     method = complete_method(config.method_name, config.method_settings)
     complete = config.model_copy(update={**missing, **_absolute(config), "method": method})
     if wrong := contradictions(complete, method_class(config.method_name)):

@@ -66,15 +66,15 @@ def run(
     state = "new"
     if is_main_process() and (resume or not overwrite):
         state = folder.prepare(resume, overwrite)
-    fabric = launch(config)
-    repeatable(config.deterministic)
-    state = fabric.broadcast(state)
-    if not fabric.is_global_zero:
-        reporter = ConsoleReporter(quiet=True)
-    if state == "finished":
-        reporter.say(f"{folder.path} holds a finished run: nothing to do")
-        return Run(folder, Results.read(folder.results))
     try:
+        fabric = launch(config)
+        repeatable(config.deterministic)
+        state = fabric.broadcast(state)
+        if not fabric.is_global_zero:
+            reporter = ConsoleReporter(quiet=True)
+        if state == "finished":
+            reporter.say(f"{folder.path} holds a finished run: nothing to do")
+            return Run(folder, Results.read(folder.results))
         restored = Restored.read(folder, config) if state == "resume" else None
         opened, left_out = _readable(opened, config, reporter, restored)
         config = with_batch(config, opened, fabric, reporter, folder if state == "resume" else None)

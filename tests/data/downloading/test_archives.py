@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import stat
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -348,3 +350,60 @@ def test_whatever_the_members_nothing_appears_outside(names: list[str], kinds: l
             assert [path.name for path in (folder / "inner").iterdir()] == ["out"]
             assert not [path for path in folder.rglob("*") if path.is_symlink()]
         assert sorted(path.name for path in folder.iterdir()) == ["a.tar", "inner"]
+
+
+def compressed(path: Path, method: int) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.bin", bytes(range(256)) * 40)
+    return path
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_usual_compressions_are_unpacked_and_their_damage_is_named(tmp_path: Path, method: int) -> None:
+    path = compressed(tmp_path / "a.zip", method)
+    unpack(path, tmp_path / "out", BOUNDS)
+    assert found(tmp_path / "out") == {"a.bin": bytes(range(256)) * 40}
+    data = bytearray(path.read_bytes())
+    for position in range(35, 60):
+        data[position] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match=r"a.bin"):
+        unpack(path, tmp_path / "damaged", BOUNDS)
+    assert not (tmp_path / "damaged").exists()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_lzma_is_refused_by_name(tmp_path: Path, damaged: bool) -> None:
+    path = compressed(tmp_path / "a.zip", zipfile.ZIP_LZMA)
+    if damaged:
+        data = bytearray(path.read_bytes())
+        for position in range(35, 60):
+            data[position] ^= 0xFF
+        path.write_bytes(data)
+    with pytest.raises(ArchiveError, match=r"'a.bin' is compressed by LZMA"):
+        unpack(path, tmp_path / "out", BOUNDS)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("number", "name"), [(9, "Deflate64"), (93, "Zstandard"), (77, "method 77")])
+def test_other_compressions_are_refused_by_name(tmp_path: Path, number: int, name: str) -> None:
+    path = compressed(tmp_path / "a.zip", zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    directory = data.index(b"PK\x01\x02")
+    data[8], data[directory + 10] = number, number
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match=f"is compressed by {name}"):
+        unpack(path, tmp_path / "out", BOUNDS)
+
+
+@pytest.mark.parametrize("error", [lzma.LZMAError("x"), zlib.error("x"), EOFError("x"), NotImplementedError("x")])
+def test_whatever_a_decompressor_raises_is_damage(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise error
+
+    path = compressed(tmp_path / "a.zip", zipfile.ZIP_DEFLATED)
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", fail)
+    with pytest.raises(ArchiveError, match=r"a.bin.*x"):
+        unpack(path, tmp_path / "out", BOUNDS)

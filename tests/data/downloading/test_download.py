@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -12,6 +13,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,11 +24,11 @@ from domain_masks.cli import main
 from domain_masks.data import load_folder
 from domain_masks.data.downloading import download as module
 from domain_masks.data.downloading.archives import unpack
-from domain_masks.data.downloading.arranging import TERRA_CLASSES
 from domain_masks.data.downloading.checksums import KINDS, git_tree
 from domain_masks.data.downloading.download import DownloadSettings, download, plan
 from domain_masks.data.downloading.sources import SOURCES, RemoteFile, Source
 from domain_masks.data.downloading.transfer import Patience
+from domain_masks.data.published import PUBLISHED
 from domain_masks.errors import ArchiveError, DownloadError, InputError
 from domain_masks.progress import ConsoleReporter
 from loopback import Answer, Server, serving, wait_until
@@ -396,7 +398,21 @@ def test_terra_incognita_is_sorted_by_location_and_class(server: Server, tmp_pat
         "location_46/dog/c.jpg",
     )
     assert (tmp_path / "tiny" / "location_100" / "cat" / "d.jpg").read_bytes() == b"d"
-    assert set(dataset.classes) <= set(TERRA_CLASSES)
+    assert set(dataset.classes) <= set(PUBLISHED["terra_incognita"].classes)
+
+
+@pytest.mark.usefixtures("terra")
+def test_terra_incognita_has_the_locations_and_classes_that_its_loader_expects(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = PUBLISHED["terra_incognita"]
+    domains = {"desert": ("7",), "location_38": ("38",)}
+    monkeypatch.setitem(PUBLISHED, "terra_incognita", replace(known, domains=domains, classes=("car", "dog")))
+    changed = replace(SOURCES["tiny"], folders=tuple(domains))
+    monkeypatch.setitem(SOURCES, "tiny", changed)
+    server.files = camera_traps(ANNOTATIONS)
+    dataset = load_folder(get(server, tmp_path, without_checksum=True))
+    assert dataset.ids == ("desert/dog/e.jpg", "location_38/dog/a.jpg")
 
 
 @pytest.mark.usefixtures("terra")
@@ -419,6 +435,57 @@ def test_terra_incognita_with_wrong_annotations(
     with pytest.raises(ArchiveError, match=words):
         get(server, tmp_path, without_checksum=True)
     assert not (tmp_path / "tiny").exists()
+
+
+# What a disk and other calls do meanwhile.
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.ENOSPC, "no space is left for tiny"), (errno.EACCES, "cannot put tiny into .*denied")]
+)
+def test_a_disk_that_refuses_the_last_step_is_one_message(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    words: str,
+) -> None:
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if Path(target) == tmp_path / "tiny":
+            raise OSError(number, os.strerror(number), str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(DownloadError, match=words):
+        get(server, tmp_path)
+    assert main(["data", "download", "tiny", "--root", str(tmp_path), "--url", server.url, "--quiet"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["downloads"]
+    monkeypatch.undo()
+    monkeypatch.setitem(SOURCES, "tiny", source())
+    count = len(server.requests)
+    assert get(server, tmp_path) == tmp_path / "tiny"
+    assert len(server.requests) == count, "what had come was kept"
+
+
+def test_a_call_that_finishes_before_the_lock_is_taken_is_noticed(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = module._Download.check
+
+    def check_and_wait(work: module._Download) -> None:
+        check(work)
+        monkeypatch.undo()
+        monkeypatch.setitem(SOURCES, "tiny", source())
+        get(server, tmp_path)
+
+    monkeypatch.setattr(module._Download, "check", check_and_wait)
+    assert get(server, tmp_path) == tmp_path / "tiny"
+    assert len(server.requests) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
 # The table, and the command.
@@ -481,6 +548,19 @@ def test_the_command_lists_plans_fetches_and_says_where(
     assert "needs no download" in capsys.readouterr().out
     assert main(["data", "download", "--help"]) == 0
     assert "dmg data download pacs" in capsys.readouterr().out
+
+
+def test_the_home_folder_is_written_out(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert main(["data", "download", "tiny", "--root=~/data", "--url", server.url, "--quiet"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'home' / 'data' / 'tiny'}\n"
+    assert not Path("~").exists()
+    Path("settings.yaml").write_text("root: ~/data\n")
+    assert main(["data", "download", "tiny", "--config", "settings.yaml", "--dry_run"]) == 0
+    assert f"into: {tmp_path / 'home' / 'data' / 'tiny'}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

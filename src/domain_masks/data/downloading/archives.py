@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import lzma
 import os
 import shutil
 import stat
@@ -31,12 +32,16 @@ _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
+    lzma.LZMAError,
     struct.error,
     EOFError,
     RuntimeError,
     ValueError,
     OverflowError,
 )
+# As ZIP numbers them. LZMA and Zstandard may ask for gigabytes of memory in a header.
+_ACCEPTED_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+_METHODS = {1: "Shrink", 6: "Implode", 9: "Deflate64", 14: "LZMA", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 
 
 @dataclass(frozen=True)
@@ -197,6 +202,9 @@ def _zip_members(opened: zipfile.ZipFile) -> Iterator[_Member]:
             yield _never(member, "is a link or a device")
         elif info.flag_bits & 1:
             yield _never(member, "is encrypted")
+        elif info.compress_type not in _ACCEPTED_METHODS:
+            method = _METHODS.get(info.compress_type, f"method {info.compress_type}")
+            yield _never(member, f"is compressed by {method}: only stored, Deflate and bzip2 are unpacked")
         else:
             yield member
 

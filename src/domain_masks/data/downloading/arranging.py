@@ -8,22 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from domain_masks.data.published import PUBLISHED
 from domain_masks.errors import ArchiveError
 from domain_masks.progress import Reporter
-
-TERRA_LOCATIONS = ("38", "43", "46", "100")
-TERRA_CLASSES = (
-    "bird",
-    "bobcat",
-    "cat",
-    "coyote",
-    "dog",
-    "empty",
-    "opossum",
-    "rabbit",
-    "raccoon",
-    "squirrel",
-)
 
 
 def move_content(folder: Path, target: Path) -> None:
@@ -78,18 +65,20 @@ def terra_incognita(unpacked: Mapping[str, Path], target: Path, reporter: Report
 
 def _terra_folders(annotations: dict[str, Any]) -> dict[str, set[str]]:
     """Return file name -> folders ``location_<id>/<class>`` that it belongs to."""
+    known = PUBLISHED["terra_incognita"]
+    domains = {location: domain for domain, locations in known.domains.items() for location in locations}
     classes = {category["id"]: category["name"] for category in annotations["categories"]}
     images = {
         image["id"]: (image["file_name"], str(image["location"]))
         for image in annotations["images"]
-        if str(image["location"]) in TERRA_LOCATIONS
+        if str(image["location"]) in domains
     }
     folders: dict[str, set[str]] = {}
     for annotation in annotations["annotations"]:
         name = classes[annotation["category_id"]]
-        if annotation["image_id"] in images and name in TERRA_CLASSES:
+        if annotation["image_id"] in images and name in known.classes:
             file_name, location = images[annotation["image_id"]]
-            folders.setdefault(file_name, set()).add(f"location_{location}/{name}")
+            folders.setdefault(file_name, set()).add(f"{domains[location]}/{name}")
     return folders
 
 

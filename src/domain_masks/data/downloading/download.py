@@ -17,6 +17,7 @@ from domain_masks.data.downloading.addresses import check_address
 from domain_masks.data.downloading.archives import Bounds, unpack
 from domain_masks.data.downloading.arranging import ARRANGEMENTS, move_content
 from domain_masks.data.downloading.checksums import digest_of, git_tree
+from domain_masks.data.downloading.disk import disk_errors
 from domain_masks.data.downloading.sources import SOURCES, RemoteFile, Source
 from domain_masks.data.downloading.transfer import PART, Patience, Wanted, fetch
 from domain_masks.errors import ArchiveError, DownloadError, InputError, RunFolderError, unknown
@@ -62,13 +63,14 @@ def download(name: str, root: Path, reporter: Reporter, settings: DownloadSettin
     """
     source = source_of(name)
     work = _Download(name, source, root, reporter, settings or DownloadSettings())
-    if (work.target / RECEIPT).is_file():
-        reporter.say(f"{name} is there already: {work.target}")
-        return work.target
-    work.check()
-    with work.locked():
-        work.run()
-    reporter.say(f"{name}: {work.target}")
+    with disk_errors(name, root):
+        if not work.is_there():
+            work.check()
+            with work.locked():
+                # Another call may have finished since.
+                if not work.is_there():
+                    work.run()
+                    reporter.say(f"{name}: {work.target}")
     return work.target
 
 
@@ -149,6 +151,13 @@ class _Download:
             size = here if whole.is_file() else file.largest
             needed += max(0, size - here) + (0 if file.place else file.unpacked or size)
         return needed
+
+    def is_there(self) -> bool:
+        """Return whether the dataset was fetched before, and say so."""
+        there = (self.target / RECEIPT).is_file()
+        if there:
+            self.reporter.say(f"{self.name} is there already: {self.target}")
+        return there
 
     def check(self) -> None:
         if self.target.exists() and (not self.target.is_dir() or any(self.target.iterdir())):
