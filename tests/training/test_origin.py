@@ -188,7 +188,7 @@ def test_heads_of_several_domains_do_not_become_one(origins: dict[str, Run], tmp
 
 def test_class_weights_are_of_what_is_learned_from(origin: Run) -> None:
     settings = generated.config(
-        init_from=str(origin.folder.path), learn="masks", target="none", class_weights="balanced", weight_decay=0.0
+        init_from=str(origin.folder.path), learn="masks", target=[], class_weights="balanced", weight_decay=0.0
     )
     unequal = generated.dataset()
     kept = np.flatnonzero((unequal.domain_indices < 2) | (unequal.labels > 0) | (np.arange(len(unequal)) % 20 < 8))

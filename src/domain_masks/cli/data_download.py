@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     given = data_settings(flags)
     name = given.dataset
 
-    from domain_masks.data.downloading.download import DownloadSettings, download, plan  # noqa: PLC0415
+    from domain_masks.data.downloading.download import DownloadSettings, download, plan, source_of  # noqa: PLC0415
     from domain_masks.data.downloading.sources import SOURCES  # noqa: PLC0415
     from domain_masks.data.registry import DATASETS, ROOT_VARIABLE  # noqa: PLC0415
 
@@ -69,7 +69,9 @@ def main(arguments: Sequence[str]) -> int:
     if name in DATASETS and not DATASETS[name].needs_root:
         say(f"{name} needs no download")
         return 0
-    root = given.root or os.environ.get(ROOT_VARIABLE)
+    source_of(name)
+    # A plan harms nothing: without a folder it is that of the one in which it is asked for.
+    root = given.root or os.environ.get(ROOT_VARIABLE) or ("." if flags.dry_run else None)
     if not root:
         raise InputError(f"expected a folder to put {name!r} into: give --root, or set ${ROOT_VARIABLE}")
     settings = DownloadSettings(flags.url, flags.without_checksum, flags.keep_archives)
