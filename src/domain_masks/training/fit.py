@@ -89,8 +89,8 @@ def fit(
         while progress.epochs_done < epochs and not progress.reason_to_stop(config):
             try:
                 terms, images_per_second = loop.train(progress)
-            except DivergedError as error:
-                raise DivergedError(f"{error} {state.kept}") from error
+                engine.average_buffers()
+                accuracies = loop.validate(progress)
             except RuntimeError:
                 if interruption.received is None:
                     raise
@@ -98,8 +98,6 @@ def fit(
                 reporter.say(f"interrupted in epoch {progress.epochs_done + 1}. {state.kept}")
                 interruption.deliver()
                 raise
-            engine.average_buffers()
-            accuracies = loop.validate(progress)
             accuracy = sum(accuracies.values()) / len(accuracies)
             epoch = progress.epochs_done
             progress.seconds = time.monotonic() - began
@@ -155,8 +153,11 @@ class _Loop:
             engine.begin(epoch, index)
             if batch.random is None:
                 raise ValueError("expected training batches with random numbers of their own")
-            with fabric.autocast(), batch.random.seeded("layers", fabric.device):
-                terms = self.method.step(batch, engine)
+            try:
+                with fabric.autocast(), batch.random.seeded("layers", fabric.device):
+                    terms = self.method.step(batch, engine)
+            except DivergedError as error:
+                raise DivergedError(f"{error} {self.state.kept}") from error
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0) + term.detach().float() * len(batch)
             rows += len(batch)
