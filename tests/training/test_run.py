@@ -334,6 +334,7 @@ def test_compiled_network_trains(data: Any, tmp_path: Path) -> None:
         ({"method": {"name": "aggregate", "overlap_weight": 1}}, "overlap_weight"),
         ({"method": {"name": "dmg", "overlap_weight": -1}}, "overlap_weight"),
         ({"device": "cuda"}, "cuda"),
+        ({"backbone": "mobilenet_v2", "size": 32, "batch": 1, "fast": True}, "batch normalisation.*--batch"),
     ],
 )
 def test_settings_that_cannot_be_used_are_one_message(

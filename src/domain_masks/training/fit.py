@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from domain_masks.batch import DomainBatch
-from domain_masks.errors import DivergedError
+from domain_masks.errors import DivergedError, InputError
 from domain_masks.masks import mask_statistics
 from domain_masks.methods import Method
 from domain_masks.progress import Reporter
@@ -158,6 +158,13 @@ class _Loop:
                     terms = self.method.step(batch, engine)
             except DivergedError as error:
                 raise DivergedError(f"{error} {self.state.kept}") from error
+            except ValueError as error:
+                if "more than 1 value per channel" not in str(error):
+                    raise
+                raise InputError(
+                    f"batch normalisation takes no statistics of {len(batch)} picture on a map of one pixel: use a larger "
+                    "--batch or --size"
+                ) from error
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0) + term.detach().float() * len(batch)
             rows += len(batch)
