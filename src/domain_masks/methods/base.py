@@ -141,8 +141,6 @@ class Method(nn.Module, ABC):
     Settings: ClassVar[type[Settings]] = Settings
     needs: ClassVar[Literal["images", "features", "either"]] = "either"
     """``images`` where F must be trained or run anew at each step, ``features`` where F is never trained."""
-    has_masks: ClassVar[bool] = False
-    """Whether masks are learned, so that mask sites mean something."""
 
     network: Network
 
@@ -231,6 +229,11 @@ class Method(nn.Module, ABC):
         if batch.images is None:
             raise ValueError("expected a batch with images or features, got neither")
         return self.network.features(batch.images)
+
+    @classmethod
+    def has_masks(cls) -> bool:
+        """Whether the method learns masks, so that mask sites mean something: it says what they are."""
+        return cls.mask_logits is not Method.mask_logits
 
     def mask_logits(self) -> dict[str, Tensor]:
         """Return site -> mask logits (D, K), for the record; empty for a method without masks."""

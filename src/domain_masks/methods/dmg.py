@@ -62,7 +62,6 @@ class DMG(Method):
         "ECCV 2020",
     )
     Settings: ClassVar[type[DMGSettings]] = DMGSettings
-    has_masks = True
     network: MaskedNetwork
 
     def __init__(self, backbone: nn.Module, context: Context, settings: DMGSettings) -> None:

@@ -28,13 +28,6 @@ def contradictions(config: RunConfig, method: type[Method] | None) -> list[str]:
     return [*(_of_the_method(config, method) if method is not None else ()), *_of_the_training(config)]
 
 
-def without_masks(method: type[Method]) -> bool:
-    """Whether a method learns no masks."""
-    from domain_masks.methods import Method  # noqa: PLC0415
-
-    return method.mask_logits is Method.mask_logits
-
-
 def is_closed_form(method: type[Method]) -> bool:
     """Whether a method is fitted without gradients."""
     from domain_masks.methods import Method  # noqa: PLC0415
@@ -46,7 +39,7 @@ def _of_the_method(config: RunConfig, method: type[Method]) -> Iterator[str]:
     name = method.name
     if config.freeze_features and method.needs == "images":
         yield f"freeze_features: method {name!r} trains on images, which frozen features are not: leave it out"
-    if without_masks(method):
+    if not method.has_masks():
         if config.lr_masks is not None:
             yield f"lr_masks: method {name!r} has no masks: leave it out"
         if config.sites and not sites_matter(config):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain_masks.errors import InputError, nearest, together
 from domain_masks.records.config import RunConfig, check_values
-from domain_masks.settings.contradictions import contradictions, sites_matter, without_masks
+from domain_masks.settings.contradictions import contradictions, sites_matter
 from domain_masks.settings.mistakes import BENCHMARK_LISTS, unknown_names
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _repeated(kind: str, names: Sequence[str]) -> list[str]:
 
 def adapted(config: RunConfig, method: type[Method]) -> RunConfig:
     """Return a benchmark's shared settings without those of masks for a method that has none."""
-    if not without_masks(method):
+    if method.has_masks():
         return config
     changes: dict[str, Any] = {"lr_masks": None}
     if not sites_matter(config):
@@ -105,7 +105,7 @@ def _contradictions(base: RunConfig, methods: Sequence[str]) -> list[str]:
     found = [line for kind in kinds for line in contradictions(adapted(base, kind), kind)]
     if base.devices != 1:
         found.append(f"devices: expected 1 in a benchmark, whose runs use one device each, got {base.devices}")
-    if base.lr_masks is not None and kinds and all(map(without_masks, kinds)):
+    if base.lr_masks is not None and kinds and not any(kind.has_masks() for kind in kinds):
         found.append("lr_masks: none of the methods has masks: leave it out")
     return found
 

@@ -26,9 +26,9 @@ from domain_masks.data import (
 )
 from domain_masks.data.class_weights import balanced_class_weights
 from domain_masks.data.dataset import fingerprint_of
-from domain_masks.errors import InputError, RunFolderError
+from domain_masks.errors import RunFolderError
 from domain_masks.methods import Context, Method
-from domain_masks.methods.build import build_method, method_class, method_settings
+from domain_masks.methods.build import build_method, method_settings
 from domain_masks.methods.prediction import predict_batches
 from domain_masks.networks import build_backbone
 from domain_masks.progress import Reporter
@@ -88,12 +88,7 @@ class Experiment:
 
     def _build_method(self) -> Method:
         config = self.config
-        kind = method_class(config.method_name)
         settings = method_settings(config.method_name, config.method_settings)
-        if config.freeze_features and kind.needs == "images":
-            raise InputError(
-                f"method {kind.name!r} trains on images: --freeze_features cannot be used with it, leave it out"
-            )
         with seeded(config.seed, "initialisation/backbone"):
             backbone = build_backbone(
                 str(config.backbone),
@@ -155,8 +150,6 @@ class Experiment:
             )
             if config.learn == "masks" and new:
                 self.facts["learned_sources"] = list(new)
-        elif config.learn == "masks":
-            raise InputError("--learn masks needs a trained network: expected --init_from with the folder of a run")
         if config.learn == "masks":
             method.learn_masks(self.facts["learned_sources"])
 

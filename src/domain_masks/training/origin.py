@@ -67,7 +67,7 @@ class Origin:
         sites = tuple(site["name"] for site in self.card["sites"])
         if method == self.card["method"]["name"] or sites:
             settings["boundary"] = self.card["boundary"]
-        if sites and method_class(method).has_masks:
+        if sites and method_class(method).has_masks():
             settings["sites"] = sites
         return {name: value for name, value in settings.items() if value is not None}
 

@@ -94,9 +94,7 @@ class Restored:
     @classmethod
     def read(cls, folder: RunFolder, config: RunConfig) -> Restored:
         """Read ``last.ckpt``; raises RunFolderError where it is damaged, newer, or of other settings."""
-        state = load_checkpoint(folder.last)
-        _refuse_missing_parts(state, folder)
-        refuse_other_settings(config, state["config"], folder)
+        state = _read_state(folder, config)
         return cls(state["method"], state.get("facts", {}))
 
 
@@ -183,9 +181,7 @@ class RunState:
         """
         if not self.folder.last.is_file():
             return Progress()
-        state = load_checkpoint(self.folder.last)
-        _refuse_missing_parts(state, self.folder)
-        refuse_other_settings(self.config, state["config"], self.folder)
+        state = _read_state(self.folder, self.config)
         try:
             self.method.load_state_dict(state["method"])
             self._restore_buffers(state.get("buffers"))
@@ -198,7 +194,7 @@ class RunState:
             ) from error
         self._saved = progress.place
         if progress.best_epoch >= 0 and progress.best_epoch == progress.epochs_done - 1 and not progress.batches_done:
-            self._mend_best(state["method"], progress)
+            on_main_process(self.fabric, lambda: self._mend_best(state["method"], progress))
         return progress
 
     def _save_best(self, weights: Mapping[str, Tensor], progress: Progress) -> None:
@@ -206,8 +202,6 @@ class RunState:
 
     def _mend_best(self, weights: Mapping[str, Tensor], progress: Progress) -> None:
         """Write ``best.ckpt`` where the run ended between the two checkpoints."""
-        if not self.fabric.is_global_zero:
-            return
         try:
             if load_checkpoint(self.folder.best).get("epoch") == progress.best_epoch:
                 return
@@ -251,7 +245,20 @@ class RunState:
             buffer.copy_(buffers[name][self.fabric.global_rank])
 
 
-def refuse_other_settings(config: RunConfig, there: Mapping[str, Any], folder: RunFolder) -> None:
+def _read_state(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
+    """Read ``last.ckpt``; raises RunFolderError where it is damaged, newer, lacks a part, or is of other settings."""
+    state = load_checkpoint(folder.last)
+    parts = ("method", "engine", "progress", "config")
+    if missing := [name for name in parts if not isinstance(state.get(name), Mapping)]:
+        raise RunFolderError(
+            f"{folder.last} is no checkpoint of a run: expected method, engine, progress and config in it, got no "
+            f"{', '.join(missing)}. Begin again with --overwrite"
+        )
+    _refuse_other_settings(config, state["config"], folder)
+    return state
+
+
+def _refuse_other_settings(config: RunConfig, there: Mapping[str, Any], folder: RunFolder) -> None:
     """Raise RunFolderError where a setting that decides what a run computes differs from that of its checkpoint."""
     here = config.model_dump(mode="json")
     # Settings that an older version did not have were at their defaults.
@@ -267,15 +274,6 @@ def refuse_other_settings(config: RunConfig, there: Mapping[str, Any], folder: R
         raise RunFolderError(
             f"{folder.path} holds a run with other settings: {', '.join(changed)}. Resume with the same settings, or name "
             "another folder with --out"
-        )
-
-
-def _refuse_missing_parts(state: Mapping[str, Any], folder: RunFolder) -> None:
-    parts = ("method", "engine", "progress", "config")
-    if missing := [name for name in parts if not isinstance(state.get(name), Mapping)]:
-        raise RunFolderError(
-            f"{folder.last} is no checkpoint of a run: expected method, engine, progress and config in it, got no "
-            f"{', '.join(missing)}. Begin again with --overwrite"
         )
 
 
