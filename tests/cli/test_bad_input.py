@@ -117,6 +117,8 @@ def test_no_permission_is_one_message(
     pictures(tmp_path / "pictures")
     (tmp_path / what).chmod(0o500 if what == "." else 0)
     try:
-        check(Case(PICTURES, (what if what != "." else "run",)), tmp_path, monkeypatch, capsys)
+        check(
+            Case(PICTURES, ("run" if what == "." else what.removeprefix("pictures/"),)), tmp_path, monkeypatch, capsys
+        )
     finally:
         (tmp_path / what).chmod(0o700)
