@@ -25,7 +25,17 @@ def test_statistics_match_the_reference(domains, size):
 
 def test_one_domain_has_no_overlap_and_says_nothing_of_it():
     statistics = mask_statistics(torch.tensor([[1.0, -1.0, 1.0, 1.0]]), ["photo"])
-    assert statistics == {"pairwise_iou": {}, "activated": {"photo": 0.75}}
+    assert statistics == {
+        "pairwise_iou": {},
+        "activated": {"photo": 0.75},
+        "kinds": {"off": 0.25, "shared": 0.75, "specific": 0.0},
+    }
+
+
+def test_every_neuron_is_of_one_kind():
+    logits = torch.tensor([[1.0, -1.0, -1.0, 2.0, 0.0], [1.0, -1.0, 1.0, 3.0, 0.0]])
+    # A logit of 0 is m = 0.5, which is not above it: off.
+    assert mask_statistics(logits, ["a", "b"])["kinds"] == {"off": 0.4, "shared": 0.4, "specific": 0.2}
 
 
 @pytest.mark.parametrize(

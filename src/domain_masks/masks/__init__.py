@@ -10,13 +10,14 @@ from domain_masks.masks.functional import (
     sparsity_loss,
 )
 from domain_masks.masks.module import DomainMasks
-from domain_masks.masks.statistics import mask_statistics
+from domain_masks.masks.statistics import mask_statistics, neuron_kinds
 
 __all__ = [
     "DomainMasks",
     "hard_masks",
     "mask_probabilities",
     "mask_statistics",
+    "neuron_kinds",
     "overlap_loss",
     "pairwise_soft_iou",
     "sample_masks",

@@ -11,12 +11,13 @@ from domain_masks.masks.functional import hard_masks, pairwise_soft_iou
 
 
 def mask_statistics(logits: Tensor, domains: Sequence[str]) -> dict[str, Any]:
-    """Return overlap and activation of one site's hard masks 1[m > 0.5] (Section 4.2, Figure 4).
+    """Return overlap, activation and kinds of neurons of one site's hard masks 1[m > 0.5] (Section 7.1, Figure 4).
 
     - ``logits``: (D, K)
     - ``domains``: the D names of the rows
     - returns: ``overall_iou``, the mean over pairs (absent for one domain); ``pairwise_iou``, "first|second" -> IoU;
-      ``activated``, domain -> fraction of neurons that are on. All in [0, 1].
+      ``activated``, domain -> fraction of neurons that are on; ``kinds``, the fraction of neurons that are ``off`` in all
+      masks, ``shared`` by all, and ``specific`` to some, which add up to 1. All in [0, 1].
     """
     hard = hard_masks(logits.detach()).double().cpu()
     iou = pairwise_soft_iou(hard)
@@ -29,4 +30,16 @@ def mask_statistics(logits: Tensor, domains: Sequence[str]) -> dict[str, Any]:
     statistics: dict[str, Any] = {"overall_iou": sum(pairs.values()) / len(pairs)} if pairs else {}
     statistics["pairwise_iou"] = pairs
     statistics["activated"] = {name: float(row.mean()) for name, row in zip(domains, hard, strict=True)}
+    statistics["kinds"] = neuron_kinds(logits)
     return statistics
+
+
+def neuron_kinds(logits: Tensor) -> dict[str, float]:
+    """Return the fractions of neurons that are ``off`` in all hard masks, ``shared`` by all, and ``specific`` to some.
+
+    ``logits``: (D, K). The paper's three categories (Section 7.1): equally useless, equally useful, domain-specific.
+    """
+    on = hard_masks(logits.detach()).cpu().sum(0)
+    off, shared = float((on == 0).double().mean()), float((on == len(logits)).double().mean())
+    specific = float(((on > 0) & (on < len(logits))).double().mean())
+    return {"off": off, "shared": shared, "specific": specific}

@@ -51,13 +51,15 @@ class Accuracies(TypedDict):
 class SiteMasks(TypedDict, total=False):
     """What the hard masks of one site look like, as fractions in [0, 1].
 
-    ``overall_iou`` is the mean of ``pairwise_iou`` (pair of domains -> IoU); ``activated`` is domain -> fraction of its
-    neurons that are on. With one source domain there are no pairs, and no IoU.
+    ``overall_iou`` is the mean of ``pairwise_iou`` (pair of domains, joined by "|" -> IoU); ``activated`` is domain -> fraction
+    of its neurons that are on; ``kinds`` are the fractions that are ``off`` in all masks, ``shared`` by all, and ``specific``
+    to some. With one source domain there are no pairs, and no IoU.
     """
 
     overall_iou: float
     pairwise_iou: dict[str, float]
     activated: dict[str, float]
+    kinds: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +202,12 @@ _ACCURACIES = _keys(
     },
     optional=("count", "by_ensemble", "balanced_accuracy", "worst_domain"),
 )
-_SITE = {"overall_iou": _fraction, "pairwise_iou": _each(_fraction), "activated": _each(_fraction)}
+_SITE = {
+    "overall_iou": _fraction,
+    "pairwise_iou": _each(_fraction),
+    "activated": _each(_fraction),
+    "kinds": _each(_fraction),
+}
 _CHECKS: dict[str, Check] = {
     "schema": _whole,
     "dataset": _text,

@@ -232,4 +232,5 @@ def _row(
         if "overall_iou" in statistics:
             row[f"mask_iou/{site}"] = statistics["overall_iou"]
         row |= {f"mask_activated/{site}/{name}": share for name, share in statistics["activated"].items()}
+        row |= {f"mask_kinds/{site}/{kind}": share for kind, share in statistics["kinds"].items()}
     return row | {"seconds": progress.seconds}
