@@ -1,0 +1,139 @@
+"""Every run below some folders, as far as its records can be read; what cannot is named, and stops nobody."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from domain_masks.errors import DomainMasksError, InputError, RunFolderError
+from domain_masks.records.config import read_config
+from domain_masks.records.files import check_schema, read_json
+from domain_masks.records.metrics_log import MetricsLog, Value
+from domain_masks.records.predictions import Predictions
+from domain_masks.records.results import Results
+from domain_masks.records.run_folder import RunFolder
+
+RESULTS = "results.json"
+FAILURE = "failed.json"
+FAILURE_SCHEMA = 1
+_CONFIG = "config.yaml"
+_INSIDE_A_RUN = frozenset({"checkpoints", "figures", "tensorboard"})
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One finished run: its numbers and its settings, and where the rest lies.
+
+    - ``config``: what ``config.yaml`` holds, every setting by name
+    """
+
+    folder: RunFolder
+    results: Results
+    config: Mapping[str, Any]
+
+    @property
+    def method_settings(self) -> dict[str, Any]:
+        """The method's settings, without its name."""
+        method = self.config.get("method")
+        return {name: value for name, value in method.items() if name != "name"} if isinstance(method, Mapping) else {}
+
+    def predictions(self) -> Predictions:
+        """Read the logits per sample; raises RunFolderError where they are missing or malformed."""
+        return Predictions.load(self.folder.predictions)
+
+    def metrics(self) -> list[dict[str, Value]]:
+        """Read the rows per epoch, none where there is no such file; raises RunFolderError where it is malformed."""
+        return MetricsLog(self.folder.metrics).read()
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A folder that holds a run of which nothing can be shown: half-written, foreign, of a newer version, or failed."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What lies below some folders.
+
+    - ``runs``: the finished runs, ordered by path
+    - ``skipped``: folders whose records cannot be used, each with the reason
+    - ``failed``: runs that ended with an error, each with its message
+    - ``unfinished``: run folders that were begun and have no results yet
+    """
+
+    runs: tuple[RunRecord, ...]
+    skipped: tuple[Skipped, ...] = field(default=())
+    failed: tuple[Skipped, ...] = field(default=())
+    unfinished: tuple[Path, ...] = field(default=())
+
+
+def collect(paths: Sequence[Path | str]) -> Collection:
+    """Read every run at and below ``paths``, wherever it lies there and whatever its folder is called.
+
+    Links to folders are not followed. Raises InputError where a path does not exist or is no folder; what is wrong with one
+    run is noted in the collection.
+    """
+    runs: list[RunRecord] = []
+    skipped: list[Skipped] = []
+    failed: list[Skipped] = []
+    unfinished: list[Path] = []
+    seen: set[Path] = set()
+    for folder in (folder for path in paths for folder in run_folders(path)):
+        real = folder.path.resolve()
+        if real in seen:
+            continue
+        seen.add(real)
+        if folder.results.exists():
+            try:
+                runs.append(read_run(folder))
+            except DomainMasksError as error:
+                skipped.append(Skipped(folder.path, str(error)))
+        elif (folder.path / FAILURE).is_file():
+            failed.append(Skipped(folder.path, _failure(folder.path / FAILURE)))
+        else:
+            unfinished.append(folder.path)
+    return Collection(tuple(runs), tuple(skipped), tuple(failed), tuple(unfinished))
+
+
+def run_folders(path: Path | str) -> Iterator[RunFolder]:
+    """Yield every folder at or below ``path`` that a run has written into, in order of their names.
+
+    A run folder is one with ``results.json`` or ``failed.json``, or with ``config.yaml`` beside ``checkpoints`` or
+    ``environment.json``. Raises InputError where there is no such folder.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise InputError(
+            f"expected a folder with runs, got {str(root)!r}, which "
+            + ("is a file" if root.is_file() else "does not exist")
+        )
+    for name, folders, files in os.walk(root):
+        begun = _CONFIG in files and ("checkpoints" in folders or "environment.json" in files)
+        if RESULTS in files or FAILURE in files or begun:
+            folders[:] = [inner for inner in folders if inner not in _INSIDE_A_RUN]
+            yield RunFolder(name)
+        folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
+
+
+def read_run(folder: RunFolder) -> RunRecord:
+    """Read the results and settings of one run; raises RunFolderError or InputError that say what cannot be read."""
+    results = Results.read(folder.results)
+    if not folder.config.is_file():
+        raise RunFolderError(f"{folder.config} is missing: expected the settings beside {RESULTS}")
+    return RunRecord(folder, results, read_config(folder.config))
+
+
+def _failure(path: Path) -> str:
+    """Return the message that a failed run left."""
+    try:
+        content = read_json(path)
+        check_schema(content.get("schema"), FAILURE_SCHEMA, path)
+    except RunFolderError as error:
+        return f"failed; its message cannot be read: {error}"
+    return str(content.get("error", "failed without a message"))
