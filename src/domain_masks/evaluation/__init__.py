@@ -17,9 +17,15 @@ from domain_masks.evaluation.intervals import (
     exact_mcnemar,
     mean_and_standard_deviation,
 )
+from domain_masks.evaluation.selection import SELECTION_RULES, Choice, SelectedResult, choose, selected
 from domain_masks.evaluation.summary import accuracies, accuracies_under, summarize
+from domain_masks.evaluation.variants import Variant, variants
 
 __all__ = [
+    "SELECTION_RULES",
+    "Choice",
+    "SelectedResult",
+    "Variant",
     "accuracies",
     "accuracies_under",
     "accuracy_interval",
@@ -28,6 +34,7 @@ __all__ = [
     "balanced_accuracy",
     "bootstrap_interval",
     "check_ensemble",
+    "choose",
     "compare",
     "exact_mcnemar",
     "expected_calibration_error",
@@ -37,7 +44,9 @@ __all__ = [
     "per_domain_accuracy",
     "recombine",
     "reliability",
+    "selected",
     "summarize",
     "top1",
+    "variants",
     "worst_domain",
 ]

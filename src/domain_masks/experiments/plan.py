@@ -11,11 +11,10 @@ from domain_masks.data import ImageDataset, domains_named
 from domain_masks.errors import RunFolderError, together, unknown
 from domain_masks.methods.build import complete_method, method_class
 from domain_masks.records import RunFolder
-from domain_masks.records.config import AUTO, RunConfig, parse_config, read_config
+from domain_masks.records.config import AUTO, NOT_COMPUTED, RunConfig, parse_config, read_config
 from domain_masks.records.run_folder import folder_name
 from domain_masks.settings.lists import adapted, check_lists
 from domain_masks.training.defaults import resolve
-from domain_masks.training.state import NOT_COMPUTED
 
 State = Literal["done", "begun", "open"]
 

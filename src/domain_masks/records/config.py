@@ -16,6 +16,8 @@ from domain_masks.records.yaml_files import read_yaml, to_yaml
 SCHEMA = 1
 AUTO = "auto"
 DEFAULT_BATCH = 64
+NOT_COMPUTED = frozenset({"workers", "device", "devices", "checkpoint_every", "verify", "dataset", "root"})
+"""Settings that do not decide what a run computes; whether the pictures are still the same is looked at by itself."""
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 

@@ -13,14 +13,12 @@ from torch import Tensor
 from domain_masks.errors import DivergedError, RunFolderError
 from domain_masks.methods import Method
 from domain_masks.methods.build import complete_method
-from domain_masks.records.config import RunConfig
+from domain_masks.records.config import NOT_COMPUTED, RunConfig
 from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.records.run_folder import RunFolder
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
 from domain_masks.training.engine import TrainingEngine, on_main_process
 
-NOT_COMPUTED = {"workers", "device", "devices", "checkpoint_every", "verify", "dataset", "root"}
-"""Settings that do not decide what a run computes; whether the pictures are still the same is looked at by itself."""
 REPEATABLE = {"epochs", "patience", "max_time", *NOT_COMPUTED}
 """Settings that a resumed run may change."""
 

@@ -1,0 +1,112 @@
+"""Which runs belong together: those of one method with the same settings, over held-out domains and seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain_masks.errors import InputError
+from domain_masks.records.collection import RunRecord
+from domain_masks.records.config import NOT_COMPUTED, RunConfig
+
+METHOD = "method."
+"""Before the name of a method's own setting, as in its flag."""
+_NO_VARIANT = {"seed", "target", "method", *NOT_COMPUTED}
+_DEFAULTS = {name: value for name, value in RunConfig().model_dump(mode="json").items() if name not in _NO_VARIANT}
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """The runs of one method with the same settings.
+
+    - ``settings``: those that differ between the method's variants, name -> value; a method's own are ``method.NAME``.
+      None is a setting that is switched off, or that an older run did not write down
+    - ``label``: the method and these settings, such as "dmg, overlap_weight 0.01"; those that are None are not shown
+    - ``records``: the runs, in the order in which they were given; of the same targets and seed only the first
+    """
+
+    method: str
+    settings: Mapping[str, Any]
+    label: str
+    records: tuple[RunRecord, ...] = field(repr=False)
+
+    def holding_out(self, targets: Sequence[str]) -> tuple[RunRecord, ...]:
+        """Return the runs that hold out exactly these domains, whatever their order, by seed."""
+        wanted = set(targets)
+        chosen = [record for record in self.records if set(record.results.targets) == wanted]
+        return tuple(sorted(chosen, key=lambda record: record.results.seed))
+
+
+def variants(records: Sequence[RunRecord]) -> tuple[Variant, ...]:
+    """Group the runs of one dataset into variants, method by method as they come, each method's in order of its settings.
+
+    Seed, held-out domain and what does not decide the result (:data:`~domain_masks.records.config.NOT_COMPUTED`) make no
+    variant. Numbers are ordered by value, others as text. Raises InputError for runs of several datasets, which cannot be
+    chosen between.
+    """
+    datasets = dict.fromkeys(record.results.dataset for record in records)
+    if len(datasets) > 1:
+        raise InputError(f"expected the runs of one dataset, got {', '.join(datasets)}: look at each by itself")
+    methods: dict[str, list[RunRecord]] = {}
+    for record in records:
+        methods.setdefault(record.results.method, []).append(record)
+    return tuple(variant for method, runs in methods.items() for variant in _of_one_method(method, runs))
+
+
+def _of_one_method(method: str, records: Sequence[RunRecord]) -> list[Variant]:
+    settings = [_settings(record) for record in records]
+    names = list(dict.fromkeys(name for values in settings for name in values))
+    differing = [name for name in names if len({_order(values.get(name)) for values in settings}) > 1]
+    groups: dict[tuple[Any, ...], list[tuple[RunRecord, dict[str, Any]]]] = {}
+    for record, values in zip(records, settings, strict=True):
+        shown = {name: values.get(name) for name in differing}
+        groups.setdefault(tuple(map(_order, shown.values())), []).append((record, shown))
+    return [
+        Variant(method, members[0][1], _label(method, members[0][1]), _once([record for record, _ in members]))
+        for _, members in sorted(groups.items(), key=lambda group: group[0])
+    ]
+
+
+def _settings(record: RunRecord) -> dict[str, Any]:
+    """Return all that could make a variant; what an older run did not know was at its default."""
+    run = {name: value for name, value in record.config.items() if name not in _NO_VARIANT}
+    method = {METHOD + name: value for name, value in sorted(record.method_settings.items())}
+    # A list without entries is one that was not given.
+    return {name: value if value != [] else None for name, value in (_DEFAULTS | run | method).items()}
+
+
+def _order(value: Any) -> tuple[int, Any]:
+    """Return a key under which settings are equal and ordered: nothing, truth, numbers by value, the rest by its text."""
+    if value is None:
+        return 0, 0.0
+    if isinstance(value, bool):
+        return 1, float(value)
+    if isinstance(value, int | float):
+        return 2, float(value)
+    return 3, value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+
+
+def _label(method: str, settings: Mapping[str, Any]) -> str:
+    shown = (f"{name.removeprefix(METHOD)} {_text(value)}" for name, value in settings.items() if value is not None)
+    return ", ".join((method, *shown))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return str(value)
+
+
+def _once(records: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
+    """Leave out runs that repeat the targets and the seed of one before: a copy would count as another seed."""
+    found: dict[tuple[frozenset[str], int], RunRecord] = {}
+    for record in records:
+        found.setdefault((frozenset(record.results.targets), record.results.seed), record)
+    return tuple(found.values())
