@@ -138,6 +138,6 @@ def _names() -> dict[str, list[str]]:
         "domains": domains,
         "augmentations": list(AUGMENTATIONS),
         "weights": ["imagenet", "none"],
-        "ensembles": ["predictions", "masks", *(f"known:{domain}" for domain in domains)],
+        "ensembles": ["predictions", "masks", "weighted", *(f"known:{domain}" for domain in domains)],
         "method settings": list(settings),
     }

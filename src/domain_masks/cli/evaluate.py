@@ -19,13 +19,14 @@ def parser() -> Parser:
         """
         dmg evaluate runs/sketch
         dmg evaluate runs/sketch --ensemble masks
+        dmg evaluate runs/sketch --ensemble weighted
         dmg evaluate runs/sketch --ensemble known:photo
         """,
     )
     completed_by(parser.add_argument("run", metavar="RUN", help="a run folder"), folders=True)
     parser.add_argument(
         "--ensemble",
-        metavar="predictions|masks|known:DOMAIN",
+        metavar="predictions|masks|weighted|known:DOMAIN",
         help="how masks are combined in the numbers that are shown; results.json holds all (default: predictions)",
     )
     add_config(parser, "settings in YAML in place of the run's own config.yaml")
@@ -43,18 +44,24 @@ def main(arguments: Sequence[str]) -> int:
     """Measure a run again, from its best checkpoint."""
     flags = parser().parse(arguments)
 
-    from domain_masks.evaluation import accuracies_under, check_ensemble  # noqa: PLC0415
+    from domain_masks.evaluation import accuracies_under, can_be_weighted, check_ensemble  # noqa: PLC0415
     from domain_masks.records import Predictions, RunFolder  # noqa: PLC0415
+    from domain_masks.records.predictions import WEIGHTED_ENSEMBLE  # noqa: PLC0415
 
     before = RunFolder(flags.run).predictions
     if flags.ensemble is not None and before.is_file():
         # A name that the run does not have is known before everything is predicted again, unless that is to be mended.
         with suppress(RunFolderError):
-            check_ensemble(Predictions.load(before), flags.ensemble)
+            there = Predictions.load(before)
+            # The domain classifier is fitted anew, also for a run that had none.
+            if not (flags.ensemble == WEIGHTED_ENSEMBLE and can_be_weighted(there)):
+                check_ensemble(there, flags.ensemble)
 
     from domain_masks.training import evaluate  # noqa: PLC0415
 
     changes = {name: value for name in ("dataset", "root", "device") if (value := getattr(flags, name)) is not None}
+    if flags.ensemble == WEIGHTED_ENSEMBLE:
+        changes["domain_classifier"] = True
     finished = evaluate(flags.run, reporter_for(flags), changes=changes, config_file=flags.config)
     if flags.ensemble is None:
         lines = list(result_lines(finished.results))

@@ -55,6 +55,9 @@ def detail_lines(results: Results) -> Iterator[str]:
             balanced = accuracies.get("balanced_accuracy")
             over_classes = f", mean over classes {100 * balanced:.2f} %" if isinstance(balanced, float) else ""
             yield f"{title:<13} worst domain {accuracies['worst_domain']}{over_classes}, {accuracies.get('count')} pictures"
+    classifier = results.more.get("domain_classifier")
+    if isinstance(classifier, Mapping) and isinstance(accuracy := classifier.get("accuracy"), float):
+        yield f"{'domains':<13} {100 * accuracy:6.2f} %  ({classifier.get('split')}: named by the domain classifier)"
     for site, masks in (results.masks or {}).items():
         pairs = "  ".join(f"{pair} {iou:.3f}" for pair, iou in masks.get("pairwise_iou", {}).items())
         if pairs:

@@ -9,7 +9,13 @@ from domain_masks.evaluation.accuracy import (
     worst_domain,
 )
 from domain_masks.evaluation.calibration import expected_calibration_error, reliability
-from domain_masks.evaluation.ensembles import average_logits, average_probabilities, check_ensemble, recombine
+from domain_masks.evaluation.ensembles import (
+    average_logits,
+    average_probabilities,
+    can_be_weighted,
+    check_ensemble,
+    recombine,
+)
 from domain_masks.evaluation.intervals import (
     accuracy_interval,
     bootstrap_interval,
@@ -33,6 +39,7 @@ __all__ = [
     "average_probabilities",
     "balanced_accuracy",
     "bootstrap_interval",
+    "can_be_weighted",
     "check_ensemble",
     "choose",
     "compare",

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain_masks.errors import InputError, unknown
-from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, Predictions
+from domain_masks.records.predictions import (
+    KNOWN_DOMAIN,
+    MASK_ENSEMBLE,
+    PREDICTION_ENSEMBLE,
+    WEIGHTED_ENSEMBLE,
+    Predictions,
+)
 
 
 def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
@@ -44,6 +50,8 @@ def average_probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
 def recombine(predictions: Predictions, average: Literal["logits", "probabilities"] = "logits") -> Predictions:
     """Return ``predictions`` with the prediction ensemble computed anew from the sources' own logits.
 
+    The weighted ensemble, whose weights are not among the predictions, is left out where there is one.
+
     Raises InputError for another ``average``, or if the method has no logits for some source by itself.
     """
     if average not in ("logits", "probabilities"):
@@ -57,7 +65,15 @@ def recombine(predictions: Predictions, average: Literal["logits", "probabilitie
         )
     stacked = np.stack([predictions.logits[name] for name in names])
     combined = average_logits(stacked) if average == "logits" else average_probabilities(stacked)
-    return replace(predictions, logits={**predictions.logits, PREDICTION_ENSEMBLE: combined.astype(np.float32)})
+    others = {name: logits for name, logits in predictions.logits.items() if name != WEIGHTED_ENSEMBLE}
+    return replace(predictions, logits={**others, PREDICTION_ENSEMBLE: combined.astype(np.float32)})
+
+
+def can_be_weighted(predictions: Predictions) -> bool:
+    """Whether a domain classifier could weigh these predictions: there are logits of two or more sources by themselves."""
+    return len(predictions.sources) > 1 and all(
+        KNOWN_DOMAIN + name in predictions.logits for name in predictions.sources
+    )
 
 
 def check_ensemble(predictions: Predictions, ensemble: str) -> None:
@@ -70,7 +86,12 @@ def check_ensemble(predictions: Predictions, ensemble: str) -> None:
             f"ensemble {ensemble!r}: {domain!r} was held out, so that nothing was learned for it: expected one of the sources "
             f"{', '.join(predictions.sources)}"
         )
-    if ensemble == MASK_ENSEMBLE or (domain != ensemble and domain in predictions.sources):
+    if ensemble == WEIGHTED_ENSEMBLE and can_be_weighted(predictions):
+        raise InputError(
+            f"ensemble {ensemble!r}: no domain classifier was fitted for the run, expected one of "
+            f"{', '.join(predictions.ensembles)}. `dmg evaluate RUN --ensemble {WEIGHTED_ENSEMBLE}` fits one"
+        )
+    if ensemble in (MASK_ENSEMBLE, WEIGHTED_ENSEMBLE) or (domain != ensemble and domain in predictions.sources):
         raise InputError(
             f"ensemble {ensemble!r}: the run's method has none, expected one of {', '.join(predictions.ensembles)}"
         )

@@ -24,13 +24,17 @@ from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
+from domain_masks.methods.averaging import How, average, weighted_average
+from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.networks import HeadInitialisation, Network, Site, find_head, layout
-from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
+from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, WEIGHTED_ENSEMBLE
 
 PREDICTIONS = PREDICTION_ENSEMBLE
 """Ensemble that every method has: its prediction where the domain is unknown."""
 MASKS = MASK_ENSEMBLE
 """Ensemble of one pass under the average of the masks."""
+WEIGHTED = WEIGHTED_ENSEMBLE
+"""Ensemble of the domains' own predictions, each weighted by how likely a domain classifier finds its domain."""
 
 
 def known(domain: str) -> str:
@@ -141,11 +145,15 @@ class Method(nn.Module, ABC):
     Settings: ClassVar[type[Settings]] = Settings
     needs: ClassVar[Literal["images", "features", "either"]] = "either"
     """``images`` where F must be trained or run anew at each step, ``features`` where F is never trained."""
+    predicts_by_domain: ClassVar[bool] = False
+    """Whether there is a prediction per source, which a domain classifier can weigh; ``predict`` then adds :meth:`weighted`."""
 
     network: Network
+    domain_classifier: DomainClassifier | None
 
     def __init__(self, context: Context, settings: Any) -> None:
         super().__init__()
+        self.register_module("domain_classifier", None)
         self.context = context
         self.settings = settings
 
@@ -157,8 +165,8 @@ class Method(nn.Module, ABC):
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return ensemble -> logits (N, C); ``predictions`` always, others where the method has them.
 
-        ``masks`` is the mask ensemble, ``known:DOMAIN`` the prediction of one source's mask or head. Labels and domains
-        of the batch are not looked at.
+        ``masks`` is the mask ensemble, ``weighted`` that of :meth:`weighted`, ``known:DOMAIN`` the prediction of one source's
+        mask or head. Labels and domains of the batch are not looked at.
         """
 
     def validation_logits(self, batch: DomainBatch) -> Tensor:
@@ -230,6 +238,15 @@ class Method(nn.Module, ABC):
             raise ValueError("expected a batch with images or features, got neither")
         return self.network.features(batch.images)
 
+    def weighted(self, logits: Tensor, features: Tensor, how: How) -> dict[str, Tensor]:
+        """Return the ensemble ``weighted`` (footnote §) where there is a domain classifier, else nothing.
+
+        - ``logits``: (D, N, C), the sources' own; ``features``: (N, ...), the boundary's input
+        """
+        if self.domain_classifier is None:
+            return {}
+        return {WEIGHTED: weighted_average(logits, self.domain_classifier(self.network.pooled(features)), how)}
+
     @classmethod
     def has_masks(cls) -> bool:
         """Whether the method learns masks, so that mask sites mean something: it says what they are."""
@@ -260,20 +277,10 @@ def domains_of(batch: DomainBatch) -> Tensor:
     return batch.domains
 
 
-def average(logits: Tensor, how: Literal["logits", "probabilities"]) -> Tensor:
-    """Average predictions over P sets: (P, N, C) -> (N, C).
-
-    ``logits`` is their mean (the authors' code); ``probabilities`` is the logarithm of the mean probability, so that
-    its softmax is the averaged prediction.
-    """
-    if how == "logits":
-        return logits.mean(0)
-    return torch.logsumexp(torch.log_softmax(logits, -1), 0) - torch.log(logits.new_tensor(float(len(logits))))
-
-
 __all__ = [
     "MASKS",
     "PREDICTIONS",
+    "WEIGHTED",
     "Context",
     "Engine",
     "Method",

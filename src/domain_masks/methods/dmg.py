@@ -62,6 +62,7 @@ class DMG(Method):
         "ECCV 2020",
     )
     Settings: ClassVar[type[DMGSettings]] = DMGSettings
+    predicts_by_domain = True
     network: MaskedNetwork
 
     def __init__(self, backbone: nn.Module, context: Context, settings: DMGSettings) -> None:
@@ -118,13 +119,15 @@ class DMG(Method):
         return terms
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the prediction ensemble, the mask ensemble (Section 7.3) and every single mask, from one pass."""
+        """Return the prediction, mask (Section 7.3) and weighted (footnote §) ensemble and every single mask, from one pass."""
         soft = self.network.masks.probabilities()
         # The mean mask joins the others as one more set, so that F and T still run once.
         sets = {site: torch.cat([masks, masks.mean(0, keepdim=True)]) for site, masks in soft.items()}
-        logits = self.network.soft_logits(self.boundary_features(batch), sets)
+        features = self.boundary_features(batch)
+        logits = self.network.soft_logits(features, sets)
         single, mean_mask = logits[:-1], logits[-1]
         ensembles = {PREDICTIONS: average(single, self.settings.average), MASKS: mean_mask}
+        ensembles |= self.weighted(single, features, self.settings.average)
         return ensembles | {known(source): single[index] for index, source in enumerate(self.context.sources)}
 
     def validation_logits(self, batch: DomainBatch) -> Tensor:

@@ -41,6 +41,7 @@ class MultiHeaded(Method):
         "ECCV 2020",
     )
     Settings: ClassVar[type[MultiHeadedSettings]] = MultiHeadedSettings
+    predicts_by_domain = True
     network: MultiHeadNetwork
 
     def __init__(self, backbone: nn.Module, context: Context, settings: MultiHeadedSettings) -> None:
@@ -65,7 +66,9 @@ class MultiHeaded(Method):
         return frozenset(name for name in self.state_dict() if name.startswith(head))
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the average over all heads, and every single head."""
-        heads = self.network.task_domain_logits(self.boundary_features(batch))
+        """Return the average over all heads, the weighted one where there is a domain classifier, and every single head."""
+        features = self.boundary_features(batch)
+        heads = self.network.task_domain_logits(features)
         ensembles = {PREDICTIONS: average(heads, self.settings.average)}
+        ensembles |= self.weighted(heads, features, self.settings.average)
         return ensembles | {known(source): heads[index] for index, source in enumerate(self.context.sources)}

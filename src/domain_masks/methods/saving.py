@@ -14,6 +14,7 @@ from torch import Tensor
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods.base import Context, Method
 from domain_masks.methods.build import build_method, method_settings
+from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.networks import Site, build_backbone
 from domain_masks.records.files import check_schema, read_json, write_json, write_whole
 
@@ -150,6 +151,9 @@ def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
         name, build_backbone(card["backbone"], len(context.classes)), context, method_settings(name, named)
     )
     tensors = _read_tensors(folder / "model.safetensors")
+    found = tensors.get("method.domain_classifier.weight")
+    if found is not None and found.dim() == 2 and method.predicts_by_domain:
+        method.domain_classifier = DomainClassifier(len(context.sources), found.shape[1])
     own = {_file_name(key): key for key in method.state_dict()}
     expected = {key: tuple(method.state_dict()[inner].shape) for key, inner in own.items()}
     got = {key: tuple(tensor.shape) for key, tensor in tensors.items()}

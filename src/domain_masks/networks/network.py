@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from domain_masks.networks.sites import resolve_sites
+from domain_masks.networks.sites import channel_axis, resolve_sites
 from domain_masks.networks.split import Segments, Site, split_network, training_mode
 
 
@@ -104,6 +104,14 @@ class Network(nn.Module):
     def forward(self, images: Tensor, domains: Tensor | None = None) -> Tensor:
         """Run T ∘ F: images (N, 3, H, W) and their domains (N,) or None -> logits (N, C)."""
         return self.task(self.features(images), domains)
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """Return the mean of every channel of the boundary's input over its places: (N, ...) -> (N, K)."""
+        given = [site.axis for site in self.sites if site.name == self.boundary]
+        module = self.network.get_submodule(self.boundary)
+        axis = given[0] if given else channel_axis(module, tuple(features.shape))
+        places = [place for place in range(1, features.dim()) if place != axis % features.dim()]
+        return features.mean(places) if places else features
 
     def task_state(self) -> dict[str, Tensor]:
         """Return the parameters and buffers of T that belong to the user's network, by name."""

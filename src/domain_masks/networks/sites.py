@@ -52,7 +52,7 @@ def resolve_sites(network: nn.Module, sites: Sequence[str | Site], example: Tens
         if isinstance(site, Site):
             resolved.append(_fitting(site, shapes[name]))
         else:
-            axis = _channel_axis(known[name], shapes[name])
+            axis = channel_axis(known[name], shapes[name])
             resolved.append(Site(name, axis, shapes[name][axis]))
     return tuple(resolved), logits.shape[1]
 
@@ -76,7 +76,7 @@ def _recorder(shapes: dict[str, tuple[int, ...]], name: str) -> Callable[[nn.Mod
     return record
 
 
-def _channel_axis(module: nn.Module, shape: tuple[int, ...]) -> int:
+def channel_axis(module: nn.Module, shape: tuple[int, ...]) -> int:
     """Tell the channel axis of a module's input from its first layer with weights."""
     if len(shape) == 2:
         return 1

@@ -16,8 +16,10 @@ from domain_masks.records.yaml_files import read_yaml, to_yaml
 SCHEMA = 1
 AUTO = "auto"
 DEFAULT_BATCH = 64
-NOT_COMPUTED = frozenset({"workers", "device", "devices", "checkpoint_every", "verify", "dataset", "root"})
-"""Settings that do not decide what a run computes; whether the pictures are still the same is looked at by itself."""
+NOT_COMPUTED = frozenset(
+    {"workers", "device", "devices", "checkpoint_every", "verify", "domain_classifier", "dataset", "root"}
+)
+"""Settings that do not decide what a run learns; whether the pictures are still the same is looked at by itself."""
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -142,6 +144,9 @@ class RunConfig(BaseModel):
     fast: bool = _setting("training", "smoke run: one epoch of two batches, few pictures evaluated", False)
     selection: Literal["source-validation"] = _setting(
         "training", "what chooses the best epoch: accuracy on the sources' validation pictures", "source-validation"
+    )
+    domain_classifier: bool = _setting(
+        "training", "fit a classifier of the source domains at the end, for the ensemble `weighted`", True
     )
     seed: Seed = _setting("training", "of initialisation, order, augmentation and masks", 0)
 

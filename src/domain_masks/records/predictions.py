@@ -19,6 +19,7 @@ SCHEMA = 1
 SPLITS = ("validation", "test", "held_out")
 PREDICTION_ENSEMBLE = "predictions"
 MASK_ENSEMBLE = "masks"
+WEIGHTED_ENSEMBLE = "weighted"
 KNOWN_DOMAIN = "known:"
 
 _ARRAYS = ("ids", "labels", "domains", "splits")
@@ -36,7 +37,8 @@ class Predictions:
     - ``domain_names``: all domains of the dataset
     - ``splits``: (N,) text: "validation" or "test" of a source domain, or "held_out"
     - ``logits``: ensemble -> (N, C) float32, finite. "predictions" is the prediction ensemble, which every method has,
-      "masks" the mask ensemble, "known:<source domain>" one domain's mask or head alone
+      "masks" the mask ensemble, "weighted" that of the domains' own predictions by a domain classifier, "known:<source
+      domain>" one domain's mask or head alone
     - ``classes``: the C classes
     - ``sources``: the source domains, in the order of the masks' rows
 
@@ -197,7 +199,12 @@ class Predictions:
     def _logits_problems(self, count: int) -> Iterator[str]:
         if PREDICTION_ENSEMBLE not in self.logits:
             yield f"expected the ensemble {PREDICTION_ENSEMBLE!r}, which every method has, got {list(self.logits)}"
-        allowed = (PREDICTION_ENSEMBLE, MASK_ENSEMBLE, *(KNOWN_DOMAIN + source for source in self.sources))
+        allowed = (
+            PREDICTION_ENSEMBLE,
+            MASK_ENSEMBLE,
+            WEIGHTED_ENSEMBLE,
+            *(KNOWN_DOMAIN + source for source in self.sources),
+        )
         for name, values in self.logits.items():
             if name.startswith(KNOWN_DOMAIN) and name not in allowed:
                 yield f"expected the ensembles {', '.join(allowed)}, got {name!r}"

@@ -199,7 +199,7 @@ class Experiment:
             loader = FrozenLoader(self.features, train, names, settings)
         else:
             loader = TrainingLoader(train, names, self.preprocessing, settings)
-        validation = self._limited(self.splits.validation)
+        validation = self.limited(self.splits.validation)
         share = Subset(validation.dataset, validation.indices[self.fabric.global_rank :: self.fabric.world_size])
         return Sources(
             names, loader, lambda: self.batches(share, names), self.prepare, self.splits.dataset.ids, self.facts
@@ -219,11 +219,17 @@ class Experiment:
                 self.features.of(self.splits.validation, "evaluation")
             self.fabric.barrier()
 
-    def _limited(self, subset: Subset) -> Subset:
+    def limited(self, subset: Subset) -> Subset:
+        """Return what a smoke run evaluates of a subset; else all of it."""
         if not self.config.fast:
             return subset
         step = max(1, len(subset) // FAST_PICTURES)
         return Subset(subset.dataset, subset.indices[::step])
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows a batch of evaluation has."""
+        return (2 if self.features is None else 4) * self.config.batch_size
 
     def batches(
         self, subset: Subset, sources: Sequence[str] | None = None, with_labels: bool = True
@@ -231,9 +237,9 @@ class Experiment:
         """Return the batches of a subset as evaluation sees it; ``sources`` None where the domain is unknown."""
         if self.features is not None:
             known = None if sources is None else _positions(sources)
-            return frozen_batches(self.features, subset, 4 * self.config.batch_size, known, with_labels)
+            return frozen_batches(self.features, subset, self.rows_at_once, known, with_labels)
         return evaluation_batches(
-            subset, self.preprocessing, 2 * self.config.batch_size, self.config.workers or 0, sources, with_labels
+            subset, self.preprocessing, self.rows_at_once, self.config.workers or 0, sources, with_labels
         )
 
     def fit_closed_form(self) -> None:
@@ -258,10 +264,9 @@ class Experiment:
         for name, subset in (("validation", splits.validation), ("test", splits.test), ("held_out", splits.held_out)):
             if subset is None or len(subset) == 0:
                 continue
-            chosen = self._limited(subset)
+            chosen = self.limited(subset)
             batches = self.batches(chosen, with_labels=False)
-            size = 4 * self.config.batch_size if self.features is not None else 2 * self.config.batch_size
-            tracked = self.reporter.track(batches, -(-len(chosen) // size), f"predicting {name}")
+            tracked = self.reporter.track(batches, -(-len(chosen) // self.rows_at_once), f"predicting {name}")
             with self.fabric.autocast():
                 logits, _ = predict_batches(self.method, tracked, self.prepare)
             parts.append(

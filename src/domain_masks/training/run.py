@@ -24,6 +24,7 @@ from domain_masks.records.environment import environment
 from domain_masks.training.batch_size import with_batch
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.defaults import notes, resolve
+from domain_masks.training.domain_classifier import add_domain_classifier
 from domain_masks.training.engine import is_main_process, launch, on_main_process, repeatable
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.fit import fit
@@ -165,6 +166,7 @@ def _finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Re
 
 def _measured(experiment: Experiment, progress: Progress) -> tuple[Results, Predictions]:
     began = time.monotonic()
+    classifier = add_domain_classifier(experiment)
     predictions = experiment.predictions()
     config, splits = experiment.config, experiment.splits
     masks = {site: mask_statistics(logits, splits.sources) for site, logits in experiment.method.mask_logits().items()}
@@ -187,6 +189,7 @@ def _measured(experiment: Experiment, progress: Progress) -> tuple[Results, Pred
         out_of_domain=measured.get("out_of_domain"),
         in_domain=measured.get("in_domain"),
         known_domain=measured.get("known_domain"),
+        more={} if classifier is None else {"domain_classifier": classifier},
     )
     return results, predictions
 

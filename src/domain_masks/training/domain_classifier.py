@@ -1,0 +1,73 @@
+"""Fit the domain classifier that weighs a method's predictions, once training is over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from domain_masks.data import Subset
+from domain_masks.methods.domain_classifier import fit_domain_classifier
+from domain_masks.randomness import generator
+from domain_masks.training.experiment import FAST_PICTURES, Experiment
+
+MOST_PICTURES = 10_000
+
+
+def add_domain_classifier(experiment: Experiment) -> dict[str, Any] | None:
+    """Fit a domain classifier on the sources' training pictures, and give it to the method as it is now.
+
+    The pictures are seen as evaluation sees them, at most :data:`MOST_PICTURES`. Nothing of a held-out domain is looked at.
+
+    Returns how often it names the domain of the sources' validation pictures (``split``, and ``accuracy``, the unweighted
+    mean over the sources in [0, 1]); None where the method has no prediction per source, there is one source, or the setting
+    ``domain_classifier`` is off.
+    """
+    method, splits, config = experiment.method, experiment.splits, experiment.config
+    if not config.domain_classifier or not method.predicts_by_domain or len(splits.sources) < 2:
+        return None
+    chosen = drawn(splits.train, FAST_PICTURES if config.fast else MOST_PICTURES, config.seed)
+    features, domains = _pooled(experiment, chosen, "features of the domains")
+    method.domain_classifier = fit_domain_classifier(features, domains, len(splits.sources)).to(
+        experiment.fabric.device
+    )
+    features, domains = _pooled(experiment, experiment.limited(splits.validation), "telling the domains")
+    right = method.domain_classifier(features.to(experiment.fabric.device)).argmax(-1).cpu().eq(domains).double()
+    shares = [float(right[mine].mean()) for index in range(len(splits.sources)) if (mine := domains == index).any()]
+    split = "a sample of validation" if config.fast else "validation"
+    return {"split": split, "accuracy": sum(shares) / len(shares)}
+
+
+def drawn(subset: Subset, most: int, seed: int) -> Subset:
+    """Return ``subset``, or about ``most`` of its pictures: of each domain the same share, at least one, keyed by the seed."""
+    if len(subset) <= most:
+        return subset
+    rows = []
+    for name in subset.domain_names:
+        mine = np.flatnonzero(subset.domain_indices == subset.dataset.domains.index(name))
+        count = max(1, most * len(mine) // len(subset))
+        order = torch.randperm(len(mine), generator=generator(seed, f"domain-classifier/{name}"))
+        rows.append(mine[order[:count].numpy()])
+    return Subset(subset.dataset, subset.indices[np.sort(np.concatenate(rows))])
+
+
+def _pooled(experiment: Experiment, subset: Subset, what: str) -> tuple[Tensor, Tensor]:
+    """Return the channel means (N, K) of a subset's features in evaluation mode, and its domains (N,), on the CPU."""
+    method = experiment.method
+    batches = experiment.batches(subset, experiment.splits.sources, with_labels=False)
+    features, domains = [], []
+    training = method.training
+    method.eval()
+    try:
+        with torch.inference_mode(), experiment.fabric.autocast():
+            for raw in experiment.reporter.track(batches, -(-len(subset) // experiment.rows_at_once), what):
+                batch = experiment.prepare(raw)
+                if batch.domains is None:
+                    raise ValueError("expected the domain of every picture of a source, got None")
+                features.append(method.network.pooled(method.boundary_features(batch)).float().cpu())
+                domains.append(batch.domains.cpu())
+    finally:
+        method.train(training)
+    return torch.cat(features), torch.cat(domains)
