@@ -124,7 +124,19 @@ def test_evaluate_under_an_ensemble(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["evaluate", "run", "--ensemble", ensemble]) == 2
         message = capsys.readouterr().err
         assert all(word in message for word in words), message
+    assert main(["evaluate", "run", "--verbose", "--ensemble", "weighted"]) == 0
+    shown = capsys.readouterr().out
+    assert "ensemble      weighted" in shown
+    assert "(a sample of validation: named by the domain classifier)" in shown
+    assert main(["train", *FAST, "--quiet", "--out", "bare", "--no_domain_classifier"]) == 0
+    assert "weighted" not in capsys.readouterr().out
+    assert main(["evaluate", "bare", "--quiet"]) == 0
+    assert "weighted" not in capsys.readouterr().out
+    assert main(["evaluate", "bare", "--quiet", "--ensemble", "weighted"]) == 0
+    assert "out of domain" in capsys.readouterr().out
     assert main(["train", *FAST, "--quiet", "--out", "plain", "--method", "aggregate"]) == 0
+    assert main(["evaluate", "plain", "--ensemble", "weighted"]) == 2
+    assert "the run's method has none" in capsys.readouterr().err
     assert main(["evaluate", "plain", "--ensemble", "masks"]) == 2
     assert "the run's method has none, expected one of predictions" in capsys.readouterr().err
 

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from domain_masks.errors import InputError
-from domain_masks.evaluation import average_logits, average_probabilities, recombine
+from domain_masks.evaluation import average_logits, average_probabilities, can_be_weighted, check_ensemble, recombine
 from domain_masks.evaluation.ensembles import log_softmax
 from references import ensembles as slow
 from references.predictions import SOURCES, generated
@@ -68,6 +70,44 @@ def test_recombined(average):
     assert found.ensembles == predictions.ensembles
     np.testing.assert_array_equal(found.of("known:art"), predictions.of("known:art"))
     assert not np.array_equal(predictions.of("predictions"), found.of("predictions"))
+
+
+def weighted(predictions):
+    return replace(predictions, logits={**predictions.logits, "weighted": predictions.of("known:art")})
+
+
+def test_weights_are_not_among_predictions_so_that_what_they_gave_is_left_out():
+    assert recombine(weighted(generated())).ensembles == generated().ensembles
+
+
+def test_an_ensemble_that_is_there_is_accepted():
+    for name in weighted(generated()).ensembles:
+        check_ensemble(weighted(generated()), name)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "ensemble", "message"),
+    [
+        (generated(), "weighted", "no domain classifier was fitted for the run, .* --ensemble weighted` fits one"),
+        (generated(known=False), "weighted", "'weighted': the run's method has none, expected one of predictions$"),
+        (generated(known=False), "masks", "'masks': the run's method has none, expected one of predictions$"),
+        (generated(known=False), "known:art", "'known:art': the run's method has none"),
+        (generated(), "known:sketch", "'sketch' was held out"),
+        (weighted(generated()), "wieghted", "unknown ensemble 'wieghted': .* Did you mean 'weighted'"),
+    ],
+)
+def test_an_ensemble_that_is_not_there_is_named(predictions, ensemble, message):
+    with pytest.raises(InputError, match=message):
+        check_ensemble(predictions, ensemble)
+
+
+def test_what_can_be_weighted():
+    assert can_be_weighted(generated())
+    assert not can_be_weighted(generated(known=False))
+    one = generated(splits=("validation",)).select(domain="art")
+    assert not can_be_weighted(
+        replace(one, sources=("art",), logits={n: one.of(n) for n in ("predictions", "known:art")})
+    )
 
 
 def test_recombining_needs_every_source_and_a_known_average():

@@ -197,6 +197,17 @@ def test_missing_inner_runs_are_named(records):
     assert choose(records, "leave-one-domain-out", "art", "dmg").scores
 
 
+def test_two_sources_are_too_few_to_hold_out_one_more(tmp_path):
+    targets, random = ("photo", "sketch"), np.random.default_rng(0)
+    records = [
+        record(tmp_path / str(w), predictions_of(targets, random), targets, overlap_weight=w) for w in (0.1, 0.2)
+    ]
+    with pytest.raises(
+        InputError, match=r"sketch: expected 3 or more sources, .* got art, cartoon\. Choose by another rule"
+    ):
+        choose(records, "leave-one-domain-out", "photo,sketch", "dmg")
+
+
 def test_selected_rows_of_a_table(records):
     both = selected(records, "leave-one-domain-out")
     assert [row.target for row in both] == list(DOMAINS)
@@ -287,6 +298,7 @@ def test_variants_are_told_by_what_differs_within_a_method(tmp_path):
 
 def test_what_decides_nothing_makes_no_variant(tmp_path):
     other = {"workers": 3, "device": "cpu", "devices": 2, "checkpoint_every": 5, "verify": False, "root": "/elsewhere"}
+    other["domain_classifier"] = False
     assert {*other, "dataset"} == NOT_COMPUTED
     records = [bare(tmp_path), bare(tmp_path, seed=1, run=other), bare(tmp_path, seed=1)]
     (variant,) = variants(records)

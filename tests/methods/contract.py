@@ -11,6 +11,7 @@ import torch
 from domain_masks.batch import DomainBatch
 from domain_masks.methods import METHODS, Context
 from domain_masks.methods.build import build_method, method_settings
+from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.networks import build_backbone
 from domain_masks.randomness import BatchRandomness
 
@@ -23,7 +24,7 @@ PROMISED = {
     "aggregate": {"predictions"},
     "multi_headed": {"predictions", *KNOWN},
 }
-ALLOWED = {"predictions", "masks", *KNOWN}
+ALLOWED = {"predictions", "masks", "weighted", *KNOWN}
 
 
 def context(**options):
@@ -140,6 +141,30 @@ def check_predictions(method):
         assert torch.equal(logits, blind[name]), name
 
 
+def check_weighted(method):
+    """With a domain classifier, a method with a prediction per source has them weighted; others have nothing to weigh."""
+    method.eval()
+    batch = toy_batch(10)
+    with torch.no_grad():
+        before = method.predict(batch)
+        assert "weighted" not in before
+        assert method.predicts_by_domain == (set(before) >= KNOWN)
+        if not method.predicts_by_domain:
+            return
+        pooled = method.network.pooled(method.boundary_features(batch))
+        assert pooled.dim() == 2
+        method.domain_classifier = DomainClassifier(len(SOURCES), pooled.shape[1])
+        after = method.predict(batch)
+        assert set(after) == {*before, "weighted"}
+        torch.testing.assert_close(after["weighted"], after["predictions"], rtol=1e-4, atol=1e-5)
+        for index, source in enumerate(SOURCES):
+            method.domain_classifier.bias.zero_()
+            method.domain_classifier.bias[index] = 200.0
+            own = method.predict(batch)
+            torch.testing.assert_close(own["weighted"].softmax(1), own[f"known:{source}"].softmax(1))
+    assert set(method.state_dict()) > {f"domain_classifier.{name}" for name in ("weight", "bias", "mean", "scale")}
+
+
 def check_one_row_at_a_time(method):
     """In evaluation mode a prediction does not depend on what else is in the batch."""
     method.eval()
@@ -234,6 +259,7 @@ CHECKS = (
     check_gradients,
     check_same_randomness,
     check_predictions,
+    check_weighted,
     check_one_row_at_a_time,
     check_features,
     check_validation,

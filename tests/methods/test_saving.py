@@ -9,6 +9,7 @@ from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods import METHODS
 from domain_masks.methods.base import Context
 from domain_masks.methods.build import build_method, method_settings
+from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.saving import load_model, model_tensors, save_model
 from domain_masks.networks import build_backbone
 from methods.contract import CLASSES, SOURCES, EngineDouble, built, context, toy_batch
@@ -132,6 +133,47 @@ def test_foreign_and_missing_tensors_are_named(tmp_path):
     del tensors["features.block1.0.weight"]
     save_file({**tensors, "extra": torch.zeros(1)}, path)
     with pytest.raises(InputError, match=r"2 tensors are missing, foreign .* \(extra, features\.block1\.0\.weight\)"):
+        load_model(tmp_path)
+
+
+def classified():
+    """A DMG with a domain classifier of random weights."""
+    method = built("dmg").eval()
+    features = method.network.pooled(method.boundary_features(toy_batch(2)))
+    method.domain_classifier = DomainClassifier(len(SOURCES), features.shape[1])
+    generator = torch.Generator().manual_seed(0)
+    for value in method.domain_classifier.buffers():
+        value.copy_(1 + torch.rand(value.shape, generator=generator))
+    return method
+
+
+def test_a_domain_classifier_comes_along(tmp_path):
+    method = classified()
+    save_model(tmp_path, method, "small", {})
+    assert "method.domain_classifier.weight" in load_file(tmp_path / "model.safetensors")
+    again, _ = load_model(tmp_path)
+    with torch.no_grad():
+        expected, found = method.predict(toy_batch(5)), again.predict(toy_batch(5))
+    assert list(found) == ["predictions", "masks", "weighted", *(f"known:{source}" for source in SOURCES)]
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+
+
+def test_a_domain_classifier_that_is_not_whole_is_named(tmp_path):
+    save_model(tmp_path, classified(), "small", {})
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    tensors["method.domain_classifier.bias"] = torch.zeros(2)
+    del tensors["method.domain_classifier.mean"]
+    save_file(tensors, path)
+    with pytest.raises(InputError, match=r"2 tensors .*domain_classifier\.bias, method\.domain_classifier\.mean"):
+        load_model(tmp_path)
+
+
+def test_a_method_that_cannot_be_weighted_has_no_domain_classifier(tmp_path):
+    save_model(tmp_path, built("aggregate"), "small", {})
+    path = tmp_path / "model.safetensors"
+    save_file({**load_file(path), "method.domain_classifier.weight": torch.zeros(3, 4)}, path)
+    with pytest.raises(InputError, match=r"1 tensors .*foreign.*method\.domain_classifier\.weight"):
         load_model(tmp_path)
 
 

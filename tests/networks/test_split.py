@@ -291,3 +291,25 @@ def test_a_module_that_is_never_called_is_refused():
     backbone.unused = nn.Linear(2, 2)
     with pytest.raises(InputError, match="site 'unused' is never called"):
         MaskedNetwork(backbone, 2, ["unused"], image_size=16)
+
+
+@pytest.mark.parametrize(
+    ("boundary", "shape"), [("stem", (3,)), ("block", (12,)), ("tokens", (9,)), ("convolution", (7,)), ("head", (4,))]
+)
+def test_pooling_keeps_the_channels_and_averages_over_places(boundary, shape):
+    backbone = ChannelsLast().eval() if boundary != "stem" else OwnNetwork().eval()
+    net = Network(backbone, boundary, image_size=16).eval()
+    features = net.features(torch.randn(2, 3, 16, 16))
+    pooled = net.pooled(features)
+    assert pooled.shape == (2, *shape)
+    axis = {"stem": 1, "convolution": 1, "head": 1}.get(boundary, -1)
+    for instance in range(2):
+        for channel in range(shape[0]):
+            places = features[instance].select(axis if axis < 0 else axis - 1, channel)
+            torch.testing.assert_close(pooled[instance, channel], places.mean())
+
+
+def test_pooling_follows_an_axis_that_was_set_by_hand():
+    net = MaskedNetwork(ChannelsLast(), 2, [Site("block", 1, 4)], image_size=16).eval()
+    features = torch.randn(2, 4, 4, 12)
+    torch.testing.assert_close(net.pooled(features), features.mean((2, 3)))

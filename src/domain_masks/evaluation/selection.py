@@ -29,6 +29,9 @@ RULES_IN_WORDS: Mapping[str, str] = {
 }
 
 
+_SOURCES_OF_INNER_RUNS = 2
+
+
 @dataclass(frozen=True, eq=False)
 class Choice:
     """The variant of a method that a rule chose for one held-out domain, or for several held out together.
@@ -227,6 +230,12 @@ def _nothing_to_compare(rule: str, variants_without: Sequence[Variant], targets:
         labels = "; ".join(variant.label for variant in variants_without)
         return InputError(
             f"selection rule {rule!r}: expected an out-of-domain accuracy on {held_out}, got none of {labels}"
+        )
+    sources = variants_without[0].holding_out(targets)[0].results.sources
+    if len(sources) < _SOURCES_OF_INNER_RUNS + 1:
+        return InputError(
+            f"selection rule {rule!r} for held-out domain {held_out}: expected {_SOURCES_OF_INNER_RUNS + 1} or more sources, as a "
+            f"run that holds out one of them needs {_SOURCES_OF_INNER_RUNS} others, got {', '.join(sources)}. Choose by another rule"
         )
     missing = []
     for variant in variants_without:

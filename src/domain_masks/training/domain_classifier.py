@@ -29,7 +29,7 @@ def add_domain_classifier(experiment: Experiment) -> dict[str, Any] | None:
     if not config.domain_classifier or not method.predicts_by_domain or len(splits.sources) < 2:
         return None
     chosen = drawn(splits.train, FAST_PICTURES if config.fast else MOST_PICTURES, config.seed)
-    features, domains = _pooled(experiment, chosen, "features of the domains")
+    features, domains = _pooled(experiment, chosen, "learning the domains")
     method.domain_classifier = fit_domain_classifier(features, domains, len(splits.sources)).to(
         experiment.fabric.device
     )
