@@ -29,7 +29,7 @@ RULES_IN_WORDS: Mapping[str, str] = {
 }
 
 
-_SOURCES_OF_INNER_RUNS = 2
+_SOURCES_OF_A_RUN = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,10 +232,10 @@ def _nothing_to_compare(rule: str, variants_without: Sequence[Variant], targets:
             f"selection rule {rule!r}: expected an out-of-domain accuracy on {held_out}, got none of {labels}"
         )
     sources = variants_without[0].holding_out(targets)[0].results.sources
-    if len(sources) < _SOURCES_OF_INNER_RUNS + 1:
+    if len(sources) <= _SOURCES_OF_A_RUN:
         return InputError(
-            f"selection rule {rule!r} for held-out domain {held_out}: expected {_SOURCES_OF_INNER_RUNS + 1} or more sources, as a "
-            f"run that holds out one of them needs {_SOURCES_OF_INNER_RUNS} others, got {', '.join(sources)}. Choose by another rule"
+            f"selection rule {rule!r} for held-out domain {held_out}: got the sources {', '.join(sources)}, and expected more "
+            f"than {_SOURCES_OF_A_RUN}, as a run that holds out one of them needs {_SOURCES_OF_A_RUN} others. Use another rule"
         )
     missing = []
     for variant in variants_without:
