@@ -8,7 +8,24 @@ from domain_masks.evaluation.accuracy import (
     top1,
     worst_domain,
 )
+from domain_masks.evaluation.by_mask import (
+    NEAREST_RULE,
+    NearestOnDomain,
+    mask_by_domain,
+    nearest_logits,
+    nearest_on_domain,
+    nearest_source,
+    shown,
+    shown_splits,
+    source_logits,
+)
 from domain_masks.evaluation.calibration import expected_calibration_error, reliability
+from domain_masks.evaluation.confusion import (
+    classes_with_most_errors,
+    confusion_matrix,
+    most_confused,
+    per_class_accuracy,
+)
 from domain_masks.evaluation.ensembles import average_logits, average_probabilities, check_ensemble, recombine
 from domain_masks.evaluation.intervals import (
     accuracy_interval,
@@ -20,6 +37,8 @@ from domain_masks.evaluation.intervals import (
 from domain_masks.evaluation.summary import accuracies, accuracies_under, summarize
 
 __all__ = [
+    "NEAREST_RULE",
+    "NearestOnDomain",
     "accuracies",
     "accuracies_under",
     "accuracy_interval",
@@ -28,15 +47,26 @@ __all__ = [
     "balanced_accuracy",
     "bootstrap_interval",
     "check_ensemble",
+    "classes_with_most_errors",
     "compare",
+    "confusion_matrix",
     "exact_mcnemar",
     "expected_calibration_error",
     "known_domain_logits",
+    "mask_by_domain",
     "mean_and_standard_deviation",
     "mean_over_domains",
+    "most_confused",
+    "nearest_logits",
+    "nearest_on_domain",
+    "nearest_source",
+    "per_class_accuracy",
     "per_domain_accuracy",
     "recombine",
     "reliability",
+    "shown",
+    "shown_splits",
+    "source_logits",
     "summarize",
     "top1",
     "worst_domain",

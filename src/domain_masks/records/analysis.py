@@ -83,7 +83,7 @@ class AblationRow(TypedDict):
     """Accuracies of the prediction ensemble with some neurons switched off in the masks of all domains.
 
     - ``site``: where, or "all" for every site at once
-    - ``kind``: which neurons: "shared", "specific", or "random" ones of any kind as a control
+    - ``kind``: which neurons: "none" in the first row, "shared", "specific", or "random" ones of any kind as a control
     - ``matched``: for "random", the kind whose number of neurons they equal
     - ``fraction``: of the kind's neurons that is switched off; ``neurons``: how many they are
     - ``draws``: how many random choices ``accuracy`` (domain -> accuracy) is the mean of, and ``deviation`` the sample
@@ -176,6 +176,7 @@ class Analysis:
     - ``calibration``, ``confusion``: domain -> how it is there
     - ``per_class``: domain -> class -> accuracy; a class without pictures is absent
     - ``galleries``: name -> :class:`Gallery`
+    - ``figures``: the names of the files in the run's ``figures/`` that belong to this analysis, drawings and tables
     - ``notes``: what was left out, and why, a sentence each
     - ``more``: further keys, kept as they are
 
@@ -192,6 +193,7 @@ class Analysis:
     nearest_source: NearestSource | None = None
     ablation: Ablation | None = None
     galleries: dict[str, Gallery] | None = None
+    figures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     schema: int = SCHEMA
     more: Mapping[str, Any] = field(default_factory=dict)
@@ -294,6 +296,7 @@ _CHECKS: dict[str, Check] = {
     "confusion": each(keys({"classes": texts, "counts": listed(listed(whole)), "of": whole, "pairs": listed(_PAIR)})),
     "per_class": each(each(fraction)),
     "galleries": each(keys(_GALLERY, optional=("source",))),
+    "figures": texts,
     "notes": texts,
 }
 _ANALYSIS = keys(_CHECKS, optional=("sites", "epochs", "nearest_source", "ablation", "galleries"))
