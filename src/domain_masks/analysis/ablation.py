@@ -15,7 +15,7 @@ from domain_masks.masks.functional import hard_masks, mask_probabilities
 from domain_masks.randomness import generator
 from domain_masks.records.analysis import AblationRow
 
-FRACTIONS = (0.25, 0.5, 0.75, 1.0)
+FRACTIONS = (0.25, 0.5, 1.0)
 DRAWS = 3
 ALL_SITES = "all"
 
@@ -78,7 +78,7 @@ def variants(
     """
     yield Variant(ALL_SITES, "none", None, 0.0, 0, {})
     of_kind = {site: kinds(values) for site, values in logits.items()}
-    places = {site: (site,) for site in logits}
+    places: dict[str, tuple[str, ...]] = {site: (site,) for site in logits}
     if len(logits) > 1:
         places[ALL_SITES] = tuple(logits)
     for place, sites in places.items():

@@ -62,7 +62,7 @@ def analyze(
     opened = _open(record, dataset, changes, notes) if with_pictures else None
     if not with_pictures:
         notes.append("no pictures were looked at: no thumbnails, and no neurons switched off")
-    elif not with_model:
+    elif not with_model and content.get("sites"):
         notes.append("the model was not looked at: no neurons switched off")
     if opened is not None and with_model and content.get("sites"):
         chosen = sample(shown(predictions), pictures)
@@ -127,7 +127,7 @@ def _open(
     given = {name: changes[name] for name in ("dataset", "root") if changes.get(name) is not None}
     where = {name: record.config.get(name) for name in ("dataset", "root")} | given
     try:
-        return load_dataset(where["dataset"], where["root"])
+        return load_dataset(str(where["dataset"]), where["root"])
     except DomainMasksError as error:
         if given:
             raise
@@ -173,24 +173,28 @@ def _written(folder: RunFolder, content: dict[str, Any], small: Mapping[str, byt
 
 def _figures(content: Mapping[str, Any], small: Mapping[str, bytes]) -> Iterator[tuple[str, Figure]]:
     """Yield file name and figure of everything that can be drawn."""
-    from domain_masks.analysis import figures  # noqa: PLC0415 - matplotlib takes a second to import
+    # matplotlib takes a second to import.
+    from domain_masks.analysis import mask_figures, prediction_figures  # noqa: PLC0415
     from domain_masks.analysis.sheets import sheet  # noqa: PLC0415
 
     splits = content["mask_by_domain_splits"]
-    yield "mask_by_domain.png", figures.mask_by_domain_figure(content["mask_by_domain"], splits)
+    yield "mask_by_domain.png", prediction_figures.mask_by_domain_figure(content["mask_by_domain"], splits)
     if content.get("sites"):
-        yield "overlap.png", figures.overlap_figure(content["sites"])
-        yield "mask_probabilities.png", figures.probabilities_figure(content["sites"])
+        yield "overlap.png", mask_figures.overlap_figure(content["sites"])
+        yield "mask_probabilities.png", mask_figures.probabilities_figure(content["sites"])
     if content.get("epochs"):
-        yield "kinds_over_epochs.png", figures.kinds_figure(content["epochs"])
+        yield "kinds_over_epochs.png", mask_figures.kinds_figure(content["epochs"])
     if content.get("nearest_source"):
-        yield "nearest_source.png", figures.nearest_figure(content["nearest_source"])
-    yield "calibration.png", figures.reliability_figure(content["calibration"])
+        yield "nearest_source.png", prediction_figures.nearest_figure(content["nearest_source"])
+    yield "calibration.png", prediction_figures.reliability_figure(content["calibration"])
     held_out = [domain for domain, split in splits.items() if split == "held_out"]
     for domain in held_out or splits:
-        yield f"confusion-{folder_name(domain)}.png", figures.confusion_figure(content["confusion"][domain], domain)
+        yield (
+            f"confusion-{folder_name(domain)}.png",
+            prediction_figures.confusion_figure(content["confusion"][domain], domain),
+        )
         if content.get("ablation"):
-            yield f"ablation-{folder_name(domain)}.png", figures.ablation_figure(content["ablation"], domain)
+            yield f"ablation-{folder_name(domain)}.png", mask_figures.ablation_figure(content["ablation"], domain)
         of_domain = [one for one in (content.get("galleries") or {}).values() if one["domain"] == domain]
         for kind in ("nearest", "mistakes"):
             drawn = sheet([one for one in of_domain if one["kind"] == kind], small)

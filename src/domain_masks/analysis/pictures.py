@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from domain_masks.records.predictions import PREDICTION_ENSEMBLE
 
 BATCH = 64
 SAME_PREDICTIONS = 0.98
+WORTH_SAYING = 1.0  # minutes
 
 
 def device_named(name: str) -> torch.device:
@@ -95,6 +98,20 @@ def ablate(
     return ablation, notes
 
 
+def _estimating(batches: Iterable[DomainBatch], count: int, reporter: Reporter) -> Iterator[DomainBatch]:
+    """Pass the batches on; after the first, say how long all will take, if that is long."""
+    began = time.monotonic()
+    for index, batch in enumerate(batches):
+        if index == 1:
+            minutes = (count - 1) * (time.monotonic() - began) / 60
+            if minutes > WORTH_SAYING:
+                reporter.say(
+                    f"switching neurons off will take about {minutes:.0f} minutes more here: a smaller --pictures is faster, "
+                    "--no_model leaves it out"
+                )
+        yield batch
+
+
 def _measured(
     method: Method,
     dataset: ImageDataset,
@@ -111,7 +128,7 @@ def _measured(
     logits: Masks = {site: values.detach() for site, values in method.mask_logits().items()}
     what = list(variants(logits))
     preprocessing = Preprocessing.from_dict(dict(card["preprocessing"]))  # type: ignore[call-overload]
-    how = getattr(method.settings, "average", "logits")
+    how: Literal["logits", "probabilities"] = getattr(method.settings, "average", "logits")
     subset = Subset(dataset, rows_of(dataset, chosen.ids.tolist()))
 
     def features(batch: DomainBatch) -> torch.Tensor:
@@ -121,7 +138,8 @@ def _measured(
         return method.boundary_features(replace(moved, images=preprocessing.normalize(moved.images)))
 
     batches = evaluation_batches(subset, preprocessing, BATCH, with_labels=False)
-    tracked = reporter.track(batches, -(-len(subset) // BATCH), f"switching neurons off in {len(what)} ways")
+    count = -(-len(subset) // BATCH)
+    tracked = reporter.track(_estimating(batches, count, reporter), count, f"switching neurons off in {len(what)} ways")
     predicted, _ = measure(
         tracked, features, lambda own, masks: average(network.soft_logits(own, masks), how), logits, what
     )

@@ -25,7 +25,7 @@ def sheet(galleries: Sequence[Gallery], thumbnails: Mapping[str, bytes]) -> Figu
             rows.append((gallery["title"] if start == 0 else "", items[start : start + ACROSS]))
     if not rows:
         return None
-    drawn, axes = figure(1.15 * ACROSS, 0.2 + 1.5 * len(rows), len(rows), ACROSS)
+    drawn, axes = figure(1.15 * ACROSS, 0.4 + 1.5 * len(rows), len(rows), ACROSS)
     for index, (name, items) in enumerate(rows):
         line = axes[index * ACROSS : (index + 1) * ACROSS]
         for place in line:
@@ -35,7 +35,8 @@ def sheet(galleries: Sequence[Gallery], thumbnails: Mapping[str, bytes]) -> Figu
             place.text(
                 0.5, -0.04, _caption(item), transform=place.transAxes, ha="center", va="top", fontsize=6.5, color=INK
             )
-        line[0].set_title(name, fontsize=9, loc="left", color=INK)
+        # Outside the layout: a long title would make the first column wider.
+        line[0].set_title(name, fontsize=9, loc="left", color=INK).set_in_layout(False)
     return drawn
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
@@ -22,9 +22,8 @@ def site_analysis(logits: Tensor, sources: Sequence[str]) -> SiteAnalysis:
 
     ``logits``: (D, K), the rows in the order of ``sources``.
     """
-    statistics: Any = mask_statistics(logits, sources)
-    analysis: SiteAnalysis = {"neurons": logits.shape[1], **statistics, "probabilities": histogram(logits, sources)}
-    return analysis
+    analysis: Any = {"neurons": logits.shape[1], **mask_statistics(logits, sources)}
+    return cast(SiteAnalysis, analysis | {"probabilities": histogram(logits, sources)})
 
 
 def histogram(logits: Tensor, sources: Sequence[str], bins: int = BINS) -> Histogram:

@@ -22,7 +22,7 @@ KIND_HATCHES = {"off": "", "shared": "", "specific": "////"}
 SHADES = "Blues"
 DPI = 150
 # Names of domains and classes are text: a dollar sign in one starts no formula.
-SETTINGS = {"text.parse_math": False, "hatch.linewidth": 0.8, "font.family": "DejaVu Sans"}
+SETTINGS: dict[Any, Any] = {"text.parse_math": False, "hatch.linewidth": 0.8, "font.family": "DejaVu Sans"}
 
 Parameters = ParamSpec("Parameters")
 Drawn = TypeVar("Drawn")

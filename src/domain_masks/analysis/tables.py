@@ -27,9 +27,9 @@ def _csv(rows: Sequence[Row]) -> str:
 def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
     splits = analysis.mask_by_domain_splits
     domains = list(splits)
-    table = [["ensemble", *domains]]
+    table: list[Row] = [["ensemble", *domains]]
     table += [[name, *(row.get(domain, "") for domain in domains)] for name, row in analysis.mask_by_domain.items()]
-    yield "mask_by_domain", list(table)
+    yield "mask_by_domain", table
     yield "sites", list(_sites(analysis))
     yield "epochs", list(_epochs(analysis))
     yield "nearest_source", list(_nearest(analysis))
