@@ -29,6 +29,12 @@ class Silent:
         yield from items
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the drawings, which take longer than everything else together."""
+    monkeypatch.setattr("domain_masks.analysis.analyzing._figures", lambda content, small: iter(()))
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "run"
@@ -69,6 +75,7 @@ def test_everything_is_there(copied: Path) -> None:
     assert all((copied / item["thumbnail"]).is_file() for item in items)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nothing_switched_off_is_what_the_run_stored(copied: Path) -> None:
     found = analyzed(copied, pictures=None).ablation
     assert found is not None
@@ -80,6 +87,7 @@ def test_nothing_switched_off_is_what_the_run_stored(copied: Path) -> None:
     assert all(row["draws"] == 1 for row in everything)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_same_numbers_again(copied: Path) -> None:
     first = analyzed(copied, pictures=30)
     assert analyzed(copied, pictures=30) == first
@@ -101,6 +109,7 @@ def test_what_an_earlier_analysis_left_is_replaced_and_other_files_stay(copied: 
     assert [path.name for path in copied.rglob("*") if path.is_file()] == ["mine.png"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_the_model_galleries_keep_their_thumbnails(copied: Path) -> None:
     (copied / "checkpoints" / "best.ckpt").unlink()
     found = analyzed(copied, with_model=False)
@@ -108,6 +117,7 @@ def test_without_the_model_galleries_keep_their_thumbnails(copied: Path) -> None
     assert any("thumbnail" in item for gallery in (found.galleries or {}).values() for item in gallery["items"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_its_dataset_the_rest_is_done(copied: Path) -> None:
     found = analyze(copied, reporter=Silent())  # there is no dataset of that name
     assert found.sites is not None
@@ -117,6 +127,7 @@ def test_without_its_dataset_the_rest_is_done(copied: Path) -> None:
         analyze(copied, reporter=Silent(), changes={"dataset": "./nowhere"})
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_pictures_that_are_gone_are_counted(copied: Path) -> None:
     whole = generated.dataset()
     gone = [row for row, name in enumerate(whole.ids) if name.startswith("stripes/red/")]
@@ -126,6 +137,7 @@ def test_pictures_that_are_gone_are_counted(copied: Path) -> None:
     assert found.ablation["pictures"]["stripes"] == 40
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_pictures_that_are_others_are_told(copied: Path) -> None:
     other = generated.dataset()
     other.open_image.pixels = 255 - other.open_image.pixels  # type: ignore[attr-defined]
@@ -133,6 +145,7 @@ def test_pictures_that_are_others_are_told(copied: Path) -> None:
     assert any("do not belong together" in note for note in found.notes)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_class_without_test_pictures_is_absent_and_said(copied: Path) -> None:
     folder = RunFolder(copied)
     predictions = Predictions.load(folder.predictions)
@@ -143,6 +156,7 @@ def test_a_class_without_test_pictures_is_absent_and_said(copied: Path) -> None:
     assert any("stripes has no pictures of red" in note for note in found.notes)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_masks_that_cannot_be_read_leave_the_rest(copied: Path) -> None:
     (copied / "model.json").unlink()
     found = analyzed(copied)
@@ -151,6 +165,7 @@ def test_masks_that_cannot_be_read_leave_the_rest(copied: Path) -> None:
     assert found.calibration
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("method", "has_heads"), [("aggregate", False), ("multi_headed", True)])
 def test_a_method_without_masks_gets_what_it_can_have(tmp_path: Path, method: str, has_heads: bool) -> None:
     config = generated.config(epochs=1, method=method)
@@ -163,6 +178,7 @@ def test_a_method_without_masks_gets_what_it_can_have(tmp_path: Path, method: st
     assert list(summary_lines(found, ("stripes",)))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_tables_hold_the_numbers(copied: Path) -> None:
     found = analyzed(copied, pictures=20)
     rows = list(csv.DictReader((copied / "figures" / "mask_by_domain.csv").open()))
@@ -178,6 +194,7 @@ def test_tables_hold_the_numbers(copied: Path) -> None:
     assert sum(int(row["count"]) for row in rows) == 72
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_summary_says_what_was_found(copied: Path) -> None:
     found = analyzed(copied)
     text = "\n".join(summary_lines(found, ("stripes",)))
@@ -187,6 +204,7 @@ def test_the_summary_says_what_was_found(copied: Path) -> None:
     assert f"{100 * own:.2f}*" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_misuse(copied: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least one picture"):
         analyzed(copied, pictures=0)

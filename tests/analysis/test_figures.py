@@ -77,7 +77,7 @@ def test_kinds_over_epochs(count):
 
 def test_ablation_names_its_lines():
     written = texts(mask_figures.ablation_figure(ablation(), "sketch"))
-    assert {"shared", "as many random\nas shared", "fc", "all sites"} <= set(written)
+    assert {"shared", "random (as shared)", "fc", "all sites"} <= set(written)
 
 
 def test_ablation_of_masks_that_are_off_everywhere():

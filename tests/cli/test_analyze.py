@@ -13,6 +13,13 @@ from domain_masks.cli import main
 FAST = ["--fast", "--device", "cpu", "--quiet"]
 
 
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the drawings, which take longer than everything else together, but for one test."""
+    if request.node.name != "test_one_run":
+        monkeypatch.setattr("domain_masks.analysis.analyzing._figures", lambda content, small: iter(()))
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"

@@ -137,10 +137,10 @@ def ablation_figure(ablation: Ablation, domain: str) -> Figure:
                 x, y, yerr=error, color=colour, linestyle=dashes, marker=mark, markersize=4, linewidth=1.5, elinewidth=0.8,
                 markerfacecolor=colour if matched is None else "white",
             )  # fmt: skip
-            ends.append((x[-1], y[-1], kind if matched is None else f"as many random\nas {of}", colour))
+            ends.append((x[-1], y[-1], kind if matched is None else f"random (as {of})", colour))
         place.set_ylim(0, top)
         place.set_xlabel("neurons switched off", fontsize=8, color=INK)
-        label_ends(place, ends, gap=0.13)
+        label_ends(place, ends, gap=0.08)
         title(place, "all sites" if site == "all" else site)
     axes[0].set_ylabel(f"accuracy on {domain} in %", fontsize=8, color=INK)
     return drawn

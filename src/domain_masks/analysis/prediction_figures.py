@@ -106,7 +106,7 @@ def nearest_figure(nearest: NearestSource) -> Figure:
         title="nearest to",
         title_fontsize=8,
     )
-    title(axes, "Source whose mask is the most confident, by share of each domain's pictures")
+    title(axes, "Whose mask is the most confident (pictures)")
     return drawn
 
 

@@ -35,8 +35,9 @@ def sheet(galleries: Sequence[Gallery], thumbnails: Mapping[str, bytes]) -> Figu
             place.text(
                 0.5, -0.04, _caption(item), transform=place.transAxes, ha="center", va="top", fontsize=6.5, color=INK
             )
-        # Outside the layout: a long title would make the first column wider.
-        line[0].set_title(name, fontsize=9, loc="left", color=INK).set_in_layout(False)
+        # The title itself stays out of the layout, which would make the first column wider: an empty one keeps its place.
+        line[0].set_title(" ", fontsize=9)
+        line[0].text(0.0, 1.06, name, transform=line[0].transAxes, fontsize=9, color=INK).set_in_layout(False)
     return drawn
 
 
