@@ -11,14 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from domain_masks import data, evaluation, experiments, masks, methods, networks, records, training
+    from domain_masks import analysis, data, evaluation, experiments, masks, methods, networks, records, training
     from domain_masks.training import Run
 
 __version__ = "0.1.0"
 
-__all__ = ["data", "evaluation", "experiments", "masks", "methods", "networks", "records", "train", "training"]
+__all__ = [
+    "analysis",
+    "data",
+    "evaluation",
+    "experiments",
+    "masks",
+    "methods",
+    "networks",
+    "records",
+    "train",
+    "training",
+]
 
-_SUBMODULES = ("data", "evaluation", "experiments", "masks", "methods", "networks", "records", "training")
+_SUBMODULES = ("analysis", "data", "evaluation", "experiments", "masks", "methods", "networks", "records", "training")
 
 
 def train(

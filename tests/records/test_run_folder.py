@@ -12,6 +12,7 @@ NAMES = {
     "metrics": "metrics.csv",
     "results": "results.json",
     "predictions": "predictions.npz",
+    "analysis": "analysis.json",
     "last": "checkpoints/last.ckpt",
     "best": "checkpoints/best.ckpt",
     "model": "model.safetensors",
@@ -156,6 +157,35 @@ def test_figures_have_plain_names(folder):
         with folder.figure(name) as temporary:
             temporary.write_text(name)
     assert files(folder) == ["figures/a.png", "figures/b.png", "figures/index.json"]
+
+
+def test_thumbnails_take_the_place_of_those_before(folder):
+    with folder.figure("a.png") as temporary:
+        temporary.write_text("a")
+    folder.write_thumbnails({"one.webp": b"1", "two.webp": b"2"})
+    write_whole(folder.thumbnails / "mine.webp", "mine")
+    folder.write_thumbnails({"two.webp": b"22", "three.webp": b"3"})
+    small = [f"figures/thumbnails/{name}.webp" for name in ("mine", "three", "two")]
+    assert files(folder) == ["figures/a.png", "figures/index.json", *small]
+    assert (folder.thumbnails / "two.webp").read_bytes() == b"22"
+    folder.prepare(overwrite=True)
+    assert files(folder) == ["figures/thumbnails/mine.webp"]
+    with pytest.raises(InputError, match="plain file names"):
+        folder.write_thumbnails({"../a.webp": b""})
+
+
+def test_only_own_figures_are_removed(folder):
+    for name in ("a.png", "b.png"):
+        with folder.figure(name) as temporary:
+            temporary.write_text(name)
+    folder.write_thumbnails({"small.webp": b"1"})
+    write_whole(folder.figures / "mine.png", "mine")
+    folder.remove_figures(["a.png", "mine.png", "../config.yaml", "gone.png"])
+    assert files(folder) == [
+        "figures/b.png", "figures/index.json", "figures/mine.png", "figures/thumbnails/small.webp"
+    ]  # fmt: skip
+    folder.prepare(overwrite=True)
+    assert files(folder) == ["figures/mine.png"]
 
 
 @pytest.mark.parametrize("words", [{}, {"resume": True}, {"overwrite": True}])

@@ -14,7 +14,7 @@ import torch
 import generated
 from domain_masks.errors import RunFolderError
 from domain_masks.methods.saving import load_model
-from domain_masks.records import Predictions, Results, RunFolder
+from domain_masks.records import Analysis, Predictions, Results, RunFolder
 from domain_masks.records.config import read_config
 from domain_masks.records.yaml_files import parse_yaml, to_yaml
 from domain_masks.training import run
@@ -34,6 +34,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     done = run(generated.config(epochs=1), path, dataset=generated.dataset(), reporter=Silent()).folder
     with done.figure("masks.png") as figure:
         figure.write_bytes(b"")
+    Analysis(
+        mask_by_domain={}, mask_by_domain_splits={}, calibration={}, confusion={}, per_class={}, figures=["masks.png"]
+    ).write(done.analysis)
     return done
 
 
@@ -64,6 +67,7 @@ FILES: dict[str, tuple[str, Callable[..., None], Callable[[RunFolder], Any], boo
     "config.yaml": ("schema", yaml_rewritten, lambda run: read_config(run.config), False),
     "results.json": ("schema", json_rewritten, lambda run: Results.read(run.results), True),
     "predictions.npz": ("schema", npz_rewritten, lambda run: Predictions.load(run.predictions), True),
+    "analysis.json": ("schema", json_rewritten, lambda run: Analysis.read(run.analysis), True),
     "checkpoints/last.ckpt": ("schema", checkpoint_rewritten, lambda run: load_checkpoint(run.last), True),
     "checkpoints/best.ckpt": ("schema", checkpoint_rewritten, lambda run: load_checkpoint(run.best), True),
     "model.json": ("format", json_rewritten, lambda run: load_model(run.path), True),

@@ -20,6 +20,7 @@ VERBS = {
     "train": "one run: one method, held-out domain(s), one seed",
     "benchmark": "leave one domain out over methods, targets and seeds; skips what is done",
     "evaluate": "all accuracies of a run again, from its checkpoint",
+    "analyze": "what the masks learned: tables and figures",
     "data": "list, check and download datasets; cache what runs need of them",
     "methods": "the algorithms, their papers, their settings",
     "completion": "what makes the shell complete verbs, flags and names",

@@ -8,7 +8,24 @@ from domain_masks.evaluation.accuracy import (
     top1,
     worst_domain,
 )
+from domain_masks.evaluation.by_mask import (
+    NEAREST_RULE,
+    NearestOnDomain,
+    mask_by_domain,
+    nearest_logits,
+    nearest_on_domain,
+    nearest_source,
+    shown,
+    shown_splits,
+    source_logits,
+)
 from domain_masks.evaluation.calibration import expected_calibration_error, reliability
+from domain_masks.evaluation.confusion import (
+    classes_with_most_errors,
+    confusion_matrix,
+    most_confused,
+    per_class_accuracy,
+)
 from domain_masks.evaluation.ensembles import (
     average_logits,
     average_probabilities,
@@ -28,8 +45,10 @@ from domain_masks.evaluation.summary import accuracies, accuracies_under, summar
 from domain_masks.evaluation.variants import Variant, variants
 
 __all__ = [
+    "NEAREST_RULE",
     "SELECTION_RULES",
     "Choice",
+    "NearestOnDomain",
     "SelectedResult",
     "Variant",
     "accuracies",
@@ -42,16 +61,27 @@ __all__ = [
     "can_be_weighted",
     "check_ensemble",
     "choose",
+    "classes_with_most_errors",
     "compare",
+    "confusion_matrix",
     "exact_mcnemar",
     "expected_calibration_error",
     "known_domain_logits",
+    "mask_by_domain",
     "mean_and_standard_deviation",
     "mean_over_domains",
+    "most_confused",
+    "nearest_logits",
+    "nearest_on_domain",
+    "nearest_source",
+    "per_class_accuracy",
     "per_domain_accuracy",
     "recombine",
     "reliability",
     "selected",
+    "shown",
+    "shown_splits",
+    "source_logits",
     "summarize",
     "top1",
     "variants",

@@ -167,6 +167,16 @@ def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
     return method.eval(), card
 
 
+def read_masks(folder: Path) -> dict[str, Tensor]:
+    """Return site -> mask logits (D, K) of the model in ``folder``, without building it; empty for one without masks.
+
+    Raises RunFolderError and InputError as :func:`load_model` does.
+    """
+    sites = [site["name"] for site in read_card(folder)["sites"]]
+    tensors = _read_tensors(folder / "model.safetensors")
+    return {site: tensors[f"masks.{site}"] for site in sites if f"masks.{site}" in tensors}
+
+
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, torch.Tensor] = load_file(path)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-import numpy as np
-
 from domain_masks.errors import InputError, RunFolderError
+from domain_masks.records.checks import Check, each, fraction, keys, seconds, text, texts, truth, whole
 from domain_masks.records.files import check_schema, read_json, write_json
 
 SCHEMA = 1
@@ -123,109 +121,42 @@ class Results:
             raise RunFolderError(f"{path} cannot be used: {error}") from error
 
 
-Check = Callable[[Any, str], Iterator[str]]
-
-
-def _text(value: Any, where: str) -> Iterator[str]:
-    if not isinstance(value, str) or not value:
-        yield f"expected text as {where}, got {value!r}"
-
-
-def _texts(value: Any, where: str) -> Iterator[str]:
-    if not isinstance(value, list | tuple) or not all(isinstance(entry, str) and entry for entry in value):
-        yield f"expected a list of names as {where}, got {value!r}"
-
-
-def _truth(value: Any, where: str) -> Iterator[str]:
-    if not isinstance(value, bool | np.bool_):
-        yield f"expected true or false as {where}, got {value!r}"
-
-
-def _whole(value: Any, where: str) -> Iterator[str]:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
-        yield f"expected a whole number that is not negative as {where}, got {value!r}"
-
-
-def _number(value: Any, where: str, most: float, meaning: str) -> Iterator[str]:
-    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not 0 <= value <= most:
-        yield f"expected {meaning} as {where}, got {value!r}; leave out what the method does not have"
-
-
-def _fraction(value: Any, where: str) -> Iterator[str]:
-    yield from _number(value, where, 1.0, "a fraction in [0, 1]")
-
-
-def _seconds(value: Any, where: str) -> Iterator[str]:
-    yield from _number(value, where, math.inf, "a finite number that is not negative")
-
-
-def _each(check: Check) -> Check:
-    """Return the check of a mapping from names to what ``check`` accepts."""
-
-    def checked(value: Any, where: str) -> Iterator[str]:
-        if not isinstance(value, Mapping):
-            yield f"expected a mapping as {where}, got {value!r}"
-            return
-        for name, inner in value.items():
-            yield from check(inner, f"{where}.{name}")
-
-    return checked
-
-
-def _keys(checks: Mapping[str, Check], optional: tuple[str, ...] = ()) -> Check:
-    """Return the check of a mapping with these keys, of which some may be absent, and any others."""
-
-    def checked(value: Any, where: str) -> Iterator[str]:
-        if not isinstance(value, Mapping):
-            yield f"expected a mapping as {where or 'results'}, got {value!r}"
-            return
-        for name, check in checks.items():
-            full = f"{where}.{name}" if where else name
-            if name in value:
-                yield from check(value[name], full)
-            elif name not in optional:
-                yield f"expected {full}, which is missing"
-
-    return checked
-
-
-_ACCURACIES = _keys(
+_ACCURACIES = keys(
     {
-        "split": _text,
-        "accuracy": _fraction,
-        "count": _whole,
-        "per_domain": _each(_fraction),
-        "by_ensemble": _each(_fraction),
-        "balanced_accuracy": _fraction,
-        "worst_domain": _text,
+        "split": text,
+        "accuracy": fraction,
+        "count": whole,
+        "per_domain": each(fraction),
+        "by_ensemble": each(fraction),
+        "balanced_accuracy": fraction,
+        "worst_domain": text,
     },
     optional=("count", "by_ensemble", "balanced_accuracy", "worst_domain"),
 )
 _SITE = {
-    "overall_iou": _fraction,
-    "pairwise_iou": _each(_fraction),
-    "activated": _each(_fraction),
-    "kinds": _each(_fraction),
+    "overall_iou": fraction,
+    "pairwise_iou": each(fraction),
+    "activated": each(fraction),
+    "kinds": each(fraction),
 }
 _CHECKS: dict[str, Check] = {
-    "schema": _whole,
-    "dataset": _text,
-    "method": _text,
-    "backbone": _text,
-    "sources": _texts,
-    "targets": _texts,
-    "seed": _whole,
-    "epochs_run": _whole,
-    "best_epoch": _whole,
-    "protocol": _keys({"selection": _text, "target_labels_used": _truth}),
+    "schema": whole,
+    "dataset": text,
+    "method": text,
+    "backbone": text,
+    "sources": texts,
+    "targets": texts,
+    "seed": whole,
+    "epochs_run": whole,
+    "best_epoch": whole,
+    "protocol": keys({"selection": text, "target_labels_used": truth}),
     "out_of_domain": _ACCURACIES,
     "in_domain": _ACCURACIES,
     "known_domain": _ACCURACIES,
-    "masks": _each(_keys(_SITE, optional=tuple(_SITE))),
-    "seconds": _each(_seconds),
+    "masks": each(keys(_SITE, optional=tuple(_SITE))),
+    "seconds": each(seconds),
 }
-_RESULTS = _keys(_CHECKS, optional=("best_epoch", "out_of_domain", "in_domain", "known_domain", "masks"))
+_RESULTS = keys(_CHECKS, optional=("best_epoch", "out_of_domain", "in_domain", "known_domain", "masks"))
 
 
 def _check(content: Mapping[str, Any]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 from domain_masks.errors import InputError, RunFolderError
-from domain_masks.records.files import check_schema, partial_files, read_json, write_json, writing
+from domain_masks.records.files import check_schema, partial_files, read_json, write_json, write_whole, writing
 
 FIGURES_SCHEMA = 1
 
@@ -63,6 +63,11 @@ class RunFolder:
         return self.path / "predictions.npz"
 
     @property
+    def analysis(self) -> Path:
+        """What the masks learned; see :class:`~domain_masks.records.analysis.Analysis`."""
+        return self.path / "analysis.json"
+
+    @property
     def last(self) -> Path:
         """The checkpoint to go on from."""
         return self.path / "checkpoints" / "last.ckpt"
@@ -86,6 +91,11 @@ class RunFolder:
     def figures(self) -> Path:
         """The folder of figures."""
         return self.path / "figures"
+
+    @property
+    def thumbnails(self) -> Path:
+        """The folder of small pictures that galleries show; see :meth:`write_thumbnails`."""
+        return self.figures / "thumbnails"
 
     @property
     def tensorboard(self) -> Path:
@@ -123,7 +133,32 @@ class RunFolder:
             raise InputError(f"expected a plain file name for a figure, got {name!r}")
         with writing(self.figures / name) as temporary:
             yield temporary
-        write_json(self._figure_index, {"schema": FIGURES_SCHEMA, "files": sorted({*self._own_figures(), name})})
+        self._note_figures({*self._own_figures(), name}, self._own_figures("thumbnails"))
+
+    def remove_figures(self, names: Iterable[str]) -> None:
+        """Remove figures that :meth:`figure` wrote; other files stay, whatever they are called."""
+        own = self._own_figures()
+        gone = {*names} & {*own}
+        for name in gone:
+            (self.figures / name).unlink(missing_ok=True)
+        if gone:
+            self._note_figures({*own} - gone, self._own_figures("thumbnails"))
+
+    def write_thumbnails(self, contents: Mapping[str, bytes]) -> None:
+        """Write small pictures, file name -> content, into :attr:`thumbnails`, in the place of those written before.
+
+        Their names are noted as those of figures are. Raises InputError if one is no plain file name.
+        """
+        odd = [name for name in contents if not _is_plain(name)]
+        if odd:
+            raise InputError(f"expected plain file names for thumbnails, got {odd[0]!r}")
+        before = self._own_figures("thumbnails")
+        self._note_figures(self._own_figures(), {*before, *contents})
+        for name, content in contents.items():
+            write_whole(self.thumbnails / name, content)
+        for name in {*before} - {*contents}:
+            (self.thumbnails / name).unlink(missing_ok=True)
+        self._note_figures(self._own_figures(), contents)
 
     def prepare(self, resume: bool = False, overwrite: bool = False) -> Literal["new", "resume", "finished"]:
         """Make the folder ready for a run and say what the run has to do there.
@@ -171,28 +206,35 @@ class RunFolder:
     def _figure_index(self) -> Path:
         return self.figures / "index.json"
 
-    def _own_figures(self) -> list[str]:
-        """Return the names of the figures that were written by :meth:`figure`; raises RunFolderError for a newer list."""
+    def _note_figures(self, files: Iterable[str], thumbnails: Iterable[str]) -> None:
+        lists = {"files": sorted(files), "thumbnails": sorted(thumbnails)}
+        write_json(
+            self._figure_index, {"schema": FIGURES_SCHEMA, **{key: names for key, names in lists.items() if names}}
+        )
+
+    def _own_figures(self, key: str = "files") -> list[str]:
+        """Return the names of the figures, or thumbnails, that were written here; raises RunFolderError for a newer list."""
         try:
             content = read_json(self._figure_index)
         except RunFolderError:
             return []
         check_schema(content.get("schema", FIGURES_SCHEMA), FIGURES_SCHEMA, self._figure_index)
-        listed = content.get("files", [])
+        listed = content.get(key, [])
         return [name for name in listed if isinstance(name, str) and _is_plain(name)]
 
     def _files(self) -> list[Path]:
         """Return every file that a run leaves; results first: a half removed run is not finished."""
         files = [self.results, self.last, self.best, self.model, self.model_card, self.predictions, self.metrics]
-        figures = [*(self.figures / name for name in self._own_figures()), self._figure_index]
+        small = [self.thumbnails / name for name in self._own_figures("thumbnails")]
+        figures = [*(self.figures / name for name in self._own_figures()), *small, self._figure_index]
         events = sorted(self.tensorboard.glob("events.out.tfevents.*"))
-        return [*files, *figures, *events, self.report, self.environment, self.config]
+        return [*files, self.analysis, *figures, *events, self.report, self.environment, self.config]
 
     def _clear(self) -> None:
         """Remove the files of a run, and then its subfolders if nothing else is in them."""
         for file in self._files():
             file.unlink(missing_ok=True)
-        for folder in (self.last.parent, self.figures, self.tensorboard):
+        for folder in (self.last.parent, self.thumbnails, self.figures, self.tensorboard):
             with suppress(OSError):
                 folder.rmdir()
 

@@ -1,0 +1,178 @@
+"""How accuracy falls when neurons are switched off: shared ones, specific ones, and as many random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from domain_masks.batch import DomainBatch
+from domain_masks.masks.functional import hard_masks, mask_probabilities
+from domain_masks.randomness import generator
+from domain_masks.records.analysis import AblationRow
+
+FRACTIONS = (0.25, 0.5, 1.0)
+DRAWS = 3
+ALL_SITES = "all"
+
+Masks = Mapping[str, Tensor]
+"""Site -> the factors of the masks of all source domains, (D, K)."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One choice of neurons that are switched off, in the masks of all domains.
+
+    - ``site``: where, or "all"
+    - ``kind``, ``matched``: see :class:`~domain_masks.records.analysis.AblationRow`
+    - ``fraction``: of the kind's neurons
+    - ``neurons``: how many are switched off
+    - ``off``: site -> (K,), True where a neuron is switched off
+    """
+
+    site: str
+    kind: str
+    matched: str | None
+    fraction: float
+    neurons: int
+    off: Mapping[str, Tensor]
+
+    def apply(self, masks: Masks) -> dict[str, Tensor]:
+        """Return the masks with those neurons at 0."""
+        return {
+            site: mask.masked_fill(self.off[site].to(mask.device), 0.0) if site in self.off else mask
+            for site, mask in masks.items()
+        }
+
+    @property
+    def row(self) -> tuple[str, str, str | None, float, int]:
+        """What the draws of one row have in common."""
+        return self.site, self.kind, self.matched, self.fraction, self.neurons
+
+
+def kinds(logits: Tensor) -> dict[str, Tensor]:
+    """Return "shared" and "specific" -> (K,), True for a neuron of that kind by the hard masks (Section 7.1).
+
+    ``logits``: (D, K).
+    """
+    on = hard_masks(logits.detach()).cpu().sum(0)
+    return {"shared": on == len(logits), "specific": (on > 0) & (on < len(logits))}
+
+
+def variants(
+    logits: Masks, seed: int = 0, fractions: Sequence[float] = FRACTIONS, draws: int = DRAWS
+) -> Iterator[Variant]:
+    """Yield what is switched off: nothing first, then for every place and kind growing fractions of it, several draws.
+
+    A draw orders the neurons of a kind at random and switches off the first of them, so that larger fractions hold the
+    smaller ones; all of a kind is one draw. Random neurons as many as those of a kind, drawn from all K, are its control.
+    A place is a site, or all sites at once where there are several. A kind without neurons is left out, and a fraction
+    that is none of them. The draws are keyed
+    by (seed, place, kind, draw).
+
+    ``logits``: site -> (D, K).
+    """
+    yield Variant(ALL_SITES, "none", None, 0.0, 0, {})
+    of_kind = {site: kinds(values) for site, values in logits.items()}
+    places: dict[str, tuple[str, ...]] = {site: (site,) for site in logits}
+    if len(logits) > 1:
+        places[ALL_SITES] = tuple(logits)
+    for place, sites in places.items():
+        for kind in ("shared", "specific"):
+            counts = {site: int(of_kind[site][kind].sum()) for site in sites}
+            if not sum(counts.values()):
+                continue
+            for control in (False, True):
+                candidates = {
+                    site: torch.ones_like(of_kind[site][kind]) if control else of_kind[site][kind] for site in sites
+                }
+                orders = [
+                    {site: _order(candidates[site], seed, f"{site}/{kind}/{control}", draw) for site in sites}
+                    for draw in range(draws)
+                ]
+                for fraction in fractions:
+                    taken = {site: round(fraction * count) for site, count in counts.items()}
+                    if not any(taken.values()):
+                        continue
+                    everything = not control and taken == counts
+                    for order in orders[:1] if everything else orders:
+                        yield Variant(
+                            site=place,
+                            kind="random" if control else kind,
+                            matched=kind if control else None,
+                            fraction=fraction,
+                            neurons=sum(taken.values()),
+                            off={site: _switched(order[site], taken[site], len(candidates[site])) for site in sites},
+                        )
+
+
+def _order(candidates: Tensor, seed: int, stream: str, draw: int) -> Tensor:
+    """Return the indices of the candidates (K,) in a random order, keyed by (seed, stream, draw)."""
+    indices = candidates.nonzero().flatten()
+    return indices[torch.randperm(len(indices), generator=generator(seed, f"ablation/{stream}", draw))]
+
+
+def _switched(order: Tensor, count: int, size: int) -> Tensor:
+    off = torch.zeros(size, dtype=torch.bool)
+    off[order[:count]] = True
+    return off
+
+
+def measure(
+    batches: Iterable[DomainBatch],
+    features: Callable[[DomainBatch], Tensor],
+    predict: Callable[[Tensor, Masks], Tensor],
+    logits: Masks,
+    chosen: Sequence[Variant],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the class that each variant predicts for each picture, (V, N), and the pictures' rows, (N,).
+
+    F runs once per picture, T once per picture and variant.
+
+    - ``features``: batch -> the boundary's input
+    - ``predict``: features and masks -> logits (N, C) of the prediction ensemble
+    - ``logits``: mask logits
+    """
+    soft = {site: mask_probabilities(values.detach()) for site, values in logits.items()}
+    applied = [variant.apply(soft) for variant in chosen]
+    predicted, rows = [], []
+    with torch.inference_mode():
+        for batch in batches:
+            own = features(batch)
+            predicted.append(torch.stack([predict(own, masks).argmax(-1) for masks in applied]).cpu().numpy())
+            rows.append(batch.ids.cpu().numpy())
+    return np.concatenate(predicted, axis=1), np.concatenate(rows)
+
+
+def ablation_rows(
+    chosen: Sequence[Variant], right: NDArray[np.bool_], domains: Mapping[str, NDArray[np.bool_]]
+) -> list[AblationRow]:
+    """Return the rows of the table: accuracies per domain, mean and sample standard deviation over the draws.
+
+    - ``right``: (V, N), whether each variant has each picture right
+    - ``domains``: domain -> (N,), which pictures are of it
+    """
+    grouped: dict[tuple[str, str, str | None, float, int], list[int]] = {}
+    for index, variant in enumerate(chosen):
+        grouped.setdefault(variant.row, []).append(index)
+    rows: list[AblationRow] = []
+    for (site, kind, matched, fraction, neurons), draws in grouped.items():
+        values = {name: right[draws][:, own].mean(axis=1) for name, own in domains.items()}
+        row: AblationRow = {
+            "site": site,
+            "kind": kind,
+            "fraction": fraction,
+            "neurons": neurons,
+            "draws": len(draws),
+            "accuracy": {name: float(value.mean()) for name, value in values.items()},
+        }
+        if matched is not None:
+            row["matched"] = matched
+        if len(draws) > 1:
+            row["deviation"] = {name: float(value.std(ddof=1)) for name, value in values.items()}
+        rows.append(row)
+    return rows

@@ -1,0 +1,202 @@
+"""Everything that is known about what a run's masks learned, computed, drawn and written into its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domain_masks.analysis.from_predictions import calibration, confusion, has_sources, nearest
+from domain_masks.analysis.galleries import galleries, thumbnail_name, thumbnails
+from domain_masks.analysis.pictures import ablate, device_named, sample
+from domain_masks.analysis.sites import site_analysis, site_epochs
+from domain_masks.analysis.tables import tables
+from domain_masks.data import ImageDataset, load_dataset
+from domain_masks.errors import DomainMasksError, InputError, RunFolderError
+from domain_masks.evaluation import confusion_matrix, mask_by_domain, per_class_accuracy, shown, shown_splits
+from domain_masks.methods.saving import read_masks
+from domain_masks.progress import ConsoleReporter, Reporter
+from domain_masks.records import Analysis, Predictions, RunFolder
+from domain_masks.records.collection import RunRecord, read_run
+from domain_masks.records.predictions import PREDICTION_ENSEMBLE
+from domain_masks.records.run_folder import folder_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURES = 500
+
+
+def analyze(
+    path: Path | str,
+    *,
+    dataset: ImageDataset | None = None,
+    changes: Mapping[str, Any] | None = None,
+    pictures: int | None = PICTURES,
+    with_model: bool = True,
+    with_pictures: bool = True,
+    reporter: Reporter | None = None,
+) -> Analysis:
+    """Compute what the masks of a finished run learned, and write ``analysis.json``, figures and tables into its folder.
+
+    - ``dataset``: an opened dataset in place of the one that the run's settings name
+    - ``changes``: "dataset", "root" or "device" where they are no longer what the settings say
+    - ``pictures``: on about how many pictures neurons are switched off, a sample of all domains; None for all
+    - ``with_model``: False leaves out what needs the model: switching off neurons
+    - ``with_pictures``: False leaves out what needs pictures: that, and the thumbnails of galleries
+
+    What the method does not have, and what cannot be opened, is left out and noted. Raises RunFolderError where the folder
+    holds no finished run or its predictions cannot be read, InputError for a dataset or device in ``changes`` that is not
+    there.
+    """
+    if pictures is not None and pictures < 1:
+        raise InputError(f"expected at least one picture to switch neurons off on, got {pictures}")
+    changes = dict(changes or {})
+    device_named(changes.get("device", "auto"))
+    reporter = reporter or ConsoleReporter()
+    record = read_run(RunFolder(path))
+    predictions = record.predictions()
+    content = _from_records(record, predictions)
+    notes: list[str] = content["notes"]
+    opened = _open(record, dataset, changes, notes) if with_pictures else None
+    if not with_pictures:
+        notes.append("no pictures were looked at: no thumbnails, and no neurons switched off")
+    elif not with_model and content.get("sites"):
+        notes.append("the model was not looked at: no neurons switched off")
+    if opened is not None and with_model and content.get("sites"):
+        chosen = sample(shown(predictions), pictures)
+        try:
+            device = device_named(changes.get("device", "auto"))
+            content["ablation"], more = ablate(record.folder, opened, chosen, device, reporter)
+            notes += more
+        except DomainMasksError as error:
+            notes.append(f"no neurons were switched off: {error}")
+    small = _with_thumbnails(content, opened, notes)
+    return _written(record.folder, content, small)
+
+
+def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]:
+    """Return the parts of an analysis that need neither pictures nor the model."""
+    parts, sources = shown(predictions), list(predictions.sources)
+    notes: list[str] = []
+    content: dict[str, Any] = {
+        "mask_by_domain": mask_by_domain(predictions),
+        "mask_by_domain_splits": shown_splits(predictions),
+        "calibration": {domain: calibration(part) for domain, part in parts.items()},
+        "confusion": {domain: confusion(part) for domain, part in parts.items()},
+        "per_class": {},
+        "notes": notes,
+    }
+    for domain, part in parts.items():
+        matrix = confusion_matrix(part.of(PREDICTION_ENSEMBLE), part.labels)
+        content["per_class"][domain] = per_class_accuracy(matrix, part.classes)
+        without = [name for name in part.classes if name not in content["per_class"][domain]]
+        if without:
+            listed = ", ".join(without[:5]) + (f", ... ({len(without) - 5} more)" if len(without) > 5 else "")
+            notes.append(f"{domain} has no pictures of {listed} among those shown: no accuracy of that class there")
+    if has_sources(predictions):
+        content["nearest_source"] = nearest(parts)
+    else:
+        notes.append(f"method {record.results.method!r} has no mask or head per source: no nearest source")
+    if record.results.masks is None:
+        notes.append(
+            f"method {record.results.method!r} has no masks: no overlap, no kinds of neurons, none switched off"
+        )
+    else:
+        try:
+            masks = read_masks(record.folder.path)
+            content["sites"] = {site: site_analysis(logits, sources) for site, logits in masks.items()}
+        except DomainMasksError as error:
+            notes.append(f"the masks cannot be read: {error}")
+        try:
+            content["epochs"] = site_epochs(record.metrics()) or None
+        except RunFolderError as error:
+            notes.append(f"nothing over the epochs: {error}")
+    held_out = {domain: part for domain, part in parts.items() if domain not in sources}
+    content["galleries"] = galleries(held_out or parts) or None
+    return content
+
+
+def _open(
+    record: RunRecord, dataset: ImageDataset | None, changes: Mapping[str, Any], notes: list[str]
+) -> ImageDataset | None:
+    """Return the run's dataset, or None with a note where it cannot be opened; raises InputError where it was named."""
+    if dataset is not None:
+        return dataset
+    given = {name: changes[name] for name in ("dataset", "root") if changes.get(name) is not None}
+    where = {name: record.config.get(name) for name in ("dataset", "root")} | given
+    try:
+        return load_dataset(str(where["dataset"]), where["root"])
+    except DomainMasksError as error:
+        if given:
+            raise
+        notes.append(f"no thumbnails, and no neurons switched off, since the pictures are not there: {error}")
+        return None
+
+
+def _with_thumbnails(content: dict[str, Any], dataset: ImageDataset | None, notes: list[str]) -> dict[str, bytes]:
+    """Put the paths of thumbnails into the galleries; returns id -> thumbnail."""
+    items = [item for gallery in (content.get("galleries") or {}).values() for item in gallery["items"]]
+    if dataset is None or not items:
+        return {}
+    small, lost = thumbnails(dataset, list(dict.fromkeys(item["id"] for item in items)))
+    if lost:
+        notes.append(f"{len(lost)} pictures of the galleries are gone or cannot be read, such as {lost[0]!r}")
+    for item in items:
+        if item["id"] in small:
+            item["thumbnail"] = f"figures/thumbnails/{thumbnail_name(item['id'])}"
+    return small
+
+
+def _written(folder: RunFolder, content: dict[str, Any], small: Mapping[str, bytes]) -> Analysis:
+    """Write figures, tables, thumbnails and, last, the numbers."""
+    before: list[str] = []
+    with suppress(RunFolderError):
+        before = Analysis.read(folder.analysis).figures
+    folder.write_thumbnails({thumbnail_name(name): data for name, data in small.items()})
+    names = []
+    for name, drawn in _figures(content, small):
+        with folder.figure(name) as temporary:
+            drawn.savefig(temporary, format="png")
+        names.append(name)
+    content["figures"] = names
+    for name, text in tables(Analysis(**content)).items():
+        with folder.figure(name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        names.append(name)
+    folder.remove_figures({*before} - {*names})
+    analysis = Analysis(**content)
+    analysis.write(folder.analysis)
+    return analysis
+
+
+def _figures(content: Mapping[str, Any], small: Mapping[str, bytes]) -> Iterator[tuple[str, Figure]]:
+    """Yield file name and figure of everything that can be drawn."""
+    # matplotlib takes a second to import.
+    from domain_masks.analysis import mask_figures, prediction_figures  # noqa: PLC0415
+    from domain_masks.analysis.sheets import sheet  # noqa: PLC0415
+
+    splits = content["mask_by_domain_splits"]
+    yield "mask_by_domain.png", prediction_figures.mask_by_domain_figure(content["mask_by_domain"], splits)
+    if content.get("sites"):
+        yield "overlap.png", mask_figures.overlap_figure(content["sites"])
+        yield "mask_probabilities.png", mask_figures.probabilities_figure(content["sites"])
+    if content.get("epochs"):
+        yield "kinds_over_epochs.png", mask_figures.kinds_figure(content["epochs"])
+    if content.get("nearest_source"):
+        yield "nearest_source.png", prediction_figures.nearest_figure(content["nearest_source"])
+    yield "calibration.png", prediction_figures.reliability_figure(content["calibration"])
+    held_out = [domain for domain, split in splits.items() if split == "held_out"]
+    for domain in held_out or splits:
+        yield (
+            f"confusion-{folder_name(domain)}.png",
+            prediction_figures.confusion_figure(content["confusion"][domain], domain),
+        )
+        if content.get("ablation"):
+            yield f"ablation-{folder_name(domain)}.png", mask_figures.ablation_figure(content["ablation"], domain)
+        of_domain = [one for one in (content.get("galleries") or {}).values() if one["domain"] == domain]
+        for kind in ("nearest", "mistakes"):
+            drawn = sheet([one for one in of_domain if one["kind"] == kind], small)
+            if drawn is not None:
+                yield f"gallery-{kind}-{folder_name(domain)}.png", drawn

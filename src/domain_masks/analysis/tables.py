@@ -1,0 +1,127 @@
+"""The numbers of an analysis as tables in CSV, one row per number or per thing that has several."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from domain_masks.records import Analysis
+from domain_masks.records.predictions import KNOWN_DOMAIN
+
+Row = Sequence[Any]
+
+
+def tables(analysis: Analysis) -> dict[str, str]:
+    """Return file name -> content in CSV of every table that the analysis has; an empty cell is a number it has not."""
+    return {f"{name}.csv": _csv(rows) for name, rows in _tables(analysis) if len(rows) > 1}
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
+    splits = analysis.mask_by_domain_splits
+    domains = list(splits)
+    table: list[Row] = [["ensemble", *domains]]
+    table += [[name, *(row.get(domain, "") for domain in domains)] for name, row in analysis.mask_by_domain.items()]
+    yield "mask_by_domain", table
+    yield "sites", list(_sites(analysis))
+    yield "epochs", list(_epochs(analysis))
+    yield "nearest_source", list(_nearest(analysis))
+    yield "ablation", list(_ablation(analysis))
+    yield (
+        "calibration",
+        [
+            ["domain", "split", "pictures", "ece"],
+            *([name, splits[name], one["pictures"], one["ece"]] for name, one in analysis.calibration.items()),
+        ],
+    )
+    yield (
+        "confusion",
+        [
+            ["domain", "label", "predicted", "count"],
+            *(
+                [domain, label, predicted, count]
+                for domain, one in analysis.confusion.items()
+                for label, row in zip(one["classes"], one["counts"], strict=True)
+                for predicted, count in zip(one["classes"], row, strict=True)
+                if count
+            ),
+        ],
+    )
+    classes = list(dict.fromkeys(name for row in analysis.per_class.values() for name in row))
+    yield (
+        "per_class",
+        [
+            ["class", *analysis.per_class],
+            *([name, *(row.get(name, "") for row in analysis.per_class.values())] for name in classes),
+        ],
+    )
+
+
+def _sites(analysis: Analysis) -> Iterator[Row]:
+    yield ["site", "measure", "of", "value"]
+    for name, site in (analysis.sites or {}).items():
+        yield [name, "neurons", "", site["neurons"]]
+        if "overall_iou" in site:
+            yield [name, "overall_iou", "", site["overall_iou"]]
+        for measure in ("pairwise_iou", "activated", "kinds"):
+            for key, value in site[measure].items():
+                yield [name, measure, key, value]
+
+
+def _epochs(analysis: Analysis) -> Iterator[Row]:
+    rows = analysis.epochs or []
+    domains = list(dict.fromkeys(domain for row in rows for domain in row["activated"]))
+    yield ["epoch", "site", "overall_iou", "off", "shared", "specific", *(f"activated/{name}" for name in domains)]
+    for row in rows:
+        activated = [row["activated"].get(name, "") for name in domains]
+        kinds = [row["off"], row["shared"], row["specific"]]
+        yield [row["epoch"], row["site"], row.get("overall_iou", ""), *kinds, *activated]
+
+
+def _nearest(analysis: Analysis) -> Iterator[Row]:
+    found = analysis.nearest_source
+    sources = [name.removeprefix(KNOWN_DOMAIN) for name in analysis.mask_by_domain if name.startswith(KNOWN_DOMAIN)]
+    kinds = ["nearest", "predictions", "weighted", "best_single"]
+    titles = ["accuracy_best_single_oracle" if kind == "best_single" else f"accuracy_{kind}" for kind in kinds]
+    shares = [f"share_{source}" for source in sources]
+    yield [
+        "domain",
+        "pictures",
+        *shares,
+        "agreement",
+        *titles,
+        "best_single",
+        "nearest_only",
+        "predictions_only",
+        "p_value",
+    ]
+    if found is None:
+        return
+    for domain, share in found["domains"].items():
+        accuracy, test = found["accuracy"][domain], found["test"][domain]
+        yield [
+            domain,
+            found["pictures"][domain],
+            *(share[source] for source in sources),
+            found["agreement"][domain],
+            *(accuracy.get(kind, "") for kind in kinds),
+            found["best_single"][domain],
+            test["nearest_only"],
+            test["predictions_only"],
+            test["p_value"],
+        ]
+
+
+def _ablation(analysis: Analysis) -> Iterator[Row]:
+    yield ["site", "kind", "matched", "fraction", "neurons", "draws", "domain", "accuracy", "deviation"]
+    for row in analysis.ablation["rows"] if analysis.ablation else ():
+        for domain, accuracy in row["accuracy"].items():
+            start = [row["site"], row["kind"], row.get("matched", ""), row["fraction"], row["neurons"], row["draws"]]
+            yield [*start, domain, accuracy, row.get("deviation", {}).get(domain, "")]

@@ -1,0 +1,141 @@
+"""``dmg analyze``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, parser_for, reporter_for, say
+from domain_masks.errors import DomainMasksError, InputError, RunFolderError
+
+if TYPE_CHECKING:
+    from domain_masks.progress import Reporter
+    from domain_masks.records.collection import Collection, RunRecord
+
+DEFAULT_PICTURES = 500
+
+
+def parser() -> Parser:
+    """Return the parser of ``dmg analyze``."""
+    parser = parser_for(
+        "analyze",
+        "Shows what the masks of finished runs learned: every mask on every domain, how much the masks overlap, which "
+        "source each picture is most like, what happens when neurons are switched off, calibration, confusion, galleries. "
+        "Writes analysis.json, and figures and tables into figures/, into each run's folder.",
+        """
+        dmg analyze runs/sketch
+        dmg analyze runs/pacs                     # every run below a folder
+        dmg analyze runs/sketch --pictures 2000   # switch neurons off on more pictures
+        dmg analyze runs/sketch --no_pictures     # from the records alone, in seconds
+        """,
+    )
+    completed_by(
+        parser.add_argument("runs", metavar="RUN|DIR", nargs="+", help="run folders, or folders with runs below"),
+        folders=True,
+    )
+    add_config(parser, "settings in YAML that say where the dataset lies, in place of each run's own")
+    completed_by(
+        parser.add_argument("--dataset", metavar="NAME|DIR|MANIFEST", help="the dataset, where it has moved"),
+        folders=True,
+    )
+    completed_by(parser.add_argument("--root", metavar="DIR", help="where the dataset lies now"), folders=True)
+    parser.add_argument(
+        "--pictures",
+        metavar="N|all",
+        default=str(DEFAULT_PICTURES),
+        help=f"switch neurons off on about so many pictures, a sample of all domains (default: {DEFAULT_PICTURES})",
+    )
+    parser.add_argument("--no_model", action="store_true", help="leave out what needs the model: neurons switched off")
+    parser.add_argument(
+        "--no_pictures", action="store_true", help="leave out what needs pictures: that, and thumbnails in galleries"
+    )
+    device = parser.add_argument("--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
+    completed_by(device, words=("auto", "cpu", "cuda"))
+    add_output(parser)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Analyze every run; one that cannot be is named and stops nobody."""
+    flags = parser().parse(arguments)
+    pictures = _pictures(flags.pictures)
+
+    from domain_masks.records.collection import collect  # noqa: PLC0415
+
+    found = collect(flags.runs)
+    reporter = reporter_for(flags)
+    problems = [*found.skipped, *found.failed]
+    if not found.runs:
+        raise RunFolderError(_nothing(flags.runs, found))
+    for problem in problems:
+        reporter.say(f"{problem.path} is left out: {problem.reason}")
+    for path in found.unfinished:
+        reporter.say(f"{path} is left out: it is not finished")
+    failed = [_shown(record, flags, pictures, reporter, len(found.runs) > 1) for record in found.runs].count(False)
+    return 1 if failed or problems else 0
+
+
+def _pictures(text: str) -> int | None:
+    """Return how many pictures are asked for, None for all."""
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--pictures: expected a whole number from 1, or all, got {text!r}")
+    return int(text)
+
+
+def _nothing(paths: Sequence[str], found: Collection) -> str:
+    """Say why there is nothing to analyze."""
+    reasons = [f"{entry.path}: {entry.reason}" for entry in (*found.skipped, *found.failed)]
+    reasons += [f"{path}: not finished; go on with `dmg train --resume --out {path}`" for path in found.unfinished]
+    if not reasons:
+        return (
+            f"no run at or below {', '.join(paths)}: expected a folder that `dmg train` or `dmg benchmark` has written"
+        )
+    return "no run that can be analyzed:\n" + "\n".join(f"  {reason}" for reason in reasons)
+
+
+def _shown(
+    record: RunRecord, flags: argparse.Namespace, pictures: int | None, reporter: Reporter, several: bool
+) -> bool:
+    """Analyze one run and print what was found; False where it cannot be, which is said if there are several runs."""
+    from domain_masks.analysis import analyze, summary_lines  # noqa: PLC0415
+
+    path = record.folder.path
+    try:
+        analysis = analyze(
+            path,
+            changes=_changes(flags),
+            pictures=pictures,
+            with_model=not flags.no_model,
+            with_pictures=not flags.no_pictures,
+            reporter=reporter,
+        )
+    except DomainMasksError as error:
+        if not several:
+            raise
+        reporter.say(f"{path} is left out: {error}")
+        return False
+    results = record.results
+    if several:
+        say(f"{path}: {results.method}, held out {', '.join(results.targets) or 'none'}, seed {results.seed}")
+    for line in summary_lines(analysis, results.targets):
+        say(line)
+    drawn = sum(name.endswith(".png") for name in analysis.figures)
+    reporter.say(
+        f"wrote {record.folder.analysis}, and {drawn} figures and {len(analysis.figures) - drawn} tables beside it"
+    )
+    if several:
+        say("")
+    return True
+
+
+def _changes(flags: argparse.Namespace) -> dict[str, Any]:
+    """Return where the dataset lies and where to compute, as far as it was said."""
+    from domain_masks.cli.flags import data_settings  # noqa: PLC0415
+
+    settings = data_settings(flags, ("dataset", "root", "device"))
+    return {
+        name: getattr(settings, name) for name in settings.model_fields_set if name in ("dataset", "root", "device")
+    }

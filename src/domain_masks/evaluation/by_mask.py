@@ -1,0 +1,142 @@
+"""Every mask on every domain (Table 4), and which source a picture is most like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain_masks.errors import InputError
+from domain_masks.evaluation.accuracy import correct, per_domain_accuracy
+from domain_masks.evaluation.ensembles import log_softmax
+from domain_masks.evaluation.intervals import McNemar, exact_mcnemar
+from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, Predictions
+
+NEAREST_RULE = (
+    "the source whose mask or head alone is the most confident: the largest probability that it gives any class; of equal "
+    "ones the first"
+)
+
+
+def shown_splits(predictions: Predictions) -> dict[str, str]:
+    """Return domain -> the split that shows it: a source's "test" or else "validation", "held_out" of the others.
+
+    Sources come first, in the order of the masks' rows; domains without pictures are left out.
+    """
+    others = [name for name in predictions.domain_names if name not in predictions.sources]
+    found = {}
+    for domain in (*predictions.sources, *others):
+        own = predictions.splits[predictions.domains == predictions.domain_names.index(domain)]
+        order = ("test", "validation") if domain in predictions.sources else ("held_out",)
+        split = next((name for name in order if (own == name).any()), None)
+        if split is not None:
+            found[domain] = split
+    return found
+
+
+def shown(predictions: Predictions) -> dict[str, Predictions]:
+    """Return domain -> its samples in the split that :func:`shown_splits` names."""
+    return {
+        domain: predictions.select(split=split, domain=domain) for domain, split in shown_splits(predictions).items()
+    }
+
+
+def mask_by_domain(predictions: Predictions) -> dict[str, dict[str, float]]:
+    """Return ensemble -> domain -> accuracy in [0, 1] (Table 4); see :func:`shown_splits` for the samples.
+
+    The rows are every source's mask or head alone, then the prediction ensemble, the mask ensemble and any others.
+    """
+    parts = shown(predictions)
+    known = [KNOWN_DOMAIN + source for source in predictions.sources]
+    order = [name for name in (*known, PREDICTION_ENSEMBLE, MASK_ENSEMBLE) if name in predictions.logits]
+    order += [name for name in predictions.ensembles if name not in order]
+    return {
+        ensemble: {domain: per_domain_accuracy(part, ensemble)[domain] for domain, part in parts.items()}
+        for ensemble in order
+    }
+
+
+def source_logits(predictions: Predictions) -> NDArray[np.float32]:
+    """Return the logits of every source's own mask or head, (D, N, C), in the order of the sources.
+
+    Raises InputError if the method has none for some source.
+    """
+    missing = [source for source in predictions.sources if KNOWN_DOMAIN + source not in predictions.logits]
+    if missing:
+        raise InputError(
+            f"expected predictions of every source's mask or head alone, got none of {', '.join(missing)}: the method has no "
+            "mask or head per domain"
+        )
+    return np.stack([predictions.logits[KNOWN_DOMAIN + source] for source in predictions.sources])
+
+
+def confidences(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the largest probability that each row of logits (..., C) gives any class, (...)."""
+    result: NDArray[np.float64] = np.exp(log_softmax(logits).max(axis=-1))
+    return result
+
+
+def nearest_source(logits: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return for each sample which source it is most like, (N,), from the sources' logits (D, N, C).
+
+    See ``NEAREST_RULE``. Where several masks are sure their probabilities round to 1; compared is therefore what speaks for
+    the other classes, which keeps its digits.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    relative = np.exp(values - values.max(axis=-1, keepdims=True))
+    np.put_along_axis(relative, values.argmax(axis=-1)[..., None], 0.0, axis=-1)
+    result: NDArray[np.int64] = relative.sum(axis=-1).argmin(axis=0)
+    return result
+
+
+def nearest_logits(predictions: Predictions) -> NDArray[np.float32]:
+    """Return each sample's logits (N, C) under the mask or head of its nearest source."""
+    logits = source_logits(predictions)
+    chosen: NDArray[np.float32] = logits[nearest_source(logits), np.arange(len(predictions))]
+    return chosen
+
+
+@dataclass(frozen=True)
+class NearestOnDomain:
+    """How the nearest source's mask does on the samples of one domain; fractions in [0, 1].
+
+    - ``shares``: source -> share of the samples that are nearest to it
+    - ``agreement``: share that gets the same class from the nearest source's mask and the prediction ensemble
+    - ``accuracy``: "nearest", "predictions", "best_single", and "weighted" where there is such an ensemble
+    - ``best_single``: the source whose mask is best here, known only from the labels: an oracle
+    - ``test``: "nearest" (first) against "predictions" (second) on the same samples
+    """
+
+    shares: dict[str, float]
+    agreement: float
+    accuracy: dict[str, float]
+    best_single: str
+    test: McNemar
+
+
+def nearest_on_domain(predictions: Predictions) -> NearestOnDomain:
+    """Return how the nearest source's mask does on ``predictions``, the samples of one domain.
+
+    Raises InputError if there are no samples, or no logits for some source by itself.
+    """
+    if len(predictions) == 0:
+        raise InputError("expected at least one sample to find the nearest source of, got none")
+    stacked, ensemble = source_logits(predictions), predictions.of(PREDICTION_ENSEMBLE)
+    nearest, own = nearest_source(stacked), nearest_logits(predictions)
+    right, ensemble_right = correct(own, predictions.labels), correct(ensemble, predictions.labels)
+    single = {
+        source: float(correct(logits, predictions.labels).mean())
+        for source, logits in zip(predictions.sources, stacked, strict=True)
+    }
+    best = max(single, key=single.__getitem__)
+    accuracy = {"nearest": right.mean(), "predictions": ensemble_right.mean(), "best_single": single[best]}
+    if "weighted" in predictions.logits:
+        accuracy["weighted"] = correct(predictions.of("weighted"), predictions.labels).mean()
+    return NearestOnDomain(
+        shares={source: float((nearest == index).mean()) for index, source in enumerate(predictions.sources)},
+        agreement=float((own.argmax(axis=1) == ensemble.argmax(axis=1)).mean()),
+        accuracy={name: float(value) for name, value in accuracy.items()},
+        best_single=best,
+        test=exact_mcnemar(right, ensemble_right),
+    )

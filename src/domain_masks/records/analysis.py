@@ -1,0 +1,309 @@
+"""What the masks of a run learned, in numbers: ``analysis.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+from domain_masks.errors import InputError, RunFolderError
+from domain_masks.records.checks import Check, each, fraction, fraction_or_none, keys, listed, text, texts, whole
+from domain_masks.records.files import check_schema, read_json, write_json
+
+SCHEMA = 1
+
+
+class Histogram(TypedDict):
+    """``edges`` (B + 1), and domain -> ``counts`` (B) between them."""
+
+    edges: list[float]
+    counts: dict[str, list[int]]
+
+
+class SiteAnalysis(TypedDict):
+    """The masks of one site: hard masks 1[m > 0.5], but for ``probabilities``, the histogram of m.
+
+    ``neurons`` is K. ``kinds`` are the fractions of neurons that are ``off`` in all masks, ``shared`` by all, ``specific``
+    to some. ``pairwise_iou`` is "first|second" -> IoU, ``overall_iou`` its mean, absent for one domain. ``activated`` is
+    domain -> fraction of neurons that are on.
+    """
+
+    neurons: int
+    kinds: dict[str, float]
+    overall_iou: NotRequired[float]
+    pairwise_iou: dict[str, float]
+    activated: dict[str, float]
+    probabilities: Histogram
+
+
+class SiteEpoch(TypedDict):
+    """The same of one site in one epoch, from 0; fractions."""
+
+    epoch: int
+    site: str
+    off: float
+    shared: float
+    specific: float
+    activated: dict[str, float]
+    overall_iou: NotRequired[float]
+
+
+class McNemarTest(TypedDict):
+    """Pictures that only the nearest source's mask, or only the prediction ensemble, has right; exact, two-sided."""
+
+    nearest_only: int
+    predictions_only: int
+    p_value: float
+
+
+class NearestSource(TypedDict):
+    """Which source's mask is the most confident on each picture.
+
+    - ``rule``: how the nearest source is chosen, in words
+    - ``domains``: domain -> source -> share of its pictures, adding up to 1
+    - ``pictures``: domain -> how many pictures
+    - ``agreement``: domain -> share of pictures that get the same class from the nearest source's mask and the ensemble
+    - ``accuracy``: domain -> ``nearest``, ``predictions``, ``weighted`` (if the run has it), ``best_single``: the best mask,
+      an oracle that is chosen by the labels that it is measured on
+    - ``best_single``: domain -> whose mask that is
+    - ``test``: domain -> the paired test of ``nearest`` against ``predictions``
+    """
+
+    rule: str
+    domains: dict[str, dict[str, float]]
+    pictures: dict[str, int]
+    agreement: dict[str, float]
+    accuracy: dict[str, dict[str, float]]
+    best_single: dict[str, str]
+    test: dict[str, McNemarTest]
+
+
+class AblationRow(TypedDict):
+    """Accuracies of the prediction ensemble with some neurons switched off in the masks of all domains.
+
+    - ``site``: where, or "all" for every site at once
+    - ``kind``: which neurons: "none" in the first row, "shared", "specific", or "random" ones of any kind as a control
+    - ``matched``: for "random", the kind whose number of neurons they equal
+    - ``fraction``: of the kind's neurons that is switched off; ``neurons``: how many they are
+    - ``draws``: how many random choices ``accuracy`` (domain -> accuracy) is the mean of, and ``deviation`` the sample
+      standard deviation, absent for one
+    """
+
+    site: str
+    kind: str
+    matched: NotRequired[str]
+    fraction: float
+    neurons: int
+    draws: int
+    accuracy: dict[str, float]
+    deviation: NotRequired[dict[str, float]]
+
+
+class Ablation(TypedDict):
+    """How accuracy falls when neurons are switched off; ``split`` domain -> which pictures, ``pictures`` how many."""
+
+    split: dict[str, str]
+    pictures: dict[str, int]
+    rows: list[AblationRow]
+
+
+class ReliabilityBins(TypedDict):
+    """``edges`` (B + 1), ``counts`` (B), mean ``confidence`` and ``accuracy`` (B), None where a bin is empty."""
+
+    edges: list[float]
+    counts: list[int]
+    confidence: list[float | None]
+    accuracy: list[float | None]
+
+
+class Calibration(TypedDict):
+    """Expected calibration error ``ece`` of the prediction ensemble on ``pictures`` pictures, and its bins."""
+
+    ece: float
+    pictures: int
+    bins: ReliabilityBins
+
+
+class Confusion(TypedDict):
+    """``counts[i][j]``: pictures of ``classes[i]`` that were predicted to be ``classes[j]``.
+
+    Of many classes only those with the most errors are here; ``of`` is how many there are. ``pairs`` are the most frequent
+    errors among all classes: label, predicted, count.
+    """
+
+    classes: list[str]
+    counts: list[list[int]]
+    of: int
+    pairs: list[dict[str, Any]]
+
+
+class GalleryItem(TypedDict):
+    """One picture: its id, the label, what the prediction ensemble says and how confident it is.
+
+    ``votes`` is source -> {"class", "probability"}, for a method that has masks or heads. ``thumbnail`` is a path relative
+    to the run folder, absent where the picture could not be read.
+    """
+
+    id: str
+    label: str
+    predicted: str
+    confidence: float
+    votes: NotRequired[dict[str, dict[str, Any]]]
+    thumbnail: NotRequired[str]
+
+
+class Gallery(TypedDict):
+    """Pictures of one domain; ``kind`` "nearest" (to ``source``, most confident first) or "mistakes" (likewise)."""
+
+    title: str
+    kind: str
+    domain: str
+    source: NotRequired[str]
+    items: list[GalleryItem]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """The content of ``analysis.json``; what a method does not have, or was left out, is None here and absent there.
+
+    Accuracies are fractions in [0, 1], of the domain's pictures in the split that ``splits`` names.
+
+    - ``mask_by_domain``: ensemble -> domain -> accuracy (Table 4): a row per source's mask or head, and the ensembles
+    - ``mask_by_domain_splits``: domain -> "held_out", or a source's "test" or else "validation"
+    - ``sites``: mask site -> :class:`SiteAnalysis`
+    - ``epochs``: a row per epoch and site
+    - ``calibration``, ``confusion``: domain -> how it is there
+    - ``per_class``: domain -> class -> accuracy; a class without pictures is absent
+    - ``galleries``: name -> :class:`Gallery`
+    - ``figures``: the names of the files in the run's ``figures/`` that belong to this analysis, drawings and tables
+    - ``notes``: what was left out, and why, a sentence each
+    - ``more``: further keys, kept as they are
+
+    Raises InputError that lists everything that is not as it should be.
+    """
+
+    mask_by_domain: dict[str, dict[str, float]]
+    mask_by_domain_splits: dict[str, str]
+    calibration: dict[str, Calibration]
+    confusion: dict[str, Confusion]
+    per_class: dict[str, dict[str, float]]
+    sites: dict[str, SiteAnalysis] | None = None
+    epochs: list[SiteEpoch] | None = None
+    nearest_source: NearestSource | None = None
+    ablation: Ablation | None = None
+    galleries: dict[str, Gallery] | None = None
+    figures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    schema: int = SCHEMA
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object, keys in their written order, without those that are None."""
+        content = {name: getattr(self, name) for name in _CHECKS}
+        known = {name: value for name, value in content.items() if value is not None}
+        return known | {name: value for name, value in self.more.items() if name not in known}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Analysis:
+        """Build an analysis from a JSON object; raises InputError if keys are missing or wrong."""
+        _check(content)
+        known = {name: value for name, value in content.items() if name in _CHECKS}
+        return cls(**known, more={name: value for name, value in content.items() if name not in _CHECKS})
+
+    def write(self, path: Path | str) -> None:
+        """Write the JSON file, whole or not at all."""
+        write_json(path, self.to_dict())
+
+    @classmethod
+    def read(cls, path: Path | str) -> Analysis:
+        """Read a JSON file; raises RunFolderError that names it if it is missing, malformed or of a newer schema."""
+        content = read_json(path)
+        check_schema(content.get("schema"), SCHEMA, path, "write it again with `dmg analyze RUN`")
+        try:
+            return cls.from_dict(content)
+        except InputError as error:
+            raise RunFolderError(f"{path} cannot be used: {error}. Write it again with `dmg analyze RUN`") from error
+
+
+_KINDS = {"off": fraction, "shared": fraction, "specific": fraction}
+_HISTOGRAM = keys({"edges": listed(fraction), "counts": each(listed(whole))})
+_SITE = keys(
+    {
+        "neurons": whole,
+        "kinds": keys(_KINDS),
+        "overall_iou": fraction,
+        "pairwise_iou": each(fraction),
+        "activated": each(fraction),
+        "probabilities": _HISTOGRAM,
+    },
+    optional=("overall_iou",),
+)
+_EPOCH = keys(
+    {"epoch": whole, "site": text, "overall_iou": fraction, **_KINDS, "activated": each(fraction)}, ("overall_iou",)
+)
+_NEAREST = keys(
+    {
+        "rule": text,
+        "domains": each(each(fraction)),
+        "pictures": each(whole),
+        "agreement": each(fraction),
+        "accuracy": each(each(fraction)),
+        "best_single": each(text),
+        "test": each(keys({"nearest_only": whole, "predictions_only": whole, "p_value": fraction})),
+    }
+)
+_ABLATION_ROW = keys(
+    {
+        "site": text,
+        "kind": text,
+        "matched": text,
+        "fraction": fraction,
+        "neurons": whole,
+        "draws": whole,
+        "accuracy": each(fraction),
+        "deviation": each(fraction),
+    },
+    optional=("matched", "deviation"),
+)
+_BINS = {"edges": listed(fraction), "counts": listed(whole)}
+_BINS |= {"confidence": listed(fraction_or_none), "accuracy": listed(fraction_or_none)}
+_PAIR = keys({"label": text, "predicted": text, "count": whole})
+_ITEM = keys(
+    {
+        "id": text,
+        "label": text,
+        "predicted": text,
+        "confidence": fraction,
+        "votes": each(keys({"class": text, "probability": fraction})),
+        "thumbnail": text,
+    },
+    optional=("votes", "thumbnail"),
+)
+_GALLERY = {"title": text, "kind": text, "domain": text, "source": text, "items": listed(_ITEM)}
+_CHECKS: dict[str, Check] = {
+    "schema": whole,
+    "mask_by_domain": each(each(fraction)),
+    "mask_by_domain_splits": each(text),
+    "sites": each(_SITE),
+    "epochs": listed(_EPOCH),
+    "nearest_source": _NEAREST,
+    "ablation": keys({"split": each(text), "pictures": each(whole), "rows": listed(_ABLATION_ROW)}),
+    "calibration": each(keys({"ece": fraction, "pictures": whole, "bins": keys(_BINS)})),
+    "confusion": each(keys({"classes": texts, "counts": listed(listed(whole)), "of": whole, "pairs": listed(_PAIR)})),
+    "per_class": each(each(fraction)),
+    "galleries": each(keys(_GALLERY, optional=("source",))),
+    "figures": texts,
+    "notes": texts,
+}
+_ANALYSIS = keys(_CHECKS, optional=("sites", "epochs", "nearest_source", "ablation", "galleries"))
+
+
+def _check(content: Mapping[str, Any]) -> None:
+    """Raise InputError that lists every key that is missing or wrong."""
+    problems = list(_ANALYSIS(content, ""))
+    if problems:
+        raise InputError("this is no analysis of a run:\n- " + "\n- ".join(problems))

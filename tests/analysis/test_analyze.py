@@ -1,0 +1,218 @@
+"""A run's masks analyzed as a whole, on generated pictures."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import generated
+from domain_masks.analysis import analyze, summary_lines
+from domain_masks.data import without_rows
+from domain_masks.errors import InputError, RunFolderError
+from domain_masks.evaluation import mask_by_domain
+from domain_masks.records import Analysis, Predictions, RunFolder
+from domain_masks.training import run
+
+SOURCES = ("dots", "plain")
+
+
+class Silent:
+    def say(self, line: str) -> None: ...
+
+    def track(self, items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
+        yield from items
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the drawings, which take longer than everything else together."""
+    monkeypatch.setattr("domain_masks.analysis.analyzing._figures", lambda content, small: iter(()))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "run"
+    config = generated.config(epochs=4, lr_masks=0.3)
+    return run(config, path, dataset=generated.dataset(), reporter=Silent()).folder.path
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def analyzed(path: Path, **options: Any) -> Analysis:
+    return analyze(path, **{"dataset": generated.dataset(), "reporter": Silent(), **options})
+
+
+def test_everything_is_there(copied: Path) -> None:
+    found = analyzed(copied)
+    assert found.notes == []
+    folder = RunFolder(copied)
+    assert Analysis.read(folder.analysis) == found
+    predictions = Predictions.load(folder.predictions)
+    assert found.mask_by_domain == mask_by_domain(predictions)
+    assert found.mask_by_domain_splits == {"dots": "test", "plain": "test", "stripes": "held_out"}
+    assert found.sites is not None
+    assert found.epochs is not None
+    last = {row["site"]: row for row in found.epochs if row["epoch"] == 3}
+    assert set(found.sites) == set(last)
+    assert {row["epoch"] for row in found.epochs} == {0, 1, 2, 3}
+    assert found.nearest_source is not None
+    assert set(found.per_class["stripes"]) == set(generated.CLASSES)
+    for name in found.figures:
+        assert (folder.figures / name).stat().st_size > 0
+    for word in ("mask_by_domain.png", "ablation-stripes.png", "gallery-nearest-stripes.png", "sites.csv"):
+        assert word in found.figures
+    items = [item for gallery in (found.galleries or {}).values() for item in gallery["items"]]
+    assert items
+    assert all((copied / item["thumbnail"]).is_file() for item in items)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_nothing_switched_off_is_what_the_run_stored(copied: Path) -> None:
+    found = analyzed(copied, pictures=None).ablation
+    assert found is not None
+    none = found["rows"][0]
+    assert none["accuracy"] == Analysis.read(copied / "analysis.json").mask_by_domain["predictions"]
+    assert found["pictures"] == {"dots": 6, "plain": 6, "stripes": 60}
+    everything = [row for row in found["rows"] if row["kind"] in ("shared", "specific") and row["fraction"] == 1]
+    assert everything
+    assert all(row["draws"] == 1 for row in everything)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_same_numbers_again(copied: Path) -> None:
+    first = analyzed(copied, pictures=30)
+    assert analyzed(copied, pictures=30) == first
+    assert sum(first.ablation["pictures"].values()) == 30  # type: ignore[index]
+
+
+def test_what_an_earlier_analysis_left_is_replaced_and_other_files_stay(copied: Path) -> None:
+    analyzed(copied)
+    folder = RunFolder(copied)
+    (folder.figures / "mine.png").write_text("mine")
+    found = analyzed(copied, with_pictures=False)
+    assert found.ablation is None
+    there = {path.name for path in folder.figures.iterdir() if path.is_file()}
+    assert there == {*found.figures, "index.json", "mine.png"}
+    assert "ablation-stripes.png" not in there
+    assert not list(folder.thumbnails.iterdir())
+    assert any("no pictures were looked at" in note for note in found.notes)
+    folder.prepare(overwrite=True)
+    assert [path.name for path in copied.rglob("*") if path.is_file()] == ["mine.png"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_the_model_galleries_keep_their_thumbnails(copied: Path) -> None:
+    (copied / "checkpoints" / "best.ckpt").unlink()
+    found = analyzed(copied, with_model=False)
+    assert found.ablation is None
+    assert any("thumbnail" in item for gallery in (found.galleries or {}).values() for item in gallery["items"])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_its_dataset_the_rest_is_done(copied: Path) -> None:
+    found = analyze(copied, reporter=Silent())  # there is no dataset of that name
+    assert found.sites is not None
+    assert found.ablation is None
+    assert any("pictures are not there" in note and "generated" in note for note in found.notes)
+    with pytest.raises(InputError, match="nowhere"):
+        analyze(copied, reporter=Silent(), changes={"dataset": "./nowhere"})
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_pictures_that_are_gone_are_counted(copied: Path) -> None:
+    whole = generated.dataset()
+    gone = [row for row, name in enumerate(whole.ids) if name.startswith("stripes/red/")]
+    found = analyzed(copied, dataset=without_rows(whole, gone), pictures=None)
+    assert any("20 of 72 pictures are no longer" in note for note in found.notes)
+    assert found.ablation is not None
+    assert found.ablation["pictures"]["stripes"] == 40
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_pictures_that_are_others_are_told(copied: Path) -> None:
+    other = generated.dataset()
+    other.open_image.pixels = 255 - other.open_image.pixels  # type: ignore[attr-defined]
+    found = analyzed(copied, dataset=other)
+    assert any("do not belong together" in note for note in found.notes)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_class_without_test_pictures_is_absent_and_said(copied: Path) -> None:
+    folder = RunFolder(copied)
+    predictions = Predictions.load(folder.predictions)
+    held_out = (predictions.splits == "held_out") & (predictions.labels == generated.CLASSES.index("red"))
+    predictions.rows(~held_out).save(folder.predictions)
+    found = analyzed(copied, with_pictures=False)
+    assert set(found.per_class["stripes"]) == {"blue", "green"}
+    assert any("stripes has no pictures of red" in note for note in found.notes)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_masks_that_cannot_be_read_leave_the_rest(copied: Path) -> None:
+    (copied / "model.json").unlink()
+    found = analyzed(copied)
+    assert found.sites is None
+    assert any("model.json" in note for note in found.notes)
+    assert found.calibration
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("method", "has_heads"), [("aggregate", False), ("multi_headed", True)])
+def test_a_method_without_masks_gets_what_it_can_have(tmp_path: Path, method: str, has_heads: bool) -> None:
+    config = generated.config(epochs=1, method=method)
+    path = run(config, tmp_path / "run", dataset=generated.dataset(), reporter=Silent()).folder.path
+    found = analyzed(path)
+    assert (found.sites, found.epochs, found.ablation) == (None, None, None)
+    assert (found.nearest_source is not None) == has_heads
+    assert any(f"{method!r} has no masks" in note for note in found.notes)
+    assert set(found.calibration) == set(found.confusion) == {"dots", "plain", "stripes"}
+    assert list(summary_lines(found, ("stripes",)))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_tables_hold_the_numbers(copied: Path) -> None:
+    found = analyzed(copied, pictures=20)
+    rows = list(csv.DictReader((copied / "figures" / "mask_by_domain.csv").open()))
+    assert {row["ensemble"]: float(row["stripes"]) for row in rows} == {
+        name: row["stripes"] for name, row in found.mask_by_domain.items()
+    }
+    rows = list(csv.DictReader((copied / "figures" / "nearest_source.csv").open()))
+    assert [row["domain"] for row in rows] == ["dots", "plain", "stripes"]
+    assert sum(float(rows[2][f"share_{source}"]) for source in SOURCES) == pytest.approx(1)
+    rows = list(csv.DictReader((copied / "figures" / "ablation.csv").open()))
+    assert len(rows) == 3 * len(found.ablation["rows"])  # type: ignore[index]
+    rows = list(csv.DictReader((copied / "figures" / "confusion.csv").open()))
+    assert sum(int(row["count"]) for row in rows) == 72
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_summary_says_what_was_found(copied: Path) -> None:
+    found = analyzed(copied)
+    text = "\n".join(summary_lines(found, ("stripes",)))
+    for word in ("only dots", "stripes (held out)", "IoU", "nearest", "oracle", "neurons off", "calibration error"):
+        assert word in text
+    own = found.mask_by_domain["known:dots"]["dots"]
+    assert f"{100 * own:.2f}*" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_misuse(copied: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least one picture"):
+        analyzed(copied, pictures=0)
+    with pytest.raises(InputError, match="'tpu'"):
+        analyzed(copied, changes={"device": "tpu"})
+    with pytest.raises(RunFolderError, match=r"results\.json is missing"):
+        analyzed(tmp_path / "nowhere")
+    (copied / "predictions.npz").write_bytes(b"half")
+    with pytest.raises(RunFolderError, match=r"predictions\.npz"):
+        analyzed(copied)
+    assert not np.any([path.name == "analysis.json" for path in copied.iterdir()])
