@@ -107,13 +107,14 @@ def _receiving(graph: LayerGraph, node: fx.Node, axis: int, factors: Tensor) -> 
             repeated = factors.repeat_interleave(known.repeats.get(axis, 1))
             found += _receiving(graph, user, known.axes[axis], repeated)
         else:
-            raise _CannotBeFoldedError(f"the masked input also feeds {_describe(graph, user)}")
+            raise _CannotBeFoldedError(f"the masked input also feeds {describe(graph, user)}")
     if not found:
         raise _CannotBeFoldedError("no layer takes the masked input")
     return found
 
 
-def _describe(graph: LayerGraph, node: fx.Node) -> str:
+def describe(graph: LayerGraph, node: fx.Node) -> str:
+    """Return words for what a node does, for reports."""
     if node.op == "call_module":
         return f"{node.target} ({type(graph.network.get_submodule(str(node.target))).__name__})"
     target: Any = node.target
