@@ -96,12 +96,12 @@ def _receiving(graph: LayerGraph, node: fx.Node, axis: int, factors: Tensor) -> 
     """
     found: list[tuple[str, Tensor]] = []
     for user in node.users:
-        if asks_batch_size_alone(user) or shape_of(user) is None and user.op != "output":
+        if asks_batch_size_alone(user) or (shape_of(user) is None and user.op != "output"):
             continue  # a number, such as the batch size, which factors do not change
         known = relation(graph, user)
-        if isinstance(known, Mixing) and known.axis_in == axis:
-            found.append((known.name, factors))
-        elif isinstance(known, Channelwise | Grouped) and axis == 1:
+        if (isinstance(known, Mixing) and known.axis_in == axis) or (
+            isinstance(known, Channelwise | Grouped) and axis == 1
+        ):
             found.append((known.name, factors))
         elif isinstance(known, Passing) and known.homogeneous and axis in known.axes:
             repeated = factors.repeat_interleave(known.repeats.get(axis, 1))

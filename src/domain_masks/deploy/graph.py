@@ -6,7 +6,6 @@ layers a masked input feeds. Modules that cannot be followed stay closed boxes, 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,9 +99,7 @@ class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True
 
     def __init__(self, root: nn.Module, sites: Sequence[str]) -> None:
-        super().__init__(
-            autowrap_modules=(math,), autowrap_functions=(site_input, *opaque_functions()), param_shapes_constant=True
-        )
+        super().__init__(autowrap_functions=(site_input, *opaque_functions()))
         self.marks: dict[str, fx.Node] = {}
         self._sites = {id(root.get_submodule(name)): name for name in sites}
         self._on_the_way = {name[:end] for name in sites for end, letter in enumerate(name) if letter == "."}

@@ -118,24 +118,21 @@ class Liveness:
         for source in node.all_input_nodes:
             yield source, Need(node, self._part(node, source, known, wanted))
 
-    def _part(
-        self, node: fx.Node, source: fx.Node, known: Relation | None, wanted: Channels | None
-    ) -> Channels | None:
+    def _part(self, node: fx.Node, source: fx.Node, known: Relation | None, wanted: Channels | None) -> Channels | None:
         if isinstance(known, Mixing):
             return self._columns(node, source, known)
+        part = None
         if wanted is None:
             return None
         if isinstance(known, Channelwise):
-            return wanted if wanted.axis == known.axis else None
-        if isinstance(known, Passing):
-            return _passed_back(known, wanted)
-        shape = shape_of(source)
-        if isinstance(known, Joining) and shape is not None:
-            axis = wanted.axis - (len(shape_of(node) or ()) - len(shape))
-            return Channels(axis, wanted.chosen) if axis >= 0 and shape[axis] == len(wanted.chosen) else None
-        if isinstance(known, Concatenating) and known.axis == wanted.axis:
-            return self._part_of_concatenation(node, source, wanted)
-        return None
+            part = wanted if wanted.axis == known.axis else None
+        elif isinstance(known, Passing):
+            part = _passed_back(known, wanted)
+        elif isinstance(known, Joining):
+            part = _part_of_product(node, source, wanted)
+        elif isinstance(known, Concatenating) and known.axis == wanted.axis:
+            part = self._part_of_concatenation(node, source, wanted)
+        return part
 
     def _columns(self, node: fx.Node, source: fx.Node, known: Mixing) -> Channels:
         """Return the inputs of a layer that some output which is needed has a weight for, and that are not always 0."""
@@ -161,22 +158,28 @@ class Liveness:
     def _kept(self, node: fx.Node) -> Channels | None:
         """Return what stays of a value; its inputs have been decided before."""
         known, wanted = self.relations[node], self.wanted(node)
-        if node.op == "get_attr":
-            is_alone = sum(other.op == "get_attr" and other.target == node.target for other in self.needs) == 1
-            joined = all(isinstance(self.relations[user], Joining) for user in node.users)
-            return wanted if is_alone and joined else None
-        if isinstance(known, Mixing):
-            return wanted if wanted is not None and wanted.axis == known.axis_out else None
         inputs = [self.kept.get(source) for source in node.all_input_nodes]
-        if isinstance(known, Channelwise):
-            return inputs[0]
-        if isinstance(known, Passing):
-            return None if inputs[0] is None else _passed_on(known, inputs[0])
-        if isinstance(known, Joining) and any(one is not None for one in inputs):
-            return wanted
-        if isinstance(known, Concatenating) and any(one is not None for one in inputs):
-            return self._concatenated(node, known)
-        return None
+        kept = None
+        if node.op == "get_attr":
+            kept = wanted if self._can_be_cut(node) else None
+        elif isinstance(known, Mixing):
+            kept = wanted if wanted is not None and wanted.axis == known.axis_out else None
+        elif all(one is None for one in inputs):
+            kept = None
+        elif isinstance(known, Channelwise):
+            kept = inputs[0]
+        elif isinstance(known, Passing):
+            kept = None if inputs[0] is None else _passed_on(known, inputs[0])
+        elif isinstance(known, Joining):
+            kept = wanted
+        elif isinstance(known, Concatenating):
+            kept = self._concatenated(node, known)
+        return kept
+
+    def _can_be_cut(self, node: fx.Node) -> bool:
+        """Whether a parameter or buffer is used here alone, in a sum or product."""
+        is_alone = sum(other.op == "get_attr" and other.target == node.target for other in self.needs) == 1
+        return is_alone and all(isinstance(self.relations[user], Joining) for user in node.users)
 
     def _concatenated(self, node: fx.Node, known: Concatenating) -> Channels:
         parts = [part for part in node.args[0] if isinstance(part, fx.Node)]  # type: ignore[union-attr]
@@ -187,6 +190,13 @@ class Liveness:
             for part in parts
         ]
         return Channels(known.axis, torch.cat([one.cpu() for one in chosen]))
+
+
+def _part_of_product(node: fx.Node, source: fx.Node, wanted: Channels) -> Channels | None:
+    """Return the channels of one factor or summand, which may have fewer axes, or one value for all channels."""
+    shape = shape_of(source) or ()
+    axis = wanted.axis - (len(shape_of(node) or ()) - len(shape))
+    return Channels(axis, wanted.chosen) if axis >= 0 and shape[axis] == len(wanted.chosen) else None
 
 
 def _attribute(network: nn.Module, name: str) -> Tensor:
@@ -205,9 +215,7 @@ def _not_none(chosen: Tensor) -> Tensor:
 def _passed_on(known: Passing, channels: Channels) -> Channels | None:
     if channels.axis not in known.axes:
         return None
-    return Channels(
-        known.axes[channels.axis], channels.chosen.repeat_interleave(known.repeats.get(channels.axis, 1))
-    )
+    return Channels(known.axes[channels.axis], channels.chosen.repeat_interleave(known.repeats.get(channels.axis, 1)))
 
 
 def _passed_back(known: Passing, wanted: Channels) -> Channels | None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from domain_masks.deploy.fold import describe, fold
+from domain_masks.deploy.fold import SCALE, describe, fold
 from domain_masks.deploy.graph import layer_graph, site_input
 from domain_masks.deploy.liveness import Channels, Liveness
 from domain_masks.deploy.relations import Channelwise, Convolution, Joining, Mixing, is_reshape
@@ -96,7 +96,7 @@ def _site(liveness: Liveness, site: Site, mark: fx.Node, below: int) -> PrunedSi
     behind = [channels for channels in _taken_by_layers(liveness, mark) if channels is not None]
     removed = min((site.size - len(channels) for channels in behind), default=0)
     reason = ""
-    if not_computed < below:
+    if not_computed < min(below, site.size - 1):  # one neuron stays in any case
         reason = _what_needs_all(liveness, mark)
     return PrunedSite(site, below, removed, not_computed, reason)
 
@@ -108,9 +108,17 @@ def _taken_by_layers(liveness: Liveness, node: fx.Node) -> list[Channels | None]
         known = liveness.relations[need.user]
         if isinstance(known, Mixing):
             found.append(need.channels)
-        elif isinstance(known, Joining) and any(source.op == "get_attr" for source in need.user.all_input_nodes):
+        elif _is_factor(liveness, need.user):
             found += _taken_by_layers(liveness, need.user)
     return found
+
+
+def _is_factor(liveness: Liveness, node: fx.Node) -> bool:
+    """Whether a node is the product of a site's input with its factors."""
+    sources = node.all_input_nodes
+    return isinstance(liveness.relations[node], Joining) and any(
+        source.op == "get_attr" and str(source.target).rpartition(".")[2] == SCALE for source in sources
+    )
 
 
 def _what_needs_all(liveness: Liveness, mark: fx.Node) -> str:
@@ -126,7 +134,9 @@ def _what_needs_all(liveness: Liveness, mark: fx.Node) -> str:
         needs = liveness.needs[node]
         for need in needs:
             is_whole = need.channels is None or bool(need.channels.chosen.all())
-            if is_whole and need.user.target is not site_input and need.user not in seen:
+            if is_whole and _is_factor(liveness, need.user):
+                waiting.append(need.user)
+            elif is_whole and need.user.target is not site_input and need.user not in seen:
                 return f"the others are needed by {describe(liveness.network, need.user)}"
         known = liveness.relations[node]
         flattened = flattened or bool(getattr(known, "repeats", {}))

@@ -130,34 +130,42 @@ def relation(network: LayerGraph, node: fx.Node) -> Relation | None:
 
 
 def _of_module(network: LayerGraph, node: fx.Node) -> Relation | None:
-    module, name = network.network.get_submodule(str(node.target)), str(node.target)
+    module = network.network.get_submodule(str(node.target))
     source = shape_of(node.args[0]) if node.args and isinstance(node.args[0], fx.Node) else None
     if source is None or len(node.all_input_nodes) != 1:
         return None
     if isinstance(module, nn.Linear | Convolution | nn.modules.batchnorm._BatchNorm):
-        if network.layer(node) is None:
-            return None
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            return Channelwise(name) if module.running_mean is not None else None
-        if not _is_linear_in_its_weights(module, source):
-            return None
-        if isinstance(module, nn.Linear):
-            return Mixing(name, len(source) - 1, len(source) - 1)
-        if len(source) != module.weight.dim():
-            return None  # without a batch
-        if module.groups == 1:
-            return Mixing(name, 1, 1)
-        is_depthwise = module.groups == module.in_channels == module.out_channels
-        return Channelwise(name) if is_depthwise else Grouped(name)
-    if module._forward_hooks or module._forward_pre_hooks:
+        return None if network.layer(node) is None else _of_weights(module, str(node.target), source)
+    return None if module._forward_hooks or module._forward_pre_hooks else _of_operation(module, source)
+
+
+def _of_weights(
+    module: nn.Linear | Convolution | nn.modules.batchnorm._BatchNorm, name: str, source: tuple[int, ...]
+) -> Relation | None:
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return Channelwise(name) if module.running_mean is not None else None
+    has_batch = isinstance(module, nn.Linear) or len(source) == module.weight.dim()
+    if not has_batch or not _is_linear_in_its_weights(module, source):
         return None
+    if isinstance(module, nn.Linear):
+        return Mixing(name, len(source) - 1, len(source) - 1)
+    if module.groups == 1:
+        return Mixing(name, 1, 1)
+    return Channelwise(name) if module.groups == module.in_channels == module.out_channels else Grouped(name)
+
+
+def _of_operation(module: nn.Module, source: tuple[int, ...]) -> Passing | None:
     if isinstance(module, nn.Flatten):
         return _flatten(source, module.start_dim, module.end_dim)
     if type(module) in _POOLS:
         return _pool(source)
-    for kinds, homogeneous, keeps_zero in ((_HOMOGENEOUS, 1, 1), (_KEEP_ZERO, 0, 1), (_NEITHER, 0, 0)):
+    for kinds, homogeneous, keeps_zero in (
+        (_HOMOGENEOUS, True, True),
+        (_KEEP_ZERO, False, True),
+        (_NEITHER, False, False),
+    ):
         if isinstance(module, kinds):
-            return _same(source, bool(homogeneous), bool(keeps_zero))
+            return _same(source, homogeneous, keeps_zero)
     return None
 
 
