@@ -41,6 +41,12 @@ class DivergedError(DomainMasksError):
     exit_status = 1
 
 
+class ParityError(DomainMasksError):
+    """A written file that does not answer as the model does."""
+
+    exit_status = 1
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate that ``name`` is most likely a misspelling of, or None."""
     by_lower = {candidate.lower(): candidate for candidate in candidates}

@@ -103,7 +103,8 @@ class MaskedNetwork(Network):
         sets = next(iter(masks.values())).shape[0]
         count = shared.shape[0]
         repeated = shared.unsqueeze(0).expand(sets, *shared.shape).flatten(0, 1)
-        each = [masks[site.name].repeat_interleave(count, dim=0) for site in self.sites]
+        # Unlike repeat_interleave, this is exported to ONNX with a batch of any size.
+        each = [masks[site.name].unsqueeze(1).expand(-1, count, -1).flatten(0, 1) for site in self.sites]
         logits = segments.masked(self.network, repeated, *each)
         return logits.reshape(sets, count, logits.shape[-1])
 

@@ -114,7 +114,7 @@ def _trace(network: nn.Module, boundary: str, sites: list[str]) -> tuple[fx.Grap
             raise unknown(kind, name, known_modules(network))
     tracer = _Tracer(network, boundary, sites)
     try:
-        graph = tracer.trace(network, concrete_args=_defaults(network))
+        graph = tracer.trace(network, concrete_args=default_arguments(network))
     except InputError:
         raise
     except Exception as error:
@@ -133,7 +133,7 @@ def _trace(network: nn.Module, boundary: str, sites: list[str]) -> tuple[fx.Grap
     return graph, tracer.entered[boundary][0], {site: tracer.marks[site] for site in sites}
 
 
-def _defaults(network: nn.Module) -> dict[str, Any]:
+def default_arguments(network: nn.Module) -> dict[str, Any]:
     """Return the optional arguments of the network's forward, such as ``mask=None``: they keep their defaults."""
     arguments = inspect.signature(network.forward).parameters.values()
     return {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
@@ -150,7 +150,7 @@ class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True
 
     def __init__(self, root: nn.Module, boundary: str, sites: list[str]) -> None:
-        super().__init__(autowrap_functions=tuple(_opaque_functions()))
+        super().__init__(autowrap_functions=tuple(opaque_functions()))
         self.entered: dict[str, list[fx.Node]] = {name: [] for name in [boundary, *sites]}
         self.marks: dict[str, fx.Node] = {}
         self._sites = sites
@@ -188,7 +188,7 @@ class _Tracer(fx.Tracer):
         return super().call_module(m, forward, args, kwargs)
 
 
-def _opaque_functions() -> Iterable[Callable[..., Any]]:
+def opaque_functions() -> Iterable[Callable[..., Any]]:
     """Yield the functions that timm declares as not traceable, where timm is already in use."""
     import sys  # noqa: PLC0415
 

@@ -1,0 +1,1 @@
+"""From a trained model to something that can be used elsewhere."""

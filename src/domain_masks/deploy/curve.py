@@ -1,0 +1,204 @@
+"""What pruning costs and saves, over the threshold: accuracy, parameters, size of the file, speed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from domain_masks.data import Preprocessing, Subset, evaluation_batches
+from domain_masks.deploy.classifier import Classifier, classifier
+from domain_masks.deploy.export import ExportSettings, describe, write
+from domain_masks.deploy.pictures import RunData, preprocessing_of, spread
+from domain_masks.evaluation.accuracy import mean_over_domains, top1
+from domain_masks.methods import Method
+from domain_masks.progress import Reporter
+from domain_masks.records.files import write_whole, writing
+
+BATCH = 32
+_TIMED = 16
+_ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One threshold.
+
+    - ``threshold``: None for the folded network that nothing was removed from
+    - ``removed``: share of the masked neurons, over all sites, that no layer behind takes any more; in [0, 1]
+    - ``parameters``, ``file_bytes``: of the network, and of the file in the format asked for
+    - ``milliseconds``: of a picture in a batch of 16 on this machine, the median
+    - ``time_ratio``: of that to the first point's, round by round; the median
+    - ``validation``, ``held_out``: accuracies in [0, 1], means over domains; None where not measured
+    """
+
+    threshold: float | None
+    removed: float
+    parameters: int
+    file_bytes: int
+    milliseconds: float
+    time_ratio: float
+    validation: float | None
+    held_out: float | None
+
+
+def pruning_curve(
+    method: Method,
+    card: Mapping[str, Any],
+    settings: ExportSettings,
+    thresholds: Sequence[float],
+    data: RunData,
+    reporter: Reporter,
+    most: int | None = None,
+) -> list[CurvePoint]:
+    """Measure the folded network, then what pruning at every threshold leaves of it.
+
+    - ``most``: pictures of each split, spread over it; None for all
+
+    Raises InputError where the ensemble is not one mask, or a threshold is not in [0, 1].
+    """
+    preprocessing = preprocessing_of(card)
+    levels: list[float | None] = [None, *thresholds]
+    every = [classifier(method, settings.ensemble, level) for level in levels]
+    networks = [one.network.eval() for one in every]
+    seconds = _interleaved(networks, torch.zeros(_TIMED, 3, preprocessing.size, preprocessing.size))
+    splits = {"held_out": data.splits.held_out}
+    if data.is_own:
+        # Only the run's own settings say which pictures of the sources were not trained on.
+        splits["validation"] = data.splits.validation
+    measured = {
+        name: _accuracies(networks, spread(subset, most), preprocessing, reporter, f"predicting {name}")
+        for name, subset in splits.items()
+        if len(subset)
+    }
+    points = []
+    for index, (level, one) in enumerate(zip(levels, every, strict=True)):
+        points.append(
+            CurvePoint(
+                threshold=level,
+                removed=_removed(one),
+                parameters=sum(parameter.numel() for parameter in one.network.parameters()),
+                file_bytes=_file_bytes(
+                    one, preprocessing, replace(settings, prune=level), describe(method, card, settings)
+                ),
+                milliseconds=1000 * float(np.median(seconds[index])) / _TIMED,
+                time_ratio=float(np.median(np.divide(seconds[index], seconds[0]))),
+                validation=measured["validation"][index] if "validation" in measured else None,
+                held_out=measured["held_out"][index] if "held_out" in measured else None,
+            )
+        )
+    return points
+
+
+def _removed(one: Classifier) -> float:
+    if one.pruned is None:
+        return 0.0
+    return sum(site.removed for site in one.pruned.sites) / sum(site.site.size for site in one.pruned.sites)
+
+
+def _interleaved(networks: Sequence[nn.Module], images: Tensor) -> list[list[float]]:
+    """Run all networks in turn, round by round: whatever slows the machine meets them alike."""
+    seconds: list[list[float]] = [[] for _ in networks]
+    with torch.inference_mode():
+        for round_index in range(_ROUNDS + 1):
+            for network, own in zip(networks, seconds, strict=True):
+                began = time.perf_counter()
+                network(images)
+                if round_index:  # the first one warms up
+                    own.append(time.perf_counter() - began)
+    return seconds
+
+
+def _accuracies(
+    networks: Sequence[nn.Module], subset: Subset, preprocessing: Preprocessing, reporter: Reporter, what: str
+) -> list[float]:
+    """Return the accuracy of every network, the mean over the domains; each picture is read once for all."""
+    logits: list[list[Tensor]] = [[] for _ in networks]
+    batches = evaluation_batches(subset, preprocessing, BATCH)
+    with torch.inference_mode():
+        for batch in reporter.track(batches, -(-len(subset) // BATCH), what):
+            if batch.images is None:
+                raise ValueError("expected batches of pictures")
+            images = preprocessing.normalize(batch.images)
+            for network, own in zip(networks, logits, strict=True):
+                own.append(network(images))
+    names = np.asarray(subset.domain_names)
+    return [
+        mean_over_domains(
+            {
+                str(name): top1(torch.cat(own).numpy()[names == name], subset.labels[names == name])
+                for name in np.unique(names)
+            }
+        )
+        for own in logits
+    ]
+
+
+def _file_bytes(
+    one: Classifier, preprocessing: Preprocessing, settings: ExportSettings, description: Mapping[str, Any]
+) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"model.{settings.format}"
+        write(one, preprocessing, settings, path, description)
+        return path.stat().st_size
+
+
+def curve_lines(points: Sequence[CurvePoint]) -> Iterator[str]:
+    """Yield the curve as lines of a table."""
+    yield f"{'threshold':>9}  {'removed':>8}  {'parameters':>11}  {'file':>9}  {'time':>6}  {'held out':>8}  {'validation':>10}"
+    for point in points:
+        level = "folded" if point.threshold is None else f"{point.threshold:g}"
+        accuracies = ["-" if one is None else f"{100 * one:.2f} %" for one in (point.held_out, point.validation)]
+        yield (
+            f"{level:>9}  {100 * point.removed:6.1f} %  {point.parameters:>11,}  {point.file_bytes / 1e6:6.2f} MB  "
+            f"{point.time_ratio:6.2f}  {accuracies[0]:>8}  {accuracies[1]:>10}"
+        )
+
+
+def write_curve(points: Sequence[CurvePoint], table: Path, figure: Path) -> None:
+    """Write the curve as CSV and as a PNG; raises RunFolderError where they cannot be written."""
+    text = io.StringIO()
+    rows = csv.DictWriter(text, [field.name for field in fields(CurvePoint)], lineterminator="\n")
+    rows.writeheader()
+    rows.writerows({key: "" if value is None else value for key, value in asdict(point).items()} for point in points)
+    write_whole(table, text.getvalue())
+    _draw(points, figure)
+
+
+def _draw(points: Sequence[CurvePoint], path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    where = [0.0 if point.threshold is None else point.threshold for point in points]
+    for name, label in (("held_out", "held out"), ("validation", "validation of the sources")):
+        values = [getattr(point, name) for point in points]
+        if None not in values:
+            upper.plot(where, [100 * value for value in values], marker="o", label=label)
+    upper.set_ylabel("accuracy in %")
+    if upper.lines:
+        upper.legend()
+    for name, label in (("parameters", "parameters"), ("file_bytes", "size of the file")):
+        lower.plot(
+            where, [getattr(point, name) / getattr(points[0], name) for point in points], marker="o", label=label
+        )
+    lower.plot(where, [point.time_ratio for point in points], marker="o", label="time of a batch")
+    lower.set_ylim(bottom=0)
+    lower.set_ylabel("share of the folded network's")
+    lower.set_xlabel("neurons with a probability below this are removed (0: none)")
+    lower.legend()
+    for axes in (upper, lower):
+        axes.grid(alpha=0.3)
+    with writing(path) as temporary:
+        figure.savefig(temporary, dpi=150)

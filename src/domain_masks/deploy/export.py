@@ -1,0 +1,135 @@
+"""Write a trained model as one file that runs without this package, and compare it with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from domain_masks import __version__
+from domain_masks.data import Preprocessing
+from domain_masks.deploy.classifier import Classifier, Deployable, classifier
+from domain_masks.deploy.formats import (
+    DEFAULT_OPSET,
+    INPUT,
+    OUTPUT,
+    Format,
+    check_format,
+    runner,
+    trace,
+    write_onnx,
+    write_pt2,
+)
+from domain_masks.deploy.parity import Parity, compare, require
+from domain_masks.deploy.pictures import Pictures, preprocessing_of
+from domain_masks.methods import Method
+from domain_masks.methods.base import PREDICTIONS
+from domain_masks.records.files import writing
+
+DESCRIPTION_FORMAT = 1
+_RUNTIMES: dict[Format, str] = {"onnx": "onnxruntime", "pt2": "torch"}
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What is exported, and how.
+
+    - ``format``: ``onnx``, or ``pt2`` for ``torch.export.load``
+    - ``ensemble``: ``predictions``, ``masks``, ``known:DOMAIN``, or another that the method has
+    - ``opset``: of ONNX
+    - ``half``: compute in float16; in and out stays float32
+    - ``preprocessing``: take decoded pictures of any size, as bytes, instead of normalised images
+    - ``prune``: remove neurons whose probability lies below, in [0, 1]
+    """
+
+    format: Format = "onnx"
+    ensemble: str = PREDICTIONS
+    opset: int = DEFAULT_OPSET
+    half: bool = False
+    preprocessing: bool = False
+    prune: float | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written file: where it is, what is in it, and how it compares with the model."""
+
+    path: Path
+    classifier: Classifier
+    parity: Parity
+
+
+def export_model(
+    method: Method, card: Mapping[str, Any], settings: ExportSettings, path: Path, pictures: Pictures
+) -> Exported:
+    """Write one ensemble of a model to ``path``, run the file on ``pictures``, and keep it if it answers as the model.
+
+    - ``card``: what ``model.json`` holds
+    - ``pictures``: to compare on
+
+    Raises InputError for an ensemble, opset or network that cannot be exported, ParityError (and leaves no file) where the
+    file answers otherwise, RunFolderError where it cannot be written.
+    """
+    check_format(settings.format)
+    preprocessing = preprocessing_of(card)
+    chosen = classifier(method, settings.ensemble, settings.prune)
+    with writing(path) as temporary:
+        write(chosen, preprocessing, settings, temporary, describe(method, card, settings))
+        run = runner(temporary, settings.format)
+        parity = compare(run, chosen.reference, pictures, preprocessing, settings.preprocessing, settings.half)
+        require(parity, path, _RUNTIMES[settings.format])
+    return Exported(path, chosen, parity)
+
+
+def write(
+    chosen: Classifier,
+    preprocessing: Preprocessing,
+    settings: ExportSettings,
+    path: Path,
+    description: Mapping[str, Any],
+) -> None:
+    """Write a classifier as a file, without comparing it."""
+    size = preprocessing.size
+    network = Deployable(chosen.network, preprocessing if settings.preprocessing else None, settings.half)
+    if settings.preprocessing:
+        # Neither square nor of the model's own size, so that nothing is taken for fixed.
+        example = torch.zeros(2, 3, size + 3, size + 5, dtype=torch.uint8)
+        dynamic = {0: "batch", 2: "height", 3: "width"}
+    else:
+        example, dynamic = torch.zeros(2, 3, size, size), {0: "batch"}
+    program = trace(network, example, dynamic)
+    if settings.format == "onnx":
+        write_onnx(program, path, description, settings.opset, dynamic)
+    else:
+        write_pt2(program, path, description)
+
+
+def describe(method: Method, card: Mapping[str, Any], settings: ExportSettings) -> dict[str, Any]:
+    """Return what a file says of itself: everything that is needed to use it, and where it comes from."""
+    size = preprocessing_of(card).size
+    bytes_inside = settings.preprocessing
+    described = {
+        "format": DESCRIPTION_FORMAT,
+        "version": __version__,
+        "classes": list(method.context.classes),
+        "sources": list(method.context.sources),
+        "targets": list(card.get("targets", ())),
+        "dataset": card.get("dataset"),
+        "ensemble": settings.ensemble,
+        "method": {"name": method.name, **asdict(method.settings)},
+        "backbone": card["backbone"],
+        "preprocessing": {**card["preprocessing"], "inside": bytes_inside},
+        "input": {
+            "name": INPUT,
+            "type": "uint8" if bytes_inside else "float32",
+            "shape": ["batch", 3, "height", "width"] if bytes_inside else ["batch", 3, size, size],
+            "values": "RGB, 0 to 255" if bytes_inside else "RGB, resized, divided by 255, minus mean, divided by std",
+        },
+        "output": {"name": OUTPUT, "type": "float32", "shape": ["batch", len(method.context.classes)]},
+        "precision": "float16" if settings.half else "float32",
+        "pruned_below": settings.prune,
+    }
+    return {key: value for key, value in described.items() if value is not None}

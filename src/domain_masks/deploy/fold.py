@@ -1,0 +1,163 @@
+"""Make one mask part of a network's weights.
+
+Under soft scaling a mask is a fixed factor per neuron (Section 3.2), and a factor at the input of a linear layer or a
+convolution is a factor of its weights: ``W (m * x) = (W diag(m)) x``. Where a masked input feeds anything else as well, such
+as the identity path of a residual block, the factor stays a product at that place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from domain_masks.deploy.graph import LayerGraph, asks_batch_size_alone, layer_graph, shape_of
+from domain_masks.deploy.relations import Channelwise, Convolution, Grouped, Mixing, Passing, relation, scale_columns
+from domain_masks.networks import MaskedNetwork, Site
+
+SCALE = "mask_scale"
+"""Name of the buffer that a site's module gets where its mask cannot be folded."""
+
+
+@dataclass(frozen=True)
+class FoldedSite:
+    """What became of one site's mask.
+
+    - ``layers``: names of the layers whose weights hold it; empty where it stays a product
+    - ``reason``: why it stays one
+    """
+
+    site: Site
+    layers: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether the mask costs nothing any more."""
+        return bool(self.layers)
+
+    def __str__(self) -> str:
+        if self.is_folded:
+            return f"{self.site.name}: in the weights of {', '.join(self.layers)}"
+        return f"{self.site.name}: a factor per channel, since {self.reason}"
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A copy of the user's network with one mask in it.
+
+    - ``network``: images (N, 3, H, W) -> logits (N, C), of the user's class, with the user's names of parameters; in
+      evaluation mode, and meant for it
+    - ``sites``: what became of each site's mask
+    """
+
+    network: nn.Module
+    sites: tuple[FoldedSite, ...]
+
+
+def fold(network: MaskedNetwork, factors: Mapping[str, Tensor]) -> Folded:
+    """Make the factors of every site part of a copy of the user's network; outputs stay the same to rounding.
+
+    - ``factors``: site -> (K,), each 0 or more, such as one domain's mask probabilities; see :func:`mask_factors`
+
+    Raises InputError where the network cannot be followed to its sites.
+    """
+    copied = deepcopy(network.network).eval()
+    graph = layer_graph(copied, network.sites, network.image_size)
+    return Folded(copied, tuple(_fold_site(graph, site, factors[site.name].detach()) for site in network.sites))
+
+
+def _fold_site(graph: LayerGraph, site: Site, factors: Tensor) -> FoldedSite:
+    mark = graph.marks[site.name]
+    rank = len(shape_of(mark) or ())
+    axis = site.axis % rank
+    try:
+        receiving = _receiving(graph, mark, axis, factors)
+    except _CannotBeFoldedError as reason:
+        _scale_input(graph.network.get_submodule(site.name), factors, rank - axis)
+        return FoldedSite(site, reason=str(reason))
+    for name, own in receiving:
+        _scale_layer(graph.network.get_submodule(name), own)
+    return FoldedSite(site, tuple(name for name, _ in receiving))
+
+
+class _CannotBeFoldedError(Exception):
+    pass
+
+
+def _receiving(graph: LayerGraph, node: fx.Node, axis: int, factors: Tensor) -> list[tuple[str, Tensor]]:
+    """Return the layers in which the factors of a node's channels can be hidden, with the factors of their inputs.
+
+    Raises _CannotBeFoldedError where a channel goes anywhere else.
+    """
+    found: list[tuple[str, Tensor]] = []
+    for user in node.users:
+        if asks_batch_size_alone(user) or (shape_of(user) is None and user.op != "output"):
+            continue  # a number, such as the batch size, which factors do not change
+        known = relation(graph, user)
+        if (isinstance(known, Mixing) and known.axis_in == axis) or (
+            isinstance(known, Channelwise | Grouped) and axis == 1
+        ):
+            found.append((known.name, factors))
+        elif isinstance(known, Passing) and known.homogeneous and axis in known.axes:
+            repeated = factors.repeat_interleave(known.repeats.get(axis, 1))
+            found += _receiving(graph, user, known.axes[axis], repeated)
+        else:
+            raise _CannotBeFoldedError(f"the masked input also feeds {describe(graph, user)}")
+    if not found:
+        raise _CannotBeFoldedError("no layer takes the masked input")
+    return found
+
+
+def describe(graph: LayerGraph, node: fx.Node) -> str:
+    """Return words for what a node does, for reports."""
+    if node.op == "call_module":
+        return f"{node.target} ({type(graph.network.get_submodule(str(node.target))).__name__})"
+    target: Any = node.target
+    name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+    return {"add": "a sum, as a residual connection does", "iadd": "a sum, as a residual connection does"}.get(
+        name, f"the operation {name}"
+    )
+
+
+def _scale_layer(layer: nn.Module, factors: Tensor) -> None:
+    if isinstance(layer, nn.Linear | Convolution):
+        scale_columns(layer, factors)
+    elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        _scale_norm(layer, factors)
+
+
+def _scale_norm(norm: nn.modules.batchnorm._BatchNorm, factors: Tensor) -> None:
+    """Let a batch norm in evaluation mode give of x what it gave of ``factors * x``.
+
+    (f x - μ) / σ · w + b is x / σ · (w f) + (b - w μ / σ), also where f is 0.
+    """
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        raise ValueError("expected a batch norm with statistics")
+    with torch.no_grad():
+        if norm.weight is None or norm.bias is None:
+            norm.weight = nn.Parameter(torch.ones_like(mean))
+            norm.bias = nn.Parameter(torch.zeros_like(mean))
+        norm.bias.sub_(norm.weight * mean / torch.sqrt(variance + norm.eps))
+        norm.weight.mul_(factors.to(norm.weight))
+        mean.zero_()
+
+
+def _scale_input(module: nn.Module, factors: Tensor, axes: int) -> None:
+    """Let ``module`` multiply its input with ``factors``; no parameter gets another name.
+
+    - ``axes``: how many axes there are from the channels' on, in which ``factors`` are laid out
+    """
+    first = next(module.parameters(), factors)
+    module.register_buffer(SCALE, factors.clone().to(first).reshape(-1, *[1] * (axes - 1)))
+    module.register_forward_pre_hook(apply_scale)
+
+
+def apply_scale(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Multiply a module's first input with its buffer ``mask_scale``, whose shape is (K, 1, ...)."""
+    return (args[0] * getattr(module, SCALE), *args[1:])

@@ -1,0 +1,165 @@
+"""Write a module as an ONNX or PyTorch file with its description, and run such files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from domain_masks.errors import InputError
+
+Format = Literal["onnx", "pt2"]
+FORMATS: tuple[Format, ...] = ("onnx", "pt2")
+INPUT, OUTPUT = "images", "logits"
+DESCRIPTION = "domain_masks.json"
+"""Name of the description among the extra files of a PyTorch file; ONNX has a text per key."""
+DEFAULT_OPSET = 18
+_NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+Run = Callable[[Tensor], Tensor]
+
+
+def check_format(name: str) -> None:
+    """Raise InputError unless files of this format can be written and run here."""
+    missing = [package for package in _NEEDED if find_spec(package) is None] if name == "onnx" else []
+    if missing:
+        raise InputError(
+            f"cannot write ONNX without {', '.join(missing)}: install them with `pip install 'domain-masks[onnx]'`, or "
+            "choose --format pt2"
+        )
+
+
+def trace(network: nn.Module, example: Tensor, dynamic: Mapping[int, str]) -> ExportedProgram:
+    """Return ``network`` as a program of torch.export, in evaluation mode.
+
+    - ``example``: what it is traced with; sizes of 1 would stay 1
+    - ``dynamic``: axis -> name, of the axes whose size may change
+
+    Raises InputError where torch cannot follow the network.
+    """
+    try:
+        with _export_settings(), torch.no_grad():
+            return torch.export.export(
+                network.eval(), (example,), dynamic_shapes=({axis: Dim(name) for axis, name in dynamic.items()},)
+            )
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        raise InputError(
+            f"torch.export cannot follow the network ({type(error).__name__}: {lines[0]}): expected a network whose forward "
+            "does not depend on the values of its input"
+        ) from error
+
+
+def write_pt2(program: ExportedProgram, path: Path, description: Mapping[str, Any]) -> None:
+    """Write ``program`` as a file for ``torch.export.load``."""
+    with _export_settings():
+        torch.export.save(program, path, extra_files={DESCRIPTION: json.dumps(description, ensure_ascii=False)})
+
+
+def write_onnx(
+    program: ExportedProgram, path: Path, description: Mapping[str, Any], opset: int, dynamic: Mapping[int, str]
+) -> None:
+    """Write ``program`` as one ONNX file, its description as metadata.
+
+    Raises InputError for an opset that it cannot be written in.
+    """
+    with _export_settings():
+        try:
+            written = torch.onnx.export(
+                program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], opset_version=opset, verbose=False
+            )
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            raise InputError(
+                f"the network cannot be written as ONNX with opset {opset} ({type(error).__name__}: {lines[0]}): try "
+                f"--opset {DEFAULT_OPSET}, or --format pt2"
+            ) from error
+    if written is None:
+        raise InputError("the network cannot be written as ONNX: choose --format pt2")
+    model = written.model
+    if model.opset_imports.get("") != opset:
+        raise InputError(
+            f"the network cannot be written as ONNX with opset {opset}: expected {DEFAULT_OPSET} or newer, got opset "
+            f"{model.opset_imports.get('')} from the exporter"
+        )
+    _name_axes(model, dynamic)
+    model.producer_name, model.producer_version = "domain-masks", str(description["version"])
+    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in description.items()}
+    model.metadata_props.update(texts)
+    written.save(path, external_data=False)
+
+
+def _name_axes(model: Any, dynamic: Mapping[int, str]) -> None:
+    """Call the axes of any size by their names, not by torch's symbols."""
+    import onnx_ir  # noqa: PLC0415
+
+    (inputs,), (outputs,) = model.graph.inputs, model.graph.outputs
+    shape = list(inputs.shape)
+    for axis, name in dynamic.items():
+        shape[axis] = onnx_ir.SymbolicDim(name)
+    inputs.shape = onnx_ir.Shape(shape)
+    outputs.shape = onnx_ir.Shape([onnx_ir.SymbolicDim(dynamic[0]), *list(outputs.shape)[1:]])
+
+
+def runner(path: Path, kind: Format) -> Run:
+    """Open a written file and return what runs it: images -> logits, on the CPU."""
+    if kind == "pt2":
+        module = torch.export.load(path).module()
+
+        def run_torch(images: Tensor) -> Tensor:
+            with torch.no_grad():
+                logits: Tensor = module(images)
+            return logits
+
+        return run_torch
+    import onnxruntime  # noqa: PLC0415
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run_onnx(images: Tensor) -> Tensor:
+        logits: NDArray[np.float32] = session.run([OUTPUT], {INPUT: images.numpy()})[0]
+        return torch.from_numpy(logits)
+
+    return run_onnx
+
+
+def read_description(path: Path, kind: Format) -> dict[str, Any]:
+    """Return the description that a written file carries."""
+    if kind == "pt2":
+        extra = {DESCRIPTION: ""}
+        torch.export.load(path, extra_files=extra)
+        found: dict[str, Any] = json.loads(extra[DESCRIPTION])
+        return found
+    import onnx  # noqa: PLC0415
+
+    return {entry.key: json.loads(entry.value) for entry in onnx.load(path).metadata_props}
+
+
+@contextmanager
+def _export_settings() -> Iterator[None]:
+    """Keep attention from its fused kernels, which files cannot hold, and exporters from talking."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    torch.backends.mha.set_fastpath_enabled(False)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,74 @@
+"""The preprocessing of pictures as operations of a network, so that an exported file can hold it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from domain_masks.data import Preprocessing
+
+# A little more than 0.5: levels exactly between two are rounded up, as by Pillow, whatever the last bits of a sum are.
+_HALF = 0.5 + 1 / 2048
+
+
+class PreprocessingInside(nn.Module):
+    """Cut, resize and normalise decoded pictures of any height and width as :class:`Preprocessing` does.
+
+    Resizing is Pillow's bilinear filter, written as one product with a matrix per axis and rounded to whole levels after
+    each: plain operations, which every runtime computes alike, and which take sizes that are known only when they run.
+    Against Pillow single pixels may differ by one level of 255; see :func:`level_difference`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.size = preprocessing.size
+        self.part = preprocessing.size / preprocessing.resize
+        self.square = preprocessing.square
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return normalised floats (N, 3, size, size) of RGB bytes (N, 3, H, W), uint8."""
+        return (self.pixels(images) / 255 - self.mean) / self.std
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Return whole levels 0 to 255 (N, 3, size, size), as floats, of RGB bytes (N, 3, H, W)."""
+        # Counted by a sum, not by arange: the sizes stay tensors, and nothing depends on how a runtime handles numbers.
+        rows = torch.ones_like(images[0, 0, :, 0], dtype=torch.float64).cumsum(0) - 1
+        columns = torch.ones_like(images[0, 0, 0], dtype=torch.float64).cumsum(0) - 1
+        height, width = rows[-1] + 1, columns[-1] + 1
+        if self.square:
+            high, wide = height * self.part, width * self.part
+        else:
+            high = wide = torch.minimum(height, width) * self.part
+        across = self._weights(columns, width, wide)
+        down = self._weights(rows, height, high)
+        narrow = torch.floor(images.to(torch.float32) @ across.transpose(0, 1) + _HALF)
+        return torch.floor(down @ narrow + _HALF)
+
+    def _weights(self, positions: Tensor, length: Tensor, part: Tensor) -> Tensor:
+        """Return how much of each of L input pixels goes into each output pixel, (size, L), float32.
+
+        - ``positions``: (L,), 0 to L - 1
+        - ``part``: how many input pixels in the middle are resized to ``size`` pixels
+        """
+        scale = part / self.size
+        places = torch.arange(self.size, dtype=torch.float64, device=positions.device)
+        centres = (length - part) / 2 + (places + 0.5) * scale
+        # Enlarging interpolates between neighbours; shrinking takes in all that an output pixel covers.
+        width = torch.clamp(scale, min=1.0)
+        weights = torch.relu(1 - torch.abs(positions + 0.5 - centres[:, None]) / width)
+        return (weights / weights.sum(1, keepdim=True)).to(torch.float32)
+
+
+def level_difference(preprocessing: Preprocessing, pixels: Tensor, expected: Tensor) -> int:
+    """Return by how many levels of 255 pictures (1, 3, H, W), uint8, come out otherwise than ``expected``, at most.
+
+    - ``expected``: uint8 (3, size, size), what :meth:`Preprocessing.load` makes of the same picture
+    """
+    with torch.no_grad():
+        got = PreprocessingInside(preprocessing).pixels(pixels)[0]
+    return int((got - expected).abs().max())

@@ -1,0 +1,109 @@
+"""Whether a written file answers as the model does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from domain_masks.data import Preprocessing
+from domain_masks.deploy.formats import Run
+from domain_masks.deploy.inside import PreprocessingInside, level_difference
+from domain_masks.deploy.pictures import Picture, Pictures
+from domain_masks.errors import ParityError
+
+TOLERANCE = 1e-4
+HALF_TOLERANCE = 2e-2
+"""Of the largest logit, or of 1 where all are smaller."""
+PIXEL_TOLERANCE = 2e-2
+"""With the preprocessing in the file: a pixel whose level lies between two may be rounded otherwise by another runtime."""
+_SINGLE = 3
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What the comparison of a file with its model gave.
+
+    - ``pictures``, ``origin``: how many, and from where
+    - ``batch_sizes``: with which the file was run
+    - ``largest``: the largest difference of a logit
+    - ``allowed``: how large it may be
+    - ``agreeing``: pictures that get the same class
+    - ``levels``: by how many of 255 levels the file's own preprocessing differs from Pillow's at most, or None
+    """
+
+    pictures: int
+    origin: str
+    batch_sizes: tuple[int, ...]
+    largest: float
+    allowed: float
+    agreeing: int
+    levels: int | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the file answers as the model does; NaN does not."""
+        return self.largest <= self.allowed and (self.levels is None or self.levels <= 1)
+
+    def __str__(self) -> str:
+        sizes = " and ".join(map(str, self.batch_sizes))
+        line = (
+            f"logits differ by at most {self.largest:.2g} (allowed {self.allowed:.2g}), the same class for {self.agreeing} "
+            f"of {self.pictures} pictures ({self.origin}; batches of {sizes})"
+        )
+        return line if self.levels is None else f"{line}; pixels differ from Pillow's by at most {self.levels} of 255"
+
+
+def compare(
+    run: Run, reference: nn.Module, pictures: Pictures, preprocessing: Preprocessing, inside: bool, half: bool
+) -> Parity:
+    """Run a file on pictures one by one and together, and compare its logits with those of ``reference``.
+
+    - ``reference``: normalised images -> logits, float32
+    - ``inside``: whether the file takes bytes and does the preprocessing itself
+    - ``half``: whether it computes in float16
+    """
+    prepare = PreprocessingInside(preprocessing)
+    largest = scale = 0.0
+    agreeing = count = 0
+    sizes = []
+    with torch.inference_mode():
+        for batch in _batches(pictures.pictures, inside):
+            normalised = prepare(batch) if inside else preprocessing.normalize(batch)
+            got = run((batch if inside else normalised).clone()).float()
+            expected = reference(normalised).float()
+            difference = float((got - expected).abs().max())
+            # Not max(): it would pass over NaN.
+            largest = difference if not difference <= largest else largest
+            scale = max(scale, float(expected.abs().max()))
+            sizes.append(len(batch))
+            if len(batch) > 1 or len(pictures.pictures) == 1:
+                agreeing += int((got.argmax(1) == expected.argmax(1)).sum())
+                count += len(batch)
+    tolerance = HALF_TOLERANCE if half else PIXEL_TOLERANCE if inside else TOLERANCE
+    levels = (
+        max(level_difference(preprocessing, one.raw, one.prepared) for one in pictures.pictures) if inside else None
+    )
+    return Parity(
+        count, pictures.origin, tuple(sorted(set(sizes))), largest, tolerance * max(1.0, scale), agreeing, levels
+    )
+
+
+def _batches(pictures: tuple[Picture, ...], inside: bool) -> Iterator[Tensor]:
+    """Yield a few pictures alone, in their own sizes where the file takes any, then all together."""
+    for one in pictures[: len(pictures) if inside else _SINGLE]:
+        yield one.raw if inside else one.prepared.unsqueeze(0)
+    if len(pictures) > 1:
+        yield torch.stack([one.prepared for one in pictures])
+
+
+def require(parity: Parity, path: Path, runtime: str) -> None:
+    """Raise ParityError where the file does not answer as the model does."""
+    if not parity.holds:
+        raise ParityError(
+            f"{path} is not kept: run by {runtime}, it does not answer as the model does: {parity}. Try another --opset or "
+            "--format, or leave out --half"
+        )

@@ -1,0 +1,259 @@
+"""Remove the neurons that a mask hardly uses, with everything that only they need.
+
+A removed neuron is one whose factor is 0: the pruned network gives what the folded network gives with these factors set to 0,
+to rounding. Layers become as narrow as their users need them together. Where another user needs a neuron, such as the
+identity path of a residual block, it stays there, and only the layer behind the mask takes fewer inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from domain_masks.deploy.fold import SCALE, describe, fold
+from domain_masks.deploy.graph import layer_graph, site_input
+from domain_masks.deploy.liveness import Channels, Liveness
+from domain_masks.deploy.relations import Channelwise, Convolution, Joining, Mixing, is_reshape
+from domain_masks.errors import InputError
+from domain_masks.networks import MaskedNetwork, Site
+
+
+@dataclass(frozen=True)
+class PrunedSite:
+    """What became of one site's neurons.
+
+    - ``below``: how many of its K neurons have a factor below the threshold
+    - ``removed``: how many of them are no longer inputs of the layers behind the mask
+    - ``not_computed``: how many are no longer computed before it either
+    - ``reason``: why some that were to go are still there
+    """
+
+    site: Site
+    below: int
+    removed: int
+    not_computed: int
+    reason: str = ""
+
+    def __str__(self) -> str:
+        line = (
+            f"{self.site.name}: {self.below} of {self.site.size} below the threshold, {self.removed} removed behind the mask, "
+            f"{self.not_computed} before it"
+        )
+        return f"{line} ({self.reason})" if self.reason else line
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A narrower network.
+
+    - ``network``: images (N, 3, H, W) -> logits (N, C); the layers that are left have their names, evaluation mode only
+    - ``folded``: the network of full width that it equals to rounding
+    - ``sites``: what became of each site's neurons
+    - ``before``, ``after``: numbers of parameters
+    """
+
+    network: nn.Module
+    folded: nn.Module
+    sites: tuple[PrunedSite, ...]
+    before: int
+    after: int
+
+
+def prune(network: MaskedNetwork, factors: Mapping[str, Tensor], threshold: float) -> Pruned:
+    """Remove what has factors below ``threshold`` from a copy of the user's network; the other factors become weights.
+
+    - ``factors``: site -> (K,), in [0, 1]
+    - ``threshold``: in [0, 1]; 0 removes nothing that was not already without use
+
+    Raises InputError for a threshold outside, and where the network cannot be followed to its layers.
+    """
+    if not 0 <= threshold <= 1:
+        raise InputError(f"expected a threshold from 0 to 1 to prune at, got {threshold}")
+    left = {site: torch.where(own < threshold, 0.0, own) for site, own in factors.items()}
+    folded = fold(network, left)
+    full = folded.network
+    # Folded once more, as the copy that is made narrower; cheaper than to follow hooks in a deep copy.
+    graph = layer_graph(fold(network, left).network, network.sites, network.image_size)
+    liveness = Liveness(graph)
+    sites = tuple(
+        _site(liveness, site, graph.marks[site.name], int((left[site.name] == 0).sum())) for site in network.sites
+    )
+    narrow = _narrowed(liveness)
+    return Pruned(narrow, full, sites, _count(full), _count(narrow))
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _site(liveness: Liveness, site: Site, mark: fx.Node, below: int) -> PrunedSite:
+    before = liveness.kept.get(mark)
+    not_computed = 0 if before is None else site.size - len(before)
+    behind = [channels for channels in _taken_by_layers(liveness, mark) if channels is not None]
+    removed = min((site.size - len(channels) for channels in behind), default=0)
+    reason = ""
+    if not_computed < min(below, site.size - 1):  # one neuron stays in any case
+        reason = _what_needs_all(liveness, mark)
+    return PrunedSite(site, below, removed, not_computed, reason)
+
+
+def _taken_by_layers(liveness: Liveness, node: fx.Node) -> list[Channels | None]:
+    """Return what the layers behind a mask take of it, looking past the product with the factors."""
+    found: list[Channels | None] = []
+    for need in liveness.needs[node]:
+        known = liveness.relations[need.user]
+        if isinstance(known, Mixing):
+            found.append(need.channels)
+        elif _is_factor(liveness, need.user):
+            found += _taken_by_layers(liveness, need.user)
+    return found
+
+
+def _is_factor(liveness: Liveness, node: fx.Node) -> bool:
+    """Whether a node is the product of a site's input with its factors."""
+    sources = node.all_input_nodes
+    return isinstance(liveness.relations[node], Joining) and any(
+        source.op == "get_attr" and str(source.target).rpartition(".")[2] == SCALE for source in sources
+    )
+
+
+def _what_needs_all(liveness: Liveness, mark: fx.Node) -> str:
+    """Name what keeps the neurons before a mask from being removed."""
+    seen: set[fx.Node] = set()
+    waiting = [mark]
+    flattened = False
+    while waiting:
+        node = waiting.pop(0)
+        if node in seen:
+            continue
+        seen.add(node)
+        needs = liveness.needs[node]
+        for need in needs:
+            is_whole = need.channels is None or bool(need.channels.chosen.all())
+            if is_whole and _is_factor(liveness, need.user):
+                waiting.append(need.user)
+            elif is_whole and need.user.target is not site_input and need.user not in seen:
+                return f"the others are needed by {describe(liveness.network, need.user)}"
+        known = liveness.relations[node]
+        flattened = flattened or bool(getattr(known, "repeats", {}))
+        if isinstance(known, Mixing):
+            continue
+        if known is None and node.target is not site_input:
+            return f"{describe(liveness.network, node)} stays whole"
+        waiting += node.all_input_nodes
+    if flattened:
+        return "a channel is computed as long as one of its positions is used"
+    return ""
+
+
+def _narrowed(liveness: Liveness) -> fx.GraphModule:
+    """Cut the layers of the traced network to what is kept, and rebuild it."""
+    network, graph = liveness.network.network, liveness.network.graph
+    root = _Root(network)
+    for node in list(graph.nodes):
+        known, kept = liveness.relations[node], liveness.kept.get(node)
+        if isinstance(known, Mixing):
+            source = node.args[0]
+            wanted = liveness.asked(source, node)
+            _select(root, graph, liveness, node, source, wanted)
+            columns = None if wanted is None else wanted.chosen
+            _cut_layer(network.get_submodule(known.name), None if kept is None else kept.chosen, columns)
+        elif isinstance(known, Channelwise) and kept is not None:
+            _cut_channels(network.get_submodule(known.name), kept.chosen)
+        elif isinstance(known, Joining):
+            for source in node.all_input_nodes:
+                _select(root, graph, liveness, node, source, liveness.asked(source, node) if kept else None)
+        elif node.op == "get_attr" and kept is not None:
+            _cut_attribute(network, str(node.target), kept)
+        elif is_reshape(node) and kept is not None:
+            node.op, node.target, node.args, node.kwargs = "call_function", torch.flatten, (node.args[0], 1), {}
+    for node in list(graph.nodes):
+        if node.target is site_input:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    # The new module owns the graph only now, and knows the attributes that were added.
+    narrow = fx.GraphModule(network, graph)
+    narrow.graph.eliminate_dead_code()
+    narrow.recompile()
+    narrow.delete_all_unused_submodules()
+    return narrow.eval()
+
+
+class _Root:
+    """Keeps the indices of what is taken of values that stay wider, as buffers of the network."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._count = 0
+
+    def keep(self, indices: Tensor) -> str:
+        name = f"pruned_inputs_{self._count}"
+        self._count += 1
+        self._network.register_buffer(name, indices)
+        return name
+
+
+def _select(
+    root: _Root, graph: fx.Graph, liveness: Liveness, user: fx.Node, source: Any, wanted: Channels | None
+) -> None:
+    """Let ``user`` take its own channels of a value that is kept wider."""
+    kept = liveness.kept.get(source)
+    if wanted is None or bool(wanted.chosen.all()) or (kept is not None and kept.same_as(wanted)):
+        return
+    positions = wanted.chosen if kept is None else wanted.chosen[kept.chosen]
+    with graph.inserting_before(user):
+        indices = graph.create_node("get_attr", root.keep(positions.nonzero().flatten()))
+        taken = graph.call_function(torch.index_select, (source, wanted.axis, indices))
+    user.replace_input_with(source, taken)
+
+
+def _cut(parameter: Tensor | None, chosen: Tensor | None, axis: int = 0) -> nn.Parameter | None:
+    if parameter is None:
+        return None
+    cut = parameter.detach()
+    if chosen is not None:
+        cut = cut.index_select(axis, chosen.to(cut.device).nonzero().flatten()).clone()
+    return nn.Parameter(cut, requires_grad=parameter.requires_grad)
+
+
+def _cut_layer(layer: nn.Module, rows: Tensor | None, columns: Tensor | None) -> None:
+    """Leave the outputs ``rows`` and the inputs ``columns`` of a linear layer or convolution; None for all."""
+    if not isinstance(layer, nn.Linear | Convolution):
+        raise TypeError(f"expected a linear layer or a convolution, got {type(layer).__name__}")
+    weight = _cut(_cut(layer.weight, rows), columns, axis=1)
+    layer.weight = weight if weight is not None else layer.weight
+    layer.bias = _cut(layer.bias, rows)
+    outputs, inputs = layer.weight.shape[:2]
+    if isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = outputs, inputs
+    else:
+        layer.out_channels, layer.in_channels = outputs, inputs
+
+
+def _cut_channels(layer: nn.Module, chosen: Tensor) -> None:
+    """Leave the channels ``chosen`` of a batch norm or a depthwise convolution."""
+    count = int(chosen.sum())
+    if isinstance(layer, Convolution):
+        layer.weight = _cut(layer.weight, chosen) or layer.weight
+        layer.bias = _cut(layer.bias, chosen)
+        layer.in_channels = layer.out_channels = layer.groups = count
+        return
+    if not isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        raise TypeError(f"expected a batch norm or a depthwise convolution, got {type(layer).__name__}")
+    layer.weight, layer.bias = _cut(layer.weight, chosen), _cut(layer.bias, chosen)  # type: ignore[assignment]
+    for name in ("running_mean", "running_var"):
+        statistics = getattr(layer, name)
+        setattr(layer, name, statistics[chosen.to(statistics.device)].clone())
+    layer.num_features = count
+
+
+def _cut_attribute(network: nn.Module, name: str, kept: Channels) -> None:
+    owner, _, last = name.rpartition(".")
+    module = network.get_submodule(owner)
+    value = getattr(module, last)
+    cut = _cut(value, kept.chosen, kept.axis)
+    setattr(module, last, cut if isinstance(value, nn.Parameter) or cut is None else cut.detach())
