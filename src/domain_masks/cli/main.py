@@ -20,6 +20,7 @@ VERBS = {
     "train": "one run: one method, held-out domain(s), one seed",
     "benchmark": "leave one domain out over methods, targets and seeds; skips what is done",
     "evaluate": "all accuracies of a run again, from its checkpoint",
+    "predict": "class, probability and each mask's vote for files, folders and patterns",
     "data": "list, check and download datasets; cache what runs need of them",
     "methods": "the algorithms, their papers, their settings",
     "completion": "what makes the shell complete verbs, flags and names",
