@@ -106,14 +106,14 @@ def _accuracy(card: Mapping[str, Any]) -> Iterator[str]:
         title = _MEASURES.get(name, name.replace("_", " "))
         rows.append((title, numbers["split"], f"{100 * numbers['accuracy']:.2f}", domains, numbers.get("count", "")))
     yield from _table(("protocol", "split", "accuracy", "per domain", "pictures"), rows)
-    rows = [
+    by_ensemble = [
         (name.replace("_", " "), ensemble, f"{100 * value:.2f}")
         for name, numbers in accuracies.items()
         for ensemble, value in numbers.get("by_ensemble", {}).items()
     ]
-    if rows:
+    if by_ensemble:
         yield ""
-        yield from _table(("protocol", "ensemble", "accuracy"), rows)
+        yield from _table(("protocol", "ensemble", "accuracy"), by_ensemble)
     if protocol := card.get("protocol"):
         used = "were used" if protocol["target_labels_used"] else "were not used"
         yield ""

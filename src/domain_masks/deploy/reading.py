@@ -77,21 +77,26 @@ def read_batches(
     )
     with interrupts_held():
         batches = iter(loader)
-    while True:
-        try:
-            found = next(batches, None)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise InputError(
-                "a process that reads pictures was ended from outside, as happens where memory is short: use fewer "
-                "--workers, or a smaller --batch"
-            ) from error
-        if found is None:
-            return
-        if isinstance(found, InputError):
-            raise found
-        yield found
+    try:
+        while (found := _next(batches)) is not None:
+            if isinstance(found, InputError):
+                raise found
+            yield found
+    finally:
+        # Ends the workers, also where whoever asked for pictures has enough; an exception would keep them alive.
+        del batches, loader
+
+
+def _next(batches: Iterator[ReadBatch | InputError]) -> ReadBatch | InputError | None:
+    try:
+        return next(batches, None)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise InputError(
+            "a process that reads pictures was ended from outside, as happens where memory is short: use fewer --workers, or "
+            "a smaller --batch"
+        ) from error
 
 
 class _Chunks:
