@@ -85,7 +85,9 @@ class Hub:
 
         return Handler
 
-    def answer(self, request: BaseHTTPRequestHandler, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def answer(  # noqa: PLR0911 - a line per address
+        self, request: BaseHTTPRequestHandler, path: str, body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
         if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             return self._file(request, *found.groups())
         if found := re.fullmatch(r"/large/(\w+)", path):
@@ -96,7 +98,9 @@ class Hub:
         content = json.loads(body) if body and "/commit/" not in path else {}
         if path == "/api/validate-yaml":
             is_yaml = content["content"].startswith("---\n")
-            return _json({"errors": [] if is_yaml else [{"message": "no metadata"}], "warnings": []}, 200 if is_yaml else 400)
+            return _json(
+                {"errors": [] if is_yaml else [{"message": "no metadata"}], "warnings": []}, 200 if is_yaml else 400
+            )
         if path == "/api/repos/create":
             name = f"{content['organization'] or 'me'}/{content['name']}"
             private = content.get("private", content.get("visibility") == "private")
@@ -105,13 +109,18 @@ class Hub:
             return _json({"url": f"{self.url}/{name}", "name": name}, status)
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/(.+)", path):
             files = [
-                {"path": file["path"], "shouldIgnore": False, "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular"}
+                {
+                    "path": file["path"],
+                    "shouldIgnore": False,
+                    "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
+                }
                 for file in content["files"]
             ]
             return _json({"files": files})
         if path.endswith(".git/info/lfs/objects/batch"):
             objects = [
-                {**item, "actions": {"upload": {"href": f"{self.url}/large/{item['oid']}"}}} for item in content["objects"]
+                {**item, "actions": {"upload": {"href": f"{self.url}/large/{item['oid']}"}}}
+                for item in content["objects"]
             ]
             return _json({"transfer": "basic", "objects": objects})
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/(.+)", path):
@@ -132,7 +141,9 @@ class Hub:
         commit = self.repositories[name].add(files, branch)
         return _json({"commitOid": commit, "commitUrl": f"{self.url}/{name}/commit/{commit}", "success": True})
 
-    def _file(self, request: BaseHTTPRequestHandler, name: str, revision: str, file: str) -> tuple[int, dict[str, str], bytes]:
+    def _file(
+        self, request: BaseHTTPRequestHandler, name: str, revision: str, file: str
+    ) -> tuple[int, dict[str, str], bytes]:
         repository = self.repositories.get(name)
         hidden = repository is not None and repository.private and request.headers.get("Authorization") is None
         if repository is None or hidden:
@@ -144,7 +155,11 @@ class Hub:
             return 404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"}, b""
         data = repository.commits[commit].get(file)
         if data is None:
-            return 404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found", "X-Repo-Commit": commit}, b""
+            return (
+                404,
+                {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found", "X-Repo-Commit": commit},
+                b"",
+            )
         headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": commit}
         if file in self.claims:
             headers["X-Linked-Size"] = str(self.claims[file])

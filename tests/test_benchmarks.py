@@ -82,7 +82,11 @@ def test_missing_dataset_is_misuse(module, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
-    [(["--help"], 0, "--markdown"), (["speed"], 2, "masks, ensemble, loading, predict"), (["--seconds", "0"], 2, "above 0")],
+    [
+        (["--help"], 0, "--markdown"),
+        (["speed"], 2, "masks, ensemble, loading, predict"),
+        (["--seconds", "0"], 2, "above 0"),
+    ],
 )
 def test_script_reads_its_command_line(arguments, status, said):
     result = subprocess.run(

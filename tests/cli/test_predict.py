@@ -50,7 +50,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def table(text: str | bytes) -> list[dict[str, str]]:
     data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-    return list(csv.DictReader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape", newline="")))
+    return list(
+        csv.DictReader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape", newline=""))
+    )
 
 
 def command(*words: object) -> list[str]:
@@ -163,7 +165,9 @@ def test_paths_of_any_bytes_come_on_standard_input_and_survive(
 
 def test_a_configuration_holds_the_settings_and_flags_win(run: Path, digits: Path) -> None:
     Path("a.yaml").write_text(
-        json.dumps({"model": str(run), "paths": [str(digits / "mosaic")], "top": 1, "out": "a.csv", "ensemble": "masks"})
+        json.dumps(
+            {"model": str(run), "paths": [str(digits / "mosaic")], "top": 1, "out": "a.csv", "ensemble": "masks"}
+        )
     )
     assert main(["predict", "--config", "a.yaml", "--top", "3", "--quiet"]) == 0
     assert "class_3" in Path("a.csv").read_text().splitlines()[0]
@@ -175,7 +179,14 @@ def test_several_mistakes_are_one_message(run: Path, capsys: pytest.CaptureFixtu
     assert main(["predict", str(run), "--topp", "3", "--batch", "0", "--out", "a.txt", "--workers", "x"]) == 2
     error = capsys.readouterr().err
     assert "5 settings are wrong" in error
-    for words in ("--topp", "did you mean --top?", "batch: ", "out: expected a file name that ends in .csv", "workers: ", "pictures: "):
+    for words in (
+        "--topp",
+        "did you mean --top?",
+        "batch: ",
+        "out: expected a file name that ends in .csv",
+        "workers: ",
+        "pictures: ",
+    ):
         assert words in error
 
 
@@ -188,7 +199,7 @@ def test_the_file_is_whole_or_not_there(run: Path, digits: Path, monkeypatch: py
     monkeypatch.setattr("domain_masks.deploy.rows.CsvRows.add", interrupted)
     assert main(command(run, digits, "--out", "a.csv", "--quiet")) == 130
     assert Path("a.csv").read_text() == "before"
-    assert os.listdir() == ["a.csv"]
+    assert [path.name for path in Path().iterdir()] == ["a.csv"]
 
 
 def on_a_terminal(words: list[str]) -> str:
@@ -243,7 +254,7 @@ def test_interrupting_leaves_no_file_and_no_process(run: Path, digits: Path) -> 
     assert process.wait(60) == 130, error
     assert "Traceback" not in error
     assert "a.csv is not written" in error
-    assert os.listdir() == []
+    assert not list(Path().iterdir())
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
 

@@ -211,7 +211,7 @@ def test_unreadable_pictures_are_told_and_left_out(model, pictures, tmp_path):
 
 
 def test_worker_processes_change_nothing(model, pictures):
-    paths = sorted(pictures.rglob("*.png"))[:20] + [pictures / "nowhere.png"]
+    paths = [*sorted(pictures.rglob("*.png"))[:20], pictures / "nowhere.png"]
     alone, together = [], []
     first = list(model.stream(paths, batch=4, unreadable=alone.append))
     second = list(model.stream(paths, batch=4, workers=2, unreadable=together.append))
@@ -280,7 +280,10 @@ def test_a_saved_model_is_the_same_file_for_file(model, run_folder, tmp_path):
         ({"preprocessing": {"size": 16, "resize": 10**9, "square": True}}, "at most 8192"),
         ({"preprocessing": {"size": 16, "resize": 16, "square": True, "mean": [0, 0, 1e999]}}, "Infinity is not JSON"),
         ({"preprocessing": {"size": 16, "resize": 16, "square": True, "std": [0.1, 0.1]}}, "preprocessing"),
-        ({"preprocessing": {"size": 16, "resize": 16, "square": True, "crop": 1}}, "unknown preprocessing setting 'crop'"),
+        (
+            {"preprocessing": {"size": 16, "resize": 16, "square": True, "crop": 1}},
+            "unknown preprocessing setting 'crop'",
+        ),
         ({"preprocessing": {"size": 8, "resize": 16, "square": True}}, "image size 16, got 8"),
     ],
 )

@@ -20,7 +20,11 @@ def test_a_card_says_what_the_run_measured(model, run_folder):
         "metrics": ["accuracy"],
     }
     results = json.loads((run_folder / "results.json").read_text())
-    for name, title in (("out_of_domain", "out of domain"), ("in_domain", "in domain"), ("known_domain", "known domain")):
+    for name, title in (
+        ("out_of_domain", "out of domain"),
+        ("in_domain", "in domain"),
+        ("known_domain", "known domain"),
+    ):
         (line,) = [line for line in body.splitlines() if line.startswith(f"| {title} (")]
         assert f"| {results[name]['split']} |" in line
         assert f"| {100 * results[name]['accuracy']:.2f} |" in line
@@ -51,10 +55,18 @@ def test_what_is_not_known_is_not_said():
 
 
 @pytest.mark.parametrize(
-    "name", ["a | b", "<script>alert(1)</script>", "[link](http://x)", "`code`", "# title", "two\nlines", "*bold*", "$x$"]
+    "name",
+    ["a | b", "<script>alert(1)</script>", "[link](http://x)", "`code`", "# title", "two\nlines", "*bold*", "$x$"],
 )
 def test_names_stay_text(name):
-    card = {**LEAST, "classes": [name, "b"], "sources": [name], "dataset": name, "targets": [name], "method": {"name": "dmg"}}
+    card = {
+        **LEAST,
+        "classes": [name, "b"],
+        "sources": [name],
+        "dataset": name,
+        "targets": [name],
+        "method": {"name": "dmg"},
+    }
     _, body = parts(model_card(card, ["predictions", f"known:{name}"]))
     rows = [line for line in body.splitlines() if line.startswith("| classes |")]
     assert len(rows) == 1

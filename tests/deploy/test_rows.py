@@ -2,7 +2,7 @@ import csv
 import io
 import json
 import os
-import stat
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +19,15 @@ from domain_masks.deploy.rows import (
 )
 from domain_masks.errors import RunFolderError
 
-ODD = ["a.png", 'quo"te,.png', "new\nline.png", "ä ピ.png", os.fsdecode(b"latin-\xe4.png"), "tab\t.png", "carriage\r.png"]
+ODD = [
+    "a.png",
+    'quo"te,.png',
+    "new\nline.png",
+    "ä ピ.png",
+    os.fsdecode(b"latin-\xe4.png"),
+    "tab\t.png",
+    "carriage\r.png",
+]
 SOURCES = ("ink", "pa,per")
 
 
@@ -90,30 +98,39 @@ def test_numbers_and_plain_texts_stay(text):
     assert cell(text) == text
 
 
+ONE = Prediction("a.png", (Guess("dog", 1.0),))
+
+
+def interrupted():
+    yield ONE
+    raise KeyboardInterrupt
+
+
 def test_a_file_is_whole_or_not_there(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("before")
-    with pytest.raises(KeyboardInterrupt), rows_to_file(path, 1, ()) as rows:
-        rows.add(Prediction("a.png", (Guess("dog", 1.0),)))
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        written(path, interrupted(), 1, ())
     assert path.read_text() == "before"
-    assert os.listdir(tmp_path) == ["a.json"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.skipif(not stat.S_ISCHR(os.stat("/dev/full").st_mode), reason="there is no full device")
+def rows_into(stream):
+    with stream, rows_to_stream(stream, 1, ()) as rows:
+        rows.add(ONE)
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no full device")
 def test_a_full_output_is_one_message():
-    with open("/dev/full", "wb") as full, pytest.raises(RunFolderError, match="standard output: No space left"):
-        with rows_to_stream(full, 1, ()) as rows:
-            for _ in range(10_000):
-                rows.add(Prediction("a.png", (Guess("dog", 1.0),)))
+    with pytest.raises(RunFolderError, match="standard output: No space left"):
+        rows_into(os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", buffering=0))
 
 
 def test_a_reader_that_has_gone_is_left_to_the_command():
     reading, writing = os.pipe()
     os.close(reading)
     with pytest.raises(BrokenPipeError):
-        with os.fdopen(writing, "wb", buffering=0) as stream, rows_to_stream(stream, 1, ()):
-            pass
+        rows_into(os.fdopen(writing, "wb", buffering=0))
 
 
 def test_problems_are_counted_written_and_shown_in_part(tmp_path):

@@ -21,7 +21,9 @@ LOGITS = {
 
 def test_a_source_weighs_its_share_of_the_confidence():
     probabilities = {name: np.exp(values.astype(np.float64)) for name, values in LOGITS.items()}
-    np.testing.assert_allclose(source_weights(probabilities, SOURCES), [[0.8 / 1.4, 0.6 / 1.4], [0.4 / 1.2, 0.8 / 1.2]], rtol=1e-6)
+    np.testing.assert_allclose(
+        source_weights(probabilities, SOURCES), [[0.8 / 1.4, 0.6 / 1.4], [0.4 / 1.2, 0.8 / 1.2]], rtol=1e-6
+    )
 
 
 def test_each_row_becomes_a_prediction():

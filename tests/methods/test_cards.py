@@ -4,15 +4,24 @@ import time
 import pytest
 import torch
 
+from domain_masks.batch import DomainBatch
 from domain_masks.errors import DomainMasksError, RunFolderError
-from domain_masks.methods import saving
+from domain_masks.methods import Context, saving
+from domain_masks.methods.build import build_method, method_settings
 from domain_masks.methods.saving import load_model, read_card, save_model
-from domain_masks.networks import backbones
+from domain_masks.networks import backbones, build_backbone
 from domain_masks.networks.small import SmallConvNet
-from methods.contract import built
+from methods.contract import CLASSES, SOURCES, built
 
 ODD = [None, True, 0, -1, 1.5, 10**30, "", "x", "\ud800", "a" * 10_000, [], [None], [[]], [1], {}, {"a": 1}, [{"a": 1}]]
-NESTED = [("sites", 0, "size"), ("sites", 0, "axis"), ("sites", 0, "name"), ("sites", 0), ("method", "name"), ("method", "average")]
+NESTED = [
+    ("sites", 0, "size"),
+    ("sites", 0, "axis"),
+    ("sites", 0, "name"),
+    ("sites", 0),
+    ("method", "name"),
+    ("method", "average"),
+]
 KEYS = ("format", "backbone", "classes", "sources", "image_size", "boundary", "sites", "method")
 
 
@@ -43,17 +52,16 @@ def changed(folder, tmp_path):
 @pytest.mark.parametrize("place", [*((key,) for key in KEYS), *NESTED], ids=str)
 def test_odd_values_anywhere_are_one_clear_message(changed, place):
     for value in ODD:
-        try:
+        if place == ("format",) and value is True:
+            continue
+        with pytest.raises(DomainMasksError, match=r"model\.json") as caught:
             load_model(changed(place, value))
-        except DomainMasksError as error:
-            assert "model.json" in str(error)
-            assert len(str(error)) < 3_000
-        else:
-            assert (place, value) in [(("format",), True)] or place == ("method", "average")
+        assert len(str(caught.value)) < 3_000
 
 
 @pytest.mark.parametrize(
-    "key", ["version", "dataset", "targets", "trained_on", "preprocessing", "protocol", "training", "accuracies", "masks"]
+    "key",
+    ["version", "dataset", "targets", "trained_on", "preprocessing", "protocol", "training", "accuracies", "masks"],
 )
 def test_what_only_informs_has_to_have_its_form(changed, key):
     for value in (5, "x" * 2_000, [{}], {"a": 1}, {"a": {"accuracy": 2}}):
@@ -99,7 +107,9 @@ def test_a_large_file_is_no_card(tmp_path, monkeypatch):
         read_card(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "5", "[" * 100_000, '{"a": NaN}', "\x00", '{"format": 1' + "0" * 5_000 + "}"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "5", "[" * 100_000, '{"a": NaN}', "\x00", '{"format": 1' + "0" * 5_000 + "}"]
+)
 def test_what_is_no_json_object_is_one_message(tmp_path, text):
     (tmp_path / "model.json").write_text(text)
     with pytest.raises(RunFolderError, match=r"model\.json"):
@@ -183,20 +193,15 @@ def test_a_network_that_cannot_be_made_is_one_message(folder, monkeypatch):
         raise ZeroDivisionError("a")
 
     monkeypatch.setitem(backbones.BACKBONES, "small", broken)
-    with pytest.raises(DomainMasksError, match=r"network 'small' that it describes cannot be built \(ZeroDivisionError: a\)"):
+    with pytest.raises(
+        DomainMasksError, match=r"network 'small' that it describes cannot be built \(ZeroDivisionError: a\)"
+    ):
         load_model(folder)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["regnet_y_400mf", "timm:swin_tiny_patch4_window7_224", "inception_v3"])
 def test_networks_of_every_kind_come_back(tmp_path, name):
-    from methods.contract import CLASSES, SOURCES  # noqa: PLC0415
-
-    from domain_masks.batch import DomainBatch  # noqa: PLC0415
-    from domain_masks.methods import Context  # noqa: PLC0415
-    from domain_masks.methods.build import build_method, method_settings  # noqa: PLC0415
-    from domain_masks.networks import build_backbone  # noqa: PLC0415
-
     size = 299 if name == "inception_v3" else 224
     context = Context(SOURCES, CLASSES, image_size=size)
     method = build_method("dmg", build_backbone(name, len(CLASSES)), context, method_settings("dmg", {})).eval()
