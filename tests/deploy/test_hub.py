@@ -10,7 +10,7 @@ from domain_masks.deploy import load, push_to_hub
 from domain_masks.errors import DownloadError, InputError, RunFolderError
 from hub_double import Repository, hub_running
 
-huggingface_hub = pytest.importorskip("huggingface_hub")
+constants = pytest.importorskip("huggingface_hub.constants")
 FILES = ("model.safetensors", "model.json")
 
 
@@ -20,7 +20,6 @@ def own_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with hub_running() as hub:
-        constants = huggingface_hub.constants
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
@@ -66,8 +65,8 @@ def test_a_commit_names_a_revision(hub):
 
 def test_what_was_fetched_before_is_enough_without_a_connection(hub, monkeypatch):
     load("owner/name", device="cpu")
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert load("owner/name", device="cpu").card["dataset"] == "second"
 
 
@@ -100,7 +99,7 @@ def test_what_the_hub_does_not_have_is_one_message(hub, run_folder, name, messag
 
 
 def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(DownloadError, match=r"owner/name: the hub cannot be reached, .*If you meant a folder"):
         load("owner/name")
 
@@ -167,7 +166,7 @@ def test_publishing_under_no_name_is_one_message(model):
 
 
 def test_publishing_nowhere_is_one_message(model, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(DownloadError, match="the hub cannot be reached"):
         model.push_to_hub("a/b", token="any")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ from domain_masks.errors import InputError
 from domain_masks.records.config import read_config
 
 if TYPE_CHECKING:
-    from domain_masks.deploy import Model
-    from domain_masks.deploy.reading import Unreadable
+    from domain_masks.deploy import Model, Prediction
+    from domain_masks.deploy.inputs import Unreadable
     from domain_masks.deploy.rows import Problems, Rows
     from domain_masks.deploy.settings import PredictSettings
     from domain_masks.progress import Reporter
@@ -113,25 +113,33 @@ def _predict(model: Model, settings: PredictSettings, reporter: Reporter) -> tup
 
     found, total = _found(settings)
     shows_table = settings.out is None and is_terminal(sys.stdout)
+    kept = "The rows until here are complete" if settings.out is None else f"{settings.out} is not written"
     count = 0
     with (
-        resumable("Nothing is written" if settings.out is None else f"{settings.out} is not written"),
+        resumable(kept),
         problems_to_file(settings.errors) as problems,
         _rows(settings, model, shows_table) as rows,
+        closing(_stream(model, found, settings, problems)) as predictions,
     ):
-        predictions = model.stream(
-            found,
-            ensemble=settings.ensemble,
-            top=settings.top,
-            batch=settings.batch,
-            workers=settings.workers,
-            unreadable=problems.add,
-        )
         # A table on the terminal shows by itself how far it has come.
         for prediction in predictions if shows_table else reporter.track(predictions, total, "predicting"):
             rows.add(prediction)
             count += 1
     return count, problems
+
+
+def _stream(
+    model: Model, found: Iterator[str | Unreadable], settings: PredictSettings, problems: Problems
+) -> Generator[Prediction, None, None]:
+    # A generator of its own: closed where writing fails, it ends the processes that read.
+    yield from model.stream(
+        found,
+        ensemble=settings.ensemble,
+        top=settings.top,
+        batch=settings.batch,
+        workers=settings.workers,
+        unreadable=problems.add,
+    )
 
 
 def _found(settings: PredictSettings) -> tuple[Iterator[str | Unreadable], int | None]:
@@ -140,7 +148,7 @@ def _found(settings: PredictSettings) -> tuple[Iterator[str | Unreadable], int |
     Raises InputError where there is not a single one.
     """
     from domain_masks.deploy.finding import STANDARD_INPUT, find_pictures  # noqa: PLC0415
-    from domain_masks.deploy.reading import Unreadable  # noqa: PLC0415
+    from domain_masks.deploy.inputs import Unreadable  # noqa: PLC0415
 
     if settings.paths.count(STANDARD_INPUT) > 1:
         raise InputError("standard input (-) is named twice: expected it once")

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from domain_masks.data.folders import EXTENSIONS
-from domain_masks.deploy.reading import Unreadable
+from domain_masks.deploy.inputs import Unreadable
 from domain_masks.errors import InputError
 from domain_masks.records.files import is_there
 

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,15 @@ _FORMS = (
 _PATHS = (str, bytes, os.PathLike)
 
 
-def each_picture(inputs: Picture | Iterable[Picture]) -> Iterator[Picture]:
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A picture that cannot be read, and why."""
+
+    name: str
+    reason: str
+
+
+def each_picture(inputs: Picture | Iterable[Picture | Unreadable]) -> Iterator[Picture | Unreadable]:
     """Yield every single picture of one input or of any iterable of them; arrays of N pictures give N.
 
     - paths: of picture files in any format and mode that training reads
@@ -36,7 +45,7 @@ def each_picture(inputs: Picture | Iterable[Picture]) -> Iterator[Picture]:
     - numpy arrays (H, W), (H, W, 3), (H, W, 4), (N, H, W, 3): uint8, floats in [0, 1], or uint16 for (H, W)
     - tensors (3, H, W) or (N, 3, H, W), (1, H, W) for grey: uint8, or floats in [0, 1]
 
-    Floats are rounded to 8 bits, as in files. Raises InputError for anything else.
+    Floats are rounded to 8 bits, as in files. What is known to be unreadable is passed on. Raises InputError for anything else.
     """
     if isinstance(inputs, np.ndarray | Tensor) and inputs.ndim == 4:
         yield from inputs

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from domain_masks.batch import DomainBatch
 from domain_masks.data import Preprocessing
-from domain_masks.deploy.inputs import Picture, each_picture
-from domain_masks.deploy.reading import Unreadable, read_batches
+from domain_masks.deploy.inputs import Picture, Unreadable, each_picture
+from domain_masks.deploy.reading import read_batches
 from domain_masks.deploy.votes import Prediction, predictions_from
 from domain_masks.errors import InputError, unknown
 from domain_masks.methods import Method
@@ -105,7 +105,7 @@ class Model:
 
     def stream(
         self,
-        inputs: Picture | Iterable[Picture],
+        inputs: Picture | Iterable[Picture | Unreadable],
         *,
         ensemble: str = PREDICTIONS,
         top: int = TOP,
@@ -126,7 +126,7 @@ class Model:
 
     def _stream(
         self,
-        inputs: Picture | Iterable[Picture],
+        inputs: Picture | Iterable[Picture | Unreadable],
         ensemble: str,
         top: int,
         reading: tuple[int, int | None],
@@ -148,7 +148,7 @@ class Model:
 
     def _batches(
         self,
-        inputs: Picture | Iterable[Picture],
+        inputs: Picture | Iterable[Picture | Unreadable],
         batch: int,
         workers: int | None,
         unreadable: Callable[[Unreadable], None] | None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -17,21 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 from domain_masks.data import Preprocessing
 from domain_masks.data.decoding import interrupts_held, problem_of
 from domain_masks.data.loading import UNREADABLE, outlive_signals
-from domain_masks.deploy.inputs import name_of, open_input
+from domain_masks.deploy.inputs import Unreadable, name_of, open_input
 from domain_masks.errors import InputError
 
 WORTH_WORKERS = 200
 """Pictures from which on starting processes saves time."""
 MOST_WORKERS = 8
 _PREFETCHED = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A picture that cannot be read, and why."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +57,11 @@ def read_batches(
         workers = min(MOST_WORKERS, os.cpu_count() or 1) if len(first) == WORTH_WORKERS else 0
         pictures = chain(first, pictures)
         del first
+    held = ExitStack()
     loader: DataLoader[ReadBatch | InputError] = DataLoader(
         _Reader(preprocessing),
         batch_size=None,
-        sampler=_Chunks(pictures, batch),
+        sampler=_Chunks(pictures, batch, held.close),
         num_workers=workers,
         collate_fn=_as_it_is,
         worker_init_fn=outlive_signals,
@@ -75,7 +69,8 @@ def read_batches(
         # Otherwise a number would be drawn from torch's global generator.
         generator=torch.Generator(),
     )
-    with interrupts_held():
+    with held:
+        held.enter_context(interrupts_held())
         batches = iter(loader)
     try:
         while (found := _next(batches)) is not None:
@@ -100,13 +95,18 @@ def _next(batches: Iterator[ReadBatch | InputError]) -> ReadBatch | InputError |
 
 
 class _Chunks:
-    """Lists of up to ``size`` items, taken when they are asked for."""
+    """Lists of up to ``size`` items, taken when they are asked for; ``begin`` is called before the first one is taken.
 
-    def __init__(self, items: Iterator[Any], size: int) -> None:
+    By then all workers have been started, and waiting for items, such as lines that somebody types, can be interrupted.
+    """
+
+    def __init__(self, items: Iterator[Any], size: int, begin: Callable[[], None]) -> None:
         self._items = items
         self._size = size
+        self._begin = begin
 
     def __iter__(self) -> Iterator[list[Any]]:
+        self._begin()
         while chunk := list(islice(self._items, self._size)):
             yield chunk
 

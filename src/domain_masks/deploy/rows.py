@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from domain_masks.deploy.reading import Unreadable
+from domain_masks.deploy.inputs import Unreadable
 from domain_masks.deploy.votes import Prediction
 from domain_masks.errors import RunFolderError
 from domain_masks.records.files import writing
@@ -182,7 +182,9 @@ def problems_to_file(path: Path | None) -> Iterator[Problems]:
 def csv_line(row: Sequence[str]) -> bytes:
     """Return one line of CSV; characters that stand for bytes that are no UTF-8 become these bytes again."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(row)
+    # Before Python 3.13 a carriage return alone is not quoted, and read back as the end of a line.
+    quoting = csv.QUOTE_ALL if any("\r" in part for part in row) else csv.QUOTE_MINIMAL
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerow(row)
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 

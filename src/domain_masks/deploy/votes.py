@@ -97,10 +97,10 @@ def predictions_from(
     Raises InputError where the model gives NaN or infinity.
     """
     probabilities = {}
-    for name, values in logits.items():
-        _refuse_infinite(name, values, names)
-        probabilities[name] = np.exp(log_softmax(values))
-    has_votes = all(known(source) in probabilities for source in sources)
+    for known_as, values in logits.items():
+        _refuse_infinite(known_as, values, names)
+        probabilities[known_as] = np.exp(log_softmax(values))
+    has_votes = bool(sources) and all(known(source) in probabilities for source in sources)
     weights = source_weights(probabilities, sources) if has_votes else None
     chosen = probabilities[ensemble]
     order = np.argsort(-chosen, axis=1, kind="stable")[:, :top]
