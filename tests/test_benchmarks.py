@@ -13,7 +13,7 @@ from domain_masks.networks import masked
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 DATA = Path(os.environ.get("DMG_DATA") or Path(__file__).parents[2] / "shared" / "data")
-NAMES = ("timing", "steps", "masks", "ensemble", "loading", "run")
+NAMES = ("timing", "steps", "masks", "ensemble", "loading", "predict", "run")
 CPU = torch.device("cpu")
 LINE = re.compile(
     r"  (?P<name>.+?): (?P<median>\S+) \[(?P<lower>\S+)–(?P<upper>\S+)\] of (?P<baseline>.+) \(.+ rounds\)"
@@ -54,13 +54,16 @@ def test_smoke_run_prints_every_ratio_with_its_spread_and_baseline(module, monke
         assert f"its arithmetic, (t_F + {domains} t_T) / (t_F + t_T)" in names
         assert f"loop of {domains} whole passes" in names
     from_files = "images per second of training from files (generated JPEG files)"
+    predicting = "images per second of predicting files (generated JPEG files)"
     assert [name for name in names if name.startswith("images")] == [
-        f"{from_files}, {workers}" for workers in ("0 workers", "1 worker", "2 workers")
+        *(f"{from_files}, {workers}" for workers in ("0 workers", "1 worker", "2 workers")),
+        *(f"{predicting}, {workers}" for workers in ("0 workers", "2 workers")),
     ]
+    assert names.count("peak memory of predicting 200 pictures") == 1
     assert "one forward pass of the bare network (small, 32 px, batch 8)" in baselines
     table = [line for line in output.splitlines() if line.startswith("| ")]
     assert len(table) == 1 + len(names)
-    assert not any(" ms" in line or "images/s" in line for line in table)
+    assert not any(" ms" in line or "images/s" in line or " MB" in line for line in table)
 
 
 def test_named_benchmark_runs_alone_on_pacs(module, capsys):
@@ -79,7 +82,11 @@ def test_missing_dataset_is_misuse(module, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
-    [(["--help"], 0, "--markdown"), (["speed"], 2, "masks, ensemble, loading"), (["--seconds", "0"], 2, "above 0")],
+    [
+        (["--help"], 0, "--markdown"),
+        (["speed"], 2, "masks, ensemble, loading, predict"),
+        (["--seconds", "0"], 2, "above 0"),
+    ],
 )
 def test_script_reads_its_command_line(arguments, status, said):
     result = subprocess.run(

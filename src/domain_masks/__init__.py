@@ -1,7 +1,7 @@
 """Domain generalization with domain-specific masks.
 
-``dm.train(...)`` trains one run; ``dm.masks``, ``dm.networks`` and ``dm.methods`` are the parts. Submodules are imported when
-they are first used.
+``dm.train(...)`` trains one run, ``dm.load(...)`` gives its model to predict with; ``dm.masks``, ``dm.networks`` and
+``dm.methods`` are the parts. Submodules are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from domain_masks import analysis, data, evaluation, experiments, masks, methods, networks, records, training
+    from domain_masks import (
+        analysis,
+        data,
+        deploy,
+        evaluation,
+        experiments,
+        masks,
+        methods,
+        networks,
+        records,
+        training,
+    )
+    from domain_masks.deploy import Model
     from domain_masks.training import Run
 
 __version__ = "0.1.0"
@@ -19,8 +31,10 @@ __version__ = "0.1.0"
 __all__ = [
     "analysis",
     "data",
+    "deploy",
     "evaluation",
     "experiments",
+    "load",
     "masks",
     "methods",
     "networks",
@@ -29,7 +43,18 @@ __all__ = [
     "training",
 ]
 
-_SUBMODULES = ("analysis", "data", "evaluation", "experiments", "masks", "methods", "networks", "records", "training")
+_SUBMODULES = (
+    "analysis",
+    "data",
+    "deploy",
+    "evaluation",
+    "experiments",
+    "masks",
+    "methods",
+    "networks",
+    "records",
+    "training",
+)
 
 
 def train(
@@ -49,6 +74,21 @@ def train(
     from domain_masks.training import run  # noqa: PLC0415
 
     return run(check_settings(settings), out, resume=resume, overwrite=overwrite, reporter=ConsoleReporter(quiet))
+
+
+def load(source: str | Path, *, device: str = "auto", token: str | None = None) -> Model:
+    """Load a trained model: ``dm.load("runs/sketch").predict(["a.jpg"])``.
+
+    - ``source``: a run folder, a folder with ``model.safetensors`` and ``model.json``, one of these files, or a name on the
+      hub, ``owner/name`` or ``owner/name@revision``
+    - ``device``: ``auto``, ``cpu`` or ``cuda``
+    - ``token``: for a private model of the hub
+
+    Pickles are refused. Raises InputError and RunFolderError as :func:`domain_masks.deploy.load` does.
+    """
+    from domain_masks import deploy  # noqa: PLC0415
+
+    return deploy.load(source, device=device, token=token)
 
 
 def __getattr__(name: str) -> Any:

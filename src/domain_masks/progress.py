@@ -39,8 +39,8 @@ class Reporter(Protocol):
     def say(self, line: str) -> None:
         """Show one line."""
 
-    def track(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-        """Pass the items on and show how far it has come."""
+    def track(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
+        """Pass the items on and show how far it has come; ``total`` is None where nobody knows how many there are."""
 
     def measure(self, what: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
         """Give a function that is told, again and again, how many bytes there are by now (``total`` in bytes)."""
@@ -85,7 +85,7 @@ class ConsoleReporter:
         except (OSError, ValueError):
             self._let_go()
 
-    def track(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    def track(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
         """Pass the items on; shows a bar that vanishes at the end, or a line now and then."""
         if self._stream is None:
             yield from items
@@ -94,7 +94,7 @@ class ConsoleReporter:
         else:
             yield from self._with_lines(items, total, what)
 
-    def _with_bar(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    def _with_bar(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
         # One display for all stages that run within each other: a terminal has one last line.
         outermost = self._progress is None
         if self._progress is None:
@@ -114,14 +114,15 @@ class ConsoleReporter:
                 with suppress(OSError):
                     progress.stop()
 
-    def _with_lines(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    def _with_lines(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
         last, tenths = self._clock(), 0
         for count, item in enumerate(items, start=1):
             yield item
-            now, reached = self._clock(), 10 * count // max(1, total)
+            now, reached = self._clock(), 0 if total is None else 10 * count // max(1, total)
             waited = now - last
-            if count < total and ((waited >= LONG and reached > tenths) or waited >= SILENT):
-                self.say(f"{what}: {100 * count // total} %")
+            is_last = total is not None and count >= total
+            if not is_last and ((waited >= LONG and reached > tenths) or waited >= SILENT):
+                self.say(f"{what}: {count:,} so far" if total is None else f"{what}: {100 * count // total} %")
                 last, tenths = now, reached
 
     @contextmanager

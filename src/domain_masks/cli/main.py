@@ -21,6 +21,7 @@ VERBS = {
     "benchmark": "leave one domain out over methods, targets and seeds; skips what is done",
     "evaluate": "all accuracies of a run again, from its checkpoint",
     "analyze": "what the masks learned: tables and figures",
+    "predict": "class, probability and each mask's vote for files, folders and patterns",
     "export": "a file that runs without this package, compared with the model after writing; fold and prune masks",
     "data": "list, check and download datasets; cache what runs need of them",
     "methods": "the algorithms, their papers, their settings",

@@ -88,7 +88,7 @@ def decode_all(
         # Otherwise a number would be drawn from torch's global generator.
         generator=torch.Generator(),
     )
-    with _interrupts_held():
+    with interrupts_held():
         batches = iter(loader)
     for chunk in batches:
         yield from chunk
@@ -109,12 +109,12 @@ def decode(open_image: Callable[[int], Image.Image], row: int, with_facts: bool 
                     image.draft(None, (1, 1))
                 to_rgb(image)
         except UNREADABLE as error:
-            return Decoded(row, problem=_problem(error, path))
+            return Decoded(row, problem=problem_of(error, path))
     return Decoded(row)
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
+def interrupts_held() -> Iterator[None]:
     """Hold Ctrl-C back while processes are started: they inherit it for good, and only this process is interrupted.
 
     A terminal sends the signal to all of them; a worker that dies of it would look like a failure of its own.
@@ -156,7 +156,8 @@ def _facts(open_image: Callable[[int], Image.Image], row: int, path: Path | None
     return PictureFacts(picture.width, picture.height, frames, file_hash, pixel_hash)
 
 
-def _problem(error: BaseException, path: Path | None) -> Problem:
+def problem_of(error: BaseException, path: Path | None) -> Problem:
+    """Say what is wrong with a picture, from what opening or decoding it raised."""
     if isinstance(error, OSError) and error.errno is not None:
         if isinstance(error, FileNotFoundError):
             return Problem("unopened", "there is no such file")

@@ -229,7 +229,7 @@ def _as_it_is(batch: Any) -> Any:
 _LAST_MOMENTS = 10  # seconds
 
 
-def _outlive_signals(_worker: int) -> None:
+def outlive_signals(_worker: int) -> None:
     """Let a worker go on when a signal comes to the whole group: the training process finishes its step and ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
@@ -245,7 +245,7 @@ def _picture_loader(
         sampler=rows,
         num_workers=workers,
         collate_fn=_as_it_is,
-        worker_init_fn=_outlive_signals,
+        worker_init_fn=outlive_signals,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=_PREFETCHED if workers else None,
         persistent_workers=keep_workers and workers > 0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from domain_masks.errors import InputError, unknown
+from domain_masks.errors import InputError, together, unknown
+from domain_masks.records.config import describe_mistakes
 
 ImageBytes = npt.NDArray[np.uint8]
 
@@ -22,6 +26,8 @@ _DEEP_MODES = ("I", "F")
 _ORIENTATION = 0x0112
 _SIXTEEN_BITS = 65535
 _DRAFT_MARGIN = 2
+_LARGEST = 8192
+"""Twice the size that a run may have, which leaves room for a margin around it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,13 @@ class Preprocessing:
             raise InputError(f"expected resize to be at least the size {self.size}, got {self.resize}")
         if self.load_size < self.size:
             raise InputError(f"expected training_size to be at least the size {self.size}, got {self.load_size}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        if max(self.size, self.resize, self.load_size) > _LARGEST:
+            raise InputError(
+                f"expected pictures of at most {_LARGEST} pixels, got {self.size}, resized to {self.resize}"
+            )
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, (*self.mean, *self.std))):
+            raise InputError(f"expected three finite means and deviations, got {self.mean} and {self.std}")
+        if min(self.std) <= 0:
             raise InputError(f"expected three means and three positive deviations, got {self.mean} and {self.std}")
 
     @property
@@ -66,7 +78,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
-        """Rebuild from :meth:`to_dict`; raises InputError for unknown or missing names."""
+        """Rebuild from :meth:`to_dict`; raises InputError for unknown or missing names and values of another type."""
         known = tuple(cls.__dataclass_fields__)
         for name in values:
             if name not in known:
@@ -75,10 +87,16 @@ class Preprocessing:
             raise InputError(
                 f"expected the preprocessing settings size, resize and square, got no {', '.join(missing)}"
             )
-        settings: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return cls(**settings)
+        try:
+            # As JSON, in which a list is what a tuple is written as; all other types have to be right.
+            return TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
+        except ValidationError as error:
+            own = error.errors()[0].get("ctx", {}).get("error")
+            if isinstance(own, InputError):
+                raise own from error
+            raise together(describe_mistakes(error, known, prefix="preprocessing.")) from error
+        except (TypeError, ValueError) as error:
+            raise InputError(f"expected numbers and truth values as preprocessing settings, got {values!r}") from error
 
     def load(self, image: Image.Image) -> Tensor:
         """Return the picture as evaluation sees it, uint8 (3, size, size)."""

@@ -8,21 +8,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods.base import Context, Method
 from domain_masks.methods.build import build_method, method_settings
+from domain_masks.methods.cards import MOST_BYTES, check_card
 from domain_masks.methods.domain_classifier import DomainClassifier
+from domain_masks.methods.tensor_files import (
+    TensorForm,
+    check_forms,
+    count_bytes,
+    read_forms,
+    read_tensors,
+    refuse_numbers_that_are_none,
+)
 from domain_masks.networks import Site, build_backbone
+from domain_masks.records.environment import version
 from domain_masks.records.files import check_schema, read_json, write_json, write_whole
 
 FORMAT = 1
-_NEEDED = ("backbone", "classes", "sources", "image_size", "boundary", "sites", "method")
 
 _NETWORK = "network.network."
 _MASKS = "network.masks.logits."
+_CLASSIFIER = "method.domain_classifier.weight"
+_MOST_CHANNELS = 2**16
+"""Channels at a boundary that a domain classifier may look at."""
 
 
 def model_tensors(method: Method) -> dict[str, Tensor]:
@@ -49,6 +61,7 @@ def save_model(folder: Path, method: Method, backbone: str, description: Mapping
     context = method.context
     card = {
         "format": FORMAT,
+        **({"version": installed} if (installed := version()) else {}),
         "backbone": backbone,
         "classes": list(context.classes),
         "sources": list(context.sources),
@@ -66,16 +79,17 @@ def save_model(folder: Path, method: Method, backbone: str, description: Mapping
 def read_card(folder: Path) -> dict[str, Any]:
     """Return what ``model.json`` in ``folder`` holds.
 
-    Raises RunFolderError where it is missing, describes no model, or has a newer format.
+    Older formats are read. Raises RunFolderError where the file is missing or far too large, describes no model, or has a
+    newer format.
     """
-    card = read_json(folder / "model.json")
-    check_schema(card.get("format"), FORMAT, folder / "model.json", "write it again with `dmg evaluate RUN`", "format")
-    absent = [key for key in _NEEDED if key not in card]
-    if absent or "name" not in card["method"]:
+    path = folder / "model.json"
+    if path.is_file() and (size := path.stat().st_size) > MOST_BYTES:
         raise RunFolderError(
-            f"{folder / 'model.json'} describes no model: expected {', '.join(_NEEDED)} and the method's name, "
-            f"got no {', '.join(absent) or 'name'}; write the model anew"
+            f"{path} describes no model: expected at most {MOST_BYTES:,} bytes, got {size:,}; write the model anew"
         )
+    card = read_json(path)
+    check_schema(card.get("format"), FORMAT, path, "write it again with `dmg evaluate RUN`", "format")
+    check_card(card, path)
     return card
 
 
@@ -95,7 +109,7 @@ def adopt(method: Method, folder: Path, card: Mapping[str, Any], masks_alone: bo
             f"{folder} was trained on other classes: expected those of the dataset ({_shortened(here)}), got "
             f"{_shortened(there)}"
         )
-    tensors, own, per_domain = _read_tensors(path), method.state_dict(), method.domain_tensors()
+    tensors, own, per_domain = read_tensors(path), method.state_dict(), method.domain_tensors()
     sources = method.context.sources
     known = {
         name: (list(card["sources"]).index(name), index)
@@ -132,39 +146,33 @@ def adopt(method: Method, folder: Path, card: Mapping[str, Any], masks_alone: bo
 
 
 def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
-    """Rebuild what :func:`save_model` wrote, in evaluation mode; also returns what ``model.json`` holds.
+    """Rebuild what :func:`save_model` wrote, in evaluation mode on the CPU; also returns what ``model.json`` holds.
 
-    Raises RunFolderError for a missing or malformed ``model.json``, InputError where the tensors do not fit it or the
-    format is newer.
+    The network is built without memory first, and the weights' file compared with it before anything is read. Nothing is
+    downloaded. Raises RunFolderError for a missing or malformed ``model.json`` or a newer format, InputError where the
+    tensors do not fit it.
     """
     card = read_card(folder)
-    named = dict(card["method"])
-    context = Context(
-        sources=tuple(card["sources"]),
-        classes=tuple(card["classes"]),
-        sites=tuple(Site(**site) for site in card["sites"]),
-        boundary=card["boundary"],
-        image_size=card["image_size"],
-    )
-    name = named.pop("name")
-    method = build_method(
-        name, build_backbone(card["backbone"], len(context.classes)), context, method_settings(name, named)
-    )
-    tensors = _read_tensors(folder / "model.safetensors")
-    found = tensors.get("method.domain_classifier.weight")
-    if found is not None and found.dim() == 2 and method.predicts_by_domain:
-        method.domain_classifier = DomainClassifier(len(context.sources), found.shape[1])
-    own = {_file_name(key): key for key in method.state_dict()}
-    expected = {key: tuple(method.state_dict()[inner].shape) for key, inner in own.items()}
-    got = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    if expected != got:
-        odd = sorted(key for key in expected.keys() | got.keys() if expected.get(key) != got.get(key))
-        raise InputError(
-            f"{folder / 'model.safetensors'} does not fit model.json: {len(odd)} tensors are missing, foreign or of "
-            f"another shape ({', '.join(odd[:3])}{', ...' if len(odd) > 3 else ''})"
-        )
-    method.load_state_dict({own[key]: tensor for key, tensor in tensors.items()})
+    path = folder / "model.safetensors"
+    method = _blank(card, folder / "model.json")
+    channels = _classified_channels(method, path)
+    _expect_classifier(method, channels)
+    names = {_file_name(name): name for name in method.state_dict()}
+    check_forms(path, _forms(method))
+    tensors = read_tensors(path)
+    refuse_numbers_that_are_none(path, tensors)
+    if _keeps_tensors_elsewhere(method):
+        method = _built(card, folder / "model.json")
+        _expect_classifier(method, channels)
+    method.load_state_dict({names[name]: tensor for name, tensor in tensors.items()}, assign=True)
     return method.eval(), card
+
+
+def largest_file(card: Mapping[str, Any], path: Path) -> int:
+    """Return how many bytes the weights of the model that ``card``, read from ``path``, describes can have at most."""
+    method = _blank(card, path)
+    _expect_classifier(method, _MOST_CHANNELS if method.predicts_by_domain else None)
+    return count_bytes(_forms(method))
 
 
 def read_masks(folder: Path) -> dict[str, Tensor]:
@@ -173,18 +181,72 @@ def read_masks(folder: Path) -> dict[str, Tensor]:
     Raises RunFolderError and InputError as :func:`load_model` does.
     """
     sites = [site["name"] for site in read_card(folder)["sites"]]
-    tensors = _read_tensors(folder / "model.safetensors")
+    tensors = read_tensors(folder / "model.safetensors")
     return {site: tensors[f"masks.{site}"] for site in sites if f"masks.{site}" in tensors}
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _classified_channels(method: Method, path: Path) -> int | None:
+    """Return how many channels the domain classifier in ``path`` looks at; None where the file has none that can be one."""
+    form = read_forms(path).get(_CLASSIFIER)
+    if form is None or len(form.shape) != 2 or form.shape[1] > _MOST_CHANNELS or not method.predicts_by_domain:
+        return None
+    return form.shape[1]
+
+
+def _expect_classifier(method: Method, channels: int | None) -> None:
+    """Give ``method`` a domain classifier that is still to be filled, where it has one: it is fitted after training."""
+    if channels is not None:
+        with torch.device("meta"):
+            method.domain_classifier = DomainClassifier(len(method.context.sources), channels)
+
+
+def _forms(method: Method) -> dict[str, TensorForm]:
+    return {_file_name(name): TensorForm.of(tensor) for name, tensor in method.state_dict().items()}
+
+
+def _blank(card: Mapping[str, Any], path: Path) -> Method:
+    """Build the method that ``card`` describes on the meta device: shapes without memory, nothing is initialised."""
     try:
-        tensors: dict[str, torch.Tensor] = load_file(path)
+        with torch.device("meta"):
+            return _made(card)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception:  # a network that computes with numbers while it is made; which error that gives is torch's affair
+        return _built(card, path)
+
+
+def _built(card: Mapping[str, Any], path: Path) -> Method:
+    """Build the method that ``card`` describes with memory and first weights."""
+    try:
+        return _made(card)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except Exception as error:
         raise InputError(
-            f"{path} cannot be read ({type(error).__name__}: {error}): expected the weights beside model.json"
+            f"{path}: the network {card['backbone']!r} that it describes cannot be built ({type(error).__name__}: {error})"
         ) from error
-    return tensors
+
+
+def _made(card: Mapping[str, Any]) -> Method:
+    settings = dict(card["method"])
+    name = settings.pop("name")
+    context = Context(
+        sources=tuple(card["sources"]),
+        classes=tuple(card["classes"]),
+        sites=tuple(Site(**site) for site in card["sites"]),
+        boundary=card["boundary"],
+        image_size=card["image_size"],
+    )
+    backbone = build_backbone(card["backbone"], len(context.classes))
+    return build_method(name, backbone, context, method_settings(name, settings))
+
+
+def _keeps_tensors_elsewhere(method: Method) -> bool:
+    """Whether a method on the meta device has tensors that no file holds, such as tables of positions."""
+    state = method.state_dict()
+    tensors = [buffer for name, buffer in method.named_buffers() if name not in state]
+    tensors += [value for module in method.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    return any(tensor.is_meta for tensor in tensors)
 
 
 def _shortened(names: tuple[str, ...]) -> str:

@@ -49,6 +49,14 @@ def versions() -> dict[str, str]:
     return found
 
 
+def version() -> str | None:
+    """Return this package's version; None where it is run from a folder of sources."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def devices() -> list[str]:
     """Return the names of the CUDA devices that torch sees; none if torch is not loaded."""
     torch = sys.modules.get("torch")

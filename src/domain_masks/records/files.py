@@ -87,7 +87,7 @@ def read_json(path: Path | str) -> dict[str, Any]:
     text = read_bytes(path)
     try:
         content = json.loads(text.decode(), parse_constant=_refuse_constant)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunFolderError(
             f"{path} is malformed: expected JSON, got an error ({error}). Restore the file, or have it written again"
         ) from error

@@ -226,13 +226,23 @@ def describe(experiment: Experiment) -> str:
 
 
 def _card(experiment: Experiment, results: Results) -> dict[str, Any]:
-    written = results.to_dict()
+    written, config, splits = results.to_dict(), experiment.config, experiment.splits
     numbers = {name: written[name] for name in ("out_of_domain", "in_domain", "known_domain") if name in written}
+    # Of a file of weights its name alone: the card may be published.
+    weights = str(config.weights)
+    training = {
+        "weights": weights if weights in ("imagenet", "none") else Path(weights).name,
+        "pictures": len(splits.train),
+        "epochs_run": results.epochs_run,
+        "seed": results.seed,
+    }
     return {
         "dataset": results.dataset,
         "targets": results.targets,
         "trained_on": experiment.facts["trained_on"],
         "preprocessing": experiment.preprocessing.to_dict(),
         "protocol": written["protocol"],
+        "training": training,
         "accuracies": numbers,
+        **({"masks": written["masks"]} if "masks" in written else {}),
     }

@@ -1,0 +1,135 @@
+"""How fast predicting files is, against the bare network on the same pictures as tensors in memory; and how its memory grows.
+
+What is timed is what `dmg predict` does after loading: find, read and prepare the files, run the method with all its
+ensembles, write the rows. The bare network gets normalised batches that lie in memory, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from domain_masks.data import Preprocessing, default_preprocessing, evaluation_batches
+from domain_masks.data.dataset import FileOpener
+from domain_masks.deploy import Model, load
+from domain_masks.deploy.finding import find_pictures
+from domain_masks.deploy.rows import rows_to_file
+from domain_masks.methods.saving import save_model
+from loading import BATCHES, FAST_BATCHES, FAST_WORKLOAD, WORKLOAD, Pictures, generated, pacs
+from steps import Workload, build
+from timing import Budget, Conditions, Measurement, interleave
+
+WORKERS = (0, 2)
+FEW, FAST_FEW = 500, 20
+MANY = 10
+ROUNDS = 2
+CHILD = """
+import resource, sys
+from domain_masks.cli import main
+status = main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+sys.exit(status)
+"""
+
+
+def measure(conditions: Conditions) -> Iterator[Measurement]:
+    """Yield images per second from files with 0 and 2 workers, against tensors in memory; then the peak of the memory."""
+    workload = FAST_WORKLOAD if conditions.fast else WORKLOAD
+    count = workload.batch * (FAST_BATCHES if conditions.fast else BATCHES)
+    with tempfile.TemporaryDirectory() as temporary:
+        here = Path(temporary)
+        pictures = pacs(conditions.root, count) if conditions.root else generated(here / "pictures", count)
+        preprocessing = default_preprocessing(pictures.subset.dataset, workload.pixels)
+        model = saved(workload, preprocessing, here / "model", conditions.device)
+        yield from _speed(workload, pictures, model, here, conditions.budget)
+        yield _memory(here, FAST_FEW if conditions.fast else FEW)
+
+
+def saved(workload: Workload, preprocessing: Preprocessing, folder: Path, device: torch.device) -> Model:
+    """Return DMG around a network with random weights, saved and loaded as a user would load it."""
+    method = build(workload, "dmg", torch.device("cpu")).eval()
+    save_model(folder, method, workload.backbone, {"preprocessing": preprocessing.to_dict()})
+    return load(folder, device=device.type)
+
+
+def paths_of(pictures: Pictures) -> list[str]:
+    """Return the files of ``pictures``, in their order."""
+    opener = pictures.subset.dataset.open_image
+    if not isinstance(opener, FileOpener):
+        raise TypeError("expected pictures that are files")
+    return [str(opener.root / opener.paths[row]) for row in pictures.subset.indices.tolist()]
+
+
+def _speed(workload: Workload, pictures: Pictures, model: Model, folder: Path, budget: Budget) -> Iterator[Measurement]:
+    paths = paths_of(pictures)
+    parts = evaluation_batches(pictures.subset, model.preprocessing, workload.batch)
+    tensors = [model.preprocessing.normalize(part.images).to(model.device) for part in parts if part.images is not None]
+    network = workload.build(model.device).eval()
+
+    def from_files(workers: int) -> Callable[[], None]:
+        def run() -> None:
+            with rows_to_file(folder / "votes.csv", 5, model.sources) as rows:
+                for prediction in model.stream(find_pictures(paths), batch=workload.batch, workers=workers):
+                    rows.add(prediction)
+
+        return run
+
+    calls = {"memory": lambda: bare_pass(network, tensors)}
+    calls |= {_named(workers): from_files(workers) for workers in WORKERS}
+    seconds = interleave(calls, budget, model.device)
+    speeds = {name: [len(paths) / taken for taken in times] for name, times in seconds.items()}
+    for workers in WORKERS:
+        name = _named(workers)
+        yield Measurement(
+            f"images per second of predicting files ({pictures.name}), {name}",
+            f"those of the bare network on tensors in memory ({workload})",
+            [speed / other for speed, other in zip(speeds[name], speeds["memory"], strict=True)],
+            f"{np.median(speeds[name]):.4g} against {np.median(speeds['memory']):.4g} images/s",
+        )
+
+
+def bare_pass(network: nn.Module, tensors: list[Tensor]) -> None:
+    """Run the network once on every batch, and wait for the answers as whoever writes them would."""
+    with torch.inference_mode():
+        for images in tensors:
+            network(images).cpu()
+
+
+def _memory(folder: Path, few: int) -> Measurement:
+    """Compare the peak resident memory of two runs of the command; a network of its own, so that the pictures count."""
+    preprocessing = Preprocessing(32, 32, square=True)
+    saved(FAST_WORKLOAD, preprocessing, folder / "small", torch.device("cpu"))
+    original = paths_of(generated(folder / "one", 1))[0]
+    for count in (few, MANY * few):
+        (folder / str(count)).mkdir()
+        for number in range(count):
+            os.link(original, folder / str(count) / f"{number}.jpg")
+    peaks: dict[int, list[float]] = {few: [], MANY * few: []}
+    for _ in range(ROUNDS):
+        for count, found in peaks.items():
+            found.append(_peak(folder / "small", folder / str(count), folder / "votes.csv"))
+    return Measurement(
+        f"peak memory of predicting {MANY * few} pictures",
+        f"that of predicting {few} (small, 32 px)",
+        [many / other for many, other in zip(peaks[MANY * few], peaks[few], strict=True)],
+        f"{np.median(peaks[MANY * few]):.4g} against {np.median(peaks[few]):.4g} MB",
+    )
+
+
+def _peak(model: Path, pictures: Path, out: Path) -> float:
+    """Return the peak resident memory of one run of the command, in MB."""
+    words = ["predict", str(model), str(pictures), "--out", str(out), "--device", "cpu", "--workers", "0", "--quiet"]
+    done = subprocess.run([sys.executable, "-c", CHILD, *words], capture_output=True, text=True, check=True)
+    return int(done.stdout) / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def _named(workers: int) -> str:
+    return f"{workers} worker{'' if workers == 1 else 's'}"

@@ -1,0 +1,192 @@
+"""``dmg predict``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, parser_for, reporter_for
+from domain_masks.cli.interruption import resumable
+from domain_masks.errors import InputError
+from domain_masks.records.config import read_config
+
+if TYPE_CHECKING:
+    from domain_masks.deploy import Model, Prediction
+    from domain_masks.deploy.inputs import Unreadable
+    from domain_masks.deploy.rows import Problems, Rows
+    from domain_masks.deploy.settings import PredictSettings
+    from domain_masks.progress import Reporter
+
+_SHOWN = 20
+
+
+def parser() -> Parser:
+    """Return the parser of ``dmg predict``."""
+    parser = parser_for(
+        "predict",
+        "Says of every picture its class, its probability, the vote of each source domain's mask and the nearest source "
+        "domain. Rows are written as they come, so that any number of pictures needs the same memory. Pictures that cannot be "
+        "read get no row, are listed at the end, and make the exit status 1.",
+        """
+        dmg predict runs/sketch photos/ --out votes.csv
+        dmg predict runs/sketch a.jpg b.png "more/**/*.jpg" --ensemble masks --top 3
+        find photos -name '*.jpg' -print0 | dmg predict runs/sketch - -0 --out votes.jsonl --errors unread.csv
+        dmg predict hf:owner/name photos/ --ensemble known:photo
+        """,
+    )
+    model = parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="a run folder, model.safetensors, or a name on the hub: hf:owner/name"
+    )
+    completed_by(model, folders=True)
+    paths = parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        help="files, folders (with all below), patterns in quotes, or - for a list of paths on standard input",
+    )
+    completed_by(paths, files=True)
+    ensemble = parser.add_argument(
+        "--ensemble",
+        metavar="predictions|masks|weighted|known:DOMAIN",
+        help="how masks are combined in class and probability; the votes are shown in any case (default: predictions)",
+    )
+    completed_by(ensemble, words=("weighted",))
+    parser.add_argument("--top", metavar="N", help="how many classes a row names (default: 5)")
+    out = parser.add_argument(
+        "--out", metavar="FILE.csv|.json|.jsonl", help="where to write the rows (default: CSV on standard output)"
+    )
+    completed_by(out, files=True)
+    errors = parser.add_argument(
+        "--errors", metavar="FILE.csv", help="write every picture that could not be read, and why"
+    )
+    completed_by(errors, files=True)
+    parser.add_argument(
+        "-0",
+        "--null",
+        action="store_true",
+        default=None,
+        help="paths on standard input end with a null byte, not a line",
+    )
+    parser.add_argument("--batch", metavar="N", help="pictures that are computed together (default: 64)")
+    parser.add_argument("--workers", metavar="N", help="processes that read pictures (default: by cores)")
+    device = parser.add_argument("--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
+    completed_by(device, words=("auto", "cpu", "cuda"))
+    add_output(parser)
+    add_config(parser, "settings in YAML, by the names above (model, paths, top, ...); flags win over it")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Predict pictures; 1 if some could not be read."""
+    flags, mistakes = parser().parse_and_note(arguments)
+    given = {name: value for name, value in vars(flags).items() if name not in ("config", "quiet", "verbose")}
+    values: dict[str, Any] = read_config(Path(flags.config)) if flags.config is not None else {}
+    values |= {name: value for name, value in given.items() if value not in (None, [])}
+
+    from domain_masks.deploy.settings import check_predict  # noqa: PLC0415
+
+    settings = check_predict(values, mistakes)
+
+    from domain_masks.deploy import load  # noqa: PLC0415
+
+    reporter = reporter_for(flags)
+    model = load(settings.model, device=settings.device)
+    model.check_ensemble(settings.ensemble)
+    if flags.verbose:
+        reporter.say(repr(model))
+    count, problems = _predict(model, settings, reporter)
+    for line in problems.lines():
+        reporter.say(line)
+    where = f": {settings.out}" if settings.out is not None else ""
+    reporter.say(f"{count:,} picture{'' if count == 1 else 's'} predicted{where}")
+    return 1 if problems.count else 0
+
+
+def _predict(model: Model, settings: PredictSettings, reporter: Reporter) -> tuple[int, Problems]:
+    """Write a row for every picture that can be read; returns how many there were, and what became of the others."""
+    from domain_masks.cli.prediction_table import is_terminal  # noqa: PLC0415
+    from domain_masks.deploy.rows import problems_to_file  # noqa: PLC0415
+
+    found, total = _found(settings)
+    shows_table = settings.out is None and is_terminal(sys.stdout)
+    kept = "The rows until here are complete" if settings.out is None else f"{settings.out} is not written"
+    count = 0
+    with (
+        resumable(kept),
+        problems_to_file(settings.errors) as problems,
+        _rows(settings, model, shows_table) as rows,
+        closing(_stream(model, found, settings, problems)) as predictions,
+    ):
+        # A table on the terminal shows by itself how far it has come.
+        for prediction in predictions if shows_table else reporter.track(predictions, total, "predicting"):
+            rows.add(prediction)
+            count += 1
+    return count, problems
+
+
+def _stream(
+    model: Model, found: Iterator[str | Unreadable], settings: PredictSettings, problems: Problems
+) -> Generator[Prediction, None, None]:
+    # A generator of its own: closed where writing fails, it ends the processes that read.
+    yield from model.stream(
+        found,
+        ensemble=settings.ensemble,
+        top=settings.top,
+        batch=settings.batch,
+        workers=settings.workers,
+        unreadable=problems.add,
+    )
+
+
+def _found(settings: PredictSettings) -> tuple[Iterator[str | Unreadable], int | None]:
+    """Return the pictures to predict, and how many they are where that can be known.
+
+    Raises InputError where there is not a single one.
+    """
+    from domain_masks.deploy.finding import STANDARD_INPUT, find_pictures  # noqa: PLC0415
+    from domain_masks.deploy.inputs import Unreadable  # noqa: PLC0415
+
+    if settings.paths.count(STANDARD_INPUT) > 1:
+        raise InputError("standard input (-) is named twice: expected it once")
+    total = None
+    if STANDARD_INPUT not in settings.paths:
+        # Walking twice is cheap beside decoding, and a list of a million paths is not.
+        total = sum(not isinstance(item, Unreadable) for item in find_pictures(settings.paths))
+    found = find_pictures(_places(settings))
+    problems: list[Unreadable] = []
+    for item in found:
+        if not isinstance(item, Unreadable):
+            return chain(problems, [item], found), total
+        problems.append(item)
+    reasons = "; ".join(f"{item.name!r}: {item.reason}" for item in problems[:_SHOWN])
+    raise InputError(
+        f"no picture to predict: {reasons or 'standard input lists none'}. Expected files, folders, patterns in quotes, or - "
+        "for a list of paths on standard input"
+    )
+
+
+def _places(settings: PredictSettings) -> Iterator[str]:
+    from domain_masks.deploy.finding import STANDARD_INPUT, listed_places  # noqa: PLC0415
+
+    for path in settings.paths:
+        if path != STANDARD_INPUT:
+            yield path
+        elif sys.stdin is not None:
+            yield from listed_places(sys.stdin.buffer, settings.null)
+
+
+def _rows(settings: PredictSettings, model: Model, shows_table: bool) -> AbstractContextManager[Rows]:
+    from domain_masks.cli.prediction_table import TableRows  # noqa: PLC0415
+    from domain_masks.deploy.rows import rows_to_file, rows_to_stream  # noqa: PLC0415
+
+    top, sources = min(settings.top, len(model.classes)), model.sources if model.has_votes else ()
+    if settings.out is not None:
+        return rows_to_file(settings.out, top, sources)
+    if shows_table:
+        return nullcontext(TableRows(sys.stdout.buffer, model.classes, sources))
+    sys.stdout.flush()
+    return rows_to_stream(sys.stdout.buffer, top, sources)

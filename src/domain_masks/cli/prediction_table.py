@@ -1,0 +1,63 @@
+"""Predictions as lines for people, on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import BinaryIO, TextIO
+
+from domain_masks.cli.flags import say
+from domain_masks.deploy.rows import Rows
+from domain_masks.deploy.votes import Prediction
+
+_WIDEST = 24
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Return whether somebody looks at what is written."""
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+class TableRows(Rows):
+    """A line per picture: probability, class, each source's vote, the nearest source, path; the header before the first."""
+
+    _is_first = True
+
+    def __init__(self, stream: BinaryIO, classes: Sequence[str], sources: Sequence[str]) -> None:
+        super().__init__(stream, 1, sources)
+        longest = min(_WIDEST, max(len(visible(name)) for name in classes))
+        self._class = max(longest, len("class"))
+        self._votes = {source: max(longest, min(_WIDEST, len(visible(source)))) for source in sources}
+        self._nearest = max((len(visible(source)) for source in sources), default=0)
+
+    def add(self, prediction: Prediction) -> None:
+        """Show one line."""
+        if self._is_first:
+            titles = {source: source for source in self._sources}
+            self._show("prob.", "class", titles, "nearest", "picture")
+            self._is_first = False
+        votes = {source: prediction.votes[source].class_name for source in self._sources}
+        nearest = prediction.nearest_source or ""
+        probability = f"{100 * prediction.probability:.1f} %"
+        self._show(probability, prediction.class_name, votes, nearest, prediction.name or "")
+
+    def _show(self, probability: str, class_name: str, votes: dict[str, str], nearest: str, name: str) -> None:
+        columns = [f"{probability:>7}", _fitted(class_name, self._class)]
+        columns += [_fitted(vote, self._votes[source]) for source, vote in votes.items()]
+        if self._sources:
+            columns.append(_fitted(nearest, max(min(self._nearest, _WIDEST), len("nearest"))))
+        say("  ".join([*columns, visible(name)]))
+        sys.stdout.flush()
+
+
+def visible(text: str) -> str:
+    """Return text without what would move the cursor or change the colours: it is escaped."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def _fitted(text: str, width: int) -> str:
+    shown = visible(text)
+    return f"{shown[: width - 1]}…" if len(shown) > width else f"{shown:<{width}}"

@@ -1,0 +1,140 @@
+"""From whatever a picture is given as (path, PIL image, array, tensor) to an opened picture, as training opens files."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from domain_masks.data.dataset import open_picture
+from domain_masks.errors import InputError
+
+Picture = str | bytes | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
+"""What one picture, or with a first axis N several, can be given as; see :func:`each_picture`."""
+
+_FORMS = (
+    "a path, a PIL image, an array (H, W), (H, W, 3), (H, W, 4) or (N, H, W, 3), or a tensor (3, H, W) or (N, 3, H, W)"
+)
+_PATHS = (str, bytes, os.PathLike)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A picture that cannot be read, and why."""
+
+    name: str
+    reason: str
+
+
+def each_picture(inputs: Picture | Iterable[Picture | Unreadable]) -> Iterator[Picture | Unreadable]:
+    """Yield every single picture of one input or of any iterable of them; arrays of N pictures give N.
+
+    - paths: of picture files in any format and mode that training reads
+    - PIL images, of any mode
+    - numpy arrays (H, W), (H, W, 3), (H, W, 4), (N, H, W, 3): uint8, floats in [0, 1], or uint16 for (H, W)
+    - tensors (3, H, W) or (N, 3, H, W), (1, H, W) for grey: uint8, or floats in [0, 1]
+
+    Floats are rounded to 8 bits, as in files. What is known to be unreadable is passed on. Raises InputError for anything else.
+    """
+    if isinstance(inputs, np.ndarray | Tensor) and inputs.ndim == 4:
+        yield from inputs
+    elif isinstance(inputs, (*_PATHS, Image.Image, np.ndarray, Tensor)):
+        yield inputs
+    elif isinstance(inputs, Iterable) and not isinstance(inputs, dict):
+        for item in inputs:
+            if isinstance(item, np.ndarray | Tensor) and item.ndim == 4:
+                yield from item
+            else:
+                yield item
+    else:
+        raise InputError(f"expected pictures, each {_FORMS}, got a {type(inputs).__name__}")
+
+
+def name_of(picture: Any) -> str | None:
+    """Return the path of a picture that is given by its path, or that Pillow has opened from one; else None."""
+    if isinstance(picture, _PATHS):
+        return os.fsdecode(picture)
+    name = getattr(picture, "filename", None)
+    return os.fsdecode(name) if name and isinstance(name, _PATHS) else None
+
+
+def open_input(picture: Any) -> Image.Image:
+    """Return one picture opened, its file not decoded.
+
+    Raises InputError for what can be no picture, and what Pillow raises for a file that is none.
+    """
+    if isinstance(picture, _PATHS):
+        path = Path(os.fsdecode(picture))
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("it is a folder" if path.is_dir() else "it is no file but a device or a pipe")
+        return open_picture(path)
+    if isinstance(picture, Image.Image):
+        return _own(picture)
+    if isinstance(picture, Tensor):
+        return _from_tensor(picture)
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture)
+    raise InputError(f"expected a picture as {_FORMS}, got a {type(picture).__name__}")
+
+
+def _own(image: Image.Image) -> Image.Image:
+    """Return an image that may be changed while it is decoded; a JPEG that is not decoded yet is opened once more.
+
+    Preprocessing decodes JPEGs at a reduced size, which would change the caller's image, and decoding it whole would give
+    other pixels than its file does.
+    """
+    file = getattr(image, "fp", None)
+    if image.format != "JPEG" or file is None:
+        return image.copy()
+    with suppress(OSError, ValueError, AttributeError):
+        position = file.tell()
+        file.seek(0)
+        content = file.read()
+        file.seek(position)
+        return open_picture(io.BytesIO(content))
+    return image.copy()
+
+
+def _from_tensor(tensor: Tensor) -> Image.Image:
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
+        raise InputError(
+            f"expected a tensor (3, H, W) or (N, 3, H, W), channels first, got the shape {tuple(tensor.shape)}"
+        )
+    plain = tensor.detach().cpu()
+    if plain.dtype in (torch.float16, torch.bfloat16):
+        plain = plain.float()
+    array = plain.numpy()
+    return _from_array(array[0] if len(array) == 1 else array.transpose(1, 2, 0))
+
+
+def _from_array(array: npt.NDArray[Any]) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise InputError(
+            f"expected an array (H, W), (H, W, 3), (H, W, 4) or (N, H, W, 3), channels last, got the shape {array.shape}"
+        )
+    if 0 in array.shape:
+        raise InputError(f"expected a picture of at least one pixel, got the shape {array.shape}")
+    if np.issubdtype(array.dtype, np.floating):
+        lowest, highest = float(array.min()), float(array.max())
+        if not (lowest >= 0 and highest <= 1):  # NaN as well
+            raise InputError(
+                f"expected floats in [0, 1], got {lowest:g} to {highest:g}: divide by 255, or give uint8. Pictures are not "
+                "to be normalised, the model does that"
+            )
+        array = np.rint(array * 255).astype(np.uint8)
+    elif array.dtype != np.uint8 and not (array.dtype == np.uint16 and array.ndim == 2):
+        raise InputError(f"expected uint8, floats in [0, 1], or uint16 for a grey picture (H, W), got {array.dtype}")
+    return Image.fromarray(np.ascontiguousarray(array))

@@ -1,0 +1,233 @@
+"""A trained model, ready to be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from domain_masks.batch import DomainBatch
+from domain_masks.data import Preprocessing
+from domain_masks.deploy.inputs import Picture, Unreadable, each_picture
+from domain_masks.deploy.reading import read_batches
+from domain_masks.deploy.votes import Prediction, predictions_from
+from domain_masks.errors import InputError, unknown
+from domain_masks.methods import Method
+from domain_masks.methods.base import PREDICTIONS, known
+from domain_masks.methods.saving import FORMAT, save_model
+from domain_masks.records.predictions import KNOWN_DOMAIN
+
+Device = Literal["auto", "cpu", "cuda"]
+WEIGHTED = "weighted"
+BATCH = 64
+TOP = 5
+
+_WRITTEN_BY_SAVE = ("format", "version", "backbone", "classes", "sources", "image_size", "boundary", "sites", "method")
+
+
+class Model:
+    """A trained model in evaluation mode, with everything that asking it needs.
+
+    - ``method``: the method, on ``device``
+    - ``card``: what ``model.json`` holds
+    - ``device``: where to compute; ``auto`` is CUDA where there is one
+
+    Raises InputError where the card says no preprocessing, or one of another size, and for a device that is not there.
+    """
+
+    def __init__(self, method: Method, card: dict[str, Any], device: str = "auto") -> None:
+        self.card = card
+        self.classes: tuple[str, ...] = method.context.classes
+        self.sources: tuple[str, ...] = method.context.sources
+        self.targets: tuple[str, ...] = tuple(card.get("targets", ()))
+        self.backbone: str = card["backbone"]
+        self.preprocessing = _preprocessing(card)
+        self.method = method.eval()
+        self.to(device)
+
+    def __repr__(self) -> str:
+        return (
+            f"Model({self.method.name} on {self.backbone}, {len(self.classes)} classes, sources: "
+            f"{', '.join(self.sources)}; {self.preprocessing.size} pixels, {self.device})"
+        )
+
+    def to(self, device: str) -> Model:
+        """Move the model to ``auto``, ``cpu`` or ``cuda`` (``cuda:1``); raises InputError where it is not there."""
+        self.device = choose_device(device)
+        self.method.to(self.device)
+        return self
+
+    @cached_property
+    def ensembles(self) -> tuple[str, ...]:
+        """The names that ``ensemble`` can have, found by asking about one empty picture."""
+        size = self.preprocessing.size
+        return tuple(self._ask(torch.zeros(1, 3, size, size, dtype=torch.uint8)))
+
+    def check_ensemble(self, ensemble: str) -> None:
+        """Raise InputError, which says what there is and why, unless the model has predictions of that name."""
+        if ensemble in self.ensembles:
+            return
+        listed = ", ".join(self.ensembles)
+        domain = ensemble.removeprefix(KNOWN_DOMAIN)
+        if ensemble == WEIGHTED:
+            raise InputError(
+                f"ensemble {WEIGHTED!r}: this model has no domain classifier, whose probabilities would be the weights: "
+                f"expected one of {listed}. `dmg evaluate RUN` on the run of a method with masks writes a model that has one"
+            )
+        if domain != ensemble and domain in self.targets:
+            raise InputError(
+                f"ensemble {ensemble!r}: {domain!r} was held out, so that nothing was learned for it: expected one of {listed}"
+            )
+        if ensemble == "masks" or (domain != ensemble and domain in self.sources):
+            raise InputError(f"ensemble {ensemble!r}: method {self.method.name!r} has none, expected one of {listed}")
+        raise unknown("ensemble", ensemble, self.ensembles)
+
+    def predict(
+        self, inputs: Picture | Iterable[Picture], *, ensemble: str = PREDICTIONS, top: int = TOP, batch: int = BATCH
+    ) -> list[Prediction]:
+        """Return what the model says about each picture, in their order.
+
+        - ``inputs``: one picture or any iterable of them: paths, PIL images, numpy arrays (H, W), (H, W, 3), (N, H, W, 3),
+          tensors (3, H, W), (N, 3, H, W); uint8, or floats in [0, 1], not normalised. See :func:`each_picture`
+        - ``ensemble``: one of :attr:`ensembles`
+        - ``top``: how many classes a prediction names, at most all
+        - ``batch``: how many pictures are computed together; it changes nothing but speed and memory
+
+        Raises InputError for a picture that cannot be read, and for a name or a number that cannot be used.
+        """
+        return list(self.stream(inputs, ensemble=ensemble, top=top, batch=batch))
+
+    def stream(
+        self,
+        inputs: Picture | Iterable[Picture | Unreadable],
+        *,
+        ensemble: str = PREDICTIONS,
+        top: int = TOP,
+        batch: int = BATCH,
+        workers: int | None = 0,
+        unreadable: Callable[[Unreadable], None] | None = None,
+    ) -> Iterator[Prediction]:
+        """Yield the same as :meth:`predict`, while ``inputs`` are taken from any iterable; memory does not grow with them.
+
+        - ``workers``: processes that read pictures ahead; None for one per core where there are many
+        - ``unreadable``: is told of every picture that cannot be read, which is then left out; without it, InputError
+        """
+        self.check_ensemble(ensemble)
+        for name, value in (("top", top), ("batch", batch)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name}: expected a whole number from 1, got {value!r}")
+        return self._stream(inputs, ensemble, min(top, len(self.classes)), (batch, workers), unreadable)
+
+    def _stream(
+        self,
+        inputs: Picture | Iterable[Picture | Unreadable],
+        ensemble: str,
+        top: int,
+        reading: tuple[int, int | None],
+        unreadable: Callable[[Unreadable], None] | None,
+    ) -> Iterator[Prediction]:
+        for names, logits in self._batches(inputs, *reading, unreadable):
+            yield from predictions_from(logits, ensemble, top, names, self.classes, self.sources)
+
+    def logits(self, inputs: Picture | Iterable[Picture], *, batch: int = BATCH) -> dict[str, Tensor]:
+        """Return ensemble -> logits (N, C), float32 on the CPU, of the same inputs as :meth:`predict`.
+
+        Raises InputError for a picture that cannot be read.
+        """
+        parts = [logits for _, logits in self._batches(inputs, batch, 0, None)]
+        none = np.empty((0, len(self.classes)), dtype=np.float32)
+        return {
+            name: torch.from_numpy(np.concatenate([none, *(part[name] for part in parts)])) for name in self.ensembles
+        }
+
+    def _batches(
+        self,
+        inputs: Picture | Iterable[Picture | Unreadable],
+        batch: int,
+        workers: int | None,
+        unreadable: Callable[[Unreadable], None] | None,
+    ) -> Iterator[tuple[list[str | None], dict[str, NDArray[np.float32]]]]:
+        for read in read_batches(each_picture(inputs), self.preprocessing, batch, workers):
+            for problem in read.problems:
+                if unreadable is None:
+                    raise InputError(f"{problem.name!r} cannot be read: {problem.reason}")
+                unreadable(problem)
+            if read.names:
+                yield read.names, {name: logits.numpy() for name, logits in self._ask(read.images).items()}
+
+    def _ask(self, images: Tensor) -> dict[str, Tensor]:
+        """Return ensemble -> logits on the CPU of uint8 (N, 3, size, size); in halves where memory does not suffice."""
+        try:
+            with torch.inference_mode():
+                prepared = self.preprocessing.normalize(images.to(self.device))
+                batch = DomainBatch(prepared, None, None, torch.arange(len(images), device=self.device))
+                return {name: logits.float().cpu() for name, logits in self.method.predict(batch).items()}
+        except torch.OutOfMemoryError as error:
+            if len(images) == 1:
+                raise InputError(
+                    f"{self.device} has not enough memory for one picture at {self.preprocessing.size} pixels: use "
+                    "device cpu, or free the other"
+                ) from error
+        halves = [self._ask(part) for part in images.chunk(2)]
+        return {name: torch.cat([half[name] for half in halves]) for name in halves[0]}
+
+    @property
+    def has_votes(self) -> bool:
+        """Whether every source has a mask or head of its own, whose vote a prediction names."""
+        return all(known(source) in self.ensembles for source in self.sources)
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``model.safetensors`` and ``model.json`` into ``folder``, from which :func:`load` gives the same model.
+
+        Raises RunFolderError where they cannot be written.
+        """
+        description = {name: value for name, value in self.card.items() if name not in _WRITTEN_BY_SAVE}
+        save_model(Path(folder), self.method, self.backbone, description)
+
+    def model_card(self, repo_id: str | None = None) -> str:
+        """Return the model card as Markdown: what the model was trained on, its accuracies, how to load it, its limits."""
+        from domain_masks.deploy.model_card import model_card  # noqa: PLC0415 - it knows this class
+
+        return model_card(self.card, self.ensembles, repo_id)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
+        """Put the model with its card on the hub; see :func:`domain_masks.deploy.push_to_hub`."""
+        from domain_masks.deploy.hub import push_to_hub  # noqa: PLC0415 - it knows this class
+
+        return push_to_hub(self, repo_id, private=private, token=token)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that ``auto``, ``cpu`` or ``cuda`` (``cuda:1``) means; raises InputError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
+        raise unknown("device", name, ("auto", "cpu", "cuda"))
+    if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
+        raise InputError(f"device {name!r} is not available here: use cpu, or auto for the best there is")
+    return torch.device(name)
+
+
+def _preprocessing(card: dict[str, Any]) -> Preprocessing:
+    values = card.get("preprocessing")
+    if values is None:
+        raise InputError(
+            "model.json says no preprocessing, without which no picture can be predicted as in training: write the model "
+            f"again with `dmg evaluate RUN` (format {FORMAT})"
+        )
+    try:
+        preprocessing = Preprocessing.from_dict(values)
+    except InputError as error:
+        raise InputError(f"model.json, preprocessing: {error}") from error
+    if preprocessing.size != card["image_size"]:
+        raise InputError(
+            f"model.json: expected preprocessing to the image size {card['image_size']}, got {preprocessing.size}"
+        )
+    return preprocessing

@@ -1,0 +1,145 @@
+"""A stream of pictures read in worker processes: however many there are, only a few batches are in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from domain_masks.data import Preprocessing
+from domain_masks.data.decoding import interrupts_held, problem_of
+from domain_masks.data.loading import UNREADABLE, outlive_signals
+from domain_masks.deploy.inputs import Unreadable, name_of, open_input
+from domain_masks.errors import InputError
+
+WORTH_WORKERS = 200
+"""Pictures from which on starting processes saves time."""
+MOST_WORKERS = 8
+_PREFETCHED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBatch:
+    """Pictures as evaluation sees them.
+
+    - ``names``: of each picture that could be read; None for one without a path
+    - ``images``: uint8 (n, 3, size, size), one per name
+    - ``problems``: those that could not be read
+    """
+
+    names: list[str | None]
+    images: Tensor
+    problems: list[Unreadable]
+
+
+def read_batches(
+    pictures: Iterable[Any], preprocessing: Preprocessing, batch: int, workers: int | None = None
+) -> Iterator[ReadBatch]:
+    """Yield ``pictures`` in their order, ``batch`` at a time, read ahead by a few batches.
+
+    - ``pictures``: what :func:`open_input` takes; an :class:`Unreadable` among them becomes a problem of its batch
+    - ``workers``: processes that read; None for one per core where there are more than a few pictures, 0 for none
+
+    Raises InputError for what can be no picture, and where a worker is ended from outside.
+    """
+    pictures = iter(pictures)
+    if workers is None:
+        first = list(islice(pictures, WORTH_WORKERS))
+        workers = min(MOST_WORKERS, os.cpu_count() or 1) if len(first) == WORTH_WORKERS else 0
+        pictures = chain(first, pictures)
+        del first
+    held = ExitStack()
+    loader: DataLoader[ReadBatch | InputError] = DataLoader(
+        _Reader(preprocessing),
+        batch_size=None,
+        sampler=_Chunks(pictures, batch, held.close),
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=outlive_signals,
+        prefetch_factor=_PREFETCHED if workers else None,
+        # Otherwise a number would be drawn from torch's global generator.
+        generator=torch.Generator(),
+    )
+    with held:
+        held.enter_context(interrupts_held())
+        batches = iter(loader)
+    try:
+        while (found := _next(batches)) is not None:
+            if isinstance(found, InputError):
+                raise found
+            yield found
+    finally:
+        # Ends the workers, also where whoever asked for pictures has enough; an exception would keep them alive.
+        del batches, loader
+
+
+def _next(batches: Iterator[ReadBatch | InputError]) -> ReadBatch | InputError | None:
+    try:
+        return next(batches, None)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise InputError(
+            "a process that reads pictures was ended from outside, as happens where memory is short: use fewer --workers, or "
+            "a smaller --batch"
+        ) from error
+
+
+class _Chunks:
+    """Lists of up to ``size`` items, taken when they are asked for; ``begin`` is called before the first one is taken.
+
+    By then all workers have been started, and waiting for items, such as lines that somebody types, can be interrupted.
+    """
+
+    def __init__(self, items: Iterator[Any], size: int, begin: Callable[[], None]) -> None:
+        self._items = items
+        self._size = size
+        self._begin = begin
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        self._begin()
+        while chunk := list(islice(self._items, self._size)):
+            yield chunk
+
+
+class _Reader(Dataset["ReadBatch | InputError"]):
+    """Reads the pictures of a batch; mistakes of the caller's are returned, so that no worker's traceback hides them."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self._preprocessing = preprocessing
+
+    def __getitem__(self, pictures: list[Any]) -> ReadBatch | InputError:
+        names: list[str | None] = []
+        pixels = []
+        problems = []
+        for picture in pictures:
+            if isinstance(picture, Unreadable):
+                problems.append(picture)
+                continue
+            name = name_of(picture)
+            try:
+                with open_input(picture) as image:
+                    pixels.append(self._preprocessing.evaluation_pixels(image).transpose(2, 0, 1))
+            except InputError as mistake:
+                return mistake
+            except UNREADABLE as error:
+                path = None if name is None else Path(name)
+                problems.append(Unreadable(name or "a picture without a path", problem_of(error, path).reason))
+            else:
+                names.append(name)
+        size = self._preprocessing.size
+        images = np.stack(pixels) if pixels else np.empty((0, 3, size, size), dtype=np.uint8)
+        return ReadBatch(names, torch.from_numpy(images), problems)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,128 @@
+"""What a model says about one picture: its classes, the vote of every source's mask, the nearest source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain_masks.errors import InputError
+from domain_masks.evaluation.ensembles import log_softmax
+from domain_masks.methods.base import known
+
+_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A class and its probability, in [0, 1]."""
+
+    class_name: str
+    probability: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"class": self.class_name, "probability": round(self.probability, _DIGITS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says about one picture.
+
+    - ``name``: the path of the picture; None where it has none
+    - ``top``: the most probable classes under the chosen ensemble, best first, at least one
+    - ``votes``: source domain -> the most probable class under its mask or head alone; empty for a method without these
+    - ``nearest_source``: the source domain that the picture is most like, and ``nearest_weight``, its weight in [0, 1], by
+      :func:`source_weights`; None for a method without masks or heads
+    """
+
+    name: str | None
+    top: tuple[Guess, ...]
+    votes: Mapping[str, Guess] = field(default_factory=dict)
+    nearest_source: str | None = None
+    nearest_weight: float | None = None
+
+    @property
+    def class_name(self) -> str:
+        """The most probable class."""
+        return self.top[0].class_name
+
+    @property
+    def probability(self) -> float:
+        """The probability of the most probable class, in [0, 1]."""
+        return self.top[0].probability
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; what the method does not have is absent."""
+        content: dict[str, Any] = {"path": self.name, **self.top[0].to_dict()}
+        content["top"] = [guess.to_dict() for guess in self.top]
+        if self.votes:
+            content["votes"] = {source: guess.to_dict() for source, guess in self.votes.items()}
+        if self.nearest_source is not None and self.nearest_weight is not None:
+            content["nearest_source"] = {"domain": self.nearest_source, "weight": round(self.nearest_weight, _DIGITS)}
+        return content
+
+
+def source_weights(probabilities: Mapping[str, NDArray[np.float64]], sources: Sequence[str]) -> NDArray[np.float64]:
+    """Return how much each picture is like each source domain, (N, D), every row adding up to 1.
+
+    A source's weight is the confidence of its own mask or head, its largest class probability, as a share of the sum over
+    all sources. That a mask is sure says that the picture looks like what the mask has learned from, and is no more than a
+    hint: with D sources that are all sure, every weight is about 1/D.
+
+    - ``probabilities``: ensemble -> (N, C), with ``known:SOURCE`` for every source
+    """
+    confidences = np.stack([probabilities[known(source)].max(axis=1) for source in sources], axis=1)
+    weights: NDArray[np.float64] = confidences / confidences.sum(axis=1, keepdims=True)
+    return weights
+
+
+def predictions_from(
+    logits: Mapping[str, NDArray[Any]],
+    ensemble: str,
+    top: int,
+    names: Sequence[str | None],
+    classes: Sequence[str],
+    sources: Sequence[str],
+) -> Iterator[Prediction]:
+    """Yield what is said about each of N pictures.
+
+    - ``logits``: ensemble -> (N, C)
+    - ``top``: how many classes, at most C
+    - ``names``: N paths
+
+    Raises InputError where the model gives NaN or infinity.
+    """
+    probabilities = {}
+    for known_as, values in logits.items():
+        _refuse_infinite(known_as, values, names)
+        probabilities[known_as] = np.exp(log_softmax(values))
+    has_votes = bool(sources) and all(known(source) in probabilities for source in sources)
+    weights = source_weights(probabilities, sources) if has_votes else None
+    chosen = probabilities[ensemble]
+    order = np.argsort(-chosen, axis=1, kind="stable")[:, :top]
+    for row, name in enumerate(names):
+        guesses = tuple(Guess(classes[index], float(chosen[row, index])) for index in order[row])
+        if weights is None:
+            yield Prediction(name, guesses)
+            continue
+        votes = {}
+        for source in sources:
+            own = probabilities[known(source)][row]
+            best = int(own.argmax())
+            votes[source] = Guess(classes[best], float(own[best]))
+        nearest = int(weights[row].argmax())
+        yield Prediction(name, guesses, votes, sources[nearest], float(weights[row, nearest]))
+
+
+def _refuse_infinite(ensemble: str, logits: NDArray[Any], names: Sequence[str | None]) -> None:
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.all():
+        name = names[int(np.argmin(finite))]
+        raise InputError(
+            f"the model gives NaN or infinity for {name or 'a picture'!r} ({ensemble}): its weights are too large for what "
+            "they are multiplied with; train it again, with a smaller learning rate"
+        )

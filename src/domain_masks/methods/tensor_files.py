@@ -1,0 +1,123 @@
+"""Files of tensors that are looked at before anything is read into memory: what they hold, and whether it is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from domain_masks.errors import InputError
+
+HEADER_LIMIT = 100_000_000
+"""Bytes that safetensors allows a header."""
+PICKLED = (".ckpt", ".pth", ".pt", ".bin", ".pkl", ".pickle")
+"""Endings of files that can run code when they are read."""
+
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+_STARTS = {b"PK\x03\x04": "a PyTorch checkpoint or another zip archive", b"\x80": "a pickle"}
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class TensorForm:
+    """Type, as safetensors names it, and shape of a tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> TensorForm:
+        """Return the form of ``tensor``, which may lie on the meta device."""
+        return cls(_DTYPES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {list(self.shape)}"
+
+
+def read_forms(path: Path) -> dict[str, TensorForm]:
+    """Return name -> form of every tensor in a safetensors file, from its header alone.
+
+    Raises InputError for a file that is missing, damaged or of another format, a pickle among them.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            return {name: TensorForm(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return all tensors of a safetensors file; raises InputError like :func:`read_forms`."""
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    return tensors
+
+
+def check_forms(path: Path, expected: Mapping[str, TensorForm]) -> None:
+    """Raise InputError that counts and names the tensors in ``path`` that are not as ``expected``."""
+    got = read_forms(path)
+    odd = sorted(name for name in expected.keys() | got.keys() if expected.get(name) != got.get(name))
+    if odd:
+        raise InputError(
+            f"{path} does not fit model.json: {len(odd)} tensors are missing, foreign or of another shape or type "
+            f"({', '.join(odd[:_SHOWN])}{', ...' if len(odd) > _SHOWN else ''}). {_first(odd[0], expected, got)}"
+        )
+
+
+def refuse_numbers_that_are_none(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise InputError where ``tensors``, read from ``path``, hold NaN or infinity."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise InputError(
+                f"{path}: {name} holds NaN or infinite numbers, with which nothing can be predicted: train the model again"
+            )
+
+
+def count_bytes(forms: Mapping[str, TensorForm]) -> int:
+    """Return how many bytes the largest file with these tensors has, its header as large as it may be."""
+    sizes = {name: torch.empty(0, dtype=dtype).element_size() for dtype, name in _DTYPES.items()}
+    return HEADER_LIMIT + sum(sizes[form.dtype] * torch.Size(form.shape).numel() for form in forms.values())
+
+
+def _first(name: str, expected: Mapping[str, TensorForm], got: Mapping[str, TensorForm]) -> str:
+    return f"{name}: expected {expected.get(name, 'no such tensor')}, got {got.get(name, 'none')}"
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    found = next(_kinds(path), None)
+    if found is not None:
+        return InputError(
+            f"{path} is {found}, not safetensors: such a file can run code when it is read. Expected the "
+            "model.safetensors that a run leaves behind"
+        )
+    return InputError(
+        f"{path} cannot be read ({type(error).__name__}: {error}): expected the weights beside model.json"
+    )
+
+
+def _kinds(path: Path) -> Iterator[str]:
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError:
+        return
+    yield from (kind for beginning, kind in _STARTS.items() if start.startswith(beginning))

@@ -1,0 +1,191 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import domain_masks as dm
+from domain_masks.deploy import load, push_to_hub
+from domain_masks.errors import DownloadError, InputError, RunFolderError
+from hub_double import Repository, hub_running
+
+constants = pytest.importorskip("huggingface_hub.constants")
+FILES = ("model.safetensors", "model.json")
+
+
+@pytest.fixture(autouse=True)
+def own_hub(tmp_path, monkeypatch):
+    """Point the library to a stand-in with an empty cache and no token; it reads the environment when it is imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with hub_running() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield hub
+
+
+def stored(run_folder, **changes):
+    """Return the files of a repository with the run's model."""
+    card = json.loads((run_folder / "model.json").read_text()) | changes
+    return {
+        "model.safetensors": (run_folder / "model.safetensors").read_bytes(),
+        "model.json": json.dumps(card).encode(),
+        "other.bin": bytes(1000),
+    }
+
+
+@pytest.fixture
+def hub(own_hub, run_folder):
+    repository = Repository()
+    repository.add(stored(run_folder, dataset="first"))
+    repository.branches["v1"] = repository.branches["main"]
+    repository.add(stored(run_folder, dataset="second"))
+    own_hub.repositories["owner/name"] = repository
+    return own_hub
+
+
+@pytest.mark.parametrize(("name", "dataset"), [("owner/name", "second"), ("hf:owner/name@v1", "first")])
+def test_a_model_of_the_hub_is_loaded(hub, model, pictures, name, dataset):
+    loaded = dm.load(name, device="cpu")
+    assert loaded.card["dataset"] == dataset
+    path = pictures / "dots" / "red" / "0.png"
+    assert loaded.predict(path) == model.predict(path)
+    fetched = {path.rpartition("/")[2] for _, path in hub.requests}
+    assert fetched == set(FILES), "nothing else is fetched"
+
+
+def test_a_commit_names_a_revision(hub):
+    commit = hub.repositories["owner/name"].branches["v1"]
+    assert load(f"owner/name@{commit}", device="cpu").card["dataset"] == "first"
+
+
+def test_what_was_fetched_before_is_enough_without_a_connection(hub, monkeypatch):
+    load("owner/name", device="cpu")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert load("owner/name", device="cpu").card["dataset"] == "second"
+
+
+def test_a_folder_here_comes_first(hub, tmp_path):
+    (tmp_path / "owner").mkdir()
+    with pytest.raises(InputError, match=r"there is no model at 'owner/name'.*hf:owner/name"):
+        load("owner/name")
+    assert load("hf:owner/name", device="cpu").card["dataset"] == "second"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("owner/nothing", "owner/nothing: the hub has no such model, or it is private"),
+        ("owner/private", "the hub has no such model, or it is private"),
+        ("owner/gated", "grants access on request"),
+        ("owner/name@v2", "no such revision"),
+        ("owner/other", "no model of domain-masks: expected model.safetensors and model.json"),
+        ("owner/weights", "no model of domain-masks"),
+        ("owner/na--me", "can be no name on the hub"),
+    ],
+)
+def test_what_the_hub_does_not_have_is_one_message(hub, run_folder, name, message):
+    for other, options in {"private": {"private": True}, "gated": {"gated": True}, "other": {}, "weights": {}}.items():
+        hub.repositories[f"owner/{other}"] = Repository(**options)
+    hub.repositories["owner/other"].add({"README.md": b"a"})
+    hub.repositories["owner/weights"].add({"model.json": stored(run_folder)["model.json"]})
+    with pytest.raises(InputError, match=message):
+        load(name)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(DownloadError, match=r"owner/name: the hub cannot be reached, .*If you meant a folder"):
+        load("owner/name")
+
+
+def test_a_malformed_card_is_one_message(hub, run_folder):
+    hub.repositories["owner/name"].add(stored(run_folder, classes=5))
+    with pytest.raises(RunFolderError, match="classes: input should be a valid list, got 5"):
+        load("owner/name")
+
+
+def test_weights_larger_than_the_card_leads_to_expect_are_not_fetched(hub):
+    hub.claims["model.safetensors"] = 10**12
+    with pytest.raises(DownloadError, match=r"model\.safetensors has 1,000,000,000,000 bytes, .*not fetched"):
+        load("owner/name")
+    assert not [path for method, path in hub.requests if method == "GET" and "safetensors" in path]
+
+
+def test_pickles_on_the_hub_are_not_fetched(hub):
+    hub.repositories["owner/pickle"] = Repository()
+    hub.repositories["owner/pickle"].add({"pytest_model.bin": b"", "pytorch_model.bin": b""})
+    with pytest.raises(InputError, match="no model of domain-masks"):
+        load("owner/pickle")
+    assert not [path for _, path in hub.requests if path.endswith(".bin")]
+
+
+@pytest.mark.parametrize("form", ["model", "folder"])
+def test_a_model_is_published_and_comes_back(own_hub, model, run_folder, pictures, form):
+    own_hub.token = "hf_secret"
+    if form == "model":
+        address = model.push_to_hub("someone/sketches", private=True, token="hf_secret")
+    else:
+        address = push_to_hub(run_folder, "someone/sketches", private=True, token="hf_secret")
+    repository = own_hub.repositories["someone/sketches"]
+    commit = repository.branches["main"]
+    assert address == f"{own_hub.url}/someone/sketches/commit/{commit}"
+    assert len(repository.commits) == 1
+    assert repository.private
+    assert own_hub.messages == ["Add dmg on small"]
+    files = repository.commits[commit]
+    assert set(files) == {*FILES, "README.md"}
+    for name in FILES:
+        assert files[name] == (run_folder / name).read_bytes()
+    assert files["README.md"].decode() == model.model_card("someone/sketches")
+    path = pictures / "plain" / "red" / "0.png"
+    assert dm.load("someone/sketches", device="cpu", token="hf_secret").predict(path) == model.predict(path)
+
+
+def test_publishing_again_is_another_commit(own_hub, model):
+    for _ in range(2):
+        model.push_to_hub("someone/sketches", token="any")
+    assert len(own_hub.repositories["someone/sketches"].commits) == 2
+
+
+def test_publishing_without_permission_is_one_message(own_hub, model):
+    own_hub.token = "hf_secret"
+    with pytest.raises(DownloadError, match=r"someone/sketches: the hub refuses: .*hf auth login"):
+        model.push_to_hub("someone/sketches", token="hf_other")
+    assert own_hub.repositories == {}
+
+
+def test_publishing_under_no_name_is_one_message(model):
+    with pytest.raises(InputError, match="can be no name on the hub"):
+        model.push_to_hub("a/b/c", token="any")
+
+
+def test_publishing_nowhere_is_one_message(model, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(DownloadError, match="the hub cannot be reached"):
+        model.push_to_hub("a/b", token="any")
+
+
+def test_publishing_what_is_no_model_is_one_message(tmp_path):
+    with pytest.raises(InputError, match="there is no model"):
+        push_to_hub(tmp_path, "a/b")
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch, model):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    for call in (lambda: load("owner/name"), lambda: model.push_to_hub("a/b")):
+        with pytest.raises(InputError, match=r"pip install 'domain-masks\[hub\]'"):
+            call()
+
+
+@pytest.mark.slow
+def test_the_command_takes_a_model_from_the_hub(hub, pictures, tmp_path):
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-m", "domain_masks", "predict", "hf:owner/name", str(pictures), "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert len(done.stdout.splitlines()) == 73

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from domain_masks.deploy.votes import predictions_from, source_weights
+from domain_masks.errors import InputError
+
+CLASSES = ("cat", "dog", "fox")
+SOURCES = ("ink", "paper")
+
+
+def logits_of(probabilities):
+    return np.log(np.array(probabilities, dtype=np.float64)).astype(np.float32)
+
+
+LOGITS = {
+    "predictions": logits_of([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]]),
+    "known:ink": logits_of([[0.8, 0.1, 0.1], [0.3, 0.3, 0.4]]),
+    "known:paper": logits_of([[0.2, 0.6, 0.2], [0.1, 0.1, 0.8]]),
+}
+
+
+def test_a_source_weighs_its_share_of_the_confidence():
+    probabilities = {name: np.exp(values.astype(np.float64)) for name, values in LOGITS.items()}
+    np.testing.assert_allclose(
+        source_weights(probabilities, SOURCES), [[0.8 / 1.4, 0.6 / 1.4], [0.4 / 1.2, 0.8 / 1.2]], rtol=1e-6
+    )
+
+
+def test_each_row_becomes_a_prediction():
+    first, second = predictions_from(LOGITS, "predictions", 2, ["a", None], CLASSES, SOURCES)
+    assert [(guess.class_name, round(guess.probability, 5)) for guess in first.top] == [("cat", 0.5), ("dog", 0.3)]
+    assert (first.name, first.nearest_source, second.nearest_source) == ("a", "ink", "paper")
+    assert {source: vote.class_name for source, vote in first.votes.items()} == {"ink": "cat", "paper": "dog"}
+    assert (second.class_name, second.name) == ("fox", None)
+    assert first.nearest_weight == pytest.approx(0.8 / 1.4)
+
+
+def test_the_ensemble_chooses_the_class_and_the_votes_stay():
+    first, _ = predictions_from(LOGITS, "known:paper", 3, ["a", "b"], CLASSES, SOURCES)
+    assert first.class_name == "dog"
+    assert first.votes["ink"].class_name == "cat"
+
+
+def test_equal_probabilities_keep_the_order_of_the_classes():
+    flat = {"predictions": np.zeros((1, 3), dtype=np.float32)}
+    (one,) = predictions_from(flat, "predictions", 3, ["a"], CLASSES, SOURCES)
+    assert [guess.class_name for guess in one.top] == list(CLASSES)
+    assert one.votes == {}
+
+
+def test_large_logits_stay_finite():
+    large = {"predictions": np.array([[3e38, -3e38, 0]], dtype=np.float32)}
+    (one,) = predictions_from(large, "predictions", 3, ["a"], CLASSES, ())
+    assert one.probability == 1.0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_none_name_the_picture(value):
+    broken = {**LOGITS, "known:ink": LOGITS["known:ink"] * np.array([[1], [value]], dtype=np.float32)}
+    with pytest.raises(InputError, match=r"for 'b' \(known:ink\)"):
+        list(predictions_from(broken, "predictions", 1, ["a", "b"], CLASSES, SOURCES))
