@@ -63,6 +63,11 @@ class RunFolder:
         return self.path / "predictions.npz"
 
     @property
+    def failure(self) -> Path:
+        """Why a run of a benchmark failed, until it succeeds; see :mod:`domain_masks.records.failure`."""
+        return self.path / "failed.json"
+
+    @property
     def last(self) -> Path:
         """The checkpoint to go on from."""
         return self.path / "checkpoints" / "last.ckpt"
@@ -186,7 +191,7 @@ class RunFolder:
         files = [self.results, self.last, self.best, self.model, self.model_card, self.predictions, self.metrics]
         figures = [*(self.figures / name for name in self._own_figures()), self._figure_index]
         events = sorted(self.tensorboard.glob("events.out.tfevents.*"))
-        return [*files, *figures, *events, self.report, self.environment, self.config]
+        return [*files, *figures, *events, self.report, self.failure, self.environment, self.config]
 
     def _clear(self) -> None:
         """Remove the files of a run, and then its subfolders if nothing else is in them."""
