@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from domain_masks.errors import nearest, unknown
@@ -70,16 +70,23 @@ def varied_mistakes(
     names = [str(method["name"]) for method in methods]
     for name in dict.fromkeys(name for variation in variations for name in variation.methods if name not in names):
         yield f"variants: {unknown('method', name, names)}"
-    wrong = list(dict.fromkeys(_wrong_values(names, variations)))
-    yield from wrong
-    if base is not None and not wrong:
-        yield from dict.fromkeys(_wrong_together(base, methods, variations))
+    wrong = _wrong_values(names, variations)
+    yield from dict.fromkeys(line for lines in wrong.values() for line in lines)
+    if base is not None:
+        # What the others contradict is looked at without those that are wrong by themselves.
+        usable = [
+            replace(variation, settings={name: value for name, value in variation.settings.items() if (name, repr(value)) not in wrong})
+            for variation in variations
+        ]
+        yield from dict.fromkeys(_wrong_together(base, methods, usable))
 
 
-def _wrong_values(methods: Sequence[str], variations: Sequence[Variation]) -> Iterator[str]:
+def _wrong_values(methods: Sequence[str], variations: Sequence[Variation]) -> dict[tuple[str, str], list[str]]:
+    """Return name and value -> what is wrong with it, for those that are wrong whatever the others are."""
     from domain_masks.methods.build import check_method  # noqa: PLC0415
 
     known = {name: settings_of(name) for name in methods}
+    wrong = {}
     for name, value in _single(variations):
         own = name.removeprefix(METHOD)
         if not name.startswith(METHOD):
@@ -91,7 +98,9 @@ def _wrong_values(methods: Sequence[str], variations: Sequence[Variation]) -> It
             found = [
                 f"{name}: none of the methods has such a setting" + (f": did you mean method.{guess}?" if guess else "")
             ]
-        yield from found
+        if found:
+            wrong[name, repr(value)] = found
+    return wrong
 
 
 def _single(variations: Sequence[Variation]) -> Iterator[tuple[str, Any]]:
