@@ -76,7 +76,9 @@ def test_weights_count_by_their_content_wherever_they_lie(tmp_path: Path) -> Non
     for name, content in {"a/model.safetensors": b"one", "b/model.safetensors": b"two", "c/other.pth": b"one"}.items():
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(content)
-    one, two, copied = (key(weights=str(tmp_path / name)) for name in ("a/model.safetensors", "b/model.safetensors", "c/other.pth"))
+    one, two, copied = (
+        key(weights=str(tmp_path / name)) for name in ("a/model.safetensors", "b/model.safetensors", "c/other.pth")
+    )
     assert one == copied
     assert one != two
     assert key(init_from=str(tmp_path / "a"), weights="none") != key(init_from=str(tmp_path / "b"), weights="none")

@@ -47,7 +47,11 @@ def test_what_is_of_masks_is_varied_for_methods_with_masks(plan: Any) -> None:
 
 
 def test_listed_variants_are_no_grid_and_may_be_of_some_methods(plan: Any) -> None:
-    variants = ["", "method.overlap_weight=0,method.sparsity_weight=0.1", {"name": "sgd", "methods": ["aggregate"], "optimizer": "sgd"}]
+    variants = [
+        "",
+        "method.overlap_weight=0,method.sparsity_weight=0.1",
+        {"name": "sgd", "methods": ["aggregate"], "optimizer": "sgd"},
+    ]
     runs = plan(targets=["dots"], variants=variants)
     assert [(run.config.method_name, run.variant, dict(run.variation)) for run in runs] == [
         ("dmg", "", {}),
@@ -139,7 +143,9 @@ def test_names_of_folders_stay_short(plan: Any, tmp_path: Path) -> None:
         ({"seeds": ["x"], "sweep": ["lr=0", "views=8"]}, ("3 settings are wrong", "seeds", "lr", "views")),
     ],
 )  # fmt: skip
-def test_mistakes_in_what_is_varied_are_named_together(varied: dict[str, Any], words: tuple[str, ...], plan: Any) -> None:
+def test_mistakes_in_what_is_varied_are_named_together(
+    varied: dict[str, Any], words: tuple[str, ...], plan: Any
+) -> None:
     with pytest.raises(InputError) as caught:
         plan(**varied)
     for word in words:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,10 @@ from domain_masks.settings.lists import check_benchmark
 from domain_masks.settings.mistakes import BENCHMARK_LISTS
 
 if TYPE_CHECKING:
-    from domain_masks.experiments import BenchmarkOutcome
+    from domain_masks.data import ImageDataset
+    from domain_masks.experiments import BenchmarkOutcome, PlannedRun
     from domain_masks.experiments.launchers import Launcher
+    from domain_masks.progress import ConsoleReporter
 
 _OF_ONE_RUN = ("target", "seed")
 LAUNCHERS = ("local", "ray")
@@ -115,9 +118,7 @@ def main(arguments: Sequence[str]) -> int:
         say(yaml.rstrip())
         return 0
     if flags.dry_run:
-        for run in planned:
-            say(f"{run.state:<6}{run.name}")
-        say(f"{len(planned)} runs, {sum(run.state == 'done' for run in planned)} done")
+        _show_plan(planned, dataset, out, jobs or 1, reporter)
         return 0
     if flags.verbose:
         reporter.say(yaml.rstrip())
@@ -131,7 +132,9 @@ def main(arguments: Sequence[str]) -> int:
 def _lists(flags: argparse.Namespace, values: dict[str, Any]) -> dict[str, Any]:
     """Take what only a benchmark has out of the settings of its YAML; flags win."""
     given = {name: values.pop(name, None) for name in BENCHMARK_LISTS}
-    return {name: value if (value := getattr(flags, name, None)) is not None else given[name] for name in BENCHMARK_LISTS}
+    return {
+        name: value if (value := getattr(flags, name, None)) is not None else given[name] for name in BENCHMARK_LISTS
+    }
 
 
 def _jobs(flags: argparse.Namespace, mistakes: list[str]) -> int | None:
@@ -158,6 +161,23 @@ def _launcher(flags: argparse.Namespace, jobs: int | None, uses_gpus: bool) -> L
 
         return LocalProcesses(jobs, uses_gpus)
     return None
+
+
+def _show_plan(
+    plan: Sequence[PlannedRun], dataset: ImageDataset, out: Path, at_once: int, reporter: ConsoleReporter
+) -> None:
+    from domain_masks.experiments.estimate import estimate, lines  # noqa: PLC0415
+    from domain_masks.experiments.launchers.local import cores  # noqa: PLC0415
+
+    for run in plan:
+        say(f"{run.state:<6} {run.name}")
+    states = [run.state for run in plan]
+    counted = (f"{states.count(state)} {state}" for state in ("done", "failed", "begun", "open") if state in states)
+    say(f"{len(plan)} runs: {', '.join(counted)}")
+    found = estimate(plan, dataset, reporter, at_once, max(1, cores() // at_once))
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    for line in lines(found, shutil.disk_usage(place).free, at_once):
+        say(line)
 
 
 def _show(outcome: BenchmarkOutcome, dataset: str, seeds: int, out: Path) -> int:

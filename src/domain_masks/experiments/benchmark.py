@@ -63,7 +63,9 @@ def work_off(
                 # Where it lies is known for sure since it has been claimed.
                 by_key[job.key] = replace(planned, folder=RunFolder(outcome.folder), out=job.out)
             if outcome.state == "full":
-                raise DiskFullError(f"{planned.name}: {outcome.error}. Free some space, and go on with the same command")
+                raise DiskFullError(
+                    f"{planned.name}: {outcome.error}. Free some space, and go on with the same command"
+                )
             if outcome.state == "busy":
                 busy.append(job)
             elif outcome.state == "failed":

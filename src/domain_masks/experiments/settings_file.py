@@ -22,7 +22,9 @@ _AS_GIVEN = ("sites", "lr_masks", "workers")
 """What a method without masks does not take is for the others all the same; and processes are by the machine's cores."""
 
 
-def benchmark_yaml(base: RunConfig, lists: BenchmarkLists, plan: Sequence[PlannedRun], select: str | None = None) -> str:
+def benchmark_yaml(
+    base: RunConfig, lists: BenchmarkLists, plan: Sequence[PlannedRun], select: str | None = None
+) -> str:
     """Return a benchmark as YAML: its lists, every method with all its settings, and what the runs share.
 
     A setting that the runs do not agree in is given as it was: it follows from the method, or from what is varied.

@@ -75,7 +75,12 @@ def varied_mistakes(
     if base is not None:
         # What the others contradict is looked at without those that are wrong by themselves.
         usable = [
-            replace(variation, settings={name: value for name, value in variation.settings.items() if (name, repr(value)) not in wrong})
+            replace(
+                variation,
+                settings={
+                    name: value for name, value in variation.settings.items() if (name, repr(value)) not in wrong
+                },
+            )
             for variation in variations
         ]
         yield from dict.fromkeys(_wrong_together(base, methods, usable))

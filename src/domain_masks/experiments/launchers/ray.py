@@ -136,7 +136,9 @@ def _outcome(ray: ModuleType, reference: Any, job: Job) -> Outcome:
         outcome: Outcome = ray.get(reference)
     except ray.exceptions.RayError as error:
         first = (str(error).splitlines() or [""])[0]
-        return lost(job, f"the run was lost more than {RETRIES} times, or stopped by Ray: {type(error).__name__}: {first}")
+        return lost(
+            job, f"the run was lost more than {RETRIES} times, or stopped by Ray: {type(error).__name__}: {first}"
+        )
     return outcome
 
 
