@@ -19,7 +19,6 @@ from domain_masks.methods.dmg import DMG
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records.collection import collect
 
-
 QUIET = ConsoleReporter(quiet=True)
 
 

@@ -55,7 +55,9 @@ def with_variation(
     fitting = adapted(config, method_class(method["name"]))
     taken = [name for name in shared if getattr(fitting, name) == getattr(config, name)]
     names = tuple(
-        name for name in variation.settings if name in taken or name.removeprefix(METHOD) in own and name not in shared
+        name
+        for name in variation.settings
+        if name in taken or (name.removeprefix(METHOD) in own and name not in shared)
     )
     return fitting.model_copy(update={"method": {**method, **own}}), names
 

@@ -85,7 +85,7 @@ def execute(job: Job, dataset: ImageDataset, reporter: Reporter) -> Outcome:
             return Outcome("done", folder.path)
     except DiskFullError as error:
         return Outcome("full", folder.path if folder else None, str(error))
-    except Exception as error:  # noqa: BLE001 - a bug in one run must not stop the others
+    except Exception as error:
         return failed(folder, error)
 
 

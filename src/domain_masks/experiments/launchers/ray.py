@@ -128,7 +128,7 @@ def carry_out(job: Job, dataset: ImageDataset, threads: int, variables: dict[str
 
 def _print(name: str, text: str) -> None:
     for line in text.splitlines():
-        print(f"{name}: {line}", flush=True)  # noqa: T201 - what Ray forwards
+        print(f"{name}: {line}", flush=True)
 
 
 def _outcome(ray: ModuleType, reference: Any, job: Job) -> Outcome:
