@@ -27,6 +27,10 @@ class RunFolderError(DomainMasksError):
     """A run folder that is missing, occupied, of another run, or not readable."""
 
 
+class DiskFullError(RunFolderError):
+    """A file that could not be written because the disk, or what one may use of it, is full."""
+
+
 class DownloadError(DomainMasksError):
     """A file that could not be fetched, or that is not what it should be."""
 

@@ -13,14 +13,16 @@ from PIL import Image
 import domain_masks.data
 from domain_masks.cli import main
 from domain_masks.data import AUGMENTATIONS, ImageDataset, load_digits_dataset
-from domain_masks.experiments import PlannedRun, leave_one_out
+from domain_masks.experiments import PlannedRun, estimate, leave_one_out
 from domain_masks.methods import METHODS
 from domain_masks.methods.build import method_settings
 from domain_masks.networks import build_backbone, layout, preset_names
 from domain_masks.records.config import RunConfig, parse_config, read_config
+from domain_masks.settings.mistakes import BENCHMARK_LISTS
 
 REPOSITORY = Path(__file__).parents[2]
-CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
+CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
+PAPER = REPOSITORY / "configs" / "paper"
 DOMAINS = {
     "pacs": ("art_painting", "cartoon", "photo", "sketch"),
     "domainnet": ("clipart", "infograph", "painting", "quickdraw", "real", "sketch"),
@@ -43,7 +45,7 @@ each = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def parsed(path: Path) -> tuple[RunConfig, dict[str, list[str]]]:
     """Return the settings of one run, and the lists of a benchmark, as ``dmg benchmark`` takes them apart."""
     values = read_config(path)
-    lists = {name: values.pop(name) for name in ("methods", "targets", "seeds") if name in values}
+    lists = {name: values.pop(name) for name in BENCHMARK_LISTS if name in values}
     return parse_config(values), lists
 
 
@@ -88,19 +90,54 @@ def test_the_settings_parse_and_name_what_there_is(path: Path) -> None:
 
 @each
 def test_the_first_line_is_the_command_that_runs_the_file(
-    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = command(path)
-    assert words[:4] == ["dmg", "benchmark", "--config", f"configs/{path.name}"]
+    assert words[:4] == ["dmg", "benchmark", "--config", path.relative_to(REPOSITORY).as_posix()]
     config, lists = parsed(path)
     dataset = stand_in(config.dataset)
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr(domain_masks.data, "load_dataset", lambda name, root: dataset)
     records = domain_masks.data.DATASETS
     monkeypatch.setitem(records, config.dataset, records.get(config.dataset, records["pacs"]))
-    assert main([*words[1:], "--dry_run"]) == 0
-    runs = len(dataset.domains) * len(lists["methods"]) * len(lists["seeds"])
-    assert f"{runs} runs" in capsys.readouterr().out
+    monkeypatch.setattr(estimate, "estimate", lambda *_: estimate.Estimate())
+    assert main([*words[1:], "--out", str(tmp_path), "--dry_run"]) == 0
+    settings = len(lists["methods"])
+    for values in lists.get("sweep", {}).values():
+        settings *= len(values)
+    settings += sum(len(variant["methods"]) for variant in lists.get("variants", ()) if variant)
+    runs = len(dataset.domains) * settings * len(lists["seeds"])
+    assert f"{runs} runs: {runs} open" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted(PAPER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_piece_of_the_paper_has_the_settings_of_its_table(path: Path) -> None:
+    """What several pieces need is one run: they differ from the whole benchmark in what is varied alone."""
+    dataset, backbone = path.stem.split("-")[-2:]
+    whole, _ = parsed(REPOSITORY / "configs" / f"{dataset}-{backbone}.yaml")
+    config, lists = parsed(path)
+    assert config.model_copy(update={"method": whole.method}) == whole
+    assert command(path)[-1] == f"runs/paper/{dataset}-{backbone}"
+    weights = [0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1]
+    if "figure-6" in path.stem:
+        assert (config.method, lists["sweep"]) == (
+            {"name": "dmg", "overlap_weight": 0},
+            {"method.sparsity_weight": weights},
+        )
+    else:
+        assert config.method == whole.method
+    if "figures-3-5" in path.stem:
+        assert lists["sweep"] == {"method.overlap_weight": weights}
+
+
+def test_every_piece_of_the_paper_is_in_the_table_of_pieces() -> None:
+    table = (PAPER / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{path.name}`" in table for path in PAPER.glob("*.yaml"))
+    for piece in (
+        *(f"| Table {number}," for number in range(1, 7)),
+        *(f"| Figure {number}," for number in range(3, 7)),
+    ):
+        assert piece in table
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -132,7 +132,8 @@ def test_domains_of_any_name_can_be_held_out(capsys: pytest.CaptureFixture[str])
     Path("benchmark.yaml").write_text(capsys.readouterr().out)
     assert main(["benchmark", "--config", "benchmark.yaml", "--out", "all", "--dry_run"]) == 0
     names = ["Berlin, Mitte", "Wien", "none", "north%2Fsouth"]
-    assert capsys.readouterr().out.splitlines()[:-1] == [f"open  dmg/{name}/seed-0" for name in names]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("open")] == [f"open   dmg/{name}/seed-0" for name in names]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,12 @@ def test_occupied_folder(capsys: pytest.CaptureFixture[str]) -> None:
 def test_benchmark_shows_a_table_and_skips_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["benchmark", "--targets", "ink", "--methods", "dmg", "aggregate", "--out", "bench", "--fast"]
     assert main([*command, "--dry_run"]) == 0
-    assert "2 runs, 0 done" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "2 runs: 2 open" in shown
+    assert "disk: about" in shown
+    assert "time: about" in shown
+    assert "dmg (small): 3 timed steps on cpu" in shown
+    assert not Path("bench").exists()
     assert main(command) == 0
     out = capsys.readouterr().out
     assert "out of domain" in out
@@ -210,6 +216,19 @@ def test_benchmark_shows_a_table_and_skips_what_is_done(capsys: pytest.CaptureFi
     assert main(command) == 0
     assert capsys.readouterr().err.count("done already") == 2
     assert (Path("bench") / "accuracies.csv").is_file()
+    assert main(["benchmark", "--config", "bench/benchmark.yaml", "--out", "bench", "--dry_run"]) == 0
+    assert "2 runs: 2 done" in capsys.readouterr().out
+    assert main([*command, "--sweep", "method.overlap_weight=0,0.1", "--dry_run"]) == 0
+    shown = capsys.readouterr().out
+    assert "3 runs: 2 done, 1 open" in shown
+    assert "dmg (small): 1 finished run" in shown
+    assert main([*command, "--sweep", "method.overlap_weight=0,0.1"]) == 0
+    table = capsys.readouterr().out
+    assert "overlap_weight" in table
+    rows = (Path("bench") / "accuracies.csv").read_text().splitlines()
+    assert rows[0] == "method,overlap_weight,target,seed,measure,split,accuracy"
+    assert len(rows) == 1 + 3 + 3 + 2
+    assert len(list(Path("bench").glob("benchmark-*.yaml"))) == 1, "the settings of the benchmark before are kept"
 
 
 def test_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

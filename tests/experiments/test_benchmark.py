@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,32 +13,17 @@ import pandas as pd
 import pytest
 
 import generated
-from domain_masks.errors import InputError, RunFolderError
+from domain_masks.errors import DiskFullError, InputError
 from domain_masks.experiments import accuracy_table, leave_one_out, summary, work_off
+from domain_masks.methods.dmg import DMG
 from domain_masks.progress import ConsoleReporter
+from domain_masks.records.collection import collect
+
+QUIET = ConsoleReporter(quiet=True)
 
 
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return generated.dataset(per_class=10)
-
-
-def plan(data: Any, out: Path, **changes: Any) -> Any:
-    base = generated.config(
-        target=None, fast=True, **{key: value for key, value in changes.items() if key in ("lr", "method")}
-    )
-    return leave_one_out(
-        base,
-        data,
-        changes.get("methods", ["dmg", "aggregate"]),
-        changes.get("targets", []),
-        changes.get("seeds", [0]),
-        out,
-    )
-
-
-def test_plan_is_every_method_target_and_seed(data: Any, tmp_path: Path) -> None:
-    runs = plan(data, tmp_path, seeds=[0, 1])
+def test_plan_is_every_method_target_and_seed(plan: Any) -> None:
+    runs = plan(seeds=[0, 1])
     assert len(runs) == 3 * 2 * 2
     assert {run.config.target for run in runs} == {("dots",), ("plain",), ("stripes",)}
     assert len({run.folder.path for run in runs}) == len(runs)
@@ -44,29 +32,30 @@ def test_plan_is_every_method_target_and_seed(data: Any, tmp_path: Path) -> None
 
 def test_domains_may_have_commas_slashes_and_be_called_none(data: Any, tmp_path: Path) -> None:
     odd = replace(data, domains=("Berlin, Mitte", "none", "a/b+c"))
-    runs = plan(odd, tmp_path, methods=["dmg"])
+    base = generated.config(target=None, fast=True)
+    runs = leave_one_out(base, odd, ["dmg"], [], [0], tmp_path)
     assert [run.config.target for run in runs] == [("Berlin, Mitte",), ("none",), ("a/b+c",)]
     assert [run.name for run in runs] == ["dmg/Berlin, Mitte/seed-0", "dmg/none/seed-0", "dmg/a%2Fb%2Bc/seed-0"]
     assert all(run.folder.path.parents[2] == tmp_path for run in runs)
-    named = plan(odd, tmp_path, methods=["dmg"], targets=["none", "Berlin, Mitte"])
+    named = leave_one_out(base, odd, ["dmg"], ["none", "Berlin, Mitte"], [0], tmp_path)
     assert [run.config.target for run in named] == [("none",), ("Berlin, Mitte",)]
     with pytest.raises(InputError, match="unknown held-out domain 'Berlin'"):
-        plan(odd, tmp_path, targets=["Berlin"])
+        leave_one_out(base, odd, ["dmg"], ["Berlin"], [0], tmp_path)
 
 
-def test_a_plan_holds_something_out(data: Any, tmp_path: Path) -> None:
+def test_a_plan_holds_something_out(plan: Any) -> None:
     for target in ("none", ""):
         with pytest.raises(InputError, match=f"unknown held-out domain '{target}'"):
-            plan(data, tmp_path, targets=[target])
+            plan(targets=[target])
 
 
-def test_settings_of_a_method_go_to_the_methods_that_have_them(data: Any, tmp_path: Path) -> None:
-    runs = plan(data, tmp_path, method={"name": "dmg", "overlap_weight": 0.5})
+def test_settings_of_a_method_go_to_the_methods_that_have_them(plan: Any) -> None:
+    runs = plan(method={"name": "dmg", "overlap_weight": 0.5})
     own = {run.config.method_name: run.config.method_settings for run in runs}
     assert own["dmg"]["overlap_weight"] == 0.5
     assert own["aggregate"] == {}
     with pytest.raises(InputError, match=r"did you mean 'method.overlap_weight'|overlap_wieght"):
-        plan(data, tmp_path, method={"name": "dmg", "overlap_wieght": 0.5})
+        plan(method={"name": "dmg", "overlap_wieght": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -78,32 +67,78 @@ def test_settings_of_a_method_go_to_the_methods_that_have_them(data: Any, tmp_pa
         ({"seeds": [1, 1]}, "named twice"),
     ],
 )
-def test_mistakes_are_named(changes: dict[str, Any], message: str, data: Any, tmp_path: Path) -> None:
+def test_mistakes_are_named(changes: dict[str, Any], message: str, plan: Any) -> None:
     with pytest.raises(InputError, match=message):
-        plan(data, tmp_path, **changes)
+        plan(**changes)
 
 
-def test_done_runs_are_skipped_and_other_settings_refused(
-    data: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_done_runs_are_skipped_and_others_settings_get_folders_of_their_own(
+    data: Any, plan: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = plan(data, tmp_path, targets=["dots"])
-    first = work_off(runs, data, ConsoleReporter())
+    first = work_off(plan(targets=["dots"]), data, ConsoleReporter())
     assert not first.failed
     capsys.readouterr()
-    again = work_off(plan(data, tmp_path, targets=["dots"]), data, ConsoleReporter())
+    again = work_off(plan(targets=["dots"]), data, ConsoleReporter())
     assert again.results == first.results
     assert capsys.readouterr().err.count("done already") == 2
-    with pytest.raises(RunFolderError, match="lr"):
-        work_off(plan(data, tmp_path, targets=["dots"], lr=0.5), data, ConsoleReporter())
+    (other,) = plan(targets=["dots"], methods=["dmg"], lr=0.5)
+    assert other.state == "open"
+    assert other.name == f"dmg/dots/seed-0-{other.key[:8]}"
+    outcome = work_off([other], data, QUIET)
+    assert [record.config["lr"] for _, record in outcome.runs] == [0.5]
+    assert plan(targets=["dots"], methods=["dmg"], lr=0.5)[0].state == "done"
+    assert plan(targets=["dots"], methods=["dmg"])[0].state == "done"
 
 
-def test_a_failing_run_does_not_stop_the_others(data: Any, tmp_path: Path) -> None:
-    runs = plan(data, tmp_path, targets=["dots"])
-    (tmp_path / "dmg" / "dots").mkdir(parents=True)
-    (tmp_path / "dmg" / "dots" / "seed-0").write_text("a file")
-    outcome = work_off(runs, data, ConsoleReporter(quiet=True))
-    assert list(outcome.failed) == ["dmg/dots/seed-0"]
+def test_a_failing_run_is_recorded_tried_again_and_stops_no_other(
+    data: Any, plan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = plan(targets=["dots"])
+
+    def broken(self: Any, batch: Any) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DMG, "training_loss", broken)
+        outcome = work_off(runs, data, QUIET)
+    assert outcome.failed == {"dmg/dots/seed-0": "ZeroDivisionError: a bug"}
     assert [result.method for result in outcome.results] == ["aggregate"]
+    record = json.loads((tmp_path / "dmg/dots/seed-0/failed.json").read_text())
+    assert (record["schema"], record["kind"], record["error"]) == (1, "ZeroDivisionError", "ZeroDivisionError: a bug")
+    assert "in broken" in record["traceback"]
+    assert [entry.reason for entry in collect([tmp_path]).failed] == ["ZeroDivisionError: a bug"]
+    again = plan(targets=["dots"])
+    assert {run.config.method_name: run.state for run in again} == {"dmg": "failed", "aggregate": "done"}
+    assert not work_off(again, data, QUIET).failed
+    assert not (tmp_path / "dmg/dots/seed-0/failed.json").exists()
+
+
+def test_a_mistake_that_only_a_run_finds_is_recorded_without_traceback(data: Any, plan: Any, tmp_path: Path) -> None:
+    outcome = work_off(plan(targets=["dots"], methods=["aggregate"], weights=str(tmp_path / "gone.pth")), data, QUIET)
+    assert "gone.pth" in outcome.failed["aggregate/dots/seed-0"]
+    record = json.loads((tmp_path / "aggregate/dots/seed-0/failed.json").read_text())
+    assert record["kind"] == "InputError"
+    assert "traceback" not in record
+
+
+def test_a_folder_that_cannot_be_made_is_a_failure(data: Any, plan: Any, tmp_path: Path) -> None:
+    (tmp_path / "dmg").write_text("a file")
+    outcome = work_off(plan(targets=["dots"]), data, QUIET)
+    assert "is a file" in outcome.failed["dmg/dots/seed-0"]
+    assert [result.method for result in outcome.results] == ["aggregate"]
+
+
+def test_a_full_disk_ends_everything(data: Any, plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    runs = plan(targets=["dots"])
+    with monkeypatch.context() as patched:
+        patched.setattr("domain_masks.training.checkpoints.torch.save", full)
+        patched.setattr("domain_masks.records.files._synchronize", full)
+        with pytest.raises(DiskFullError, match="go on with the same command"):
+            work_off(runs, data, QUIET)
+    assert [run.state for run in plan(targets=["dots"])][1] == "open", "the second would fail as well"
 
 
 def test_overall_is_the_mean_over_targets_per_seed() -> None:
@@ -118,9 +153,12 @@ def test_overall_is_the_mean_over_targets_per_seed() -> None:
     assert single["overall"] == "60.00"
 
 
-def test_table_has_a_row_per_measure(data: Any, tmp_path: Path) -> None:
-    outcome = work_off(plan(data, tmp_path, targets=["dots"]), data, ConsoleReporter(quiet=True))
-    table = accuracy_table(outcome.results)
+def test_table_has_a_row_per_measure_and_a_column_per_varied_setting(data: Any, plan: Any) -> None:
+    outcome = work_off(plan(targets=["dots"]), data, QUIET)
+    table = accuracy_table(outcome.results, [{"overlap_weight": "0.1"}, {}])
+    assert list(table.columns[:3]) == ["method", "overlap_weight", "target"]
+    assert table.groupby("method")["overlap_weight"].agg(set).to_dict() == {"dmg": {"0.1"}, "aggregate": {""}}
+    assert len(summary(table)) == 5
     assert table.groupby("method")["measure"].apply(list).to_dict() == {
         "aggregate": ["out of domain", "in domain"],
         "dmg": ["out of domain", "in domain", "known domain"],

@@ -9,7 +9,8 @@ import pytest
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS
 from domain_masks.records.config import parse_config
-from domain_masks.settings.lists import adapted, check_benchmark
+from domain_masks.settings.lists import check_benchmark
+from domain_masks.settings.varied import adapted
 
 
 def checked(lists: dict[str, Any], flags: dict[str, Any] | None = None, **values: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,82 +20,175 @@ from domain_masks.cli.flags import (
     split_method_flags,
 )
 from domain_masks.cli.interruption import resumable
-from domain_masks.records.config import RunConfig
 from domain_masks.records.run_folder import RunFolder, folder_name
-from domain_masks.settings.lists import BenchmarkLists, check_benchmark
+from domain_masks.settings.lists import check_benchmark
 from domain_masks.settings.mistakes import BENCHMARK_LISTS
 
 if TYPE_CHECKING:
-    from domain_masks.experiments import Outcome, PlannedRun
+    from domain_masks.data import ImageDataset
+    from domain_masks.experiments import BenchmarkOutcome, PlannedRun
+    from domain_masks.experiments.launchers import Launcher
+    from domain_masks.progress import ConsoleReporter
 
 _OF_ONE_RUN = ("target", "seed")
+LAUNCHERS = ("local", "ray")
 
 
 def parser() -> Parser:
     """Return the parser of ``dmg benchmark``."""
     parser = parser_for(
         "benchmark",
-        "Trains and measures every method with every domain held out in turn, for every seed, and shows the table. Runs "
-        "that are done are skipped, so an interrupted benchmark goes on with the same command. A run that fails is "
-        "listed and does not stop the others (exit status 1).",
+        "Trains and measures every method with every domain held out in turn, for every seed and every setting that is "
+        "varied, and shows the table. Runs that are done are skipped, so an interrupted benchmark goes on with the same "
+        "command. A run that fails is listed and does not stop the others (exit status 1).",
         """
         dmg benchmark --methods dmg aggregate
         dmg benchmark --dataset pacs --root data --methods dmg aggregate multi_headed --seeds 0 1 2 --out runs/pacs
+        dmg benchmark --methods dmg --sweep method.overlap_weight=0,1e-3,1e-2,1e-1,1 --jobs 4
+        dmg benchmark --methods aggregate --variants optimizer=adam optimizer=sgd,lr=1e-3 --dry_run
         """,
     )
     out = parser.add_argument("--out", metavar="DIR", help="folder of all runs (default: runs/benchmark-DATASET)")
     completed_by(out, folders=True)
-    parser.add_argument("--methods", nargs="+", metavar="NAME", help="methods (default: dmg aggregate)")
-    parser.add_argument("--targets", nargs="+", metavar="DOMAIN", help="held-out domains (default: each in turn)")
-    parser.add_argument("--seeds", nargs="+", metavar="N", help="seeds (default: 0)")
-    parser.add_argument("--dry_run", action="store_true", help="show the runs and which are done, and end")
+    _add_lists(parser.add_argument_group("runs"))
+    _add_launchers(parser.add_argument_group("where"))
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="show the runs, which are done, the disk that the others need and an estimate of the time, and end",
+    )
     parser.add_argument("--print_config", action="store_true", help="show all settings as YAML and end")
     add_output(parser)
     add_settings(parser, without=(*_OF_ONE_RUN, "method", "devices"))
     return parser
 
 
+def _add_lists(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--methods", nargs="+", metavar="NAME", help="methods (default: dmg aggregate)")
+    group.add_argument("--targets", nargs="+", metavar="DOMAIN", help="held-out domains (default: each in turn)")
+    group.add_argument("--seeds", nargs="+", metavar="N", help="seeds (default: 0)")
+    group.add_argument(
+        "--sweep",
+        nargs="+",
+        action="extend",
+        metavar="NAME=V,V",
+        help="values of a setting, each of which is run; of several settings every combination",
+    )
+    group.add_argument(
+        "--variants",
+        nargs="+",
+        action="extend",
+        metavar="NAME=V,NAME=V",
+        help="settings that are run one by one, in place of every combination; each with what is swept",
+    )
+
+
+def _add_launchers(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--jobs", metavar="N", help="most runs at once (default: 1; with ray: one per GPU or node)")
+    launcher = group.add_argument("--launcher", metavar="|".join(LAUNCHERS), help="this machine, or a Ray cluster")
+    completed_by(launcher, words=LAUNCHERS)
+    group.add_argument(
+        "--ray_address", metavar="ADDRESS", help="of the cluster: auto, HOST:PORT, or local to start one here"
+    )
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Leave one domain out, for methods x targets x seeds."""
+    """Leave one domain out, for methods x targets x seeds x what is varied."""
     words, method_flags = split_method_flags(arguments)
     flags, mistakes = parser().parse_and_note(words)
     reporter = reporter_for(flags)
     values = settings_from(flags, {})
-    given = {name: values.pop(name, None) for name in BENCHMARK_LISTS}
-    lists = {name: value if (value := getattr(flags, name)) is not None else given[name] for name in BENCHMARK_LISTS}
+    lists = _lists(flags, values)
     ignored = [name for name in _OF_ONE_RUN if values.pop(name, None) is not None]
     if ignored:
         reporter.say(f"note: not used from {flags.config}: {', '.join(ignored)}. See --targets and --seeds")
+    jobs = _jobs(flags, mistakes)
     settings, checked = check_benchmark(values, lists, method_flags, mistakes)
 
     from domain_masks.data import load_dataset  # noqa: PLC0415
-    from domain_masks.experiments import leave_one_out, work_off  # noqa: PLC0415
+    from domain_masks.experiments import plan, work_off  # noqa: PLC0415
+    from domain_masks.experiments.settings_file import benchmark_yaml, keep  # noqa: PLC0415
 
     dataset = load_dataset(settings.dataset, settings.root)
     out = Path(flags.out) if flags.out else Path("runs") / f"benchmark-{folder_name(dataset.name)}"
     RunFolder(out).refuse_file()
-    plan = leave_one_out(settings, dataset, checked.methods, checked.targets, checked.seeds, out)
+    planned = plan(settings, dataset, checked, out)
+    yaml = benchmark_yaml(settings, checked, planned)
     if flags.print_config:
-        say(_yaml(settings, checked, plan).rstrip())
+        say(yaml.rstrip())
         return 0
     if flags.dry_run:
-        for planned in plan:
-            say(f"{planned.state:<6}{planned.name}")
-        say(f"{len(plan)} runs, {sum(planned.state == 'done' for planned in plan)} done")
+        _show_plan(planned, dataset, out, jobs or 1, reporter)
         return 0
     if flags.verbose:
-        reporter.say(_yaml(settings, checked, plan).rstrip())
+        reporter.say(yaml.rstrip())
+    keep(out, yaml)
+    launcher = _launcher(flags, jobs, settings.device != "cpu")
     with resumable("What is done is kept; go on with the same command"):
-        outcome = work_off(plan, dataset, reporter)
+        outcome = work_off(planned, dataset, reporter, launcher)
     return _show(outcome, dataset.name, len(checked.seeds), out)
 
 
-def _show(outcome: Outcome, dataset: str, seeds: int, out: Path) -> int:
+def _lists(flags: argparse.Namespace, values: dict[str, Any]) -> dict[str, Any]:
+    """Take what only a benchmark has out of the settings of its YAML; flags win."""
+    given = {name: values.pop(name, None) for name in BENCHMARK_LISTS}
+    return {
+        name: value if (value := getattr(flags, name, None)) is not None else given[name] for name in BENCHMARK_LISTS
+    }
+
+
+def _jobs(flags: argparse.Namespace, mistakes: list[str]) -> int | None:
+    """Return how many runs are carried out at once; adds a line per mistake in where they are."""
+    if flags.launcher not in (None, *LAUNCHERS):
+        mistakes.append(f"--launcher: expected {' or '.join(LAUNCHERS)}, got {flags.launcher!r}")
+    if flags.ray_address is not None and flags.launcher != "ray":
+        mistakes.append("--ray_address: is of --launcher ray: add that, or leave it out")
+    if flags.jobs is None:
+        return None
+    if not flags.jobs.isdecimal() or not int(flags.jobs):
+        mistakes.append(f"--jobs: expected a whole number from 1, got {flags.jobs!r}")
+        return None
+    return int(flags.jobs)
+
+
+def _launcher(flags: argparse.Namespace, jobs: int | None, uses_gpus: bool) -> Launcher | None:
+    if flags.launcher == "ray":
+        from domain_masks.experiments.launchers.ray import RayCluster  # noqa: PLC0415
+
+        return RayCluster(flags.ray_address or "auto", jobs, uses_gpus)
+    if jobs is not None and jobs > 1:
+        from domain_masks.experiments.launchers.local import LocalProcesses  # noqa: PLC0415
+
+        return LocalProcesses(jobs, uses_gpus)
+    return None
+
+
+def _show_plan(
+    plan: Sequence[PlannedRun], dataset: ImageDataset, out: Path, at_once: int, reporter: ConsoleReporter
+) -> None:
+    from domain_masks.experiments.estimate import estimate, lines  # noqa: PLC0415
+    from domain_masks.experiments.launchers.local import cores  # noqa: PLC0415
+
+    for run in plan:
+        say(f"{run.state:<6} {run.name}")
+    states = [run.state for run in plan]
+    counted = (f"{states.count(state)} {state}" for state in ("done", "failed", "begun", "open") if state in states)
+    say(f"{len(plan)} runs: {', '.join(counted)}")
+    found = estimate(plan, dataset, reporter, at_once, max(1, cores() // at_once))
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    for line in lines(found, shutil.disk_usage(place).free, at_once):
+        say(line)
+
+
+def _show(outcome: BenchmarkOutcome, dataset: str, seeds: int, out: Path) -> int:
     from domain_masks.experiments import accuracy_table, summary  # noqa: PLC0415
+    from domain_masks.experiments.plan import varied_texts  # noqa: PLC0415
     from domain_masks.records import write_whole  # noqa: PLC0415
 
-    if outcome.results:
-        table = accuracy_table(outcome.results)
+    shown = [(planned, record) for planned, record in outcome.runs if not planned.is_inner]
+    if shown:
+        varied: list[Mapping[str, str]] = varied_texts([planned for planned, _ in shown])
+        table = accuracy_table([record.results for _, record in shown], varied)
         write_whole(out / "accuracies.csv", table.to_csv(index=False))
         say(f"\naccuracy in percent on {dataset}; columns: held-out domain" + (", mean ± sd" if seeds > 1 else ""))
         say(summary(table).to_string(index=False))
@@ -101,18 +196,3 @@ def _show(outcome: Outcome, dataset: str, seeds: int, out: Path) -> int:
     for name, message in outcome.failed.items():
         say(f"failed: {name}: {message}")
     return 1 if outcome.failed else 0
-
-
-def _yaml(base: RunConfig, lists: BenchmarkLists, plan: Sequence[PlannedRun]) -> str:
-    """Return the whole benchmark as one YAML: its lists, every method with all its settings, and what the runs share."""
-    from domain_masks.records.config import SCHEMA  # noqa: PLC0415
-    from domain_masks.records.yaml_files import to_yaml  # noqa: PLC0415
-
-    shared = plan[0].config.to_dict()
-    # What a method without masks does not take is for the others all the same.
-    shared |= {name: base.to_dict()[name] for name in ("sites", "lr_masks")}
-    methods: dict[str, Any] = {planned.config.method_name: planned.config.method for planned in plan}
-    targets = dict.fromkeys(",".join(planned.config.target or ()) for planned in plan)
-    content = {"methods": list(methods.values()), "targets": list(targets), "seeds": lists.seeds}
-    rest = {name: value for name, value in shared.items() if name not in (*_OF_ONE_RUN, "method")}
-    return to_yaml({"schema": SCHEMA, **content, **rest})

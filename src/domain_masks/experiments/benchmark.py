@@ -2,51 +2,116 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from domain_masks.data import ImageDataset, readable
-from domain_masks.errors import DomainMasksError
+from domain_masks.errors import DiskFullError, DomainMasksError
+from domain_masks.experiments.claims import is_claimed
+from domain_masks.experiments.launchers import InProcess, Job, Launcher
 from domain_masks.experiments.plan import PlannedRun
 from domain_masks.progress import Reporter
-from domain_masks.records import Results
-from domain_masks.training import run
+from domain_masks.records import Results, RunFolder
+from domain_masks.records.collection import RunRecord, read_run
+
+PATIENCE = 2.0
+"""Seconds between two looks at the runs that another process carries out."""
 
 
 @dataclass
-class Outcome:
-    """What became of a plan: the results of the finished runs, and the errors of the others by name."""
+class BenchmarkOutcome:
+    """What became of a plan: the finished runs in its order, and the errors of the others by name."""
 
-    results: list[Results] = field(default_factory=list)
+    runs: list[tuple[PlannedRun, RunRecord]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def results(self) -> list[Results]:
+        """The results of the finished runs."""
+        return [record.results for _, record in self.runs]
 
-def work_off(plan: Sequence[PlannedRun], dataset: ImageDataset, reporter: Reporter) -> Outcome:
+
+def work_off(
+    plan: Sequence[PlannedRun],
+    dataset: ImageDataset,
+    reporter: Reporter,
+    launcher: Launcher | None = None,
+) -> BenchmarkOutcome:
     """Carry out every run of a plan that is not done yet.
 
-    A run that fails for a reason that its message names is recorded and does not stop the others.
+    - ``launcher``: where the runs are carried out; by default one after the other in this process
 
-    Raises RunFolderError, before anything is computed, where a folder holds a run with other settings; InputError where
-    pictures cannot be read.
+    A run that fails, for whatever reason, is recorded in its folder and does not stop the others; the next call tries it
+    again. A run that another benchmark carries out at this moment is waited for, and taken over if that one ends without it.
+
+    Raises InputError where pictures cannot be read, DiskFullError where the disk is full.
     """
-    for planned in plan:
-        planned.check()
-    if waiting := [planned for planned in plan if planned.state != "done"]:
+    waiting = [planned for planned in plan if planned.state != "done"]
+    if waiting:
         # Before all runs, which would otherwise all fail for the same pictures; each notes by itself what it leaves out.
         readable(dataset, waiting[0].config, reporter)
-    outcome = Outcome()
+    _say_what_is_done(plan, reporter)
+    by_key = {planned.key: planned for planned in plan}
+    failed: dict[str, str] = {}
+    jobs = _jobs(plan)
+    while jobs:
+        busy = []
+        for job, outcome in (launcher or InProcess()).launch(jobs, dataset, reporter):
+            planned = by_key[job.key]
+            if outcome.folder is not None:
+                # Where it lies is known for sure since it has been claimed.
+                by_key[job.key] = replace(planned, folder=RunFolder(outcome.folder), out=job.out)
+            if outcome.state == "full":
+                raise DiskFullError(
+                    f"{planned.name}: {outcome.error}. Free some space, and go on with the same command"
+                )
+            if outcome.state == "busy":
+                busy.append(job)
+            elif outcome.state == "failed":
+                failed[by_key[job.key].name] = outcome.error
+                reporter.say(f"failed: {by_key[job.key].name}: {outcome.error}")
+        jobs = _free_again(busy, reporter)
+    return _collected([by_key[planned.key] for planned in plan], failed)
+
+
+def _say_what_is_done(plan: Sequence[PlannedRun], reporter: Reporter) -> None:
     for number, planned in enumerate(plan, start=1):
-        state = planned.state
-        reporter.say(f"[{number}/{len(plan)}] {planned.name}" + (": done already" if state == "done" else ""))
+        if planned.state == "done":
+            reporter.say(f"[{number}/{len(plan)}] {planned.name}: done already")
+
+
+def _jobs(plan: Sequence[PlannedRun]) -> list[Job]:
+    return [
+        Job(
+            planned.key,
+            f"[{number}/{len(plan)}] {planned.name}",
+            planned.config,
+            planned.folder.path.absolute(),
+            planned.out.absolute(),
+        )
+        for number, planned in enumerate(plan, start=1)
+        if planned.state != "done"
+    ]
+
+
+def _free_again(busy: Sequence[Job], reporter: Reporter) -> list[Job]:
+    """Wait until one of the runs that others carry out is free, by its end or theirs; return all that are waited for."""
+    if busy:
+        names = ", ".join(job.title for job in busy[:3]) + (f" and {len(busy) - 3} more" if len(busy) > 3 else "")
+        reporter.say(f"waiting for another benchmark, which carries out {names}")
+    while busy and all(is_claimed(job.out, job.key) for job in busy):
+        time.sleep(PATIENCE)
+    return list(busy)
+
+
+def _collected(plan: Sequence[PlannedRun], failed: dict[str, str]) -> BenchmarkOutcome:
+    outcome = BenchmarkOutcome(failed=dict(failed))
+    for planned in plan:
+        if planned.name in failed:
+            continue
         try:
-            if state == "done":
-                outcome.results.append(Results.read(planned.folder.results))
-                continue
-            finished = run(
-                planned.config, planned.folder.path, resume=state == "begun", dataset=dataset, reporter=reporter
-            )
-            outcome.results.append(finished.results)
+            outcome.runs.append((planned, read_run(planned.folder)))
         except DomainMasksError as error:
             outcome.failed[planned.name] = str(error)
-            reporter.say(f"failed: {error}")
     return outcome

@@ -3,58 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from domain_masks.data import ImageDataset, domains_named
-from domain_masks.errors import RunFolderError, together, unknown
-from domain_masks.methods.build import complete_method, method_class
+from domain_masks.errors import InputError, together, unknown
+from domain_masks.experiments.claims import is_free, places
+from domain_masks.experiments.inventory import Inventory, key_of
+from domain_masks.methods.build import method_class
 from domain_masks.records import RunFolder
-from domain_masks.records.config import AUTO, NOT_COMPUTED, RunConfig, parse_config, read_config
+from domain_masks.records.config import RunConfig
 from domain_masks.records.run_folder import folder_name
-from domain_masks.settings.lists import adapted, check_lists
+from domain_masks.settings.lists import BenchmarkLists, check_lists
+from domain_masks.settings.sweeps import METHOD, Variation
+from domain_masks.settings.varied import adapted, with_variation
 from domain_masks.training.defaults import resolve
 
-State = Literal["done", "begun", "open"]
+State = Literal["done", "failed", "begun", "open"]
+_LONGEST = 100
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a plan: its complete configuration and its folder."""
+    """One run of a plan: its complete configuration and its folder.
+
+    - ``key``: equal for runs that compute the same; see :mod:`domain_masks.records.identity`
+    - ``out``: the benchmark's folder, below which it lies
+    - ``variation``: what it has in place of the shared settings, name -> value, a method's own without prefix
+    - ``variant``: the name of the listed variant that it belongs to, or nothing
+    - ``is_inner``: whether it is there for a selection rule alone, and no row of a table
+    """
 
     config: RunConfig
     folder: RunFolder
+    key: str
+    out: Path
+    variation: Mapping[str, Any] = field(default_factory=dict)
+    variant: str = ""
+    is_inner: bool = False
 
     @property
     def name(self) -> str:
         """The folder's path below the benchmark's."""
-        return "/".join(self.folder.path.parts[-3:])
+        return self.folder.path.relative_to(self.out).as_posix()
 
     @property
     def state(self) -> State:
-        """Whether the run is done, begun, or still open."""
+        """Whether the run is done, failed, begun, or still open."""
         if self.folder.is_finished:
             return "done"
+        if self.folder.failure.is_file():
+            return "failed"
         return "begun" if self.folder.exists else "open"
-
-    def check(self) -> None:
-        """Raise RunFolderError where the folder holds a run with other settings."""
-        if not self.folder.config.is_file():
-            return
-        before = parse_config(read_config(self.folder.config))
-        there, here = before.to_dict(), self.config.to_dict()
-        there["method"] = complete_method(before.method_name, before.method_settings)
-        names = [name for name in here if name not in NOT_COMPUTED and there[name] != here[name]]
-        if self.config.batch == AUTO:
-            # The number that was chosen then is the one to go on with.
-            names = [name for name in names if name != "batch"]
-        if names:
-            changes = ", ".join(f"{name} (there {there[name]!r}, asked for {here[name]!r})" for name in names)
-            raise RunFolderError(
-                f"{self.folder.path} holds a run with other settings: {changes}. Name another folder with --out, or repeat "
-                "the benchmark with the settings that it was begun with"
-            )
 
 
 def leave_one_out(
@@ -64,30 +65,133 @@ def leave_one_out(
     targets: Sequence[str],
     seeds: Sequence[int],
     out: Path,
+    varied: Mapping[str, Any] | None = None,
 ) -> list[PlannedRun]:
-    """Return the runs methods x targets x seeds, target by target, so that early results already compare methods.
+    """Return the runs methods x targets x seeds x what is varied, target by target, so that early results already compare.
 
     - ``base``: the settings that all runs share; a setting of a method goes to the methods that have it, and those of masks
       to the methods that have masks
     - ``methods``: names, or mappings of a name and settings of its own
     - ``targets``: each a domain, or several joined by commas; none means every domain of the dataset in turn
-    - ``out``: the benchmark's folder; a run lies in ``METHOD/TARGET/seed-N``
+    - ``out``: the benchmark's folder; see :func:`plan`
+    - ``varied``: ``sweep`` and ``variants``, see :mod:`domain_masks.settings.sweeps`
 
     Raises InputError for unknown or repeated names, and for a method's setting that none of the methods has.
     """
-    given = {"methods": list(methods), "targets": list(targets), "seeds": list(seeds)}
+    given = {"methods": list(methods), "targets": list(targets), "seeds": list(seeds), **(varied or {})}
     lists, mistakes = check_lists(base, base.method, given)
     if mistakes:
         raise together(mistakes)
-    plan = []
-    for domains in _held_out(lists.targets, dataset.domains):
-        for method in lists.methods:
-            shared = adapted(base, method_class(method["name"]))
-            for seed in lists.seeds:
-                config = shared.model_copy(update={"method": method, "target": domains, "seed": seed})
-                folder = RunFolder(out / method["name"] / "+".join(map(folder_name, domains)) / f"seed-{seed}")
-                plan.append(PlannedRun(resolve(config, dataset), folder))
-    return plan
+    return plan(base, dataset, lists, out)
+
+
+def plan(
+    base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists, out: Path, with_inner: bool = False
+) -> list[PlannedRun]:
+    """Return the runs of a benchmark whose lists have been checked; each once, however many variations lead to it.
+
+    - ``out``: a run below it is found wherever it lies and whatever its folder is called. A new one gets
+      ``METHOD/TARGET/seed-N``, or ``METHOD/NAME=VALUE/TARGET/seed-N`` where settings are varied, with its key behind where
+      another run has that folder
+    - ``with_inner``: also hold out every source together with each target, for the rule ``leave-one-domain-out``
+
+    Raises InputError for an unknown held-out domain.
+    """
+    held_out = _held_out(lists.targets, dataset.domains)
+    inner = [(*domains, source) for domains in held_out for source in dataset.domains if source not in domains]
+    planner = _Planner(base, dataset, lists.seeds, out)
+    for is_inner, group in ((False, held_out), (True, inner if with_inner else [])):
+        for domains in group:
+            for method in lists.methods:
+                for variation in lists.variations:
+                    planner.add(method, variation, domains, is_inner)
+    return list(planner.runs.values())
+
+
+class _Planner:
+    """Collects the runs of a plan by their keys."""
+
+    def __init__(self, base: RunConfig, dataset: ImageDataset, seeds: Sequence[int], out: Path) -> None:
+        self._base, self._dataset, self._seeds, self._out = base, dataset, seeds, out
+        self._inventory = Inventory(out, dataset)
+        self._taken: dict[Path, str] = {}
+        self.runs: dict[str, PlannedRun] = {}
+
+    def add(self, method: Mapping[str, Any], variation: Variation, domains: tuple[str, ...], is_inner: bool) -> None:
+        """Add the runs of one method under one variation, a run per seed; those that are there already stay as they are."""
+        found = with_variation(self._base, method, variation)
+        if found is None:
+            return
+        config, names = found
+        usual = self._usual(method, domains) if names else None
+        for seed in self._seeds:
+            complete = resolve(config.model_copy(update={"target": domains, "seed": seed}), self._dataset)
+            key = key_of(complete, self._dataset.domains)
+            if key in self.runs:
+                continue
+            values = {name: _value(complete, name) for name in names}
+            differing = {name: value for name, value in values.items() if usual is None or value != _value(usual, name)}
+            folder = self._inventory.find(key) or self._free(key, self._out / _place(complete, differing))
+            self._taken[folder.path] = key
+            shown = {short_name(name): value for name, value in values.items()}
+            self.runs[key] = PlannedRun(complete, folder, key, self._out, shown, variation.name, is_inner)
+
+    def _usual(self, method: Mapping[str, Any], domains: tuple[str, ...]) -> RunConfig | None:
+        """Return the settings without any variation; None where they cannot be used without one."""
+        plain = self._base.model_copy(update={"method": dict(method), "target": domains})
+        try:
+            return resolve(adapted(plain, method_class(method["name"])), self._dataset)
+        except InputError:
+            return None
+
+    def _free(self, key: str, preferred: Path) -> RunFolder:
+        return next(
+            RunFolder(path)
+            for path in places(preferred, key)
+            if self._taken.get(path, key) == key and is_free(RunFolder(path), key, self._dataset.domains)
+        )
+
+
+def _place(config: RunConfig, differing: Mapping[str, Any]) -> Path:
+    """Return the path of a run below the benchmark's folder: method, what differs from the usual, held-out domains, seed."""
+    words = ",".join(f"{short_name(name)}={_word(value)}" for name, value in differing.items())
+    between = (folder_name(words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."),) if words else ()
+    target = "+".join(map(folder_name, config.target or ())) or "none"
+    return Path(config.method_name, *between, target, f"seed-{config.seed}")
+
+
+def varied_texts(plan: Sequence[PlannedRun]) -> list[Mapping[str, str]]:
+    """Return of each run the settings that vary in a plan, as a table shows them, and ``variant`` where some have names."""
+    named = any(planned.variant for planned in plan)
+    return [
+        ({"variant": planned.variant} if named else {})
+        | {name: value_text(value) for name, value in planned.variation.items()}
+        for planned in plan
+    ]
+
+
+def short_name(setting: str) -> str:
+    """Return a setting's name without what says that it is a method's."""
+    return setting.removeprefix(METHOD)
+
+
+def value_text(value: Any) -> str:
+    """Return a setting's value as a table shows it."""
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _word(value: Any) -> str:
+    return Path(value).name if isinstance(value, str | Path) else value_text(value)
+
+
+def _value(config: RunConfig, name: str) -> Any:
+    return config.method[short_name(name)] if name.startswith(METHOD) else getattr(config, name)
 
 
 def _held_out(targets: Sequence[str], known: Sequence[str]) -> list[tuple[str, ...]]:

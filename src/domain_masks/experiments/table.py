@@ -1,8 +1,9 @@
-"""The accuracies of a benchmark as one table: methods by held-out domain."""
+"""The accuracies of a benchmark as one table: methods and variants by held-out domain."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -10,22 +11,29 @@ from domain_masks.evaluation import mean_and_standard_deviation
 from domain_masks.records import Results
 
 MEASURES = {"out_of_domain": "out of domain", "in_domain": "in domain", "known_domain": "known domain"}
+COLUMNS = ("method", "target", "seed", "measure", "split", "accuracy")
+"""Those that every table has; the others are settings that vary."""
 
 
-def accuracy_table(results: Sequence[Results]) -> pd.DataFrame:
+def accuracy_table(results: Sequence[Results], varied: Sequence[Mapping[str, Any]] | None = None) -> pd.DataFrame:
     """Return one row per run and measure.
 
-    Columns: method, target (held-out domains joined by commas), seed, measure, split (the data behind the number), accuracy
-    (fraction).
+    - ``varied``: of each run the settings that vary, name -> value as text; a column each, empty where a run has none
+
+    Columns: method, the varied ones, target (held-out domains joined by commas), seed, measure, split (the data behind the
+    number), accuracy (fraction).
     """
+    settings = varied if varied is not None else [{}] * len(results)
+    names = list(dict.fromkeys(name for values in settings for name in values))
     rows = []
-    for result in results:
+    for result, values in zip(results, settings, strict=True):
         for measure, title in MEASURES.items():
             accuracies = getattr(result, measure)
             if accuracies is not None:
                 rows.append(
                     {
                         "method": result.method,
+                        **{name: values.get(name, "") for name in names},
                         "target": ",".join(result.targets),
                         "seed": result.seed,
                         "measure": title,
@@ -33,19 +41,24 @@ def accuracy_table(results: Sequence[Results]) -> pd.DataFrame:
                         "accuracy": accuracies["accuracy"],
                     }
                 )
-    return pd.DataFrame(rows, columns=["method", "target", "seed", "measure", "split", "accuracy"])
+    return pd.DataFrame(rows, columns=[COLUMNS[0], *names, *COLUMNS[1:]])
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return mean and standard deviation over seeds, as text in percent.
 
-    One row per measure and method, one column per held-out domain, and ``overall``: the unweighted mean over the held-out
-    domains per seed, of which mean and standard deviation over seeds are shown. With one seed no deviation is shown.
+    One row per measure, method and combination of varied settings, one column per held-out domain, and ``overall``: the
+    unweighted mean over the held-out domains per seed, of which mean and standard deviation over seeds are shown. With one
+    seed no deviation is shown.
     """
     rows = []
     targets = list(dict.fromkeys(table["target"]))
-    for (measure, method), group in table.groupby(["measure", "method"], sort=False):
+    varied = [name for name in table.columns if name not in COLUMNS]
+    # Measures together, whatever was run first; what varies stays in the order of the runs.
+    by_measure = sorted(table.groupby(["measure", "method", *varied], sort=False), key=lambda group: _rank(group[0][0]))
+    for (measure, method, *values), group in by_measure:
         row = {"measure": f"{measure} ({', '.join(dict.fromkeys(group['split']))})", "method": method}
+        row |= dict(zip(varied, values, strict=True))
         for target in targets:
             row[target or "(none held out)"] = _text(group[group["target"] == target]["accuracy"].tolist())
         per_seed = group.pivot_table(index="seed", columns="target", values="accuracy")
@@ -53,6 +66,10 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         row["overall"] = _text(complete.mean(axis=1).tolist()) if len(complete.columns) == len(targets) else "-"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _rank(measure: Any) -> int:
+    return list(MEASURES.values()).index(str(measure))
 
 
 def _text(values: list[float]) -> str:

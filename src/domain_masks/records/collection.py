@@ -10,15 +10,13 @@ from typing import Any
 
 from domain_masks.errors import DomainMasksError, InputError, RunFolderError
 from domain_masks.records.config import read_config
-from domain_masks.records.files import check_schema, read_json
+from domain_masks.records.failure import FAILURE, read_failure
 from domain_masks.records.metrics_log import MetricsLog, Value
 from domain_masks.records.predictions import Predictions
 from domain_masks.records.results import Results
 from domain_masks.records.run_folder import RunFolder
 
 RESULTS = "results.json"
-FAILURE = "failed.json"
-FAILURE_SCHEMA = 1
 _CONFIG = "config.yaml"
 _INSIDE_A_RUN = frozenset({"checkpoints", "figures", "tensorboard"})
 
@@ -94,8 +92,8 @@ def collect(paths: Sequence[Path | str]) -> Collection:
                 runs.append(read_run(folder))
             except DomainMasksError as error:
                 skipped.append(Skipped(folder.path, str(error)))
-        elif (folder.path / FAILURE).is_file():
-            failed.append(Skipped(folder.path, _failure(folder.path / FAILURE)))
+        elif folder.failure.is_file():
+            failed.append(Skipped(folder.path, read_failure(folder.failure)))
         else:
             unfinished.append(folder.path)
     return Collection(tuple(runs), tuple(skipped), tuple(failed), tuple(unfinished))
@@ -127,13 +125,3 @@ def read_run(folder: RunFolder) -> RunRecord:
     if not folder.config.is_file():
         raise RunFolderError(f"{folder.config} is missing: expected the settings beside {RESULTS}")
     return RunRecord(folder, results, read_config(folder.config))
-
-
-def _failure(path: Path) -> str:
-    """Return the message that a failed run left."""
-    try:
-        content = read_json(path)
-        check_schema(content.get("schema"), FAILURE_SCHEMA, path)
-    except RunFolderError as error:
-        return f"failed; its message cannot be read: {error}"
-    return str(content.get("error", "failed without a message"))

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from domain_masks.errors import InputError, RunFolderError
+from domain_masks.errors import DiskFullError, InputError, RunFolderError
 
 PARTIAL = ".partial"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -184,7 +184,8 @@ def _explaining(path: Path) -> Iterator[None]:
 
 
 def _unwritable(path: Path, error: OSError) -> RunFolderError:
-    return RunFolderError(
+    kind = DiskFullError if error.errno in _FULL else RunFolderError
+    return kind(
         f"cannot write {path}: {error.strerror or error}. Expected a place where files can be written: check the "
         "permissions and the free space, or name another folder"
     )

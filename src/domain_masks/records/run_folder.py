@@ -68,6 +68,11 @@ class RunFolder:
         return self.path / "analysis.json"
 
     @property
+    def failure(self) -> Path:
+        """Why a run of a benchmark failed, until it succeeds; see :mod:`domain_masks.records.failure`."""
+        return self.path / "failed.json"
+
+    @property
     def last(self) -> Path:
         """The checkpoint to go on from."""
         return self.path / "checkpoints" / "last.ckpt"
@@ -228,7 +233,8 @@ class RunFolder:
         small = [self.thumbnails / name for name in self._own_figures("thumbnails")]
         figures = [*(self.figures / name for name in self._own_figures()), *small, self._figure_index]
         events = sorted(self.tensorboard.glob("events.out.tfevents.*"))
-        return [*files, self.analysis, *figures, *events, self.report, self.environment, self.config]
+        records = [self.report, self.failure, self.environment, self.config]
+        return [*files, self.analysis, *figures, *events, *records]
 
     def _clear(self) -> None:
         """Remove the files of a run, and then its subfolders if nothing else is in them."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 from domain_masks.errors import InputError, nearest, together
 from domain_masks.records.config import RunConfig, check_values
-from domain_masks.settings.contradictions import contradictions, sites_matter
+from domain_masks.settings.contradictions import contradictions
 from domain_masks.settings.mistakes import BENCHMARK_LISTS, unknown_names
-
-if TYPE_CHECKING:
-    from domain_masks.methods import Method
+from domain_masks.settings.sweeps import Variation, read_sweep, read_variants, variations
+from domain_masks.settings.varied import settings_of, varied_mistakes
 
 DEFAULT_METHODS = ("dmg", "aggregate")
 
@@ -23,11 +22,20 @@ class BenchmarkLists:
 
     - ``methods``: each its name and its own settings
     - ``targets``: held-out domains, several of one run joined by commas; none for every domain in turn
+    - ``sweep``: setting -> values, every combination of which is run
+    - ``variants``: settings that are run one by one, each with every combination of the sweep
     """
 
     methods: list[dict[str, Any]]
     targets: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
+    sweep: dict[str, list[Any]] = field(default_factory=dict)
+    variants: list[Variation] = field(default_factory=list)
+
+    @property
+    def variations(self) -> list[Variation]:
+        """What the runs of each method, target and seed differ in; one without changes where nothing is varied."""
+        return variations(self.sweep, self.variants)
 
 
 def check_benchmark(
@@ -40,7 +48,7 @@ def check_benchmark(
 
     - ``values``: the shared settings; those of ``method`` go to the methods that have them
     - ``lists``: ``methods`` (names, or mappings of a name and its own settings, which win over the shared ones),
-      ``targets``, ``seeds``; None for the default
+      ``targets``, ``seeds``, ``sweep`` and ``variants``, see :mod:`domain_masks.settings.sweeps`; None for the default
     - ``flags``: settings of methods that win over both
     - ``others``: mistakes that were found before
 
@@ -48,7 +56,8 @@ def check_benchmark(
     """
     base, wrong = check_values(values, BENCHMARK_LISTS)
     mistakes = [*others, *wrong, *unknown_names(values), *_targets_and_seeds(lists)[1]]
-    if mistakes and not (lists.get("methods") or flags or values.get("method") not in (None, "dmg", {"name": "dmg"})):
+    given = any(lists.get(name) for name in ("methods", "sweep", "variants"))
+    if mistakes and not (given or flags or values.get("method") not in (None, "dmg", {"name": "dmg"})):
         # No method to look up, for which torch would have to be imported.
         raise together([*mistakes, *(contradictions(base, None) if base is not None else [])])
     checked, more = check_lists(base, values.get("method"), lists, flags)
@@ -67,10 +76,14 @@ def check_lists(
     """
     (targets, seeds), mistakes = _targets_and_seeds(lists)
     methods = _methods(_listed(lists, "methods") or list(DEFAULT_METHODS), shared, flags or {}, mistakes)
-    mistakes += _repeated("methods", [method["name"] for method in methods])
+    names = [method["name"] for method in methods]
+    mistakes += _repeated("methods", names)
+    sweep, variants = read_sweep(lists.get("sweep"), mistakes), read_variants(lists.get("variants"), mistakes)
+    checked = BenchmarkLists(methods, targets, seeds, sweep, variants)
+    mistakes += varied_mistakes(base, methods, checked.variations)
     if base is not None:
-        mistakes += _contradictions(base, [method["name"] for method in methods])
-    return BenchmarkLists(methods, targets, seeds), mistakes
+        mistakes += _not_for_a_benchmark(base, names)
+    return checked, mistakes
 
 
 def _targets_and_seeds(lists: Mapping[str, Any]) -> tuple[tuple[list[str], list[int]], list[str]]:
@@ -88,21 +101,10 @@ def _repeated(kind: str, names: Sequence[str]) -> list[str]:
     return [f"{kind}: {name!r} is named twice: expected every one once" for name in repeated]
 
 
-def adapted(config: RunConfig, method: type[Method]) -> RunConfig:
-    """Return a benchmark's shared settings without those of masks for a method that has none."""
-    if method.has_masks():
-        return config
-    changes: dict[str, Any] = {"lr_masks": None}
-    if not sites_matter(config):
-        changes["sites"] = ()
-    return config.model_copy(update=changes)
-
-
-def _contradictions(base: RunConfig, methods: Sequence[str]) -> list[str]:
+def _not_for_a_benchmark(base: RunConfig, methods: Sequence[str]) -> list[str]:
     from domain_masks.methods.build import method_class  # noqa: PLC0415
 
-    kinds = [method_class(name) for name in methods]
-    found = [line for kind in kinds for line in contradictions(adapted(base, kind), kind)]
+    kinds, found = [method_class(name) for name in methods], []
     if base.devices != 1:
         found.append(f"devices: expected 1 in a benchmark, whose runs use one device each, got {base.devices}")
     if base.lr_masks is not None and kinds and not any(kind.has_masks() for kind in kinds):
@@ -124,7 +126,7 @@ def _methods(entries: list[Any], shared: Any, flags: Mapping[str, Any], mistakes
             mistakes.append(f"methods: expected names, or `{{name: dmg, ...}}`, got {entry!r}")
             continue
         try:
-            names = _settings_of(named["name"])
+            names = settings_of(named["name"])
         except InputError as error:
             mistakes.append(f"methods: {error}")
             continue
@@ -136,7 +138,7 @@ def _methods(entries: list[Any], shared: Any, flags: Mapping[str, Any], mistakes
         found.append({"name": named["name"], **own})
     # Settings of the method that the file is about may stay there when others are run.
     try:
-        known_shared = {*known, *_settings_of(str(common_of["name"]))}
+        known_shared = {*known, *settings_of(str(common_of["name"]))}
     except InputError as error:
         mistakes.append(f"method: {error}")
         known_shared = {*known, *common}
@@ -146,12 +148,6 @@ def _methods(entries: list[Any], shared: Any, flags: Mapping[str, Any], mistakes
         hint = f": did you mean method.{guess}?" if guess else ""
         mistakes.append(f"method.{name}: none of the methods has such a setting{hint}")
     return found
-
-
-def _settings_of(method: str) -> list[str]:
-    from domain_masks.methods.build import method_class  # noqa: PLC0415
-
-    return [setting.name for setting in fields(method_class(method).Settings)]
 
 
 def _listed(lists: Mapping[str, Any], name: str) -> list[Any]:

@@ -11,7 +11,7 @@ from domain_masks.records.config import RunConfig, check_values
 from domain_masks.records.files import is_there
 from domain_masks.settings.contradictions import contradictions
 
-BENCHMARK_LISTS = ("methods", "targets", "seeds")
+BENCHMARK_LISTS = ("methods", "targets", "seeds", "sweep", "variants", "select")
 """Settings that only a benchmark has."""
 
 

@@ -51,16 +51,16 @@ def launch(config: RunConfig) -> Fabric:
 
 def on_main_process(fabric: Fabric, write: Callable[[], None]) -> None:
     """Let the first process write, and all of them wait; where that fails, all raise the same RunFolderError."""
-    problem: str | None = None
+    problem: RunFolderError | None = None
     if fabric.is_global_zero:
         try:
             write()
         except RunFolderError as error:
-            problem = str(error)
+            problem = error
     if fabric.world_size > 1:
         problem = fabric.broadcast(problem)
     if problem is not None:
-        raise RunFolderError(problem)
+        raise problem
 
 
 def repeatable(deterministic: bool) -> None:

@@ -21,6 +21,7 @@ from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Predictions, Results, RunFolder, write_json
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.environment import environment
+from domain_masks.records.identity import INPUTS, inputs_noted, inputs_of
 from domain_masks.training.batch_size import with_batch
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.defaults import notes, resolve
@@ -77,6 +78,8 @@ def run(
             reporter.say(f"{folder.path} holds a finished run: nothing to do")
             return Run(folder, Results.read(folder.results))
         restored = Restored.read(folder, config) if state == "resume" else None
+        # Of a run that goes on, what it began from may be gone.
+        inputs = (inputs_noted(folder) if state == "resume" else None) or inputs_of(config, opened.domains)
         opened, left_out = _readable(opened, config, reporter, restored)
         config = with_batch(config, opened, fabric, reporter, folder if state == "resume" else None)
         experiment = Experiment(config, opened, fabric, reporter, restored)
@@ -92,7 +95,7 @@ def run(
             # Not before everything that can be wrong with the settings has been tried: the old run would be lost for nothing.
             folder.prepare(overwrite=True)
         config.write(folder.config)
-        write_json(folder.environment, environment())
+        write_json(folder.environment, environment() | {INPUTS: inputs})
 
     on_main_process(fabric, begin)
     for line in (describe(experiment), *notes(config, opened)):
@@ -161,6 +164,7 @@ def _finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Re
     predictions.save(folder.predictions)
     save_model(folder.path, experiment.method, str(experiment.config.backbone), _card(experiment, results))
     results.write(folder.results)
+    folder.failure.unlink(missing_ok=True)
     return results
 
 

@@ -170,7 +170,7 @@ class RunState:
         try:
             on_main_process(self.fabric, write)
         except RunFolderError as error:
-            raise RunFolderError(f"{error}. {self.kept}") from error
+            raise type(error)(f"{error}. {self.kept}") from error
 
     def restore(self) -> Progress:
         """Take over ``last.ckpt``; a fresh state where there is none.

@@ -1,0 +1,224 @@
+"""What a plan still costs: time and disk, from finished runs like its own, or else from a few timed steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from rich.filesize import decimal
+
+from domain_masks.data import DomainSplits, ImageDataset, Subset, split_domains
+from domain_masks.errors import DomainMasksError
+from domain_masks.experiments.plan import PlannedRun
+from domain_masks.progress import Reporter
+from domain_masks.records import MetricsLog, Results
+from domain_masks.records.config import RunConfig
+from domain_masks.training.experiment import FAST_PICTURES
+from domain_masks.training.fit import FAST_BATCHES
+from domain_masks.training.timing import STEPS, Cost, measure
+
+_COSTS_NOTHING = {
+    *(
+        "seed",
+        "target",
+        "split_seed",
+        "dataset",
+        "root",
+        "epochs",
+        "patience",
+        "max_time",
+        "checkpoint_every",
+        "verify",
+    ),
+    *("lr", "lr_head", "lr_masks", "momentum", "weight_decay", "schedule", "schedule_unit", "schedule_decay"),
+    *(
+        "schedule_gamma",
+        "schedule_power",
+        "weights",
+        "head_initialisation",
+        "class_weights",
+        "selection",
+        "clip",
+        "views",
+    ),
+}
+"""Settings that do not change what a step costs."""
+_OF_FEATURES = ("backbone", "weights", "sites", "boundary", "size", "square", "augmentation", "views")
+
+
+@dataclass
+class Estimate:
+    """What the runs of a plan that are not done will need.
+
+    - ``seconds``: with as many runs at once as were named, those of features before all others
+    - ``run_bytes``, ``feature_bytes``: below the benchmark's folder, and in the cache
+    - ``basis``: where the numbers come from, a phrase each
+    - ``unknown``: what could not be estimated, and why
+    """
+
+    seconds: float = 0.0
+    run_bytes: int = 0
+    feature_bytes: int = 0
+    basis: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+def estimate(
+    plan: Sequence[PlannedRun], dataset: ImageDataset, reporter: Reporter, at_once: int = 1, threads: int | None = None
+) -> Estimate:
+    """Estimate time and disk of the runs that are not done.
+
+    Runs that differ in nothing that a step costs are a group. Its cost is that of its finished runs, per training picture
+    and epoch; where there is none, that of a few steps timed here, by ``threads`` threads as a run will have. A run that was
+    begun counts with the epochs that it lacks, and time is divided by ``at_once``.
+    """
+    total = Estimate()
+    seconds: list[float] = []
+    prepared: set[str] = {_recipe(run.config) for run in plan if run.state == "done"}
+    groups: dict[str, list[PlannedRun]] = {}
+    for run in plan:
+        groups.setdefault(_group(run.config), []).append(run)
+    for runs in groups.values():
+        left = [_Size(run, dataset) for run in runs if run.state != "done"]
+        done = [_Size(run, dataset) for run in runs if run.state == "done"]
+        if not left:
+            continue
+        name = f"{left[0].run.config.method_name} ({left[0].run.config.backbone})"
+        try:
+            rates = _Finished(done) if done else _Timed(measure(left[0].run.config, dataset, reporter, threads))
+        except (DomainMasksError, RuntimeError) as error:
+            total.unknown.append(f"{name}: {str(error).splitlines()[0]}")
+            continue
+        total.basis.append(f"{name}: {rates.basis}")
+        seconds += [rates.seconds(size) for size in left]
+        total.run_bytes += sum(rates.bytes(size) for size in left)
+        if (
+            isinstance(rates, _Timed)
+            and left[0].run.config.freeze_features
+            and _recipe(left[0].run.config) not in prepared
+        ):
+            prepared.add(_recipe(left[0].run.config))
+            views = len(dataset) * (1 + left[0].run.config.views)
+            total.seconds += views * rates.cost.features
+            total.feature_bytes += views * rates.cost.feature
+    if seconds:
+        total.seconds += max(sum(seconds) / max(1, at_once), *seconds)
+    return total
+
+
+class _Size:
+    """How many pictures a run learns from and measures, and how many epochs it lacks."""
+
+    def __init__(self, run: PlannedRun, dataset: ImageDataset) -> None:
+        self.run = run
+        self._dataset = dataset
+
+    @cached_property
+    def splits(self) -> DomainSplits:
+        return split_domains(self._dataset, self.run.config.target or (), self.run.config.split_seed)
+
+    @property
+    def training(self) -> int:
+        count = len(self.splits.train)
+        return min(count, FAST_BATCHES * self.run.config.batch_size) if self.run.config.fast else count
+
+    @property
+    def validation(self) -> int:
+        return self._looked_at([self.splits.validation])
+
+    @property
+    def measured(self) -> int:
+        return self._looked_at([self.splits.validation, self.splits.test, self.splits.held_out])
+
+    def _looked_at(self, subsets: Iterable[Subset | None]) -> int:
+        counts = [len(subset) for subset in subsets if subset is not None]
+        return sum(
+            len(range(0, count, max(1, count // FAST_PICTURES))) if self.run.config.fast else count for count in counts
+        )
+
+    @property
+    def epochs_left(self) -> int:
+        epochs = 1 if self.run.config.fast else self.run.config.epochs or 1
+        try:
+            return max(0, epochs - len(MetricsLog(self.run.folder.metrics).read()))
+        except DomainMasksError:
+            return epochs
+
+
+class _Finished:
+    """Costs of finished runs: their own seconds and files."""
+
+    def __init__(self, done: Sequence[_Size]) -> None:
+        results = [Results.read(size.run.folder.results) for size in done]
+        learned = [max(1, result.epochs_run * size.training) for result, size in zip(results, done, strict=True)]
+        self._training = sum(result.seconds.get("training", 0.0) for result in results) / sum(learned)
+        evaluation = sum(result.seconds.get("evaluation", 0.0) for result in results)
+        self._evaluation = evaluation / max(1, sum(size.measured for size in done))
+        self._bytes = sum(_bytes_below(size.run.folder.path) for size in done) // len(done)
+        self.basis = f"{len(done)} finished run{'s' if len(done) > 1 else ''}"
+
+    def seconds(self, size: _Size) -> float:
+        return size.epochs_left * size.training * self._training + size.measured * self._evaluation
+
+    def bytes(self, size: _Size) -> int:
+        return max(0, self._bytes - _bytes_below(size.run.folder.path))
+
+
+class _Timed:
+    """Costs of steps that were timed."""
+
+    def __init__(self, cost: Cost) -> None:
+        self.cost = cost
+        self.basis = f"{STEPS} timed steps on {cost.device}"
+
+    def seconds(self, size: _Size) -> float:
+        cost = self.cost
+        epoch = size.training * cost.training + size.validation * cost.evaluation
+        return cost.start + size.epochs_left * epoch + size.measured * cost.evaluation
+
+    def bytes(self, size: _Size) -> int:
+        # Last checkpoint with the optimiser's state, best checkpoint, model.
+        needed = 3 * self.cost.weights + self.cost.optimizer + size.measured * self.cost.predictions
+        return max(0, needed - _bytes_below(size.run.folder.path))
+
+
+def lines(found: Estimate, free_bytes: int | None, at_once: int) -> Iterator[str]:
+    """Yield what an estimate says, in words; ``free_bytes`` are those of the benchmark's disk."""
+    if not found.basis and not found.unknown:
+        return
+    features = f" and {decimal(found.feature_bytes)} of features in the cache" if found.feature_bytes else ""
+    free = f"; {decimal(free_bytes)} are free" if free_bytes is not None else ""
+    if found.basis:
+        yield f"disk: about {decimal(found.run_bytes)}{features}{free}"
+        yield f"time: about {_duration(found.seconds)}" + (f" with {at_once} runs at once" if at_once > 1 else "")
+    for phrase in found.basis:
+        yield f"  estimated from {phrase}"
+    for phrase in found.unknown:
+        yield f"  not estimated: {phrase}"
+
+
+def _group(config: RunConfig) -> str:
+    settings = {name: value for name, value in config.model_dump(mode="json").items() if name not in _COSTS_NOTHING}
+    return json.dumps(settings | {"method": config.method_name}, sort_keys=True)
+
+
+def _recipe(config: RunConfig) -> str:
+    settings = config.model_dump(mode="json", include=set(_OF_FEATURES))
+    return json.dumps(settings, sort_keys=True) if config.freeze_features else ""
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if hours < 48 else f"{hours / 24:.1f} days"

@@ -1,0 +1,99 @@
+"""Which runs there are below a benchmark's folder already, by what they compute and not by what their folders are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from domain_masks.data import ImageDataset
+from domain_masks.errors import DomainMasksError, InputError
+from domain_masks.methods.build import complete_method, method_class
+from domain_masks.records import Results, RunFolder
+from domain_masks.records.collection import run_folders
+from domain_masks.records.config import AUTO, RunConfig, parse_config, read_config
+from domain_masks.records.identity import inputs_noted, inputs_of, run_key
+from domain_masks.training.defaults import resolve
+
+
+class Inventory:
+    """The runs below ``out``, each found by its key.
+
+    - ``dataset``: the one that the benchmark is about; runs of another have other keys
+
+    Of several runs that compute the same a finished one is taken, else one with a checkpoint, else the first by path. Folders
+    whose settings cannot be read are no runs to go on with, and are left alone.
+    """
+
+    def __init__(self, out: Path, dataset: ImageDataset) -> None:
+        self._by_key: dict[str, RunFolder] = {}
+        for folder in run_folders(out) if out.is_dir() else ():
+            for key in keys_in(folder, dataset.domains, dataset):
+                known = self._by_key.get(key)
+                if known is None or _worth(folder) > _worth(known):
+                    self._by_key[key] = folder
+
+    def find(self, key: str) -> RunFolder | None:
+        """Return the folder of the run with this key; None where there is none."""
+        return self._by_key.get(key)
+
+
+def key_of(config: RunConfig, domains: Iterable[str], inputs: dict[str, Any] | None = None) -> str:
+    """Return the key of a complete configuration on a dataset with these domains."""
+    return run_key(config, inputs or inputs_of(config, domains), _method_defaults(config.method_name))
+
+
+def keys_in(folder: RunFolder, domains: Iterable[str], dataset: ImageDataset | None = None) -> Iterator[str]:
+    """Yield the keys under which the run in a folder may be found; none where its settings cannot be read.
+
+    - ``domains``: of the dataset, for unfinished runs of older versions, which did not note them
+    - ``dataset``: fills in what an older version did not write down, where it says so
+    """
+    try:
+        config = parse_config(read_config(folder.config))
+        config = config.model_copy(update={"method": complete_method(config.method_name, config.method_settings)})
+    except DomainMasksError:
+        return
+    noted = inputs_noted(folder)
+    if dataset is not None:
+        config = _resolved(config, dataset)
+    if noted is not None:
+        yield key_of(config, (), noted)
+        return
+    inputs = inputs_of(config, _domains_of(folder) or domains)
+    yield key_of(config, (), inputs)
+    # It is not known whether an older version was asked for this number or chose it.
+    yield key_of(config, (), inputs | {"batch": AUTO})
+
+
+def _resolved(config: RunConfig, dataset: ImageDataset) -> RunConfig:
+    try:
+        return resolve(config, dataset)
+    except DomainMasksError:
+        return config
+
+
+def _domains_of(folder: RunFolder) -> list[str] | None:
+    """Return the sources and held-out domains that a finished run names."""
+    try:
+        results = Results.read(folder.results)
+    except DomainMasksError:
+        return None
+    return [*results.sources, *results.targets]
+
+
+def _worth(folder: RunFolder) -> int:
+    return 2 if folder.is_finished else int(folder.last.is_file())
+
+
+@lru_cache(maxsize=64)
+def _defaults_by_settings(name: str, _settings: type) -> dict[str, Any]:
+    try:
+        return complete_method(name, {})
+    except InputError:  # one that has to be given something
+        return {}
+
+
+def _method_defaults(name: str) -> dict[str, Any]:
+    return _defaults_by_settings(name, method_class(name).Settings)

@@ -1,0 +1,231 @@
+"""Several runs at once on this machine: a process each, with the cores and GPUs shared out."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any
+
+from domain_masks.data import ImageDataset
+from domain_masks.experiments.launchers.base import Job, Outcome, SentLines, execute, lost
+from domain_masks.progress import Reporter, silent_libraries
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_GPUS = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True)
+class LocalProcesses:
+    """``count`` processes on this machine, each carrying out one run after another.
+
+    Each gets its share of the cores (threads of PyTorch) and, where ``uses_gpus``, one of the GPUs that this process may use,
+    in turn. A process that is killed, as the system does where memory runs out, fails its run alone. Ctrl-C and SIGTERM are
+    passed on once, and waited for until every run has saved its state; a second one ends them at once.
+    """
+
+    count: int
+    uses_gpus: bool = True
+
+    def launch(self, jobs: Sequence[Job], dataset: ImageDataset, reporter: Reporter) -> Iterator[tuple[Job, Outcome]]:
+        """Yield every job once, with its outcome, as it ends."""
+        waiting = deque(jobs)
+        gpus = visible_gpus() if self.uses_gpus else []
+        slots = [slot_environment(number, self.count, cores(), gpus) for number in range(min(self.count, len(jobs)))]
+        workers = [_Worker(environment, dataset) for environment in slots]
+        try:
+            for worker in workers:
+                worker.begin(waiting.popleft(), reporter)
+            while active := [worker for worker in workers if worker.job is not None]:
+                ready = wait([end for worker in active for end in (worker.connection, worker.process.sentinel)])
+                for number, worker in enumerate(workers):
+                    if worker.connection not in ready and worker.process.sentinel not in ready:
+                        continue
+                    job, outcome = worker.job, worker.look(reporter)
+                    if job is None or outcome is None:
+                        continue
+                    if not worker.process.is_alive() and waiting:
+                        workers[number] = _Worker(slots[number], dataset)
+                    if waiting:
+                        workers[number].begin(waiting.popleft(), reporter)
+                    yield job, outcome
+        except BaseException:
+            _stop(workers, reporter)
+            raise
+        finally:
+            for worker in workers:
+                worker.close()
+
+
+class _Worker:
+    """A process, the way to talk to it, and the job that it is at."""
+
+    def __init__(self, environment: Mapping[str, str], dataset: ImageDataset) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.job: Job | None = None
+        self.process: BaseProcess = context.Process(target=serve, args=(theirs, dataset), name="domain-masks-run")
+        with _changed_environment(environment), _ctrl_c_ignored():
+            self.process.start()
+        theirs.close()
+
+    def begin(self, job: Job, reporter: Reporter) -> None:
+        reporter.say(job.title)
+        self.job = job
+        with suppress(OSError):  # that it has gone is seen by its sentinel
+            self.connection.send(job)
+
+    def look(self, reporter: Reporter) -> Outcome | None:
+        """Show what the process has said; return the outcome of its job where it has one, or where the process has gone."""
+        if self.job is None:
+            return None
+        job = self.job
+        try:
+            while self.connection.poll():
+                said: str | Outcome = self.connection.recv()
+                if isinstance(said, Outcome):
+                    self.job = None
+                    return said
+                _show(job, said, reporter)
+        except (EOFError, OSError):
+            self.process.join()
+        if self.process.is_alive():
+            return None
+        self.job = None
+        return lost(job, how_it_ended(self.process.exitcode))
+
+    def close(self) -> None:
+        """Let the process end, which it does when nobody can send it another job."""
+        self.connection.close()
+        self.process.join()
+
+
+def serve(connection: Connection, dataset: ImageDataset) -> None:
+    """Carry out jobs until there are no more: what a process of :class:`LocalProcesses` does."""
+    signal.signal(signal.SIGTERM, _end)
+    if hasattr(os, "setpgrp"):
+        # A signal to the group of the one that started it would come twice, and the second one ends a run at once.
+        os.setpgrp()
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+    def send(line: str) -> None:
+        with suppress(OSError):  # nobody is left who could show it
+            connection.send(line)
+
+    with suppress(_Ended, EOFError, OSError), silent_libraries():
+        while True:
+            job: Job = connection.recv()
+            connection.send(execute(job, dataset, SentLines(send)))
+
+
+class _Ended(BaseException):
+    """SIGTERM came."""
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    raise _Ended
+
+
+def _end_with_the_parent() -> None:
+    """Wait until the process that started this one has gone, and then end like on SIGTERM: nobody would."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _stop(workers: Sequence[_Worker], reporter: Reporter) -> None:
+    """Ask all processes to save and end, and wait for them; at a second Ctrl-C they are ended at once."""
+    running = [worker for worker in workers if worker.process.is_alive()]
+    busy = sum(worker.job is not None for worker in running)
+    if busy:
+        reporter.say(f"stopping: {busy} run{'s save their' if busy > 1 else ' saves its'} state")
+    for worker in running:
+        worker.process.terminate()
+    try:
+        for worker in running:
+            while worker.process.is_alive():
+                # Reading on, as a process cannot end while what it says does not fit into the pipe.
+                wait([worker.connection, worker.process.sentinel])
+                worker.look(reporter)
+                if worker.job is None:
+                    worker.close()
+    except BaseException:
+        for worker in running:
+            worker.process.kill()
+        raise
+
+
+def _show(job: Job, text: str, reporter: Reporter) -> None:
+    name = job.title.partition(" ")[2]
+    for line in text.splitlines():
+        reporter.say(f"{name}: {line}")
+
+
+def how_it_ended(status: int | None) -> str:
+    """Say how the process of a run ended that gave no outcome."""
+    if status is None or status >= 0:
+        return f"the process of the run ended with status {status} before the run was done"
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+    hint = " (as the system does where memory runs out: try fewer --jobs or a smaller --batch)"
+    return f"the process of the run was ended by {name}{hint if name == 'SIGKILL' else ''}"
+
+
+def cores() -> int:
+    """Return how many cores this process may use; fewer where ``OMP_NUM_THREADS`` says so."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get(_THREADS[0], "")
+    return min(allowed, int(asked)) if asked.isdecimal() and int(asked) else allowed
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    import torch  # noqa: PLC0415
+
+    count = torch.cuda.device_count()
+    named = [name.strip() for name in os.environ.get(_GPUS, "").split(",") if name.strip()]
+    return named[:count] if named else [str(number) for number in range(count)]
+
+
+def slot_environment(number: int, count: int, core_count: int, gpus: Sequence[str]) -> dict[str, str]:
+    """Return the environment variables of process ``number`` of ``count``, which give it its share of cores and GPUs."""
+    threads = str(max(1, core_count // count))
+    share = dict.fromkeys(_THREADS, threads)
+    return share | ({_GPUS: gpus[number % len(gpus)]} if gpus else {})
+
+
+@contextmanager
+def _changed_environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the process that is started in the block, before it imports anything."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    """Start a process that takes no notice of Ctrl-C, which a terminal sends to all: it is passed on as SIGTERM, once."""
+    before: Any = None
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, before)

@@ -1,0 +1,67 @@
+"""``benchmark.yaml``: a whole benchmark, complete, with which it can be carried out again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from domain_masks.experiments.plan import PlannedRun
+from domain_masks.methods.build import complete_method
+from domain_masks.records import write_whole
+from domain_masks.records.config import SCHEMA, RunConfig
+from domain_masks.records.yaml_files import to_yaml
+from domain_masks.settings.lists import BenchmarkLists
+from domain_masks.settings.sweeps import Variation
+
+NAME = "benchmark.yaml"
+_OF_ONE_RUN = ("target", "seed", "method")
+_AS_GIVEN = ("sites", "lr_masks", "workers")
+"""What a method without masks does not take is for the others all the same; and processes are by the machine's cores."""
+
+
+def benchmark_yaml(
+    base: RunConfig, lists: BenchmarkLists, plan: Sequence[PlannedRun], select: str | None = None
+) -> str:
+    """Return a benchmark as YAML: its lists, every method with all its settings, and what the runs share.
+
+    A setting that the runs do not agree in is given as it was: it follows from the method, or from what is varied.
+    """
+    methods = [complete_method(method["name"], _own(method)) for method in lists.methods]
+    targets = dict.fromkeys(",".join(planned.config.target or ()) for planned in plan if not planned.is_inner)
+    content: dict[str, Any] = {"methods": methods, "targets": list(targets), "seeds": lists.seeds}
+    if lists.sweep:
+        content["sweep"] = lists.sweep
+    if lists.variants:
+        content["variants"] = [_entry(variant) for variant in lists.variants]
+    if select is not None:
+        content["select"] = select
+    shared = base.to_dict()
+    used = [planned.config.to_dict() for planned in plan]
+    for name in shared:
+        if name not in _AS_GIVEN and all(settings[name] == used[0][name] for settings in used):
+            shared[name] = used[0][name]
+    rest = {name: value for name, value in shared.items() if name not in _OF_ONE_RUN}
+    return to_yaml({"schema": SCHEMA, **content, **rest})
+
+
+def keep(out: Path, text: str) -> None:
+    """Write ``benchmark.yaml``; one of another benchmark that is there gets a name of its own, by its content."""
+    path = out / NAME
+    with suppress(OSError):
+        before = path.read_bytes()
+        if before != text.encode():
+            digest = hashlib.blake2b(before, digest_size=4).hexdigest()
+            path.replace(path.with_name(f"benchmark-{digest}.yaml"))
+    write_whole(path, text)
+
+
+def _own(method: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in method.items() if name != "name"}
+
+
+def _entry(variant: Variation) -> dict[str, Any]:
+    named = {"name": variant.name} if variant.name else {}
+    return named | ({"methods": list(variant.methods)} if variant.methods else {}) | dict(variant.settings)

@@ -1,0 +1,94 @@
+"""Which runs compute the same: a key over all settings that decide what is computed.
+
+A setting at its default is left out of the key, so that a version with one more setting finds the runs of those that did
+not have it. Where data, weights or the run folder itself lie does not matter; files count by their content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from domain_masks.errors import RunFolderError
+from domain_masks.records.config import NOT_COMPUTED, RunConfig
+from domain_masks.records.files import read_json
+from domain_masks.records.run_folder import RunFolder
+
+INPUTS = "inputs"
+"""Under this name ``environment.json`` keeps what :func:`inputs_of` found when the run began."""
+_NAMES = ("imagenet", "none")
+_HUB = "hf:"
+
+
+def run_key(config: RunConfig, inputs: Mapping[str, Any], method_defaults: Mapping[str, Any]) -> str:
+    """Return the key of a run, 16 hexadecimal digits: equal for runs that compute the same.
+
+    - ``config``: complete, with the defaults of dataset and method filled in
+    - ``inputs``: what the settings only point to, see :func:`inputs_of`
+    - ``method_defaults``: the defaults of the method's own settings
+    """
+    defaults = type(config)().model_dump(mode="json")
+    settings = {
+        name: value
+        for name, value in config.model_dump(mode="json").items()
+        if name not in (*NOT_COMPUTED, "method", "target") and value != defaults[name]
+    }
+    if settings.get("sites") == ["paper"]:
+        # The preset that every network which has it takes where none is named.
+        del settings["sites"]
+    method = {name: value for name, value in config.method.items() if method_defaults.get(name, ...) != value}
+    settings |= {"method": method | {"name": config.method_name}, "target": sorted(config.target or ())}
+    settings |= {name: value for name, value in inputs.items() if value is not None}
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+def inputs_of(config: RunConfig, domains: Iterable[str]) -> dict[str, Any]:
+    """Return what a configuration points to: the dataset's name and domains, the content of files of weights.
+
+    Also the batch as it was asked for, which may be ``auto`` where ``config.yaml`` says the number that was chosen. A file
+    that is not there counts by its name.
+    """
+    found: dict[str, Any] = {"dataset": dataset_name(config.dataset), "domains": sorted(domains)}
+    if config.weights is not None and config.weights not in _NAMES:
+        found["weights"] = _content(Path(config.weights))
+    if config.init_from is not None:
+        found["init_from"] = _content(RunFolder(config.init_from).model)
+    if not isinstance(config.batch, int):
+        found["batch"] = config.batch
+    return found
+
+
+def inputs_noted(folder: RunFolder) -> dict[str, Any] | None:
+    """Return the inputs that a run noted when it began; None for runs of versions that did not, and where none can be read."""
+    try:
+        noted = read_json(folder.environment).get(INPUTS)
+    except RunFolderError:
+        return None
+    return noted if isinstance(noted, dict) else None
+
+
+def dataset_name(dataset: str) -> str:
+    """Return a dataset's name, or that of its folder or manifest: one that has been moved is the same one still."""
+    if dataset.startswith(_HUB):
+        address = dataset.removeprefix(_HUB)
+        return f"{_HUB}{Path(address).name}" if Path(address).is_absolute() else dataset
+    return dataset if Path(dataset).name == dataset else f"folder:{Path(dataset).name}"
+
+
+def _content(path: Path) -> str:
+    try:
+        status = path.stat()
+        return _digest(path, status.st_size, status.st_mtime_ns)
+    except OSError:
+        return f"file:{path.name}" if path.name != "model.safetensors" else f"run:{path.parent.name}"
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, _size: int, _changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,0 +1,114 @@
+"""Which configurations are the same run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+import generated
+from domain_masks.experiments.inventory import key_of, keys_in
+from domain_masks.methods.build import complete_method
+from domain_masks.methods.dmg import DMG, DMGSettings
+from domain_masks.records import RunFolder
+from domain_masks.records.config import NOT_COMPUTED, RunConfig, parse_config
+from domain_masks.records.identity import dataset_name, inputs_of
+
+DOMAINS = generated.DOMAINS
+
+
+def complete(**changes: Any) -> RunConfig:
+    config = generated.config(**changes)
+    return config.model_copy(update={"method": complete_method(config.method_name, config.method_settings)})
+
+
+def key(**changes: Any) -> str:
+    return key_of(complete(**changes), DOMAINS)
+
+
+def test_every_setting_that_decides_changes_the_key() -> None:
+    others: dict[str, Any] = {
+        "lr": 1e-4, "seed": 1, "target": "dots", "epochs": 4, "batch": 8, "optimizer": "sgd", "size": 32, "precision": "bf16",
+        "split_seed": 1, "method": "aggregate", "sites": "classifier.head", "fast": True, "max_time": 60,
+    }  # fmt: skip
+    keys = [key(), *(key(**{name: value}) for name, value in others.items())]
+    keys.append(key(method={"name": "dmg", "overlap_weight": 0.5}))
+    assert len(set(keys)) == len(keys)
+
+
+def test_what_decides_nothing_and_the_order_of_what_is_held_out_do_not() -> None:
+    elsewhere = {"workers": 3, "device": "auto", "checkpoint_every": 9, "verify": False, "root": "/elsewhere"}
+    assert elsewhere.keys() <= NOT_COMPUTED
+    assert key(**elsewhere) == key()
+    assert key(target="dots,plain") == key(target="plain,dots")
+    assert key(method={"name": "dmg", "overlap_weight": 0.1}) == key(), "what is at its default need not be said"
+    assert key(sites="paper") == key(), "the preset that is taken where none is named"
+
+
+def test_a_new_setting_at_its_default_changes_no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = key(lr=0.5)
+    folder = RunFolder(tmp_path)
+    complete(lr=0.5).write(folder.config)
+
+    class LaterConfig(RunConfig):
+        momentum_of_masks: float = Field(default=0.25)
+
+    @dataclass(frozen=True)
+    class LaterSettings(DMGSettings):
+        temperature: float = field(default=2.0)
+
+    monkeypatch.setattr(DMG, "Settings", LaterSettings)
+    assert complete_method("dmg", {})["temperature"] == 2.0
+    later = LaterConfig(**complete(lr=0.5).model_dump())
+    assert key_of(later, DOMAINS) == before
+    assert key_of(later.model_copy(update={"momentum_of_masks": 0.5}), DOMAINS) != before
+    changed = {**later.method, "temperature": 1.0}
+    assert key_of(later.model_copy(update={"method": changed}), DOMAINS) != before
+    assert before in keys_in(folder, DOMAINS), "an older config.yaml, which does not say it, is the same run"
+
+
+def test_weights_count_by_their_content_wherever_they_lie(tmp_path: Path) -> None:
+    for name, content in {"a/model.safetensors": b"one", "b/model.safetensors": b"two", "c/other.pth": b"one"}.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(content)
+    one, two, copied = (
+        key(weights=str(tmp_path / name)) for name in ("a/model.safetensors", "b/model.safetensors", "c/other.pth")
+    )
+    assert one == copied
+    assert one != two
+    assert key(init_from=str(tmp_path / "a"), weights="none") != key(init_from=str(tmp_path / "b"), weights="none")
+
+
+def test_a_dataset_is_known_by_its_name_wherever_it_lies() -> None:
+    assert dataset_name("/old/photos") == dataset_name("/new/place/photos") == "folder:photos"
+    assert dataset_name("pacs") == "pacs" != dataset_name("/data/pacs")
+    assert dataset_name("hf:some/name#image=x") == "hf:some/name#image=x"
+    assert dataset_name("hf:/here/name") == dataset_name("hf:/there/name")
+    assert key_of(complete(), ("dots", "plain", "stripes")) != key_of(complete(), ("dots", "plain", "stripes", "new"))
+
+
+def test_a_run_is_known_by_what_it_was_asked_for(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    asked = complete(batch="auto")
+    complete(batch=16).write(folder.config)
+    folder.environment.write_text(json.dumps({"inputs": inputs_of(asked, DOMAINS)}))
+    assert list(keys_in(folder, ())) == [key_of(asked, DOMAINS)]
+    folder.environment.write_text(json.dumps({"schema": 1}))
+    assert set(keys_in(folder, DOMAINS)) == {key_of(asked, DOMAINS), key(batch=16)}, "an older version did not note it"
+
+
+def test_settings_that_cannot_be_read_have_no_key(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert list(keys_in(folder, DOMAINS)) == []
+    for text in ("schema: 99", "lr: -1", "method: {name: dgm}", "["):
+        folder.config.write_text(text)
+        assert list(keys_in(folder, DOMAINS)) == []
+
+
+def test_texts_and_numbers_are_the_same(tmp_path: Path) -> None:
+    assert key_of(parse_config({**complete().model_dump(), "lr": "3e-3"}), DOMAINS) == key()

@@ -1,0 +1,165 @@
+"""Many runs at once: on this machine, in one folder with others, and what becomes of those whose process is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain_masks.errors import InputError
+from domain_masks.experiments import work_off
+from domain_masks.experiments.claims import claimed, is_claimed
+from domain_masks.experiments.launchers.local import LocalProcesses, cores, how_it_ended, slot_environment
+from domain_masks.experiments.launchers.ray import RayCluster, shares
+from domain_masks.progress import ConsoleReporter
+from experiments.deadly import DeadlyOpener
+
+TESTS = Path(__file__).parents[1]
+
+
+class Words(ConsoleReporter):
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def models(folder: Path) -> dict[str, str]:
+    """Return run -> hash of its weights, for every run below a folder."""
+    return {
+        str(path.parent.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("model.safetensors"))
+    }
+
+
+def test_cores_and_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = [slot_environment(number, 3, 8, ["2", "GPU-abc"]) for number in range(3)]
+    assert [share["OMP_NUM_THREADS"] for share in shared] == ["2", "2", "2"]
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shared] == ["2", "GPU-abc", "2"]
+    assert slot_environment(0, 4, 2, []) == {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert cores() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    assert cores() >= 1
+
+
+def test_a_cluster_is_shared_out() -> None:
+    assert shares([8, 8, 0], 0, None) == (shares([8, 8], 0, 2)[0], 2)
+    assert (shares([8, 8], 0, None)[0].cores, shares([8, 8], 0, 16)) == (8, (shares([1, 1], 0, 2)[0], 16))
+    one_each, most = shares([16, 16], 4, None)
+    assert (one_each.cores, one_each.gpus, most) == (8, 1.0, 4)
+    assert shares([16], 2, 8)[0].gpus == 0.25
+    with pytest.raises(InputError, match="--num-cpus"):
+        shares([0, 0.5], 0, None)
+
+
+def test_how_a_process_ended_is_said() -> None:
+    assert "memory" in how_it_ended(-signal.SIGKILL)
+    assert "SIGSEGV" in how_it_ended(-signal.SIGSEGV)
+    assert "status 3" in how_it_ended(3)
+
+
+def test_a_claim_is_one_processs(tmp_path: Path) -> None:
+    with claimed(tmp_path, "key") as mine:
+        assert mine
+        assert is_claimed(tmp_path, "key")
+        assert not is_claimed(tmp_path, "other")
+        with claimed(tmp_path, "key") as also_mine:
+            assert not also_mine
+    assert not is_claimed(tmp_path, "key")
+
+
+def test_processes_share_the_runs_and_one_that_is_killed_fails_its_run_alone(
+    plan: Any, data: Any, tmp_path: Path
+) -> None:
+    deadly = replace(data, open_image=DeadlyOpener(data.open_image.pixels, tmp_path / "trigger"))
+    (tmp_path / "trigger").touch()
+    words = Words()
+    lists = {"targets": ["dots", "plain"], "methods": ["aggregate"], "seeds": [0, 1]}
+    runs = plan(tmp_path / "all", **lists)
+    outcome = work_off(runs, deadly, words, LocalProcesses(2, uses_gpus=False))
+    ((name, message),) = outcome.failed.items()
+    assert "SIGKILL" in message
+    assert json.loads((tmp_path / "all" / name / "failed.json").read_text())["kind"] == "ProcessLost"
+    assert len(outcome.results) == 3
+    assert any(line.startswith("aggregate/dots/seed-0: epoch 1/1") for line in words.lines)
+    again = work_off(plan(tmp_path / "all", **lists), deadly, words, LocalProcesses(2, uses_gpus=False))
+    assert (len(again.results), again.failed) == (4, {})
+    alone = work_off(plan(tmp_path / "alone", **lists), data, ConsoleReporter(quiet=True))
+    assert [result.out_of_domain for result in alone.results] == [result.out_of_domain for result in again.results]
+
+
+def script(path: str, *arguments: str) -> Any:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "experiments" / path), *arguments],
+        capture_output=True, text=True, timeout=280, env=environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_two_benchmarks_in_one_folder_do_each_run_once(tmp_path: Path) -> None:
+    found = script("together.py", str(tmp_path))
+    both, killed = found["side_by_side"], found["one_is_killed"]
+    assert both["statuses"] == [0, 0], both["logs"]
+    assert sum(both["begun"]) == 4, both["logs"]
+    assert min(both["begun"]) >= 1, "both have work"
+    assert both["tables"] == [2, 2]
+    assert models(tmp_path / "shared") == models(tmp_path / "alone")
+    assert (killed["status"], killed["epochs"]) == (0, 12), killed["said"]
+    assert "going on" in killed["said"] or "epoch  1/12" not in killed["said"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_several_at_once_are_interrupted_and_go_on(number: int, status: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "domain_masks", "benchmark", "--methods", "dmg", "aggregate", "--targets", "ink"]
+    command += ["--epochs", "40", "--device", "cpu", "--jobs", "2", "--out", str(tmp_path / "runs")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "DMG_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    deadline = time.monotonic() + 200
+    while len(list((tmp_path / "runs").glob("*/ink/seed-0/checkpoints/last.ckpt"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    # As a terminal does, to all of them.
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == status, said
+    assert "go on with the same command" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert said.count("last.ckpt is written") == 2, said
+    assert not list((tmp_path / "runs").rglob("results.json"))
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "runs").rglob("results.json"))) == 2
+
+
+@pytest.mark.slow
+def test_a_cluster_of_which_a_node_is_lost_does_every_run_once(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: the extra `ray`")
+    seen = script("cluster.py", str(tmp_path))
+    assert (seen["alone"], seen["status"]) == (0, 0)
+    assert seen["killed"]
+    assert seen["unfinished"] == 2, "one of them on the node that was killed"
+    assert models(tmp_path / "cluster") == models(tmp_path / "alone")
+    assert len(models(tmp_path / "alone")) == 4
+    assert not list((tmp_path / "cluster").rglob("failed.json"))
+
+
+def test_ray_that_is_missing_or_does_not_answer_is_one_message(
+    plan: Any, data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"domain-masks\[ray\]"):
+        work_off(plan(targets=["dots"]), data, ConsoleReporter(quiet=True), RayCluster())
