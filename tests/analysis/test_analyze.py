@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import generated
 from domain_masks.analysis import analyze, summary_lines
@@ -94,8 +95,17 @@ def test_the_same_numbers_again(copied: Path) -> None:
     assert sum(first.ablation["pictures"].values()) == 30  # type: ignore[index]
 
 
-def test_what_an_earlier_analysis_left_is_replaced_and_other_files_stay(copied: Path) -> None:
-    analyzed(copied)
+def two_figures(content: dict[str, Any], small: dict[str, bytes]) -> Iterator[tuple[str, Figure]]:
+    yield "mask_by_domain.png", Figure(figsize=(1, 1))
+    if content.get("ablation"):
+        yield "ablation-stripes.png", Figure(figsize=(1, 1))
+
+
+def test_what_an_earlier_analysis_left_is_replaced_and_other_files_stay(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("domain_masks.analysis.analyzing._figures", two_figures)
+    assert "ablation-stripes.png" in analyzed(copied, pictures=20).figures
     folder = RunFolder(copied)
     (folder.figures / "mine.png").write_text("mine")
     found = analyzed(copied, with_pictures=False)
