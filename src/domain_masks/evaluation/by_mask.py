@@ -11,7 +11,13 @@ from domain_masks.errors import InputError
 from domain_masks.evaluation.accuracy import correct, per_domain_accuracy
 from domain_masks.evaluation.ensembles import log_softmax
 from domain_masks.evaluation.intervals import McNemar, exact_mcnemar
-from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, Predictions
+from domain_masks.records.predictions import (
+    KNOWN_DOMAIN,
+    MASK_ENSEMBLE,
+    PREDICTION_ENSEMBLE,
+    WEIGHTED_ENSEMBLE,
+    Predictions,
+)
 
 NEAREST_RULE = (
     "the source whose mask or head alone is the most confident: the largest probability that it gives any class; of equal "
@@ -49,7 +55,7 @@ def mask_by_domain(predictions: Predictions) -> dict[str, dict[str, float]]:
     """
     parts = shown(predictions)
     known = [KNOWN_DOMAIN + source for source in predictions.sources]
-    order = [name for name in (*known, PREDICTION_ENSEMBLE, MASK_ENSEMBLE) if name in predictions.logits]
+    order = [name for name in (*known, PREDICTION_ENSEMBLE, MASK_ENSEMBLE, WEIGHTED_ENSEMBLE) if name in predictions.logits]
     order += [name for name in predictions.ensembles if name not in order]
     return {
         ensemble: {domain: per_domain_accuracy(part, ensemble)[domain] for domain, part in parts.items()}
@@ -131,8 +137,8 @@ def nearest_on_domain(predictions: Predictions) -> NearestOnDomain:
     }
     best = max(single, key=single.__getitem__)
     accuracy = {"nearest": right.mean(), "predictions": ensemble_right.mean(), "best_single": single[best]}
-    if "weighted" in predictions.logits:
-        accuracy["weighted"] = correct(predictions.of("weighted"), predictions.labels).mean()
+    if WEIGHTED_ENSEMBLE in predictions.logits:
+        accuracy["weighted"] = correct(predictions.of(WEIGHTED_ENSEMBLE), predictions.labels).mean()
     return NearestOnDomain(
         shares={source: float((nearest == index).mean()) for index, source in enumerate(predictions.sources)},
         agreement=float((own.argmax(axis=1) == ensemble.argmax(axis=1)).mean()),
