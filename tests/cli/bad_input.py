@@ -355,6 +355,8 @@ CASES: dict[str, Case] = {
     "benchmark's variant": Case(["benchmark", "--variants", "optimizer"], ("--variants", "'optimizer'")),
     "benchmark's variants that contradict": Case(["benchmark", "--variants", "optimizer=adam,momentum=0.5"], ("momentum", "adam")),
     "benchmark's sweep in YAML": Case(["benchmark", "--config", "a.yaml"], ("sweep lr", "expected values"), file("a.yaml", "sweep: {lr: []}")),
+    "benchmark's rule": Case(["benchmark", "--select", "orcale"], ("orcale", "oracle", "source-validation")),
+    "rule that leaves one source": Case(["benchmark", *PICTURES[1:3], *PICTURES[5:11], "--targets", "a", "--sweep", "lr=0.1,0.2", "--select", "leave-one-domain-out"], ("leave-one-domain-out", "two or more"), folder()),
     "benchmark's jobs": Case(["benchmark", "--jobs", "0"], ("--jobs", "'0'")),
     "benchmark's launcher": Case(["benchmark", "--launcher", "slurm", "--lr", "0"], ("2 settings", "local or ray", "lr")),
     "address without a cluster": Case(["benchmark", "--ray_address", "auto"], ("--ray_address", "--launcher ray")),

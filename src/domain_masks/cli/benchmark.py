@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domain_masks.cli.benchmark_output import show_outcome, show_plan
 from domain_masks.cli.flags import (
     Parser,
     add_output,
@@ -25,13 +25,12 @@ from domain_masks.settings.lists import check_benchmark
 from domain_masks.settings.mistakes import BENCHMARK_LISTS
 
 if TYPE_CHECKING:
-    from domain_masks.data import ImageDataset
-    from domain_masks.experiments import BenchmarkOutcome, PlannedRun
     from domain_masks.experiments.launchers import Launcher
-    from domain_masks.progress import ConsoleReporter
 
 _OF_ONE_RUN = ("target", "seed")
 LAUNCHERS = ("local", "ray")
+RULES = ("source-validation", "leave-one-domain-out", "oracle")
+"""Those of :mod:`domain_masks.evaluation.selection`, which the help does not import."""
 
 
 def parser() -> Parser:
@@ -81,6 +80,12 @@ def _add_lists(group: argparse._ArgumentGroup) -> None:
         metavar="NAME=V,NAME=V",
         help="settings that are run one by one, in place of every combination; each with what is swept",
     )
+    rule = group.add_argument(
+        "--select",
+        metavar="RULE",
+        help=f"what chooses among swept settings: {', '.join(RULES)} (default: {RULES[0]})",
+    )
+    completed_by(rule, words=RULES)
 
 
 def _add_launchers(group: argparse._ArgumentGroup) -> None:
@@ -118,7 +123,7 @@ def main(arguments: Sequence[str]) -> int:
         say(yaml.rstrip())
         return 0
     if flags.dry_run:
-        _show_plan(planned, dataset, out, jobs or 1, reporter)
+        show_plan(planned, dataset, out, jobs or 1, reporter)
         return 0
     if flags.verbose:
         reporter.say(yaml.rstrip())
@@ -126,7 +131,7 @@ def main(arguments: Sequence[str]) -> int:
     launcher = _launcher(flags, jobs, settings.device != "cpu")
     with resumable("What is done is kept; go on with the same command"):
         outcome = work_off(planned, dataset, reporter, launcher)
-    return _show(outcome, dataset.name, len(checked.seeds), out)
+    return show_outcome(outcome, dataset.name, out, checked.select)
 
 
 def _lists(flags: argparse.Namespace, values: dict[str, Any]) -> dict[str, Any]:
@@ -161,38 +166,3 @@ def _launcher(flags: argparse.Namespace, jobs: int | None, uses_gpus: bool) -> L
 
         return LocalProcesses(jobs, uses_gpus)
     return None
-
-
-def _show_plan(
-    plan: Sequence[PlannedRun], dataset: ImageDataset, out: Path, at_once: int, reporter: ConsoleReporter
-) -> None:
-    from domain_masks.experiments.estimate import estimate, lines  # noqa: PLC0415
-    from domain_masks.experiments.launchers.local import cores  # noqa: PLC0415
-
-    for run in plan:
-        say(f"{run.state:<6} {run.name}")
-    states = [run.state for run in plan]
-    counted = (f"{states.count(state)} {state}" for state in ("done", "failed", "begun", "open") if state in states)
-    say(f"{len(plan)} runs: {', '.join(counted)}")
-    found = estimate(plan, dataset, reporter, at_once, max(1, cores() // at_once))
-    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
-    for line in lines(found, shutil.disk_usage(place).free, at_once):
-        say(line)
-
-
-def _show(outcome: BenchmarkOutcome, dataset: str, seeds: int, out: Path) -> int:
-    from domain_masks.experiments import accuracy_table, summary  # noqa: PLC0415
-    from domain_masks.experiments.plan import varied_texts  # noqa: PLC0415
-    from domain_masks.records import write_whole  # noqa: PLC0415
-
-    shown = [(planned, record) for planned, record in outcome.runs if not planned.is_inner]
-    if shown:
-        varied: list[Mapping[str, str]] = varied_texts([planned for planned, _ in shown])
-        table = accuracy_table([record.results for _, record in shown], varied)
-        write_whole(out / "accuracies.csv", table.to_csv(index=False))
-        say(f"\naccuracy in percent on {dataset}; columns: held-out domain" + (", mean ± sd" if seeds > 1 else ""))
-        say(summary(table).to_string(index=False))
-        say(f"runs: {out}")
-    for name, message in outcome.failed.items():
-        say(f"failed: {name}: {message}")
-    return 1 if outcome.failed else 0

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from domain_masks.data import ImageDataset, domains_named
 from domain_masks.errors import InputError, together, unknown
+from domain_masks.evaluation.selection import LEAVE_ONE_DOMAIN_OUT
 from domain_masks.experiments.claims import is_free, places
 from domain_masks.experiments.inventory import Inventory, key_of
 from domain_masks.methods.build import method_class
@@ -22,6 +23,7 @@ from domain_masks.training.defaults import resolve
 
 State = Literal["done", "failed", "begun", "open"]
 _LONGEST = 100
+_FEWEST_SOURCES = 2
 
 
 @dataclass(frozen=True)
@@ -85,27 +87,49 @@ def leave_one_out(
     return plan(base, dataset, lists, out)
 
 
-def plan(
-    base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists, out: Path, with_inner: bool = False
-) -> list[PlannedRun]:
+def plan(base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists, out: Path) -> list[PlannedRun]:
     """Return the runs of a benchmark whose lists have been checked; each once, however many variations lead to it.
 
     - ``out``: a run below it is found wherever it lies and whatever its folder is called. A new one gets
       ``METHOD/TARGET/seed-N``, or ``METHOD/NAME=VALUE/TARGET/seed-N`` where settings are varied, with its key behind where
       another run has that folder
-    - ``with_inner``: also hold out every source together with each target, for the rule ``leave-one-domain-out``
+    - ``lists``: with the rule ``leave-one-domain-out`` to choose among settings, every source is held out together with each
+      target as well
 
-    Raises InputError for an unknown held-out domain.
+    Raises InputError for an unknown held-out domain, and where that rule would leave a single source.
     """
     held_out = _held_out(lists.targets, dataset.domains)
-    inner = [(*domains, source) for domains in held_out for source in dataset.domains if source not in domains]
     planner = _Planner(base, dataset, lists.seeds, out)
-    for is_inner, group in ((False, held_out), (True, inner if with_inner else [])):
-        for domains in group:
-            for method in lists.methods:
-                for variation in lists.variations:
-                    planner.add(method, variation, domains, is_inner)
+    for domains in held_out:
+        for method in lists.methods:
+            for variation in lists.variations:
+                planner.add(method, variation, domains)
+    to_choose = choices(list(planner.runs.values())) if lists.select == LEAVE_ONE_DOMAIN_OUT else {}
+    for domains in _with_a_source(held_out, dataset.domains) if to_choose else ():
+        for method in lists.methods:
+            for variation in lists.variations:
+                if (method["name"], variation.name) in to_choose:
+                    planner.add(method, variation, domains, is_inner=True)
     return list(planner.runs.values())
+
+
+def choices(plan: Sequence[PlannedRun]) -> dict[tuple[str, str], list[PlannedRun]]:
+    """Return (method, name of the variant) -> its runs, where these have several settings to choose between."""
+    groups: dict[tuple[str, str], list[PlannedRun]] = {}
+    for planned in plan:
+        groups.setdefault((planned.config.method_name, planned.variant), []).append(planned)
+    return {name: runs for name, runs in groups.items() if len({tuple(run.variation.items()) for run in runs}) > 1}
+
+
+def _with_a_source(held_out: Sequence[tuple[str, ...]], known: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return every held-out group with each source; raises InputError where fewer than two sources would be left."""
+    for domains in held_out:
+        if len(known) - len(domains) - 1 < _FEWEST_SOURCES:
+            raise InputError(
+                f"select: {LEAVE_ONE_DOMAIN_OUT} holds out a source together with {','.join(domains)}, which leaves "
+                f"{len(known) - len(domains) - 1} domain to train on: expected two or more. Use source-validation"
+            )
+    return [(*domains, source) for domains in held_out for source in known if source not in domains]
 
 
 class _Planner:
@@ -117,7 +141,9 @@ class _Planner:
         self._taken: dict[Path, str] = {}
         self.runs: dict[str, PlannedRun] = {}
 
-    def add(self, method: Mapping[str, Any], variation: Variation, domains: tuple[str, ...], is_inner: bool) -> None:
+    def add(
+        self, method: Mapping[str, Any], variation: Variation, domains: tuple[str, ...], is_inner: bool = False
+    ) -> None:
         """Add the runs of one method under one variation, a run per seed; those that are there already stay as they are."""
         found = with_variation(self._base, method, variation)
         if found is None:

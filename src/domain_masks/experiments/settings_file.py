@@ -22,9 +22,7 @@ _AS_GIVEN = ("sites", "lr_masks", "workers")
 """What a method without masks does not take is for the others all the same; and processes are by the machine's cores."""
 
 
-def benchmark_yaml(
-    base: RunConfig, lists: BenchmarkLists, plan: Sequence[PlannedRun], select: str | None = None
-) -> str:
+def benchmark_yaml(base: RunConfig, lists: BenchmarkLists, plan: Sequence[PlannedRun]) -> str:
     """Return a benchmark as YAML: its lists, every method with all its settings, and what the runs share.
 
     A setting that the runs do not agree in is given as it was: it follows from the method, or from what is varied.
@@ -36,8 +34,8 @@ def benchmark_yaml(
         content["sweep"] = lists.sweep
     if lists.variants:
         content["variants"] = [_entry(variant) for variant in lists.variants]
-    if select is not None:
-        content["select"] = select
+    if lists.select is not None:
+        content["select"] = lists.select
     shared = base.to_dict()
     used = [planned.config.to_dict() for planned in plan]
     for name in shared:

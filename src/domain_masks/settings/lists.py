@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain_masks.errors import InputError, nearest, together
+from domain_masks.errors import InputError, nearest, together, unknown
 from domain_masks.records.config import RunConfig, check_values
 from domain_masks.settings.contradictions import contradictions
 from domain_masks.settings.mistakes import BENCHMARK_LISTS, unknown_names
@@ -24,6 +24,7 @@ class BenchmarkLists:
     - ``targets``: held-out domains, several of one run joined by commas; none for every domain in turn
     - ``sweep``: setting -> values, every combination of which is run
     - ``variants``: settings that are run one by one, each with every combination of the sweep
+    - ``select``: the rule that chooses among what is swept; None where none is named
     """
 
     methods: list[dict[str, Any]]
@@ -31,6 +32,7 @@ class BenchmarkLists:
     seeds: list[int] = field(default_factory=lambda: [0])
     sweep: dict[str, list[Any]] = field(default_factory=dict)
     variants: list[Variation] = field(default_factory=list)
+    select: str | None = None
 
     @property
     def variations(self) -> list[Variation]:
@@ -48,7 +50,8 @@ def check_benchmark(
 
     - ``values``: the shared settings; those of ``method`` go to the methods that have them
     - ``lists``: ``methods`` (names, or mappings of a name and its own settings, which win over the shared ones),
-      ``targets``, ``seeds``, ``sweep`` and ``variants``, see :mod:`domain_masks.settings.sweeps`; None for the default
+      ``targets``, ``seeds``, ``sweep`` and ``variants`` (see :mod:`domain_masks.settings.sweeps`), ``select``; None for the
+      default
     - ``flags``: settings of methods that win over both
     - ``others``: mistakes that were found before
 
@@ -56,7 +59,7 @@ def check_benchmark(
     """
     base, wrong = check_values(values, BENCHMARK_LISTS)
     mistakes = [*others, *wrong, *unknown_names(values), *_targets_and_seeds(lists)[1]]
-    given = any(lists.get(name) for name in ("methods", "sweep", "variants"))
+    given = any(lists.get(name) for name in ("methods", "sweep", "variants", "select"))
     if mistakes and not (given or flags or values.get("method") not in (None, "dmg", {"name": "dmg"})):
         # No method to look up, for which torch would have to be imported.
         raise together([*mistakes, *(contradictions(base, None) if base is not None else [])])
@@ -79,7 +82,7 @@ def check_lists(
     names = [method["name"] for method in methods]
     mistakes += _repeated("methods", names)
     sweep, variants = read_sweep(lists.get("sweep"), mistakes), read_variants(lists.get("variants"), mistakes)
-    checked = BenchmarkLists(methods, targets, seeds, sweep, variants)
+    checked = BenchmarkLists(methods, targets, seeds, sweep, variants, _rule(lists.get("select"), mistakes))
     mistakes += varied_mistakes(base, methods, checked.variations)
     if base is not None:
         mistakes += _not_for_a_benchmark(base, names)
@@ -148,6 +151,14 @@ def _methods(entries: list[Any], shared: Any, flags: Mapping[str, Any], mistakes
         hint = f": did you mean method.{guess}?" if guess else ""
         mistakes.append(f"method.{name}: none of the methods has such a setting{hint}")
     return found
+
+
+def _rule(given: Any, mistakes: list[str]) -> str | None:
+    from domain_masks.evaluation.selection import SELECTION_RULES  # noqa: PLC0415
+
+    if given is not None and given not in SELECTION_RULES:
+        mistakes.append(f"select: {unknown('selection rule', str(given), SELECTION_RULES)}")
+    return given
 
 
 def _listed(lists: Mapping[str, Any], name: str) -> list[Any]:

@@ -1,0 +1,93 @@
+"""What ``dmg benchmark`` shows: a plan and its cost, the table, and what was chosen of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domain_masks.cli.flags import say
+
+if TYPE_CHECKING:
+    from domain_masks.data import ImageDataset
+    from domain_masks.experiments import BenchmarkOutcome, PlannedRun
+    from domain_masks.experiments.selection import Selection
+    from domain_masks.progress import ConsoleReporter
+
+_STATES = ("done", "failed", "begun", "open")
+_RED = "\x1b[1;31m"
+_PLAIN = "\x1b[0m"
+
+
+def show_plan(
+    plan: Sequence[PlannedRun], dataset: ImageDataset, out: Path, at_once: int, reporter: ConsoleReporter
+) -> None:
+    """Print every run with its state, and what those that are not done will cost."""
+    from domain_masks.experiments.estimate import estimate, lines  # noqa: PLC0415
+    from domain_masks.experiments.launchers.local import cores  # noqa: PLC0415
+
+    for run in plan:
+        say(f"{run.state:<6} {run.name}" + (" (for the selection rule)" if run.is_inner else ""))
+    states = [run.state for run in plan]
+    counted = (f"{states.count(state)} {state}" for state in _STATES if state in states)
+    say(f"{len(plan)} runs: {', '.join(counted)}")
+    found = estimate(plan, dataset, reporter, at_once, max(1, cores() // at_once))
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    for line in lines(found, shutil.disk_usage(place).free, at_once):
+        say(line)
+
+
+def show_outcome(outcome: BenchmarkOutcome, dataset: str, out: Path, rule: str | None) -> int:
+    """Print the table of a benchmark, what ``rule`` chose of it, and what failed; returns the exit status."""
+    from domain_masks.experiments import accuracy_table, summary  # noqa: PLC0415
+    from domain_masks.experiments.plan import varied_texts  # noqa: PLC0415
+    from domain_masks.records import write_whole  # noqa: PLC0415
+
+    shown = [(planned, record) for planned, record in outcome.runs if not planned.is_inner]
+    chosen = None
+    if shown:
+        seeds = {record.results.seed for _, record in shown}
+        varied = varied_texts([planned for planned, _ in shown])
+        table = accuracy_table([record.results for _, record in shown], varied)
+        write_whole(out / "accuracies.csv", table.to_csv(index=False))
+        say(f"\naccuracy in percent on {dataset}; columns: held-out domain" + (", mean ± sd" if len(seeds) > 1 else ""))
+        say(summary(table).to_string(index=False))
+        chosen = _show_selection(outcome, out, rule)
+        say(f"runs: {out}")
+    problems = chosen.problems if chosen is not None else []
+    for problem in problems:
+        say(f"nothing chosen: {problem}")
+    for name, message in outcome.failed.items():
+        say(f"failed: {name}: {message}")
+    return 1 if outcome.failed or problems else 0
+
+
+def _show_selection(outcome: BenchmarkOutcome, out: Path, rule: str | None) -> Selection | None:
+    """Print what a rule chooses among the settings that vary; nothing where there is no choice."""
+    from domain_masks.evaluation.selection import RULES_IN_WORDS, SELECTION_RULES  # noqa: PLC0415
+    from domain_masks.experiments import summary  # noqa: PLC0415
+    from domain_masks.experiments.selection import CHOSEN, select  # noqa: PLC0415
+    from domain_masks.records import write_whole  # noqa: PLC0415
+
+    chosen = select(outcome.runs, rule or SELECTION_RULES[0])
+    if chosen is None or chosen.table.empty:
+        return chosen
+    write_whole(out / "selected.csv", chosen.table.to_csv(index=False))
+    name = chosen.rule.upper() if chosen.is_oracle else chosen.rule
+    warning = ": no result to report, only a bound" if chosen.is_oracle else ""
+    lines = [f"\nchosen by {name}, the {RULES_IN_WORDS[chosen.rule]}{warning}"]
+    lines += summary(chosen.table.drop(columns=CHOSEN)).to_string(index=False).splitlines()
+    settings = chosen.table[["method", "target", CHOSEN]].drop_duplicates()
+    lines += [f"  held out {target}: {label}" for _, target, label in settings.itertuples(index=False)]
+    for line in lines:
+        say(_in_red(line) if chosen.is_oracle else line)
+    return chosen
+
+
+def _in_red(line: str) -> str:
+    """Return a line in red where the output is a terminal that shows colours; elsewhere as it is."""
+    shows = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return f"{_RED}{line}{_PLAIN}" if shows else line
