@@ -131,12 +131,14 @@ def _accuracies(
             images = preprocessing.normalize(batch.images)
             for network, own in zip(networks, logits, strict=True):
                 own.append(network(images))
-    names = np.asarray(subset.domain_names)
+    domains, labels = subset.domain_indices, subset.labels
     return [
         mean_over_domains(
             {
-                str(name): top1(torch.cat(own).numpy()[names == name], subset.labels[names == name])
-                for name in np.unique(names)
+                subset.dataset.domains[domain]: top1(
+                    torch.cat(own).numpy()[domains == domain], labels[domains == domain]
+                )
+                for domain in np.unique(domains).tolist()
             }
         )
         for own in logits
