@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, parser_for, reporter_for, say
-from domain_masks.errors import DomainMasksError, InputError, unknown
+from domain_masks.errors import DomainMasksError, InputError
+from domain_masks.records.config import read_config
+from domain_masks.records.files import is_there
 from domain_masks.records.run_folder import folder_name
 
 if TYPE_CHECKING:
-    from domain_masks.data import Preprocessing
-    from domain_masks.deploy.export import Exported, ExportSettings
+    from domain_masks.deploy import Model
+    from domain_masks.deploy.export import Exported
+    from domain_masks.deploy.export_settings import ExportSettings
     from domain_masks.deploy.pictures import Pictures
-    from domain_masks.methods import Method
-
-FORMATS = ("onnx", "pt2")
-_SETTINGS = ("dataset", "root")
+    from domain_masks.progress import Reporter
 
 
 def parser() -> Parser:
@@ -32,188 +31,144 @@ def parser() -> Parser:
         dmg export runs/sketch
         dmg export runs/sketch --ensemble masks --preprocessing --out sketch.onnx
         dmg export runs/sketch --ensemble known:photo --format pt2 --half
-        dmg export runs/sketch --ensemble masks --prune 0.4
-        dmg export runs/sketch --ensemble masks --prune 0.3 0.4 0.5 0.6
+        dmg export runs/sketch --prune 0.4
+        dmg export runs/sketch --prune 0.3 0.4 0.5 0.6 --limit 500
         """,
     )
-    completed_by(
-        parser.add_argument("model", metavar="MODEL", help="a run folder, or a folder with a model"), folders=True
+    model = parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="a run folder, model.safetensors, or a name on the hub: hf:owner/name"
     )
+    completed_by(model, folders=True)
     kind = parser.add_argument(
-        "--format", metavar="onnx|pt2", default="onnx", help="pt2 is for torch.export.load (default: onnx)"
+        "--format", metavar="onnx|pt2", help="pt2 is for torch.export.load, in Python and C++ (default: onnx)"
     )
-    completed_by(kind, words=FORMATS)
-    parser.add_argument(
+    completed_by(kind, words=("onnx", "pt2"))
+    ensemble = parser.add_argument(
         "--ensemble",
-        metavar="predictions|masks|known:DOMAIN",
+        metavar="predictions|masks|weighted|known:DOMAIN",
         help="how masks are combined (default: predictions; with --prune: masks)",
     )
-    parser.add_argument("--opset", metavar="N", type=int, help="of ONNX, 18 or newer (default: 18)")
-    parser.add_argument("--half", action="store_true", help="compute in float16; in and out stays float32")
+    completed_by(ensemble, words=("weighted",))
+    parser.add_argument("--opset", metavar="N", help="of ONNX (default: 18)")
+    parser.add_argument(
+        "--half", action="store_true", default=None, help="compute in float16; in and out stays float32"
+    )
     parser.add_argument(
         "--preprocessing",
         action="store_true",
-        help="resize, crop and normalise in the file, which then takes RGB bytes of any size",
+        default=None,
+        help="resize, crop and normalise in the file, which then takes RGB bytes of any height and width",
     )
     parser.add_argument(
         "--prune",
         metavar="T",
         nargs="+",
-        type=float,
-        help="remove neurons whose probability lies below T; several: their curve",
+        help="remove neurons whose probability lies below T, 0 to 1; several: measure their curve",
     )
     pictures = parser.add_argument(
-        "--pictures", metavar="FILE", nargs="+", help="to compare on, in place of the run's own"
+        "--pictures", metavar="FILE", nargs="+", help="what the file is compared on, in place of the run's own pictures"
     )
     completed_by(pictures, files=True)
-    completed_by(
-        parser.add_argument("--dataset", metavar="NAME|DIR", help="the run's dataset, where it has moved"), folders=True
-    )
+    dataset = parser.add_argument("--dataset", metavar="NAME|DIR", help="the run's dataset, where it has moved")
+    completed_by(dataset, folders=True)
     completed_by(parser.add_argument("--root", metavar="DIR", help="where the run's dataset lies now"), folders=True)
     parser.add_argument(
-        "--limit", metavar="N", type=int, help="pictures of each split that the curve is measured on (default: all)"
+        "--limit", metavar="N", help="pictures of each split that a curve is measured on (default: all)"
     )
     out = parser.add_argument(
-        "--out", metavar="FILE", help="the file (default: in MODEL, by ensemble); of a curve: its .csv"
+        "--out", metavar="FILE", help="the file, or a curve's .csv (default: beside the model, named by its settings)"
     )
     completed_by(out, files=True)
-    add_config(parser, "settings in YAML in place of the run's own config.yaml, of which dataset and root are used")
     add_output(parser)
+    add_config(parser, "settings in YAML, by the names above (model, ensemble, prune, ...); flags win over it")
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Export a model, or measure the curve of several thresholds."""
-    flags = parser().parse(arguments)
-    _check(flags)
-    folder = _folder(flags.model)
-    changes = {name: value for name in _SETTINGS if (value := getattr(flags, name)) is not None}
+    """Export a model, or measure the curve of several thresholds; 1 if the file answers otherwise than the model."""
+    flags, mistakes = parser().parse_and_note(arguments)
+    given = {name: value for name, value in vars(flags).items() if name not in ("config", "quiet", "verbose")}
+    values: dict[str, Any] = read_config(Path(flags.config)) if flags.config is not None else {}
+    values |= {name: value for name, value in given.items() if value not in (None, [])}
 
-    from domain_masks.deploy.ensembles import check_ensemble  # noqa: PLC0415
-    from domain_masks.deploy.export import ExportSettings, export_model  # noqa: PLC0415
-    from domain_masks.deploy.formats import DEFAULT_OPSET, check_format  # noqa: PLC0415
-    from domain_masks.methods.base import MASKS, PREDICTIONS  # noqa: PLC0415
-    from domain_masks.methods.saving import load_model  # noqa: PLC0415
+    from domain_masks.deploy.export_settings import check_export  # noqa: PLC0415
 
-    check_format(flags.format)
-    method, card = load_model(folder)
-    settings = ExportSettings(
-        format=flags.format,
-        ensemble=flags.ensemble or (MASKS if flags.prune else PREDICTIONS),
-        opset=flags.opset or DEFAULT_OPSET,
-        half=flags.half,
-        preprocessing=flags.preprocessing,
-        prune=flags.prune[0] if flags.prune and len(flags.prune) == 1 else None,
-    )
-    check_ensemble(method, settings.ensemble)
-    if flags.prune and len(flags.prune) > 1:
-        return _curve(flags, folder, method, card, settings, changes)
-    pictures = _pictures(flags, folder, card, changes)
-    path = Path(flags.out) if flags.out else folder / _file_name(settings)
-    reporter_for(flags).say(f"exporting {card['backbone']} ({settings.ensemble}) to {path}")
-    for line in _lines(export_model(method, card, settings, path, pictures), flags.verbose):
+    settings = check_export(values, mistakes)
+
+    from domain_masks.deploy import load  # noqa: PLC0415
+    from domain_masks.deploy.formats import check_format  # noqa: PLC0415
+    from domain_masks.deploy.loading import locate  # noqa: PLC0415
+
+    check_format(settings.format)
+    folder = locate(settings.model)
+    model = load(folder, device="cpu")
+    model.check_ensemble(settings.exported.ensemble)
+    reporter = reporter_for(flags)
+    if settings.is_curve:
+        _curve(settings, folder, model, reporter)
+        return 0
+
+    from domain_masks.deploy.export import export_model  # noqa: PLC0415
+
+    path = settings.out or _beside(settings, folder) / settings.exported.file_name
+    reporter.say(f"exporting {model!r} as {path}")
+    exported = export_model(model.method, model.card, settings.exported, path, _pictures(settings, folder, model))
+    for line in _lines(exported, flags.verbose):
         say(line)
     return 0
 
 
-def _check(flags: argparse.Namespace) -> None:
-    """Raise InputError for values and combinations that mean nothing."""
-    if flags.format not in FORMATS:
-        raise unknown("format", flags.format, FORMATS)
-    if flags.opset is not None and flags.format != "onnx":
-        raise InputError(f"--opset is of ONNX: leave it out with --format {flags.format}")
-    if flags.opset is not None and flags.opset < 1:
-        raise InputError(f"--opset: expected a number such as 18, got {flags.opset}")
-    for threshold in flags.prune or ():
-        if not 0 <= threshold <= 1:
-            raise InputError(f"--prune: expected probabilities from 0 to 1, got {threshold}")
-    is_curve = flags.prune is not None and len(flags.prune) > 1
-    if flags.limit is not None and not is_curve:
-        raise InputError("--limit is for the curve of several thresholds: leave it out, or give --prune several")
-    if flags.limit is not None and flags.limit < 1:
-        raise InputError(f"--limit: expected 1 picture or more, got {flags.limit}")
-    if is_curve and flags.pictures:
-        raise InputError("--pictures have no labels: the curve of several thresholds is measured on the run's dataset")
-    if is_curve and flags.out and Path(flags.out).suffix != ".csv":
-        raise InputError(f"--out: expected a .csv for the curve of several thresholds, got {flags.out!r}")
-    if not is_curve and flags.out and Path(flags.out).suffix != f".{flags.format}":
-        raise InputError(f"--out: expected a name that ends in .{flags.format}, got {flags.out!r}")
-    if flags.config is not None and not Path(flags.config).is_file():
-        raise InputError(f"--config: no such file {flags.config!r}")
+def _beside(settings: ExportSettings, folder: Path) -> Path:
+    """Return where files go that are not named: to the model, or here where it came from the hub."""
+    return folder if is_there(Path(settings.model).expanduser()) else Path()
 
 
-def _folder(model: str) -> Path:
-    """Return the folder of a model, which may be named by a file in it."""
-    path = Path(model)
-    return path.parent if path.name in ("model.safetensors", "model.json") and path.is_file() else path
-
-
-def _file_name(settings: ExportSettings) -> str:
-    parts = ["model", folder_name(settings.ensemble.replace(":", "-"))]
-    parts += [] if settings.prune is None else [f"pruned-{settings.prune:g}"]
-    parts += ["half"] if settings.half else []
-    parts += ["bytes"] if settings.preprocessing else []
-    return f"{'-'.join(parts)}.{settings.format}"
-
-
-def _pictures(flags: argparse.Namespace, folder: Path, card: dict[str, Any], changes: dict[str, Any]) -> Pictures:
+def _pictures(settings: ExportSettings, folder: Path, model: Model) -> Pictures:
     """Return what to compare on: the files given, pictures of the run's dataset, or generated ones."""
     from domain_masks.deploy import pictures  # noqa: PLC0415
 
-    preprocessing: Preprocessing = pictures.preprocessing_of(card)
-    if flags.pictures:
-        return pictures.pictures_of_files(flags.pictures, preprocessing)
-    config = None if flags.config is None else Path(flags.config)
+    if settings.pictures:
+        return pictures.pictures_of_files(settings.pictures, model.preprocessing)
     try:
-        data = pictures.run_data(folder, card, changes, config)
+        data = pictures.run_data(folder, model.card, settings.changes)
     except DomainMasksError:
-        if changes or config is not None:
+        if settings.changes:
             raise
         data = None
-    found = None if data is None else pictures.pictures_of_run(data, preprocessing)
-    return found if found is not None and found.pictures else pictures.generated_pictures(preprocessing)
+    found = None if data is None else pictures.pictures_of_run(data, model.preprocessing)
+    return found if found is not None and found.pictures else pictures.generated_pictures(model.preprocessing)
 
 
-def _lines(exported: Exported, verbose: bool) -> list[str]:
+def _lines(exported: Exported, verbose: bool) -> Iterator[str]:
     chosen = exported.classifier
-    lines = [
-        f"{'file':<10} {exported.path} ({exported.path.stat().st_size / 1e6:.2f} MB)",
-        f"{'compared':<10} {exported.parity}",
-    ]
+    yield f"{'file':<11} {exported.path} ({exported.path.stat().st_size / 1e6:.2f} MB)"
+    yield f"{'compared':<11} {exported.parity}"
     for site in chosen.folded:
         if verbose or not site.is_folded:
-            lines.append(f"{'mask':<10} {site}")
+            yield f"{'mask':<11} {site}"
     if chosen.pruned is not None:
-        lines += [f"{'pruned':<10} {site}" for site in chosen.pruned.sites]
+        for pruned in chosen.pruned.sites:
+            yield f"{'pruned':<11} {pruned}"
         before, after = chosen.pruned.before, chosen.pruned.after
-        lines.append(f"{'parameters':<10} {after:,} of {before:,} ({100 * after / before:.1f} %)")
-    return lines
+        yield f"{'parameters':<11} {after:,} of {before:,} ({100 * after / before:.1f} %)"
 
 
-def _curve(
-    flags: argparse.Namespace,
-    folder: Path,
-    method: Method,
-    card: dict[str, Any],
-    settings: ExportSettings,
-    changes: dict[str, Any],
-) -> int:
+def _curve(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> None:
     from domain_masks.data import readable  # noqa: PLC0415
     from domain_masks.deploy.curve import curve_lines, pruning_curve, write_curve  # noqa: PLC0415
-    from domain_masks.deploy.pictures import RunData, run_data  # noqa: PLC0415
+    from domain_masks.deploy.pictures import run_data  # noqa: PLC0415
 
-    data: RunData | None = run_data(folder, card, changes, None if flags.config is None else Path(flags.config))
+    data = run_data(folder, model.card, settings.changes)
     if data is None:
         raise InputError(
             f"{folder} has no config.yaml that names its dataset: expected --dataset, on whose pictures the curve is measured"
         )
-    reporter = reporter_for(flags)
     readable(data.splits.dataset, data.config, reporter)
-    points = pruning_curve(method, card, settings, sorted(set(flags.prune)), data, reporter, flags.limit)
-    ensemble = folder_name(settings.ensemble.replace(":", "-"))
-    table = Path(flags.out) if flags.out else folder / "figures" / f"pruning-{ensemble}.csv"
+    thresholds = sorted(set(settings.prune))
+    points = pruning_curve(model.method, model.card, settings.exported, thresholds, data, reporter, settings.limit)
+    name = folder_name(settings.exported.ensemble.replace(":", "-"))
+    table = settings.out or _beside(settings, folder) / "figures" / f"pruning-{name}.csv"
     write_curve(points, table, table.with_suffix(".png"))
     for line in curve_lines(points):
         say(line)
-    say(f"table and figure {table}, {table.with_suffix('.png')}")
-    return 0
+    say(f"table and figure: {table}, {table.with_suffix('.png')}")

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from domain_masks.data import Preprocessing, Subset, evaluation_batches
 from domain_masks.deploy.classifier import Classifier, classifier
-from domain_masks.deploy.export import ExportSettings, describe, write
+from domain_masks.deploy.export import describe, write
+from domain_masks.deploy.export_settings import ExportFormat
 from domain_masks.deploy.pictures import RunData, preprocessing_of, spread
 from domain_masks.evaluation.accuracy import mean_over_domains, top1
 from domain_masks.methods import Method
@@ -54,7 +55,7 @@ class CurvePoint:
 def pruning_curve(
     method: Method,
     card: Mapping[str, Any],
-    settings: ExportSettings,
+    settings: ExportFormat,
     thresholds: Sequence[float],
     data: RunData,
     reporter: Reporter,
@@ -88,7 +89,7 @@ def pruning_curve(
                 removed=_removed(one),
                 parameters=sum(parameter.numel() for parameter in one.network.parameters()),
                 file_bytes=_file_bytes(
-                    one, preprocessing, replace(settings, prune=level), describe(method, card, settings)
+                    one, preprocessing, replace(settings, threshold=level), describe(method, card, settings)
                 ),
                 milliseconds=1000 * float(np.median(seconds[index])) / _TIMED,
                 time_ratio=float(np.median(np.divide(seconds[index], seconds[0]))),
@@ -131,12 +132,14 @@ def _accuracies(
             images = preprocessing.normalize(batch.images)
             for network, own in zip(networks, logits, strict=True):
                 own.append(network(images))
-    names = np.asarray(subset.domain_names)
+    domains, labels = subset.domain_indices, subset.labels
     return [
         mean_over_domains(
             {
-                str(name): top1(torch.cat(own).numpy()[names == name], subset.labels[names == name])
-                for name in np.unique(names)
+                subset.dataset.domains[domain]: top1(
+                    torch.cat(own).numpy()[domains == domain], labels[domains == domain]
+                )
+                for domain in np.unique(domains).tolist()
             }
         )
         for own in logits
@@ -144,7 +147,7 @@ def _accuracies(
 
 
 def _file_bytes(
-    one: Classifier, preprocessing: Preprocessing, settings: ExportSettings, description: Mapping[str, Any]
+    one: Classifier, preprocessing: Preprocessing, settings: ExportFormat, description: Mapping[str, Any]
 ) -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"model.{settings.format}"

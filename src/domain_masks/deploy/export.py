@@ -12,8 +12,8 @@ import torch
 from domain_masks import __version__
 from domain_masks.data import Preprocessing
 from domain_masks.deploy.classifier import Classifier, Deployable, classifier
+from domain_masks.deploy.export_settings import ExportFormat
 from domain_masks.deploy.formats import (
-    DEFAULT_OPSET,
     INPUT,
     OUTPUT,
     Format,
@@ -26,31 +26,10 @@ from domain_masks.deploy.formats import (
 from domain_masks.deploy.parity import Parity, compare, require
 from domain_masks.deploy.pictures import Pictures, preprocessing_of
 from domain_masks.methods import Method
-from domain_masks.methods.base import PREDICTIONS
 from domain_masks.records.files import writing
 
 DESCRIPTION_FORMAT = 1
 _RUNTIMES: dict[Format, str] = {"onnx": "onnxruntime", "pt2": "torch"}
-
-
-@dataclass(frozen=True)
-class ExportSettings:
-    """What is exported, and how.
-
-    - ``format``: ``onnx``, or ``pt2`` for ``torch.export.load``
-    - ``ensemble``: ``predictions``, ``masks``, ``known:DOMAIN``, or another that the method has
-    - ``opset``: of ONNX
-    - ``half``: compute in float16; in and out stays float32
-    - ``preprocessing``: take decoded pictures of any size, as bytes, instead of normalised images
-    - ``prune``: remove neurons whose probability lies below, in [0, 1]
-    """
-
-    format: Format = "onnx"
-    ensemble: str = PREDICTIONS
-    opset: int = DEFAULT_OPSET
-    half: bool = False
-    preprocessing: bool = False
-    prune: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +42,7 @@ class Exported:
 
 
 def export_model(
-    method: Method, card: Mapping[str, Any], settings: ExportSettings, path: Path, pictures: Pictures
+    method: Method, card: Mapping[str, Any], settings: ExportFormat, path: Path, pictures: Pictures
 ) -> Exported:
     """Write one ensemble of a model to ``path``, run the file on ``pictures``, and keep it if it answers as the model.
 
@@ -75,7 +54,7 @@ def export_model(
     """
     check_format(settings.format)
     preprocessing = preprocessing_of(card)
-    chosen = classifier(method, settings.ensemble, settings.prune)
+    chosen = classifier(method, settings.ensemble, settings.threshold)
     with writing(path) as temporary:
         write(chosen, preprocessing, settings, temporary, describe(method, card, settings))
         run = runner(temporary, settings.format)
@@ -87,7 +66,7 @@ def export_model(
 def write(
     chosen: Classifier,
     preprocessing: Preprocessing,
-    settings: ExportSettings,
+    settings: ExportFormat,
     path: Path,
     description: Mapping[str, Any],
 ) -> None:
@@ -107,7 +86,7 @@ def write(
         write_pt2(program, path, description)
 
 
-def describe(method: Method, card: Mapping[str, Any], settings: ExportSettings) -> dict[str, Any]:
+def describe(method: Method, card: Mapping[str, Any], settings: ExportFormat) -> dict[str, Any]:
     """Return what a file says of itself: everything that is needed to use it, and where it comes from."""
     size = preprocessing_of(card).size
     bytes_inside = settings.preprocessing
@@ -130,6 +109,6 @@ def describe(method: Method, card: Mapping[str, Any], settings: ExportSettings) 
         },
         "output": {"name": OUTPUT, "type": "float32", "shape": ["batch", len(method.context.classes)]},
         "precision": "float16" if settings.half else "float32",
-        "pruned_below": settings.prune,
+        "pruned_below": settings.threshold,
     }
     return {key: value for key, value in described.items() if value is not None}

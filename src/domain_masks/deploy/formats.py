@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from domain_masks.deploy.export_settings import DEFAULT_OPSET, Format
 from domain_masks.errors import InputError
 
-Format = Literal["onnx", "pt2"]
-FORMATS: tuple[Format, ...] = ("onnx", "pt2")
 INPUT, OUTPUT = "images", "logits"
 DESCRIPTION = "domain_masks.json"
 """Name of the description among the extra files of a PyTorch file; ONNX has a text per key."""
-DEFAULT_OPSET = 18
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 Run = Callable[[Tensor], Tensor]

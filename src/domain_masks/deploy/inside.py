@@ -7,16 +7,14 @@ from torch import Tensor, nn
 
 from domain_masks.data import Preprocessing
 
-# A little more than 0.5: levels exactly between two are rounded up, as by Pillow, whatever the last bits of a sum are.
-_HALF = 0.5 + 1 / 2048
-
 
 class PreprocessingInside(nn.Module):
     """Cut, resize and normalise decoded pictures of any height and width as :class:`Preprocessing` does.
 
-    Resizing is Pillow's bilinear filter, written as one product with a matrix per axis and rounded to whole levels after
-    each: plain operations, which every runtime computes alike, and which take sizes that are known only when they run.
-    Against Pillow single pixels may differ by one level of 255; see :func:`level_difference`.
+    Resizing is Pillow's bilinear filter, written as one product with a matrix per axis: plain operations, which every runtime
+    computes alike, and which take sizes that are known only when they run. Pillow rounds to whole levels after each axis, and
+    which axis comes first depends on its version; nothing is rounded here, so that no pixel differs by more than one level of
+    255 from any of them.
     """
 
     mean: Tensor
@@ -35,7 +33,7 @@ class PreprocessingInside(nn.Module):
         return (self.pixels(images) / 255 - self.mean) / self.std
 
     def pixels(self, images: Tensor) -> Tensor:
-        """Return whole levels 0 to 255 (N, 3, size, size), as floats, of RGB bytes (N, 3, H, W)."""
+        """Return levels from 0 to 255 (N, 3, size, size), floats, of RGB bytes (N, 3, H, W)."""
         # Counted by a sum, not by arange: the sizes stay tensors, and nothing depends on how a runtime handles numbers.
         rows = torch.ones_like(images[0, 0, :, 0], dtype=torch.float64).cumsum(0) - 1
         columns = torch.ones_like(images[0, 0, 0], dtype=torch.float64).cumsum(0) - 1
@@ -46,8 +44,7 @@ class PreprocessingInside(nn.Module):
             high = wide = torch.minimum(height, width) * self.part
         across = self._weights(columns, width, wide)
         down = self._weights(rows, height, high)
-        narrow = torch.floor(images.to(torch.float32) @ across.transpose(0, 1) + _HALF)
-        return torch.floor(down @ narrow + _HALF)
+        return down @ (images.to(torch.float32) @ across.transpose(0, 1))
 
     def _weights(self, positions: Tensor, length: Tensor, part: Tensor) -> Tensor:
         """Return how much of each of L input pixels goes into each output pixel, (size, L), float32.
@@ -64,11 +61,11 @@ class PreprocessingInside(nn.Module):
         return (weights / weights.sum(1, keepdim=True)).to(torch.float32)
 
 
-def level_difference(preprocessing: Preprocessing, pixels: Tensor, expected: Tensor) -> int:
+def level_difference(preprocessing: Preprocessing, pixels: Tensor, expected: Tensor) -> float:
     """Return by how many levels of 255 pictures (1, 3, H, W), uint8, come out otherwise than ``expected``, at most.
 
     - ``expected``: uint8 (3, size, size), what :meth:`Preprocessing.load` makes of the same picture
     """
     with torch.no_grad():
         got = PreprocessingInside(preprocessing).pixels(pixels)[0]
-    return int((got - expected).abs().max())
+    return float((got - expected).abs().max())

@@ -70,21 +70,17 @@ def preprocessing_of(card: Mapping[str, Any]) -> Preprocessing:
     return Preprocessing.from_dict(card["preprocessing"])
 
 
-def run_data(
-    folder: Path, card: Mapping[str, Any], changes: Mapping[str, Any], config_file: Path | None = None
-) -> RunData | None:
+def run_data(folder: Path, card: Mapping[str, Any], changes: Mapping[str, Any]) -> RunData | None:
     """Open the dataset of the run in ``folder``; None where neither its config nor ``changes`` name one.
 
     - ``changes``: settings ``dataset`` and ``root`` that differ from the run's own
-    - ``config_file``: a YAML in place of the run's own
 
     Raises InputError where the dataset cannot be opened, or has other classes or domains than the model.
     """
-    own = config_file or RunFolder(folder).config
-    is_own = own.is_file()
-    if not is_own and config_file is None and "dataset" not in changes:
+    own = RunFolder(folder).config
+    if not own.is_file() and "dataset" not in changes:
         return None
-    config = parse_config({**(read_config(own) if is_own or config_file is not None else {}), **changes})
+    config = parse_config({**(read_config(own) if own.is_file() else {}), **changes})
     dataset = load_dataset(config.dataset, config.root)
     if tuple(card["classes"]) != dataset.classes:
         raise InputError(
@@ -92,7 +88,7 @@ def run_data(
             f"{', '.join(dataset.classes)}"
         )
     splits = split_domains(dataset, tuple(card.get("targets", ())), config.split_seed)
-    return RunData(splits, config, is_own)
+    return RunData(splits, config, own.is_file())
 
 
 def spread(subset: Subset, most: int | None) -> Subset:

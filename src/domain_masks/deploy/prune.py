@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from domain_masks.deploy.fold import SCALE, describe, fold
-from domain_masks.deploy.graph import layer_graph, site_input
+from domain_masks.deploy.graph import layer_graph, shape_of, site_input
 from domain_masks.deploy.liveness import Channels, Liveness
 from domain_masks.deploy.relations import Channelwise, Convolution, Joining, Mixing, is_reshape
 from domain_masks.errors import InputError
@@ -144,7 +144,7 @@ def _what_needs_all(liveness: Liveness, mark: fx.Node) -> str:
             continue
         if known is None and node.target is not site_input:
             return f"{describe(liveness.network, node)} stays whole"
-        waiting += node.all_input_nodes
+        waiting += [source for source in node.all_input_nodes if shape_of(source) is not None]
     if flattened:
         return "a channel is computed as long as one of its positions is used"
     return ""
@@ -211,22 +211,23 @@ def _select(
     user.replace_input_with(source, taken)
 
 
-def _cut(parameter: Tensor | None, chosen: Tensor | None, axis: int = 0) -> nn.Parameter | None:
-    if parameter is None:
-        return None
+def _cut(parameter: Tensor, chosen: Tensor | None, axis: int = 0) -> nn.Parameter:
     cut = parameter.detach()
     if chosen is not None:
-        cut = cut.index_select(axis, chosen.to(cut.device).nonzero().flatten()).clone()
+        cut = cut.index_select(axis, chosen.to(cut.device).nonzero().flatten())
     return nn.Parameter(cut, requires_grad=parameter.requires_grad)
+
+
+def _cut_bias(bias: Tensor | None, chosen: Tensor | None) -> nn.Parameter | None:
+    return None if bias is None else _cut(bias, chosen)
 
 
 def _cut_layer(layer: nn.Module, rows: Tensor | None, columns: Tensor | None) -> None:
     """Leave the outputs ``rows`` and the inputs ``columns`` of a linear layer or convolution; None for all."""
     if not isinstance(layer, nn.Linear | Convolution):
         raise TypeError(f"expected a linear layer or a convolution, got {type(layer).__name__}")
-    weight = _cut(_cut(layer.weight, rows), columns, axis=1)
-    layer.weight = weight if weight is not None else layer.weight
-    layer.bias = _cut(layer.bias, rows)
+    layer.weight = _cut(_cut(layer.weight, rows), columns, axis=1)
+    layer.bias = _cut_bias(layer.bias, rows)
     outputs, inputs = layer.weight.shape[:2]
     if isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = outputs, inputs
@@ -238,13 +239,14 @@ def _cut_channels(layer: nn.Module, chosen: Tensor) -> None:
     """Leave the channels ``chosen`` of a batch norm or a depthwise convolution."""
     count = int(chosen.sum())
     if isinstance(layer, Convolution):
-        layer.weight = _cut(layer.weight, chosen) or layer.weight
-        layer.bias = _cut(layer.bias, chosen)
+        layer.weight = _cut(layer.weight, chosen)
+        layer.bias = _cut_bias(layer.bias, chosen)
         layer.in_channels = layer.out_channels = layer.groups = count
         return
     if not isinstance(layer, nn.modules.batchnorm._BatchNorm):
         raise TypeError(f"expected a batch norm or a depthwise convolution, got {type(layer).__name__}")
-    layer.weight, layer.bias = _cut(layer.weight, chosen), _cut(layer.bias, chosen)  # type: ignore[assignment]
+    if layer.affine:
+        layer.weight, layer.bias = _cut(layer.weight, chosen), _cut(layer.bias, chosen)
     for name in ("running_mean", "running_var"):
         statistics = getattr(layer, name)
         setattr(layer, name, statistics[chosen.to(statistics.device)].clone())
@@ -256,4 +258,4 @@ def _cut_attribute(network: nn.Module, name: str, kept: Channels) -> None:
     module = network.get_submodule(owner)
     value = getattr(module, last)
     cut = _cut(value, kept.chosen, kept.axis)
-    setattr(module, last, cut if isinstance(value, nn.Parameter) or cut is None else cut.detach())
+    setattr(module, last, cut if isinstance(value, nn.Parameter) else cut.detach())

@@ -1,0 +1,200 @@
+"""``dmg export`` as a user calls it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from domain_masks.cli import main
+from domain_masks.data import load_digits_dataset
+from domain_masks.deploy import export as export_module
+from domain_masks.deploy import load
+from domain_masks.deploy.classifier import Deployable
+from domain_masks.deploy.export_settings import ExportFormat, ExportSettings
+from domain_masks.deploy.formats import read_description, runner
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "exporting.md"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "run"
+    assert main(["train", "--fast", "--device", "cpu", "--quiet", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("model.json", "model.safetensors", "config.yaml"):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        shutil.copy(trained / name, tmp_path / "run" / name)
+    return Path("run")
+
+
+def picture(path: Path, row: int = 0, scale: int = 3) -> Path:
+    with load_digits_dataset().open_image(row) as image:
+        image.convert("RGB").resize((image.width * scale, image.height * scale)).save(path)
+    return path
+
+
+def test_without_flags_the_prediction_ensemble_is_written_beside_the_model(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(run)]) == 0
+    path = run / "model-predictions.onnx"
+    shown = capsys.readouterr().out
+    assert f"file        {path}" in shown
+    assert "12 of 12 pictures (digits: mosaic; batches of 1 and 12)" in shown
+    described = read_description(path, "onnx")
+    assert described["classes"] == [str(digit) for digit in range(10)]
+    assert described["targets"] == ["mosaic"]
+    images, model = torch.randn(3, 3, 32, 32), load(run, device="cpu")
+    with torch.no_grad():
+        expected = model.method.network.domain_logits(images).mean(0)
+    torch.testing.assert_close(runner(path, "onnx")(images), expected, rtol=1e-3, atol=1e-4)
+
+
+def program() -> str:
+    """The script that the documentation shows for running a file without this package."""
+    text = SCRIPT.read_text(encoding="utf-8")
+    return next(
+        block.partition("\n")[2] for block in text.split("```")[1::2] if "onnxruntime.InferenceSession" in block
+    )
+
+
+@pytest.mark.parametrize("flags", [("--preprocessing",), pytest.param((), marks=pytest.mark.slow)])
+def test_the_documented_script_gives_the_models_answers_without_this_package(
+    run: Path, flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert main(["export", str(run), "--ensemble", "masks", "--out", "model.onnx", *flags, "--quiet"]) == 0
+    paths = [picture(tmp_path / f"{row}.png", row) for row in (0, 700, 1500)]
+    (tmp_path / "run.py").write_text(program(), encoding="utf-8")
+    # As in a Python that has only these: anything of torch's or ours that is imported ends the script.
+    (tmp_path / "torch.py").write_text("raise ImportError('torch')")
+    (tmp_path / "domain_masks.py").write_text("raise ImportError('domain_masks')")
+    done = subprocess.run(
+        [sys.executable, "run.py", "model.onnx", *(path.name for path in paths)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    predictions = load(run, device="cpu").predict(paths, ensemble="masks")
+    for line, path, prediction in zip(done.stdout.splitlines(), paths, predictions, strict=True):
+        name, label, probability = line.split()
+        assert name == path.name
+        assert label == prediction.class_name
+        assert float(probability) == pytest.approx(prediction.probability, abs=0.01)
+
+
+def test_a_pruned_model_says_what_was_removed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = load(run, device="cpu")
+    threshold = float(model.method.network.masks.probabilities()["classifier.head"].mean(0).median())
+    assert main(["export", str(run), "--format", "pt2", "--prune", f"{threshold}", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    lines = {line.split()[0]: line for line in captured.out.splitlines()}
+    assert "classifier.head: 64 of 128 below the threshold, 64 removed behind the mask, 64 before it" in captured.out
+    assert " of 57,882 (" in lines["parameters"]
+    assert list(run.glob("model-masks-pruned-*.pt2"))
+
+
+def test_the_curve_is_a_table_and_a_figure(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["export", str(run), "--format", "pt2", "--prune", "0.7", "0.6", "--limit", "40", "--quiet"]
+    assert main(command) == 0
+    with (run / "figures" / "pruning-masks.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["threshold"] for row in rows] == ["", "0.6", "0.7"]
+    for name in ("parameters", "file_bytes"):
+        sizes = [int(row[name]) for row in rows]
+        assert sizes == sorted(sizes, reverse=True)
+        assert sizes[0] > sizes[2]
+    removed = [float(row["removed"]) for row in rows]
+    assert removed[0] == 0 < removed[1] < removed[2] <= 1
+    assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("validation", "held_out"))
+    assert rows[0]["time_ratio"] == "1.0"
+    with Image.open(run / "figures" / "pruning-masks.png") as figure:
+        assert np.asarray(figure.convert("L")).std() > 5
+    assert "folded" in capsys.readouterr().out
+    assert not list(run.glob("*.pt2"))
+
+
+def test_the_curves_first_point_has_the_runs_own_accuracy(trained: Path, tmp_path: Path) -> None:
+    """The smoke run has measured a sample of its pictures, so all are measured again."""
+    from domain_masks.training import evaluate  # noqa: PLC0415
+
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    settings = (run / "config.yaml").read_text().replace("fast: true", "fast: false")
+    (run / "config.yaml").write_text(settings)
+    finished = evaluate(run)
+    out = tmp_path / "curve.csv"
+    flags = ["--format", "pt2", "--prune", "0.1", "0.2", "--out", str(out), "--quiet"]
+    assert main(["export", str(run), *flags]) == 0
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    assert finished.results.out_of_domain is not None
+    expected = finished.results.out_of_domain["by_ensemble"]["masks"]
+    for row in rows:  # no probability of a fresh mask lies below 0.2
+        assert float(row["held_out"]) == pytest.approx(expected, abs=2e-3)
+    assert out.with_suffix(".png").is_file()
+
+
+def test_a_file_that_answers_otherwise_is_not_kept(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Wrong(Deployable):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return -super().forward(images)
+
+    monkeypatch.setattr(export_module, "Deployable", Wrong)
+    (run / "old.pt2").write_bytes(b"an older file")
+    before = sorted(path.name for path in run.iterdir())
+    assert main(["export", str(run), "--format", "pt2", "--out", str(run / "old.pt2")]) == 1
+    message = capsys.readouterr().err
+    assert "old.pt2 is not kept" in message
+    assert "Traceback" not in message
+    assert sorted(path.name for path in run.iterdir()) == before
+    assert (run / "old.pt2").read_bytes() == b"an older file"
+
+
+def test_where_the_pictures_come_from(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--format", "pt2", "--ensemble", "masks", "--quiet"]
+    path = picture(tmp_path / "seven.png", 7)
+    assert main(["export", str(run), *flags, "--pictures", str(path), "--preprocessing"]) == 0
+    assert "1 of 1 pictures (the pictures given; batches of 1)" in capsys.readouterr().out
+    (run / "config.yaml").unlink()
+    assert main(["export", str(run), *flags]) == 0
+    assert "generated pictures" in capsys.readouterr().out
+    assert main(["export", str(run), *flags, "--dataset", "digits"]) == 0
+    assert "digits: mosaic" in capsys.readouterr().out
+
+
+def test_settings_in_yaml(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "export.yaml").write_text("model: run\nformat: pt2\nensemble: known:ink\nhalf: true\nout: first.pt2\n")
+    assert main(["export", "--config", "export.yaml", "--out", "second.pt2", "--quiet"]) == 0
+    assert not Path("first.pt2").exists()
+    described = read_description(Path("second.pt2"), "pt2")
+    assert (described["ensemble"], described["precision"]) == ("known:ink", "float16")
+    assert json.loads((run / "model.json").read_text())["backbone"] == described["backbone"]
+
+
+def test_files_are_named_by_what_they_hold() -> None:
+    assert ExportFormat().file_name == "model-predictions.onnx"
+    whole = ExportFormat("pt2", "known:a/b", half=True, preprocessing=True, threshold=0.25)
+    assert whole.file_name == "model-known-a%2Fb-pruned-0.25-half-bytes.pt2"
+    assert ExportSettings(model="run", prune=[0.5]).exported.ensemble == "masks"
+    assert ExportSettings(model="run").exported.ensemble == "predictions"
+    assert not ExportSettings(model="run", prune=[0.5, 0.5]).is_curve
