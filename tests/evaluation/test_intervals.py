@@ -9,12 +9,11 @@ from domain_masks.evaluation import (
     bootstrap_interval,
     compare,
     exact_mcnemar,
-    holm,
     mean_and_standard_deviation,
     mean_over_domains,
     per_domain_accuracy,
-    stratified_interval,
 )
+from domain_masks.evaluation.intervals import holm, stratified_interval
 from references import intervals as slow
 from references.predictions import generated
 

@@ -21,6 +21,7 @@ from domain_masks.report.paper import OVERALL, PaperNumber, paper_number
 SUMMARY = {
     "group": "str",
     "method": "str",
+    "line": "str",
     "setting": "str",
     "chosen_by": "str",
     "target_labels_used": "boolean",
@@ -121,7 +122,8 @@ def _row(  # noqa: PLR0913 - one row's coordinates
     row: dict[str, Any] = {
         "group": group.name,
         "method": line.method,
-        "setting": line.label,
+        "line": line.label,
+        "setting": line.chosen.get(held_out, line.setting),
         "chosen_by": line.rule or None,
         "target_labels_used": line.oracle,
         "measure": measure,

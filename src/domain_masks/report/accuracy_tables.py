@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from domain_masks.evaluation.selection import RULES_IN_WORDS
+from domain_masks.evaluation.variants import METHOD
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.report.accuracies import ensembles_of, overall, summary
 from domain_masks.report.answers import IN_DOMAIN, KNOWN, MEASURES, OUT_OF_DOMAIN
@@ -87,13 +89,16 @@ def every_setting(group: Group) -> Table | None:
         return None
     lines = [line_of(variant) for variant in group.variants]
     frame = summary(group, lines)
+    names = list(dict.fromkeys(name for variant in group.variants for name in variant.settings))
     rows = []
-    for line in lines:
-        cells = [method_cell(line)]
+    for line, variant in zip(lines, group.variants, strict=True):
+        cells = [text_cell(line.method, *(("oracle", "oracle") if line.oracle else ()))]
+        cells += [_setting(variant.settings.get(name)) for name in names]
         cells += [_cell(_row(frame, line, OUT_OF_DOMAIN, name), None, line.oracle) for name in group.main_targets]
         cells += [_cell(_row(frame, line, measure, OVERALL), None, line.oracle) for measure in MEASURES]
-        rows.append([*cells, number(_mean_iou(line))])
-    columns = [Column("method, setting", is_number=False), *(Column(name or "–") for name in group.main_targets)]
+        rows.append([*(replace(cell, detail="") for cell in cells), number(_mean_iou(line))])
+    columns = [Column("method", is_number=False), *(Column(name.removeprefix(METHOD)) for name in names)]
+    columns += [*(Column(name or "–") for name in group.main_targets)]
     columns += [*(Column(f"{title}, overall") for title in MEASURES.values()), Column("IoU")]
     note = (
         "Every setting that was run; held-out domains are columns (out of domain). None is chosen here: taking the highest number "
@@ -133,7 +138,7 @@ def ensembles(group: Group, frame: pd.DataFrame) -> Table | None:
         for held_out in (*group.main_targets, OVERALL):
             found = [_row(frame, line, OUT_OF_DOMAIN, held_out, name) for name in names]
             rows.append(
-                [method_cell(line), text_cell(held_out or "–"), *(_cell(row, None, line.oracle) for row in found)]
+                [text_cell(line.label), text_cell(held_out or "–"), *(_cell(row, None, line.oracle) for row in found)]
             )
     columns = [Column("method", is_number=False), Column("held out", is_number=False)]
     columns += [Column(_ensemble_title(name)) for name in names]
@@ -175,9 +180,10 @@ def reading(group: Group, frame: pd.DataFrame) -> list[str]:
 
 def method_cell(line: Line) -> Cell:
     """Return the cell that names a line, how its setting was chosen, and whether that was an oracle."""
+    setting = f"{line.setting}, " if line.setting != line.label else ""
     if line.oracle:
-        return text_cell(line.label, "oracle: chosen on the held-out domain", mark="oracle")
-    return text_cell(line.label, f"chosen by {line.rule}" if line.rule else "")
+        return text_cell(line.label, f"{setting}oracle: chosen on the held-out domain", mark="oracle")
+    return text_cell(line.label, f"{setting}by {line.rule}" if line.rule else "")
 
 
 def _cell(row: Row | None, best: float | None, oracle: bool) -> Cell:
@@ -198,7 +204,7 @@ def _row(
 ) -> Row | None:
     chosen = frame[
         (frame["method"] == line.method)
-        & (frame["setting"] == line.label)
+        & (frame["line"] == line.label)
         & (frame["measure"] == measure)
         & (frame["held_out"] == held_out)
         & (frame["ensemble"] == ensemble)
@@ -244,6 +250,13 @@ def _measure_notes(group: Group, frame: pd.DataFrame, measure: str) -> list[str]
 def _chosen(line: Line, target: str) -> Cell:
     label = line.chosen.get(target, "–").removeprefix(f"{line.method}, ")
     return text_cell(f"{label} (oracle)", mark="oracle") if line.oracle else text_cell(label)
+
+
+def _setting(value: Any) -> Cell:
+    if value is None:
+        return nothing()
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number(float(value), "g") if is_number else text_cell(str(value))
 
 
 def _ensemble_title(name: str) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain_masks.errors import DomainMasksError
-from domain_masks.evaluation import exact_mcnemar, expected_calibration_error, known_domain_logits, stratified_interval
+from domain_masks.evaluation import exact_mcnemar, expected_calibration_error, known_domain_logits
 from domain_masks.evaluation.accuracy import correct
-from domain_masks.evaluation.intervals import Interval, McNemar
+from domain_masks.evaluation.intervals import Interval, McNemar, stratified_interval
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE, Predictions
 

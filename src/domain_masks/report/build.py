@@ -22,7 +22,7 @@ from domain_masks.report.mask_figures import course_figures, mask_figures, mask_
 from domain_masks.report.outline import Block, Facts, Report, Section, Words
 from domain_masks.report.published import comparison, mask_by_domain_tables, published_section
 from domain_masks.report.significance import pairs, significance
-from domain_masks.report.sweeps import sweep_figure, sweep_frame, sweeps_of
+from domain_masks.report.sweeps import sweep_figures, sweep_frame, sweeps_of
 from domain_masks.report.understanding import understanding
 
 MOST_DETAILS = 60
@@ -120,7 +120,9 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
     yield Section(f"{prefix}By held-out domain", f"{group.name}-domains", blocks)
     if sweeps:
         swept: list[Block] = [
-            sweep_figure(group, sweep, found) for sweep, found in zip(sweeps, sweep_frames, strict=True)
+            figure
+            for sweep, found in zip(sweeps, sweep_frames, strict=True)
+            for figure in sweep_figures(group, sweep, found)
         ]
         swept += [_sweep_table(group, sweep_frames), *_optional(every_setting(group))]
         yield Section(f"{prefix}Sweeps", f"{group.name}-sweeps", swept)
@@ -145,7 +147,6 @@ def _optional(*tables: Table | None) -> list[Block]:
 
 def _protocol(group: Group) -> Iterator[Block]:
     record = group.records[0]
-    results = record.results
     methods = dict.fromkeys(record.results.method for record in group.records)
     pairs = [
         ("methods", ", ".join(f"{name} ({sum(v.method == name for v in group.variants)} settings)" if sum(v.method == name for v in group.variants) > 1 else name for name in methods)),
@@ -172,8 +173,7 @@ def _protocol(group: Group) -> Iterator[Block]:
             "estimate of what the method reaches on a domain that nobody has labelled.",
             tone="warning",
         )
-    yield Words(f"Sources of the first run: {', '.join(results.sources)}. The paper's numbers:")
-    yield from comparison(group)
+    yield Section("Beside the paper's numbers", f"{group.name}-comparison", comparison(group))
 
 
 def _value(value: Any) -> str:
@@ -211,10 +211,10 @@ def _mask_table(group: Group) -> list[Table]:
     chosen = frame[frame["quantity"].isin(["overall_iou", "kinds"])] if len(frame) else frame
     if chosen.empty:
         return []
-    means = chosen.groupby(["setting", "held_out", "site", "name"], sort=False)["value"].mean().reset_index()
+    means = chosen.groupby(["line", "held_out", "site", "name"], sort=False)["value"].mean().reset_index()
     names = [name for name in ("overall", "off", "shared", "specific") if (means["name"] == name).any()]
     rows = []
-    for key, part in means.groupby(["setting", "held_out", "site"], sort=False):
+    for key, part in means.groupby(["line", "held_out", "site"], sort=False):
         values = dict(zip(part["name"], part["value"], strict=True))
         rows.append([*(text_cell(str(word) or "–") for word in key), *(number(values.get(name)) for name in names)])
     titles = {"overall": "IoU", "off": "off everywhere", "shared": "shared by all", "specific": "specific to some"}

@@ -61,7 +61,7 @@ def claims_table(group: Group, frame: pd.DataFrame) -> Table | None:
         ]
         for row in frame.to_dict("records")
     ]
-    columns = [Column(title, is_number=False) for title in ("finding", "paper", "here", "")]
+    columns = [Column(title, is_number=False) for title in ("finding", "paper", "here", "result")]
     note = (
         "Seen: the numbers point the way the paper says, by mean; how sure that is stand the deviations, intervals and tests below. The "
         "paper's numbers are of other networks and protocols unless the table of accuracies sets them beside these."
@@ -202,7 +202,7 @@ def headline(group: Group, frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     if not fair.empty:
         best = fair.loc[fair["accuracy"].idxmax()]
         sure = "" if pd.isna(best["low"]) else f"95 % interval {100 * best['low']:.1f} to {100 * best['high']:.1f}"
-        found.append((f"{100 * best['accuracy']:.2f} %", f"{best['setting']}, out of domain: the highest of {len(fair)}", sure))
+        found.append((f"{100 * best['accuracy']:.2f} %", f"{best['line']}, out of domain: the highest of {len(fair)}", sure))
     lines = {line.method: line for line in group.lines}
     if "dmg" in lines and "aggregate" in lines:
         difference = gap(lines["dmg"], lines["aggregate"], (OUT_OF_DOMAIN, OUT_OF_DOMAIN), group.main_targets)

@@ -7,6 +7,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,12 @@ from domain_masks.report.plots import Figure, Panel, Series
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH, HEIGHT = 3.9, 2.75
+WIDTH, HEIGHT = 3.35, 2.45
 """Inches of one panel; at 96 per inch it fits a telephone without being scaled down."""
 COLOURS = 8
 MOST_MARKERS = 15
+MOST_LETTERS = 30
+"""Along an axis, before its labels are slanted."""
 MARKERS = "osD^vPX*"
 DASHES: Sequence[Any] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 _TEXT, _FAINT = "#010203", "#020304"
@@ -61,9 +64,6 @@ RC = {
     "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "legend.frameon": False,
-    "legend.labelcolor": _TEXT,
-    "legend.fontsize": 9,
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
     "text.parse_math": False,
@@ -71,22 +71,49 @@ RC = {
 }
 
 
+@lru_cache(maxsize=512)
 def panel_svg(panel: Panel, label: str) -> str:
     """Return one panel as an ``<svg>`` element for a page that defines the colours; ``label`` is read out in its place."""
-    return _inline(_drawn([panel], []), label)
+    return _inline(_drawn(panel), label)
 
 
 def sheet_svg(figure: Figure) -> str:
     """Return all panels and the legend as one SVG file that brings the colours of both themes along."""
-    text = _drawn(figure.panels, figure.legend)
+    columns = min(len(figure.panels), 3)
+    rows = -(-len(figure.panels) // columns)
+    width, height = 90 * WIDTH, 90 * HEIGHT
+    parts, top = _legend(figure, columns * width)
+    for place, panel in enumerate(figure.panels):
+        x, y = place % columns * width, top + place // columns * height
+        inner = panel_svg(panel, f"{figure.title}: {panel.title}")
+        parts.append(inner.replace("<svg ", f'<svg x="{x:.0f}" y="{y:.0f}" ', 1))
     style = (
         f"<style>:root{{{variables('light')}}}@media (prefers-color-scheme: dark){{:root{{{variables('dark')}}}}}"
-        f"text{{font-family:system-ui,sans-serif}}</style>"
-        '<rect width="100%" height="100%" style="fill:var(--paper)"/>'
+        "text{font-family:system-ui,sans-serif}</style>"
     )
-    body = _inline(text, figure.title)
-    head, rest = body.split(">", 1)
-    return f"{head}>{style}{rest}\n"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{columns * width:.0f}" height="{rows * height + top:.0f}" '
+        f'role="img" aria-label="{escape(_plain(figure.title))}">{style}'
+        f'<rect width="100%" height="100%" style="fill:var(--paper)"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def _legend(figure: Figure, width: float) -> tuple[list[str], float]:
+    """Return the legend's elements and how high they are; a letter is taken for 7 pixels wide."""
+    parts: list[str] = []
+    x, y = 8.0, 8.0
+    for series in figure.legend:
+        label = _plain(series.label)
+        needed = 34 + 7 * len(label) + 18
+        if x + needed > width and x > 8:
+            x, y = 8.0, y + 20
+        drawn = swatch(series, figure.panels[0].kind != "lines")
+        parts.append(drawn.replace("<svg ", f'<svg x="{x:.0f}" y="{y:.0f}" width="26" height="12" ', 1))
+        parts.append(
+            f'<text x="{x + 33:.0f}" y="{y + 10:.0f}" style="font-size:12px;fill:var(--text)">{escape(label)}</text>'
+        )
+        x += needed
+    return parts, y + 22 if parts else 0.0
 
 
 def variables(theme: str) -> str:
@@ -111,25 +138,19 @@ def swatch(series: Series, bars: bool) -> str:
     )
 
 
-def _drawn(panels: Sequence[Panel], legend: Sequence[Series]) -> str:
+def _drawn(panel: Panel) -> str:
+    """Return matplotlib's SVG of one panel."""
     import matplotlib as mpl  # noqa: PLC0415 - takes a second, which only a report needs
     from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
     from matplotlib.figure import Figure as Canvas  # noqa: PLC0415
 
-    columns = min(len(panels), 3)
-    rows = -(-len(panels) // columns)
     with mpl.rc_context(RC):
-        legend_height = 0.3 * -(-len(legend) // (2 * columns)) if legend else 0.0
-        canvas = Canvas(figsize=(WIDTH * columns, HEIGHT * rows + legend_height), layout="constrained")
+        canvas = Canvas(figsize=(WIDTH, HEIGHT), layout="constrained")
         FigureCanvasSVG(canvas)
-        handles: dict[str, Any] = {}
-        for place, panel in enumerate(panels):
-            handles |= _draw(canvas.add_subplot(rows, columns, place + 1), panel)
-        if legend:
-            canvas.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=2 * columns)
+        axes = canvas.add_subplot()
+        _draw(axes, panel)
         canvas.patch.set_alpha(0)
-        for axes in canvas.axes:
-            axes.patch.set_alpha(0)
+        axes.patch.set_alpha(0)
         out = io.StringIO()
         with warnings.catch_warnings():
             # Letters that matplotlib's own font lacks: the reader's browser has others.
@@ -138,27 +159,26 @@ def _drawn(panels: Sequence[Panel], legend: Sequence[Series]) -> str:
     return out.getvalue()
 
 
-def _draw(axes: Axes, panel: Panel) -> dict[str, Any]:
-    """Draw one panel; returns label -> what stands for it in a legend."""
+def _draw(axes: Axes, panel: Panel) -> None:
     axes.set_title(_plain(panel.title), loc="left")
     axes.set_xlabel(_plain(panel.x_label))
     axes.set_ylabel(_plain(panel.y_label))
     if panel.diagonal:
         axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle="dashed")
-    handles = _bars(axes, panel) if panel.kind != "lines" else {}
     if panel.kind == "lines":
         for series in panel.series:
-            handles |= _line(axes, series)
+            _line(axes, series)
+    else:
+        _bars(axes, panel)
     if panel.ticks:
         labels = [_plain(label) for _, label in panel.ticks]
-        is_wide = sum(map(len, labels)) > 36
+        is_wide = sum(map(len, labels)) > MOST_LETTERS
         slanted: dict[str, Any] = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if is_wide else {}
         axes.set_xticks([position for position, _ in panel.ticks], labels, **slanted)
     else:
         axes.xaxis.set_major_locator(_locator(panel))
     axes.set_ylim(*panel.limits)
     axes.tick_params(length=3)
-    return handles
 
 
 def _locator(panel: Panel) -> Any:
@@ -167,12 +187,12 @@ def _locator(panel: Panel) -> Any:
     return MaxNLocator(nbins=6, integer=panel.x_label == "epoch")
 
 
-def _line(axes: Axes, series: Series) -> dict[str, Any]:
+def _line(axes: Axes, series: Series) -> None:
     spreads = series.spread or [None] * len(series.x)
     known = [point for point in zip(series.x, series.y, spreads, strict=True) if point[1] is not None]
     x, y = [point[0] for point in known], [float(point[1] or 0.0) for point in known]
     colour = _SERIES[series.colour % COLOURS]
-    (line,) = axes.plot(
+    axes.plot(
         x,
         y,
         color=colour,
@@ -185,14 +205,12 @@ def _line(axes: Axes, series: Series) -> dict[str, Any]:
         low = [value - part for value, part in zip(y, spread, strict=True)]
         high = [value + part for value, part in zip(y, spread, strict=True)]
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-    return {_plain(series.label): line}
 
 
-def _bars(axes: Axes, panel: Panel) -> dict[str, Any]:
+def _bars(axes: Axes, panel: Panel) -> None:
     is_stacked = panel.kind == "stacked"
     count = 1 if is_stacked else max(len(panel.series), 1)
     width = (0.62 if is_stacked else 0.8) / count
-    handles = {}
     below: dict[float, float] = {}
     for number, series in enumerate(panel.series):
         heights = [value or 0.0 for value in series.y]
@@ -200,9 +218,9 @@ def _bars(axes: Axes, panel: Panel) -> dict[str, Any]:
         bottom = [below.get(x, 0.0) if is_stacked else 0.0 for x in series.x]
         places = [x + offset for x in series.x]
         colour = _SERIES[series.colour % COLOURS]
-        handles[_plain(series.label)] = axes.bar(places, heights, width * 0.94, bottom=bottom, color=colour)
+        hatch = "///" if series.colour >= COLOURS else None
+        axes.bar(places, heights, width * 0.94, bottom=bottom, color=colour, hatch=hatch, edgecolor=_FAINT, linewidth=0)
         below |= {x: low + height for x, low, height in zip(series.x, bottom, heights, strict=True)}
-    return handles
 
 
 def _plain(text: str) -> str:

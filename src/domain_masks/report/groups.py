@@ -48,6 +48,14 @@ class Line:
     chosen: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def setting(self) -> str:
+        """The chosen setting, where it is the same for every held-out domain; what a row of one variant is called."""
+        found = dict.fromkeys(self.chosen.values())
+        if len(found) > 1:
+            return "settings by held-out domain"
+        return next(iter(found), self.label).removeprefix(f"{self.method}, ")
+
+    @property
     def records(self) -> tuple[RunRecord, ...]:
         """All runs, held-out domain by held-out domain."""
         return tuple(record for records in self.by_target.values() for record in records)
@@ -168,14 +176,13 @@ def _lines(records: Sequence[RunRecord], rule: str) -> tuple[list[Line], list[st
 
 def _line(method: str, chosen: Sequence[SelectedResult], was_swept: bool) -> Line:
     labels = {result.target: result.variant.label for result in chosen}
-    one = next(iter(labels.values())) if len(set(labels.values())) == 1 else f"{method} (setting by held-out domain)"
     compared = any(result.choice.scores for result in chosen)
     oracle = any(
         (result.rule == ORACLE and bool(result.choice.scores)) or _used_labels(result.records) for result in chosen
     )
     return Line(
         method,
-        one if was_swept else method,
+        method,
         {result.target: result.records for result in chosen},
         chosen[0].rule if compared else "",
         oracle,

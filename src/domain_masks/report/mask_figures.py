@@ -14,12 +14,13 @@ from domain_masks.report.cells import typed
 from domain_masks.report.groups import Group, Line, target_of
 from domain_masks.report.plots import Figure, Panel, Series
 
+_MEAN = 7
 KINDS = ("off", "shared", "specific")
 _KIND_COLOURS = {"off": 7, "shared": 0, "specific": 1}
 MASKS = {
     "group": "str",
     "method": "str",
-    "setting": "str",
+    "line": "str",
     "held_out": "str",
     "seed": "Int64",
     "site": "str",
@@ -38,7 +39,7 @@ def mask_frame(group: Group) -> pd.DataFrame:
             shared = {
                 "group": group.name,
                 "method": line.method,
-                "setting": line.label,
+                "line": line.label,
                 "held_out": target_of(record),
                 "seed": record.results.seed,
             }
@@ -47,7 +48,7 @@ def mask_frame(group: Group) -> pd.DataFrame:
                 if "overall_iou" in masks:
                     rows.append(here | {"quantity": "overall_iou", "name": "overall", "value": masks["overall_iou"]})
                 named: Mapping[str, Mapping[str, float]] = {
-                    "pairwise_iou": masks.get("pairwise_iou", {}),
+                    "pairwise_iou": {_in_order(pair): iou for pair, iou in masks.get("pairwise_iou", {}).items()},
                     "activated": masks.get("activated", {}),
                     "kinds": masks.get("kinds", {}),
                 }
@@ -62,20 +63,21 @@ def mask_frame(group: Group) -> pd.DataFrame:
 def mask_figures(group: Group, frame: pd.DataFrame) -> list[Figure]:
     """Return Figure 4 (overlap, activated neurons) and the kinds of neurons for every line that has masks."""
     found = []
-    for label in dict.fromkeys(frame["setting"]):
-        mine = frame[frame["setting"] == label]
+    for label in dict.fromkeys(frame["line"]):
+        mine = frame[frame["line"] == label]
         method = str(mine["method"].iloc[0])
         sites = list(dict.fromkeys(mine["site"]))
         targets = [target for target in group.main_targets if (mine["held_out"] == target).any()]
         ticks = [(float(place), site) for place, site in enumerate(sites)]
         overlap, active = [], []
-        colours: dict[str, int] = {}
+        pairs = _colours(mine, "pairwise_iou")
+        sources = _colours(mine, "activated")
         for target in targets:
             here = mine[mine["held_out"] == target]
             title = f"{target or 'nothing'} held out"
-            bars = _bars(here, ("pairwise_iou", "overall_iou"), sites, colours)
+            bars = _bars(here, ("pairwise_iou", "overall_iou"), sites, pairs)
             overlap.append(Panel(title, "", "IoU", bars, "bars", ticks, (0, 1)))
-            bars = _bars(here, ("activated",), sites, colours)
+            bars = _bars(here, ("activated",), sites, sources)
             active.append(Panel(title, "", "fraction of neurons", bars, "bars", ticks, (0, 1)))
         about = f"Hard masks (m > 0.5) of {label}, mean over seeds."
         found.append(
@@ -145,18 +147,29 @@ def _kinds(  # noqa: PLR0913 - what one figure is about
 
 
 def _bars(
-    frame: pd.DataFrame, quantities: Sequence[str], sites: Sequence[str], colours: dict[str, int]
+    frame: pd.DataFrame, quantities: Sequence[str], sites: Sequence[str], colours: Mapping[str, int]
 ) -> list[Series]:
     """Return a series of bars per name, sites along the axis; a name has one colour in all panels."""
     found = []
     rows = frame[frame["quantity"].isin(quantities)]
     means = rows.groupby(["name", "site"])["value"].mean().to_dict()
     for name in sorted(dict.fromkeys(rows["name"]), key=lambda name: name == "overall"):
-        colour = 7 if name == "overall" else colours.setdefault(name, sum(key != "overall" for key in colours) % 7)
+        colour = _MEAN if name == "overall" else colours[name]
         values = [means.get((name, site)) for site in sites]
         label = "mean of pairs" if name == "overall" else name.replace("|", " | ")
         found.append(Series(label, [float(place) for place in range(len(sites))], values, colour))
     return found
+
+
+def _colours(frame: pd.DataFrame, quantity: str) -> dict[str, int]:
+    """Return name -> its place in the palette, the same in all panels; the mean's place is left free."""
+    names = sorted(dict.fromkeys(frame[frame["quantity"] == quantity]["name"]))
+    return {name: number + number // _MEAN for number, name in enumerate(names)}
+
+
+def _in_order(pair: str) -> str:
+    """Return a pair of domains in one order, whatever the order of the masks' rows was."""
+    return "|".join(sorted(pair.split("|")))
 
 
 def _metrics(record: RunRecord) -> list[dict[str, Any]]:

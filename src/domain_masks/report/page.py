@@ -68,6 +68,7 @@ def render_page(report: Report, embedding: Embedding | None = None) -> str:
         "panel_svg": safe_panel,
         "swatch": safe_swatch,
         "embedded": embedding or Embedding(),
+        "is_words": lambda table: not any(column.is_number for column in table.columns),
         "kind_of": lambda block: type(block).__name__,
     }
     script = _part("page.js")

@@ -23,6 +23,11 @@ class Series:
     spread: Sequence[float | None] | None = None
     is_mean: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("x", "y", "spread"):
+            if (values := getattr(self, name)) is not None:
+                object.__setattr__(self, name, tuple(values))
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -42,6 +47,10 @@ class Panel:
     limits: tuple[float | None, float | None] = (None, None)
     diagonal: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("series", "ticks"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -54,7 +63,6 @@ class Figure:
     title: str
     caption: str
     panels: Sequence[Panel]
-    folded: bool = False
 
     @property
     def legend(self) -> list[Series]:

@@ -9,6 +9,7 @@ import pandas as pd
 from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 from domain_masks.report.accuracies import differences
 from domain_masks.report.answers import IN_DOMAIN, OUT_OF_DOMAIN
+from domain_masks.report.comparability import Difference
 from domain_masks.report.cells import Cell, Column, Table, nothing, percent, points, text_cell, typed
 from domain_masks.report.groups import Group, Line
 from domain_masks.report.outline import Block, Section, Words
@@ -18,7 +19,7 @@ TITLES = {"alexnet": "AlexNet", "resnet18": "ResNet-18", "resnet50": "ResNet-50"
 MASK_TABLE = {
     "group": "str",
     "method": "str",
-    "setting": "str",
+    "line": "str",
     "held_out": "str",
     "mask": "str",
     "domain": "str",
@@ -37,6 +38,7 @@ def comparison(group: Group) -> list[Block]:
         by_difference.setdefault(tuple(map(str, differences(line.records))), []).append(line)
     for found, lines in by_difference.items():
         names = ", ".join(line.label for line in lines)
+        merged = _merged(differences(lines[0].records))
         if not found:
             blocks.append(
                 Words(f"{names}: dataset, backbone and protocol are the paper's; its numbers stand beside these.")
@@ -44,12 +46,23 @@ def comparison(group: Group) -> list[Block]:
         else:
             blocks.append(
                 Words(
-                    f"{names}: no number of the paper may stand beside these. What differs:", list(found), tone="note"
+                    f"{names}: no number of the paper may stand beside these. What differs:", merged, tone="note"
                 )
             )
     if group.dataset == "pacs":
         blocks.append(Words("On PACS the paper reports out-of-domain accuracy alone: there is nothing to hold in-domain numbers against."))
     return blocks
+
+
+def _merged(found: Sequence[Difference]) -> list[str]:
+    """Return a line per setting, with all values that runs had in place of the paper's."""
+    by_setting: dict[str, list[Difference]] = {}
+    for one in found:
+        by_setting.setdefault(one.setting, []).append(one)
+    return [
+        f"{name}: {' or '.join(dict.fromkeys(one.here for one in several))} (paper: {several[0].paper})"
+        for name, several in by_setting.items()
+    ]
 
 
 def published_section(groups: Sequence[Group], frames: Sequence[pd.DataFrame]) -> Section | None:
@@ -155,7 +168,7 @@ def mask_by_domain_frame(group: Group, line: Line) -> pd.DataFrame:
             {
                 "group": group.name,
                 "method": line.method,
-                "setting": line.label,
+                "line": line.label,
                 "held_out": target,
                 "mask": ensemble,
                 "domain": domain,

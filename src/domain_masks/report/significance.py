@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from domain_masks.evaluation import holm
-from domain_masks.evaluation.intervals import McNemar
+from domain_masks.evaluation.intervals import McNemar, holm
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.predictions import PREDICTION_ENSEMBLE
 from domain_masks.report.answers import OUT_OF_DOMAIN, paired, pooled

@@ -104,8 +104,8 @@ def sweep_frame(group: Group, sweep: Sweep) -> pd.DataFrame:
     return typed(rows, SWEEP)
 
 
-def sweep_figure(group: Group, sweep: Sweep, frame: pd.DataFrame) -> Figure:
-    """Return accuracies and overlap against the swept value, on a logarithmic axis that has a place for 0."""
+def sweep_figures(group: Group, sweep: Sweep, frame: pd.DataFrame) -> list[Figure]:
+    """Return accuracies and overlap against the swept value, and the overlap by site, on a logarithmic axis with a place for 0."""
     name = sweep.setting.removeprefix(METHOD)
     places, ticks = axis(list(sweep.values))
     label = _SYMBOLS.get(name, name)
@@ -120,16 +120,25 @@ def sweep_figure(group: Group, sweep: Sweep, frame: pd.DataFrame) -> Figure:
         mean_of_sites = overlap[overlap["site"] == "mean"]
         series = _series(mean_of_sites, "held_out", [*group.main_targets, OVERALL], places, 1.0)
         panels.append(Panel("IoU of the masks, mean over sites", label, "IoU", series, ticks=ticks))
-        by_site = overlap[(overlap["held_out"] == OVERALL) & (overlap["site"] != "mean")]
-        sites = list(dict.fromkeys(by_site["site"]))
-        series = _series(by_site, "site", sites, places, 1.0, first=4)
-        panels.append(Panel("IoU by site, mean over held-out domains", label, "IoU", series, ticks=ticks))
     others = f" Other settings: {sweep.others}." if sweep.others else ""
     caption = (
         f"{sweep.method}: {name} from {min(sweep.values):g} to {max(sweep.values):g}, one line per held-out domain, the thick one is "
         f"their mean; shaded: ± one standard deviation over seeds, where there are several.{others}{_PAPERS.get(name, '')}"
     )
-    return Figure(f"{group.name}-sweep-{_safe(name)}-{sweep.method}", f"Sweep of {label}", caption, panels)
+    stem = f"{group.name}-sweep-{_safe(name)}-{sweep.method}" + (f"-{_safe(sweep.others)}" if sweep.others else "")
+    figures = [Figure(stem, f"Sweep of {label}", caption, panels)]
+    by_site = overlap[overlap["site"] != "mean"]
+    sites = list(dict.fromkeys(by_site["site"]))
+    if len(sites) > 1:
+        panels = []
+        for target in [*group.main_targets, OVERALL]:
+            series = _series(by_site[by_site["held_out"] == target], "site", sites, places, 1.0)
+            if series:
+                title = "Mean over held-out domains" if target == OVERALL else f"{target or 'nothing'} held out"
+                panels.append(Panel(title, label, "IoU", series, ticks=ticks, limits=(0, 1)))
+        caption = f"{sweep.method}: overlap of the masks at each site.{others}{_PAPERS.get(name, '')}"
+        figures.append(Figure(f"{stem}-by-site", f"Overlap by site against {label}", caption, panels))
+    return figures
 
 
 def axis(values: Sequence[float]) -> tuple[dict[float, float], list[tuple[float, str]]]:
@@ -144,7 +153,7 @@ def axis(values: Sequence[float]) -> tuple[dict[float, float], list[tuple[float,
 
 
 def _series(
-    frame: pd.DataFrame, column: str, names: Sequence[str], places: Mapping[float, float], scale: float, first: int = 0
+    frame: pd.DataFrame, column: str, names: Sequence[str], places: Mapping[float, float], scale: float
 ) -> list[Series]:
     found = []
     for number, name in enumerate(names):
@@ -157,7 +166,7 @@ def _series(
                 "mean" if name == OVERALL else (name or "(none held out)"),
                 [places[row["value"]] for row in values],
                 [scale * row["mean"] for row in values],
-                7 if name == OVERALL else first + number,
+                7 if name == OVERALL else number + number // 7,
                 [None if pd.isna(row["deviation"]) else scale * row["deviation"] for row in values],
                 is_mean=name == OVERALL,
             )
