@@ -27,7 +27,8 @@ def parser() -> Parser:
     """Return the parser of ``dmg report``."""
     parser = parser_for(
         "report",
-        "Writes an HTML page about one or many runs, with the paper's numbers where they may stand beside them; for folders of runs "
+        "Writes an HTML page about one or many runs, with the paper's numbers where they may stand beside them; "
+        "for folders of runs "
         "also Markdown, LaTeX and CSV. Records that cannot be used are named and left out (exit status 1).",
         """
         dmg report runs/sketch
@@ -35,7 +36,9 @@ def parser() -> Parser:
         dmg report runs/pacs runs/overlap-* --out reports/pacs --select oracle
         """,
     )
-    runs = parser.add_argument("runs", nargs="*", metavar="DIR", help="run folders, or folders with runs anywhere below")
+    runs = parser.add_argument(
+        "runs", nargs="*", metavar="DIR", help="run folders, or folders with runs anywhere below"
+    )
     completed_by(runs, folders=True)
     out = parser.add_argument(
         "--out", metavar="DIR", help="folder of the report (default: DIR/report; RUN/report.html for one run folder)"
@@ -44,7 +47,8 @@ def parser() -> Parser:
     select = parser.add_argument(
         "--select",
         metavar="RULE",
-        help="what chooses between settings of a method: source-validation, leave-one-domain-out, or oracle, which looks at the "
+        help="what chooses between settings of a method: source-validation, leave-one-domain-out, or oracle, "
+        "which looks at the "
         "held-out domain and is marked in red (default: source-validation)",
     )
     completed_by(select, words=("source-validation", "leave-one-domain-out", "oracle"))
@@ -112,10 +116,12 @@ def _settings(flags: argparse.Namespace) -> _Settings:
             mistakes.append(f"{name}: there is no such setting" + (f": did you mean {guess}?" if guess else ""))
     runs = values.get("runs", [])
     runs = [runs] if isinstance(runs, str) else runs
-    given = {"runs": runs, **{name: values.get(name) for name in ("select", "out", "gallery")}}
+    given: dict[str, Any] = {"runs": runs, **{name: values.get(name) for name in ("select", "out", "gallery")}}
     for name, (kind, expected) in _KINDS.items():
         value = given[name]
-        listed_wrongly = name == "runs" and isinstance(value, list) and not all(isinstance(entry, str) for entry in value)
+        listed_wrongly = (
+            name == "runs" and isinstance(value, list) and not all(isinstance(entry, str) for entry in value)
+        )
         if (value is not None and not isinstance(value, kind)) or listed_wrongly:
             mistakes.append(f"{name}: expected {expected}, got {value!r}")
     if mistakes:

@@ -47,7 +47,8 @@ def summary(group: Group, lines: Sequence[Line] | None = None) -> pd.DataFrame:
     """Return a row per line (the group's own by default), measure, ensemble and held-out domain, and for "overall".
 
     - ``accuracy``, ``deviation``: mean and sample standard deviation over seeds; the deviation is missing for one seed.
-      "overall" is the unweighted mean over held-out domains, per seed, of seeds that have them all; missing where a line lacks a
+      "overall" is the unweighted mean over held-out domains, per seed, of seeds that have them all; missing "
+      "where a line lacks a
       held-out domain that others have
     - ``low``, ``high``: 95 % bootstrap interval over test pictures, all seeds drawn together; see :func:`.answers.interval`
     - ``paper_accuracy``, ``difference``: the paper's number, where the protocol is the paper's
@@ -80,7 +81,8 @@ def ensembles_of(records: Sequence[RunRecord], measure: str) -> list[str]:
     """Return the ensembles of some runs in one measure, the prediction ensemble first and single masks last."""
     found = [PREDICTION_ENSEMBLE]
     for record in records:
-        found += (accuracies_of(record, measure) or {}).get("by_ensemble", {})
+        measured = accuracies_of(record, measure)
+        found += measured.get("by_ensemble", {}) if measured is not None else ()
     return sorted(dict.fromkeys(found), key=lambda name: name.startswith(KNOWN_DOMAIN))
 
 
@@ -105,7 +107,7 @@ def _complete(group: Group, line: Line) -> tuple[RunRecord, ...]:
     return tuple(record for part in parts for record in part if record.results.seed in seeds)
 
 
-def _row(  # noqa: PLR0913 - one row's coordinates
+def _row(
     group: Group,
     line: Line,
     measure: str,
@@ -139,8 +141,8 @@ def _row(  # noqa: PLR0913 - one row's coordinates
         return row
     mean, deviation = mean_and_standard_deviation([sum(part) / len(part) for part in values.values()])
     row |= {"accuracy": mean, "deviation": deviation, "pictures": _pictures(records, measure)}
-    if (found := _interval(group, measure, ensemble, records)) is not None:
-        row |= {"low": found.low, "high": found.high}
+    if (bounds := _interval(group, measure, ensemble, records)) is not None:
+        row |= {"low": bounds.low, "high": bounds.high}
     if comparable and (printed := _printed(line, measure, ensemble, held_out)) is not None:
         row |= {
             "paper_table": printed.table,

@@ -13,13 +13,25 @@ from domain_masks.evaluation.variants import METHOD
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.report.accuracies import ensembles_of, overall, summary
 from domain_masks.report.answers import IN_DOMAIN, KNOWN, MEASURES, OUT_OF_DOMAIN
-from domain_masks.report.cells import Cell, Column, Table, nothing, number, percent, points, text_cell
+from domain_masks.report.cells import (
+    Cell,
+    Column,
+    Table,
+    is_missing,
+    nothing,
+    number,
+    percent,
+    points,
+    rows_of,
+    text_cell,
+)
 from domain_masks.report.groups import Group, Line, line_of
 from domain_masks.report.paper import OVERALL
 
 Row = Mapping[str, Any]
 ONE_SEED = (
-    "One seed: there is no deviation or interval over seeds, because a sample standard deviation needs at least two runs. Run more "
+    "One seed: there is no deviation or interval over seeds, because a sample standard deviation needs at least "
+    "two runs. Run more "
     "with `--seeds 0 1 2`."
 )
 
@@ -61,7 +73,7 @@ def by_target(group: Group, frame: pd.DataFrame, measure: str) -> Table:
         if all(row is None for row in found.values()):
             continue
         rows.append([method_cell(line), *(_cell(row, best[name], line.oracle) for name, row in found.items())])
-        if any(row is not None and not pd.isna(row["paper_accuracy"]) for row in found.values()):
+        if any(row is not None and not is_missing(row["paper_accuracy"]) for row in found.values()):
             table = next(row["paper_table"] for row in found.values() if row is not None)
             rows.append(
                 [
@@ -70,7 +82,10 @@ def by_target(group: Group, frame: pd.DataFrame, measure: str) -> Table:
                 ]
             )
             rows.append(
-                [text_cell(f"{line.method}: difference", mark="paper"), *(_paper_cells(row)[1] for row in found.values())]
+                [
+                    text_cell(f"{line.method}: difference", mark="paper"),
+                    *(_paper_cells(row)[1] for row in found.values()),
+                ]
             )
     titles = [name or "(none held out)" for name in held_out]
     return Table(
@@ -101,7 +116,8 @@ def every_setting(group: Group) -> Table | None:
     columns += [*(Column(name or "–") for name in group.main_targets)]
     columns += [*(Column(f"{title}, overall") for title in MEASURES.values()), Column("IoU")]
     note = (
-        "Every setting that was run; held-out domains are columns (out of domain). None is chosen here: taking the highest number "
+        "Every setting that was run; held-out domains are columns (out of domain). None is chosen here: taking "
+        "the highest number "
         "of such a table would select on the held-out domain. IoU: mean over mask sites, held-out domains and seeds."
     )
     return Table(f"{group.name}-settings", "Every setting", columns, rows, frame, [note], folded=len(rows) > 12)
@@ -121,7 +137,9 @@ def chosen_settings(group: Group) -> Table | None:
             for target in targets
         ]
     )
-    note = f"Chosen by {group.rule}: {RULES_IN_WORDS[group.rule]}; once per held-out domain, over the mean of the seeds."
+    note = (
+        f"Chosen by {group.rule}: {RULES_IN_WORDS[group.rule]}; once per held-out domain, over the mean of the seeds."
+    )
     columns = [Column("method", is_number=False), *(Column(target or "–", is_number=False) for target in targets)]
     return Table(f"{group.name}-chosen", "Which setting was chosen", columns, rows, frame, [note])
 
@@ -144,7 +162,8 @@ def ensembles(group: Group, frame: pd.DataFrame) -> Table | None:
     columns += [Column(_ensemble_title(name)) for name in names]
     chosen = frame[(frame["measure"] == OUT_OF_DOMAIN) & frame["method"].isin([line.method for line in lines])]
     note = (
-        "predictions: the average over all masks or heads. masks: one pass under the mean of the soft masks (Section 7.3). weighted: "
+        "predictions: the average over all masks or heads. masks: one pass under the mean of the soft masks "
+        "(Section 7.3). weighted: "
         "the average weighted by a domain classifier. only X: the mask or head of source X alone, whatever the picture."
     )
     return Table(
@@ -160,8 +179,10 @@ def ensembles(group: Group, frame: pd.DataFrame) -> Table | None:
 def reading(group: Group, frame: pd.DataFrame) -> list[str]:
     """Return how the numbers of a group are to be read."""
     notes = [
-        "Accuracy in percent. Overall: the unweighted mean over held-out domains, taken per seed. In brackets: 95 % bootstrap interval "
-        "over the test pictures (10,000 resamples within each domain; all seeds' answers to a picture are drawn together). It says "
+        "Accuracy in percent. Overall: the unweighted mean over held-out domains, taken per seed. In brackets: "
+        "95 % bootstrap interval "
+        "over the test pictures (10,000 resamples within each domain; all seeds' answers to a picture are drawn "
+        "together). It says "
         "what other pictures would change, not other seeds."
     ]
     if len(group.seeds) > 1:
@@ -174,7 +195,9 @@ def reading(group: Group, frame: pd.DataFrame) -> list[str]:
     if incomplete:
         notes.append(f"No overall for {', '.join(incomplete)}: not every domain has been held out yet.")
     if any(line.oracle for line in group.lines):
-        notes.append("Red, oracle: labels of the held-out domain chose this number. It shows what was possible, not what was earned.")
+        notes.append(
+            "Red, oracle: labels of the held-out domain chose this number. It shows what was possible, not what was earned."
+        )
     return notes
 
 
@@ -187,13 +210,13 @@ def method_cell(line: Line) -> Cell:
 
 
 def _cell(row: Row | None, best: float | None, oracle: bool) -> Cell:
-    if row is None or pd.isna(row["accuracy"]):
+    if row is None or is_missing(row["accuracy"]):
         return nothing()
     value = float(row["accuracy"])
     text = f"{100 * value:.2f}"
-    if not pd.isna(row["deviation"]):
+    if not is_missing(row["deviation"]):
         text += f" ± {100 * row['deviation']:.2f}"
-    detail = "" if pd.isna(row["low"]) else f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    detail = "" if is_missing(row["low"]) else f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
     if oracle:
         return Cell(f"{text} oracle", value, detail, mark="oracle")
     return Cell(text, value, detail, mark="best" if best is not None and value == best else "")
@@ -209,7 +232,7 @@ def _row(
         & (frame["held_out"] == held_out)
         & (frame["ensemble"] == ensemble)
     ]
-    return None if chosen.empty else chosen.iloc[0].to_dict()
+    return next(iter(rows_of(chosen)), None)
 
 
 def _best(rows: pd.DataFrame) -> float | None:
@@ -219,7 +242,7 @@ def _best(rows: pd.DataFrame) -> float | None:
 
 
 def _paper_cells(row: Row | None) -> list[Cell]:
-    if row is None or pd.isna(row["paper_accuracy"]):
+    if row is None or is_missing(row["paper_accuracy"]):
         return [nothing(), nothing()]
     return [percent(float(row["paper_accuracy"]), mark="paper"), points(float(row["difference"]))]
 
@@ -233,7 +256,9 @@ def _split_notes(group: Group, frame: pd.DataFrame) -> list[str]:
     splits = list(dict.fromkeys(inside["split"]))
     if splits == ["validation"]:
         more = " (the paper reports no in-domain accuracy on PACS)" if group.dataset == "pacs" else ""
-        return [f"In domain and known domain: measured on validation pictures; the dataset has no in-domain test split{more}."]
+        return [
+            f"In domain and known domain: measured on validation pictures; the dataset has no in-domain test split{more}."
+        ]
     return []
 
 
@@ -241,7 +266,8 @@ def _measure_notes(group: Group, frame: pd.DataFrame, measure: str) -> list[str]
     notes = {
         OUT_OF_DOMAIN: "Each column: trained without this domain, measured on it.",
         IN_DOMAIN: "Each column: trained without this domain, measured on the sources, their unweighted mean.",
-        KNOWN: "As in domain, but each picture under the mask or head of its own domain. Methods without masks or heads have none.",
+        KNOWN: "As in domain, but each picture under the mask or head of its own domain. Methods without masks "
+        "or heads have none.",
     }
     rest = _split_notes(group, frame) if measure != OUT_OF_DOMAIN else []
     return [notes[measure], *rest]

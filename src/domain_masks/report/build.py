@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
 
-from domain_masks.errors import DomainMasksError
 from domain_masks.evaluation.selection import ORACLE, RULES_IN_WORDS, SOURCE_VALIDATION
-from domain_masks.records.collection import Collection, RunRecord, Skipped
-from domain_masks.records.files import read_json
+from domain_masks.records.collection import Collection, RunRecord
 from domain_masks.report.accuracies import accuracies_of, summary
 from domain_masks.report.accuracy_tables import by_target, chosen_settings, ensembles, every_setting, side_by_side
 from domain_masks.report.answers import MEASURES
-from domain_masks.report.cells import Cell, Column, Table, nothing, number, percent, text_cell
+from domain_masks.report.cells import Cell, Column, Table, number, percent, rows_of, text_cell
 from domain_masks.report.claims import claims, claims_table, headline
 from domain_masks.report.groups import Group, groups_of, protocol_of, target_of
 from domain_masks.report.mask_figures import course_figures, mask_figures, mask_frame
 from domain_masks.report.outline import Block, Facts, Report, Section, Words
 from domain_masks.report.published import comparison, mask_by_domain_tables, published_section
+from domain_masks.report.run_details import runs_section, shown
 from domain_masks.report.significance import pairs, significance
 from domain_masks.report.sweeps import sweep_figures, sweep_frame, sweeps_of
 from domain_masks.report.understanding import understanding
-
-MOST_DETAILS = 60
-"""Runs whose settings and course are shown one by one; a longer page would not be read, and the records hold them."""
 
 
 def build_report(collection: Collection, rule: str = SOURCE_VALIDATION, gallery: bool = True) -> Report:
@@ -45,7 +41,7 @@ def build_report(collection: Collection, rule: str = SOURCE_VALIDATION, gallery:
         sections += _group_sections(group, frame, gallery, alone=len(groups) == 1)
     if (published := published_section(groups, frames)) is not None:
         sections.append(published)
-    sections.append(_runs_section(collection))
+    sections.append(runs_section(collection))
     return Report(
         _title(collection.runs, groups),
         _subtitle(collection, groups),
@@ -111,12 +107,18 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
     yield Section(
         f"{prefix}Results",
         f"{group.name}-results",
-        [*([side_by_side(group, frame)]), *([findings] if findings is not None else []), *_optional(chosen_settings(group))],
+        [
+            *([side_by_side(group, frame)]),
+            *([findings] if findings is not None else []),
+            *_optional(chosen_settings(group)),
+        ],
     )
     yield Section(f"{prefix}What was run", f"{group.name}-protocol", list(_protocol(group)))
     tested = pairs(group)
     blocks: list[Block] = [by_target(group, frame, m) for m in MEASURES if (frame["measure"] == m).any()]
-    blocks += _optional(ensembles(group, frame), significance(group, tested), significance(group, tested, by_domain=True))
+    blocks += _optional(
+        ensembles(group, frame), significance(group, tested), significance(group, tested, by_domain=True)
+    )
     yield Section(f"{prefix}By held-out domain", f"{group.name}-domains", blocks)
     if sweeps:
         swept: list[Block] = [
@@ -149,17 +151,33 @@ def _protocol(group: Group) -> Iterator[Block]:
     record = group.records[0]
     methods = dict.fromkeys(record.results.method for record in group.records)
     pairs = [
-        ("methods", ", ".join(f"{name} ({sum(v.method == name for v in group.variants)} settings)" if sum(v.method == name for v in group.variants) > 1 else name for name in methods)),
+        (
+            "methods",
+            ", ".join(
+                f"{name} ({sum(v.method == name for v in group.variants)} settings)"
+                if sum(v.method == name for v in group.variants) > 1
+                else name
+                for name in methods
+            ),
+        ),
         ("held out", "; ".join(target or "nothing" for target in group.targets)),
         ("seeds", ", ".join(map(str, group.seeds))),
         ("epoch chosen by", "; ".join(dict.fromkeys(r.results.protocol["selection"] for r in group.records))),
-        ("setting chosen by", f"{group.rule}: {RULES_IN_WORDS[group.rule]}" if group.is_swept else "every method was run with one setting"),
-        ("labels of the held-out domain", "used, see the red rows" if any(line.oracle for line in group.lines) else "used for measuring alone"),
+        (
+            "setting chosen by",
+            f"{group.rule}: {RULES_IN_WORDS[group.rule]}"
+            if group.is_swept
+            else "every method was run with one setting",
+        ),
+        (
+            "labels of the held-out domain",
+            "used, see the red rows" if any(line.oracle for line in group.lines) else "used for measuring alone",
+        ),
     ]
-    pairs += [(name, _value(value)) for name, value in protocol_of(record).items() if value is not None]
+    pairs += [(name, _short(name, value)) for name, value in protocol_of(record).items() if value is not None]
     shared = ("batch", "optimizer", "lr", "lr_masks", "weight_decay", "schedule", "sites", "precision")
     for name in shared:
-        values = dict.fromkeys(_value(r.config.get(name)) for r in group.records)
+        values = dict.fromkeys(shown(r.config.get(name)) for r in group.records)
         if any(value != "none" for value in values):
             pairs.append((name, "; ".join(values)))
     for measure, title in MEASURES.items():
@@ -169,21 +187,17 @@ def _protocol(group: Group) -> Iterator[Block]:
     yield Facts(pairs)
     if group.rule == ORACLE and group.is_swept:
         yield Words(
-            "oracle: settings were chosen by their accuracy on the held-out domain itself. These numbers are an upper bound, no "
+            "oracle: settings were chosen by their accuracy on the held-out domain itself. These numbers are an "
+            "upper bound, no "
             "estimate of what the method reaches on a domain that nobody has labelled.",
             tone="warning",
         )
     yield Section("Beside the paper's numbers", f"{group.name}-comparison", comparison(group))
 
 
-def _value(value: Any) -> str:
-    if value is None or value == []:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return " ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _short(name: str, value: Any) -> str:
+    """Return a setting as text, a file by its name alone: where it lay stands with each run."""
+    return PurePath(value).name if name == "weights" and isinstance(value, str) else shown(value)
 
 
 def _sweep_table(group: Group, frames: Sequence[pd.DataFrame]) -> Table:
@@ -198,7 +212,7 @@ def _sweep_table(group: Group, frames: Sequence[pd.DataFrame]) -> Table:
             number(row["mean"], ".3f") if row["measure"] == "overall_iou" else percent(row["mean"]),
             Cell(str(row["runs"]), row["runs"]),
         ]
-        for row in chosen.to_dict("records")
+        for row in rows_of(chosen)
     ]
     columns = [Column("method", is_number=False), Column("setting", is_number=False), Column("value")]
     columns += [Column("measure", is_number=False), Column("overall"), Column("seeds")]
@@ -222,74 +236,3 @@ def _mask_table(group: Group) -> list[Table]:
     columns += [Column(titles[name]) for name in names]
     note = "Hard masks; IoU is the mean over pairs of sources, the others are fractions of neurons; mean over seeds."
     return [Table(f"{group.name}-masks", "Overlap and kinds of neurons", columns, rows, frame, [note], folded=True)]
-
-
-def _runs_section(collection: Collection) -> Section:
-    blocks: list[Block] = []
-    for entries, what in (
-        (collection.failed, "Failed, each with its message:"),
-        (collection.skipped, "Records that cannot be used, and why:"),
-    ):
-        if entries:
-            blocks.append(Words(what, [_skipped(entry) for entry in entries], tone="warning"))
-    if collection.unfinished:
-        blocks.append(Words("Begun and not finished:", [str(path) for path in collection.unfinished], tone="note"))
-    if collection.runs:
-        blocks.append(_runs_table(collection.runs))
-        blocks += [_details(record, place) for place, record in enumerate(collection.runs[:MOST_DETAILS])]
-        if len(collection.runs) > MOST_DETAILS:
-            blocks.append(Words(f"Details of {MOST_DETAILS} of {len(collection.runs)} runs are shown; the others stand in their folders."))
-    else:
-        blocks.append(Words("No run has finished here.", tone="warning"))
-    return Section("Runs", "runs", blocks)
-
-
-def _skipped(entry: Skipped) -> str:
-    return f"{entry.path}: {entry.reason}"
-
-
-def _runs_table(runs: Sequence[RunRecord]) -> Table:
-    rows, flat = [], []
-    for record in runs:
-        results = record.results
-        values = {m: found["accuracy"] if (found := accuracies_of(record, m)) else None for m in MEASURES}
-        seconds = results.seconds.get("training")
-        best = None if results.best_epoch is None else results.best_epoch + 1
-        rows.append(
-            [
-                text_cell(str(record.folder.path)),
-                text_cell(results.method),
-                text_cell(target_of(record) or "–"),
-                Cell(str(results.seed), results.seed),
-                *(percent(value) for value in values.values()),
-                number(best, ".0f") if best is not None else nothing(),
-                number(seconds, ".0f"),
-            ]
-        )
-        flat.append(
-            {"folder": str(record.folder.path), "dataset": results.dataset, "backbone": results.backbone, "method": results.method, "held_out": target_of(record), "seed": results.seed, **values, "epochs_run": results.epochs_run, "best_epoch": results.best_epoch, **{f"seconds_{name}": value for name, value in results.seconds.items()}}
-        )
-    columns = [Column("folder", is_number=False), Column("method", is_number=False), Column("held out", is_number=False)]
-    columns += [Column("seed"), *(Column(title) for title in MEASURES.values()), Column("best epoch"), Column("training, s")]
-    return Table("runs", "All finished runs", columns, rows, pd.DataFrame(flat), folded=len(runs) > 12)
-
-
-def _details(record: RunRecord, place: int) -> Section:
-    results = record.results
-    environment: dict[str, Any] = {}
-    with suppress(DomainMasksError):
-        environment = read_json(record.folder.environment)
-    pairs = [("folder", str(record.folder.path)), ("sources", ", ".join(results.sources))]
-    pairs += [(f"time for {name}", f"{value:.1f} s") for name, value in results.seconds.items()]
-    argv = environment.get("argv")
-    if isinstance(argv, list) and argv:
-        pairs.append(("command", " ".join(["dmg", *map(str, argv[1:])])))
-    pairs += [(name, str(environment[name])) for name in ("started", "platform", "python") if name in environment]
-    packages = environment.get("packages")
-    if isinstance(packages, dict):
-        shown = [f"{name} {packages[name]}" for name in ("domain-masks", "torch", "torchvision") if name in packages]
-        pairs.append(("packages", ", ".join(shown)))
-    pairs += [(name, _value(value)) for name, value in record.config.items() if name != "method"]
-    pairs += [(f"method.{name}", _value(value)) for name, value in record.method_settings.items()]
-    title = f"{results.method}, {target_of(record) or 'nothing'} held out, seed {results.seed}"
-    return Section(title, f"run-{place + 1}", [Facts(pairs)], folded=True)

@@ -20,8 +20,8 @@ class Cell:
     - ``value``: what sorting goes by; None where there is no number
     - ``detail``: a second, smaller line, such as an interval
     - ``heat``: how strongly it is tinted, in [0, 1]
-    - ``mark``: "best" of its column, "oracle" (labels of the held-out domain were used), "paper" for a printed number, "own" for
-      a domain under its own mask, "muted"
+    - ``mark``: "best" of its column, "oracle" (labels of the held-out domain were used), "paper" for a printed
+      number, "own" for a domain under its own mask, "muted"
     """
 
     text: str
@@ -91,6 +91,16 @@ def signed(value: float, digits: int = 2) -> str:
 def p_text(value: float) -> str:
     """Return a p value as text."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame, each column name -> value."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value of a frame is none."""
+    return bool(pd.isna(value))
 
 
 def typed(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from domain_masks.evaluation.variants import METHOD
 from domain_masks.records.predictions import KNOWN_DOMAIN
 from domain_masks.report.accuracies import accuracy_of, overall
 from domain_masks.report.answers import IN_DOMAIN, KNOWN, OUT_OF_DOMAIN
-from domain_masks.report.cells import Column, Table, signed, text_cell, typed
+from domain_masks.report.cells import Column, Table, is_missing, rows_of, signed, text_cell, typed
 from domain_masks.report.groups import Group, Line
 from domain_masks.report.paper import OVERALL, accuracy_numbers
 from domain_masks.report.sweeps import IOU
@@ -59,11 +59,12 @@ def claims_table(group: Group, frame: pd.DataFrame) -> Table | None:
             text_cell(row["here"]),
             text_cell("seen" if row["is_seen"] else "not seen", mark="best" if row["is_seen"] else ""),
         ]
-        for row in frame.to_dict("records")
+        for row in rows_of(frame)
     ]
     columns = [Column(title, is_number=False) for title in ("finding", "paper", "here", "result")]
     note = (
-        "Seen: the numbers point the way the paper says, by mean; how sure that is stand the deviations, intervals and tests below. The "
+        "Seen: the numbers point the way the paper says, by mean; how sure that is stand the deviations, "
+        "intervals and tests below. The "
         "paper's numbers are of other networks and protocols unless the table of accuracies sets them beside these."
     )
     return Table(f"{group.name}-findings", "The paper's findings, looked for here", columns, rows, frame, [note])
@@ -126,7 +127,7 @@ def _paper_gaps(dataset: str, first: tuple[str, str], second: tuple[str, str]) -
     source = dataset if any(number.dataset == dataset for number in accuracy_numbers()) else "domainnet"
     parts = []
     for backbone, title in titles.items():
-        values = {}
+        values: dict[tuple[str | None, str], float] = {}
         for number in accuracy_numbers():
             key = (number.method, number.measure)
             fits = number.dataset == source and number.backbone == backbone and number.target == OVERALL
@@ -200,9 +201,10 @@ def headline(group: Group, frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     rows = overall(frame)
     fair = rows[~rows["target_labels_used"]]
     if not fair.empty:
-        best = fair.loc[fair["accuracy"].idxmax()]
-        sure = "" if pd.isna(best["low"]) else f"95 % interval {100 * best['low']:.1f} to {100 * best['high']:.1f}"
-        found.append((f"{100 * best['accuracy']:.2f} %", f"{best['line']}, out of domain: the highest of {len(fair)}", sure))
+        best = max(rows_of(fair), key=lambda row: float(row["accuracy"]))
+        rank = f": the highest of {len(fair)}" if len(fair) > 1 else ""
+        sure = "" if is_missing(best["low"]) else f"95 % interval {100 * best['low']:.1f} to {100 * best['high']:.1f}"
+        found.append((f"{100 * best['accuracy']:.2f} %", f"{best['line']}, out of domain{rank}", sure))
     lines = {line.method: line for line in group.lines}
     if "dmg" in lines and "aggregate" in lines:
         difference = gap(lines["dmg"], lines["aggregate"], (OUT_OF_DOMAIN, OUT_OF_DOMAIN), group.main_targets)

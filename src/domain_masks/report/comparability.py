@@ -64,7 +64,7 @@ _DMG: dict[str, Any] = {
 }
 _OF_SGD = {"optimizer", "lr", "weight_decay", "schedule", "schedule_decay", "schedule_gamma", "schedule_power"}
 """What the paper does not say of Aggregate-SGD, so that nothing can be another."""
-_IN_WORDS = {
+_IN_WORDS: dict[str, dict[Any, str]] = {
     "freeze_features": {False: "the whole network trained", True: "features frozen, the task network trained alone"},
     "weights": {"imagenet": "torchvision's of ImageNet", "none": "none"},
     "fast": {True: "a smoke run", False: "full runs"},
@@ -142,7 +142,7 @@ def _text(name: str, value: Any) -> str:
     words = _IN_WORDS.get(name, {})
     if isinstance(value, bool | str) and value in words:
         return words[value]
-    if name in ("weights", "dataset") and isinstance(value, str):
+    if name in ("weights", "dataset", "init_from") and isinstance(value, str):
         return f"file {PurePath(value).name}" if "/" in value or "\\" in value else value
     if value is None:
         return "none"

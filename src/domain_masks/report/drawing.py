@@ -41,7 +41,7 @@ PALETTE = {
     },
 }
 """The colours of each theme, which are told apart by people who see red and green alike; markers and dashes differ too."""
-RC = {
+RC: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "domain-masks",
     "font.size": 9,
@@ -128,7 +128,10 @@ def swatch(series: Series, bars: bool) -> str:
     """Return a small SVG of a series' line or colour, for a legend in HTML."""
     colour = f"var(--series-{series.colour % COLOURS})"
     if bars:
-        return f'<svg class="swatch" viewBox="0 0 26 12" aria-hidden="true"><rect x="5" y="1" width="14" height="10" fill="{colour}"/></svg>'
+        return (
+            '<svg class="swatch" viewBox="0 0 26 12" aria-hidden="true">'
+            f'<rect x="5" y="1" width="14" height="10" fill="{colour}"/></svg>'
+        )
     dash = DASHES[_dash(series)]
     pattern = "" if isinstance(dash, str) else f' stroke-dasharray="{" ".join(str(part) for part in dash[1])}"'
     width = 3 if series.is_mean else 2
@@ -145,9 +148,12 @@ def _drawn(panel: Panel) -> str:
     from matplotlib.figure import Figure as Canvas  # noqa: PLC0415
 
     with mpl.rc_context(RC):
-        canvas = Canvas(figsize=(WIDTH, HEIGHT), layout="constrained")
+        canvas = Canvas(figsize=(WIDTH, HEIGHT))
         FigureCanvasSVG(canvas)
         axes = canvas.add_subplot()
+        # The same margins in all panels, which stand beside each other.
+        slanted = max((len(label) for _, label in panel.ticks), default=0) if _is_slanted(panel) else 0
+        canvas.subplots_adjust(left=0.175, right=0.975, top=0.9, bottom=min(0.45, 0.19 + 0.011 * slanted))
         _draw(axes, panel)
         canvas.patch.set_alpha(0)
         axes.patch.set_alpha(0)
@@ -172,13 +178,19 @@ def _draw(axes: Axes, panel: Panel) -> None:
         _bars(axes, panel)
     if panel.ticks:
         labels = [_plain(label) for _, label in panel.ticks]
-        is_wide = sum(map(len, labels)) > MOST_LETTERS
-        slanted: dict[str, Any] = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if is_wide else {}
+        slanted: dict[str, Any] = (
+            {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if _is_slanted(panel) else {}
+        )
         axes.set_xticks([position for position, _ in panel.ticks], labels, **slanted)
     else:
         axes.xaxis.set_major_locator(_locator(panel))
     axes.set_ylim(*panel.limits)
     axes.tick_params(length=3)
+
+
+def _is_slanted(panel: Panel) -> bool:
+    """Whether the labels along the x axis are too long to stand side by side."""
+    return sum(len(label) for _, label in panel.ticks) > MOST_LETTERS
 
 
 def _locator(panel: Panel) -> Any:

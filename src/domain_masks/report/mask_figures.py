@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -81,10 +82,20 @@ def mask_figures(group: Group, frame: pd.DataFrame) -> list[Figure]:
             active.append(Panel(title, "", "fraction of neurons", bars, "bars", ticks, (0, 1)))
         about = f"Hard masks (m > 0.5) of {label}, mean over seeds."
         found.append(
-            Figure(f"{group.name}-iou-{method}", f"Overlap of the masks: {label}", f"{about} Pairs of source domains, and their mean; the paper's Figure 4.", overlap)
+            Figure(
+                f"{group.name}-iou-{method}",
+                f"Overlap of the masks: {label}",
+                f"{about} Pairs of source domains, and their mean; the paper's Figure 4.",
+                overlap,
+            )
         )
         found.append(
-            Figure(f"{group.name}-activated-{method}", f"Activated neurons: {label}", f"{about} The part of each source's neurons that is on; the paper's Figure 4.", active)
+            Figure(
+                f"{group.name}-activated-{method}",
+                f"Activated neurons: {label}",
+                f"{about} The part of each source's neurons that is on; the paper's Figure 4.",
+                active,
+            )
         )
         if (mine["quantity"] == "kinds").any():
             found.append(_kinds(group, mine, label, method, sites, targets))
@@ -127,7 +138,7 @@ def _mask_course(group: Group, line: Line, courses: Sequence[Sequence[Mapping[st
     return [Figure(name, f"Masks over the epochs: {line.label}", note, panels)] if panels else []
 
 
-def _kinds(  # noqa: PLR0913 - what one figure is about
+def _kinds(
     group: Group, frame: pd.DataFrame, label: str, method: str, sites: Sequence[str], targets: Sequence[str]
 ) -> Figure:
     panels = []
@@ -141,7 +152,8 @@ def _kinds(  # noqa: PLR0913 - what one figure is about
             series.append(Series(kind, [float(place) for place in range(len(targets))], y, _KIND_COLOURS[kind]))
         panels.append(Panel(site, "held-out domain", "fraction of neurons", series, "stacked", ticks, (0, 1)))
     caption = (
-        "Neurons that are off in the masks of all sources, shared (on) by all, and specific to some: hard masks, mean over seeds."
+        "Neurons that are off in the masks of all sources, shared (on) by all, and specific to some: hard "
+        "masks, mean over seeds."
     )
     return Figure(f"{group.name}-kinds-{method}", f"Neurons by kind: {label}", caption, panels)
 
@@ -185,7 +197,7 @@ def _course(
     for rows in courses:
         for row in rows:
             value = row.get(metric)
-            if isinstance(value, int | float) and value == value and abs(value) != float("inf"):
+            if isinstance(value, int | float) and math.isfinite(value):
                 by_epoch.setdefault(int(row["epoch"]) + 1, []).append(scale * float(value))
     epochs = sorted(by_epoch)
     means = [sum(by_epoch[epoch]) / len(by_epoch[epoch]) for epoch in epochs]

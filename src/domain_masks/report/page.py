@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from domain_masks.records.environment import DISTRIBUTION, versions
 from domain_masks.report.drawing import panel_svg, swatch, variables
 from domain_masks.report.outline import Picture, Report
 from domain_masks.report.plots import Panel, Series
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 MOST_PICTURES_BYTES = 12_000_000
 """Of embedded pictures in one page; what does not fit is left out, and counted."""
@@ -59,10 +62,10 @@ def render_page(report: Report, embedding: Embedding | None = None) -> str:
 
     def safe_panel(panel: Panel, label: str) -> Markup:
         # matplotlib and the drawing escape every text themselves.
-        return Markup(panel_svg(panel, label))  # noqa: S704
+        return Markup(panel_svg(panel, label))
 
     def safe_swatch(series: Series, bars: bool) -> Markup:
-        return Markup(swatch(series, bars))  # noqa: S704
+        return Markup(swatch(series, bars))
 
     environment.globals |= {
         "panel_svg": safe_panel,
@@ -71,15 +74,23 @@ def render_page(report: Report, embedding: Embedding | None = None) -> str:
         "is_words": lambda table: not any(column.is_number for column in table.columns),
         "kind_of": lambda block: type(block).__name__,
     }
+    environment.filters["breakable"] = _breakable
     script = _part("page.js")
     content: dict[str, Any] = {
         "report": report,
-        "style": Markup(stylesheet()),  # noqa: S704
-        "script": Markup(script),  # noqa: S704
+        "style": Markup(stylesheet()),
+        "script": Markup(script),
         "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         "version": versions().get(DISTRIBUTION, ""),
     }
     return environment.from_string(_part("page.html")).render(content)
+
+
+def _breakable(text: str) -> Markup:
+    """Return text, escaped, that may be broken after an underscore."""
+    from markupsafe import Markup, escape  # noqa: PLC0415
+
+    return Markup("_<wbr>").join(escape(part) for part in text.split("_"))
 
 
 @cache

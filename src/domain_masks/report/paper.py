@@ -13,7 +13,8 @@ from domain_masks.records.predictions import MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 
 OVERALL = "overall"
 MISPRINT = (
-    'Table 2 and 6, ResNet-18, "Aggregate (reported in [29])": the paper prints 79.10 as overall; the mean of its row is 80.05.'
+    'Table 2 and 6, ResNet-18, "Aggregate (reported in [29])": the paper prints 79.10 as overall; the mean of its row is '
+    "80.05."
 )
 CAPTIONS = {
     1: "out-of-domain accuracy on DomainNet",
@@ -96,7 +97,7 @@ def mask_numbers() -> tuple[MaskNumber, ...]:
     )
 
 
-def paper_number(  # noqa: PLR0913 - what an accuracy is named by
+def paper_number(
     dataset: str, backbone: str, method: str, optimizer: str, measure: str, ensemble: str, target: str
 ) -> PaperNumber | None:
     """Return what the paper reports for this, under this package's names; None where it reports nothing.

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 from domain_masks.report.accuracies import differences
 from domain_masks.report.answers import IN_DOMAIN, OUT_OF_DOMAIN
+from domain_masks.report.cells import (
+    Cell,
+    Column,
+    Table,
+    is_missing,
+    nothing,
+    percent,
+    points,
+    rows_of,
+    text_cell,
+    typed,
+)
 from domain_masks.report.comparability import Difference
-from domain_masks.report.cells import Cell, Column, Table, nothing, percent, points, text_cell, typed
 from domain_masks.report.groups import Group, Line
 from domain_masks.report.outline import Block, Section, Words
-from domain_masks.report.paper import CAPTIONS, MISPRINT, OVERALL, MaskNumber, PaperNumber, accuracy_numbers, mask_numbers
+from domain_masks.report.paper import (
+    CAPTIONS,
+    MISPRINT,
+    OVERALL,
+    MaskNumber,
+    PaperNumber,
+    accuracy_numbers,
+    mask_numbers,
+)
 
 TITLES = {"alexnet": "AlexNet", "resnet18": "ResNet-18", "resnet50": "ResNet-50"}
 MASK_TABLE = {
@@ -45,12 +65,14 @@ def comparison(group: Group) -> list[Block]:
             )
         else:
             blocks.append(
-                Words(
-                    f"{names}: no number of the paper may stand beside these. What differs:", merged, tone="note"
-                )
+                Words(f"{names}: no number of the paper may stand beside these. What differs:", merged, tone="note")
             )
     if group.dataset == "pacs":
-        blocks.append(Words("On PACS the paper reports out-of-domain accuracy alone: there is nothing to hold in-domain numbers against."))
+        blocks.append(
+            Words(
+                "On PACS the paper reports out-of-domain accuracy alone: there is nothing to hold in-domain numbers against."
+            )
+        )
     return blocks
 
 
@@ -74,7 +96,8 @@ def published_section(groups: Sequence[Group], frames: Sequence[pd.DataFrame]) -
     own = pd.concat(list(frames)) if frames else pd.DataFrame()
     blocks: list[Block] = [
         Words(
-            "As printed, in percent. Where a run has the paper's dataset, backbone and protocol, its number and the difference follow below "
+            "As printed, in percent. Where a run has the paper's dataset, backbone and protocol, its number and "
+            "the difference follow below "
             "the paper's row; everywhere else the paper's number stands alone."
         )
     ]
@@ -95,7 +118,8 @@ def _paper_table(table: int, measure: str, numbers: Sequence[PaperNumber], own: 
         mine = {number.target: number for number in numbers if (number.backbone, number.shown) == key}
         star = "*" if key == ("resnet18", "Aggregate (reported in [29])") else ""
         cells = [
-            percent(mine[target].accuracy if target in mine else None, mark="paper") if target != OVERALL or not star
+            percent(mine[target].accuracy if target in mine else None, mark="paper")
+            if target != OVERALL or not star
             else Cell(f"{100 * mine[target].accuracy:.2f}{star}", mine[target].accuracy, mark="paper")
             for target in targets
         ]
@@ -121,7 +145,9 @@ def _paper_table(table: int, measure: str, numbers: Sequence[PaperNumber], own: 
     )
     what = "in domain" if measure == "in_domain" else "out of domain"
     columns = [Column("backbone", is_number=False), Column("method", is_number=False), *map(Column, targets)]
-    notes = [f"* {MISPRINT}"] if any("reported in [29]" in n.shown and n.backbone == "resnet18" for n in numbers) else []
+    notes = (
+        [f"* {MISPRINT}"] if any("reported in [29]" in n.shown and n.backbone == "resnet18" for n in numbers) else []
+    )
     caption = CAPTIONS[table] + (f", {what}" if table == 5 else "")
     name = f"paper-table-{table}" + (f"-{measure.replace('_', '-')}" if table == 5 else "")
     return Table(name, f"The paper's Table {table}: {caption}", columns, rows, frame, notes, folded=True)
@@ -138,7 +164,7 @@ def _own(own: pd.DataFrame, number: PaperNumber) -> float | None:
         & (own["ensemble"] == number.ensemble)
         & (own["held_out"] == number.target)
     ]
-    for row in chosen.to_dict("records"):
+    for row in rows_of(chosen):
         if abs(row["paper_accuracy"] - number.accuracy) < 1e-9:
             return float(row["accuracy"])
     return None
@@ -191,7 +217,7 @@ def mask_by_domain_tables(group: Group, line: Line) -> list[Table]:
         domains = [name for name in dict.fromkeys(mine["domain"]) if name not in held_out] + held_out
         masks = [name for name in dict.fromkeys(mine["mask"]) if name.startswith(KNOWN_DOMAIN)]
         masks += [name for name in dict.fromkeys(mine["mask"]) if not name.startswith(KNOWN_DOMAIN)]
-        lookup = {(row["mask"], row["domain"]): row for row in mine.to_dict("records")}
+        lookup = {(row["mask"], row["domain"]): row for row in rows_of(mine)}
         ranges = {
             domain: [row["accuracy"] for (_, name), row in lookup.items() if name == domain] for domain in domains
         }
@@ -201,22 +227,34 @@ def mask_by_domain_tables(group: Group, line: Line) -> list[Table]:
         ]
         columns = [Column("mask", is_number=False)]
         columns += [Column(f"{domain} (held out)" if domain in held_out else domain) for domain in domains]
-        notes = ["Rows: which mask or head is used for every picture; columns: whose pictures. Framed: a domain under its own. The tint runs from the lowest to the highest of a column."]
+        notes = [
+            "Rows: which mask or head is used for every picture; columns: whose pictures. Framed: a domain "
+            "under its own. The tint runs from the lowest to the highest of a column."
+        ]
         if mine["paper_accuracy"].notna().any():
             notes.append("Below each number: the paper's (Table 4).")
         name = f"{group.name}-masks-by-domain-{line.method}-{_safe(target)}"
-        tables.append(Table(name, f"Every mask on every domain: {line.label}, {target or 'nothing'} held out", columns, rows, mine, notes))
+        tables.append(
+            Table(
+                name,
+                f"Every mask on every domain: {line.label}, {target or 'nothing'} held out",
+                columns,
+                rows,
+                mine,
+                notes,
+            )
+        )
     return tables
 
 
-def _mask_cell(row: dict[str, object] | None, column: Sequence[float]) -> Cell:
+def _mask_cell(row: Mapping[str, Any] | None, column: Sequence[float]) -> Cell:
     if row is None:
         return nothing()
-    value = float(str(row["accuracy"]))
+    value = float(row["accuracy"])
     low, high = min(column), max(column)
     heat = (value - low) / (high - low) if high > low else 0.5
     printed = row["paper_accuracy"]
-    detail = "" if pd.isna(printed) else f"paper {100 * float(str(printed)):.2f}"  # type: ignore[call-overload]
+    detail = "" if is_missing(printed) else f"paper {100 * float(printed):.2f}"
     mark = "own" if row["mask"] == f"{KNOWN_DOMAIN}{row['domain']}" else ""
     return Cell(f"{100 * value:.2f}", value, detail, heat, "own" if mark else "")
 

@@ -12,7 +12,7 @@ from domain_masks.evaluation.intervals import McNemar, holm
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.predictions import PREDICTION_ENSEMBLE
 from domain_masks.report.answers import OUT_OF_DOMAIN, paired, pooled
-from domain_masks.report.cells import Cell, Column, Table, p_text, points, text_cell, typed
+from domain_masks.report.cells import Cell, Column, Table, p_text, points, rows_of, text_cell, typed
 from domain_masks.report.groups import Group, Line
 from domain_masks.report.paper import OVERALL
 
@@ -37,8 +37,9 @@ def pairs(group: Group) -> pd.DataFrame:
     """Return a row per two lines, seed and held-out domain, and one per seed over all held-out domains ("overall").
 
     Both see the same pictures, so that each row is an exact McNemar test (out of domain, prediction ensemble). Over held-out
-    domains the counts are added up, since their pictures are different ones; over seeds nothing is added up, since those are the
-    same pictures again. p values are corrected by Holm's method: those over all domains for each other, those of single domains
+    domains the counts are added up, since their pictures are different ones; over seeds nothing is added up,
+    since those are the same pictures again. p values are corrected by Holm's method: those over all domains '
+    'for each other, those of single domains
     for each other.
     """
     rows = [row for first, second in combinations(group.lines, 2) for row in _tests(group, first, second)]
@@ -54,13 +55,14 @@ def significance(group: Group, frame: pd.DataFrame, by_domain: bool = False) -> 
     chosen = frame[(frame["held_out"] != OVERALL) if by_domain else (frame["held_out"] == OVERALL)]
     if chosen.empty:
         return None
-    rows = [_shown(row, by_domain) for row in chosen.to_dict("records")]
+    rows = [_shown(row, by_domain) for row in rows_of(chosen)]
     columns = [Column("first", is_number=False), Column("second", is_number=False), Column("seed")]
     columns += [Column("held out", is_number=False)] if by_domain else []
     columns += [Column("first − second"), Column("first alone right"), Column("second alone right")]
     columns += [Column("p"), Column("p, corrected")]
     note = (
-        "Exact McNemar test on the same pictures, out of domain. First − second: in percentage points of all these pictures. p, "
+        "Exact McNemar test on the same pictures, out of domain. First − second: in percentage points of all "
+        "these pictures. p, "
         f"corrected: by Holm's method over the {len(rows)} rows of this table."
     )
     more = (
@@ -119,9 +121,9 @@ def _counts(seed: int, held_out: str, test: McNemar, pictures: int) -> dict[str,
 
 
 def _shown(row: dict[str, Any], by_domain: bool) -> list[Cell]:
-    mark = "oracle" if row["target_labels_used"] else ""
-    detail = "oracle" if row["target_labels_used"] else ""
-    cells = [text_cell(row["first"], detail, mark), text_cell(row["second"]), Cell(str(row["seed"]), row["seed"])]
+    is_oracle = row["target_labels_used"]
+    first = text_cell(row["first"], "oracle", "oracle") if is_oracle else text_cell(row["first"])
+    cells = [first, text_cell(row["second"]), Cell(str(row["seed"]), row["seed"])]
     cells += [text_cell(row["held_out"] or "–")] if by_domain else []
     cells += [points(row["difference"]), Cell(str(row["first_only"]), row["first_only"])]
     cells += [Cell(str(row["second_only"]), row["second_only"]), Cell(p_text(row["p_value"]), row["p_value"])]

@@ -15,7 +15,7 @@ from domain_masks.evaluation.variants import METHOD, Variant
 from domain_masks.records.collection import RunRecord
 from domain_masks.report.accuracies import accuracy_of
 from domain_masks.report.answers import IN_DOMAIN, KNOWN, MEASURES, OUT_OF_DOMAIN
-from domain_masks.report.cells import typed
+from domain_masks.report.cells import is_missing, rows_of, typed
 from domain_masks.report.groups import Group, target_of
 from domain_masks.report.paper import OVERALL
 from domain_masks.report.plots import Figure, Panel, Series
@@ -105,7 +105,7 @@ def sweep_frame(group: Group, sweep: Sweep) -> pd.DataFrame:
 
 
 def sweep_figures(group: Group, sweep: Sweep, frame: pd.DataFrame) -> list[Figure]:
-    """Return accuracies and overlap against the swept value, and the overlap by site, on a logarithmic axis with a place for 0."""
+    """Return accuracies and overlap against the swept value, and overlap by site, on an axis that has a place for 0."""
     name = sweep.setting.removeprefix(METHOD)
     places, ticks = axis(list(sweep.values))
     label = _SYMBOLS.get(name, name)
@@ -122,7 +122,8 @@ def sweep_figures(group: Group, sweep: Sweep, frame: pd.DataFrame) -> list[Figur
         panels.append(Panel("IoU of the masks, mean over sites", label, "IoU", series, ticks=ticks))
     others = f" Other settings: {sweep.others}." if sweep.others else ""
     caption = (
-        f"{sweep.method}: {name} from {min(sweep.values):g} to {max(sweep.values):g}, one line per held-out domain, the thick one is "
+        f"{sweep.method}: {name} from {min(sweep.values):g} to {max(sweep.values):g}, one line per held-out "
+        f"domain, the thick one is "
         f"their mean; shaded: ± one standard deviation over seeds, where there are several.{others}{_PAPERS.get(name, '')}"
     )
     stem = f"{group.name}-sweep-{_safe(name)}-{sweep.method}" + (f"-{_safe(sweep.others)}" if sweep.others else "")
@@ -142,7 +143,10 @@ def sweep_figures(group: Group, sweep: Sweep, frame: pd.DataFrame) -> list[Figur
 
 
 def axis(values: Sequence[float]) -> tuple[dict[float, float], list[tuple[float, str]]]:
-    """Return value -> position, and the ticks: logarithmic, with 0 a step left of the smallest value; negative ones: as they are."""
+    """Return value -> position, and the ticks: logarithmic, 0 a step left of the smallest value.
+
+    Where a value is negative, or fewer than two are positive, positions are the values themselves.
+    """
     positive = sorted(value for value in values if value > 0)
     if not positive or min(values) < 0 or len(positive) < 2:
         return {value: value for value in values}, [(value, f"{value:g}") for value in values]
@@ -160,14 +164,14 @@ def _series(
         rows = frame[frame[column] == name].sort_values("value")
         if rows.empty:
             continue
-        values = rows.to_dict("records")
+        values = rows_of(rows)
         found.append(
             Series(
                 "mean" if name == OVERALL else (name or "(none held out)"),
                 [places[row["value"]] for row in values],
                 [scale * row["mean"] for row in values],
                 7 if name == OVERALL else number + number // 7,
-                [None if pd.isna(row["deviation"]) else scale * row["deviation"] for row in values],
+                [None if is_missing(row["deviation"]) else scale * row["deviation"] for row in values],
                 is_mean=name == OVERALL,
             )
         )
