@@ -43,7 +43,6 @@ def test_a_run_folder_has_its_page_and_nothing_else(here: Path) -> None:
     before = {path.name for path in run.iterdir()}
     assert main(["report", "run", "--quiet"]) == 0
     assert {path.name for path in run.iterdir()} == {*before, "report.html"}
-    assert main(["train", "--resume", "--out", "run", "--quiet"]) == 0, "the run is still one"
 
 
 def test_settings_come_from_yaml_and_flags_win(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,11 +54,11 @@ def test_settings_come_from_yaml_and_flags_win(here: Path, capsys: pytest.Captur
 
 
 def test_what_cannot_be_used_is_listed_and_ends_with_1(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    next((here / "pacs").rglob("results.json")).write_text("{")
+    (here / "pacs" / "dmg" / "target-0" / "seed-0" / "results.json").write_text("{")
     (here / "pacs" / "failed").mkdir()
     (here / "pacs" / "failed" / "failed.json").write_text('{"schema": 1, "error": "the loss became NaN"}')
     assert main(["report", "pacs", "--quiet"]) == 1
     out = capsys.readouterr().out
     assert "failed: pacs/failed: the loss became NaN" in out
-    assert "skipped: pacs/dmg/target-0/seed-0" in out
+    assert "skipped: pacs/dmg/target-0/seed-0/results.json is malformed" in out
     assert "report: pacs/report/report.html" in out

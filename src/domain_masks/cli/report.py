@@ -90,9 +90,9 @@ def main(arguments: Sequence[str]) -> int:
     if written.unreadable:
         reporter.say(f"note: {len(written.unreadable)} pictures are not there, such as {written.unreadable[0]}")
     for entry in collection.failed:
-        say(f"failed: {entry.path}: {entry.reason}")
+        say(f"failed: {entry}")
     for entry in collection.skipped:
-        say(f"skipped: {entry.path}: {entry.reason}")
+        say(f"skipped: {entry}")
     beside = f", and {len(written.files)} files beside it" if written.files else ""
     say(f"report: {written.page} ({written.size / 1e6:.1f} MB{beside})")
     return 1 if collection.failed or collection.skipped else 0

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from domain_masks.errors import DomainMasksError
-from domain_masks.records.collection import Collection, RunRecord, Skipped
+from domain_masks.records.collection import Collection, RunRecord
 from domain_masks.records.files import read_json
 from domain_masks.report.accuracies import accuracies_of
 from domain_masks.report.answers import MEASURES
@@ -29,7 +29,7 @@ def runs_section(collection: Collection) -> Section:
         (collection.skipped, "Records that cannot be used, and why:"),
     ):
         if entries:
-            blocks.append(Words(what, [_skipped(entry) for entry in entries], tone="warning"))
+            blocks.append(Words(what, list(map(str, entries)), tone="warning"))
     if collection.unfinished:
         blocks.append(Words("Begun and not finished:", [str(path) for path in collection.unfinished], tone="note"))
     if collection.runs:
@@ -44,10 +44,6 @@ def runs_section(collection: Collection) -> Section:
     else:
         blocks.append(Words("No run has finished here.", tone="warning"))
     return Section("Runs", "runs", blocks)
-
-
-def _skipped(entry: Skipped) -> str:
-    return f"{entry.path}: {entry.reason}"
 
 
 def _runs_table(runs: Sequence[RunRecord]) -> Table:
