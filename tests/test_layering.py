@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": PARTS,
     "deploy": PARTS,
     "experiments": ABOVE,
-    "report": {"records", "evaluation"},
+    "report": {"errors", "records", "evaluation"},
     "cli": {*ABOVE, "experiments", "report", PACKAGE},
     "__main__": {"cli"},
 }

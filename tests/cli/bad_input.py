@@ -462,5 +462,17 @@ CASES: dict[str, Case] = {
     "predict on a device that is not there": Case(["predict", "run", "a.png", "--device", "gpu"], ("device", "gpu"), finished),
     "predict by a misspelt name": Case(["predict", "--config", "a.yaml"], ("ensembel", "ensemble"), both(finished, file("a.yaml", "model: run\npaths: a.png\nensembel: masks"))),
     "predict one list twice": Case(["predict", "run", "-", "-"], ("standard input", "twice"), finished),
+    # Reports.
+    "report of nothing": Case(["report"], ("DIR",)),
+    "report of a folder that is not there": Case(["report", "nowhere"], ("nowhere", "does not exist")),
+    "report of a file": Case(["report", "file"], ("file", "is a file"), file("file")),
+    "report of a folder without runs": Case(["report", "."], ("no run", "dmg train")),
+    "report by an unknown rule": Case(["report", "run", "--select", "orcale"], ("orcale", "oracle", "source-validation"), finished),
+    "report into a file": Case(["report", "run", "--out", "file"], ("file",), both(finished, file("file"))),
+    "report into a file below": Case(["report", "run", "--out", "file/report"], ("file",), both(finished, file("file"))),
+    "report to nowhere": Case(["report", "run", "--out", ""], ("--out", "folder"), finished),
+    "report with settings of another verb": Case(["report", "--config", "a.yaml"], ("selct", "select", "gallery", "'yes'"), file("a.yaml", "runs: [run]\nselct: oracle\ngallery: 'yes'")),
+    "report with a list that is none": Case(["report", "--config", "a.yaml"], ("runs", "got 5"), file("a.yaml", "runs: 5")),
+    "report with a misspelt flag": Case(["report", "run", "--no_galery"], ("--no_galery", "--no_gallery"), finished),
     "shell": Case(["completion", "bahs"], ("bahs", "bash")),
 }  # fmt: skip

@@ -13,6 +13,7 @@ from domain_masks.evaluation import (
     mean_over_domains,
     per_domain_accuracy,
 )
+from domain_masks.evaluation.intervals import holm, stratified_interval
 from references import intervals as slow
 from references.predictions import generated
 
@@ -137,3 +138,44 @@ def test_single_value_has_no_deviation():
 def test_values_without_a_mean(values):
     with pytest.raises(InputError, match="finite numbers"):
         mean_and_standard_deviation(values)
+
+
+def test_stratified_reference():
+    strata = [np.array([0.0, 0.25, 0.5] * 10), np.array([0.5] * 20 + [0.0] * 5)]
+    drawn = slow.stratified_sums([list(values) for values in strata], samples=3000, seed=1)
+    interval = stratified_interval(strata)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert interval.accuracy == pytest.approx(0.25 + 0.4)
+    assert interval.low == pytest.approx(low, abs=0.01)
+    assert interval.high == pytest.approx(high, abs=0.01)
+
+
+def test_one_run_has_the_interval_of_its_accuracy():
+    groups = [right(300, 400), right(50, 250)]
+    plain = bootstrap_interval(groups, samples=20_000)
+    parts = stratified_interval([group / 2 for group in groups], samples=20_000)
+    assert parts.accuracy == pytest.approx(plain.accuracy)
+    assert parts.low == pytest.approx(plain.low, abs=2e-3)
+    assert parts.high == pytest.approx(plain.high, abs=2e-3)
+
+
+def test_seeds_that_agree_make_no_interval_narrower():
+    group = right(300, 400).astype(float)
+    one, three = stratified_interval([group]), stratified_interval([(group + group + group) / 3])
+    assert (three.low, three.high) == pytest.approx((one.low, one.high), abs=5e-3)
+
+
+@pytest.mark.parametrize(("strata", "options"), [([], {}), ([np.array([])], {}), ([np.ones(3)], {"level": 1.0})])
+def test_stratified_interval_of_nothing(strata, options):
+    with pytest.raises(InputError, match="expected"):
+        stratified_interval(strata, **options)
+
+
+@pytest.mark.parametrize("values", [[], [0.2], [0.01, 0.04, 0.03, 0.5], [0.5, 0.5, 0.9], [0.0, 1.0, 0.02]])
+def test_holm_reference(values):
+    assert holm(values) == pytest.approx(slow.holm(values))
+
+
+def test_holm_refuses_what_is_no_probability():
+    with pytest.raises(InputError, match="p values"):
+        holm([1.5])

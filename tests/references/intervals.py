@@ -28,3 +28,26 @@ def mcnemar_p_value(first_only, second_only):
 def standard_deviation(values):
     mean = sum(values) / len(values)
     return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def stratified_sums(strata, samples, seed):
+    """Return the sum over strata of the mean of every resample, drawn value by value."""
+    generator = np.random.default_rng(seed)
+    result = []
+    for _ in range(samples):
+        total = 0.0
+        for values in strata:
+            drawn = [values[generator.integers(len(values))] for _ in values]
+            total += sum(drawn) / len(drawn)
+        result.append(total)
+    return np.array(result)
+
+
+def holm(p_values):
+    """Return each p value times the number of those that are not smaller, and at least every one before it."""
+    ranked = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected = {}
+    for rank, index in enumerate(ranked):
+        candidates = [(len(p_values) - earlier) * p_values[ranked[earlier]] for earlier in range(rank + 1)]
+        corrected[index] = min(1.0, max(candidates))
+    return [corrected[index] for index in range(len(p_values))]

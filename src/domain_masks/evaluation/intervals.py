@@ -73,6 +73,34 @@ def accuracy_interval(
     return bootstrap_interval([correct(*part) for part in parts.values()], level, samples, seed)
 
 
+def stratified_interval(
+    strata: Sequence[NDArray[Any]], level: float = 0.95, samples: int = 10_000, seed: int = 0
+) -> Interval:
+    """Return the bootstrap percentile interval of a sum over ``strata`` of the means of their values.
+
+    - ``strata``: for each domain, (N_d,) what a picture contributes: how often it is right, over the runs that saw it, times
+      its domain's part in the mean. Several runs on the same pictures, such as seeds, are drawn together by that
+
+    Pictures are drawn anew within each stratum, as many as there are; how often each value is drawn is a multinomial number,
+    which is drawn in place of the pictures. With one run it is :func:`bootstrap_interval`'s distribution. It says what other
+    test pictures would change, not other seeds. Raises InputError for an empty stratum, a level outside (0, 1), or no samples.
+    """
+    if not strata or any(len(values) == 0 for values in strata):
+        raise InputError(f"expected at least one sample in every domain, got {[len(values) for values in strata]}")
+    if not 0 < level < 1 or samples < 1:
+        raise InputError(f"expected a level in (0, 1) and at least one sample, got {level} and {samples}")
+    generator = np.random.default_rng(seed)
+    drawn = np.zeros(samples)
+    total = 0.0
+    for stratum in strata:
+        values, counts = np.unique(np.asarray(stratum, dtype=np.float64), return_counts=True)
+        size = int(counts.sum())
+        total += float(values @ counts) / size
+        drawn += generator.multinomial(size, counts / size, size=samples) @ values / size
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(accuracy=total, low=float(low), high=float(high))
+
+
 def exact_mcnemar(first: NDArray[Any], second: NDArray[Any]) -> McNemar:
     """Return the exact McNemar test of two classifiers on the same samples.
 
@@ -116,6 +144,22 @@ def compare(first: Predictions, second: Predictions, ensemble: str = PREDICTION_
             f"expected equal labels, got different ones for {len(different)} samples, such as {str(different[0])!r}"
         )
     return exact_mcnemar(*(correct(side.of(ensemble), side.labels) for side in rows))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values corrected for being tested together (Holm, 1979), in the same order, in [0, 1].
+
+    The smallest is multiplied by their number, the next by one less, and so on; none becomes smaller than one before it.
+    Raises InputError for values outside [0, 1].
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():
+        raise InputError(f"expected p values in [0, 1], got {list(p_values)}")
+    order = np.argsort(values, kind="stable")
+    raised = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)) if len(values) else values
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(raised, 1.0)
+    return [float(value) for value in corrected]
 
 
 def mean_and_standard_deviation(values: Sequence[float]) -> tuple[float, float | None]:

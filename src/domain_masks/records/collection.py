@@ -54,6 +54,10 @@ class Skipped:
     path: Path
     reason: str
 
+    def __str__(self) -> str:
+        """Return the reason, which may name the folder already."""
+        return self.reason if str(self.path) in self.reason else f"{self.path}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Collection:

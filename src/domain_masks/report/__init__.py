@@ -1,0 +1,9 @@
+"""Records in; tables, figures and one HTML page out. Never touches a live model."""
+
+from domain_masks.report.build import build_report
+from domain_masks.report.comparability import Difference, protocol_match
+from domain_masks.report.outline import Report
+from domain_masks.report.page import render_page
+from domain_masks.report.write import Written, write_report
+
+__all__ = ["Difference", "Report", "Written", "build_report", "protocol_match", "render_page", "write_report"]

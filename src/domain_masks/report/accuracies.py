@@ -1,0 +1,183 @@
+"""Accuracies of rows of runs, by held-out domain and overall: mean, deviation over seeds, interval over test pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from domain_masks.evaluation import mean_and_standard_deviation
+from domain_masks.evaluation.intervals import Interval
+from domain_masks.records.collection import RunRecord
+from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
+from domain_masks.records.results import Accuracies
+from domain_masks.report.answers import KNOWN, MEASURES, OUT_OF_DOMAIN, interval
+from domain_masks.report.cells import typed
+from domain_masks.report.comparability import Difference, protocol_match, run_differences
+from domain_masks.report.groups import Group, Line
+from domain_masks.report.paper import OVERALL, PaperNumber, paper_number
+
+SUMMARY = {
+    "group": "str",
+    "method": "str",
+    "line": "str",
+    "setting": "str",
+    "chosen_by": "str",
+    "target_labels_used": "boolean",
+    "measure": "str",
+    "ensemble": "str",
+    "split": "str",
+    "held_out": "str",
+    "seeds": "Int64",
+    "runs": "Int64",
+    "pictures": "Int64",
+    "accuracy": "Float64",
+    "deviation": "Float64",
+    "low": "Float64",
+    "high": "Float64",
+    "paper_table": "Int64",
+    "paper_accuracy": "Float64",
+    "difference": "Float64",
+}
+"""Columns of :func:`summary`; accuracies are fractions in [0, 1]."""
+
+
+def summary(group: Group, lines: Sequence[Line] | None = None) -> pd.DataFrame:
+    """Return a row per line (the group's own by default), measure, ensemble and held-out domain, and for "overall".
+
+    - ``accuracy``, ``deviation``: mean and sample standard deviation over seeds; the deviation is missing for one seed.
+      "overall" is the unweighted mean over held-out domains, per seed, of seeds that have them all; missing "
+      "where a line lacks a
+      held-out domain that others have
+    - ``low``, ``high``: 95 % bootstrap interval over test pictures, all seeds drawn together; see :func:`.answers.interval`
+    - ``paper_accuracy``, ``difference``: the paper's number, where the protocol is the paper's
+    """
+    rows = [row for line in (group.lines if lines is None else lines) for row in _rows_of(group, line)]
+    return typed(rows, SUMMARY)
+
+
+def differences(records: Sequence[RunRecord]) -> list[Difference]:
+    """Return in what any of these runs departs from the paper's protocol, each once."""
+    found = [one for record in records for one in (*protocol_match(record.config), *run_differences(record.results))]
+    return list(dict.fromkeys(found))
+
+
+def accuracies_of(record: RunRecord, measure: str) -> Accuracies | None:
+    """Return one measure of a run's results."""
+    found: Accuracies | None = getattr(record.results, measure)
+    return found
+
+
+def accuracy_of(record: RunRecord, measure: str, ensemble: str = PREDICTION_ENSEMBLE) -> float | None:
+    """Return a fraction, or None where the run has no such measure or ensemble."""
+    found = accuracies_of(record, measure)
+    if found is None:
+        return None
+    return found["accuracy"] if ensemble == PREDICTION_ENSEMBLE else found.get("by_ensemble", {}).get(ensemble)
+
+
+def ensembles_of(records: Sequence[RunRecord], measure: str) -> list[str]:
+    """Return the ensembles of some runs in one measure, the prediction ensemble first and single masks last."""
+    found = [PREDICTION_ENSEMBLE]
+    for record in records:
+        measured = accuracies_of(record, measure)
+        found += measured.get("by_ensemble", {}) if measured is not None else ()
+    return sorted(dict.fromkeys(found), key=lambda name: name.startswith(KNOWN_DOMAIN))
+
+
+def _rows_of(group: Group, line: Line) -> Iterator[dict[str, Any]]:
+    comparable = not differences(line.records)
+    for measure in MEASURES:
+        if all(accuracies_of(record, measure) is None for record in line.records):
+            continue
+        names = [PREDICTION_ENSEMBLE] if measure == KNOWN else ensembles_of(line.records, measure)
+        for ensemble in names:
+            for target in group.main_targets:
+                records = line.by_target.get(target, ())
+                yield _row(group, line, measure, ensemble, target, records, comparable)
+            if not ensemble.startswith(KNOWN_DOMAIN):
+                yield _row(group, line, measure, ensemble, OVERALL, _complete(group, line), comparable)
+
+
+def _complete(group: Group, line: Line) -> tuple[RunRecord, ...]:
+    """Return the runs of the seeds that have every held-out domain."""
+    parts = [line.by_target.get(target, ()) for target in group.main_targets]
+    seeds = set.intersection(*({record.results.seed for record in part} for part in parts)) if parts else set()
+    return tuple(record for part in parts for record in part if record.results.seed in seeds)
+
+
+def _row(
+    group: Group,
+    line: Line,
+    measure: str,
+    ensemble: str,
+    held_out: str,
+    records: Sequence[RunRecord],
+    comparable: bool,
+) -> dict[str, Any]:
+    values: dict[int, list[float]] = {}
+    for record in records:
+        if (value := accuracy_of(record, measure, ensemble)) is not None:
+            values.setdefault(record.results.seed, []).append(value)
+    complete = records and all(accuracy_of(record, measure, ensemble) is not None for record in records)
+    row: dict[str, Any] = {
+        "group": group.name,
+        "method": line.method,
+        "line": line.label,
+        "setting": line.chosen.get(held_out, line.setting),
+        "chosen_by": line.rule or None,
+        "target_labels_used": line.oracle,
+        "measure": measure,
+        "ensemble": ensemble,
+        "split": ", ".join(
+            dict.fromkeys(found["split"] for record in records if (found := accuracies_of(record, measure)))
+        ),
+        "held_out": held_out,
+        "seeds": len(values),
+        "runs": len(records),
+    }
+    if not complete:
+        return row
+    mean, deviation = mean_and_standard_deviation([sum(part) / len(part) for part in values.values()])
+    row |= {"accuracy": mean, "deviation": deviation, "pictures": _pictures(records, measure)}
+    if (bounds := _interval(group, measure, ensemble, records)) is not None:
+        row |= {"low": bounds.low, "high": bounds.high}
+    if comparable and (printed := _printed(line, measure, ensemble, held_out)) is not None:
+        row |= {
+            "paper_table": printed.table,
+            "paper_accuracy": printed.accuracy,
+            "difference": mean - printed.accuracy,
+        }
+    return row
+
+
+def _printed(line: Line, measure: str, ensemble: str, held_out: str) -> PaperNumber | None:
+    record = line.records[0]
+    optimizer = str(record.config.get("optimizer"))
+    results = record.results
+    return paper_number(results.dataset, results.backbone, line.method, optimizer, measure, ensemble, held_out)
+
+
+def _pictures(records: Sequence[RunRecord], measure: str) -> int | None:
+    """Return how many pictures one seed is measured on, over its held-out domains."""
+    counts: dict[str, int] = {}
+    for record in records:
+        found = accuracies_of(record, measure)
+        if found is None or "count" not in found:
+            return None
+        counts[",".join(record.results.targets)] = found["count"]
+    return sum(counts.values())
+
+
+def _interval(group: Group, measure: str, ensemble: str, records: Sequence[RunRecord]) -> Interval | None:
+    answers = [found for record in records if (found := group.of(record).by_measure.get(measure)) is not None]
+    if len(answers) < len(records):
+        return None
+    return interval(answers, ensemble)
+
+
+def overall(frame: pd.DataFrame, measure: str = OUT_OF_DOMAIN, ensemble: str = PREDICTION_ENSEMBLE) -> pd.DataFrame:
+    """Return the rows of :func:`summary` for "overall" of one measure and ensemble that have a number."""
+    chosen = (frame["measure"] == measure) & (frame["ensemble"] == ensemble) & (frame["held_out"] == OVERALL)
+    return frame[chosen & frame["accuracy"].notna()]

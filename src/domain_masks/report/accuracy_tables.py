@@ -1,0 +1,314 @@
+"""Tables of accuracies: all measures side by side, each by held-out domain, every setting, and the ensembles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from domain_masks.evaluation.selection import RULES_IN_WORDS
+from domain_masks.evaluation.variants import METHOD
+from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
+from domain_masks.report.accuracies import ensembles_of, overall, summary
+from domain_masks.report.answers import IN_DOMAIN, KNOWN, MEASURES, OUT_OF_DOMAIN
+from domain_masks.report.cells import (
+    Cell,
+    Column,
+    Table,
+    is_missing,
+    nothing,
+    number,
+    percent,
+    points,
+    rows_of,
+    text_cell,
+)
+from domain_masks.report.groups import Group, Line, line_of
+from domain_masks.report.paper import OVERALL
+
+Row = Mapping[str, Any]
+ONE_SEED = (
+    "One seed: there is no deviation or interval over seeds, because a sample standard deviation needs at least "
+    "two runs. Run more "
+    "with `--seeds 0 1 2`."
+)
+
+
+def side_by_side(group: Group, frame: pd.DataFrame) -> Table:
+    """Return a row per line with its overall out-of-domain, in-domain and known-domain accuracy, time and epochs."""
+    rows = []
+    best = {measure: _best(overall(frame, measure)) for measure in MEASURES}
+    for line in group.lines:
+        cells = [method_cell(line)]
+        for measure in MEASURES:
+            cells.append(_cell(_row(frame, line, measure, OVERALL), best[measure], line.oracle))
+        printed = _row(frame, line, OUT_OF_DOMAIN, OVERALL)
+        cells += _paper_cells(printed) if _has_paper(frame) else []
+        cells += [number(_mean_seconds(line), ".0f"), number(_mean_epochs(line), ".1f"), _runs(line)]
+        rows.append(cells)
+    columns = [Column("method", is_number=False), *(Column(title) for title in MEASURES.values())]
+    columns += [Column("paper, out of domain"), Column("difference")] if _has_paper(frame) else []
+    columns += [Column("training, s"), Column("best epoch"), Column("runs")]
+    chosen = frame[(frame["held_out"] == OVERALL) & (frame["ensemble"] == PREDICTION_ENSEMBLE)]
+    return Table(
+        f"{group.name}-overview",
+        "Out of domain, in domain and with known domain",
+        columns,
+        rows,
+        chosen.reset_index(drop=True),
+        [*reading(group, frame), *_split_notes(group, frame)],
+    )
+
+
+def by_target(group: Group, frame: pd.DataFrame, measure: str) -> Table:
+    """Return one measure: a row per line, a column per held-out domain, and overall; the paper's rows where they match."""
+    mine = frame[(frame["measure"] == measure) & (frame["ensemble"] == PREDICTION_ENSEMBLE)]
+    held_out = (*group.main_targets, OVERALL)
+    best = {name: _best(mine[mine["held_out"] == name]) for name in held_out}
+    rows: list[list[Cell]] = []
+    for line in group.lines:
+        found = {name: _row(frame, line, measure, name) for name in held_out}
+        if all(row is None for row in found.values()):
+            continue
+        rows.append([method_cell(line), *(_cell(row, best[name], line.oracle) for name, row in found.items())])
+        if any(row is not None and not is_missing(row["paper_accuracy"]) for row in found.values()):
+            table = next(row["paper_table"] for row in found.values() if row is not None)
+            rows.append(
+                [
+                    text_cell(f"{line.method}: paper", f"Table {table}", mark="paper"),
+                    *(_paper_cells(row)[0] for row in found.values()),
+                ]
+            )
+            rows.append(
+                [
+                    text_cell(f"{line.method}: difference", mark="paper"),
+                    *(_paper_cells(row)[1] for row in found.values()),
+                ]
+            )
+    titles = [name or "(none held out)" for name in held_out]
+    return Table(
+        f"{group.name}-{measure.replace('_', '-')}",
+        f"{MEASURES[measure].capitalize()}, by held-out domain",
+        [Column("method", is_number=False), *map(Column, titles)],
+        rows,
+        mine.reset_index(drop=True),
+        _measure_notes(group, frame, measure),
+    )
+
+
+def every_setting(group: Group) -> Table | None:
+    """Return a row per setting that was run, none of them chosen; None where no method has several."""
+    if not group.is_swept:
+        return None
+    lines = [line_of(variant) for variant in group.variants]
+    frame = summary(group, lines)
+    names = list(dict.fromkeys(name for variant in group.variants for name in variant.settings))
+    rows = []
+    for line, variant in zip(lines, group.variants, strict=True):
+        cells = [text_cell(line.method, *(("oracle", "oracle") if line.oracle else ()))]
+        cells += [_setting(variant.settings.get(name)) for name in names]
+        cells += [_cell(_row(frame, line, OUT_OF_DOMAIN, name), None, line.oracle) for name in group.main_targets]
+        cells += [_cell(_row(frame, line, measure, OVERALL), None, line.oracle) for measure in MEASURES]
+        rows.append([*(replace(cell, detail="") for cell in cells), number(_mean_iou(line))])
+    columns = [Column("method", is_number=False), *(Column(name.removeprefix(METHOD)) for name in names)]
+    columns += [*(Column(name or "–") for name in group.main_targets)]
+    columns += [*(Column(f"{title}, overall") for title in MEASURES.values()), Column("IoU")]
+    note = (
+        "Every setting that was run; held-out domains are columns (out of domain). None is chosen here: taking "
+        "the highest number "
+        "of such a table would select on the held-out domain. IoU: mean over mask sites, held-out domains and seeds."
+    )
+    return Table(f"{group.name}-settings", "Every setting", columns, rows, frame, [note], folded=len(rows) > 12)
+
+
+def chosen_settings(group: Group) -> Table | None:
+    """Return which setting the rule chose for every held-out domain; None where nothing was chosen."""
+    lines = [line for line in group.lines if line.chosen]
+    if not lines:
+        return None
+    targets = group.main_targets
+    rows = [[method_cell(line), *(_chosen(line, target) for target in targets)] for line in lines]
+    frame = pd.DataFrame(
+        [
+            {"method": line.method, "held_out": target, "chosen_by": line.rule, "setting": line.chosen.get(target, "")}
+            for line in lines
+            for target in targets
+        ]
+    )
+    note = (
+        f"Chosen by {group.rule}: {RULES_IN_WORDS[group.rule]}; once per held-out domain, over the mean of the seeds."
+    )
+    columns = [Column("method", is_number=False), *(Column(target or "–", is_number=False) for target in targets)]
+    return Table(f"{group.name}-chosen", "Which setting was chosen", columns, rows, frame, [note])
+
+
+def ensembles(group: Group, frame: pd.DataFrame) -> Table | None:
+    """Return out-of-domain accuracy under every way to combine masks; None where no method has several."""
+    lines = [line for line in group.lines if len(ensembles_of(line.records, OUT_OF_DOMAIN)) > 1]
+    if not lines:
+        return None
+    names = ensembles_of([record for line in lines for record in line.records], OUT_OF_DOMAIN)
+    names.sort(key=lambda name: (name.startswith(KNOWN_DOMAIN), [PREDICTION_ENSEMBLE, MASK_ENSEMBLE].count(name) == 0))
+    rows = []
+    for line in lines:
+        for held_out in (*group.main_targets, OVERALL):
+            found = [_row(frame, line, OUT_OF_DOMAIN, held_out, name) for name in names]
+            rows.append(
+                [text_cell(line.label), text_cell(held_out or "–"), *(_cell(row, None, line.oracle) for row in found)]
+            )
+    columns = [Column("method", is_number=False), Column("held out", is_number=False)]
+    columns += [Column(_ensemble_title(name)) for name in names]
+    chosen = frame[(frame["measure"] == OUT_OF_DOMAIN) & frame["method"].isin([line.method for line in lines])]
+    note = (
+        "predictions: the average over all masks or heads. masks: one pass under the mean of the soft masks "
+        "(Section 7.3). weighted: "
+        "the average weighted by a domain classifier. only X: the mask or head of source X alone, whatever the picture."
+    )
+    return Table(
+        f"{group.name}-ensembles",
+        "How masks are combined, out of domain",
+        columns,
+        rows,
+        chosen.reset_index(drop=True),
+        [note],
+    )
+
+
+def reading(group: Group, frame: pd.DataFrame) -> list[str]:
+    """Return how the numbers of a group are to be read."""
+    notes = [
+        "Accuracy in percent. Overall: the unweighted mean over held-out domains, taken per seed. In brackets: "
+        "95 % bootstrap interval "
+        "over the test pictures (10,000 resamples within each domain; all seeds' answers to a picture are drawn "
+        "together). It says "
+        "what other pictures would change, not other seeds."
+    ]
+    if len(group.seeds) > 1:
+        notes.append(f"±: sample standard deviation over the seeds {', '.join(map(str, group.seeds))}.")
+    if frame["deviation"].isna().all():
+        notes.append(ONE_SEED)
+    if (frame["accuracy"].notna() & frame["low"].isna()).any():
+        notes.append("No interval is shown where a run's predictions.npz is missing or its pictures are others.")
+    incomplete = [line.label for line in group.lines if set(line.by_target) < set(group.main_targets)]
+    if incomplete:
+        notes.append(f"No overall for {', '.join(incomplete)}: not every domain has been held out yet.")
+    if any(line.oracle for line in group.lines):
+        notes.append(
+            "Red, oracle: labels of the held-out domain chose this number. It shows what was possible, not what was earned."
+        )
+    return notes
+
+
+def method_cell(line: Line) -> Cell:
+    """Return the cell that names a line, how its setting was chosen, and whether that was an oracle."""
+    setting = f"{line.setting}, " if line.setting != line.label else ""
+    if line.oracle:
+        return text_cell(line.label, f"{setting}oracle: chosen on the held-out domain", mark="oracle")
+    return text_cell(line.label, f"{setting}by {line.rule}" if line.rule else "")
+
+
+def _cell(row: Row | None, best: float | None, oracle: bool) -> Cell:
+    if row is None or is_missing(row["accuracy"]):
+        return nothing()
+    value = float(row["accuracy"])
+    text = f"{100 * value:.2f}"
+    if not is_missing(row["deviation"]):
+        text += f" ± {100 * row['deviation']:.2f}"
+    detail = "" if is_missing(row["low"]) else f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    if oracle:
+        return Cell(f"{text} oracle", value, detail, mark="oracle")
+    return Cell(text, value, detail, mark="best" if best is not None and value == best else "")
+
+
+def _row(
+    frame: pd.DataFrame, line: Line, measure: str, held_out: str, ensemble: str = PREDICTION_ENSEMBLE
+) -> Row | None:
+    chosen = frame[
+        (frame["method"] == line.method)
+        & (frame["line"] == line.label)
+        & (frame["measure"] == measure)
+        & (frame["held_out"] == held_out)
+        & (frame["ensemble"] == ensemble)
+    ]
+    return next(iter(rows_of(chosen)), None)
+
+
+def _best(rows: pd.DataFrame) -> float | None:
+    """Return the highest accuracy that no oracle chose, if there is something to be higher than."""
+    fair = rows[(rows["ensemble"] == PREDICTION_ENSEMBLE) & ~rows["target_labels_used"] & rows["accuracy"].notna()]
+    return float(fair["accuracy"].max()) if len(fair) > 1 else None
+
+
+def _paper_cells(row: Row | None) -> list[Cell]:
+    if row is None or is_missing(row["paper_accuracy"]):
+        return [nothing(), nothing()]
+    return [percent(float(row["paper_accuracy"]), mark="paper"), points(float(row["difference"]))]
+
+
+def _has_paper(frame: pd.DataFrame) -> bool:
+    return bool(frame["paper_accuracy"].notna().any())
+
+
+def _split_notes(group: Group, frame: pd.DataFrame) -> list[str]:
+    inside = frame[(frame["measure"] == IN_DOMAIN) & frame["accuracy"].notna()]
+    splits = list(dict.fromkeys(inside["split"]))
+    if splits == ["validation"]:
+        more = " (the paper reports no in-domain accuracy on PACS)" if group.dataset == "pacs" else ""
+        return [
+            f"In domain and known domain: measured on validation pictures; the dataset has no in-domain test split{more}."
+        ]
+    return []
+
+
+def _measure_notes(group: Group, frame: pd.DataFrame, measure: str) -> list[str]:
+    notes = {
+        OUT_OF_DOMAIN: "Each column: trained without this domain, measured on it.",
+        IN_DOMAIN: "Each column: trained without this domain, measured on the sources, their unweighted mean.",
+        KNOWN: "As in domain, but each picture under the mask or head of its own domain. Methods without masks "
+        "or heads have none.",
+    }
+    rest = _split_notes(group, frame) if measure != OUT_OF_DOMAIN else []
+    return [notes[measure], *rest]
+
+
+def _chosen(line: Line, target: str) -> Cell:
+    label = line.chosen.get(target, "–").removeprefix(f"{line.method}, ")
+    return text_cell(f"{label} (oracle)", mark="oracle") if line.oracle else text_cell(label)
+
+
+def _setting(value: Any) -> Cell:
+    if value is None:
+        return nothing()
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number(float(value), "g") if is_number else text_cell(str(value))
+
+
+def _ensemble_title(name: str) -> str:
+    return f"only {name.removeprefix(KNOWN_DOMAIN)}" if name.startswith(KNOWN_DOMAIN) else name
+
+
+def _mean_seconds(line: Line) -> float | None:
+    values = [record.results.seconds["training"] for record in line.records if "training" in record.results.seconds]
+    return sum(values) / len(values) if values else None
+
+
+def _mean_epochs(line: Line) -> float | None:
+    values = [record.results.best_epoch + 1 for record in line.records if record.results.best_epoch is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _mean_iou(line: Line) -> float | None:
+    values = [
+        site["overall_iou"]
+        for record in line.records
+        for site in (record.results.masks or {}).values()
+        if "overall_iou" in site
+    ]
+    return sum(values) / len(values) if values else None
+
+
+def _runs(line: Line) -> Cell:
+    seeds: Sequence[int] = sorted({record.results.seed for record in line.records})
+    return Cell(str(len(line.records)), len(line.records), f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''}")

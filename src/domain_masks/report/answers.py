@@ -1,0 +1,127 @@
+"""Which pictures a run has right: all that intervals, tests and tables of masks need of its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain_masks.errors import DomainMasksError
+from domain_masks.evaluation import exact_mcnemar, expected_calibration_error, known_domain_logits
+from domain_masks.evaluation.accuracy import correct
+from domain_masks.evaluation.intervals import Interval, McNemar, stratified_interval
+from domain_masks.records.collection import RunRecord
+from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE, Predictions
+
+OUT_OF_DOMAIN, IN_DOMAIN, KNOWN = "out_of_domain", "in_domain", "known_domain"
+MEASURES: Mapping[str, str] = {OUT_OF_DOMAIN: "out of domain", IN_DOMAIN: "in domain", KNOWN: "known domain"}
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """For the pictures of one measure, by domain: their ids in order, and for every ensemble whether each is right.
+
+    - ``ids``: domain -> (N_d,) text, sorted
+    - ``right``: ensemble -> domain -> (N_d,) truth values
+    - ``calibration``: expected calibration error of the prediction ensemble over all pictures, None without pictures
+    """
+
+    ids: Mapping[str, NDArray[np.str_]]
+    right: Mapping[str, Mapping[str, NDArray[np.bool_]]]
+    calibration: float | None = None
+
+    def accuracy(self, ensemble: str, domain: str) -> float | None:
+        """Return a fraction, or None where there is no such ensemble or domain."""
+        values = self.right.get(ensemble, {}).get(domain)
+        return None if values is None else float(values.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class RunAnswers:
+    """The answers of one run: measure -> :class:`Answers`; ``problem`` says why there are none."""
+
+    by_measure: Mapping[str, Answers]
+    problem: str = ""
+
+
+def answers_of(record: RunRecord) -> RunAnswers:
+    """Read a run's predictions and keep which are right; what is wrong with the file is noted, not raised."""
+    try:
+        return RunAnswers(_by_measure(record.predictions()))
+    except DomainMasksError as error:
+        return RunAnswers({}, str(error))
+
+
+def interval(answers: Sequence[Answers], ensemble: str, weights: Sequence[float] | None = None) -> Interval | None:
+    """Return the interval over test pictures of the mean accuracy of several runs, each the mean over its domains.
+
+    - ``weights``: of the runs, adding up to 1; equal ones by default
+
+    A picture that several runs saw (other seeds; a source picture under other held-out domains) is drawn with all its answers
+    together. None where a run has no such answers, or where the runs' pictures are not the same.
+    """
+    shares = [1 / len(answers)] * len(answers) if weights is None else weights
+    ids: dict[str, NDArray[np.str_]] = {}
+    strata: dict[str, NDArray[np.float64]] = {}
+    for one, share in zip(answers, shares, strict=True):
+        right = one.right.get(ensemble)
+        if not right:
+            return None
+        for domain, values in right.items():
+            if domain in ids and not np.array_equal(ids[domain], one.ids[domain]):
+                return None
+            ids[domain] = one.ids[domain]
+            strata[domain] = strata.get(domain, np.zeros(len(values))) + values * (share / len(right))
+    return stratified_interval(list(strata.values())) if strata else None
+
+
+def paired(first: Answers, second: Answers, ensembles: tuple[str, str]) -> McNemar | None:
+    """Return the exact McNemar test on the pictures of two runs; None unless they are the same pictures."""
+    one, other = first.right.get(ensembles[0], {}), second.right.get(ensembles[1], {})
+    if not one or set(one) != set(other) or any(not np.array_equal(first.ids[name], second.ids[name]) for name in one):
+        return None
+    return exact_mcnemar(*(np.concatenate([side[name] for name in one]) for side in (one, other)))
+
+
+def pooled(tests: Iterable[McNemar]) -> McNemar:
+    """Return the test of the counts added up, for tests on different pictures."""
+    listed = list(tests)
+    first, second = sum(test.first_only for test in listed), sum(test.second_only for test in listed)
+    return exact_mcnemar(np.arange(first + second) < first, np.arange(first + second) >= first)
+
+
+def _by_measure(predictions: Predictions) -> dict[str, Answers]:
+    found: dict[str, Answers] = {}
+    held_out = predictions.select(split="held_out")
+    if len(held_out):
+        found[OUT_OF_DOMAIN] = _answers(held_out)
+    sources = [index for index, name in enumerate(predictions.domain_names) if name in predictions.sources]
+    inside = predictions.rows(np.isin(predictions.domains, sources))
+    split = next((name for name in ("test", "validation") if (inside.splits == name).any()), None)
+    if split is None:
+        return found
+    chosen = inside.select(split=split)
+    found[IN_DOMAIN] = _answers(chosen)
+    own = {KNOWN_DOMAIN + chosen.domain_names[index] for index in np.unique(chosen.domains)}
+    if own <= set(chosen.ensembles):
+        logits = {PREDICTION_ENSEMBLE: known_domain_logits(chosen)}
+        found[KNOWN] = _answers(chosen, logits)
+    return found
+
+
+def _answers(predictions: Predictions, logits: Mapping[str, NDArray[np.float32]] | None = None) -> Answers:
+    ids: dict[str, NDArray[np.str_]] = {}
+    right: dict[str, dict[str, NDArray[np.bool_]]] = {}
+    used = predictions.logits if logits is None else logits
+    correctness = {name: correct(values, predictions.labels) for name, values in used.items()}
+    for index in np.unique(predictions.domains):
+        name = predictions.domain_names[index]
+        rows = np.flatnonzero(predictions.domains == index)
+        rows = rows[np.argsort(predictions.ids[rows], kind="stable")]
+        ids[name] = predictions.ids[rows]
+        for ensemble, values in correctness.items():
+            right.setdefault(ensemble, {})[name] = values[rows]
+    calibration = expected_calibration_error(used[PREDICTION_ENSEMBLE], predictions.labels)
+    return Answers(ids, right, calibration)

@@ -1,0 +1,238 @@
+"""From the records of runs to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import pandas as pd
+
+from domain_masks.evaluation.selection import ORACLE, RULES_IN_WORDS, SOURCE_VALIDATION
+from domain_masks.records.collection import Collection, RunRecord
+from domain_masks.report.accuracies import accuracies_of, summary
+from domain_masks.report.accuracy_tables import by_target, chosen_settings, ensembles, every_setting, side_by_side
+from domain_masks.report.answers import MEASURES
+from domain_masks.report.cells import Cell, Column, Table, number, percent, rows_of, text_cell
+from domain_masks.report.claims import claims, claims_table, headline
+from domain_masks.report.groups import Group, groups_of, protocol_of, target_of
+from domain_masks.report.mask_figures import course_figures, mask_figures, mask_frame
+from domain_masks.report.outline import Block, Facts, Report, Section, Words
+from domain_masks.report.published import comparison, mask_by_domain_tables, published_section
+from domain_masks.report.run_details import runs_section, shown
+from domain_masks.report.significance import pairs, significance
+from domain_masks.report.sweeps import sweep_figures, sweep_frame, sweeps_of
+from domain_masks.report.understanding import understanding
+
+
+def build_report(collection: Collection, rule: str = SOURCE_VALIDATION, gallery: bool = True) -> Report:
+    """Return the report of all runs of a collection.
+
+    - ``rule``: how the setting of a method is chosen where several were run; see :mod:`domain_masks.evaluation.selection`
+    - ``gallery``: whether pictures are shown
+
+    Nothing that is wrong with a record stops it: what cannot be used is named in the report.
+    """
+    groups = groups_of(collection.runs, rule)
+    frames = [summary(group) for group in groups]
+    single = len(collection.runs) == 1
+    sections: list[Section] = []
+    for group, frame in zip(groups, frames, strict=True):
+        sections += _group_sections(group, frame, gallery, alone=len(groups) == 1)
+    if (published := published_section(groups, frames)) is not None:
+        sections.append(published)
+    sections.append(runs_section(collection))
+    return Report(
+        _title(collection.runs, groups),
+        _subtitle(collection, groups),
+        headline(groups[0], frames[0]) if groups and not single else _single_headline(collection.runs),
+        sections,
+        [*_left_out(collection), *(problem for group in groups for problem in group.problems)],
+    )
+
+
+def _title(runs: Sequence[RunRecord], groups: Sequence[Group]) -> str:
+    if not runs:
+        return "No finished run"
+    if len(runs) == 1:
+        results = runs[0].results
+        return f"{results.method} on {results.dataset}, {target_of(runs[0]) or 'nothing'} held out"
+    methods = list(dict.fromkeys(record.results.method for record in runs))
+    datasets = list(dict.fromkeys(group.dataset for group in groups))
+    return f"{', '.join(methods)} on {', '.join(datasets)}"
+
+
+def _subtitle(collection: Collection, groups: Sequence[Group]) -> str:
+    parts = [f"{len(collection.runs)} finished run{'s' if len(collection.runs) != 1 else ''}"]
+    if collection.failed:
+        parts.append(f"{len(collection.failed)} failed")
+    if collection.unfinished:
+        parts.append(f"{len(collection.unfinished)} unfinished")
+    if collection.skipped:
+        parts.append(f"{len(collection.skipped)} unreadable")
+    return ", ".join(parts) + (f" · {groups[0].title}" if len(groups) == 1 else f" · {len(groups)} protocols")
+
+
+def _single_headline(runs: Sequence[RunRecord]) -> list[tuple[str, str, str]]:
+    found = []
+    for record in runs[:1]:
+        for measure, title in MEASURES.items():
+            accuracies = accuracies_of(record, measure)
+            if accuracies is not None:
+                domains = ", ".join(accuracies["per_domain"])
+                found.append((f"{100 * accuracies['accuracy']:.2f} %", title, f"{accuracies['split']}: {domains}"))
+    return found
+
+
+def _left_out(collection: Collection) -> list[str]:
+    found = []
+    for entries, what in ((collection.failed, "failed"), (collection.skipped, "cannot be read")):
+        if entries:
+            found.append(f"{len(entries)} run{'s' if len(entries) != 1 else ''} {what}: see Runs")
+    if collection.unfinished:
+        found.append(f"{len(collection.unfinished)} runs are not finished and not counted: see Runs")
+    return found
+
+
+def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: bool) -> Iterator[Section]:
+    prefix = "" if alone else f"{group.title}: "
+    sweeps = sweeps_of(group)
+    sweep_frames = [sweep_frame(group, sweep) for sweep in sweeps]
+    longest = {
+        sweep.setting: swept
+        for sweep, swept in sorted(zip(sweeps, sweep_frames, strict=True), key=lambda pair: len(pair[0].values))
+        if sweep.method == "dmg"
+    }
+    findings = claims_table(group, claims(group, frame, longest))
+    yield Section(
+        f"{prefix}Results",
+        f"{group.name}-results",
+        [
+            *([side_by_side(group, frame)]),
+            *([findings] if findings is not None else []),
+            *_optional(chosen_settings(group)),
+        ],
+    )
+    yield Section(f"{prefix}What was run", f"{group.name}-protocol", list(_protocol(group)))
+    tested = pairs(group)
+    blocks: list[Block] = [by_target(group, frame, m) for m in MEASURES if (frame["measure"] == m).any()]
+    blocks += _optional(
+        ensembles(group, frame), significance(group, tested), significance(group, tested, by_domain=True)
+    )
+    yield Section(f"{prefix}By held-out domain", f"{group.name}-domains", blocks)
+    if sweeps:
+        swept: list[Block] = [
+            figure
+            for sweep, found in zip(sweeps, sweep_frames, strict=True)
+            for figure in sweep_figures(group, sweep, found)
+        ]
+        swept += [_sweep_table(group, sweep_frames), *_optional(every_setting(group))]
+        yield Section(f"{prefix}Sweeps", f"{group.name}-sweeps", swept)
+    elif group.is_swept:
+        yield Section(f"{prefix}Settings", f"{group.name}-sweeps", _optional(every_setting(group)))
+    masks = [*mask_figures(group, mask_frame(group))]
+    tables = [table for line in group.lines for table in mask_by_domain_tables(group, line)]
+    if masks or tables:
+        yield Section(f"{prefix}What the masks learned", f"{group.name}-masks", [*masks, *tables, *_mask_table(group)])
+    if course := course_figures(group):
+        yield Section(f"{prefix}Training", f"{group.name}-training", course)
+    found = understanding(group, gallery)
+    if found.sections or found.problems:
+        inside: list[Block] = [*found.sections]
+        inside += [Words("Could not be read:", list(found.problems), tone="warning")] if found.problems else []
+        yield Section(f"{prefix}Looking closer", f"{group.name}-understanding", inside)
+
+
+def _optional(*tables: Table | None) -> list[Block]:
+    return [table for table in tables if table is not None]
+
+
+def _protocol(group: Group) -> Iterator[Block]:
+    record = group.records[0]
+    methods = dict.fromkeys(record.results.method for record in group.records)
+    pairs = [
+        (
+            "methods",
+            ", ".join(
+                f"{name} ({sum(v.method == name for v in group.variants)} settings)"
+                if sum(v.method == name for v in group.variants) > 1
+                else name
+                for name in methods
+            ),
+        ),
+        ("held out", "; ".join(target or "nothing" for target in group.targets)),
+        ("seeds", ", ".join(map(str, group.seeds))),
+        ("epoch chosen by", "; ".join(dict.fromkeys(r.results.protocol["selection"] for r in group.records))),
+        (
+            "setting chosen by",
+            f"{group.rule}: {RULES_IN_WORDS[group.rule]}"
+            if group.is_swept
+            else "every method was run with one setting",
+        ),
+        (
+            "labels of the held-out domain",
+            "used, see the red rows" if any(line.oracle for line in group.lines) else "used for measuring alone",
+        ),
+    ]
+    pairs += [(name, _short(name, value)) for name, value in protocol_of(record).items() if value is not None]
+    shared = ("batch", "optimizer", "lr", "lr_masks", "weight_decay", "schedule", "sites", "precision")
+    for name in shared:
+        values = dict.fromkeys(shown(r.config.get(name)) for r in group.records)
+        if any(value != "none" for value in values):
+            pairs.append((name, "; ".join(values)))
+    for measure, title in MEASURES.items():
+        found = accuracies_of(record, measure)
+        if found is not None:
+            pairs.append((f"{title}, measured on", f"{found['split']} pictures"))
+    yield Facts(pairs)
+    if group.rule == ORACLE and group.is_swept:
+        yield Words(
+            "oracle: settings were chosen by their accuracy on the held-out domain itself. These numbers are an "
+            "upper bound, no "
+            "estimate of what the method reaches on a domain that nobody has labelled.",
+            tone="warning",
+        )
+    yield Section("Beside the paper's numbers", f"{group.name}-comparison", comparison(group))
+
+
+def _short(name: str, value: Any) -> str:
+    """Return a setting as text, a file by its name alone: where it lay stands with each run."""
+    return PurePath(value).name if name == "weights" and isinstance(value, str) else shown(value)
+
+
+def _sweep_table(group: Group, frames: Sequence[pd.DataFrame]) -> Table:
+    frame = pd.concat(list(frames), ignore_index=True)
+    chosen = frame[(frame["held_out"] == "overall") & frame["mean"].notna() & frame["site"].isin(["", "mean"])]
+    rows = [
+        [
+            text_cell(row["method"]),
+            text_cell(row["setting"], row["others"]),
+            number(row["value"], "g"),
+            text_cell("IoU, mean over sites" if row["measure"] == "overall_iou" else f"{MEASURES[row['measure']]}, %"),
+            number(row["mean"], ".3f") if row["measure"] == "overall_iou" else percent(row["mean"]),
+            Cell(str(row["runs"]), row["runs"]),
+        ]
+        for row in rows_of(chosen)
+    ]
+    columns = [Column("method", is_number=False), Column("setting", is_number=False), Column("value")]
+    columns += [Column("measure", is_number=False), Column("overall"), Column("seeds")]
+    note = "The numbers behind the figures, over all held-out domains; each domain and mask site stands in the CSV."
+    return Table(f"{group.name}-sweeps", "Swept values", columns, rows, frame, [note], folded=True)
+
+
+def _mask_table(group: Group) -> list[Table]:
+    frame = mask_frame(group)
+    chosen = frame[frame["quantity"].isin(["overall_iou", "kinds"])] if len(frame) else frame
+    if chosen.empty:
+        return []
+    means = chosen.groupby(["line", "held_out", "site", "name"], sort=False)["value"].mean().reset_index()
+    names = [name for name in ("overall", "off", "shared", "specific") if (means["name"] == name).any()]
+    rows = []
+    for key, part in means.groupby(["line", "held_out", "site"], sort=False):
+        values = dict(zip(part["name"], part["value"], strict=True))
+        rows.append([*(text_cell(str(word) or "–") for word in key), *(number(values.get(name)) for name in names)])
+    titles = {"overall": "IoU", "off": "off everywhere", "shared": "shared by all", "specific": "specific to some"}
+    columns = [Column("method", is_number=False), Column("held out", is_number=False), Column("site", is_number=False)]
+    columns += [Column(titles[name]) for name in names]
+    note = "Hard masks; IoU is the mean over pairs of sources, the others are fractions of neurons; mean over seeds."
+    return [Table(f"{group.name}-masks", "Overlap and kinds of neurons", columns, rows, frame, [note], folded=True)]

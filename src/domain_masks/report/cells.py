@@ -1,0 +1,113 @@
+"""A table as it is shown, beside the numbers that it shows: what HTML, Markdown, LaTeX and CSV are written from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pandas as pd
+
+Mark = Literal["", "best", "oracle", "paper", "muted", "own"]
+NOTHING = "–"
+MINUS = "\u2212"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one place of a table shows.
+
+    - ``value``: what sorting goes by; None where there is no number
+    - ``detail``: a second, smaller line, such as an interval
+    - ``heat``: how strongly it is tinted, in [0, 1]
+    - ``mark``: "best" of its column, "oracle" (labels of the held-out domain were used), "paper" for a printed
+      number, "own" for a domain under its own mask, "muted"
+    """
+
+    text: str
+    value: float | None = None
+    detail: str = ""
+    heat: float | None = None
+    mark: Mark = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column; numbers stand to the right."""
+
+    title: str
+    is_number: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One table.
+
+    - ``name``: of its files, such as "pacs-out-of-domain"
+    - ``frame``: the numbers behind it, unrounded, a row per fact: what the CSV holds
+    - ``notes``: sentences below it
+    - ``folded``: whether the page shows it only when asked
+    """
+
+    name: str
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    frame: pd.DataFrame
+    notes: Sequence[str] = field(default=())
+    folded: bool = False
+
+
+def text_cell(text: str, detail: str = "", mark: Mark = "") -> Cell:
+    """Return a cell of words."""
+    return Cell(text, detail=detail, mark=mark)
+
+
+def percent(value: float | None, digits: int = 2, mark: Mark = "", detail: str = "") -> Cell:
+    """Return a fraction as a cell in percent; a dash for None."""
+    return nothing() if value is None else Cell(f"{100 * value:.{digits}f}", value, detail, mark=mark)
+
+
+def number(value: float | None, form: str = ".3f", mark: Mark = "") -> Cell:
+    """Return a number as a cell; a dash for None."""
+    return nothing() if value is None else Cell(format(value, form), value, mark=mark)
+
+
+def points(value: float | None, mark: Mark = "", detail: str = "") -> Cell:
+    """Return the difference of two fractions as a cell, in percentage points with its sign; a dash for None."""
+    return nothing() if value is None else Cell(signed(100 * value), value, detail, mark=mark)
+
+
+def nothing() -> Cell:
+    """Return the cell for what there is not."""
+    return Cell(NOTHING, mark="muted")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Return a number with its sign, the minus a typographic one."""
+    return f"{value:+.{digits}f}".replace("-", MINUS)
+
+
+def p_text(value: float) -> str:
+    """Return a p value as text."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame, each column name -> value."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value of a frame is none."""
+    return bool(pd.isna(value))
+
+
+def typed(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+    """Return rows as a frame with exactly these columns of these types ("str", "Int64", "Float64", "boolean")."""
+    listed = list(rows)
+    data = {
+        name: pd.Series([row.get(name) for row in listed], dtype="string" if kind == "str" else kind)
+        for name, kind in columns.items()
+    }
+    return pd.DataFrame(data)

@@ -1,0 +1,254 @@
+"""Runs that may be averaged and compared: those of one dataset, backbone and protocol; and what is chosen among them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from domain_masks.errors import InputError
+from domain_masks.evaluation.selection import ORACLE, SOURCE_VALIDATION, SelectedResult, selected
+from domain_masks.evaluation.variants import Variant, variants
+from domain_masks.records.collection import RunRecord
+from domain_masks.report.answers import RunAnswers, answers_of
+
+PROTOCOL = (
+    "weights",
+    "freeze_features",
+    "size",
+    "epochs",
+    "augmentation",
+    "square",
+    "split_seed",
+    "skip_bad",
+    "fast",
+    "views",
+    "head_initialisation",
+)
+"""Settings that make another protocol, not another variant; with the boundary where features are frozen."""
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """What one row of a table shows: the runs of a method with the settings that a rule chose for each held-out domain.
+
+    - ``by_target``: held-out domains joined by commas -> the runs, one per seed
+    - ``rule``: how the settings were chosen; empty where there was one setting, and for a row of one variant
+    - ``oracle``: whether labels of the held-out domain took part in the choice or in a run
+    - ``chosen``: held-out domain -> the label of the setting
+    """
+
+    method: str
+    label: str
+    by_target: Mapping[str, tuple[RunRecord, ...]]
+    rule: str = ""
+    oracle: bool = False
+    chosen: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def setting(self) -> str:
+        """The chosen setting, where it is the same for every held-out domain; what a row of one variant is called."""
+        found = dict.fromkeys(self.chosen.values())
+        if len(found) > 1:
+            return "settings by held-out domain"
+        return next(iter(found), self.label).removeprefix(f"{self.method}, ")
+
+    @property
+    def records(self) -> tuple[RunRecord, ...]:
+        """All runs, held-out domain by held-out domain."""
+        return tuple(record for records in self.by_target.values() for record in records)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Runs of one dataset, backbone and protocol.
+
+    - ``name``: for anchors and files; ``title``: for people
+    - ``records``: the runs, each once per variant, held-out domain and seed
+    - ``targets``: held-out domains, each entry joined by commas, in the order of the dataset's domains as far as that is known
+    - ``lines``: a row per method, its settings chosen by ``rule``
+    - ``problems``: why the rule could not choose, and predictions that cannot be read
+    """
+
+    name: str
+    title: str
+    records: tuple[RunRecord, ...]
+    targets: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    lines: tuple[Line, ...]
+    rule: str
+    problems: tuple[str, ...]
+    answers: Mapping[int, RunAnswers]
+
+    def of(self, record: RunRecord) -> RunAnswers:
+        """Return the answers of one of the group's runs."""
+        return self.answers[id(record)]
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return self.records[0].results.dataset
+
+    @property
+    def backbone(self) -> str:
+        """The backbone's name."""
+        return self.records[0].results.backbone
+
+    @property
+    def main_targets(self) -> tuple[str, ...]:
+        """The held-out domains that tables are about: without those that only inner runs hold out together."""
+        shown = {target for line in self.lines for target in line.by_target}
+        fewest = min(_count(target, self.records) for target in shown)
+        return tuple(t for t in self.targets if t in shown and _count(t, self.records) == fewest)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds, in order."""
+        return tuple(sorted({record.results.seed for record in self.records}))
+
+    @property
+    def is_swept(self) -> bool:
+        """Whether some method was run with several settings."""
+        return len(self.variants) > len({variant.method for variant in self.variants})
+
+
+def groups_of(records: Sequence[RunRecord], rule: str = SOURCE_VALIDATION) -> list[Group]:
+    """Divide runs into groups, the largest first, and choose in each by ``rule``; what cannot be chosen is noted."""
+    parts: dict[str, list[RunRecord]] = {}
+    for record in records:
+        parts.setdefault(json.dumps(protocol_of(record), sort_keys=True, default=str), []).append(record)
+    ordered = sorted(parts.values(), key=lambda part: -len(part))
+    differing = _differing([protocol_of(part[0]) for part in ordered])
+    names: list[str] = []
+    found = []
+    for part in ordered:
+        name = _file_name(f"{part[0].results.dataset}-{part[0].results.backbone}")
+        names.append(name)
+        unique = name if names.count(name) == 1 else f"{name}-{names.count(name)}"
+        found.append(_group(unique, _title(part[0], differing), part, rule))
+    return found
+
+
+def protocol_of(record: RunRecord) -> dict[str, Any]:
+    """Return what makes runs comparable: dataset, backbone and the settings in :data:`PROTOCOL`."""
+    config = record.config
+    protocol: dict[str, Any] = {"dataset": record.results.dataset, "backbone": record.results.backbone}
+    protocol |= {name: config.get(name) for name in PROTOCOL}
+    protocol["boundary"] = config.get("boundary") if config.get("freeze_features") else None
+    if not config.get("freeze_features"):
+        protocol["views"] = None
+    return protocol
+
+
+def _group(name: str, title: str, records: Sequence[RunRecord], rule: str) -> Group:
+    every = variants(records)
+    kept = {id(record) for variant in every for record in variant.records}
+    once = tuple(record for record in records if id(record) in kept)
+    answers = {id(record): answers_of(record) for record in once}
+    problems = [f"{record.folder.path}: {text}" for record in once if (text := answers[id(record)].problem)]
+    repeated = len(records) - len(once)
+    if repeated:
+        problems.append(f"{repeated} runs repeat the settings, held-out domain and seed of another and are left out")
+    lines, unchosen = _lines(once, rule)
+    targets = _in_order(once)
+    return Group(
+        name, title, once, targets, every, tuple(lines), rule, tuple(dict.fromkeys([*unchosen, *problems])), answers
+    )
+
+
+def _lines(records: Sequence[RunRecord], rule: str) -> tuple[list[Line], list[str]]:
+    """Return a row per method; where the rule cannot choose, a row per variant, and why."""
+    lines: list[Line] = []
+    problems: list[str] = []
+    for method in dict.fromkeys(record.results.method for record in records):
+        mine = [record for record in records if record.results.method == method]
+        try:
+            chosen = selected(mine, rule)
+        except InputError as error:
+            problems.append(f"{method}: the settings could not be chosen by {rule}: {error}")
+            lines += [line_of(variant) for variant in variants(mine)]
+        else:
+            lines.append(_line(method, chosen, len(variants(mine)) > 1))
+    return lines, problems
+
+
+def _line(method: str, chosen: Sequence[SelectedResult], was_swept: bool) -> Line:
+    labels = {result.target: result.variant.label for result in chosen}
+    compared = any(result.choice.scores for result in chosen)
+    oracle = any(
+        (result.rule == ORACLE and bool(result.choice.scores)) or _used_labels(result.records) for result in chosen
+    )
+    return Line(
+        method,
+        method,
+        {result.target: result.records for result in chosen},
+        chosen[0].rule if compared else "",
+        oracle,
+        labels if was_swept else {},
+    )
+
+
+def line_of(variant: Variant) -> Line:
+    """Return the row of one variant, nothing having been chosen."""
+    by_target: dict[str, tuple[RunRecord, ...]] = {}
+    for record in variant.records:
+        target = target_of(record)
+        by_target[target] = (*by_target.get(target, ()), record)
+    return Line(variant.method, variant.label, by_target, oracle=_used_labels(variant.records))
+
+
+def target_of(record: RunRecord) -> str:
+    """Return the held-out domains of a run, joined by commas; empty where none was held out."""
+    return ",".join(record.results.targets)
+
+
+def _count(target: str, records: Sequence[RunRecord]) -> int:
+    """Return how many domains are held out together; a name may hold a comma itself."""
+    return next(len(record.results.targets) for record in records if target_of(record) == target)
+
+
+def _used_labels(records: Sequence[RunRecord]) -> bool:
+    return any(record.results.protocol["target_labels_used"] for record in records)
+
+
+def _in_order(records: Sequence[RunRecord]) -> tuple[str, ...]:
+    """Return the held-out domains in the order in which sources list them, then by name."""
+    known: list[str] = []
+    for record in sorted(records, key=lambda record: -len(record.results.sources)):
+        known += [name for name in record.results.sources if name not in known]
+    found = dict.fromkeys(target_of(record) for record in records)
+    places = {name: place for place, name in enumerate(sorted(known))}
+    return tuple(sorted(found, key=lambda t: (_count(t, records), places.get(t, len(places)), t)))
+
+
+def _differing(protocols: Sequence[Mapping[str, Any]]) -> list[str]:
+    names = dict.fromkeys(name for protocol in protocols for name in protocol)
+    return [name for name in names if len({json.dumps(p.get(name), default=str) for p in protocols}) > 1]
+
+
+def _title(record: RunRecord, differing: Sequence[str]) -> str:
+    return ", ".join(_words(protocol_of(record), differing))
+
+
+def _words(protocol: Mapping[str, Any], differing: Sequence[str]) -> Iterator[str]:
+    yield f"{protocol['dataset']}"
+    yield f"{protocol['backbone']}"
+    yield "features frozen" if protocol["freeze_features"] else "trained end to end"
+    if protocol["size"] is not None:
+        yield f"{protocol['size']} px"
+    if protocol["epochs"] is not None:
+        yield f"{protocol['epochs']} epoch{'s' if protocol['epochs'] != 1 else ''}"
+    if protocol["fast"]:
+        yield "smoke run"
+    said = {"dataset", "backbone", "freeze_features", "size", "epochs", "fast"}
+    for name in differing:
+        if name not in said and protocol[name] is not None:
+            value = PurePath(str(protocol[name])).name if name == "weights" else protocol[name]
+            yield f"{name} {value}"
+
+
+def _file_name(text: str) -> str:
+    plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in text.lower())
+    return "-".join(part for part in plain.split("-") if part) or "runs"

@@ -1,0 +1,77 @@
+"""Tables for a paper: LaTeX with booktabs, every text escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from domain_masks.report.cells import NOTHING, Cell, Table
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "×": r"$\times$",
+    "λ": r"$\lambda$",
+    NOTHING: "--",
+}
+PREAMBLE = r"% needs \usepackage{booktabs}, \usepackage{xcolor} and \usepackage[T1]{fontenc}"
+
+
+def to_latex(table: Table) -> str:
+    """Return a table environment; what an oracle chose is red and says so."""
+    alignment = "".join("r" if column.is_number else "l" for column in table.columns)
+    lines = [
+        PREAMBLE,
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escaped(table.title)}.}}",
+        rf"\label{{tab:{_label(table.name)}}}",
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        _row([escaped(column.title) for column in table.columns]),
+        r"\midrule",
+        *(_row([_cell(cell) for cell in row]) for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    notes = [f"% {' '.join(note.split())}" for note in table.notes]
+    return "\n".join([*lines, *notes]) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Return text that LaTeX sets as it is, on one line."""
+    return "".join(_SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"
+
+
+def _cell(cell: Cell) -> str:
+    text = escaped(cell.text)
+    if cell.detail:
+        text += f" {{\\scriptsize {escaped(cell.detail)}}}"
+    if cell.mark == "oracle":
+        said = text if "oracle" in text else f"{text} (oracle)"
+        return rf"\textcolor{{red}}{{{said}}}"
+    if cell.mark == "best":
+        return rf"\textbf{{{text}}}"
+    return rf"\textit{{{text}}}" if cell.mark == "paper" else text
+
+
+def _label(name: str) -> str:
+    return "".join(letter if letter.isascii() and (letter.isalnum() or letter == "-") else "-" for letter in name)

@@ -1,0 +1,85 @@
+"""The report as Markdown: GitHub's tables, and the figures beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from domain_masks.report.cells import Cell, Table
+from domain_masks.report.outline import Block, Facts, Gallery, Report, Section, Words
+from domain_masks.report.plots import Figure
+
+FIGURES = "figures"
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
+_ORACLE = r"$\color{red}{\textsf{oracle}}$"
+
+
+def to_markdown(report: Report) -> str:
+    """Return the report as Markdown, whose pictures lie in ``figures/`` beside it; galleries are left out."""
+    lines = [f"# {escaped(report.title)}", "", escaped(report.subtitle), ""]
+    for value, what, sure in report.highlights:
+        lines.append(f"- **{escaped(value)}** {escaped(what)}" + (f" ({escaped(sure)})" if sure else ""))
+    if report.warnings:
+        lines += ["", "> Not everything could be used:", *(f"> - {escaped(line)}" for line in report.warnings)]
+    lines.append("")
+    for section in report.sections:
+        lines += _section(section, 2)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def table_lines(table: Table) -> list[str]:
+    """Return one table, its notes below it."""
+    heads = [escaped(column.title) or " " for column in table.columns]
+    lines = [_row(heads), _row(["---:" if column.is_number else "---" for column in table.columns])]
+    lines += [_row([_cell(cell) for cell in row]) for row in table.rows]
+    return [*lines, "", *(f"{escaped(note)}  " for note in table.notes), ""]
+
+
+def escaped(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def _section(section: Section, level: int) -> Iterator[str]:
+    yield f"{'#' * min(level, 6)} {escaped(section.title)}"
+    yield ""
+    yield from _blocks(section.blocks, level + 1)
+
+
+def _blocks(blocks: Sequence[Block], level: int) -> Iterator[str]:
+    for block in blocks:
+        match block:
+            case Section():
+                yield from _section(block, level)
+            case Words():
+                quote = "> " if block.tone else ""
+                yield quote + escaped(block.text)
+                yield from (f"{quote}- {escaped(item)}" if quote else f"- {escaped(item)}" for item in block.items)
+                yield ""
+            case Facts():
+                yield from (f"- {escaped(name)}: {escaped(value)}" for name, value in block.pairs)
+                yield ""
+            case Table():
+                yield from (f"{'#' * min(level, 6)} {escaped(block.title)}", "", *table_lines(block))
+            case Figure():
+                yield from (f"{'#' * min(level, 6)} {escaped(block.title)}", "")
+                yield from (f"![{escaped(block.title)}]({FIGURES}/{block.name}.svg)", "", escaped(block.caption), "")
+            case Gallery():
+                continue
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(cell: Cell) -> str:
+    text, detail = escaped(cell.text), escaped(cell.detail)
+    if cell.mark == "oracle":
+        text = _ORACLE.join(text.split("oracle")) if "oracle" in text else text
+        detail = _ORACLE.join(detail.split("oracle"))
+        text = text if "oracle" in cell.text or "oracle" in cell.detail else f"{text} {_ORACLE}"
+    elif cell.mark == "best":
+        text = f"**{text}**"
+    elif cell.mark == "paper":
+        text = f"*{text}*"
+    return f"{text}<br>{detail}" if detail else text

@@ -1,0 +1,97 @@
+"""The report as a tree of sections, whatever it will be written as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from domain_masks.report.cells import Table
+from domain_masks.report.plots import Figure
+
+
+@dataclass(frozen=True)
+class Words:
+    """A paragraph, or with ``items`` a list below it; ``tone`` "note" is set apart, "warning" more so."""
+
+    text: str
+    items: Sequence[str] = field(default=())
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a gallery: its file, what is said below it, and the votes of the single masks."""
+
+    path: Path
+    title: str
+    caption: str
+    votes: Sequence[tuple[str, str]] = field(default=())
+    is_wrong: bool = False
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures under one title; they are embedded in the page and left out of everything else."""
+
+    title: str
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what they are, such as settings."""
+
+    pairs: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A title and what stands below it.
+
+    - ``anchor``: unique in the report
+    - ``folded``: shown when asked for
+    """
+
+    title: str
+    anchor: str
+    blocks: Sequence[Block] = field(default=())
+    folded: bool = False
+
+
+Block = Words | Facts | Table | Figure | Gallery | Section
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The whole report.
+
+    - ``title``, ``subtitle``: what it is about
+    - ``highlights``: (number, what it is, how sure) for the top of the page
+    - ``warnings``: what could not be used, a sentence each
+    """
+
+    title: str
+    subtitle: str
+    highlights: Sequence[tuple[str, str, str]]
+    sections: Sequence[Section]
+    warnings: Sequence[str] = field(default=())
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables, in order."""
+        return [block for block in _walk(self.sections) if isinstance(block, Table)]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All figures, in order."""
+        return [block for block in _walk(self.sections) if isinstance(block, Figure)]
+
+
+def _walk(blocks: Sequence[Block]) -> list[Block]:
+    found: list[Block] = []
+    for block in blocks:
+        found.append(block)
+        if isinstance(block, Section):
+            found += _walk(block.blocks)
+    return found

@@ -1,0 +1,103 @@
+"""The report as one HTML file: no network, no script but its own, everything that comes from records escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domain_masks.records.environment import DISTRIBUTION, versions
+from domain_masks.report.drawing import panel_svg, swatch, variables
+from domain_masks.report.outline import Picture, Report
+from domain_masks.report.plots import Panel, Series
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+MOST_PICTURES_BYTES = 12_000_000
+"""Of embedded pictures in one page; what does not fit is left out, and counted."""
+_KINDS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
+
+
+@dataclass
+class Embedding:
+    """Turns pictures into addresses that hold them, as long as there is room.
+
+    - ``left_out``: how many had none; ``unreadable``: those that are not there or are no picture
+    """
+
+    most_bytes: int = MOST_PICTURES_BYTES
+    used: int = 0
+    left_out: int = 0
+    unreadable: list[Path] = field(default_factory=list)
+
+    def __call__(self, picture: Picture) -> str:
+        """Return a data address, or nothing."""
+        kind = _KINDS.get(picture.path.suffix.lower())
+        try:
+            content = picture.path.read_bytes() if kind is not None else b""
+        except (OSError, ValueError):
+            content = b""
+        if not content:
+            self.unreadable.append(picture.path)
+            return ""
+        text = base64.b64encode(content).decode()
+        if self.used + len(text) > self.most_bytes:
+            self.left_out += 1
+            return ""
+        self.used += len(text)
+        return f"data:image/{kind};base64,{text}"
+
+
+def render_page(report: Report, embedding: Embedding | None = None) -> str:
+    """Return the page; ``embedding`` decides which pictures it holds, and afterwards tells what was left out."""
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
+    from markupsafe import Markup  # noqa: PLC0415
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+
+    def safe_panel(panel: Panel, label: str) -> Markup:
+        # matplotlib and the drawing escape every text themselves.
+        return Markup(panel_svg(panel, label))
+
+    def safe_swatch(series: Series, bars: bool) -> Markup:
+        return Markup(swatch(series, bars))
+
+    environment.globals |= {
+        "panel_svg": safe_panel,
+        "swatch": safe_swatch,
+        "embedded": embedding or Embedding(),
+        "is_words": lambda table: not any(column.is_number for column in table.columns),
+        "kind_of": lambda block: type(block).__name__,
+    }
+    environment.filters["breakable"] = _breakable
+    script = _part("page.js")
+    content: dict[str, Any] = {
+        "report": report,
+        "style": Markup(stylesheet()),
+        "script": Markup(script),
+        "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+        "version": versions().get(DISTRIBUTION, ""),
+    }
+    return environment.from_string(_part("page.html")).render(content)
+
+
+def _breakable(text: str) -> Markup:
+    """Return text, escaped, that may be broken after an underscore."""
+    from markupsafe import Markup, escape  # noqa: PLC0415
+
+    return Markup("_<wbr>").join(escape(part) for part in text.split("_"))
+
+
+@cache
+def stylesheet() -> str:
+    """Return the page's style sheet, with the palette of the figures in it."""
+    return _part("page.css").replace("LIGHT", variables("light")).replace("DARK", variables("dark"))
+
+
+def _part(name: str) -> str:
+    return (files("domain_masks.report") / "templates" / name).read_text(encoding="utf-8")

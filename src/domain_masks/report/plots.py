@@ -1,0 +1,74 @@
+"""What a figure shows, without how it is drawn: panels of lines or bars, each beside the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line, or one colour of bars.
+
+    - ``x``: positions (for bars: 0, 1, ... in the order of the panel's ``ticks``); ``y``: None where there is no value
+    - ``spread``: the deviation on either side
+    - ``colour``: its place in the palette, the same for the same thing in all panels
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    colour: int
+    spread: Sequence[float | None] | None = None
+    is_mean: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("x", "y", "spread"):
+            if (values := getattr(self, name)) is not None:
+                object.__setattr__(self, name, tuple(values))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot.
+
+    - ``kind``: "lines", bars side by side, or "stacked" ones
+    - ``ticks``: (position, label) on the x axis; none leaves them to the numbers
+    - ``limits``: of the y axis
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    series: Sequence[Series]
+    kind: Literal["lines", "bars", "stacked"] = "lines"
+    ticks: Sequence[tuple[float, str]] = field(default=())
+    limits: tuple[float | None, float | None] = (None, None)
+    diagonal: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("series", "ticks"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels that belong together, under one title and with one legend.
+
+    - ``name``: of its file; ``caption``: what is seen and from which numbers
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: Sequence[Panel]
+
+    @property
+    def legend(self) -> list[Series]:
+        """The series of all panels, each label once."""
+        found: dict[str, Series] = {}
+        for panel in self.panels:
+            for series in panel.series:
+                found.setdefault(series.label, series)
+        return list(found.values()) if len(found) > 1 or len(self.panels) == 1 else []

@@ -1,0 +1,282 @@
+"""The paper's own tables, with one's own numbers where they may stand beside them, and in words why elsewhere not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
+from domain_masks.report.accuracies import differences
+from domain_masks.report.answers import IN_DOMAIN, OUT_OF_DOMAIN
+from domain_masks.report.cells import (
+    Cell,
+    Column,
+    Table,
+    is_missing,
+    nothing,
+    percent,
+    points,
+    rows_of,
+    text_cell,
+    typed,
+)
+from domain_masks.report.comparability import Difference
+from domain_masks.report.groups import Group, Line
+from domain_masks.report.outline import Block, Section, Words
+from domain_masks.report.paper import (
+    CAPTIONS,
+    MISPRINT,
+    OVERALL,
+    MaskNumber,
+    PaperNumber,
+    accuracy_numbers,
+    mask_numbers,
+)
+
+TITLES = {"alexnet": "AlexNet", "resnet18": "ResNet-18", "resnet50": "ResNet-50"}
+MASK_TABLE = {
+    "group": "str",
+    "method": "str",
+    "line": "str",
+    "held_out": "str",
+    "mask": "str",
+    "domain": "str",
+    "runs": "Int64",
+    "accuracy": "Float64",
+    "paper_accuracy": "Float64",
+}
+"""Columns of :func:`mask_by_domain_frame`."""
+
+
+def comparison(group: Group) -> list[Block]:
+    """Return which lines of a group may stand beside the paper's numbers, and what differs for the others."""
+    blocks: list[Block] = []
+    by_difference: dict[tuple[str, ...], list[Line]] = {}
+    for line in group.lines:
+        by_difference.setdefault(tuple(map(str, differences(line.records))), []).append(line)
+    for found, lines in by_difference.items():
+        names = ", ".join(line.label for line in lines)
+        merged = _merged(differences(lines[0].records))
+        if not found:
+            blocks.append(
+                Words(f"{names}: dataset, backbone and protocol are the paper's; its numbers stand beside these.")
+            )
+        else:
+            blocks.append(
+                Words(f"{names}: no number of the paper may stand beside these. What differs:", merged, tone="note")
+            )
+    if group.dataset == "pacs":
+        blocks.append(
+            Words(
+                "On PACS the paper reports out-of-domain accuracy alone: there is nothing to hold in-domain numbers against."
+            )
+        )
+    return blocks
+
+
+def _merged(found: Sequence[Difference]) -> list[str]:
+    """Return a line per setting, with all values that runs had in place of the paper's."""
+    by_setting: dict[str, list[Difference]] = {}
+    for one in found:
+        by_setting.setdefault(one.setting, []).append(one)
+    return [
+        f"{name}: {' or '.join(dict.fromkeys(one.here for one in several))} (paper: {several[0].paper})"
+        for name, several in by_setting.items()
+    ]
+
+
+def published_section(groups: Sequence[Group], frames: Sequence[pd.DataFrame]) -> Section | None:
+    """Return the paper's tables on the datasets of these runs; None where the paper has no numbers on any of them."""
+    datasets = {group.dataset for group in groups}
+    numbers = [number for number in accuracy_numbers() if number.dataset in datasets]
+    if not numbers:
+        return None
+    own = pd.concat(list(frames)) if frames else pd.DataFrame()
+    blocks: list[Block] = [
+        Words(
+            "As printed, in percent. Where a run has the paper's dataset, backbone and protocol, its number and "
+            "the difference follow below "
+            "the paper's row; everywhere else the paper's number stands alone."
+        )
+    ]
+    for table in sorted({number.table for number in numbers}):
+        mine = [number for number in numbers if number.table == table]
+        for measure in dict.fromkeys("out_of_domain" if n.measure == OUT_OF_DOMAIN else "in_domain" for n in mine):
+            chosen = [n for n in mine if (n.measure == OUT_OF_DOMAIN) == (measure == "out_of_domain")]
+            blocks.append(_paper_table(table, measure, chosen, own))
+    if "pacs" in datasets:
+        blocks.append(Words(f"A misprint: {MISPRINT}", tone="note"))
+    return Section("The paper's tables", "published", blocks, folded=True)
+
+
+def _paper_table(table: int, measure: str, numbers: Sequence[PaperNumber], own: pd.DataFrame) -> Table:
+    targets = list(dict.fromkeys(number.target for number in numbers))
+    rows: list[list[Cell]] = []
+    for key in dict.fromkeys((number.backbone, number.shown) for number in numbers):
+        mine = {number.target: number for number in numbers if (number.backbone, number.shown) == key}
+        star = "*" if key == ("resnet18", "Aggregate (reported in [29])") else ""
+        cells = [
+            percent(mine[target].accuracy if target in mine else None, mark="paper")
+            if target != OVERALL or not star
+            else Cell(f"{100 * mine[target].accuracy:.2f}{star}", mine[target].accuracy, mark="paper")
+            for target in targets
+        ]
+        rows.append([text_cell(TITLES.get(key[0], key[0])), text_cell(f"{key[1]}{star}", mark="paper"), *cells])
+        found = {target: _own(own, mine[target]) for target in targets if target in mine}
+        if any(value is not None for value in found.values()):
+            rows.append([text_cell(""), text_cell("here"), *(percent(found.get(target)) for target in targets)])
+            gaps = [_gap(found.get(target), mine.get(target)) for target in targets]
+            rows.append([text_cell(""), text_cell("here − paper"), *gaps])
+    frame = pd.DataFrame(
+        [
+            {
+                "table": number.table,
+                "dataset": number.dataset,
+                "backbone": number.backbone,
+                "method": number.shown,
+                "held_out": number.target,
+                "paper_accuracy": number.accuracy,
+                "accuracy": _own(own, number),
+            }
+            for number in numbers
+        ]
+    )
+    what = "in domain" if measure == "in_domain" else "out of domain"
+    columns = [Column("backbone", is_number=False), Column("method", is_number=False), *map(Column, targets)]
+    notes = (
+        [f"* {MISPRINT}"] if any("reported in [29]" in n.shown and n.backbone == "resnet18" for n in numbers) else []
+    )
+    caption = CAPTIONS[table] + (f", {what}" if table == 5 else "")
+    name = f"paper-table-{table}" + (f"-{measure.replace('_', '-')}" if table == 5 else "")
+    return Table(name, f"The paper's Table {table}: {caption}", columns, rows, frame, notes, folded=True)
+
+
+def _own(own: pd.DataFrame, number: PaperNumber) -> float | None:
+    """Return one's own number for a printed one, where it was set beside it."""
+    if own.empty or number.method is None:
+        return None
+    chosen = own[
+        own["paper_accuracy"].notna()
+        & (own["method"] == number.method)
+        & (own["measure"] == number.measure)
+        & (own["ensemble"] == number.ensemble)
+        & (own["held_out"] == number.target)
+    ]
+    for row in rows_of(chosen):
+        if abs(row["paper_accuracy"] - number.accuracy) < 1e-9:
+            return float(row["accuracy"])
+    return None
+
+
+def _gap(own: float | None, number: PaperNumber | None) -> Cell:
+    return nothing() if own is None or number is None else points(own - number.accuracy)
+
+
+def mask_by_domain_frame(group: Group, line: Line) -> pd.DataFrame:
+    """Return Table 4: the accuracy of every single mask or head, and of the ensembles, on every domain, mean over seeds."""
+    comparable = not differences(line.records)
+    values: dict[tuple[str, str, str], list[float]] = {}
+    for target, records in line.by_target.items():
+        for record in records:
+            for measure in (IN_DOMAIN, OUT_OF_DOMAIN):
+                answers = group.of(record).by_measure.get(measure)
+                for ensemble in answers.right if answers is not None else ():
+                    for domain in answers.ids if answers is not None else ():
+                        value = None if answers is None else answers.accuracy(ensemble, domain)
+                        if value is not None:
+                            values.setdefault((target, ensemble, domain), []).append(value)
+    rows = []
+    for (target, ensemble, domain), found in values.items():
+        printed = _printed_mask(group, target, ensemble, domain) if comparable and line.method == "dmg" else None
+        rows.append(
+            {
+                "group": group.name,
+                "method": line.method,
+                "line": line.label,
+                "held_out": target,
+                "mask": ensemble,
+                "domain": domain,
+                "runs": len(found),
+                "accuracy": sum(found) / len(found),
+                "paper_accuracy": None if printed is None else printed.accuracy,
+            }
+        )
+    return typed(rows, MASK_TABLE)
+
+
+def mask_by_domain_tables(group: Group, line: Line) -> list[Table]:
+    """Return Table 4 for each held-out domain of a line that has masks or heads of its own for each source."""
+    frame = mask_by_domain_frame(group, line)
+    singles = frame[frame["mask"].str.startswith(KNOWN_DOMAIN)] if len(frame) else frame
+    tables = []
+    for target in [name for name in group.main_targets if (singles["held_out"] == name).any()]:
+        mine = frame[frame["held_out"] == target].reset_index(drop=True)
+        held_out = [name for name in dict.fromkeys(mine["domain"]) if name in _names(line, target)]
+        domains = [name for name in dict.fromkeys(mine["domain"]) if name not in held_out] + held_out
+        masks = [name for name in dict.fromkeys(mine["mask"]) if name.startswith(KNOWN_DOMAIN)]
+        masks += [name for name in dict.fromkeys(mine["mask"]) if not name.startswith(KNOWN_DOMAIN)]
+        lookup = {(row["mask"], row["domain"]): row for row in rows_of(mine)}
+        ranges = {
+            domain: [row["accuracy"] for (_, name), row in lookup.items() if name == domain] for domain in domains
+        }
+        rows = [
+            [_mask_name(mask), *(_mask_cell(lookup.get((mask, domain)), ranges[domain]) for domain in domains)]
+            for mask in masks
+        ]
+        columns = [Column("mask", is_number=False)]
+        columns += [Column(f"{domain} (held out)" if domain in held_out else domain) for domain in domains]
+        notes = [
+            "Rows: which mask or head is used for every picture; columns: whose pictures. Framed: a domain "
+            "under its own. The tint runs from the lowest to the highest of a column."
+        ]
+        if mine["paper_accuracy"].notna().any():
+            notes.append("Below each number: the paper's (Table 4).")
+        name = f"{group.name}-masks-by-domain-{line.method}-{_safe(target)}"
+        tables.append(
+            Table(
+                name,
+                f"Every mask on every domain: {line.label}, {target or 'nothing'} held out",
+                columns,
+                rows,
+                mine,
+                notes,
+            )
+        )
+    return tables
+
+
+def _mask_cell(row: Mapping[str, Any] | None, column: Sequence[float]) -> Cell:
+    if row is None:
+        return nothing()
+    value = float(row["accuracy"])
+    low, high = min(column), max(column)
+    heat = (value - low) / (high - low) if high > low else 0.5
+    printed = row["paper_accuracy"]
+    detail = "" if is_missing(printed) else f"paper {100 * float(printed):.2f}"
+    mark = "own" if row["mask"] == f"{KNOWN_DOMAIN}{row['domain']}" else ""
+    return Cell(f"{100 * value:.2f}", value, detail, heat, "own" if mark else "")
+
+
+def _mask_name(mask: str) -> Cell:
+    if mask.startswith(KNOWN_DOMAIN):
+        return text_cell(mask.removeprefix(KNOWN_DOMAIN))
+    return text_cell("combined" if mask == PREDICTION_ENSEMBLE else f"{mask} ensemble")
+
+
+def _printed_mask(group: Group, target: str, ensemble: str, domain: str) -> MaskNumber | None:
+    mask = "combined" if ensemble == PREDICTION_ENSEMBLE else ensemble.removeprefix(KNOWN_DOMAIN)
+    wanted = (group.dataset, group.backbone, target, mask, domain)
+    for number in mask_numbers():
+        if (number.dataset, number.backbone, number.target, number.mask, number.domain) == wanted:
+            return number
+    return None
+
+
+def _names(line: Line, target: str) -> list[str]:
+    return list(line.by_target[target][0].results.targets)
+
+
+def _safe(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "_-" else "-" for letter in name) or "none"

@@ -1,0 +1,124 @@
+"""The runs one by one: what each is, and which could not be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import pandas as pd
+
+from domain_masks.errors import DomainMasksError
+from domain_masks.records.collection import Collection, RunRecord
+from domain_masks.records.files import read_json
+from domain_masks.report.accuracies import accuracies_of
+from domain_masks.report.answers import MEASURES
+from domain_masks.report.cells import Cell, Column, Table, nothing, number, percent, text_cell
+from domain_masks.report.groups import target_of
+from domain_masks.report.outline import Block, Facts, Section, Words
+
+MOST_DETAILS = 60
+"""Runs whose settings and course are shown one by one; a longer page would not be read, and the records hold them."""
+
+
+def runs_section(collection: Collection) -> Section:
+    """Return every run, what failed, what is unfinished and what cannot be read, each with its folder."""
+    blocks: list[Block] = []
+    for entries, what in (
+        (collection.failed, "Failed, each with its message:"),
+        (collection.skipped, "Records that cannot be used, and why:"),
+    ):
+        if entries:
+            blocks.append(Words(what, list(map(str, entries)), tone="warning"))
+    if collection.unfinished:
+        blocks.append(Words("Begun and not finished:", [str(path) for path in collection.unfinished], tone="note"))
+    if collection.runs:
+        blocks.append(_runs_table(collection.runs))
+        blocks += [_details(record, place) for place, record in enumerate(collection.runs[:MOST_DETAILS])]
+        if len(collection.runs) > MOST_DETAILS:
+            blocks.append(
+                Words(
+                    f"Details of {MOST_DETAILS} of {len(collection.runs)} runs are shown; the others stand in their folders."
+                )
+            )
+    else:
+        blocks.append(Words("No run has finished here.", tone="warning"))
+    return Section("Runs", "runs", blocks)
+
+
+def _runs_table(runs: Sequence[RunRecord]) -> Table:
+    rows, flat = [], []
+    for record in runs:
+        results = record.results
+        values = {m: found["accuracy"] if (found := accuracies_of(record, m)) else None for m in MEASURES}
+        seconds = results.seconds.get("training")
+        best = None if results.best_epoch is None else results.best_epoch + 1
+        rows.append(
+            [
+                text_cell(str(record.folder.path)),
+                text_cell(results.method),
+                text_cell(target_of(record) or "–"),
+                Cell(str(results.seed), results.seed),
+                *(percent(value) for value in values.values()),
+                number(best, ".0f") if best is not None else nothing(),
+                number(seconds, ".0f"),
+            ]
+        )
+        flat.append(
+            {
+                "folder": str(record.folder.path),
+                "dataset": results.dataset,
+                "backbone": results.backbone,
+                "method": results.method,
+                "held_out": target_of(record),
+                "seed": results.seed,
+                **values,
+                "epochs_run": results.epochs_run,
+                "best_epoch": results.best_epoch,
+                **{f"seconds_{name}": value for name, value in results.seconds.items()},
+            }
+        )
+    columns = [
+        Column("folder", is_number=False),
+        Column("method", is_number=False),
+        Column("held out", is_number=False),
+    ]
+    columns += [
+        Column("seed"),
+        *(Column(title) for title in MEASURES.values()),
+        Column("best epoch"),
+        Column("training, s"),
+    ]
+    return Table("runs", "All finished runs", columns, rows, pd.DataFrame(flat), folded=len(runs) > 12)
+
+
+def _details(record: RunRecord, place: int) -> Section:
+    results = record.results
+    environment: dict[str, Any] = {}
+    with suppress(DomainMasksError):
+        environment = read_json(record.folder.environment)
+    pairs = [("folder", str(record.folder.path)), ("sources", ", ".join(results.sources))]
+    pairs += [(f"time for {name}", f"{value:.1f} s") for name, value in results.seconds.items()]
+    argv = environment.get("argv")
+    if isinstance(argv, list) and argv:
+        pairs.append(("command", " ".join(["dmg", *map(str, argv[1:])])))
+    pairs += [(name, str(environment[name])) for name in ("started", "platform", "python") if name in environment]
+    packages = environment.get("packages")
+    if isinstance(packages, dict):
+        named = [f"{name} {packages[name]}" for name in ("domain-masks", "torch", "torchvision") if name in packages]
+        pairs.append(("packages", ", ".join(named)))
+    pairs += [(name, shown(value)) for name, value in record.config.items() if name != "method"]
+    pairs += [(f"method.{name}", shown(value)) for name, value in record.method_settings.items()]
+    title = f"{results.method}, {target_of(record) or 'nothing'} held out, seed {results.seed}"
+    return Section(title, f"run-{place + 1}", [Facts(pairs)], folded=True)
+
+
+def shown(value: Any) -> str:
+    """Return a setting as text."""
+    if value is None or value == []:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

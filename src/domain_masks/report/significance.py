@@ -1,0 +1,131 @@
+"""Whether methods differ on the same pictures: exact McNemar tests, corrected for being many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+
+from domain_masks.evaluation.intervals import McNemar, holm
+from domain_masks.records.collection import RunRecord
+from domain_masks.records.predictions import PREDICTION_ENSEMBLE
+from domain_masks.report.answers import OUT_OF_DOMAIN, paired, pooled
+from domain_masks.report.cells import Cell, Column, Table, p_text, points, rows_of, text_cell, typed
+from domain_masks.report.groups import Group, Line
+from domain_masks.report.paper import OVERALL
+
+PAIRS = {
+    "group": "str",
+    "first": "str",
+    "second": "str",
+    "target_labels_used": "boolean",
+    "seed": "Int64",
+    "held_out": "str",
+    "pictures": "Int64",
+    "difference": "Float64",
+    "first_only": "Int64",
+    "second_only": "Int64",
+    "p_value": "Float64",
+    "p_corrected": "Float64",
+}
+"""Columns of :func:`pairs`; ``difference`` is the accuracy of the first minus the second over all pictures, in [-1, 1]."""
+
+
+def pairs(group: Group) -> pd.DataFrame:
+    """Return a row per two lines, seed and held-out domain, and one per seed over all held-out domains ("overall").
+
+    Both see the same pictures, so that each row is an exact McNemar test (out of domain, prediction ensemble). Over held-out
+    domains the counts are added up, since their pictures are different ones; over seeds nothing is added up,
+    since those are the same pictures again. p values are corrected by Holm's method: those over all domains '
+    'for each other, those of single domains
+    for each other.
+    """
+    rows = [row for first, second in combinations(group.lines, 2) for row in _tests(group, first, second)]
+    for overall in (True, False):
+        family = [row for row in rows if (row["held_out"] == OVERALL) is overall]
+        for row, value in zip(family, holm([row["p_value"] for row in family]), strict=True):
+            row["p_corrected"] = value
+    return typed(rows, PAIRS)
+
+
+def significance(group: Group, frame: pd.DataFrame, by_domain: bool = False) -> Table | None:
+    """Return the tests over all held-out domains, or those of single ones; None where there are none."""
+    chosen = frame[(frame["held_out"] != OVERALL) if by_domain else (frame["held_out"] == OVERALL)]
+    if chosen.empty:
+        return None
+    rows = [_shown(row, by_domain) for row in rows_of(chosen)]
+    columns = [Column("first", is_number=False), Column("second", is_number=False), Column("seed")]
+    columns += [Column("held out", is_number=False)] if by_domain else []
+    columns += [Column("first − second"), Column("first alone right"), Column("second alone right")]
+    columns += [Column("p"), Column("p, corrected")]
+    note = (
+        "Exact McNemar test on the same pictures, out of domain. First − second: in percentage points of all "
+        "these pictures. p, "
+        f"corrected: by Holm's method over the {len(rows)} rows of this table."
+    )
+    more = (
+        "Each held-out domain by itself."
+        if by_domain
+        else "The counts of all held-out domains are added up; seeds are tested one by one, since they see the same pictures."
+    )
+    return Table(
+        f"{group.name}-significance{'-by-domain' if by_domain else ''}",
+        "Paired tests between methods" + (", by held-out domain" if by_domain else ""),
+        columns,
+        rows,
+        chosen.reset_index(drop=True),
+        [note, more],
+        folded=by_domain,
+    )
+
+
+def _tests(group: Group, first: Line, second: Line) -> Iterator[dict[str, Any]]:
+    common = {"group": group.name, "first": first.label, "second": second.label}
+    common_flags = {"target_labels_used": first.oracle or second.oracle}
+    by_seed: dict[int, list[tuple[McNemar, int]]] = {}
+    for target in group.main_targets:
+        others = {record.results.seed: record for record in second.by_target.get(target, ())}
+        for record in first.by_target.get(target, ()):
+            other = others.get(record.results.seed)
+            found = None if other is None else _test(group, record, other)
+            if found is None:
+                continue
+            by_seed.setdefault(record.results.seed, []).append(found)
+            yield common | common_flags | _counts(record.results.seed, target, *found)
+    for seed, tests in sorted(by_seed.items()):
+        if len(tests) == len(group.main_targets):
+            test = pooled(one for one, _ in tests)
+            yield common | common_flags | _counts(seed, OVERALL, test, sum(count for _, count in tests))
+
+
+def _test(group: Group, first: RunRecord, second: RunRecord) -> tuple[McNemar, int] | None:
+    one, other = (group.of(record).by_measure.get(OUT_OF_DOMAIN) for record in (first, second))
+    if one is None or other is None:
+        return None
+    test = paired(one, other, (PREDICTION_ENSEMBLE, PREDICTION_ENSEMBLE))
+    return None if test is None else (test, sum(map(len, one.ids.values())))
+
+
+def _counts(seed: int, held_out: str, test: McNemar, pictures: int) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "held_out": held_out,
+        "pictures": pictures,
+        "difference": (test.first_only - test.second_only) / pictures,
+        "first_only": test.first_only,
+        "second_only": test.second_only,
+        "p_value": test.p_value,
+    }
+
+
+def _shown(row: dict[str, Any], by_domain: bool) -> list[Cell]:
+    is_oracle = row["target_labels_used"]
+    first = text_cell(row["first"], "oracle", "oracle") if is_oracle else text_cell(row["first"])
+    cells = [first, text_cell(row["second"]), Cell(str(row["seed"]), row["seed"])]
+    cells += [text_cell(row["held_out"] or "–")] if by_domain else []
+    cells += [points(row["difference"]), Cell(str(row["first_only"]), row["first_only"])]
+    cells += [Cell(str(row["second_only"]), row["second_only"]), Cell(p_text(row["p_value"]), row["p_value"])]
+    is_clear = row["p_corrected"] < 0.05
+    return [*cells, Cell(p_text(row["p_corrected"]), row["p_corrected"], mark="best" if is_clear else "")]

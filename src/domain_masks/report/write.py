@@ -1,0 +1,64 @@
+"""Where a report is written, and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from domain_masks.errors import RunFolderError
+from domain_masks.records.files import write_whole
+from domain_masks.report.drawing import sheet_svg
+from domain_masks.report.latex import to_latex
+from domain_masks.report.markdown import FIGURES, to_markdown
+from domain_masks.report.outline import Report
+from domain_masks.report.page import Embedding, render_page
+
+TABLES = "tables"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    - ``page``: the HTML file, and ``size`` its bytes; ``files``: everything else
+    - ``left_out``: pictures that the page had no room for; ``unreadable``: pictures that could not be read
+    """
+
+    page: Path
+    size: int
+    files: tuple[Path, ...]
+    left_out: int
+    unreadable: tuple[Path, ...]
+
+
+def write_report(report: Report, page: Path, beside: bool = True) -> Written:
+    """Write the page, and ``beside`` it Markdown, tables (CSV, LaTeX) and figures (SVG), each whole or not at all.
+
+    Equal records give equal files, but for figures drawn by another version of matplotlib. Raises RunFolderError where a file
+    cannot be written.
+    """
+    if page.is_dir():
+        raise RunFolderError(f"{page} is a folder: expected the place of a page. Name another with --out")
+    embedding = Embedding()
+    text = render_page(report, embedding)
+    write_whole(page, text)
+    others = list(_write_others(report, page.parent)) if beside else []
+    return Written(page, len(text.encode()), tuple(others), embedding.left_out, tuple(embedding.unreadable))
+
+
+def _write_others(report: Report, folder: Path) -> Iterable[Path]:
+    names: dict[str, int] = {}
+    for table in report.tables:
+        names[table.name] = names.get(table.name, 0) + 1
+        stem = table.name if names[table.name] == 1 else f"{table.name}-{names[table.name]}"
+        for suffix, content in ((".csv", table.frame.to_csv(index=False)), (".tex", to_latex(table))):
+            yield _write(folder / TABLES / f"{stem}{suffix}", content)
+    for figure in report.figures:
+        yield _write(folder / FIGURES / f"{figure.name}.svg", sheet_svg(figure))
+    yield _write(folder / "report.md", to_markdown(report))
+
+
+def _write(path: Path, content: str) -> Path:
+    write_whole(path, content)
+    return path
