@@ -23,6 +23,7 @@ VERBS = {
     "analyze": "what the masks learned: tables and figures",
     "predict": "class, probability and each mask's vote for files, folders and patterns",
     "export": "a file that runs without this package, compared with the model after writing; fold and prune masks",
+    "demo": "a page in the browser on which to try a model",
     "data": "list, check and download datasets; cache what runs need of them",
     "methods": "the algorithms, their papers, their settings",
     "completion": "what makes the shell complete verbs, flags and names",
