@@ -474,5 +474,17 @@ CASES: dict[str, Case] = {
     "report with settings of another verb": Case(["report", "--config", "a.yaml"], ("selct", "select", "gallery", "'yes'"), file("a.yaml", "runs: [run]\nselct: oracle\ngallery: 'yes'")),
     "report with a list that is none": Case(["report", "--config", "a.yaml"], ("runs", "got 5"), file("a.yaml", "runs: 5")),
     "report with a misspelt flag": Case(["report", "run", "--no_galery"], ("--no_galery", "--no_gallery"), finished),
+    # The page.
+    "demo of nothing": Case(["demo", "nowhere", "--port", "0"], ("nowhere", "no model")),
+    "demo without a model": Case(["demo"], ("expected the model", "run folder")),
+    "demo with a misspelt flag": Case(["demo", "run", "--prt", "0"], ("--prt", "--port")),
+    "demo that is shared": Case(["demo", "run", "--share"], ("--share", "no such flag")),
+    "demo's port in words": Case(["demo", "run", "--port", "http"], ("port", "'http'")),
+    "demo's port that is too large": Case(["demo", "run", "--port", "65536"], ("port", "65535")),
+    "demo on another machine's address": Case(["demo", "run", "--port", "0", "--host", "203.0.113.7"], ("203.0.113.7", "none of this machine's"), finished),
+    "demo's ensemble": Case(["demo", "run", "--port", "0", "--device", "cpu", "--ensemble", "mask"], ("mask", "masks"), finished),
+    "demo without an example": Case(["demo", "run", "--port", "0", "--device", "cpu", "--examples", "nowhere.png"], ("examples", "nowhere.png"), finished),
+    "demo's examples and root": Case(["demo", "run", "--examples", "a", "--root", "b"], ("examples", "root")),
+    "demo's settings": Case(["demo", "--config", "a.yaml"], ("prt", "port", "model"), file("a.yaml", "prt: 1")),
     "shell": Case(["completion", "bahs"], ("bahs", "bash")),
 }  # fmt: skip

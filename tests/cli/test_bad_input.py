@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,8 @@ def test_bad_input_is_one_message(
 ) -> None:
     if name == "cuda where there is none" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
+    if CASES[name].arguments[0] == "demo" and find_spec("gradio") is None:
+        pytest.skip("gradio is not installed: the extra `demo`")
     check(CASES[name], tmp_path, monkeypatch, capsys)
 
 

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from domain_masks.deploy import Model
+from domain_masks.deploy.demo import Answer, answer, shown
+from domain_masks.deploy.demo.answers import picture_of
+from domain_masks.errors import InputError
+
+CLASSES = ("cat", "dog", "owl")
+SOURCES = ("ink", "oil", "pen")
+
+
+def made(**rows: list[float]) -> Answer:
+    shares = {
+        "predictions": [0.2, 0.7, 0.1],
+        "ink": [0.1, 0.8, 0.1],
+        "oil": [0.2, 0.6, 0.2],
+        "pen": [0.6, 0.3, 0.1],
+    } | rows
+    logits = {name if name == "predictions" else f"known:{name}": np.log(row) for name, row in shares.items()}
+    return Answer("a.png", logits)
+
+
+def test_votes_are_tallied_and_compared_on_the_classes_that_matter() -> None:
+    what = shown(made(), "predictions", CLASSES, SOURCES)
+    assert what.prediction.class_name == "dog"
+    assert what.prediction.probability == pytest.approx(0.7)
+    assert what.tally == [("dog", ["ink", "oil"]), ("cat", ["pen"])]
+    assert what.classes == ("dog", "cat", "owl")
+    assert what.by_source["pen"] == pytest.approx((0.3, 0.6, 0.1))
+    assert what.span == pytest.approx((0.3, 0.8))
+    assert what.prediction.nearest_source == "ink"
+
+
+def test_the_ensemble_changes_the_prediction_and_not_the_votes() -> None:
+    first, second = (shown(made(), name, CLASSES, SOURCES) for name in ("predictions", "known:pen"))
+    assert second.prediction.class_name == "cat"
+    assert second.classes[0] == "cat"
+    assert first.prediction.votes == second.prediction.votes
+
+
+def test_a_class_that_only_a_vote_names_is_compared_as_well() -> None:
+    classes = tuple(f"class {number}" for number in range(20))
+    base = np.linspace(3, 0, 20)
+    odd = base.copy()
+    odd[19] = 9
+    logits = {"predictions": base, **{f"known:{name}": base for name in ("ink", "oil")}, "known:pen": odd}
+    what = shown(Answer("a.png", logits), "predictions", classes, SOURCES)
+    assert what.classes == (*classes[:5], "class 19")
+
+
+def test_a_method_without_votes_has_nothing_to_compare() -> None:
+    what = shown(Answer("a.png", {"predictions": np.log([0.2, 0.7, 0.1])}), "predictions", CLASSES, SOURCES)
+    assert (what.by_source, what.span, what.tally) == ({}, None, [])
+
+
+def test_an_answer_is_what_the_model_predicts(model: Model, pictures: Path) -> None:
+    path = pictures / "stripes" / "red" / "0.png"
+    asked = answer(model, path, "mine", "red")
+    assert (asked.name, asked.label, set(asked.logits)) == ("mine", "red", set(model.ensembles))
+    for ensemble in model.ensembles:
+        (expected,) = model.predict(path, ensemble=ensemble)
+        found = shown(asked, ensemble, model.classes, model.sources).prediction
+        assert found.top == expected.top
+        assert found.votes == expected.votes
+        assert (found.nearest_source, found.nearest_weight) == (expected.nearest_source, expected.nearest_weight)
+
+
+def test_a_picture_is_shown_upright_and_small(tmp_path: Path) -> None:
+    turned = Image.new("RGB", (2000, 1000), "red")
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    assert picture_of(lambda: tmp_path / "turned.jpg", "x").size == (320, 640)
+    Image.new("I;16", (9, 7), 4000).save(tmp_path / "deep.png")
+    deep = picture_of(lambda: tmp_path / "deep.png", "x")
+    assert (deep.mode, deep.size) == ("RGB", (9, 7))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "empty"), (b"%PDF-1.7", "a PDF"), (b"hello", "none that is known")]
+)
+def test_no_picture_is_a_message_with_its_own_name(content: bytes, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "temporary").write_bytes(content)
+    with pytest.raises(InputError, match=rf"^'mine\.png' cannot be read as a picture: .*{reason}"):
+        picture_of(lambda: tmp_path / "temporary", "mine.png")

@@ -1,0 +1,171 @@
+"""The page as a visitor uses it, in a headless Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser import Visit, browser, visit
+from domain_masks.deploy import Model
+from domain_masks.deploy.demo import find_examples, markup
+from domain_masks.deploy.demo.serving import address_of, listening, page_server
+from methods.contract import built
+
+pytest.importorskip("gradio", reason="gradio is not installed: the extra `demo`")
+
+WAIT = 60_000
+HARMLESS = ["Method not implemented."]
+"""Warnings of gradio's own, when it ends a stream that has come to its end."""
+NO_PICTURE = {"name": "no{{1}}${2}.png", "mimeType": "image/png", "buffer": b"hello"}
+
+
+@dataclass(frozen=True)
+class Served:
+    address: str
+    uploads: Callable[[], list[Path]]
+
+
+@contextmanager
+def served(model: Model, places: list[str]) -> Iterator[Served]:
+    """Serve the page of a model in a thread, as ``dmg demo`` does in the main one."""
+    ready = threading.Event()
+    with (
+        listening("127.0.0.1", 0) as opened,
+        page_server(model, find_examples(model, places), "predictions", opened, ready.set) as server,
+    ):
+        folder = Path(os.environ["GRADIO_TEMP_DIR"])
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, daemon=True)
+        thread.start()
+        assert ready.wait(60)
+        try:
+            yield Served(address_of(opened), lambda: [path for path in folder.rglob("*") if path.is_file()])
+        finally:
+            server.should_exit = True
+            thread.join(20)
+    assert not folder.exists()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def site(chromium: Any, model: Model, pictures: Path) -> Iterator[Served]:
+    with served(model, [str(pictures / "stripes")]) as site:
+        yield site
+
+
+@pytest.fixture
+def visited(chromium: Any, site: Served) -> Iterator[Visit]:
+    with visit(chromium, site.address) as visited:
+        visited.page.set_default_timeout(WAIT)
+        visited.page.wait_for_selector(".dmg-examples button")
+        yield visited
+        assert [words for words in visited.complaints if words not in HARMLESS] == []
+        outside = [address for address in visited.requests if not address.startswith((site.address, "data:", "blob:"))]
+        assert outside == []
+
+
+def upload(visited: Visit, file: Any) -> None:
+    visited.page.locator("input[type=file]").set_input_files(file)
+
+
+def test_a_dropped_picture_is_answered_and_not_kept(visited: Visit, site: Served, model: Model, pictures: Path) -> None:
+    path = pictures / "dots" / "green" / "0.png"
+    upload(visited, path)
+    visited.page.wait_for_selector(".dmg-result")
+    (expected,) = model.predict(path)
+    said = visited.page.locator("#dmg-answer").inner_text()
+    assert f"{expected.class_name} {markup.percent(expected.probability)}" in " ".join(said.split())
+    assert str(expected.nearest_source) in said
+    cards = visited.page.locator(".dmg-card").all_inner_texts()
+    assert [
+        source in card and expected.votes[source].class_name in card
+        for source, card in zip(model.sources, cards, strict=True)
+    ] == [True, True]
+    assert visited.page.locator(".dmg-picture figcaption").inner_text() == "0.png"
+    assert [place for place in site.uploads() if place.stat().st_size] == []
+
+
+def test_a_file_that_is_no_picture_is_a_message_and_the_next_one_is_answered(
+    visited: Visit, site: Served, pictures: Path
+) -> None:
+    upload(visited, NO_PICTURE)
+    message = visited.page.locator(".dmg-problem")
+    message.wait_for()
+    assert "cannot be read as a picture: its format is none that is known" in message.inner_text()
+    assert message.get_attribute("role") == "alert"
+    assert [place for place in site.uploads() if place.stat().st_size] == []
+    upload(visited, pictures / "dots" / "red" / "0.png")
+    visited.page.wait_for_selector(".dmg-result")
+    assert message.count() == 0
+
+
+def test_an_example_and_another_ensemble(visited: Visit, model: Model, pictures: Path) -> None:
+    page = visited.page
+    page.get_by_role("button", name="Example 2").click()
+    page.wait_for_selector(".dmg-result")
+    name = page.locator(".dmg-picture figcaption").inner_text()
+    (path,) = [one for one in sorted((pictures / "stripes").rglob("*.png"))[:12] if one.name == name][:1]
+    page.get_by_label("Dots's mask alone").check()
+    page.wait_for_function("document.querySelector('.dmg-over').innerText.toLowerCase().includes(\"dots's mask\")")
+    (expected,) = model.predict(path, ensemble="known:dots")
+    assert expected.class_name in page.locator(".dmg-answer").inner_text()
+
+
+def test_labels_and_figures_have_names(visited: Visit) -> None:
+    page = visited.page
+    assert page.locator("h1").count() == 1
+    assert page.get_by_role("radio").count() == 4
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('button, [role=img]')].filter(e => e.offsetParent && "
+        "!(e.innerText.trim() || e.ariaLabel || e.title)).map(e => e.outerHTML.slice(0, 200))"
+    )
+    assert unnamed == []
+    assert page.locator(".dmg-stack[role=img]").count() == len(page.locator(".dmg-site").all()) > 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_shows_all_of_it(theme: str, chromium: Any, site: Served) -> None:
+    with visit(chromium, site.address, 390, 844, theme) as visited:
+        page = visited.page
+        page.set_default_timeout(WAIT)
+        page.get_by_role("button", name="Example 1").first.click()
+        page.wait_for_selector(".dmg-result")
+        assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+        red, green, blue = page.evaluate(
+            "getComputedStyle(document.querySelector('.dmg-answer')).color.match(/[0-9.]+/g).slice(0, 3).map(Number)"
+        )
+        assert (red + green + blue > 384) == (theme == "dark")
+        assert [words for words in visited.complaints if words not in HARMLESS] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "has", "has_not"),
+    [
+        ("dmg", ["all masks, predictions averaged", "masks agree and differ in the network"], ["heads"]),
+        ("multi_headed", ["all heads, predictions averaged", "head alone"], ["masks agree and differ in the network"]),
+        ("aggregate", ["the model's prediction"], ["alone", "masks agree and differ in the network"]),
+    ],
+)
+def test_the_page_of_each_kind_of_method_says_what_it_has(
+    method: str, has: list[str], has_not: list[str], pictures: Path
+) -> None:
+    from domain_masks.deploy.demo.page import build_page  # noqa: PLC0415 - needs gradio
+
+    card = {"backbone": "small", "image_size": 16, "preprocessing": {"size": 16, "resize": 16, "square": True}}
+    model = Model(built(method), card, "cpu")
+    page = build_page(model, find_examples(model, [str(pictures / "dots" / "red")]))
+    words = json.dumps(page.get_config_file(), default=str).lower()
+    assert [word for word in has if word not in words] == []
+    assert [word for word in has_not if word in words] == []
