@@ -95,7 +95,7 @@ def classifier(method: Method, ensemble: str, threshold: float | None = None) ->
         folded = fold(_masked(method), factors)
         return Classifier(folded.network, reference, folded.sites)
     if ensemble == PREDICTIONS and isinstance(method.network, MaskedNetwork):
-        how = getattr(method.settings, "average", "logits")
+        how: Literal["logits", "probabilities"] = getattr(method.settings, "average", "logits")
         return Classifier(PredictionEnsemble(method.network, how).eval(), reference)
     return Classifier(reference, reference)
 

@@ -12,11 +12,10 @@ import torch
 from domain_masks import __version__
 from domain_masks.data import Preprocessing
 from domain_masks.deploy.classifier import Classifier, Deployable, classifier
-from domain_masks.deploy.export_settings import ExportFormat
+from domain_masks.deploy.export_settings import ExportFormat, Format
 from domain_masks.deploy.formats import (
     INPUT,
     OUTPUT,
-    Format,
     check_format,
     runner,
     trace,

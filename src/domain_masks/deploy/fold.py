@@ -140,7 +140,7 @@ def _scale_norm(norm: nn.modules.batchnorm._BatchNorm, factors: Tensor) -> None:
     if mean is None or variance is None:
         raise ValueError("expected a batch norm with statistics")
     with torch.no_grad():
-        if norm.weight is None or norm.bias is None:
+        if not norm.affine:
             norm.weight = nn.Parameter(torch.ones_like(mean))
             norm.bias = nn.Parameter(torch.zeros_like(mean))
         norm.bias.sub_(norm.weight * mean / torch.sqrt(variance + norm.eps))

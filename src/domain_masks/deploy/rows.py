@@ -183,8 +183,10 @@ def csv_line(row: Sequence[str]) -> bytes:
     """Return one line of CSV; characters that stand for bytes that are no UTF-8 become these bytes again."""
     text = io.StringIO()
     # Before Python 3.13 a carriage return alone is not quoted, and read back as the end of a line.
-    quoting = csv.QUOTE_ALL if any("\r" in part for part in row) else csv.QUOTE_MINIMAL
-    csv.writer(text, lineterminator="\n", quoting=quoting).writerow(row)
+    if any("\r" in part for part in row):
+        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(row)
+    else:
+        csv.writer(text, lineterminator="\n").writerow(row)
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 

@@ -96,4 +96,5 @@ def _defaults_by_settings(name: str, _settings: type) -> dict[str, Any]:
 
 
 def _method_defaults(name: str) -> dict[str, Any]:
-    return _defaults_by_settings(name, method_class(name).Settings)
+    settings: Any = method_class(name).Settings
+    return _defaults_by_settings(name, settings)

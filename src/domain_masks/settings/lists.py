@@ -158,7 +158,7 @@ def _rule(given: Any, mistakes: list[str]) -> str | None:
 
     if given is not None and given not in SELECTION_RULES:
         mistakes.append(f"select: {unknown('selection rule', str(given), SELECTION_RULES)}")
-    return given
+    return None if given is None else str(given)
 
 
 def _listed(lists: Mapping[str, Any], name: str) -> list[Any]:
