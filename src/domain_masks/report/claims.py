@@ -63,9 +63,9 @@ def claims_table(group: Group, frame: pd.DataFrame) -> Table | None:
     ]
     columns = [Column(title, is_number=False) for title in ("finding", "paper", "here", "result")]
     note = (
-        "Seen: the numbers point the way the paper says, by mean and with most held-out domains; how sure that is stand the deviations, "
-        "intervals and tests below. The "
-        "paper's numbers are of other networks and protocols unless the table of accuracies sets them beside these."
+        "Seen: the numbers point the way the paper says, by mean and with most held-out domains; how sure that is stand the "
+        "deviations, intervals and tests below. The paper's numbers are of other networks and protocols unless the table of "
+        "accuracies sets them beside these."
     )
     return Table(f"{group.name}-findings", "The paper's findings, looked for here", columns, rows, frame, [note])
 
