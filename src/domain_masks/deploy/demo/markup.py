@@ -46,7 +46,7 @@ def ensemble_title(name: str, word: str = "mask") -> str:
     known = {
         "predictions": f"all {word}s, predictions averaged" if word else "the model's prediction",
         "masks": "one pass under the average mask",
-        "weighted": f"all {word}s, weighted by the nearest source",
+        "weighted": f"all {word}s, weighted by a domain classifier",
     }
     return known.get(name, name)
 
