@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,14 @@ def test_an_answer_is_what_the_model_predicts(model: Model, pictures: Path) -> N
         assert found.top == expected.top
         assert found.votes == expected.votes
         assert (found.nearest_source, found.nearest_weight) == (expected.nearest_source, expected.nearest_weight)
+
+
+def test_a_domain_classifier_says_the_nearest_source() -> None:
+    asked = replace(made(), domains=np.array([0.1, 0.2, 0.7], dtype=np.float32))
+    what = shown(asked, "predictions", CLASSES, SOURCES)
+    assert (what.prediction.nearest_source, what.is_classified) == ("pen", True)
+    assert what.prediction.nearest_weight == pytest.approx(0.7)
+    assert not shown(made(), "predictions", CLASSES, SOURCES).is_classified
 
 
 def test_a_picture_is_shown_upright_and_small(tmp_path: Path) -> None:

@@ -34,11 +34,13 @@ class Answer:
     - ``name``: what to call the picture
     - ``logits``: ensemble -> (C,)
     - ``label``: its true class, where that is known
+    - ``domains``: (D,) how likely the model's domain classifier finds each source; None where it has none
     """
 
     name: str
     logits: Mapping[str, NDArray[np.float32]]
     label: str | None = None
+    domains: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Shown:
     - ``classes``: the R classes that are compared between the masks: the most probable ones, and every one with a vote
     - ``by_source``: source -> (R,) probabilities of these classes under its mask or head; empty for a method without
     - ``label``: the true class, where it is known
+    - ``is_classified``: whether the nearest source is a domain classifier's
     """
 
     name: str
@@ -58,6 +61,7 @@ class Shown:
     classes: tuple[str, ...]
     by_source: Mapping[str, tuple[float, ...]]
     label: str | None = None
+    is_classified: bool = False
 
     @property
     def tally(self) -> list[tuple[str, list[str]]]:
@@ -103,7 +107,9 @@ def answer(model: Model, picture: Picture, name: str, label: str | None = None) 
     Raises InputError for what is no picture.
     """
     logits = model.logits(picture)
-    return Answer(name, {ensemble: values[0].numpy() for ensemble, values in logits.items()}, label)
+    domains = model.domain_probabilities(picture)
+    plain = {ensemble: values[0].numpy() for ensemble, values in logits.items()}
+    return Answer(name, plain, label, None if domains is None else domains[0])
 
 
 def shown(asked: Answer, ensemble: str, classes: Sequence[str], sources: Sequence[str]) -> Shown:
@@ -112,14 +118,15 @@ def shown(asked: Answer, ensemble: str, classes: Sequence[str], sources: Sequenc
     Raises InputError where the model gives NaN or infinity.
     """
     logits = {name: values[np.newaxis] for name, values in asked.logits.items()}
-    (prediction,) = predictions_from(logits, ensemble, min(TOP, len(classes)), [asked.name], classes, sources)
+    domains = None if asked.domains is None else asked.domains[np.newaxis]
+    (prediction,) = predictions_from(logits, ensemble, min(TOP, len(classes)), [asked.name], classes, sources, domains)
     votes = [guess.class_name for guess in prediction.votes.values()]
     compared = tuple(dict.fromkeys([*(guess.class_name for guess in prediction.top), *votes]))
     rows = [list(classes).index(name) for name in compared]
     by_source = {
         source: tuple(np.exp(log_softmax(asked.logits[known(source)]))[rows].tolist()) for source in prediction.votes
     }
-    return Shown(asked.name, ensemble, prediction, compared, by_source, asked.label)
+    return Shown(asked.name, ensemble, prediction, compared, by_source, asked.label, domains is not None)
 
 
 __all__ = ["TOP", "Answer", "Guess", "Shown", "answer", "picture_of", "shown"]

@@ -46,7 +46,7 @@ def ensemble_title(name: str, word: str = "mask") -> str:
     known = {
         "predictions": f"all {word}s, predictions averaged" if word else "the model's prediction",
         "masks": "one pass under the average mask",
-        "weighted": f"all {word}s, weighted by the nearest source",
+        "weighted": f"all {word}s, weighted by a domain classifier",
     }
     return known.get(name, name)
 
@@ -157,11 +157,12 @@ def _nearest(what: Shown, count: int, word: str) -> str:
     prediction = what.prediction
     if prediction.nearest_source is None or prediction.nearest_weight is None:
         return ""
-    return (
-        f'<p class="dmg-note">Nearest source: <strong>{text(prediction.nearest_source)}</strong>, with '
-        f"{percent(prediction.nearest_weight)} of the weight; {percent(1 / count)} would be no preference among {count} "
-        f"{word}s. A hint, no measurement.</p>"
-    )
+    source, weight = f"<strong>{text(prediction.nearest_source)}</strong>", percent(prediction.nearest_weight)
+    if what.is_classified:
+        said = f"Nearest source: {source}, to which the domain classifier gives {weight}."
+    else:
+        said = f"Nearest source: {source}, with {weight} of the {word}s' confidence; {percent(1 / count)} would be an equal share."
+    return f'<p class="dmg-note">{said} A hint, no measurement.</p>'
 
 
 def _span(what: Shown, word: str) -> str:
