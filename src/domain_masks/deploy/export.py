@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from domain_masks import __version__
 from domain_masks.data import Preprocessing
 from domain_masks.deploy.classifier import Classifier, Deployable, classifier
 from domain_masks.deploy.export_settings import ExportFormat, Format
@@ -25,6 +24,7 @@ from domain_masks.deploy.formats import (
 from domain_masks.deploy.parity import Parity, compare, require
 from domain_masks.deploy.pictures import Pictures, preprocessing_of
 from domain_masks.methods import Method
+from domain_masks.records.environment import version
 from domain_masks.records.files import writing
 
 DESCRIPTION_FORMAT = 1
@@ -91,7 +91,7 @@ def describe(method: Method, card: Mapping[str, Any], settings: ExportFormat) ->
     bytes_inside = settings.preprocessing
     described = {
         "format": DESCRIPTION_FORMAT,
-        "version": __version__,
+        **({"version": installed} if (installed := version()) else {}),
         "classes": list(method.context.classes),
         "sources": list(method.context.sources),
         "targets": list(card.get("targets", ())),
