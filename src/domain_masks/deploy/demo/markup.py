@@ -161,7 +161,8 @@ def _nearest(what: Shown, count: int, word: str) -> str:
     if what.is_classified:
         said = f"Nearest source: {source}, to which the domain classifier gives {weight}."
     else:
-        said = f"Nearest source: {source}, with {weight} of the {word}s' confidence; {percent(1 / count)} would be an equal share."
+        share = percent(1 / count)
+        said = f"Nearest source: {source}, with {weight} of the {word}s' confidence; {share} would be an equal share."
     return f'<p class="dmg-note">{said} A hint, no measurement.</p>'
 
 
