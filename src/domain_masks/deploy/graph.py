@@ -76,7 +76,7 @@ def layer_graph(network: nn.Module, sites: Sequence[Site], image_size: int) -> L
         # Two images, so that no axis of the batch is taken for one of size 1.
         example = torch.zeros(2, 3, image_size, image_size, dtype=first.dtype, device=first.device)
         with torch.no_grad():
-            ShapeProp(fx.GraphModule(network, graph)).propagate(example)  # type: ignore[no-untyped-call]
+            ShapeProp(fx.GraphModule(network, graph)).propagate(example)
     return LayerGraph(network, graph, tracer.marks)
 
 
@@ -89,7 +89,7 @@ def shape_of(node: fx.Node) -> tuple[int, ...] | None:
 def asks_batch_size_alone(node: fx.Node) -> bool:
     """Whether a node looks at nothing of its input but the size of its first axis."""
     if node.op == "call_method" and node.target == "size":
-        return node.args[1:] == (0,)
+        return bool(node.args[1:] == (0,))
     is_shape = node.op == "call_function" and node.target is getattr and node.args[1] == "shape"
     return is_shape and all(len(user.args) == 2 and user.args[1] == 0 for user in node.users)
 

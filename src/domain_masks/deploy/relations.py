@@ -218,7 +218,7 @@ def _mean_call(node: fx.Node, source: tuple[int, ...], shape: tuple[int, ...]) -
     given = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
     if not isinstance(given, int | list | tuple):
         return None
-    reduced = {axis % len(source) for axis in ([given] if isinstance(given, int) else given)}  # type: ignore[operator]
+    reduced = {axis % len(source) for axis in ([given] if isinstance(given, int) else given) if isinstance(axis, int)}
     left = [axis for axis in range(len(source)) if axis not in reduced]
     axes = {axis: axis if len(shape) == len(source) else place for place, axis in enumerate(left) if axis > 0}
     return Passing(axes, {}, True, True) if 0 not in reduced else None
@@ -226,16 +226,17 @@ def _mean_call(node: fx.Node, source: tuple[int, ...], shape: tuple[int, ...]) -
 
 def _permuting_call(node: fx.Node, source: tuple[int, ...], _: tuple[int, ...]) -> Passing | None:
     order = node.args[1] if len(node.args) == 2 and isinstance(node.args[1], list | tuple) else node.args[1:]
-    if len(order) != len(source) or not all(isinstance(axis, int) for axis in order):
+    positions = {axis % len(source): place for place, axis in enumerate(order) if isinstance(axis, int)}
+    if len(positions) != len(source):
         return None
-    positions = {axis % len(source): place for place, axis in enumerate(order)}  # type: ignore[operator]
     return Passing({axis: place for axis, place in positions.items() if axis > 0}, {}, True, True)
 
 
 def _transposing_call(node: fx.Node, source: tuple[int, ...], _: tuple[int, ...]) -> Passing | None:
-    if len(node.args) != 3 or not all(isinstance(axis, int) for axis in node.args[1:]):
+    swapped = [axis % len(source) for axis in node.args[1:] if isinstance(axis, int)]
+    if len(swapped) != 2:
         return None
-    one, other = (axis % len(source) for axis in node.args[1:])  # type: ignore[operator]
+    one, other = swapped
     axes = {axis: axis for axis in range(len(source))} | {one: other, other: one}
     return Passing(axes, {}, True, True) if 0 not in (one, other) else None
 
