@@ -72,7 +72,9 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.job: Job | None = None
-        self.process: BaseProcess = context.Process(target=serve, args=(theirs, dataset), name="domain-masks-run")
+        # Sent when all have been started: one that is still importing would keep the next from being started.
+        self._unsent: ImageDataset | None = dataset
+        self.process: BaseProcess = context.Process(target=serve, args=(theirs,), name="domain-masks-run")
         with _changed_environment(environment), _ctrl_c_ignored():
             self.process.start()
         theirs.close()
@@ -81,6 +83,9 @@ class _Worker:
         reporter.say(job.title)
         self.job = job
         with suppress(OSError):  # that it has gone is seen by its sentinel
+            if self._unsent is not None:
+                self.connection.send(self._unsent)
+                self._unsent = None
             self.connection.send(job)
 
     def look(self, reporter: Reporter) -> Outcome | None:
@@ -108,8 +113,8 @@ class _Worker:
         self.process.join()
 
 
-def serve(connection: Connection, dataset: ImageDataset) -> None:
-    """Carry out jobs until there are no more: what a process of :class:`LocalProcesses` does."""
+def serve(connection: Connection) -> None:
+    """Carry out jobs on the dataset that comes first, until there are no more: a process of :class:`LocalProcesses`."""
     signal.signal(signal.SIGTERM, _end)
     if hasattr(os, "setpgrp"):
         # A signal to the group of the one that started it would come twice, and the second one ends a run at once.
@@ -121,6 +126,7 @@ def serve(connection: Connection, dataset: ImageDataset) -> None:
             connection.send(line)
 
     with suppress(_Ended, EOFError, OSError), silent_libraries():
+        dataset: ImageDataset = connection.recv()
         while True:
             job: Job = connection.recv()
             connection.send(execute(job, dataset, SentLines(send)))
