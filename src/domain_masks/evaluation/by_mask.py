@@ -55,7 +55,9 @@ def mask_by_domain(predictions: Predictions) -> dict[str, dict[str, float]]:
     """
     parts = shown(predictions)
     known = [KNOWN_DOMAIN + source for source in predictions.sources]
-    order = [name for name in (*known, PREDICTION_ENSEMBLE, MASK_ENSEMBLE, WEIGHTED_ENSEMBLE) if name in predictions.logits]
+    order = [
+        name for name in (*known, PREDICTION_ENSEMBLE, MASK_ENSEMBLE, WEIGHTED_ENSEMBLE) if name in predictions.logits
+    ]
     order += [name for name in predictions.ensembles if name not in order]
     return {
         ensemble: {domain: per_domain_accuracy(part, ensemble)[domain] for domain, part in parts.items()}
