@@ -7,7 +7,7 @@ from domain_masks.evaluation import compare, per_domain_accuracy
 from domain_masks.records.collection import collect
 from domain_masks.report.accuracies import overall, summary
 from domain_masks.report.accuracy_tables import ONE_SEED, by_target, every_setting, side_by_side
-from domain_masks.report.claims import claims
+from domain_masks.report.claims import claims, gap
 from domain_masks.report.groups import groups_of
 from domain_masks.report.published import mask_by_domain_frame
 from domain_masks.report.significance import pairs
@@ -155,7 +155,7 @@ def test_sweeps_show_every_value_and_the_mean(swept):
         assert one(frame, measure=IOU, value=value, held_out="overall", site="mean")["mean"] == pytest.approx(iou)
     found = claims(group, summary(group), {sweep.setting: frame})
     overlap = one(found, finding="The masks overlap less with a larger λ_O")
-    assert overlap["is_seen"]
+    assert overlap["result"] == "seen"
     assert overlap["value"] == pytest.approx(-0.7)
 
 
@@ -203,6 +203,7 @@ def test_dmg_against_aggregate_is_a_finding(benchmark):
     row = one(found, finding="Out of domain, DMG is better than Aggregate")
     frame = overall(summary(group)).set_index("method")["accuracy"]
     assert row["value"] == pytest.approx(frame["dmg"] - frame["aggregate"])
+    assert row["result"] == "seen"
     assert row["paper"] == "+4.94 (AlexNet), +4.10 (ResNet-18), +4.99 (ResNet-50), on PACS"
     known = one(found, finding="In domain, the known domain's own mask is better than the ensemble")
     assert known["paper"] == "+2.24 (AlexNet), +1.22 (ResNet-18), +1.35 (ResNet-50), on DomainNet"
@@ -218,3 +219,24 @@ def test_missing_predictions_leave_numbers_without_an_interval(tmp_path):
     assert frame["low"].isna().all()
     assert len(group.problems) == 8
     assert pairs(group).empty
+
+
+def test_a_difference_that_other_pictures_could_turn_is_not_clear(tmp_path):
+    make_benchmark(tmp_path, {"dmg": 0.7, "aggregate": 0.69}, [0])
+    (group,) = groups_of(collect([tmp_path]).runs)
+    lines = {line.method: line for line in group.lines}
+    found = gap(group, lines["dmg"], lines["aggregate"], ("out_of_domain", "out_of_domain"))
+    right = {
+        method: np.array(
+            [
+                np.mean(r.predictions().select("held_out").of("predictions").argmax(1) == np.arange(40) % 3)
+                for r in group.records
+                if r.results.method == method
+            ]
+        )
+        for method in lines
+    }
+    assert found.difference == pytest.approx((right["dmg"] - right["aggregate"]).mean())
+    assert found.bounds[0] < found.difference < found.bounds[1]
+    same = gap(group, lines["dmg"], lines["dmg"], ("out_of_domain", "out_of_domain"))
+    assert (same.difference, same.bounds, same.result) == (0, (0, 0), "not clear")

@@ -57,7 +57,7 @@ def answers_of(record: RunRecord) -> RunAnswers:
 def interval(answers: Sequence[Answers], ensemble: str, weights: Sequence[float] | None = None) -> Interval | None:
     """Return the interval over test pictures of the mean accuracy of several runs, each the mean over its domains.
 
-    - ``weights``: of the runs, adding up to 1; equal ones by default
+    - ``weights``: of the runs; equal ones that add up to 1 by default. Negative ones give the interval of a difference
 
     A picture that several runs saw (other seeds; a source picture under other held-out domains) is drawn with all its answers
     together. None where a run has no such answers, or where the runs' pictures are not the same.

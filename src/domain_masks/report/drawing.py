@@ -211,6 +211,7 @@ def _line(axes: Axes, series: Series) -> None:
         linestyle=DASHES[_dash(series)],
         marker=MARKERS[series.colour % len(MARKERS)] if len(x) <= MOST_MARKERS else None,
         linewidth=2.8 if series.is_mean else 1.5,
+        clip_on=False,
     )
     spread = [point[2] or 0.0 for point in known]
     if any(spread):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_PICTURES_BYTES = 12_000_000
 """Of embedded pictures in one page; what does not fit is left out, and counted."""
+_WITHIN_A_NAME = re.compile(r"(?<=\w{3})_(?=\w{3})")
 _KINDS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
 
 
@@ -87,10 +89,10 @@ def render_page(report: Report, embedding: Embedding | None = None) -> str:
 
 
 def _breakable(text: str) -> Markup:
-    """Return text, escaped, that may be broken after an underscore."""
+    """Return text, escaped, that may be broken after an underscore within a long name."""
     from markupsafe import Markup, escape  # noqa: PLC0415
 
-    return Markup("_<wbr>").join(escape(part) for part in text.split("_"))
+    return Markup("_<wbr>").join(escape(part) for part in _WITHIN_A_NAME.split(text))
 
 
 @cache

@@ -134,7 +134,7 @@ def sweep_figures(group: Group, sweep: Sweep, frame: pd.DataFrame) -> list[Figur
         panels = []
         for target in [*group.main_targets, OVERALL]:
             series = _series(by_site[by_site["held_out"] == target], "site", sites, places, 1.0)
-            if series:
+            if any(len(one.x) > 1 for one in series):
                 title = "Mean over held-out domains" if target == OVERALL else f"{target or 'nothing'} held out"
                 panels.append(Panel(title, label, "IoU", series, ticks=ticks, limits=(0, 1)))
         caption = f"{sweep.method}: overlap of the masks at each site.{others}{_PAPERS.get(name, '')}"

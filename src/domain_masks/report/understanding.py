@@ -9,16 +9,22 @@ from typing import Any
 import pandas as pd
 
 from domain_masks.errors import DomainMasksError
-from domain_masks.records.analysis import Analysis, Calibration, Confusion
+from domain_masks.records.analysis import AblationRow, Analysis, Calibration, Confusion
 from domain_masks.records.analysis import Gallery as GalleryRecord
 from domain_masks.records.collection import RunRecord
-from domain_masks.report.cells import Cell, Column, Table, number, p_text, percent, text_cell
+from domain_masks.report.cells import Cell, Column, Table, nothing, p_text, percent, text_cell
 from domain_masks.report.groups import Group, target_of
 from domain_masks.report.outline import Block, Gallery, Picture, Section, Words
 from domain_masks.report.plots import Figure, Panel, Series
 
 FILE = "analysis.json"
-_ABLATED = {"shared": 0, "specific": 1, "random": 7}
+_ABLATED = {"shared": 0, "specific": 1, "random, as many as shared": 5, "random, as many as specific": 7}
+_NEAREST = {
+    "nearest": "nearest source's mask",
+    "predictions": "ensemble",
+    "weighted": "weighted",
+    "best_single": "best single mask",
+}
 
 
 @dataclass(frozen=True)
@@ -75,105 +81,86 @@ def _nearest(analysis: Analysis, name: str) -> Iterator[Block]:
     if found is None:
         return
     sources = list(dict.fromkeys(source for shares in found["domains"].values() for source in shares))
-    measures = [
-        key
-        for key in ("nearest", "predictions", "weighted", "best_single")
-        if any(key in row for row in found["accuracy"].values())
-    ]
-    rows = []
-    flat = []
+    measures = [key for key in _NEAREST if any(key in row for row in found["accuracy"].values())]
+    rows, flat = [], []
     for domain, shares in found["domains"].items():
         accuracies = found["accuracy"].get(domain, {})
-        test = found["test"].get(domain)
-        cells = [text_cell(domain)]
-        cells += [
-            Cell(f"{100 * shares.get(source, 0.0):.1f}", shares.get(source, 0.0), heat=shares.get(source, 0.0))
-            for source in sources
-        ]
-        for measure in measures:
-            is_oracle = measure == "best_single"
-            value = accuracies.get(measure)
-            if is_oracle and value is not None:
-                detail = f"mask of {found['best_single'].get(domain, '?')}"
-                cells.append(Cell(f"{100 * value:.2f} oracle", value, detail, mark="oracle"))
-            else:
-                cells.append(percent(value))
-        cells += [percent(found["agreement"].get(domain), 1)]
-        cells += [Cell(p_text(test["p_value"]), test["p_value"]) if test else number(None)]
-        rows.append(cells)
-        flat.append(
-            {
-                "domain": domain,
-                **{f"share {s}": shares.get(s) for s in sources},
-                **{f"accuracy {m}": accuracies.get(m) for m in measures},
-                "agreement": found["agreement"].get(domain),
-                "p_value": test["p_value"] if test else None,
-            }
+        agreement, test = found["agreement"].get(domain), found["test"].get(domain)
+        p_value = None if test is None else test["p_value"]
+        rows.append(
+            [
+                text_cell(domain),
+                *(_tinted(shares.get(source, 0.0)) for source in sources),
+                *(_nearest_accuracy(measure, accuracies, found["best_single"].get(domain, "")) for measure in measures),
+                percent(agreement, 1),
+                nothing() if p_value is None else Cell(p_text(p_value), p_value),
+            ]
         )
-    titles = {
-        "nearest": "nearest source's mask",
-        "predictions": "ensemble",
-        "weighted": "weighted",
-        "best_single": "best single mask",
-    }
-    columns = [Column("pictures of", is_number=False), *(Column(f"nearest to {source}, %") for source in sources)]
-    columns += [*(Column(titles[measure]) for measure in measures), Column("agree, %"), Column("p")]
+        row: dict[str, Any] = {"domain": domain, "agreement": agreement, "p_value": p_value}
+        row |= {f"share {source}": shares.get(source) for source in sources}
+        flat.append(row | {f"accuracy {measure}": accuracies.get(measure) for measure in measures})
+    columns = [Column("pictures of", is_number=False), *(Column(f"{source}, %") for source in sources)]
+    columns += [*(Column(_NEAREST[measure]) for measure in measures), Column("agree, %"), Column("p")]
     notes = [
-        f"Nearest: {found['rule']}.",
-        "p: exact McNemar test of the nearest source's mask against the ensemble. The best single mask is "
-        "chosen by the labels that it is "
-        "measured on: an oracle.",
+        f"The tinted columns: how many of a domain's pictures are nearest to each source. Nearest: {found['rule']}.",
+        "Then accuracies in percent; agree: the nearest source's mask and the ensemble say the same class; p: exact McNemar "
+        "test between them. The best single mask is chosen by the labels that it is measured on: an oracle.",
     ]
     yield Table(f"{name}-nearest", "Which source a picture is nearest to", columns, rows, pd.DataFrame(flat), notes)
+
+
+def _tinted(value: float) -> Cell:
+    return Cell(f"{100 * value:.1f}", value, heat=value)
+
+
+def _nearest_accuracy(measure: str, accuracies: Mapping[str, float], best: str) -> Cell:
+    value = accuracies.get(measure)
+    if value is None or measure != "best_single":
+        return percent(value)
+    return Cell(f"{100 * value:.2f} oracle", value, f"mask of {best}", mark="oracle")
 
 
 def _ablation(analysis: Analysis, name: str, targets: Sequence[str]) -> Iterator[Block]:
     found = analysis.ablation
     if found is None or not found["rows"]:
         return
-    domains = [domain for domain in found["split"] if domain in targets] + [
-        d for d in found["split"] if d not in targets
-    ]
-    panels = []
     sites = list(dict.fromkeys(row["site"] for row in found["rows"]))
     site = "all" if "all" in sites else sites[0]
-    for domain in domains:
-        series = []
-        for number_of, (kind, matched) in enumerate(
-            dict.fromkeys((row["kind"], row.get("matched", "")) for row in found["rows"])
-        ):
-            rows = sorted(
-                (
-                    r
-                    for r in found["rows"]
-                    if r["site"] == site
-                    and r["kind"] == kind
-                    and r.get("matched", "") == matched
-                    and domain in r["accuracy"]
-                ),
-                key=lambda r: r["fraction"],
-            )
-            if rows:
-                label = f"random, as many as {matched}" if matched else kind
-                colour = _ABLATED.get(kind, number_of) if kind != "random" else 3 + number_of
-                series.append(
-                    Series(
-                        label,
-                        [r["fraction"] for r in rows],
-                        [100 * r["accuracy"][domain] for r in rows],
-                        colour,
-                        [100 * r["deviation"][domain] if domain in r.get("deviation", {}) else None for r in rows],
-                    )
-                )
-        if series:
+    rows = [row for row in found["rows"] if row["site"] == site]
+    panels = []
+    for domain in sorted(found["split"], key=lambda domain: domain not in targets):
+        if series := _ablated(rows, domain):
             title = f"{domain} (held out)" if domain in targets else domain
             panels.append(Panel(title, "fraction switched off", "accuracy, %", series))
     if panels:
+        where = "all sites" if site == "all" else site
         caption = (
-            "Accuracy of the prediction ensemble with shared, specific or random neurons switched off in the "
-            "masks of all sources" + (" at all sites." if site == "all" else f" at {site}.")
+            "Accuracy of the prediction ensemble with neurons of one kind switched off in the masks of all sources, at "
+            f"{where}; shaded: ± one standard deviation over random choices."
         )
         yield Figure(f"{name}-ablation", "Neurons switched off", caption, panels)
+
+
+def _ablated(rows: Sequence[AblationRow], domain: str) -> list[Series]:
+    """Return accuracy against the fraction that is off, a line per kind; all begin where nothing is switched off."""
+    here = [row for row in rows if domain in row["accuracy"]]
+    whole = [row for row in here if not row["neurons"]]
+    series: list[Series] = []
+    for kind, matched in dict.fromkeys((row["kind"], row.get("matched", "")) for row in here if row["neurons"]):
+        mine = [row for row in here if row["neurons"] and (row["kind"], row.get("matched", "")) == (kind, matched)]
+        line = sorted([*whole[:1], *mine], key=lambda row: row["fraction"])
+        label = f"random, as many as {matched}" if matched else kind
+        spread = [row.get("deviation", {}).get(domain) for row in line]
+        series.append(
+            Series(
+                label,
+                [row["fraction"] for row in line],
+                [100 * row["accuracy"][domain] for row in line],
+                _ABLATED.get(label, len(series) + 2),
+                [None if value is None else 100 * value for value in spread],
+            )
+        )
+    return series
 
 
 def _calibration(analysis: Analysis, name: str, held_out: str) -> Iterator[Block]:
@@ -239,7 +226,7 @@ def _classes(analysis: Analysis, name: str) -> Iterator[Block]:
     for label in classes:
         values = [analysis.per_class[domain].get(label) for domain in domains]
         rows.append(
-            [text_cell(label), *(Cell(f"{100 * v:.1f}", v, heat=v) if v is not None else number(None) for v in values)]
+            [text_cell(label), *(Cell(f"{100 * v:.1f}", v, heat=v) if v is not None else nothing() for v in values)]
         )
     flat = [
         {"class": label, "domain": domain, "accuracy": analysis.per_class[domain].get(label)}
