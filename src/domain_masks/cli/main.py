@@ -23,7 +23,7 @@ VERBS = {
     "analyze": "what the masks learned: tables and figures",
     "report": "a page about one or many runs, beside the paper's numbers",
     "predict": "class, probability and each mask's vote for files, folders and patterns",
-    "export": "a file that runs without this package, compared with the model after writing; fold and prune masks",
+    "export": "a file that runs without this package, compared with the model; fold and prune masks",
     "demo": "a page in the browser on which to try a model",
     "data": "list, check and download datasets; cache what runs need of them",
     "methods": "the algorithms, their papers, their settings",
