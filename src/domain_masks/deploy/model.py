@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,17 +15,17 @@ from torch import Tensor
 
 from domain_masks.batch import DomainBatch
 from domain_masks.data import Preprocessing
+from domain_masks.deploy.ensembles import ensembles_of
 from domain_masks.deploy.inputs import Picture, Unreadable, each_picture
 from domain_masks.deploy.reading import read_batches
 from domain_masks.deploy.votes import Prediction, predictions_from
 from domain_masks.errors import InputError, unknown
 from domain_masks.methods import Method
-from domain_masks.methods.base import PREDICTIONS, known
+from domain_masks.methods.base import MASKS, PREDICTIONS, WEIGHTED, known
 from domain_masks.methods.saving import FORMAT, save_model
 from domain_masks.records.predictions import KNOWN_DOMAIN
 
 Device = Literal["auto", "cpu", "cuda"]
-WEIGHTED = "weighted"
 BATCH = 64
 TOP = 5
 
@@ -66,8 +67,7 @@ class Model:
     @cached_property
     def ensembles(self) -> tuple[str, ...]:
         """The names that ``ensemble`` can have, found by asking about one empty picture."""
-        size = self.preprocessing.size
-        return tuple(self._ask(torch.zeros(1, 3, size, size, dtype=torch.uint8)))
+        return ensembles_of(self.method)
 
     def check_ensemble(self, ensemble: str) -> None:
         """Raise InputError, which says what there is and why, unless the model has predictions of that name."""
@@ -75,7 +75,7 @@ class Model:
             return
         listed = ", ".join(self.ensembles)
         domain = ensemble.removeprefix(KNOWN_DOMAIN)
-        if ensemble == WEIGHTED:
+        if ensemble == WEIGHTED and self.method.predicts_by_domain:
             raise InputError(
                 f"ensemble {WEIGHTED!r}: this model has no domain classifier, whose probabilities would be the weights: "
                 f"expected one of {listed}. `dmg evaluate RUN` on the run of a method with masks writes a model that has one"
@@ -84,7 +84,7 @@ class Model:
             raise InputError(
                 f"ensemble {ensemble!r}: {domain!r} was held out, so that nothing was learned for it: expected one of {listed}"
             )
-        if ensemble == "masks" or (domain != ensemble and domain in self.sources):
+        if ensemble in (MASKS, WEIGHTED) or (domain != ensemble and domain in self.sources):
             raise InputError(f"ensemble {ensemble!r}: method {self.method.name!r} has none, expected one of {listed}")
         raise unknown("ensemble", ensemble, self.ensembles)
 
@@ -132,19 +132,31 @@ class Model:
         reading: tuple[int, int | None],
         unreadable: Callable[[Unreadable], None] | None,
     ) -> Iterator[Prediction]:
-        for names, logits in self._batches(inputs, *reading, unreadable):
-            yield from predictions_from(logits, ensemble, top, names, self.classes, self.sources)
+        for names, logits, domains in self._batches(inputs, *reading, unreadable):
+            yield from predictions_from(logits, ensemble, top, names, self.classes, self.sources, domains)
 
     def logits(self, inputs: Picture | Iterable[Picture], *, batch: int = BATCH) -> dict[str, Tensor]:
         """Return ensemble -> logits (N, C), float32 on the CPU, of the same inputs as :meth:`predict`.
 
         Raises InputError for a picture that cannot be read.
         """
-        parts = [logits for _, logits in self._batches(inputs, batch, 0, None)]
+        parts = [logits for _, logits, _ in self._batches(inputs, batch, 0, None)]
         none = np.empty((0, len(self.classes)), dtype=np.float32)
         return {
             name: torch.from_numpy(np.concatenate([none, *(part[name] for part in parts)])) for name in self.ensembles
         }
+
+    def domain_probabilities(
+        self, inputs: Picture | Iterable[Picture], *, batch: int = BATCH
+    ) -> NDArray[np.float32] | None:
+        """Return how likely the domain classifier finds each source, (N, D); None where the model has none.
+
+        Raises InputError for a picture that cannot be read.
+        """
+        if self.method.domain_classifier is None:
+            return None
+        parts = [domains for _, _, domains in self._batches(inputs, batch, 0, None) if domains is not None]
+        return np.concatenate([np.empty((0, len(self.sources)), dtype=np.float32), *parts])
 
     def _batches(
         self,
@@ -152,30 +164,42 @@ class Model:
         batch: int,
         workers: int | None,
         unreadable: Callable[[Unreadable], None] | None,
-    ) -> Iterator[tuple[list[str | None], dict[str, NDArray[np.float32]]]]:
+    ) -> Iterator[tuple[list[str | None], dict[str, NDArray[np.float32]], NDArray[np.float32] | None]]:
         for read in read_batches(each_picture(inputs), self.preprocessing, batch, workers):
             for problem in read.problems:
                 if unreadable is None:
                     raise InputError(f"{problem.name!r} cannot be read: {problem.reason}")
                 unreadable(problem)
             if read.names:
-                yield read.names, {name: logits.numpy() for name, logits in self._ask(read.images).items()}
+                logits, domains = self._ask(read.images)
+                plain = {name: values.numpy() for name, values in logits.items()}
+                yield read.names, plain, None if domains is None else domains.numpy()
 
-    def _ask(self, images: Tensor) -> dict[str, Tensor]:
-        """Return ensemble -> logits on the CPU of uint8 (N, 3, size, size); in halves where memory does not suffice."""
+    def _ask(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Return ensemble -> logits of uint8 (N, 3, size, size), and the sources' probabilities (N, D); both on the CPU.
+
+        The latter where there is a domain classifier. Computes in halves where memory does not suffice.
+        """
         try:
             with torch.inference_mode():
                 prepared = self.preprocessing.normalize(images.to(self.device))
                 batch = DomainBatch(prepared, None, None, torch.arange(len(images), device=self.device))
-                return {name: logits.float().cpu() for name, logits in self.method.predict(batch).items()}
+                domains = None
+                if self.method.domain_classifier is not None:
+                    features = self.method.boundary_features(batch)
+                    domains = self.method.domain_classifier(self.method.network.pooled(features)).float().cpu()
+                    # F need not run again.
+                    batch = replace(batch, images=None, features=features)
+                return {name: logits.float().cpu() for name, logits in self.method.predict(batch).items()}, domains
         except torch.OutOfMemoryError as error:
             if len(images) == 1:
                 raise InputError(
                     f"{self.device} has not enough memory for one picture at {self.preprocessing.size} pixels: use "
                     "device cpu, or free the other"
                 ) from error
-        halves = [self._ask(part) for part in images.chunk(2)]
-        return {name: torch.cat([half[name] for half in halves]) for name in halves[0]}
+        (logits, domains), (more_logits, more_domains) = (self._ask(part) for part in images.chunk(2))
+        joined = {name: torch.cat([logits[name], more_logits[name]]) for name in logits}
+        return joined, None if domains is None or more_domains is None else torch.cat([domains, more_domains])
 
     @property
     def has_votes(self) -> bool:

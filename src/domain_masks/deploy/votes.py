@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain_masks.errors import InputError
+from domain_masks.evaluation.by_mask import nearest_source
 from domain_masks.evaluation.ensembles import log_softmax
 from domain_masks.methods.base import known
 
@@ -35,8 +36,8 @@ class Prediction:
     - ``name``: the path of the picture; None where it has none
     - ``top``: the most probable classes under the chosen ensemble, best first, at least one
     - ``votes``: source domain -> the most probable class under its mask or head alone; empty for a method without these
-    - ``nearest_source``: the source domain that the picture is most like, and ``nearest_weight``, its weight in [0, 1], by
-      :func:`source_weights`; None for a method without masks or heads
+    - ``nearest_source``: the source domain that the picture is most like, and ``nearest_weight``, its weight in [0, 1]: by
+      the model's domain classifier, else by :func:`source_weights`; None for a method without masks or heads
     """
 
     name: str | None
@@ -67,11 +68,12 @@ class Prediction:
 
 
 def source_weights(probabilities: Mapping[str, NDArray[np.float64]], sources: Sequence[str]) -> NDArray[np.float64]:
-    """Return how much each picture is like each source domain, (N, D), every row adding up to 1.
+    """Return how much each picture is like each source domain by the masks alone, (N, D), every row adding up to 1.
 
     A source's weight is the confidence of its own mask or head, its largest class probability, as a share of the sum over
     all sources. That a mask is sure says that the picture looks like what the mask has learned from, and is no more than a
-    hint: with D sources that are all sure, every weight is about 1/D.
+    hint: with D sources that are all sure, every weight is about 1/D. A domain classifier's probabilities say more where
+    a model has one.
 
     - ``probabilities``: ensemble -> (N, C), with ``known:SOURCE`` for every source
     """
@@ -87,12 +89,15 @@ def predictions_from(
     names: Sequence[str | None],
     classes: Sequence[str],
     sources: Sequence[str],
+    domain_probabilities: NDArray[Any] | None = None,
 ) -> Iterator[Prediction]:
     """Yield what is said about each of N pictures.
 
     - ``logits``: ensemble -> (N, C)
     - ``top``: how many classes, at most C
     - ``names``: N paths
+    - ``domain_probabilities``: (N, D), a domain classifier's; they are then the weights of the sources, the nearest one has
+      the largest. Without them see :func:`source_weights`, and the nearest is by the rule of the analysis
 
     Raises InputError where the model gives NaN or infinity.
     """
@@ -101,12 +106,12 @@ def predictions_from(
         _refuse_infinite(known_as, values, names)
         probabilities[known_as] = np.exp(log_softmax(values))
     has_votes = bool(sources) and all(known(source) in probabilities for source in sources)
-    weights = source_weights(probabilities, sources) if has_votes else None
+    nearest, weights = _nearest(logits, probabilities, sources, domain_probabilities) if has_votes else (None, None)
     chosen = probabilities[ensemble]
     order = np.argsort(-chosen, axis=1, kind="stable")[:, :top]
     for row, name in enumerate(names):
         guesses = tuple(Guess(classes[index], float(chosen[row, index])) for index in order[row])
-        if weights is None:
+        if weights is None or nearest is None:
             yield Prediction(name, guesses)
             continue
         votes = {}
@@ -114,8 +119,22 @@ def predictions_from(
             own = probabilities[known(source)][row]
             best = int(own.argmax())
             votes[source] = Guess(classes[best], float(own[best]))
-        nearest = int(weights[row].argmax())
-        yield Prediction(name, guesses, votes, sources[nearest], float(weights[row, nearest]))
+        own_source = int(nearest[row])
+        yield Prediction(name, guesses, votes, sources[own_source], float(weights[row, own_source]))
+
+
+def _nearest(
+    logits: Mapping[str, NDArray[Any]],
+    probabilities: Mapping[str, NDArray[np.float64]],
+    sources: Sequence[str],
+    domain_probabilities: NDArray[Any] | None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the nearest source of each picture, (N,), and the weights of all sources, (N, D)."""
+    if domain_probabilities is not None:
+        weights = np.asarray(domain_probabilities, dtype=np.float64)
+        return weights.argmax(axis=1), weights
+    stacked = np.stack([logits[known(source)] for source in sources])
+    return nearest_source(stacked), source_weights(probabilities, sources)
 
 
 def _refuse_infinite(ensemble: str, logits: NDArray[Any], names: Sequence[str | None]) -> None:

@@ -106,7 +106,7 @@ def check_schema(found: Any, known: int, path: Path | str, remedy: str = "", wor
     is_number = isinstance(found, int) and not isinstance(found, bool)
     if is_number and 1 <= found <= known:
         return
-    got = "none" if found is None else repr(found)
+    got = "none" if found is None else shortened if len(shortened := repr(found)) <= 80 else f"{shortened[:77]}..."
     if is_number and found > known:
         raise RunFolderError(
             f"{path} was written by a newer version of domain-masks: expected {word} {known} or older, got {got}. Update "
