@@ -20,7 +20,7 @@ def test_predictions_of_files_are_those_of_the_run(model, run_folder, pictures):
     stored = Predictions.load(run_folder / "predictions.npz")
     paths = [pictures / name for name in stored.ids]
     logits = model.logits(paths, batch=7)
-    assert set(logits) == set(stored.ensembles) == {"predictions", "masks", "known:dots", "known:plain"}
+    assert set(logits) == set(stored.ensembles) == {"predictions", "masks", "weighted", "known:dots", "known:plain"}
     for name, expected in stored.logits.items():
         np.testing.assert_allclose(logits[name].numpy(), expected, rtol=0, atol=1e-5)
     for ensemble in stored.ensembles:
@@ -37,14 +37,28 @@ def test_a_prediction_says_classes_votes_and_nearest_source(model, pictures):
     assert [guess.class_name for guess in one.top] == [model.classes[index] for index in order]
     assert [guess.probability for guess in one.top] == pytest.approx(best.tolist())
     assert sum(guess.probability for guess in one.top) == pytest.approx(1)
-    confidence = {}
     for source in ("dots", "plain"):
         own = probabilities[known(source)]
         assert one.votes[source].class_name == model.classes[int(own.argmax())]
         assert one.votes[source].probability == pytest.approx(float(own.max()))
-        confidence[source] = float(own.max())
+    with torch.inference_mode(), Image.open(path) as image:
+        features = model.method.network.features(model.preprocessing.normalize(model.preprocessing.load(image)[None]))
+        (weights,) = model.method.domain_classifier(model.method.network.pooled(features))
+    assert one.nearest_source == model.sources[int(weights.argmax())]
+    assert one.nearest_weight == pytest.approx(float(weights.max()), abs=1e-5)
+    np.testing.assert_allclose(model.domain_probabilities(path), weights[None], atol=1e-5)
+
+
+def test_without_a_domain_classifier_the_surest_mask_is_the_nearest():
+    model = toy_model("dmg")
+    picture = np.random.default_rng(3).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    (one,) = model.predict(picture)
+    confidence = {source: vote.probability for source, vote in one.votes.items()}
     assert one.nearest_source == max(confidence, key=confidence.get)
     assert one.nearest_weight == pytest.approx(max(confidence.values()) / sum(confidence.values()))
+    assert model.domain_probabilities(picture) is None
+    with pytest.raises(InputError, match=r"no domain classifier.*dmg evaluate RUN"):
+        model.predict(picture, ensemble="weighted")
 
 
 def test_every_form_of_a_picture_gives_the_same(model, pictures):
@@ -162,7 +176,6 @@ def test_what_is_no_picture_is_one_clear_message(model, given, message):
         ({"ensemble": "prediction"}, r"unknown ensemble 'prediction'.*Did you mean 'predictions'"),
         ({"ensemble": "known:stripes"}, r"'stripes' was held out"),
         ({"ensemble": "known:dot"}, r"unknown ensemble .*Did you mean 'known:dots'"),
-        ({"ensemble": "weighted"}, r"no domain classifier.*dmg evaluate RUN"),
         ({"top": 0}, r"top: .*got 0"),
         ({"batch": True}, r"batch: .*got True"),
         ({"batch": 2.0}, r"batch: .*got 2\.0"),
@@ -235,20 +248,24 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(model, pictures, monkey
     monkeypatch.setattr(model.method, "predict", small)
     for name, values in model.logits(paths).items():
         torch.testing.assert_close(values, expected[name])
+    assert model.domain_probabilities(paths).shape == (7, 2)
     monkeypatch.setattr(model.method, "predict", lambda _: small([0] * 3))
     with pytest.raises(InputError, match="not enough memory for one picture"):
         model.logits(paths)
 
 
-def test_a_method_without_masks_has_no_votes(tmp_path):
-    aggregate = built("aggregate")
+def toy_model(name):
     card = {"backbone": "small", "image_size": 16, "preprocessing": {"size": 16, "resize": 16, "square": True}}
-    model = dm.deploy.Model(aggregate, card, "cpu")
+    return dm.deploy.Model(built(name), card, "cpu")
+
+
+def test_a_method_without_masks_has_no_votes():
+    model = toy_model("aggregate")
     (one,) = model.predict(np.zeros((20, 20), dtype=np.uint8))
     assert (one.votes, one.nearest_source, one.nearest_weight) == ({}, None, None)
     assert set(one.to_dict()) == {"path", "class", "probability", "top"}
     assert not model.has_votes
-    for ensemble in ("masks", "known:photo"):
+    for ensemble in ("masks", "weighted", "known:photo"):
         with pytest.raises(InputError, match="method 'aggregate' has none, expected one of predictions"):
             model.predict([], ensemble=ensemble)
 

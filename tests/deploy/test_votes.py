@@ -35,6 +35,15 @@ def test_each_row_becomes_a_prediction():
     assert first.nearest_weight == pytest.approx(0.8 / 1.4)
 
 
+def test_a_domain_classifier_has_the_last_word():
+    domains = np.array([[0.1, 0.9], [0.75, 0.25]], dtype=np.float32)
+    found = list(predictions_from(LOGITS, "predictions", 1, ["a", "b"], CLASSES, SOURCES, domains))
+    assert [(one.nearest_source, one.nearest_weight) for one in found] == [
+        ("paper", pytest.approx(0.9)),
+        ("ink", pytest.approx(0.75)),
+    ]
+
+
 def test_the_ensemble_chooses_the_class_and_the_votes_stay():
     first, _ = predictions_from(LOGITS, "known:paper", 3, ["a", "b"], CLASSES, SOURCES)
     assert first.class_name == "dog"
