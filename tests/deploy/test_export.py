@@ -192,7 +192,7 @@ def test_preprocessing_inside_is_pillows(preprocessing: Preprocessing, size: tup
     images = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
     difference = (inside.pixels(images)[0] - expected).abs()
     assert difference.max() <= 1.001
-    assert difference.mean() < 0.4
+    assert difference.mean() <= 0.5
     torch.testing.assert_close(
         inside(images)[0], preprocessing.normalize(expected[None])[0], rtol=0, atol=1.01 / 255 / min(preprocessing.std)
     )

@@ -226,19 +226,17 @@ def _mean_call(node: fx.Node, source: tuple[int, ...], shape: tuple[int, ...]) -
 
 def _permuting_call(node: fx.Node, source: tuple[int, ...], _: tuple[int, ...]) -> Passing | None:
     order = node.args[1] if len(node.args) == 2 and isinstance(node.args[1], list | tuple) else node.args[1:]
-    if len(order) != len(source) or not all(isinstance(axis, int) for axis in order):
-        return None
     positions = {axis % len(source): place for place, axis in enumerate(order) if isinstance(axis, int)}
+    if len(positions) != len(source):
+        return None
     return Passing({axis: place for axis, place in positions.items() if axis > 0}, {}, True, True)
 
 
 def _transposing_call(node: fx.Node, source: tuple[int, ...], _: tuple[int, ...]) -> Passing | None:
-    if len(node.args) != 3:
+    swapped = [axis % len(source) for axis in node.args[1:] if isinstance(axis, int)]
+    if len(swapped) != 2:
         return None
-    first, second = node.args[1:]
-    if not isinstance(first, int) or not isinstance(second, int):
-        return None
-    one, other = first % len(source), second % len(source)
+    one, other = swapped
     axes = {axis: axis for axis in range(len(source))} | {one: other, other: one}
     return Passing(axes, {}, True, True) if 0 not in (one, other) else None
 
