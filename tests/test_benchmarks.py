@@ -13,7 +13,7 @@ from domain_masks.networks import masked
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 DATA = Path(os.environ.get("DMG_DATA") or Path(__file__).parents[2] / "shared" / "data")
-NAMES = ("timing", "steps", "masks", "ensemble", "loading", "predict", "run")
+NAMES = ("timing", "steps", "masks", "ensemble", "loading", "predict", "folding", "run")
 CPU = torch.device("cpu")
 LINE = re.compile(
     r"  (?P<name>.+?): (?P<median>\S+) \[(?P<lower>\S+)–(?P<upper>\S+)\] of (?P<baseline>.+) \(.+ rounds\)"
@@ -60,6 +60,11 @@ def test_smoke_run_prints_every_ratio_with_its_spread_and_baseline(module, monke
         *(f"{predicting}, {workers}" for workers in ("0 workers", "2 workers")),
     ]
     assert names.count("peak memory of predicting 200 pictures") == 1
+    assert [name for name in names if name.startswith("one mask")] == [
+        "one mask, unfolded",
+        "one mask, folded",
+        "one mask, folded, half of the neurons pruned",
+    ]
     assert "one forward pass of the bare network (small, 32 px, batch 8)" in baselines
     table = [line for line in output.splitlines() if line.startswith("| ")]
     assert len(table) == 1 + len(names)
