@@ -227,6 +227,7 @@ def test_a_terminal_gets_a_table_and_no_control_characters_of_names(run: Path, d
     assert "\x1b" not in "".join(lines)
 
 
+@pytest.mark.slow
 def test_interrupting_leaves_no_file_and_no_process(run: Path, digits: Path) -> None:
     words = command(run, "-", "--out", "a.csv", "--workers", 2, "--batch", 1)
     process = subprocess.Popen(

@@ -109,7 +109,7 @@ def test_the_oracle_is_marked_wherever_it_shows(four: Any, tmp_path: Path, capsy
     (title,) = (line for line in lines if line.startswith("chosen by"))
     assert "ORACLE" in title
     assert "whose labels are used" in title
-    rows = [line for line in lines[lines.index(title) :] if line.startswith("out of domain")]
+    rows = [line for line in lines[lines.index(title) :] if line.strip().startswith("out of domain")]
     assert rows
     assert all("ORACLE" in row for row in rows)
     written = (tmp_path / "selected.csv").read_text().splitlines()
