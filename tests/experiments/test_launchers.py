@@ -80,6 +80,7 @@ def test_a_claim_is_one_processs(tmp_path: Path) -> None:
     assert not is_claimed(tmp_path, "key")
 
 
+@pytest.mark.slow
 def test_processes_share_the_runs_and_one_that_is_killed_fails_its_run_alone(
     plan: Any, data: Any, tmp_path: Path
 ) -> None:
@@ -93,7 +94,9 @@ def test_processes_share_the_runs_and_one_that_is_killed_fails_its_run_alone(
     assert "SIGKILL" in message
     assert json.loads((tmp_path / "all" / name / "failed.json").read_text())["kind"] == "ProcessLost"
     assert len(outcome.results) == 3
-    assert any(line.startswith("aggregate/dots/seed-0: epoch 1/1") for line in words.lines)
+    # Which run is killed is up to whoever opens a picture first; every other one says how far it is.
+    done = [run.name for run in runs if run.name != name]
+    assert all(any(line.startswith(f"{other}: epoch 1/1") for line in words.lines) for other in done)
     again = work_off(plan(tmp_path / "all", **lists), deadly, words, LocalProcesses(2, uses_gpus=False))
     assert (len(again.results), again.failed) == (4, {})
     alone = work_off(plan(tmp_path / "alone", **lists), data, ConsoleReporter(quiet=True))
@@ -110,6 +113,7 @@ def script(path: str, *arguments: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_two_benchmarks_in_one_folder_do_each_run_once(tmp_path: Path) -> None:
     found = script("together.py", str(tmp_path))
     both, killed = found["side_by_side"], found["one_is_killed"]
