@@ -470,7 +470,7 @@ CASES: dict[str, Case] = {
     "report by an unknown rule": Case(["report", "run", "--select", "orcale"], ("orcale", "oracle", "source-validation"), finished),
     "report into a file": Case(["report", "run", "--out", "file"], ("file",), both(finished, file("file"))),
     "report into a file below": Case(["report", "run", "--out", "file/report"], ("file",), both(finished, file("file"))),
-    "report to nowhere": Case(["report", "run", "--out", ""], ("--out", "folder"), finished),
+    "report to nowhere": Case(["report", "run", "--out", ""], ("out", "folder"), finished),
     "report with settings of another verb": Case(["report", "--config", "a.yaml"], ("selct", "select", "gallery", "'yes'"), file("a.yaml", "runs: [run]\nselct: oracle\ngallery: 'yes'")),
     "report with a list that is none": Case(["report", "--config", "a.yaml"], ("runs", "got 5"), file("a.yaml", "runs: 5")),
     "report with a misspelt flag": Case(["report", "run", "--no_galery"], ("--no_galery", "--no_gallery"), finished),

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, parser_for, reporter_for, say
+from domain_masks.cli.flags import (
+    Parser,
+    add_config,
+    add_output,
+    completed_by,
+    own_settings,
+    parser_for,
+    reporter_for,
+    say,
+)
 from domain_masks.cli.interruption import resumable
-from domain_masks.records.config import read_config
 
 if TYPE_CHECKING:
     import socket
@@ -65,13 +72,10 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """Show a page until it is interrupted."""
     flags, mistakes = parser().parse_and_note(arguments)
-    given = {name: value for name, value in vars(flags).items() if name not in ("config", "quiet", "verbose")}
-    values: dict[str, Any] = read_config(Path(flags.config)) if flags.config is not None else {}
-    values |= {name: value for name, value in given.items() if value is not None}
 
     from domain_masks.deploy.demo.settings import check_demo  # noqa: PLC0415
 
-    settings = check_demo(values, mistakes)
+    settings = check_demo(own_settings(flags), mistakes)
 
     from domain_masks.deploy.demo.serving import listening, require_gradio  # noqa: PLC0415
 

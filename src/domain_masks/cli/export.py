@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, parser_for, reporter_for, say
+from domain_masks.cli.flags import (
+    Parser,
+    add_config,
+    add_output,
+    completed_by,
+    own_settings,
+    parser_for,
+    reporter_for,
+    say,
+)
 from domain_masks.errors import DomainMasksError, InputError
-from domain_masks.records.config import read_config
 from domain_masks.records.files import is_there
 from domain_masks.records.run_folder import folder_name
 
@@ -87,13 +95,10 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """Export a model, or measure the curve of several thresholds; 1 if the file answers otherwise than the model."""
     flags, mistakes = parser().parse_and_note(arguments)
-    given = {name: value for name, value in vars(flags).items() if name not in ("config", "quiet", "verbose")}
-    values: dict[str, Any] = read_config(Path(flags.config)) if flags.config is not None else {}
-    values |= {name: value for name, value in given.items() if value not in (None, [])}
 
     from domain_masks.deploy.export_settings import check_export  # noqa: PLC0415
 
-    settings = check_export(values, mistakes)
+    settings = check_export(own_settings(flags), mistakes)
 
     from domain_masks.deploy import load  # noqa: PLC0415
     from domain_masks.deploy.formats import check_format  # noqa: PLC0415

@@ -222,6 +222,14 @@ def settings_from(
     return {**values, **given, "method": method}
 
 
+def own_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of a verb that has names of its own: those of ``--config`` with the flags on top, unchecked."""
+    values = read_config(Path(arguments.config)) if arguments.config is not None else {}
+    output = ("config", "quiet", "verbose")
+    given = {name: value for name, value in vars(arguments).items() if name not in output and value not in (None, [])}
+    return {**values, **given}
+
+
 def data_settings(arguments: argparse.Namespace, names: Sequence[str] = ("dataset", "root")) -> RunConfig:
     """Return the settings ``names`` of ``--config`` with the flags on top, checked, for a verb that uses no others.
 

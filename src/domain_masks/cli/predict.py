@@ -6,13 +6,11 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, parser_for, reporter_for
+from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, own_settings, parser_for, reporter_for
 from domain_masks.cli.interruption import resumable
 from domain_masks.errors import InputError
-from domain_masks.records.config import read_config
 
 if TYPE_CHECKING:
     from domain_masks.deploy import Model, Prediction
@@ -83,13 +81,10 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """Predict pictures; 1 if some could not be read."""
     flags, mistakes = parser().parse_and_note(arguments)
-    given = {name: value for name, value in vars(flags).items() if name not in ("config", "quiet", "verbose")}
-    values: dict[str, Any] = read_config(Path(flags.config)) if flags.config is not None else {}
-    values |= {name: value for name, value in given.items() if value not in (None, [])}
 
     from domain_masks.deploy.settings import check_predict  # noqa: PLC0415
 
-    settings = check_predict(values, mistakes)
+    settings = check_predict(own_settings(flags), mistakes)
 
     from domain_masks.deploy import load  # noqa: PLC0415
 

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, parser_for, reporter_for, say
-from domain_masks.errors import InputError, nearest, together, unknown
-from domain_masks.records.config import read_config
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError
+
+from domain_masks.cli.flags import (
+    Parser,
+    add_config,
+    add_output,
+    completed_by,
+    own_settings,
+    parser_for,
+    reporter_for,
+    say,
+)
+from domain_masks.errors import InputError, together, unknown
+from domain_masks.records.config import Folder, describe_mistakes
 
 if TYPE_CHECKING:
     from domain_masks.records.collection import Collection
 
-_KINDS: dict[str, tuple[type, str]] = {
-    "runs": (list, "a folder or a list of folders"),
-    "select": (str, "the name of a rule"),
-    "out": (str, "a folder"),
-    "gallery": (bool, "true or false"),
-}
+SOURCE_VALIDATION = "source-validation"
 
 
 def parser() -> Parser:
@@ -98,49 +103,42 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if collection.failed or collection.skipped else 0
 
 
-@dataclass(frozen=True)
-class _Settings:
-    runs: list[str]
-    select: str
-    out: str | None
-    gallery: bool
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Settings(BaseModel):
+    """What ``dmg report`` needs to know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    runs: Annotated[list[Text], BeforeValidator(_as_list)]
+    select: Text = SOURCE_VALIDATION
+    out: Folder | None = None
+    gallery: StrictBool = True
 
 
 def _settings(flags: argparse.Namespace) -> _Settings:
     """Return the flags over what ``--config`` says; raises InputError that lists everything wrong in it."""
-    values: dict[str, Any] = read_config(Path(flags.config)) if flags.config is not None else {}
-    mistakes = []
-    for name in values:
-        if name not in _KINDS:
-            guess = nearest(name, _KINDS)
-            mistakes.append(f"{name}: there is no such setting" + (f": did you mean {guess}?" if guess else ""))
-    runs = values.get("runs", [])
-    runs = [runs] if isinstance(runs, str) else runs
-    given: dict[str, Any] = {"runs": runs, **{name: values.get(name) for name in ("select", "out", "gallery")}}
-    for name, (kind, expected) in _KINDS.items():
-        value = given[name]
-        listed_wrongly = (
-            name == "runs" and isinstance(value, list) and not all(isinstance(entry, str) for entry in value)
-        )
-        if (value is not None and not isinstance(value, kind)) or listed_wrongly:
-            mistakes.append(f"{name}: expected {expected}, got {value!r}")
-    if mistakes:
-        raise together(mistakes)
-    found = flags.runs or given["runs"]
-    if not found:
+    values = own_settings(flags)
+    if values.pop("no_gallery", False):
+        values["gallery"] = False
+    if not values.get("runs"):
         raise InputError("expected at least one DIR, a run folder or a folder with runs. See `dmg report --help`")
-    out = flags.out if flags.out is not None else given["out"]
-    if out == "":
-        raise InputError("--out: expected a folder")
-    gallery = not flags.no_gallery if flags.no_gallery is not None else given["gallery"] is not False
-    return _Settings(found, flags.select or given["select"] or "source-validation", out, gallery)
+    try:
+        return _Settings.model_validate(values)
+    except ValidationError as error:
+        raise together(describe_mistakes(error, list(_Settings.model_fields))) from error
 
 
-def _place(paths: Sequence[Path], out: str | None, collection: Collection) -> tuple[Path, bool]:
+def _place(paths: Sequence[Path], out: Path | None, collection: Collection) -> tuple[Path, bool]:
     """Return where the page goes, and whether it is the page of one run folder, in which nothing else is written."""
     is_run = len(paths) == 1 and [record.folder.path for record in collection.runs] == [paths[0]]
     if out is not None:
-        return Path(out) / "report.html", False
+        return out / "report.html", False
     if is_run:
         return collection.runs[0].folder.report, True
     return paths[0] / "report" / "report.html", False

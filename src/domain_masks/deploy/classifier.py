@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
 from domain_masks.data import Preprocessing
-from domain_masks.deploy.ensembles import check_ensemble, mask_factors
+from domain_masks.deploy.ensembles import check_ensemble, ensembles_of, mask_factors
 from domain_masks.deploy.fold import FoldedSite, fold
 from domain_masks.deploy.inside import PreprocessingInside
 from domain_masks.deploy.prune import Pruned, prune
@@ -79,7 +79,7 @@ def classifier(method: Method, ensemble: str, threshold: float | None = None) ->
 
     Raises InputError for an ensemble that the method does not have, and for a threshold with one that is not one mask.
     """
-    check_ensemble(method, ensemble)
+    check_ensemble(method, ensemble, ensembles_of(method))
     method = deepcopy(method).cpu().eval()
     reference = OneEnsemble(method, ensemble).eval()
     factors = mask_factors(method, ensemble)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from domain_masks.batch import DomainBatch
-from domain_masks.errors import unknown
+from domain_masks.errors import InputError, unknown
 from domain_masks.methods import Method
-from domain_masks.methods.base import MASKS, known
+from domain_masks.methods.base import MASKS, WEIGHTED, known
 from domain_masks.networks import MaskedNetwork
+from domain_masks.records.predictions import KNOWN_DOMAIN
 
 
 def ensembles_of(method: Method) -> tuple[str, ...]:
@@ -21,11 +24,27 @@ def ensembles_of(method: Method) -> tuple[str, ...]:
         return tuple(method.predict(DomainBatch(images, None, None, torch.zeros(1, dtype=torch.int64))))
 
 
-def check_ensemble(method: Method, ensemble: str) -> None:
-    """Raise InputError unless ``method`` has the ensemble: lists those that it has."""
-    there = ensembles_of(method)
-    if ensemble not in there:
-        raise unknown("ensemble", ensemble, there)
+def check_ensemble(method: Method, ensemble: str, there: Sequence[str], targets: Sequence[str] = ()) -> None:
+    """Raise InputError, which says what there is and why, unless ``ensemble`` is among those that are ``there``.
+
+    ``targets`` are the domains that were held out, as far as they are known.
+    """
+    if ensemble in there:
+        return
+    listed = ", ".join(there)
+    domain = ensemble.removeprefix(KNOWN_DOMAIN)
+    if ensemble == WEIGHTED and method.predicts_by_domain:
+        raise InputError(
+            f"ensemble {WEIGHTED!r}: this model has no domain classifier, whose probabilities would be the weights: "
+            f"expected one of {listed}. `dmg evaluate RUN` on the run of a method with masks writes a model that has one"
+        )
+    if domain != ensemble and domain in targets:
+        raise InputError(
+            f"ensemble {ensemble!r}: {domain!r} was held out, so that nothing was learned for it: expected one of {listed}"
+        )
+    if ensemble in (MASKS, WEIGHTED) or (domain != ensemble and domain in method.context.sources):
+        raise InputError(f"ensemble {ensemble!r}: method {method.name!r} has none, expected one of {listed}")
+    raise unknown("ensemble", ensemble, there)
 
 
 def mask_factors(method: Method, ensemble: str) -> dict[str, Tensor] | None:

@@ -15,15 +15,14 @@ from torch import Tensor
 
 from domain_masks.batch import DomainBatch
 from domain_masks.data import Preprocessing
-from domain_masks.deploy.ensembles import ensembles_of
+from domain_masks.deploy.ensembles import check_ensemble, ensembles_of
 from domain_masks.deploy.inputs import Picture, Unreadable, each_picture
 from domain_masks.deploy.reading import read_batches
 from domain_masks.deploy.votes import Prediction, predictions_from
 from domain_masks.errors import InputError, unknown
 from domain_masks.methods import Method
-from domain_masks.methods.base import MASKS, PREDICTIONS, WEIGHTED, known
+from domain_masks.methods.base import PREDICTIONS, known
 from domain_masks.methods.saving import FORMAT, save_model
-from domain_masks.records.predictions import KNOWN_DOMAIN
 
 Device = Literal["auto", "cpu", "cuda"]
 BATCH = 64
@@ -71,22 +70,7 @@ class Model:
 
     def check_ensemble(self, ensemble: str) -> None:
         """Raise InputError, which says what there is and why, unless the model has predictions of that name."""
-        if ensemble in self.ensembles:
-            return
-        listed = ", ".join(self.ensembles)
-        domain = ensemble.removeprefix(KNOWN_DOMAIN)
-        if ensemble == WEIGHTED and self.method.predicts_by_domain:
-            raise InputError(
-                f"ensemble {WEIGHTED!r}: this model has no domain classifier, whose probabilities would be the weights: "
-                f"expected one of {listed}. `dmg evaluate RUN` on the run of a method with masks writes a model that has one"
-            )
-        if domain != ensemble and domain in self.targets:
-            raise InputError(
-                f"ensemble {ensemble!r}: {domain!r} was held out, so that nothing was learned for it: expected one of {listed}"
-            )
-        if ensemble in (MASKS, WEIGHTED) or (domain != ensemble and domain in self.sources):
-            raise InputError(f"ensemble {ensemble!r}: method {self.method.name!r} has none, expected one of {listed}")
-        raise unknown("ensemble", ensemble, self.ensembles)
+        check_ensemble(self.method, ensemble, self.ensembles, self.targets)
 
     def predict(
         self, inputs: Picture | Iterable[Picture], *, ensemble: str = PREDICTIONS, top: int = TOP, batch: int = BATCH
@@ -171,7 +155,7 @@ class Model:
                     raise InputError(f"{problem.name!r} cannot be read: {problem.reason}")
                 unreadable(problem)
             if read.names:
-                logits, domains = self._ask(read.images)
+                logits, domains = self._ask(torch.from_numpy(read.images))
                 plain = {name: values.numpy() for name, values in logits.items()}
                 yield read.names, plain, None if domains is None else domains.numpy()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from domain_masks.data import Preprocessing
@@ -32,12 +32,13 @@ class ReadBatch:
     """Pictures as evaluation sees them.
 
     - ``names``: of each picture that could be read; None for one without a path
-    - ``images``: uint8 (n, 3, size, size), one per name
+    - ``images``: uint8 (n, 3, size, size), one per name; an array, since a worker that hands over tensors has to stay until
+      they have been fetched, and complains where nobody is left to fetch them
     - ``problems``: those that could not be read
     """
 
     names: list[str | None]
-    images: Tensor
+    images: NDArray[np.uint8]
     problems: list[Unreadable]
 
 
@@ -137,8 +138,9 @@ class _Reader(Dataset["ReadBatch | InputError"]):
             else:
                 names.append(name)
         size = self._preprocessing.size
-        images = np.stack(pixels) if pixels else np.empty((0, 3, size, size), dtype=np.uint8)
-        return ReadBatch(names, torch.from_numpy(images), problems)
+        # In one order of memory, with and without processes: kernels round by it.
+        images = np.ascontiguousarray(np.stack(pixels)) if pixels else np.empty((0, 3, size, size), dtype=np.uint8)
+        return ReadBatch(names, images, problems)
 
 
 def _as_it_is(batch: Any) -> Any:

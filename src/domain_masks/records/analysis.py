@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, ClassVar, NotRequired, TypedDict
 
-from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records.checks import Check, each, fraction, fraction_or_none, keys, listed, text, texts, whole
-from domain_masks.records.files import check_schema, read_json, write_json
+from domain_masks.records.json_record import JSONRecord
 
 SCHEMA = 1
 
@@ -163,72 +161,6 @@ class Gallery(TypedDict):
     items: list[GalleryItem]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Analysis:
-    """The content of ``analysis.json``; what a method does not have, or was left out, is None here and absent there.
-
-    Accuracies are fractions in [0, 1], of the domain's pictures in the split that ``splits`` names.
-
-    - ``mask_by_domain``: ensemble -> domain -> accuracy (Table 4): a row per source's mask or head, and the ensembles
-    - ``mask_by_domain_splits``: domain -> "held_out", or a source's "test" or else "validation"
-    - ``sites``: mask site -> :class:`SiteAnalysis`
-    - ``epochs``: a row per epoch and site
-    - ``calibration``, ``confusion``: domain -> how it is there
-    - ``per_class``: domain -> class -> accuracy; a class without pictures is absent
-    - ``galleries``: name -> :class:`Gallery`
-    - ``figures``: the names of the files in the run's ``figures/`` that belong to this analysis, drawings and tables
-    - ``notes``: what was left out, and why, a sentence each
-    - ``more``: further keys, kept as they are
-
-    Raises InputError that lists everything that is not as it should be.
-    """
-
-    mask_by_domain: dict[str, dict[str, float]]
-    mask_by_domain_splits: dict[str, str]
-    calibration: dict[str, Calibration]
-    confusion: dict[str, Confusion]
-    per_class: dict[str, dict[str, float]]
-    sites: dict[str, SiteAnalysis] | None = None
-    epochs: list[SiteEpoch] | None = None
-    nearest_source: NearestSource | None = None
-    ablation: Ablation | None = None
-    galleries: dict[str, Gallery] | None = None
-    figures: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    schema: int = SCHEMA
-    more: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _check(self.to_dict())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON object, keys in their written order, without those that are None."""
-        content = {name: getattr(self, name) for name in _CHECKS}
-        known = {name: value for name, value in content.items() if value is not None}
-        return known | {name: value for name, value in self.more.items() if name not in known}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Analysis:
-        """Build an analysis from a JSON object; raises InputError if keys are missing or wrong."""
-        _check(content)
-        known = {name: value for name, value in content.items() if name in _CHECKS}
-        return cls(**known, more={name: value for name, value in content.items() if name not in _CHECKS})
-
-    def write(self, path: Path | str) -> None:
-        """Write the JSON file, whole or not at all."""
-        write_json(path, self.to_dict())
-
-    @classmethod
-    def read(cls, path: Path | str) -> Analysis:
-        """Read a JSON file; raises RunFolderError that names it if it is missing, malformed or of a newer schema."""
-        content = read_json(path)
-        check_schema(content.get("schema"), SCHEMA, path, "write it again with `dmg analyze RUN`")
-        try:
-            return cls.from_dict(content)
-        except InputError as error:
-            raise RunFolderError(f"{path} cannot be used: {error}. Write it again with `dmg analyze RUN`") from error
-
-
 _KINDS = {"off": fraction, "shared": fraction, "specific": fraction}
 _HISTOGRAM = keys({"edges": listed(fraction), "counts": each(listed(whole))})
 _SITE = keys(
@@ -299,11 +231,45 @@ _CHECKS: dict[str, Check] = {
     "figures": texts,
     "notes": texts,
 }
-_ANALYSIS = keys(_CHECKS, optional=("sites", "epochs", "nearest_source", "ablation", "galleries"))
 
 
-def _check(content: Mapping[str, Any]) -> None:
-    """Raise InputError that lists every key that is missing or wrong."""
-    problems = list(_ANALYSIS(content, ""))
-    if problems:
-        raise InputError("this is no analysis of a run:\n- " + "\n- ".join(problems))
+@dataclass(frozen=True, kw_only=True)
+class Analysis(JSONRecord):
+    """The content of ``analysis.json``; what a method does not have, or was left out, is None here and absent there.
+
+    Accuracies are fractions in [0, 1], of the domain's pictures in the split that ``splits`` names.
+
+    - ``mask_by_domain``: ensemble -> domain -> accuracy (Table 4): a row per source's mask or head, and the ensembles
+    - ``mask_by_domain_splits``: domain -> "held_out", or a source's "test" or else "validation"
+    - ``sites``: mask site -> :class:`SiteAnalysis`
+    - ``epochs``: a row per epoch and site
+    - ``calibration``, ``confusion``: domain -> how it is there
+    - ``per_class``: domain -> class -> accuracy; a class without pictures is absent
+    - ``galleries``: name -> :class:`Gallery`
+    - ``figures``: the names of the files in the run's ``figures/`` that belong to this analysis, drawings and tables
+    - ``notes``: what was left out, and why, a sentence each
+    - ``more``: further keys, kept as they are
+
+    Raises InputError that lists everything that is not as it should be.
+    """
+
+    newest: ClassVar[int] = SCHEMA
+    checks: ClassVar[Mapping[str, Check]] = _CHECKS
+    optional: ClassVar[tuple[str, ...]] = ("sites", "epochs", "nearest_source", "ablation", "galleries")
+    called: ClassVar[str] = "this is no analysis of a run"
+    written_by: ClassVar[str] = "dmg analyze RUN"
+
+    mask_by_domain: dict[str, dict[str, float]]
+    mask_by_domain_splits: dict[str, str]
+    calibration: dict[str, Calibration]
+    confusion: dict[str, Confusion]
+    per_class: dict[str, dict[str, float]]
+    sites: dict[str, SiteAnalysis] | None = None
+    epochs: list[SiteEpoch] | None = None
+    nearest_source: NearestSource | None = None
+    ablation: Ablation | None = None
+    galleries: dict[str, Gallery] | None = None
+    figures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    schema: int = SCHEMA
+    more: Mapping[str, Any] = field(default_factory=dict)

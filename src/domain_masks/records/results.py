@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, ClassVar, NotRequired, TypedDict
 
-from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records.checks import Check, each, fraction, keys, seconds, text, texts, truth, whole
-from domain_masks.records.files import check_schema, read_json, write_json
+from domain_masks.records.json_record import JSONRecord
 
 SCHEMA = 1
 
@@ -60,67 +58,6 @@ class SiteMasks(TypedDict, total=False):
     kinds: dict[str, float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Results:
-    """The content of ``results.json``; what a method does not have is None here and absent there.
-
-    - ``sources``: in the order of the masks' rows; ``targets``: the held-out domains
-    - ``masks``: mask site -> :class:`SiteMasks`
-    - ``seconds``: what took how long
-    - ``more``: further keys, kept as they are
-
-    Raises InputError that lists everything that is not as it should be: a fraction outside [0, 1], a number that is not
-    finite, a value of another type.
-    """
-
-    dataset: str
-    method: str
-    backbone: str
-    sources: list[str]
-    targets: list[str]
-    seed: int
-    epochs_run: int
-    protocol: Protocol
-    best_epoch: int | None = None
-    out_of_domain: Accuracies | None = None
-    in_domain: Accuracies | None = None
-    known_domain: Accuracies | None = None
-    masks: dict[str, SiteMasks] | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    schema: int = SCHEMA
-    more: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _check(self.to_dict())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON object, keys in their written order, without those that are None."""
-        content = {name: getattr(self, name) for name in _CHECKS}
-        known = {name: value for name, value in content.items() if value is not None}
-        return known | {name: value for name, value in self.more.items() if name not in known}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Results:
-        """Build results from a JSON object; raises InputError if keys are missing or wrong, or the schema is newer."""
-        _check(content)
-        known = {name: value for name, value in content.items() if name in _CHECKS}
-        return cls(**known, more={name: value for name, value in content.items() if name not in _CHECKS})
-
-    def write(self, path: Path | str) -> None:
-        """Write the JSON file, whole or not at all."""
-        write_json(path, self.to_dict())
-
-    @classmethod
-    def read(cls, path: Path | str) -> Results:
-        """Read a JSON file; raises RunFolderError that names it if it is missing, malformed or of a newer schema."""
-        content = read_json(path)
-        check_schema(content.get("schema"), SCHEMA, path, "write it again with `dmg evaluate RUN`")
-        try:
-            return cls.from_dict(content)
-        except InputError as error:
-            raise RunFolderError(f"{path} cannot be used: {error}") from error
-
-
 _ACCURACIES = keys(
     {
         "split": text,
@@ -156,17 +93,40 @@ _CHECKS: dict[str, Check] = {
     "masks": each(keys(_SITE, optional=tuple(_SITE))),
     "seconds": each(seconds),
 }
-_RESULTS = keys(_CHECKS, optional=("best_epoch", "out_of_domain", "in_domain", "known_domain", "masks"))
 
 
-def _check(content: Mapping[str, Any]) -> None:
-    """Raise InputError that lists every key that is missing or wrong, or a schema that is too new."""
-    schema = content.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise InputError(
-            f"written by a newer version of domain-masks: expected schema {SCHEMA} or older, got {schema}. Update "
-            "domain-masks"
-        )
-    problems = list(_RESULTS(content, ""))
-    if problems:
-        raise InputError("these are no results of a run:\n- " + "\n- ".join(problems))
+@dataclass(frozen=True, kw_only=True)
+class Results(JSONRecord):
+    """The content of ``results.json``; what a method does not have is None here and absent there.
+
+    - ``sources``: in the order of the masks' rows; ``targets``: the held-out domains
+    - ``masks``: mask site -> :class:`SiteMasks`
+    - ``seconds``: what took how long
+    - ``more``: further keys, kept as they are
+
+    Raises InputError that lists everything that is not as it should be: a fraction outside [0, 1], a number that is not
+    finite, a value of another type.
+    """
+
+    newest: ClassVar[int] = SCHEMA
+    checks: ClassVar[Mapping[str, Check]] = _CHECKS
+    optional: ClassVar[tuple[str, ...]] = ("best_epoch", "out_of_domain", "in_domain", "known_domain", "masks")
+    called: ClassVar[str] = "these are no results of a run"
+    written_by: ClassVar[str] = "dmg evaluate RUN"
+
+    dataset: str
+    method: str
+    backbone: str
+    sources: list[str]
+    targets: list[str]
+    seed: int
+    epochs_run: int
+    protocol: Protocol
+    best_epoch: int | None = None
+    out_of_domain: Accuracies | None = None
+    in_domain: Accuracies | None = None
+    known_domain: Accuracies | None = None
+    masks: dict[str, SiteMasks] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    schema: int = SCHEMA
+    more: Mapping[str, Any] = field(default_factory=dict)
