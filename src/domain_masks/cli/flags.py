@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise InputError with the message and where help is."""
-        raise InputError(f"{message}. See `{self.prog} --help`")
+        raise InputError(f"{message}{'' if message.endswith('?') else '.'} See `{self.prog} --help`")
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse all arguments; raises InputError for unknown ones, each with the nearest flag that there is."""
