@@ -17,7 +17,7 @@ test: install-dev ## install, then formatting, types and the default tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 test-slow: install-dev ## the tests that take minutes
 	$(BIN)/pytest -m slow

@@ -24,7 +24,7 @@ def signals_as_in_the_foreground() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def few_threads() -> None:
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    torch.set_num_threads(max(1, min(2, _cores() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))))
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +33,12 @@ def real_data() -> Path:
     if not (root / "pacs").is_dir():
         pytest.skip("PACS is not here: set DMG_DATA to the folder that holds it")
     return root
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes ``pytest -n auto`` starts: a test holds up to 1 GiB, so no more than 8."""
+    return min(8, _cores())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
