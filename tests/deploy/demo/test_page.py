@@ -24,6 +24,14 @@ pytest.importorskip("gradio", reason="gradio is not installed: the extra `demo`"
 WAIT = 60_000
 HARMLESS = ["Method not implemented."]
 """Warnings of gradio's own, when it ends a stream that has come to its end."""
+BROKEN_WORDS = """
+[...document.querySelectorAll(".dmg-card strong, .dmg-card .dmg-domain, .dmg-matrix .dmg-domain")].filter((element) => {
+  const range = document.createRange();
+  range.selectNodeContents(element.lastChild);
+  return !element.textContent.includes(" ") && range.getClientRects().length > 1;
+}).map((element) => element.textContent)
+"""
+"""The names on the cards and over the columns that are spread over two lines."""
 NO_PICTURE = {"name": "no{{1}}${2}.png", "mimeType": "image/png", "buffer": b"hello"}
 
 
@@ -143,6 +151,7 @@ def test_a_phone_shows_all_of_it(theme: str, chromium: Any, site: Served) -> Non
         page.get_by_role("button", name="Example 1").first.click()
         page.wait_for_selector(".dmg-result")
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+        assert page.evaluate(BROKEN_WORDS) == []
         red, green, blue = page.evaluate(
             "getComputedStyle(document.querySelector('.dmg-answer')).color.match(/[0-9.]+/g).slice(0, 3).map(Number)"
         )
