@@ -7,11 +7,14 @@ from domain_masks.evaluation import compare, per_domain_accuracy
 from domain_masks.records.collection import collect
 from domain_masks.report.accuracies import overall, summary
 from domain_masks.report.accuracy_tables import ONE_SEED, by_target, every_setting, side_by_side
+from domain_masks.report.cells import Table
 from domain_masks.report.claims import claims, gap
 from domain_masks.report.groups import groups_of
+from domain_masks.report.outline import Section
 from domain_masks.report.published import mask_by_domain_frame
+from domain_masks.report.run_details import runs_section
 from domain_masks.report.significance import pairs
-from domain_masks.report.sweeps import IOU, axis, sweep_frame, sweeps_of
+from domain_masks.report.sweeps import IOU, axis, short, sweep_frame, sweeps_of
 from report.made_runs import DOMAINS, PAPER_CONFIG, make_benchmark, make_run
 
 OWN_CONFIG = {**PAPER_CONFIG, "backbone": "mobilenet_v2", "size": 112, "freeze_features": True}
@@ -147,6 +150,16 @@ def test_every_setting_stands_by_itself(swept):
     assert [row[1].value for row in table.rows] == [0.0, 0.001, 1.0]
 
 
+def test_every_run_is_called_by_its_setting(swept):
+    section = runs_section(swept)
+    titles = [block.title for block in section.blocks if isinstance(block, Section)]
+    assert len(set(titles)) == len(titles) == len(swept.runs)
+    assert "dmg, overlap_weight 0.001, sketch held out, seed 0" in titles
+    (table,) = (block for block in section.blocks if isinstance(block, Table))
+    assert set(table.frame["setting"]) == {f"dmg, overlap_weight {value}" for value in ("0", "0.001", "1")}
+    assert set(table.frame["method"]) == {"dmg"}
+
+
 def test_sweeps_show_every_value_and_the_mean(swept):
     (group,) = groups_of(swept.runs)
     (sweep,) = sweeps_of(group)
@@ -163,7 +176,23 @@ def test_zero_has_its_own_place_on_a_logarithmic_axis():
     places, ticks = axis([0.0, 1e-5, 1e-4, 1e-1, 1.0])
     assert places[1e-4] - places[1e-5] == pytest.approx(1.0)
     assert places[0.0] <= places[1e-5] - 1
-    assert [label for _, label in ticks] == ["0", "1e-05", "0.0001", "0.1", "1"]
+    assert [label for _, label in ticks] == ["0", "1e-5", "1e-4", "0.1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (1e-3, "1e-3"),
+        (0.01, "0.01"),
+        (0.0123, "0.0123"),
+        (-5e-4, "-5e-4"),
+        (1 / 3, "0.333333"),
+        (1e5, "1e5"),
+    ],
+)
+def test_numbers_under_an_axis_are_short(value, text):
+    assert short(value) == text
 
 
 def test_tests_are_paired_per_seed_and_pooled_over_domains(benchmark):

@@ -169,7 +169,8 @@ def _bars(
         colour = _MEAN if name == "overall" else colours[name]
         values = [means.get((name, site)) for site in sites]
         label = "mean of pairs" if name == "overall" else name.replace("|", " | ")
-        found.append(Series(label, [float(place) for place in range(len(sites))], values, colour))
+        places = [float(place) for place in range(len(sites))]
+        found.append(Series(label, places, values, colour, is_mean=name == "overall"))
     return found
 
 

@@ -66,9 +66,10 @@ class Figure:
 
     @property
     def legend(self) -> list[Series]:
-        """The series of all panels, each label once."""
+        """The series of all panels, each label once, means last."""
         found: dict[str, Series] = {}
         for panel in self.panels:
             for series in panel.series:
                 found.setdefault(series.label, series)
-        return list(found.values()) if len(found) > 1 or len(self.panels) == 1 else []
+        ordered = sorted(found.values(), key=lambda series: series.is_mean)
+        return ordered if len(found) > 1 or len(self.panels) == 1 else []

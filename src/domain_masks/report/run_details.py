@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import pandas as pd
 
 from domain_masks.errors import DomainMasksError
+from domain_masks.evaluation import variants
 from domain_masks.records.collection import Collection, RunRecord
 from domain_masks.records.files import read_json
 from domain_masks.report.accuracies import accuracies_of
@@ -33,8 +34,9 @@ def runs_section(collection: Collection) -> Section:
     if collection.unfinished:
         blocks.append(Words("Begun and not finished:", [str(path) for path in collection.unfinished], tone="note"))
     if collection.runs:
-        blocks.append(_runs_table(collection.runs))
-        blocks += [_details(record, place) for place, record in enumerate(collection.runs[:MOST_DETAILS])]
+        labels = _labels(collection.runs)
+        blocks.append(_runs_table(collection.runs, labels))
+        blocks += [_details(record, labels, place) for place, record in enumerate(collection.runs[:MOST_DETAILS])]
         if len(collection.runs) > MOST_DETAILS:
             blocks.append(
                 Words(
@@ -46,7 +48,18 @@ def runs_section(collection: Collection) -> Section:
     return Section("Runs", "runs", blocks)
 
 
-def _runs_table(runs: Sequence[RunRecord]) -> Table:
+def _labels(runs: Sequence[RunRecord]) -> dict[int, str]:
+    """Return the id of a run -> its method, with the settings in which the method's runs on its dataset differ."""
+    datasets: dict[str, list[RunRecord]] = {}
+    for record in runs:
+        datasets.setdefault(record.results.dataset, []).append(record)
+    found = {id(record): record.results.method for record in runs}
+    for records in datasets.values():
+        found |= {id(record): variant.label for variant in variants(records) for record in variant.records}
+    return found
+
+
+def _runs_table(runs: Sequence[RunRecord], labels: Mapping[int, str]) -> Table:
     rows, flat = [], []
     for record in runs:
         results = record.results
@@ -56,7 +69,7 @@ def _runs_table(runs: Sequence[RunRecord]) -> Table:
         rows.append(
             [
                 text_cell(str(record.folder.path)),
-                text_cell(results.method),
+                text_cell(labels[id(record)]),
                 text_cell(target_of(record) or "–"),
                 Cell(str(results.seed), results.seed),
                 *(percent(value) for value in values.values()),
@@ -70,6 +83,7 @@ def _runs_table(runs: Sequence[RunRecord]) -> Table:
                 "dataset": results.dataset,
                 "backbone": results.backbone,
                 "method": results.method,
+                "setting": labels[id(record)],
                 "held_out": target_of(record),
                 "seed": results.seed,
                 **values,
@@ -92,7 +106,7 @@ def _runs_table(runs: Sequence[RunRecord]) -> Table:
     return Table("runs", "All finished runs", columns, rows, pd.DataFrame(flat), folded=len(runs) > 12)
 
 
-def _details(record: RunRecord, place: int) -> Section:
+def _details(record: RunRecord, labels: Mapping[int, str], place: int) -> Section:
     results = record.results
     environment: dict[str, Any] = {}
     with suppress(DomainMasksError):
@@ -109,7 +123,7 @@ def _details(record: RunRecord, place: int) -> Section:
         pairs.append(("packages", ", ".join(named)))
     pairs += [(name, shown(value)) for name, value in record.config.items() if name != "method"]
     pairs += [(f"method.{name}", shown(value)) for name, value in record.method_settings.items()]
-    title = f"{results.method}, {target_of(record) or 'nothing'} held out, seed {results.seed}"
+    title = f"{labels[id(record)]}, {target_of(record) or 'nothing'} held out, seed {results.seed}"
     return Section(title, f"run-{place + 1}", [Facts(pairs)], folded=True)
 
 

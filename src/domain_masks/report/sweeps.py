@@ -149,11 +149,17 @@ def axis(values: Sequence[float]) -> tuple[dict[float, float], list[tuple[float,
     """
     positive = sorted(value for value in values if value > 0)
     if not positive or min(values) < 0 or len(positive) < 2:
-        return {value: value for value in values}, [(value, f"{value:g}") for value in values]
+        return {value: value for value in values}, [(value, short(value)) for value in values]
     places = {value: math.log10(value) for value in positive}
     if 0.0 in values:
         places[0.0] = places[positive[0]] - max(1.0, (places[positive[-1]] - places[positive[0]]) / 6)
-    return places, [(places[value], f"{value:g}") for value in sorted(values)]
+    return places, [(places[value], short(value)) for value in sorted(values)]
+
+
+def short(value: float) -> str:
+    """Return a number in as few letters as there can be, so that many fit under an axis: 0.0001 is "1e-4"."""
+    digits, power = f"{value:.5e}".split("e")
+    return min(f"{value:g}", f"{float(digits):g}e{int(power)}", key=len)
 
 
 def _series(
