@@ -6,10 +6,11 @@ import pytest
 from domain_masks.evaluation import compare, per_domain_accuracy
 from domain_masks.records.collection import collect
 from domain_masks.report.accuracies import overall, summary
-from domain_masks.report.accuracy_tables import ONE_SEED, by_target, every_setting, side_by_side
+from domain_masks.report.accuracy_tables import by_target, every_setting, side_by_side
 from domain_masks.report.cells import Table
 from domain_masks.report.claims import claims, gap
 from domain_masks.report.groups import groups_of
+from domain_masks.report.notes import ONE_SEED
 from domain_masks.report.outline import Section
 from domain_masks.report.published import mask_by_domain_frame
 from domain_masks.report.run_details import runs_section
@@ -166,7 +167,7 @@ def test_sweeps_show_every_value_and_the_mean(swept):
     frame = sweep_frame(group, sweep)
     for value, iou in ((0.0, 0.9), (0.001, 0.8), (1.0, 0.2)):
         assert one(frame, measure=IOU, value=value, held_out="overall", site="mean")["mean"] == pytest.approx(iou)
-    found = claims(group, summary(group), {sweep.setting: frame})
+    found = claims(group, {sweep.setting: frame})
     overlap = one(found, finding="The masks overlap less with a larger λ_O")
     assert overlap["result"] == "seen"
     assert overlap["value"] == pytest.approx(-0.7)
@@ -228,7 +229,7 @@ def test_every_mask_on_every_domain(benchmark):
 
 def test_dmg_against_aggregate_is_a_finding(benchmark):
     (group,) = groups_of(benchmark.runs)
-    found = claims(group, summary(group), {})
+    found = claims(group, {})
     row = one(found, finding="Out of domain, DMG is better than Aggregate")
     frame = overall(summary(group)).set_index("method")["accuracy"]
     assert row["value"] == pytest.approx(frame["dmg"] - frame["aggregate"])

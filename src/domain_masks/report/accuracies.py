@@ -20,7 +20,10 @@ from domain_masks.report.paper import OVERALL, PaperNumber, paper_number
 
 SUMMARY = {
     "group": "str",
+    "dataset": "str",
+    "backbone": "str",
     "method": "str",
+    "optimizer": "str",
     "line": "str",
     "setting": "str",
     "chosen_by": "str",
@@ -44,7 +47,7 @@ SUMMARY = {
 
 
 def summary(group: Group, lines: Sequence[Line] | None = None) -> pd.DataFrame:
-    """Return a row per line (the group's own by default), measure, ensemble and held-out domain, and for "overall".
+    """Return a row per line (by default all of the group), measure, ensemble and held-out domain, and for "overall".
 
     - ``accuracy``, ``deviation``: mean and sample standard deviation over seeds; the deviation is missing for one seed.
       "overall" is the unweighted mean over held-out domains, per seed, of seeds that have them all; missing "
@@ -53,7 +56,8 @@ def summary(group: Group, lines: Sequence[Line] | None = None) -> pd.DataFrame:
     - ``low``, ``high``: 95 % bootstrap interval over test pictures, all seeds drawn together; see :func:`.answers.interval`
     - ``paper_accuracy``, ``difference``: the paper's number, where the protocol is the paper's
     """
-    rows = [row for line in (group.lines if lines is None else lines) for row in _rows_of(group, line)]
+    chosen = (*group.lines, *group.published) if lines is None else lines
+    rows = [row for line in chosen for row in _rows_of(group, line)]
     return typed(rows, SUMMARY)
 
 
@@ -123,7 +127,10 @@ def _row(
     complete = records and all(accuracy_of(record, measure, ensemble) is not None for record in records)
     row: dict[str, Any] = {
         "group": group.name,
+        "dataset": group.dataset,
+        "backbone": group.backbone,
         "method": line.method,
+        "optimizer": line.optimizer,
         "line": line.label,
         "setting": line.chosen.get(held_out, line.setting),
         "chosen_by": line.rule or None,
@@ -153,10 +160,8 @@ def _row(
 
 
 def _printed(line: Line, measure: str, ensemble: str, held_out: str) -> PaperNumber | None:
-    record = line.records[0]
-    optimizer = str(record.config.get("optimizer"))
-    results = record.results
-    return paper_number(results.dataset, results.backbone, line.method, optimizer, measure, ensemble, held_out)
+    results = line.records[0].results
+    return paper_number(results.dataset, results.backbone, line.method, line.optimizer, measure, ensemble, held_out)
 
 
 def _pictures(records: Sequence[RunRecord], measure: str) -> int | None:

@@ -12,7 +12,7 @@ from domain_masks.evaluation.selection import RULES_IN_WORDS
 from domain_masks.evaluation.variants import METHOD
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.report.accuracies import ensembles_of, overall, summary
-from domain_masks.report.answers import IN_DOMAIN, KNOWN, MEASURES, OUT_OF_DOMAIN
+from domain_masks.report.answers import MEASURES, OUT_OF_DOMAIN
 from domain_masks.report.cells import (
     Cell,
     Column,
@@ -26,21 +26,17 @@ from domain_masks.report.cells import (
     text_cell,
 )
 from domain_masks.report.groups import Group, Line, line_of
+from domain_masks.report.notes import in_part, measure_notes, reading, split_notes
 from domain_masks.report.paper import OVERALL
 
 Row = Mapping[str, Any]
-ONE_SEED = (
-    "One seed: there is no deviation or interval over seeds, because a sample standard deviation needs at least "
-    "two runs. Run more "
-    "with `--seeds 0 1 2`."
-)
 
 
 def side_by_side(group: Group, frame: pd.DataFrame) -> Table:
     """Return a row per line with its overall out-of-domain, in-domain and known-domain accuracy, time and epochs."""
     rows = []
-    best = {measure: _best(overall(frame, measure)) for measure in MEASURES}
-    for line in group.lines:
+    best = {measure: _best(group, overall(frame, measure)) for measure in MEASURES}
+    for line in (*group.lines, *group.published):
         cells = [method_cell(line)]
         for measure in MEASURES:
             cells.append(_cell(_row(frame, line, measure, OVERALL), best[measure], line.oracle))
@@ -58,7 +54,7 @@ def side_by_side(group: Group, frame: pd.DataFrame) -> Table:
         columns,
         rows,
         chosen.reset_index(drop=True),
-        [*reading(group, frame), *_split_notes(group, frame)],
+        [*reading(group, frame), *split_notes(group, frame)],
     )
 
 
@@ -66,9 +62,9 @@ def by_target(group: Group, frame: pd.DataFrame, measure: str) -> Table:
     """Return one measure: a row per line, a column per held-out domain, and overall; the paper's rows where they match."""
     mine = frame[(frame["measure"] == measure) & (frame["ensemble"] == PREDICTION_ENSEMBLE)]
     held_out = (*group.main_targets, OVERALL)
-    best = {name: _best(mine[mine["held_out"] == name]) for name in held_out}
+    best = {name: _best(group, mine[mine["held_out"] == name]) for name in held_out}
     rows: list[list[Cell]] = []
-    for line in group.lines:
+    for line in (*group.lines, *group.published):
         found = {name: _row(frame, line, measure, name) for name in held_out}
         if all(row is None for row in found.values()):
             continue
@@ -77,13 +73,13 @@ def by_target(group: Group, frame: pd.DataFrame, measure: str) -> Table:
             table = next(row["paper_table"] for row in found.values() if row is not None)
             rows.append(
                 [
-                    text_cell(f"{line.method}: paper", f"Table {table}", mark="paper"),
+                    text_cell(f"{line.label}: paper", f"Table {table}", mark="paper"),
                     *(_paper_cells(row)[0] for row in found.values()),
                 ]
             )
             rows.append(
                 [
-                    text_cell(f"{line.method}: difference", mark="paper"),
+                    text_cell(f"{line.label}: difference", mark="paper"),
                     *(_paper_cells(row)[1] for row in found.values()),
                 ]
             )
@@ -94,7 +90,7 @@ def by_target(group: Group, frame: pd.DataFrame, measure: str) -> Table:
         [Column("method", is_number=False), *map(Column, titles)],
         rows,
         mine.reset_index(drop=True),
-        _measure_notes(group, frame, measure),
+        measure_notes(group, frame, measure),
     )
 
 
@@ -156,49 +152,25 @@ def ensembles(group: Group, frame: pd.DataFrame) -> Table | None:
         for held_out in (*group.main_targets, OVERALL):
             found = [_row(frame, line, OUT_OF_DOMAIN, held_out, name) for name in names]
             rows.append(
-                [text_cell(line.label), text_cell(held_out or "–"), *(_cell(row, None, line.oracle) for row in found)]
+                [text_cell(line.title), text_cell(held_out or "–"), *(_cell(row, None, line.oracle) for row in found)]
             )
     columns = [Column("method", is_number=False), Column("held out", is_number=False)]
     columns += [Column(_ensemble_title(name)) for name in names]
     chosen = frame[(frame["measure"] == OUT_OF_DOMAIN) & frame["method"].isin([line.method for line in lines])]
-    note = (
+    notes = [
         "predictions: the average over all masks or heads. masks: one pass under the mean of the soft masks "
         "(Section 7.3). weighted: "
         "the average weighted by a domain classifier. only X: the mask or head of source X alone, whatever the picture."
-    )
+    ]
+    notes += [text for line in lines for name in names if (text := in_part(line, name))]
     return Table(
         f"{group.name}-ensembles",
         "How masks are combined, out of domain",
         columns,
         rows,
         chosen.reset_index(drop=True),
-        [note],
+        notes,
     )
-
-
-def reading(group: Group, frame: pd.DataFrame) -> list[str]:
-    """Return how the numbers of a group are to be read."""
-    notes = [
-        "Accuracy in percent. Overall: the unweighted mean over held-out domains, taken per seed. In brackets: "
-        "95 % bootstrap interval "
-        "over the test pictures (10,000 resamples within each domain; all seeds' answers to a picture are drawn "
-        "together). It says "
-        "what other pictures would change, not other seeds."
-    ]
-    if len(group.seeds) > 1:
-        notes.append(f"±: sample standard deviation over the seeds {', '.join(map(str, group.seeds))}.")
-    if frame["deviation"].isna().all():
-        notes.append(ONE_SEED)
-    if (frame["accuracy"].notna() & frame["low"].isna()).any():
-        notes.append("No interval is shown where a run's predictions.npz is missing or its pictures are others.")
-    incomplete = [line.label for line in group.lines if set(line.by_target) < set(group.main_targets)]
-    if incomplete:
-        notes.append(f"No overall for {', '.join(incomplete)}: not every domain has been held out yet.")
-    if any(line.oracle for line in group.lines):
-        notes.append(
-            "Red, oracle: labels of the held-out domain chose this number. It shows what was possible, not what was earned."
-        )
-    return notes
 
 
 def method_cell(line: Line) -> Cell:
@@ -235,9 +207,13 @@ def _row(
     return next(iter(rows_of(chosen)), None)
 
 
-def _best(rows: pd.DataFrame) -> float | None:
-    """Return the highest accuracy that no oracle chose, if there is something to be higher than."""
+def _best(group: Group, rows: pd.DataFrame) -> float | None:
+    """Return the highest accuracy that no oracle chose, if there is something to be higher than.
+
+    The highest of settings that nothing chose between would itself be an oracle's choice, so those take no part.
+    """
     fair = rows[(rows["ensemble"] == PREDICTION_ENSEMBLE) & ~rows["target_labels_used"] & rows["accuracy"].notna()]
+    fair = fair[~fair["line"].isin([line.label for line in group.lines if line.undecided])]
     return float(fair["accuracy"].max()) if len(fair) > 1 else None
 
 
@@ -249,28 +225,6 @@ def _paper_cells(row: Row | None) -> list[Cell]:
 
 def _has_paper(frame: pd.DataFrame) -> bool:
     return bool(frame["paper_accuracy"].notna().any())
-
-
-def _split_notes(group: Group, frame: pd.DataFrame) -> list[str]:
-    inside = frame[(frame["measure"] == IN_DOMAIN) & frame["accuracy"].notna()]
-    splits = list(dict.fromkeys(inside["split"]))
-    if splits == ["validation"]:
-        more = " (the paper reports no in-domain accuracy on PACS)" if group.dataset == "pacs" else ""
-        return [
-            f"In domain and known domain: measured on validation pictures; the dataset has no in-domain test split{more}."
-        ]
-    return []
-
-
-def _measure_notes(group: Group, frame: pd.DataFrame, measure: str) -> list[str]:
-    notes = {
-        OUT_OF_DOMAIN: "Each column: trained without this domain, measured on it.",
-        IN_DOMAIN: "Each column: trained without this domain, measured on the sources, their unweighted mean.",
-        KNOWN: "As in domain, but each picture under the mask or head of its own domain. Methods without masks "
-        "or heads have none.",
-    }
-    rest = _split_notes(group, frame) if measure != OUT_OF_DOMAIN else []
-    return [notes[measure], *rest]
 
 
 def _chosen(line: Line, target: str) -> Cell:

@@ -17,7 +17,7 @@ from domain_masks.report.cells import Cell, Column, Table, number, percent, rows
 from domain_masks.report.claims import claims, claims_table, headline
 from domain_masks.report.groups import Group, groups_of, protocol_of, target_of
 from domain_masks.report.mask_figures import course_figures, mask_figures, mask_frame
-from domain_masks.report.outline import Block, Facts, Report, Section, Words
+from domain_masks.report.outline import Block, Facts, Highlight, Report, Section, Words
 from domain_masks.report.published import comparison, mask_by_domain_tables, published_section
 from domain_masks.report.run_details import runs_section, shown
 from domain_masks.report.significance import pairs, significance
@@ -73,14 +73,16 @@ def _subtitle(collection: Collection, groups: Sequence[Group]) -> str:
     return ", ".join(parts) + (f" · {groups[0].title}" if len(groups) == 1 else f" · {len(groups)} protocols")
 
 
-def _single_headline(runs: Sequence[RunRecord]) -> list[tuple[str, str, str]]:
+def _single_headline(runs: Sequence[RunRecord]) -> list[Highlight]:
     found = []
     for record in runs[:1]:
         for measure, title in MEASURES.items():
             accuracies = accuracies_of(record, measure)
             if accuracies is not None:
                 domains = ", ".join(accuracies["per_domain"])
-                found.append((f"{100 * accuracies['accuracy']:.2f} %", title, f"{accuracies['split']}: {domains}"))
+                found.append(
+                    Highlight(f"{100 * accuracies['accuracy']:.2f} %", title, f"{accuracies['split']}: {domains}")
+                )
     return found
 
 
@@ -90,7 +92,8 @@ def _left_out(collection: Collection) -> list[str]:
         if entries:
             found.append(f"{len(entries)} run{'s' if len(entries) != 1 else ''} {what}: see Runs")
     if collection.unfinished:
-        found.append(f"{len(collection.unfinished)} runs are not finished and not counted: see Runs")
+        count = len(collection.unfinished)
+        found.append(f"{count} run{'s are' if count != 1 else ' is'} not finished and not counted: see Runs")
     return found
 
 
@@ -103,7 +106,7 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
         for sweep, swept in sorted(zip(sweeps, sweep_frames, strict=True), key=lambda pair: len(pair[0].values))
         if sweep.method == "dmg"
     }
-    findings = claims_table(group, claims(group, frame, longest))
+    findings = claims_table(group, claims(group, longest))
     yield Section(
         f"{prefix}Results",
         f"{group.name}-results",
@@ -131,7 +134,8 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
     elif group.is_swept:
         yield Section(f"{prefix}Settings", f"{group.name}-sweeps", _optional(every_setting(group)))
     masks = [*mask_figures(group, mask_frame(group))]
-    tables = [table for line in group.lines for table in mask_by_domain_tables(group, line)]
+    shown_lines = (*group.lines, *group.published)
+    tables = [table for line in shown_lines for table in mask_by_domain_tables(group, line)]
     if masks or tables:
         yield Section(f"{prefix}What the masks learned", f"{group.name}-masks", [*masks, *tables, *_mask_table(group)])
     if course := course_figures(group):
@@ -165,9 +169,7 @@ def _protocol(group: Group) -> Iterator[Block]:
         ("epoch chosen by", "; ".join(dict.fromkeys(r.results.protocol["selection"] for r in group.records))),
         (
             "setting chosen by",
-            f"{group.rule}: {RULES_IN_WORDS[group.rule]}"
-            if group.is_swept
-            else "every method was run with one setting",
+            _rule_in_words(group),
         ),
         (
             "labels of the held-out domain",
@@ -193,6 +195,14 @@ def _protocol(group: Group) -> Iterator[Block]:
             tone="warning",
         )
     yield Section("Beside the paper's numbers", f"{group.name}-comparison", comparison(group))
+
+
+def _rule_in_words(group: Group) -> str:
+    if not group.is_swept:
+        return "every method was run with one setting"
+    undecided = dict.fromkeys(line.method for line in group.lines if line.undecided)
+    missing = f"; not chosen for {', '.join(undecided)}, see above" if undecided else ""
+    return f"{group.rule}: {RULES_IN_WORDS[group.rule]}{missing}"
 
 
 def _short(name: str, value: Any) -> str:

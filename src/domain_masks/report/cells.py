@@ -11,6 +11,9 @@ import pandas as pd
 Mark = Literal["", "best", "oracle", "paper", "muted", "own"]
 NOTHING = "–"
 MINUS = "\u2212"
+ORACLE_NOTE = (
+    "Red, oracle: labels of the held-out domain chose this number. It shows what was possible, not what was earned."
+)
 
 
 @dataclass(frozen=True)

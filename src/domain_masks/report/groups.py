@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -13,6 +13,7 @@ from domain_masks.evaluation.selection import ORACLE, SOURCE_VALIDATION, Selecte
 from domain_masks.evaluation.variants import Variant, variants
 from domain_masks.records.collection import RunRecord
 from domain_masks.report.answers import RunAnswers, answers_of
+from domain_masks.report.comparability import protocol_match
 
 PROTOCOL = (
     "weights",
@@ -38,6 +39,7 @@ class Line:
     - ``rule``: how the settings were chosen; empty where there was one setting, and for a row of one variant
     - ``oracle``: whether labels of the held-out domain took part in the choice or in a run
     - ``chosen``: held-out domain -> the label of the setting
+    - ``undecided``: whether this is one of several settings between which the rule could not choose
     """
 
     method: str
@@ -46,6 +48,17 @@ class Line:
     rule: str = ""
     oracle: bool = False
     chosen: Mapping[str, str] = field(default_factory=dict)
+    undecided: bool = False
+
+    @property
+    def title(self) -> str:
+        """What the line is called where no mark says how it was chosen."""
+        return f"{self.label} (oracle)" if self.oracle else self.label
+
+    @property
+    def optimizer(self) -> str:
+        """The optimiser of its runs; another one makes another baseline (Aggregate-SGD)."""
+        return str(self.records[0].config.get("optimizer"))
 
     @property
     def setting(self) -> str:
@@ -68,7 +81,9 @@ class Group:
     - ``name``: for anchors and files; ``title``: for people
     - ``records``: the runs, each once per variant, held-out domain and seed
     - ``targets``: held-out domains, each entry joined by commas, in the order of the dataset's domains as far as that is known
-    - ``lines``: a row per method, its settings chosen by ``rule``
+    - ``lines``: a row per method and optimiser, its settings chosen by ``rule``
+    - ``published``: a row per method whose runs include the paper's protocol and setting, where ``lines`` has another one:
+      nothing was chosen there, and the paper's number may stand beside it
     - ``problems``: why the rule could not choose, and predictions that cannot be read
     """
 
@@ -78,6 +93,7 @@ class Group:
     targets: tuple[str, ...]
     variants: tuple[Variant, ...]
     lines: tuple[Line, ...]
+    published: tuple[Line, ...]
     rule: str
     problems: tuple[str, ...]
     answers: Mapping[int, RunAnswers]
@@ -85,6 +101,16 @@ class Group:
     def of(self, record: RunRecord) -> RunAnswers:
         """Return the answers of one of the group's runs."""
         return self.answers[id(record)]
+
+    @property
+    def decided(self) -> tuple[Line, ...]:
+        """The lines with which others may be compared: one per method and optimiser."""
+        return tuple(line for line in self.lines if not line.undecided)
+
+    def line(self, method: str, optimizer: str | None = None) -> Line | None:
+        """Return the line of a method, with this optimiser if it has several; None where the rule could not choose."""
+        mine = [line for line in self.decided if line.method == method]
+        return next((line for line in mine if line.optimizer == optimizer), mine[0] if mine else None)
 
     @property
     def dataset(self) -> str:
@@ -124,7 +150,7 @@ def groups_of(records: Sequence[RunRecord], rule: str = SOURCE_VALIDATION) -> li
     names: list[str] = []
     found = []
     for part in ordered:
-        name = _file_name(f"{part[0].results.dataset}-{part[0].results.backbone}")
+        name = file_name(f"{part[0].results.dataset}-{part[0].results.backbone}")
         names.append(name)
         unique = name if names.count(name) == 1 else f"{name}-{names.count(name)}"
         found.append(_group(unique, _title(part[0], differing), part, rule))
@@ -150,31 +176,56 @@ def _group(name: str, title: str, records: Sequence[RunRecord], rule: str) -> Gr
     problems = [f"{record.folder.path}: {text}" for record in once if (text := answers[id(record)].problem)]
     repeated = len(records) - len(once)
     if repeated:
-        problems.append(f"{repeated} runs repeat the settings, held-out domain and seed of another and are left out")
+        what = "1 run repeats" if repeated == 1 else f"{repeated} runs repeat"
+        problems.append(f"{what} the settings, held-out domain and seed of another, and is left out")
     lines, unchosen = _lines(once, rule)
+    published = _published(every, lines)
     targets = _in_order(once)
-    return Group(
-        name, title, once, targets, every, tuple(lines), rule, tuple(dict.fromkeys([*unchosen, *problems])), answers
-    )
+    noted = tuple(dict.fromkeys([*unchosen, *problems]))
+    return Group(name, title, once, targets, every, tuple(lines), tuple(published), rule, noted, answers)
 
 
 def _lines(records: Sequence[RunRecord], rule: str) -> tuple[list[Line], list[str]]:
-    """Return a row per method; where the rule cannot choose, a row per variant, and why."""
+    """Return a row per method and optimiser; where the rule cannot choose, a row per variant, and why."""
     lines: list[Line] = []
     problems: list[str] = []
     for method in dict.fromkeys(record.results.method for record in records):
-        mine = [record for record in records if record.results.method == method]
-        try:
-            chosen = selected(mine, rule)
-        except InputError as error:
-            problems.append(f"{method}: the settings could not be chosen by {rule}: {error}")
-            lines += [line_of(variant) for variant in variants(mine)]
-        else:
-            lines.append(_line(method, chosen, len(variants(mine)) > 1))
+        optimizers: dict[str, list[RunRecord]] = {}
+        for record in records:
+            if record.results.method == method:
+                optimizers.setdefault(str(record.config.get("optimizer")), []).append(record)
+        for optimizer, mine in optimizers.items():
+            label = method if len(optimizers) == 1 else f"{method}, {optimizer}"
+            try:
+                chosen = selected(mine, rule)
+            except InputError as error:
+                problems.append(f"{label}: the settings could not be chosen by {rule}: {_beginning(str(error))}")
+                lines += [line_of(variant, undecided=True) for variant in variants(mine)]
+            else:
+                lines.append(_line(method, label, chosen, len(variants(mine)) > 1))
     return lines, problems
 
 
-def _line(method: str, chosen: Sequence[SelectedResult], was_swept: bool) -> Line:
+def _beginning(message: str, most: int = 4) -> str:
+    """Return the first lines of a message that lists what is missing, and how many follow."""
+    found = message.splitlines()
+    more = [f"and {len(found) - most} more"] if len(found) > most else []
+    return " ".join([*found[:most], *more])
+
+
+def _published(every: Sequence[Variant], lines: Sequence[Line]) -> Iterator[Line]:
+    """Return the variants that follow the paper in everything, of methods whose lines are made of other ones too."""
+    for variant in every:
+        if any(protocol_match(record.config) for record in variant.records):
+            continue
+        mine = {id(record) for record in variant.records}
+        shown = [line for line in lines if line.method == variant.method]
+        if not any(mine == {id(record) for record in line.records} for line in shown):
+            line = line_of(variant)
+            yield replace(line, label=f"{variant.method}, the paper's setting")
+
+
+def _line(method: str, label: str, chosen: Sequence[SelectedResult], was_swept: bool) -> Line:
     labels = {result.target: result.variant.label for result in chosen}
     compared = any(result.choice.scores for result in chosen)
     oracle = any(
@@ -182,7 +233,7 @@ def _line(method: str, chosen: Sequence[SelectedResult], was_swept: bool) -> Lin
     )
     return Line(
         method,
-        method,
+        label,
         {result.target: result.records for result in chosen},
         chosen[0].rule if compared else "",
         oracle,
@@ -190,13 +241,13 @@ def _line(method: str, chosen: Sequence[SelectedResult], was_swept: bool) -> Lin
     )
 
 
-def line_of(variant: Variant) -> Line:
+def line_of(variant: Variant, undecided: bool = False) -> Line:
     """Return the row of one variant, nothing having been chosen."""
     by_target: dict[str, tuple[RunRecord, ...]] = {}
     for record in variant.records:
         target = target_of(record)
         by_target[target] = (*by_target.get(target, ()), record)
-    return Line(variant.method, variant.label, by_target, oracle=_used_labels(variant.records))
+    return Line(variant.method, variant.label, by_target, oracle=_used_labels(variant.records), undecided=undecided)
 
 
 def target_of(record: RunRecord) -> str:
@@ -249,6 +300,7 @@ def _words(protocol: Mapping[str, Any], differing: Sequence[str]) -> Iterator[st
             yield f"{name} {value}"
 
 
-def _file_name(text: str) -> str:
+def file_name(text: str) -> str:
+    """Return text as a part of a file's name: letters and digits of ASCII, lower case, joined by hyphens."""
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in text.lower())
     return "-".join(part for part in plain.split("-") if part) or "runs"

@@ -17,8 +17,10 @@ _ORACLE = r"$\color{red}{\textsf{oracle}}$"
 def to_markdown(report: Report) -> str:
     """Return the report as Markdown, whose pictures lie in ``figures/`` beside it; galleries are left out."""
     lines = [f"# {escaped(report.title)}", "", escaped(report.subtitle), ""]
-    for value, what, sure in report.highlights:
-        lines.append(f"- **{escaped(value)}** {escaped(what)}" + (f" ({escaped(sure)})" if sure else ""))
+    for one in report.highlights:
+        mark = f" {_ORACLE}" if one.oracle else ""
+        sure = f" ({escaped(one.sure)})" if one.sure else ""
+        lines.append(f"- **{escaped(one.number)}** {escaped(one.what)}{mark}{sure}")
     if report.warnings:
         lines += ["", "> Not everything could be used:", *(f"> - {escaped(line)}" for line in report.warnings)]
     lines.append("")

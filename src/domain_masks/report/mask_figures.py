@@ -12,7 +12,7 @@ import pandas as pd
 from domain_masks.errors import DomainMasksError
 from domain_masks.records.collection import RunRecord
 from domain_masks.report.cells import typed
-from domain_masks.report.groups import Group, Line, target_of
+from domain_masks.report.groups import Group, Line, file_name, target_of
 from domain_masks.report.plots import Figure, Panel, Series
 
 _MEAN = 7
@@ -66,7 +66,8 @@ def mask_figures(group: Group, frame: pd.DataFrame) -> list[Figure]:
     found = []
     for label in dict.fromkeys(frame["line"]):
         mine = frame[frame["line"] == label]
-        method = str(mine["method"].iloc[0])
+        name = file_name(label)
+        line = next(line for line in group.lines if line.label == label)
         sites = list(dict.fromkeys(mine["site"]))
         targets = [target for target in group.main_targets if (mine["held_out"] == target).any()]
         ticks = [(float(place), site) for place, site in enumerate(sites)]
@@ -80,31 +81,33 @@ def mask_figures(group: Group, frame: pd.DataFrame) -> list[Figure]:
             overlap.append(Panel(title, "", "IoU", bars, "bars", ticks, (0, 1)))
             bars = _bars(here, ("activated",), sites, sources)
             active.append(Panel(title, "", "fraction of neurons", bars, "bars", ticks, (0, 1)))
-        about = f"Hard masks (m > 0.5) of {label}, mean over seeds."
+        about = f"Hard masks (m > 0.5) of {line.title}, mean over seeds."
         found.append(
             Figure(
-                f"{group.name}-iou-{method}",
-                f"Overlap of the masks: {label}",
+                f"{group.name}-iou-{name}",
+                f"Overlap of the masks: {line.title}",
                 f"{about} Pairs of source domains, and their mean; the paper's Figure 4.",
                 overlap,
+                line.oracle,
             )
         )
         found.append(
             Figure(
-                f"{group.name}-activated-{method}",
-                f"Activated neurons: {label}",
+                f"{group.name}-activated-{name}",
+                f"Activated neurons: {line.title}",
                 f"{about} The part of each source's neurons that is on; the paper's Figure 4.",
                 active,
+                line.oracle,
             )
         )
         if (mine["quantity"] == "kinds").any():
-            found.append(_kinds(group, mine, label, method, sites, targets))
+            found.append(_kinds(group, mine, line, sites, targets))
     return found
 
 
 def course_figures(group: Group) -> list[Figure]:
     """Return loss, validation accuracy, overlap and kinds of neurons over the epochs, mean over held-out domains and seeds."""
-    courses = {line.label: [_metrics(record) for record in line.records] for line in group.lines}
+    courses = {line.title: [_metrics(record) for record in line.records] for line in group.lines}
     titles = {"loss": "Training loss", "validation_accuracy": "Accuracy on validation pictures"}
     panels = []
     for metric, title in titles.items():
@@ -118,9 +121,10 @@ def course_figures(group: Group) -> list[Figure]:
     found = []
     note = "Mean over held-out domains and seeds; shaded: ± one standard deviation over these runs."
     if panels:
-        found.append(Figure(f"{group.name}-training", "Course of training", note, panels))
+        is_oracle = any(line.oracle for line in group.lines)
+        found.append(Figure(f"{group.name}-training", "Course of training", note, panels, is_oracle))
     for line in group.lines:
-        found += _mask_course(group, line, courses[line.label], note)
+        found += _mask_course(group, line, courses[line.title], note)
     return found
 
 
@@ -134,13 +138,11 @@ def _mask_course(group: Group, line: Line, courses: Sequence[Sequence[Mapping[st
         series = [_course(kind, courses, f"mask_kinds/{site}/{kind}", _KIND_COLOURS[kind], 1.0) for kind in KINDS]
         if shown := [one for one in series if one.x]:
             panels.append(Panel(site, "epoch", "fraction of neurons", shown, limits=(0, 1)))
-    name = f"{group.name}-masks-by-epoch-{line.method}"
-    return [Figure(name, f"Masks over the epochs: {line.label}", note, panels)] if panels else []
+    name = f"{group.name}-masks-by-epoch-{file_name(line.label)}"
+    return [Figure(name, f"Masks over the epochs: {line.title}", note, panels, line.oracle)] if panels else []
 
 
-def _kinds(
-    group: Group, frame: pd.DataFrame, label: str, method: str, sites: Sequence[str], targets: Sequence[str]
-) -> Figure:
+def _kinds(group: Group, frame: pd.DataFrame, line: Line, sites: Sequence[str], targets: Sequence[str]) -> Figure:
     panels = []
     ticks = [(float(place), target or "–") for place, target in enumerate(targets)]
     for site in sites:
@@ -155,7 +157,8 @@ def _kinds(
         "Neurons that are off in the masks of all sources, shared (on) by all, and specific to some: hard "
         "masks, mean over seeds."
     )
-    return Figure(f"{group.name}-kinds-{method}", f"Neurons by kind: {label}", caption, panels)
+    name = f"{group.name}-kinds-{file_name(line.label)}"
+    return Figure(name, f"Neurons by kind: {line.title}", caption, panels, line.oracle)
 
 
 def _bars(

@@ -59,6 +59,16 @@ class Section:
     folded: bool = False
 
 
+@dataclass(frozen=True)
+class Highlight:
+    """A number for the top of the page: what it is, how sure, and whether labels of the held-out domain took part."""
+
+    number: str
+    what: str
+    sure: str = ""
+    oracle: bool = False
+
+
 Block = Words | Facts | Table | Figure | Gallery | Section
 
 
@@ -67,13 +77,13 @@ class Report:
     """The whole report.
 
     - ``title``, ``subtitle``: what it is about
-    - ``highlights``: (number, what it is, how sure) for the top of the page
+    - ``highlights``: for the top of the page
     - ``warnings``: what could not be used, a sentence each
     """
 
     title: str
     subtitle: str
-    highlights: Sequence[tuple[str, str, str]]
+    highlights: Sequence[Highlight]
     sections: Sequence[Section]
     warnings: Sequence[str] = field(default=())
 

@@ -57,12 +57,14 @@ class Figure:
     """Panels that belong together, under one title and with one legend.
 
     - ``name``: of its file; ``caption``: what is seen and from which numbers
+    - ``oracle``: whether labels of the held-out domain chose what is shown
     """
 
     name: str
     title: str
     caption: str
     panels: Sequence[Panel]
+    oracle: bool = False
 
     @property
     def legend(self) -> list[Series]:

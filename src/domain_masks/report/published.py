@@ -11,6 +11,7 @@ from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 from domain_masks.report.accuracies import differences
 from domain_masks.report.answers import IN_DOMAIN, OUT_OF_DOMAIN
 from domain_masks.report.cells import (
+    ORACLE_NOTE,
     Cell,
     Column,
     Table,
@@ -54,7 +55,7 @@ def comparison(group: Group) -> list[Block]:
     """Return which lines of a group may stand beside the paper's numbers, and what differs for the others."""
     blocks: list[Block] = []
     by_difference: dict[tuple[str, ...], list[Line]] = {}
-    for line in group.lines:
+    for line in (*group.lines, *group.published):
         by_difference.setdefault(tuple(map(str, differences(line.records))), []).append(line)
     for found, lines in by_difference.items():
         names = ", ".join(line.label for line in lines)
@@ -159,15 +160,15 @@ def _own(own: pd.DataFrame, number: PaperNumber) -> float | None:
         return None
     chosen = own[
         own["paper_accuracy"].notna()
+        & (own["dataset"] == number.dataset)
+        & (own["backbone"] == number.backbone)
         & (own["method"] == number.method)
+        & (own["optimizer"] == number.optimizer)
         & (own["measure"] == number.measure)
         & (own["ensemble"] == number.ensemble)
         & (own["held_out"] == number.target)
     ]
-    for row in rows_of(chosen):
-        if abs(row["paper_accuracy"] - number.accuracy) < 1e-9:
-            return float(row["accuracy"])
-    return None
+    return next((float(row["accuracy"]) for row in rows_of(chosen)), None)
 
 
 def _gap(own: float | None, number: PaperNumber | None) -> Cell:
@@ -222,7 +223,10 @@ def mask_by_domain_tables(group: Group, line: Line) -> list[Table]:
             domain: [row["accuracy"] for (_, name), row in lookup.items() if name == domain] for domain in domains
         }
         rows = [
-            [_mask_name(mask), *(_mask_cell(lookup.get((mask, domain)), ranges[domain]) for domain in domains)]
+            [
+                _mask_name(mask, line.oracle),
+                *(_mask_cell(lookup.get((mask, domain)), ranges[domain], line.oracle) for domain in domains),
+            ]
             for mask in masks
         ]
         columns = [Column("mask", is_number=False)]
@@ -233,11 +237,13 @@ def mask_by_domain_tables(group: Group, line: Line) -> list[Table]:
         ]
         if mine["paper_accuracy"].notna().any():
             notes.append("Below each number: the paper's (Table 4).")
-        name = f"{group.name}-masks-by-domain-{line.method}-{_safe(target)}"
+        if line.oracle:
+            notes.append(ORACLE_NOTE)
+        name = f"{group.name}-masks-by-domain-{_safe(line.label)}-{_safe(target)}"
         tables.append(
             Table(
                 name,
-                f"Every mask on every domain: {line.label}, {target or 'nothing'} held out",
+                f"Every mask on every domain: {line.title}, {target or 'nothing'} held out",
                 columns,
                 rows,
                 mine,
@@ -247,7 +253,7 @@ def mask_by_domain_tables(group: Group, line: Line) -> list[Table]:
     return tables
 
 
-def _mask_cell(row: Mapping[str, Any] | None, column: Sequence[float]) -> Cell:
+def _mask_cell(row: Mapping[str, Any] | None, column: Sequence[float], oracle: bool) -> Cell:
     if row is None:
         return nothing()
     value = float(row["accuracy"])
@@ -255,14 +261,18 @@ def _mask_cell(row: Mapping[str, Any] | None, column: Sequence[float]) -> Cell:
     heat = (value - low) / (high - low) if high > low else 0.5
     printed = row["paper_accuracy"]
     detail = "" if is_missing(printed) else f"paper {100 * float(printed):.2f}"
-    mark = "own" if row["mask"] == f"{KNOWN_DOMAIN}{row['domain']}" else ""
-    return Cell(f"{100 * value:.2f}", value, detail, heat, "own" if mark else "")
+    if oracle:
+        return Cell(f"{100 * value:.2f}", value, "oracle", heat, "oracle")
+    is_own = row["mask"] == f"{KNOWN_DOMAIN}{row['domain']}"
+    return Cell(f"{100 * value:.2f}", value, detail, heat, "own" if is_own else "")
 
 
-def _mask_name(mask: str) -> Cell:
+def _mask_name(mask: str, oracle: bool) -> Cell:
     if mask.startswith(KNOWN_DOMAIN):
-        return text_cell(mask.removeprefix(KNOWN_DOMAIN))
-    return text_cell("combined" if mask == PREDICTION_ENSEMBLE else f"{mask} ensemble")
+        name = mask.removeprefix(KNOWN_DOMAIN)
+    else:
+        name = "combined" if mask == PREDICTION_ENSEMBLE else f"{mask} ensemble"
+    return text_cell(name, "oracle", "oracle") if oracle else text_cell(name)
 
 
 def _printed_mask(group: Group, target: str, ensemble: str, domain: str) -> MaskNumber | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import combinations
 from typing import Any
 
@@ -12,7 +12,7 @@ from domain_masks.evaluation.intervals import McNemar, holm
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.predictions import PREDICTION_ENSEMBLE
 from domain_masks.report.answers import OUT_OF_DOMAIN, paired, pooled
-from domain_masks.report.cells import Cell, Column, Table, p_text, points, rows_of, text_cell, typed
+from domain_masks.report.cells import ORACLE_NOTE, Cell, Column, Table, p_text, points, rows_of, text_cell, typed
 from domain_masks.report.groups import Group, Line
 from domain_masks.report.paper import OVERALL
 
@@ -38,11 +38,10 @@ def pairs(group: Group) -> pd.DataFrame:
 
     Both see the same pictures, so that each row is an exact McNemar test (out of domain, prediction ensemble). Over held-out
     domains the counts are added up, since their pictures are different ones; over seeds nothing is added up,
-    since those are the same pictures again. p values are corrected by Holm's method: those over all domains '
-    'for each other, those of single domains
-    for each other.
+    since those are the same pictures again. p values are corrected by Holm's method: those over all domains for each other,
+    those of single domains for each other. Settings between which the rule could not choose are not tested.
     """
-    rows = [row for first, second in combinations(group.lines, 2) for row in _tests(group, first, second)]
+    rows = [row for first, second in combinations(group.decided, 2) for row in _tests(group, first, second)]
     for overall in (True, False):
         family = [row for row in rows if (row["held_out"] == OVERALL) is overall]
         for row, value in zip(family, holm([row["p_value"] for row in family]), strict=True):
@@ -55,7 +54,8 @@ def significance(group: Group, frame: pd.DataFrame, by_domain: bool = False) -> 
     chosen = frame[(frame["held_out"] != OVERALL) if by_domain else (frame["held_out"] == OVERALL)]
     if chosen.empty:
         return None
-    rows = [_shown(row, by_domain) for row in rows_of(chosen)]
+    oracles = {line.label for line in group.lines if line.oracle}
+    rows = [_shown(row, oracles, by_domain) for row in rows_of(chosen)]
     columns = [Column("first", is_number=False), Column("second", is_number=False), Column("seed")]
     columns += [Column("held out", is_number=False)] if by_domain else []
     columns += [Column("first − second"), Column("first alone right"), Column("second alone right")]
@@ -68,7 +68,8 @@ def significance(group: Group, frame: pd.DataFrame, by_domain: bool = False) -> 
     more = (
         "Each held-out domain by itself."
         if by_domain
-        else "The counts of all held-out domains are added up; seeds are tested one by one, since they see the same pictures."
+        else "The counts of all held-out domains are added up, so that a domain of many pictures weighs more than in "
+        "“overall”, and the two can disagree; seeds are tested one by one, since they see the same pictures."
     )
     return Table(
         f"{group.name}-significance{'-by-domain' if by_domain else ''}",
@@ -76,7 +77,7 @@ def significance(group: Group, frame: pd.DataFrame, by_domain: bool = False) -> 
         columns,
         rows,
         chosen.reset_index(drop=True),
-        [note, more],
+        [note, more, *([ORACLE_NOTE] if chosen["target_labels_used"].any() else [])],
         folded=by_domain,
     )
 
@@ -120,12 +121,14 @@ def _counts(seed: int, held_out: str, test: McNemar, pictures: int) -> dict[str,
     }
 
 
-def _shown(row: dict[str, Any], by_domain: bool) -> list[Cell]:
-    is_oracle = row["target_labels_used"]
-    first = text_cell(row["first"], "oracle", "oracle") if is_oracle else text_cell(row["first"])
-    cells = [first, text_cell(row["second"]), Cell(str(row["seed"]), row["seed"])]
+def _shown(row: dict[str, Any], oracles: Collection[str], by_domain: bool) -> list[Cell]:
+    cells = [
+        text_cell(row[side], *(("oracle", "oracle") if row[side] in oracles else ())) for side in ("first", "second")
+    ]
+    cells.append(Cell(str(row["seed"]), row["seed"]))
     cells += [text_cell(row["held_out"] or "–")] if by_domain else []
-    cells += [points(row["difference"]), Cell(str(row["first_only"]), row["first_only"])]
+    difference = points(row["difference"], *(("oracle", "oracle") if row["target_labels_used"] else ()))
+    cells += [difference, Cell(str(row["first_only"]), row["first_only"])]
     cells += [Cell(str(row["second_only"]), row["second_only"]), Cell(p_text(row["p_value"]), row["p_value"])]
-    is_clear = row["p_corrected"] < 0.05
+    is_clear = row["p_corrected"] < 0.05 and not row["target_labels_used"]
     return [*cells, Cell(p_text(row["p_corrected"]), row["p_corrected"], mark="best" if is_clear else "")]

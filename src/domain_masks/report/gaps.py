@@ -1,0 +1,109 @@
+"""How much higher one line of runs is than another, over the same pictures and seeds, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from domain_masks.records.collection import RunRecord
+from domain_masks.records.predictions import PREDICTION_ENSEMBLE
+from domain_masks.report.accuracies import accuracy_of
+from domain_masks.report.answers import interval
+from domain_masks.report.cells import signed
+from domain_masks.report.groups import Group, Line, target_of
+
+SEEN, UNCLEAR, IN_PART, NOT_SEEN = "seen", "not clear", "in part", "not seen"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The difference of two mean accuracies, in [-1, 1], and on how many held-out domains the first is higher.
+
+    - ``by_seed``: seed -> the difference, of the seeds with every held-out domain
+    - ``deviation``: over these seeds, None for one
+    - ``bounds``: 95 % interval over test pictures, None where predictions are missing
+    """
+
+    difference: float
+    higher: int
+    domains: int
+    by_seed: Mapping[int, float]
+    deviation: float | None
+    bounds: tuple[float, float] | None
+
+    @property
+    def result(self) -> str:
+        """Whether the first is higher: not clear where pictures or seeds could turn it, in part where most domains differ.
+
+        Pictures could where the interval holds 0; seeds where they have both signs, or spread by more than the difference.
+        """
+        if self.bounds is not None and self.bounds[0] <= 0 <= self.bounds[1]:
+            return UNCLEAR
+        signs = {value > 0 for value in self.by_seed.values()}
+        if len(signs) > 1 or (self.deviation is not None and self.deviation > abs(self.difference)):
+            return UNCLEAR
+        if self.difference <= 0:
+            return NOT_SEEN
+        # A mean that one domain lifts while most do not follow is no finding.
+        return SEEN if 2 * self.higher > self.domains else IN_PART
+
+    def __str__(self) -> str:
+        """The difference in points with its interval, its spread over seeds, and on which seeds it rests."""
+        text = f"{signed(100 * self.difference)} points"
+        if self.bounds is not None:
+            text += f" [{signed(100 * self.bounds[0], 1)}, {signed(100 * self.bounds[1], 1)}]"
+        return f"{text}{self.seeds_in_words}; higher with {self.higher} of {self.domains} held-out domains"
+
+    @property
+    def seeds_in_words(self) -> str:
+        """On which seeds the difference rests, and how much they spread."""
+        if self.deviation is not None:
+            return f" (± {100 * self.deviation:.2f} over seeds {', '.join(map(str, self.by_seed))})"
+        return f" (seed {next(iter(self.by_seed))} alone)" if self.by_seed else ""
+
+
+def gap(group: Group, first: Line, second: Line, measures: tuple[str, str]) -> Gap | None:
+    """Return the mean of one line minus that of another over the seeds that both have; None unless they have every domain."""
+    targets = group.main_targets
+    pairs: list[tuple[RunRecord, RunRecord]] = []
+    by_seed: dict[int, list[float]] = {}
+    by_target: dict[str, list[float]] = {}
+    for target in targets:
+        others = {record.results.seed: record for record in second.by_target.get(target, ())}
+        for record in first.by_target.get(target, ()):
+            other = others.get(record.results.seed)
+            one = accuracy_of(record, measures[0])
+            two = None if other is None else accuracy_of(other, measures[1])
+            if other is not None and one is not None and two is not None:
+                pairs.append((record, other))
+                by_seed.setdefault(record.results.seed, []).append(one - two)
+                by_target.setdefault(target, []).append(one - two)
+    if len(by_target) < len(targets):
+        return None
+    means = [sum(values) / len(values) for values in by_target.values()]
+    seeds = {seed: sum(values) / len(values) for seed, values in sorted(by_seed.items()) if len(values) == len(targets)}
+    deviation = float(pd.Series(list(seeds.values())).std()) if len(seeds) > 1 else None
+    bounds = _bounds(group, pairs, measures, by_target)
+    return Gap(sum(means) / len(means), sum(mean > 0 for mean in means), len(means), seeds, deviation, bounds)
+
+
+def _bounds(
+    group: Group,
+    pairs: Sequence[tuple[RunRecord, RunRecord]],
+    measures: tuple[str, str],
+    by_target: Mapping[str, Sequence[float]],
+) -> tuple[float, float] | None:
+    """Return the interval of the difference, every picture drawn with the answers of both lines."""
+    answers, weights = [], []
+    for pair in pairs:
+        share = 1 / (len(by_target) * len(by_target[target_of(pair[0])]))
+        for record, measure, sign in zip(pair, measures, (1, -1), strict=True):
+            found = group.of(record).by_measure.get(measure)
+            if found is None:
+                return None
+            answers.append(found)
+            weights.append(sign * share)
+    found_interval = interval(answers, PREDICTION_ENSEMBLE, weights)
+    return None if found_interval is None else (found_interval.low, found_interval.high)

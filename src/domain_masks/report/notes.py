@@ -1,0 +1,104 @@
+"""What stands below the tables of accuracies: how they are to be read, and why a number is missing."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from domain_masks.records.predictions import KNOWN_DOMAIN
+from domain_masks.report.accuracies import ensembles_of, overall
+from domain_masks.report.answers import IN_DOMAIN, KNOWN, OUT_OF_DOMAIN
+from domain_masks.report.cells import ORACLE_NOTE
+from domain_masks.report.groups import Group, Line
+
+ONE_SEED = (
+    "One seed: there is no deviation or interval over seeds, because a sample standard deviation needs at least "
+    "two runs. Run more "
+    "with `--seeds 0 1 2`."
+)
+
+
+def reading(group: Group, frame: pd.DataFrame) -> list[str]:
+    """Return how the numbers of a group are to be read."""
+    notes = [
+        "Accuracy in percent. Overall: the unweighted mean over held-out domains, taken per seed. In brackets: "
+        "95 % bootstrap interval "
+        "over the test pictures (10,000 resamples within each domain; all seeds' answers to a picture are drawn "
+        "together). It says "
+        "what other pictures would change, not other seeds."
+    ]
+    if len(group.seeds) > 1:
+        notes.append(f"±: sample standard deviation over the seeds {', '.join(map(str, group.seeds))}.")
+    notes += _missing_deviations(group, frame)
+    if (frame["accuracy"].notna() & frame["low"].isna()).any():
+        notes.append("No interval is shown where a run's predictions.npz is missing or its pictures are others.")
+    incomplete = [line.label for line in group.lines if set(line.by_target) < set(group.main_targets)]
+    if incomplete:
+        notes.append(f"No overall for {', '.join(incomplete)}: not every domain has been held out yet.")
+    if group.published:
+        notes.append(
+            "The paper's setting: what the paper fixed beforehand (such as λ_O = 0.1); nothing was chosen in that row."
+        )
+    if any(line.oracle for line in group.lines):
+        notes.append(ORACLE_NOTE)
+    return notes
+
+
+def _missing_deviations(group: Group, frame: pd.DataFrame) -> list[str]:
+    """Say why a line has no deviation over seeds, or no overall accuracy although every domain was held out."""
+    if frame["deviation"].isna().all():
+        return [ONE_SEED]
+    rows = overall(frame)
+    single = list(dict.fromkeys(rows[rows["deviation"].isna()]["line"]))
+    notes = []
+    if single:
+        notes.append(
+            f"No ± for {', '.join(single)}: only one seed has every held-out domain there, and a deviation needs two."
+        )
+    scattered = [
+        line.label
+        for line in group.lines
+        if set(line.by_target) >= set(group.main_targets) and line.label not in set(rows["line"])
+    ]
+    if scattered:
+        notes.append(f"No overall for {', '.join(scattered)}: no single seed has every held-out domain.")
+    return notes
+
+
+def in_part(line: Line, ensemble: str) -> str:
+    """Say where only some runs of a line have an ensemble, so that no number stands there."""
+    if ensemble.startswith(KNOWN_DOMAIN):
+        return ""
+    have = sum(ensemble in ensembles_of([record], OUT_OF_DOMAIN) for record in line.records)
+    if have in (0, len(line.records)):
+        return ""
+    return (
+        f"{ensemble}: {have} of {len(line.records)} runs of {line.label} have it, and numbers stand where all have; "
+        "`dmg evaluate RUN` adds it to the others."
+    )
+
+
+def split_notes(group: Group, frame: pd.DataFrame) -> list[str]:
+    """Say where in-domain numbers are of validation pictures, and what these chose."""
+    inside = frame[(frame["measure"] == IN_DOMAIN) & frame["accuracy"].notna()]
+    splits = list(dict.fromkeys(inside["split"]))
+    if splits == ["validation"]:
+        more = " (the paper reports no in-domain accuracy on PACS)" if group.dataset == "pacs" else ""
+        chose = "the epoch and the setting" if any(line.chosen for line in group.lines) else "the epoch"
+        return [
+            "In domain and known domain: measured on validation pictures; the dataset has no in-domain test "
+            f"split{more}. The same pictures chose {chose}, so these numbers are a little too good, and more so for a "
+            "method with more settings to choose from."
+        ]
+    return []
+
+
+def measure_notes(group: Group, frame: pd.DataFrame, measure: str) -> list[str]:
+    """Say what the columns of one measure are measured on."""
+    notes = {
+        OUT_OF_DOMAIN: "Each column: trained without this domain, measured on it.",
+        IN_DOMAIN: "Each column: trained without this domain, measured on the sources, their unweighted mean.",
+        KNOWN: "As in domain, but each picture under the mask or head of its own domain. Methods without masks "
+        "or heads have none.",
+    }
+    rest = split_notes(group, frame) if measure != OUT_OF_DOMAIN else []
+    return [notes[measure], *rest]
