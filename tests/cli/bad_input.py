@@ -426,7 +426,7 @@ CASES: dict[str, Case] = {
     "export of a held-out domain's mask": Case(["export", "run", "--ensemble", "known:mosaic"], ("mosaic", "held out"), finished),
     "export of several masks, pruned": Case(["export", "run", "--ensemble", "predictions", "--prune", "0.5"], ("prune", "predictions", "masks"), finished),
     "export with an opset of no ONNX": Case(["export", "run", "--format", "pt2", "--opset", "18"], ("opset", "pt2"), finished),
-    "export with an old opset": Case(["export", "run", "--opset", "9"], ("opset 9", "18"), finished),
+    "export with an old opset": Case(["export", "run", "--opset", "9"], ("opset", "18", "got 9"), finished),
     "export under another ending": Case(["export", "run", "--out", "model.pt2"], ("out", ".onnx"), finished),
     "export into a folder": Case(["export", "run", "--out", "a.onnx"], ("a.onnx", "folder"), lambda here: (here / "a.onnx").mkdir()),
     "export below a file": Case(["export", "run", "--format", "pt2", "--out", "file/a.pt2"], ("file/a.pt2", "cannot write"), both(finished, file("file"))),

@@ -22,6 +22,7 @@ from domain_masks.deploy import load
 from domain_masks.deploy.classifier import Deployable
 from domain_masks.deploy.export_settings import ExportFormat, ExportSettings
 from domain_masks.deploy.formats import read_description, runner
+from domain_masks.deploy.pictures import pictures_of_run, run_data
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "exporting.md"
 
@@ -110,6 +111,50 @@ def test_a_pruned_model_says_what_was_removed(run: Path, capsys: pytest.CaptureF
     assert "classifier.head: 64 of 128 below the threshold, 64 removed behind the mask, 64 before it" in captured.out
     assert " of 57,882 (" in lines["parameters"]
     assert list(run.glob("model-masks-pruned-*.pt2"))
+
+
+def test_pruning_says_what_it_does_to_the_pictures(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Above every probability the file answers as the pruned network, which answers nothing any more: that is said."""
+    assert main(["export", str(run), "--format", "pt2", "--prune", "1", "--quiet"]) == 0
+    shown = capsys.readouterr().out
+    assert "with what is left after pruning" in shown
+    for site in ("classifier.hidden", "classifier.head"):
+        assert f"every neuron of {site} lies below the threshold" in shown
+    (line,) = (line for line in shown.splitlines() if line.startswith("changed"))
+    changed = int(line.split("gives ")[1].split()[0])
+    model = load(run, device="cpu")
+    found = pictures_of_run(run_data(run, model.card, {}), model.preprocessing)
+    before = model.logits([one.prepared for one in found.pictures])["masks"].argmax(1)
+    # What is left is the bias of the head: one class for all.
+    assert changed in {int((before != label).sum()) for label in range(10)}
+    assert changed > 0
+
+
+@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+def test_the_weighted_ensemble_in_half_precision(run: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(run), "--ensemble", "weighted", "--half", "--format", kind, "--quiet"]) == 0
+    assert "12 of 12 pictures" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("opset", ["17", "99"])
+def test_an_opset_that_nothing_here_writes_is_refused_before_anything_is_done(
+    run: Path, opset: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(run), "--opset", opset]) == 2
+    message = capsys.readouterr().err
+    assert "opset: expected 18 to " in message
+    assert "exporting" not in message
+
+
+def test_a_dataset_that_is_gone_is_named_where_pictures_are_generated(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = (run / "config.yaml").read_text().replace("dataset: digits", "dataset: /nowhere/photos")
+    (run / "config.yaml").write_text(config)
+    assert main(["export", str(run), "--ensemble", "masks", "--format", "pt2"]) == 0
+    shown = capsys.readouterr()
+    assert "compared on generated pictures: " in shown.out + shown.err
+    assert "--root" in shown.out + shown.err
 
 
 def test_the_curve_is_a_table_and_a_figure(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,6 +134,32 @@ def test_any_ensemble_that_a_method_has_is_exported() -> None:
         torch.testing.assert_close(got, 2 * model.network(images))
 
 
+def test_a_file_that_cannot_be_run_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, kind: str) -> Any:
+        raise RuntimeError("Type parameter (T) of Optype (Gemm) bound to different types\nand more")
+
+    monkeypatch.setattr(export_module, "runner", refuse)
+    with pytest.raises(
+        ParityError, match=r"is not kept: torch cannot run it \(RuntimeError: Type parameter .* types\)"
+    ):
+        export(tmp_path / "model.pt2", ensemble="masks")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_older_cards_and_source_trees_do_not_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean and deviation get the values that predicting uses; a package of unknown version writes none."""
+    monkeypatch.setattr(export_module, "version", lambda: None)
+    described = card()
+    described["preprocessing"] = {k: v for k, v in described["preprocessing"].items() if k not in ("mean", "std")}
+    path = tmp_path / "model.onnx"
+    settings = ExportFormat(ensemble="masks")
+    assert export_model(method(), described, settings, path, generated_pictures(PREPROCESSING)).parity.holds
+    found = read_description(path, "onnx")
+    assert "version" not in found
+    assert found["preprocessing"]["mean"] == list(preprocessing_of(described).mean)
+    assert found["preprocessing"]["std"] == list(preprocessing_of(described).std)
+
+
 def test_several_masks_cannot_be_pruned() -> None:
     with pytest.raises(InputError, match=r"cannot prune the ensemble 'predictions'.*--ensemble masks"):
         classifier(method(), "predictions", 0.5)

@@ -69,6 +69,16 @@ def test_links_are_followed_but_not_in_circles(tree):
     assert sorted(found) == sorted([*ALL, "photos/a/gone.png", "elsewhere/x.jpeg"])
 
 
+def test_patterns_follow_links_but_not_in_circles(tree):
+    expected = sorted(find_pictures(["photos/**/*.jpeg"]))
+    (tree / "photos" / "a" / "up").symlink_to(tree / "photos")
+    (tree / "photos" / "self").symlink_to(".")
+    (tree / "photos" / "other").symlink_to(tree / "photos" / "b" / "deep")
+    for pattern, root in (("photos/**/*.jpeg", ""), (f"{tree}/photos/**/*.jpeg", f"{tree}/"), ("**/*.jpeg", "")):
+        found = sorted(find_pictures([pattern]))
+        assert found == sorted(root + path for path in [*expected, "photos/other/x.jpeg"])
+
+
 def test_very_deep_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = tmp_path

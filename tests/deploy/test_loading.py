@@ -2,8 +2,10 @@ import io
 import json
 import os
 import pickle
+import resource
 import shutil
 import struct
+import sys
 
 import pytest
 import torch
@@ -154,3 +156,16 @@ def test_a_newer_format_says_so(run_folder, tmp_path):
         RunFolderError, match=r"newer version of domain-masks: expected format 1 or older, got 99\. Update"
     ):
         load(tmp_path)
+
+
+def test_a_card_that_is_wrong_is_refused_before_its_network_has_memory(run_folder, tmp_path):
+    """The largest network of timm under the sites of a small one: nothing of its size is ever made."""
+    copy = shutil.copytree(run_folder, tmp_path / "copy")
+    described = json.loads((copy / "model.json").read_text())
+    (copy / "model.json").write_text(json.dumps({**described, "backbone": "vit_giant_patch14_dinov2"}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="unknown site"):
+        load(copy)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000 * (
+        1000 if sys.platform == "darwin" else 1
+    )

@@ -104,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
     from domain_masks.deploy.formats import check_format  # noqa: PLC0415
     from domain_masks.deploy.loading import locate  # noqa: PLC0415
 
-    check_format(settings.format)
+    check_format(settings.format, settings.exported.opset)
     folder = locate(settings.model)
     model = load(folder, device="cpu")
     model.check_ensemble(settings.exported.ensemble)
@@ -117,7 +117,8 @@ def main(arguments: Sequence[str]) -> int:
 
     path = settings.out or _beside(settings, folder) / settings.exported.file_name
     reporter.say(f"exporting {model!r} as {path}")
-    exported = export_model(model.method, model.card, settings.exported, path, _pictures(settings, folder, model))
+    found = _pictures(settings, folder, model, reporter)
+    exported = export_model(model.method, model.card, settings.exported, path, found)
     for line in _lines(exported, flags.verbose):
         say(line)
     return 0
@@ -128,7 +129,7 @@ def _beside(settings: ExportSettings, folder: Path) -> Path:
     return folder if is_there(Path(settings.model).expanduser()) else Path()
 
 
-def _pictures(settings: ExportSettings, folder: Path, model: Model) -> Pictures:
+def _pictures(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> Pictures:
     """Return what to compare on: the files given, pictures of the run's dataset, or generated ones."""
     from domain_masks.deploy import pictures  # noqa: PLC0415
 
@@ -136,9 +137,11 @@ def _pictures(settings: ExportSettings, folder: Path, model: Model) -> Pictures:
         return pictures.pictures_of_files(settings.pictures, model.preprocessing)
     try:
         data = pictures.run_data(folder, model.card, settings.changes)
-    except DomainMasksError:
+    except DomainMasksError as error:
         if settings.changes:
             raise
+        reason = str(error).splitlines()[0]
+        reporter.say(f"compared on generated pictures: {reason}. Name real ones with --root, --dataset or --pictures")
         data = None
     found = None if data is None else pictures.pictures_of_run(data, model.preprocessing)
     return found if found is not None and found.pictures else pictures.generated_pictures(model.preprocessing)
@@ -147,7 +150,8 @@ def _pictures(settings: ExportSettings, folder: Path, model: Model) -> Pictures:
 def _lines(exported: Exported, verbose: bool) -> Iterator[str]:
     chosen = exported.classifier
     yield f"{'file':<11} {exported.path} ({exported.path.stat().st_size / 1e6:.2f} MB)"
-    yield f"{'compared':<11} {exported.parity}"
+    of_what = "" if chosen.pruned is None else "with what is left after pruning: "
+    yield f"{'compared':<11} {of_what}{exported.parity}"
     for site in chosen.folded:
         if verbose or not site.is_folded:
             yield f"{'mask':<11} {site}"
@@ -156,6 +160,16 @@ def _lines(exported: Exported, verbose: bool) -> Iterator[str]:
             yield f"{'pruned':<11} {pruned}"
         before, after = chosen.pruned.before, chosen.pruned.after
         yield f"{'parameters':<11} {after:,} of {before:,} ({100 * after / before:.1f} %)"
+        yield (
+            f"{'changed':<11} pruning gives {exported.changed} of these {exported.parity.pictures} pictures another class; "
+            "several thresholds after --prune measure accuracy, size and speed of each"
+        )
+        for pruned in chosen.pruned.sites:
+            if pruned.below == pruned.site.size:
+                yield (
+                    f"{'warning':<11} every neuron of {pruned.site.name} lies below the threshold: nothing of a picture "
+                    "passes there. Choose a lower one"
+                )
 
 
 def _curve(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> None:

@@ -31,6 +31,8 @@ def check_ensemble(method: Method, ensemble: str, there: Sequence[str], targets:
     """
     if ensemble in there:
         return
+    if not isinstance(ensemble, str):
+        raise InputError(f"ensemble: expected one of {', '.join(there)}, got {ensemble!r}")
     listed = ", ".join(there)
     domain = ensemble.removeprefix(KNOWN_DOMAIN)
     if ensemble == WEIGHTED and method.predicts_by_domain:

@@ -23,6 +23,7 @@ from domain_masks.deploy.formats import (
 )
 from domain_masks.deploy.parity import Parity, compare, require
 from domain_masks.deploy.pictures import Pictures, preprocessing_of
+from domain_masks.errors import ParityError
 from domain_masks.methods import Method
 from domain_masks.records.environment import version
 from domain_masks.records.files import writing
@@ -33,11 +34,15 @@ _RUNTIMES: dict[Format, str] = {"onnx": "onnxruntime", "pt2": "torch"}
 
 @dataclass(frozen=True)
 class Exported:
-    """A written file: where it is, what is in it, and how it compares with the model."""
+    """A written file: where it is, what is in it, and how it compares with the model.
+
+    ``changed``: of the pictures of the comparison, how many get another class since neurons were removed; None where none were.
+    """
 
     path: Path
     classifier: Classifier
     parity: Parity
+    changed: int | None = None
 
 
 def export_model(
@@ -49,17 +54,40 @@ def export_model(
     - ``pictures``: to compare on
 
     Raises InputError for an ensemble, opset or network that cannot be exported, ParityError (and leaves no file) where the
-    file answers otherwise, RunFolderError where it cannot be written.
+    file cannot be run or answers otherwise, RunFolderError where it cannot be written.
     """
     check_format(settings.format)
     preprocessing = preprocessing_of(card)
     chosen = classifier(method, settings.ensemble, settings.threshold)
     with writing(path) as temporary:
         write(chosen, preprocessing, settings, temporary, describe(method, card, settings))
-        run = runner(temporary, settings.format)
-        parity = compare(run, chosen.reference, pictures, preprocessing, settings.preprocessing, settings.half)
+        try:
+            run = runner(temporary, settings.format)
+            parity = compare(run, chosen.reference, pictures, preprocessing, settings.preprocessing, settings.half)
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            raise ParityError(
+                f"{path} is not kept: {_RUNTIMES[settings.format]} cannot run it ({type(error).__name__}: {lines[0]}). Try "
+                "another --opset or --format, or leave out --half"
+            ) from error
         require(parity, path, _RUNTIMES[settings.format])
-    return Exported(path, chosen, parity)
+    return Exported(path, chosen, parity, _changed_by_pruning(method, settings, chosen, pictures, preprocessing))
+
+
+def _changed_by_pruning(
+    method: Method,
+    settings: ExportFormat,
+    chosen: Classifier,
+    pictures: Pictures,
+    preprocessing: Preprocessing,
+) -> int | None:
+    """Return how many pictures get another class than from the ensemble that nothing was removed from."""
+    if chosen.pruned is None:
+        return None
+    whole = classifier(method, settings.ensemble)
+    images = preprocessing.normalize(torch.stack([one.prepared for one in pictures.pictures]))
+    with torch.inference_mode():
+        return int((whole.network(images).argmax(1) != chosen.network(images).argmax(1)).sum())
 
 
 def write(
@@ -99,7 +127,7 @@ def describe(method: Method, card: Mapping[str, Any], settings: ExportFormat) ->
         "ensemble": settings.ensemble,
         "method": {"name": method.name, **asdict(method.settings)},
         "backbone": card["backbone"],
-        "preprocessing": {**card["preprocessing"], "inside": bytes_inside},
+        "preprocessing": {**preprocessing_of(card).to_dict(), "inside": bytes_inside},
         "input": {
             "name": INPUT,
             "type": "uint8" if bytes_inside else "float32",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
 
@@ -14,6 +15,7 @@ from domain_masks.errors import InputError
 from domain_masks.records.files import is_there
 
 STANDARD_INPUT = "-"
+_ANY_FOLDERS = "**"
 _SORTED = 10_000
 _PIECE = 1 << 16
 _LONGEST = 1 << 16
@@ -26,7 +28,7 @@ def find_pictures(places: Iterable[str]) -> Iterator[str | Unreadable]:
     - a folder gives all pictures below it, by their extension, hidden ones left out, those of a folder before those of its
       subfolders, each sorted by name (in a folder of more than 10,000 entries, 10,000 at a time)
     - what does not exist and has ``*``, ``?`` or ``[`` is a pattern, in which ``**`` stands for any folders; what it
-      matches is taken as if it had been named
+      matches is taken as if it had been named; what lies behind a link back to a folder above is left out
     """
     for place in places:
         if os.path.isdir(place):  # noqa: PTH112 - paths stay the texts that they are
@@ -74,7 +76,7 @@ def _or_problem(found: Iterator[str | Unreadable], place: str, problem: str) -> 
 def _matching(pattern: str) -> Iterator[str | Unreadable]:
     # With ** and a star at the end a folder's own files are matched beside it.
     everywhere = "**" in pattern and os.path.basename(pattern) in ("", "*", "**")  # noqa: PTH119
-    for match in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - paths stay the texts that they are
+    for match in _matches(pattern):
         if os.path.isdir(match):  # noqa: PTH112
             if not everywhere:
                 yield from _below(match)
@@ -82,22 +84,57 @@ def _matching(pattern: str) -> Iterator[str | Unreadable]:
             yield match
 
 
+def _matches(pattern: str) -> Iterator[str]:
+    """Yield what :func:`glob.iglob` would, but going into no folder twice: of two links in circles that one finds no end."""
+    parts = pattern.split(os.sep)  # noqa: PTH206 - a path's "./" and "//" stay
+    if _ANY_FOLDERS not in parts:
+        yield from glob.iglob(pattern)  # noqa: PTH207 - paths stay the texts that they are
+        return
+    place = parts.index(_ANY_FOLDERS)
+    base = os.sep.join(parts[:place]) or (os.sep if pattern.startswith(os.sep) else "")  # noqa: PTH118
+    rest = [part for part in parts[place + 1 :] if part] or ["*"]
+    for root in _matches(base) if glob.has_magic(base) else [base]:
+        for found in _tree(root):
+            if not isinstance(found, Unreadable) and found.is_first:
+                yield from _matches(os.path.join(glob.escape(found.folder), *rest))  # noqa: PTH118
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Some of the entries of a folder, sorted by name, hidden ones left out."""
+
+    folder: str
+    entries: list[os.DirEntry[str]]
+    is_first: bool
+
+
 def _below(folder: str) -> Iterator[str | Unreadable]:
     """Yield the pictures in a folder and its subfolders; a link back to a folder above is not followed."""
-    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(folder, ())]
+    for found in _tree(folder):
+        if isinstance(found, Unreadable):
+            yield found
+        else:
+            yield from (entry.path for entry in found.entries if _is_picture(entry))
+
+
+def _tree(root: str) -> Iterator[_Chunk | Unreadable]:
+    """Yield the entries of a folder, then those of its subfolders; links are followed, but into no folder from within it."""
+    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(root, ())]
     while waiting:
         here, above = waiting.pop()
         subfolders: list[str] = []
         try:
-            state = os.stat(here)  # noqa: PTH116
+            state = os.stat(here or os.curdir)  # noqa: PTH116
             place = (state.st_dev, state.st_ino)
             if place in above:
                 continue
-            with os.scandir(here) as entries:
-                while chunk := sorted(islice(entries, _SORTED), key=lambda entry: entry.name):
+            with os.scandir(here or os.curdir) as entries:
+                is_first = True
+                while (chunk := sorted(islice(entries, _SORTED), key=lambda entry: entry.name)) or is_first:
                     visible = [entry for entry in chunk if not entry.name.startswith(".")]
-                    subfolders += [entry.path for entry in visible if _is_folder(entry)]
-                    yield from (entry.path for entry in visible if _is_picture(entry))
+                    subfolders += [os.path.join(here, entry.name) for entry in visible if _is_folder(entry)]  # noqa: PTH118
+                    yield _Chunk(here, visible, is_first)
+                    is_first = False
         except OSError as error:
             yield Unreadable(here, (error.strerror or str(error)).lower())
         waiting += [(path, (*above, place)) for path in sorted(subfolders, reverse=True)]

@@ -28,14 +28,22 @@ _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 Run = Callable[[Tensor], Tensor]
 
 
-def check_format(name: str) -> None:
-    """Raise InputError unless files of this format can be written and run here."""
+def check_format(name: str, opset: int | None = None) -> None:
+    """Raise InputError unless files of this format, and of this opset of ONNX, can be written and run here."""
     missing = [package for package in _NEEDED if find_spec(package) is None] if name == "onnx" else []
     if missing:
         raise InputError(
             f"cannot write ONNX without {', '.join(missing)}: install them with `pip install 'domain-masks[onnx]'`, or "
             "choose --format pt2"
         )
+    if name == "onnx" and opset is not None:
+        import onnx  # noqa: PLC0415
+
+        newest = onnx.defs.onnx_opset_version()
+        if not DEFAULT_OPSET <= opset <= newest:
+            raise InputError(
+                f"opset: expected {DEFAULT_OPSET} to {newest}, the newest one that the installed onnx knows, got {opset}"
+            )
 
 
 def trace(network: nn.Module, example: Tensor, dynamic: Mapping[int, str]) -> ExportedProgram:
@@ -88,11 +96,11 @@ def write_onnx(
     model = written.model
     if model.opset_imports.get("") != opset:
         raise InputError(
-            f"the network cannot be written as ONNX with opset {opset}: expected {DEFAULT_OPSET} or newer, got opset "
-            f"{model.opset_imports.get('')} from the exporter"
+            f"the network cannot be written as ONNX with opset {opset}: the exporter of this version of torch gives opset "
+            f"{model.opset_imports.get('')}. Try --opset {DEFAULT_OPSET}, or --format pt2"
         )
     _name_axes(model, dynamic)
-    model.producer_name, model.producer_version = "domain-masks", str(description["version"])
+    model.producer_name, model.producer_version = "domain-masks", str(description.get("version", ""))
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in description.items()}
     model.metadata_props.update(texts)
     written.save(path, external_data=False)

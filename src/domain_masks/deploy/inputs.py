@@ -51,14 +51,15 @@ def each_picture(inputs: Picture | Iterable[Picture | Unreadable]) -> Iterator[P
         yield from inputs
     elif isinstance(inputs, (*_PATHS, Image.Image, np.ndarray, Tensor)):
         yield inputs
-    elif isinstance(inputs, Iterable) and not isinstance(inputs, dict):
+    elif isinstance(inputs, Iterable) and not isinstance(inputs, dict) and not hasattr(inputs, "read"):
         for item in inputs:
             if isinstance(item, np.ndarray | Tensor) and item.ndim == 4:
                 yield from item
             else:
                 yield item
     else:
-        raise InputError(f"expected pictures, each {_FORMS}, got a {type(inputs).__name__}")
+        hint = ": open it with PIL.Image.open" if hasattr(inputs, "read") else ""
+        raise InputError(f"expected pictures, each {_FORMS}, got a {type(inputs).__name__}{hint}")
 
 
 def name_of(picture: Any) -> str | None:

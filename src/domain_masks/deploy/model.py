@@ -104,9 +104,9 @@ class Model:
         """
         self.check_ensemble(ensemble)
         for name, value in (("top", top), ("batch", batch)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
                 raise InputError(f"{name}: expected a whole number from 1, got {value!r}")
-        return self._stream(inputs, ensemble, min(top, len(self.classes)), (batch, workers), unreadable)
+        return self._stream(inputs, ensemble, min(int(top), len(self.classes)), (int(batch), workers), unreadable)
 
     def _stream(
         self,

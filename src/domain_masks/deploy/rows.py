@@ -123,15 +123,22 @@ def rows_to_file(path: Path, top: int, sources: Sequence[str]) -> Iterator[Rows]
         rows.end()
 
 
+class _RowsAtOnce(CsvRows):
+    """CSV of which every row can be read as soon as it is there: whoever reads may be waiting for it."""
+
+    def _write(self, row: Sequence[str]) -> None:
+        super()._write(row)
+        self._stream.flush()
+
+
 @contextmanager
 def rows_to_stream(stream: BinaryIO, top: int, sources: Sequence[str]) -> Iterator[Rows]:
     """Give what writes rows as CSV to an open stream; raises RunFolderError where that is full."""
     try:
-        rows = CsvRows(stream, top, sources)
+        rows = _RowsAtOnce(stream, top, sources)
         rows.begin()
         yield rows
         rows.end()
-        stream.flush()
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -36,8 +36,9 @@ class DomainClassifier(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Return the probability of every source domain: channel means (N, K) -> (N, D), rows that add up to 1."""
-        standard = (pooled.float() - self.mean) / self.scale
-        return functional.linear(standard, self.weight, self.bias).float().softmax(-1)
+        # In single precision whatever the network's is: also where a copy of it was halved.
+        standard = (pooled.float() - self.mean.float()) / self.scale.float()
+        return functional.linear(standard, self.weight.float(), self.bias.float()).softmax(-1)
 
 
 def fit_domain_classifier(pooled: Tensor, domains: Tensor, count: int) -> DomainClassifier:

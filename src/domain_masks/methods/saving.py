@@ -209,9 +209,12 @@ def _blank(card: Mapping[str, Any], path: Path) -> Method:
     try:
         with torch.device("meta"):
             return _made(card)
-    except (
-        Exception
-    ):  # a network that computes with numbers while it is made, or a card that is wrong: built, it says which
+    except InputError as error:
+        if error.__cause__ is None:
+            # The card is wrong: with memory it would be as wrong, and a network as large as it names be made for it.
+            raise InputError(f"{path}: {error}") from error
+        return _built(card, path)
+    except Exception:  # a network that computes with numbers while it is made
         return _built(card, path)
 
 

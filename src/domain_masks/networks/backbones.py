@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,9 +85,20 @@ def _build(name: str, classes: int, pretrained: bool) -> nn.Module:
         return _from_torchvision(plain, classes, pretrained)
     import timm  # noqa: PLC0415
 
-    with _download(name):
+    with _download(name) if pretrained else _could_be_made(name):
         network: nn.Module = timm.create_model(plain, pretrained=pretrained, num_classes=classes)
     return network
+
+
+@contextmanager
+def _could_be_made(name: str) -> Iterator[None]:
+    """Turn timm's refusal of a name with an unknown tag into a message."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "pretrained tag" not in str(error).lower():
+            raise
+        raise InputError(f"backbone {name!r} cannot be made: {error}") from error
 
 
 def _from_torchvision(name: str, classes: int, pretrained: bool) -> nn.Module:
@@ -100,7 +112,7 @@ def _from_torchvision(name: str, classes: int, pretrained: bool) -> nn.Module:
     # GoogLeNet and Inception return a tuple in training unless told otherwise.
     multiple = name in ("googlenet", "inception_v3") and not pretrained
     extra: dict[str, Any] = {"aux_logits": False, "init_weights": True} if multiple else {}
-    with _download(name):
+    with _download(name) if pretrained else nullcontext():
         network: nn.Module = models.get_model(name, weights=weights, **extra)
     if getattr(network, "aux_logits", False):
         network.aux_logits = False  # type: ignore[assignment]

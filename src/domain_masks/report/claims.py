@@ -245,6 +245,7 @@ def headline(group: Group, frame: pd.DataFrame) -> list[Highlight]:
     for what, other, measures in gaps:
         difference = gap(group, dmg, other, measures)
         if difference is not None:
-            number, _, sure = str(difference).partition(" points")
-            found.append(Highlight(number, f"points, {what}", sure.strip(), dmg.oracle or other.oracle))
+            number, _, sure = str(difference).partition(" points ")
+            sure = f"95 % interval {sure}" if difference.bounds is not None else sure
+            found.append(Highlight(number, f"points, {what}", sure, dmg.oracle or other.oracle))
     return found
