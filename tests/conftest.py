@@ -24,7 +24,12 @@ def signals_as_in_the_foreground() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def few_threads() -> None:
-    torch.set_num_threads(max(1, min(2, _cores() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))))
+    beside = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    threads = max(1, min(2, _cores() // beside))
+    torch.set_num_threads(threads)
+    if beside > 1:
+        # Of what tests start as well: threads that wait for a core by spinning slow all others down.
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 
 @pytest.fixture(scope="session")
