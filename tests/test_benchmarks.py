@@ -39,6 +39,7 @@ def lines_of(output):
     return [line["name"] for line in found], {line["baseline"] for line in found}
 
 
+@pytest.mark.slow
 def test_smoke_run_prints_every_ratio_with_its_spread_and_baseline(module, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("DMG_DATA", str(tmp_path))
     assert module("run").main(["--fast", "--device", "cpu", "--markdown"]) == 0

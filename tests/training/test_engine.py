@@ -111,6 +111,7 @@ def folder_dataset(root: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_network_as_one(tmp_path: Path) -> None:
     data = folder_dataset(tmp_path / "data")
     command = [

@@ -52,7 +52,11 @@ def check_kills(folder: Path, settings: dict[str, Any], kills: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"method": "dmg"}, {"method": "multi_headed", **FROZEN}], ids=["images", "frozen"]
+    "settings",
+    [
+        pytest.param({"method": "dmg"}, id="images", marks=pytest.mark.slow),
+        pytest.param({"method": "multi_headed", **FROZEN}, id="frozen"),
+    ],
 )
 def test_killed_runs_end_bit_for_bit_like_undisturbed_ones(tmp_path: Path, settings: dict[str, Any]) -> None:
     check_kills(tmp_path, settings, 6)
