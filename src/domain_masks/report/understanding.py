@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -31,7 +31,7 @@ _NEAREST = {
 class Understanding:
     """What sections about single runs are made of.
 
-    - ``sections``: one per run, the first open
+    - ``sections``: one per run, open where there is one
     - ``problems``: what could not be read
     """
 
@@ -51,7 +51,8 @@ def understanding(group: Group, gallery: bool, most_runs: int = 24) -> Understan
         except DomainMasksError as error:
             problems.append(str(error))
             continue
-        sections.append(_section(group, record, analysis, gallery, f"{group.name}-understanding-{place + 1}"))
+        section = _section(group, record, analysis, gallery, f"{group.name}-understanding-{place + 1}")
+        sections.append(replace(section, folded=len(there) > 1))
     if len(there) > most_runs:
         problems.append(f"{len(there) - most_runs} further analyses are not shown: look at their runs one by one")
     return Understanding(sections, problems)
