@@ -179,3 +179,15 @@ def test_an_ensemble_that_some_runs_lack_is_named(tmp_path):
     (group,) = groups_of(collect([out]).runs)
     notes = ensembles(group, summary(group)).notes
     assert any(note.startswith("weighted: 1 of 4 runs of dmg have it") for note in notes)
+
+
+def test_an_undecided_baseline_is_not_replaced_by_one_of_another_optimiser(tmp_path):
+    for weight in (0.0, 1e-5):
+        config = {**PAPER_CONFIG, "weight_decay": weight}
+        make_benchmark(tmp_path / f"adam-{weight}", {"aggregate": 0.6}, [0], config=config)
+    make_benchmark(tmp_path / "sgd", {"aggregate": 0.4}, [0], config=by_sgd())
+    make_benchmark(tmp_path / "dmg", {"dmg": 0.8}, [0])
+    (group,) = groups_of(collect([tmp_path]).runs, "leave-one-domain-out")
+    assert group.line("aggregate", "sgd") is not None
+    assert group.line("aggregate", "adam") is None
+    assert not any("Aggregate" in finding for finding in claims(group, {})["finding"])

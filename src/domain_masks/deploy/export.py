@@ -16,6 +16,7 @@ from domain_masks.deploy.formats import (
     INPUT,
     OUTPUT,
     check_format,
+    in_one_line,
     runner,
     trace,
     write_onnx,
@@ -65,9 +66,8 @@ def export_model(
             run = runner(temporary, settings.format)
             parity = compare(run, chosen.reference, pictures, preprocessing, settings.preprocessing, settings.half)
         except Exception as error:
-            lines = str(error).strip().splitlines() or [""]
             raise ParityError(
-                f"{path} is not kept: {_RUNTIMES[settings.format]} cannot run it ({type(error).__name__}: {lines[0]}). Try "
+                f"{path} is not kept: {_RUNTIMES[settings.format]} cannot run it ({in_one_line(error)}). Try "
                 "another --opset or --format, or leave out --half"
             ) from error
         require(parity, path, _RUNTIMES[settings.format])

@@ -46,6 +46,12 @@ def check_format(name: str, opset: int | None = None) -> None:
             )
 
 
+def in_one_line(error: Exception) -> str:
+    """Return the kind of an error and the first line of what it says: other libraries write pages."""
+    said = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {said[0]}"
+
+
 def trace(network: nn.Module, example: Tensor, dynamic: Mapping[int, str]) -> ExportedProgram:
     """Return ``network`` as a program of torch.export, in evaluation mode.
 
@@ -60,9 +66,8 @@ def trace(network: nn.Module, example: Tensor, dynamic: Mapping[int, str]) -> Ex
                 network.eval(), (example,), dynamic_shapes=({axis: Dim(name) for axis, name in dynamic.items()},)
             )
     except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
         raise InputError(
-            f"torch.export cannot follow the network ({type(error).__name__}: {lines[0]}): expected a network whose forward "
+            f"torch.export cannot follow the network ({in_one_line(error)}): expected a network whose forward "
             "does not depend on the values of its input"
         ) from error
 
@@ -86,9 +91,8 @@ def write_onnx(
                 program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], opset_version=opset, verbose=False
             )
         except Exception as error:
-            lines = str(error).strip().splitlines() or [""]
             raise InputError(
-                f"the network cannot be written as ONNX with opset {opset} ({type(error).__name__}: {lines[0]}): try "
+                f"the network cannot be written as ONNX with opset {opset} ({in_one_line(error)}): try "
                 f"--opset {DEFAULT_OPSET}, or --format pt2"
             ) from error
     if written is None:

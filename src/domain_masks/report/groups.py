@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePath
 from typing import Any
 
 from domain_masks.errors import InputError
@@ -14,6 +13,7 @@ from domain_masks.evaluation.variants import Variant, variants
 from domain_masks.records.collection import RunRecord
 from domain_masks.report.answers import RunAnswers, answers_of
 from domain_masks.report.comparability import protocol_match
+from domain_masks.report.naming import differing_settings, file_name, title_of
 
 PROTOCOL = (
     "weights",
@@ -109,8 +109,9 @@ class Group:
 
     def line(self, method: str, optimizer: str | None = None) -> Line | None:
         """Return the line of a method, with this optimiser if it has several; None where the rule could not choose."""
-        mine = [line for line in self.decided if line.method == method]
-        return next((line for line in mine if line.optimizer == optimizer), mine[0] if mine else None)
+        mine = [line for line in self.lines if line.method == method]
+        same = [line for line in mine if line.optimizer == optimizer] or mine
+        return same[0] if same and not same[0].undecided else None
 
     @property
     def dataset(self) -> str:
@@ -146,14 +147,14 @@ def groups_of(records: Sequence[RunRecord], rule: str = SOURCE_VALIDATION) -> li
     for record in records:
         parts.setdefault(json.dumps(protocol_of(record), sort_keys=True, default=str), []).append(record)
     ordered = sorted(parts.values(), key=lambda part: -len(part))
-    differing = _differing([protocol_of(part[0]) for part in ordered])
+    differing = differing_settings([protocol_of(part[0]) for part in ordered])
     names: list[str] = []
     found = []
     for part in ordered:
         name = file_name(f"{part[0].results.dataset}-{part[0].results.backbone}")
         names.append(name)
         unique = name if names.count(name) == 1 else f"{name}-{names.count(name)}"
-        found.append(_group(unique, _title(part[0], differing), part, rule))
+        found.append(_group(unique, title_of(protocol_of(part[0]), differing), part, rule))
     return found
 
 
@@ -176,8 +177,8 @@ def _group(name: str, title: str, records: Sequence[RunRecord], rule: str) -> Gr
     problems = [f"{record.folder.path}: {text}" for record in once if (text := answers[id(record)].problem)]
     repeated = len(records) - len(once)
     if repeated:
-        what = "1 run repeats" if repeated == 1 else f"{repeated} runs repeat"
-        problems.append(f"{what} the settings, held-out domain and seed of another, and is left out")
+        what, end = ("1 run repeats", "is") if repeated == 1 else (f"{repeated} runs repeat", "are")
+        problems.append(f"{what} the settings, held-out domain and seed of another, and {end} left out")
     lines, unchosen = _lines(once, rule)
     published = _published(every, lines)
     targets = _in_order(once)
@@ -272,35 +273,3 @@ def _in_order(records: Sequence[RunRecord]) -> tuple[str, ...]:
     found = dict.fromkeys(target_of(record) for record in records)
     places = {name: place for place, name in enumerate(sorted(known))}
     return tuple(sorted(found, key=lambda t: (_count(t, records), places.get(t, len(places)), t)))
-
-
-def _differing(protocols: Sequence[Mapping[str, Any]]) -> list[str]:
-    names = dict.fromkeys(name for protocol in protocols for name in protocol)
-    return [name for name in names if len({json.dumps(p.get(name), default=str) for p in protocols}) > 1]
-
-
-def _title(record: RunRecord, differing: Sequence[str]) -> str:
-    return ", ".join(_words(protocol_of(record), differing))
-
-
-def _words(protocol: Mapping[str, Any], differing: Sequence[str]) -> Iterator[str]:
-    yield f"{protocol['dataset']}"
-    yield f"{protocol['backbone']}"
-    yield "features frozen" if protocol["freeze_features"] else "trained end to end"
-    if protocol["size"] is not None:
-        yield f"{protocol['size']} px"
-    if protocol["epochs"] is not None:
-        yield f"{protocol['epochs']} epoch{'s' if protocol['epochs'] != 1 else ''}"
-    if protocol["fast"]:
-        yield "smoke run"
-    said = {"dataset", "backbone", "freeze_features", "size", "epochs", "fast"}
-    for name in differing:
-        if name not in said and protocol[name] is not None:
-            value = PurePath(str(protocol[name])).name if name == "weights" else protocol[name]
-            yield f"{name} {value}"
-
-
-def file_name(text: str) -> str:
-    """Return text as a part of a file's name: letters and digits of ASCII, lower case, joined by hyphens."""
-    plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in text.lower())
-    return "-".join(part for part in plain.split("-") if part) or "runs"

@@ -12,7 +12,8 @@ import pandas as pd
 from domain_masks.errors import DomainMasksError
 from domain_masks.records.collection import RunRecord
 from domain_masks.report.cells import typed
-from domain_masks.report.groups import Group, Line, file_name, target_of
+from domain_masks.report.groups import Group, Line, target_of
+from domain_masks.report.naming import file_name
 from domain_masks.report.plots import Figure, Panel, Series
 
 _MEAN = 7

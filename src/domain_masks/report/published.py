@@ -25,6 +25,7 @@ from domain_masks.report.cells import (
 )
 from domain_masks.report.comparability import Difference
 from domain_masks.report.groups import Group, Line
+from domain_masks.report.naming import as_file_name
 from domain_masks.report.outline import Block, Section, Words
 from domain_masks.report.paper import (
     CAPTIONS,
@@ -239,7 +240,7 @@ def mask_by_domain_tables(group: Group, line: Line) -> list[Table]:
             notes.append("Below each number: the paper's (Table 4).")
         if line.oracle:
             notes.append(ORACLE_NOTE)
-        name = f"{group.name}-masks-by-domain-{_safe(line.label)}-{_safe(target)}"
+        name = f"{group.name}-masks-by-domain-{as_file_name(line.label)}-{as_file_name(target)}"
         tables.append(
             Table(
                 name,
@@ -286,7 +287,3 @@ def _printed_mask(group: Group, target: str, ensemble: str, domain: str) -> Mask
 
 def _names(line: Line, target: str) -> list[str]:
     return list(line.by_target[target][0].results.targets)
-
-
-def _safe(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "_-" else "-" for letter in name) or "none"

@@ -17,6 +17,7 @@ from domain_masks.report.accuracies import accuracy_of
 from domain_masks.report.answers import IN_DOMAIN, KNOWN, MEASURES, OUT_OF_DOMAIN
 from domain_masks.report.cells import is_missing, rows_of, typed
 from domain_masks.report.groups import Group, target_of
+from domain_masks.report.naming import as_file_name
 from domain_masks.report.paper import OVERALL
 from domain_masks.report.plots import Figure, Panel, Series
 
@@ -126,7 +127,9 @@ def sweep_figures(group: Group, sweep: Sweep, frame: pd.DataFrame) -> list[Figur
         f"domain, the thick one is "
         f"their mean; shaded: ± one standard deviation over seeds, where there are several.{others}{_PAPERS.get(name, '')}"
     )
-    stem = f"{group.name}-sweep-{_safe(name)}-{sweep.method}" + (f"-{_safe(sweep.others)}" if sweep.others else "")
+    stem = f"{group.name}-sweep-{as_file_name(name)}-{sweep.method}" + (
+        f"-{as_file_name(sweep.others)}" if sweep.others else ""
+    )
     figures = [Figure(stem, f"Sweep of {label}", caption, panels)]
     by_site = overlap[overlap["site"] != "mean"]
     sites = list(dict.fromkeys(by_site["site"]))
@@ -219,7 +222,3 @@ def _iou(record: RunRecord, site: str) -> float | None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _safe(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "_-" else "-" for letter in name)

@@ -1,0 +1,47 @@
+"""What protocols and files are called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+
+def differing_settings(protocols: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the settings that are not the same in all protocols."""
+    names = dict.fromkeys(name for protocol in protocols for name in protocol)
+    return [name for name in names if len({json.dumps(p.get(name), default=str) for p in protocols}) > 1]
+
+
+def title_of(protocol: Mapping[str, Any], differing: Sequence[str]) -> str:
+    """Return a protocol in words, with the settings in which those of the same report differ."""
+    return ", ".join(_words(protocol, differing))
+
+
+def _words(protocol: Mapping[str, Any], differing: Sequence[str]) -> Iterator[str]:
+    yield f"{protocol['dataset']}"
+    yield f"{protocol['backbone']}"
+    yield "features frozen" if protocol["freeze_features"] else "trained end to end"
+    if protocol["size"] is not None:
+        yield f"{protocol['size']} px"
+    if protocol["epochs"] is not None:
+        yield f"{protocol['epochs']} epoch{'s' if protocol['epochs'] != 1 else ''}"
+    if protocol["fast"]:
+        yield "smoke run"
+    said = {"dataset", "backbone", "freeze_features", "size", "epochs", "fast"}
+    for name in differing:
+        if name not in said and protocol[name] is not None:
+            value = PurePath(str(protocol[name])).name if name == "weights" else protocol[name]
+            yield f"{name} {value}"
+
+
+def file_name(text: str) -> str:
+    """Return text as a part of a file's name: letters and digits of ASCII, lower case, joined by hyphens."""
+    plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in text.lower())
+    return "-".join(part for part in plain.split("-") if part) or "runs"
+
+
+def as_file_name(name: str) -> str:
+    """Return a name, such as a domain's, as a part of a file's name: what is no letter, digit, _ or - is a hyphen."""
+    return "".join(letter if letter.isalnum() or letter in "_-" else "-" for letter in name) or "none"
