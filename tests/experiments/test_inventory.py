@@ -15,9 +15,18 @@ import generated
 from domain_masks.experiments.inventory import key_of, keys_in
 from domain_masks.methods.build import complete_method
 from domain_masks.methods.dmg import DMG, DMGSettings
+from domain_masks.networks.presets import PRESETS
 from domain_masks.records import RunFolder
 from domain_masks.records.config import NOT_COMPUTED, RunConfig, parse_config
-from domain_masks.records.identity import dataset_name, inputs_of
+from domain_masks.records.identity import (
+    REVISED,
+    REVISIONS,
+    SITE_PRESETS,
+    dataset_name,
+    inputs_of,
+    revised_since,
+    revisions,
+)
 
 DOMAINS = generated.DOMAINS
 
@@ -100,6 +109,63 @@ def test_a_run_is_known_by_what_it_was_asked_for(tmp_path: Path) -> None:
     assert list(keys_in(folder, ())) == [key_of(asked, DOMAINS)]
     folder.environment.write_text(json.dumps({"schema": 1}))
     assert set(keys_in(folder, DOMAINS)) == {key_of(asked, DOMAINS), key(batch=16)}, "an older version did not note it"
+
+
+@pytest.mark.parametrize(
+    ("settings", "concerned"),
+    [
+        ({"backbone": "alexnet"}, True),
+        ({"backbone": "torchvision:alexnet"}, True),
+        ({"backbone": "alexnet", "method": "aggregate"}, False),
+        ({"backbone": "alexnet", "method": "multi_headed", "freeze_features": True}, True),
+        ({"backbone": "alexnet", "freeze_features": True}, False),
+        ({"backbone": "alexnet", "method": {"name": "dmg", "dropout": True}}, False),
+        ({"backbone": "alexnet", "method": {"name": "dmg", "dropout": True}, "freeze_features": True}, True),
+        ({"backbone": "small"}, False),
+        ({"backbone": "small", "sites": "classifier.head"}, True),
+        ({"backbone": "resnet18", "sites": "last-stage"}, False),
+        ({"backbone": "vgg16", "boundary": "classifier.3"}, True),
+        ({"backbone": "alexnet", "learn": "masks", "init_from": "run"}, False),
+    ],
+)
+def test_runs_that_a_revision_concerns(settings: dict[str, Any], concerned: bool) -> None:
+    assert ("dropout-before-boundary" in revisions(complete(**settings))) is concerned
+
+
+def test_presets_of_sites_are_those_that_networks_have() -> None:
+    assert {"last-block"}.union(*PRESETS.values()) == SITE_PRESETS
+
+
+def test_a_revision_changes_the_keys_that_it_concerns_and_old_runs_keep_theirs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def concerns(config: RunConfig) -> bool:
+        """Long epochs are shorter.
+
+        More is not shown.
+        """
+        return (config.epochs or 0) > 3
+
+    short, long = complete(epochs=3), complete(epochs=4)
+    before = {key_of(short, DOMAINS), key_of(long, DOMAINS)}
+    old, noted = RunFolder(tmp_path / "old"), inputs_of(long, DOMAINS)
+    long.write(old.config)
+    old.environment.write_text(json.dumps({"inputs": noted}))
+    older = RunFolder(tmp_path / "older")
+    long.write(older.config)
+    older.results.write_text("{}")
+    settled = RunFolder(tmp_path / "settled")
+    long.write(settled.config)
+    monkeypatch.setitem(REVISIONS, "shorter", concerns)
+    assert key_of(short, DOMAINS) in before
+    revised = key_of(long, DOMAINS)
+    assert revised not in before
+    assert revised not in [*keys_in(old, DOMAINS), *keys_in(older, DOMAINS)]
+    assert set(keys_in(old, DOMAINS)) | set(keys_in(older, DOMAINS)) > before - {key_of(short, DOMAINS)}
+    assert revised in keys_in(settled, DOMAINS), "a folder in which nothing has been computed is of this version"
+    assert inputs_of(long, DOMAINS)[REVISED] == ["shorter"]
+    assert revised_since(long, noted) == ["Long epochs are shorter"]
+    assert revised_since(long, inputs_of(long, DOMAINS)) == revised_since(short, noted) == []
 
 
 def test_settings_that_cannot_be_read_have_no_key(tmp_path: Path) -> None:

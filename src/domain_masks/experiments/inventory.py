@@ -13,7 +13,7 @@ from domain_masks.methods.build import complete_method, method_class
 from domain_masks.records import Results, RunFolder
 from domain_masks.records.collection import run_folders
 from domain_masks.records.config import AUTO, RunConfig, parse_config, read_config
-from domain_masks.records.identity import inputs_noted, inputs_of, run_key
+from domain_masks.records.identity import REVISED, inputs_noted, inputs_of, run_key
 from domain_masks.training.defaults import resolve
 
 
@@ -62,6 +62,9 @@ def keys_in(folder: RunFolder, domains: Iterable[str], dataset: ImageDataset | N
         yield key_of(config, (), noted)
         return
     inputs = inputs_of(config, _domains_of(folder) or domains)
+    if folder.results.exists() or folder.last.exists():
+        # It was begun by a version that noted nothing, and so before any revision.
+        inputs.pop(REVISED, None)
     yield key_of(config, (), inputs)
     # It is not known whether an older version was asked for this number or chose it.
     yield key_of(config, (), inputs | {"batch": AUTO})

@@ -2,13 +2,17 @@
 
 A setting at its default is left out of the key, so that a version with one more setting finds the runs of those that did
 not have it. Where data, weights or the run folder itself lie does not matter; files count by their content.
+
+Where a version computes something else from unchanged settings, :data:`REVISIONS` has an entry: it becomes part of the key of
+every run that it concerns, and a run notes when it begins which ones there were. So the runs of older versions have other keys,
+and do not count as done.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,8 +24,46 @@ from domain_masks.records.run_folder import RunFolder
 
 INPUTS = "inputs"
 """Under this name ``environment.json`` keeps what :func:`inputs_of` found when the run began."""
+REVISED = "revisions"
+"""Among the inputs: the names of the revisions that concern a run."""
+SITE_PRESETS = frozenset({"paper", "last-stage", "released-code", "last-block"})
 _NAMES = ("imagenet", "none")
 _HUB = "hf:"
+
+
+def _dropout_before_boundary(config: RunConfig) -> bool:
+    """Dropout directly before the boundary belongs to the task network: off while masks are learned, never frozen."""
+    named = config.boundary is not None or not SITE_PRESETS.issuperset(config.sites)
+    last_part = (config.backbone or "").rpartition(":")[2]
+    if config.learn == "masks" or not (named or last_part == "alexnet"):
+        return False
+    if config.method_name in ("aggregate", "multi_headed"):
+        return config.freeze_features
+    if config.method_name == "dmg":
+        # Frozen features never had dropout, nor has the task network now, unless the method is told to keep it.
+        return config.freeze_features == bool(config.method.get("dropout", False))
+    return True
+
+
+REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
+    "dropout-before-boundary": _dropout_before_boundary,
+}
+"""Name of a change in what is computed -> whether it concerns a run, by its complete configuration.
+
+The first line of the predicate's docstring says what is computed now, and is shown to who resumes an older run. A predicate
+that is not sure says yes: a run that is repeated for nothing costs time, an old number under a new name is wrong.
+"""
+
+
+def revisions(config: RunConfig) -> list[str]:
+    """Return the names of the revisions that concern a complete configuration, sorted."""
+    return sorted(name for name, concerns in REVISIONS.items() if concerns(config))
+
+
+def revised_since(config: RunConfig, inputs: Mapping[str, Any]) -> list[str]:
+    """Return a line per revision that concerns a run and was not there yet when it noted its ``inputs``."""
+    missing = [name for name in revisions(config) if name not in inputs.get(REVISED, ())]
+    return [(REVISIONS[name].__doc__ or name).splitlines()[0].rstrip(".") for name in missing]
 
 
 def run_key(config: RunConfig, inputs: Mapping[str, Any], method_defaults: Mapping[str, Any]) -> str:
@@ -50,8 +92,8 @@ def run_key(config: RunConfig, inputs: Mapping[str, Any], method_defaults: Mappi
 def inputs_of(config: RunConfig, domains: Iterable[str]) -> dict[str, Any]:
     """Return what a configuration points to: the dataset's name and domains, the content of files of weights.
 
-    Also the batch as it was asked for, which may be ``auto`` where ``config.yaml`` says the number that was chosen. A file
-    that is not there counts by its name.
+    Also the batch as it was asked for, which may be ``auto`` where ``config.yaml`` says the number that was chosen, and the
+    revisions that concern the configuration. A file that is not there counts by its name.
     """
     found: dict[str, Any] = {"dataset": dataset_name(config.dataset), "domains": sorted(domains)}
     if config.weights is not None and config.weights not in _NAMES:
@@ -60,6 +102,8 @@ def inputs_of(config: RunConfig, domains: Iterable[str]) -> dict[str, Any]:
         found["init_from"] = _content(RunFolder(config.init_from).model)
     if not isinstance(config.batch, int):
         found["batch"] = config.batch
+    if concerned := revisions(config):
+        found[REVISED] = concerned
     return found
 
 

@@ -21,7 +21,7 @@ from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Predictions, Results, RunFolder, write_json
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.environment import environment
-from domain_masks.records.identity import INPUTS, inputs_noted, inputs_of
+from domain_masks.records.identity import INPUTS, inputs_noted, inputs_of, revised_since
 from domain_masks.training.batch_size import with_batch
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.defaults import notes, resolve
@@ -98,7 +98,8 @@ def run(
         write_json(folder.environment, environment() | {INPUTS: inputs})
 
     on_main_process(fabric, begin)
-    for line in (describe(experiment), *notes(config, opened)):
+    revised = [f"note: begun by an older version, goes on as now: {line}" for line in revised_since(config, inputs)]
+    for line in (describe(experiment), *notes(config, opened), *revised):
         reporter.say(line)
     method = experiment.method
     if type(method).fit_closed_form is not Method.fit_closed_form:
