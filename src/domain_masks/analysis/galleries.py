@@ -14,7 +14,7 @@ from PIL import Image
 from domain_masks.analysis.from_predictions import has_sources
 from domain_masks.analysis.pictures import rows_of
 from domain_masks.data import ImageDataset, to_rgb
-from domain_masks.data.loading import UNREADABLE
+from domain_masks.data.image_files import UNREADABLE
 from domain_masks.evaluation import nearest_source, source_logits
 from domain_masks.evaluation.by_mask import confidences
 from domain_masks.records import Predictions

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from domain_masks.data.image_files import open_picture
 from domain_masks.errors import InputError
 
 Int64Array = npt.NDArray[np.int64]
@@ -144,17 +144,6 @@ class FileOpener:
 def is_in_memory(open_image: Callable[[int], Image.Image]) -> bool:
     """Return whether an opener says, by an attribute ``in_memory``, that its pictures are decoded and cannot be bad."""
     return bool(getattr(open_image, "in_memory", False))
-
-
-def open_picture(source: Path | IO[bytes]) -> Image.Image:
-    """Open a picture without decoding it; raises what Pillow raises if it cannot.
-
-    Pillow warns above 89 million pixels and refuses above twice as many, before it decodes. Pictures in between are
-    taken without a word: scans and panoramas are that large, while what decompresses to more is refused.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(source)
 
 
 def ordered_names(names: Iterable[str]) -> tuple[str, ...]:

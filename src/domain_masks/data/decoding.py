@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader, Dataset
 
 from domain_masks.data.dataset import FileOpener
-from domain_masks.data.loading import UNREADABLE
+from domain_masks.data.image_files import UNREADABLE, open_picture
 from domain_masks.data.preprocessing import to_rgb
 
 ProblemKind = Literal["unopened", "empty", "not-a-picture", "truncated", "too-large", "broken"]
@@ -144,12 +144,12 @@ def _as_it_is(chunk: Any) -> Any:
 
 def _facts(open_image: Callable[[int], Image.Image], row: int, path: Path | None) -> PictureFacts:
     content = None if path is None else path.read_bytes()
-    with open_image(row) if content is None else Image.open(io.BytesIO(content)) as image:
+    with open_image(row) if content is None else open_picture(io.BytesIO(content)) as image:
         picture = to_rgb(image)
         size = f"{picture.width}x{picture.height}:".encode()
         pixel_hash = hashlib.blake2b(size + picture.tobytes(), digest_size=16).hexdigest()
         frames = 1
-        with suppress(*UNREADABLE):
+        with suppress(Exception):
             # Broken frames after the first one are never read.
             frames = 1 if image.format in _NO_ANIMATION else getattr(image, "n_frames", 1)
     file_hash = pixel_hash if content is None else hashlib.blake2b(content, digest_size=16).hexdigest()

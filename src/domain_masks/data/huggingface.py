@@ -16,10 +16,10 @@ from domain_masks.data.dataset import (
     Int64Array,
     TextArray,
     fingerprint_of,
-    open_picture,
     ordered_names,
     positions_of,
 )
+from domain_masks.data.image_files import open_picture
 from domain_masks.data.manifest_lines import SPLIT_OF_WORD
 from domain_masks.errors import InputError, nearest, unknown
 from domain_masks.records.files import is_there

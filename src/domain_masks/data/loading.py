@@ -16,14 +16,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from domain_masks.batch import DomainBatch
 from domain_masks.data.dataset import Int64Array, Subset
+from domain_masks.data.image_files import UNREADABLE
 from domain_masks.data.ordering import SAMPLING
 from domain_masks.data.preprocessing import ImageBytes, Preprocessing
 from domain_masks.data.splits import source_positions
 from domain_masks.errors import InputError, unknown
 from domain_masks.randomness import BatchRandomness
 
-# What Pillow's decoders raise for broken files; a bug of ours raises something else and keeps its traceback.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
 _PREFETCHED = 4
 
 

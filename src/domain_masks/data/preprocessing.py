@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from domain_masks.data.image_files import upright
 from domain_masks.errors import InputError, together, unknown
 from domain_masks.records.config import describe_mistakes
 
@@ -23,7 +24,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _DEEP_MODES = ("I", "F")
-_ORIENTATION = 0x0112
 _SIXTEEN_BITS = 65535
 _DRAFT_MARGIN = 2
 _LARGEST = 8192
@@ -144,9 +144,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     stored: it is taken to be the smallest of 0..1 (F only), 0..255, 0..65535 and 0..largest value that holds all
     values; negative ones become black. Raises what Pillow raises where the file cannot be decoded.
     """
-    image.load()
-    if image.getexif().get(_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    image = upright(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in _DEEP_MODES or image.mode.startswith("I;"):

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from domain_masks.data.dataset import open_picture
+from domain_masks.data.image_files import open_picture
 from domain_masks.errors import InputError
 
 Picture = str | bytes | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
@@ -90,13 +90,13 @@ def open_input(picture: Any) -> Image.Image:
 
 
 def _own(image: Image.Image) -> Image.Image:
-    """Return an image that may be changed while it is decoded; a JPEG that is not decoded yet is opened once more.
+    """Return an image that may be changed while it is decoded; one that is not decoded yet is opened once more.
 
     Preprocessing decodes JPEGs at a reduced size, which would change the caller's image, and decoding it whole would give
-    other pixels than its file does.
+    other pixels than its file does. Other files are decoded here as training decodes them, whatever their metadata is like.
     """
     file = getattr(image, "fp", None)
-    if image.format != "JPEG" or file is None:
+    if file is None or not getattr(image, "tile", None) or image.tell() != 0:
         return image.copy()
     with suppress(OSError, ValueError, AttributeError):
         position = file.tell()

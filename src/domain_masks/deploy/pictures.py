@@ -13,8 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from domain_masks.data import DomainSplits, ImageDataset, Preprocessing, Subset, load_dataset, split_domains, to_rgb
-from domain_masks.data.dataset import open_picture
-from domain_masks.data.loading import UNREADABLE
+from domain_masks.data.image_files import UNREADABLE, open_picture
 from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.run_folder import RunFolder

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from domain_masks.data.decoding import problem_of
-from domain_masks.data.loading import UNREADABLE
+from domain_masks.data.image_files import UNREADABLE
 from domain_masks.data.preprocessing import to_rgb
 from domain_masks.deploy.inputs import Picture, name_of, open_input
 from domain_masks.deploy.votes import Guess, Prediction, predictions_from

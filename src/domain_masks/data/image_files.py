@@ -1,0 +1,126 @@
+"""Image files opened and decoded: of all that is in them beside the pixels, only the orientation is looked at."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from PIL import Image, TiffImagePlugin
+
+from domain_masks.data.metadata import can_have_metadata, without_metadata
+
+# What Pillow's decoders raise for broken files; a bug of ours raises something else and keeps its traceback.
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
+
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientation -> what makes the image upright; 1 and all other values leave it as it is."""
+
+
+def open_picture(source: Path | IO[bytes]) -> Image.Image:
+    """Open an image without decoding it; raises one of UNREADABLE if it cannot.
+
+    Pillow warns above 89 million pixels and refuses above twice as many, before it decodes. Images in between are
+    taken without a word: scans and panoramas are that large, while what decompresses to more is refused. Where
+    metadata is what Pillow cannot read, the file is read without it.
+    """
+    with _whatever_pillow_raises():
+        try:
+            return Image.open(source)
+        except Exception:
+            plain = _plain(source)
+            if plain is None:
+                raise
+        return Image.open(plain)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return the decoded image, turned as its orientation says (EXIF, else XMP); may be ``image`` itself.
+
+    Nothing else of the metadata is read, so that nothing else in it can fail; an orientation that cannot be read is none.
+    Raises one of UNREADABLE where the pixels cannot be decoded.
+    """
+    with _whatever_pillow_raises():
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            # Pillow turns these while it decodes them, and reads all other tags on that occasion.
+            orientation = _orientation(image)
+            _forget_tags(image)
+            image.load()
+        else:
+            image = _loaded(image)
+            orientation = _orientation(image)
+        turn = _UPRIGHT.get(orientation)
+        return image if turn is None else image.transpose(turn)
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    try:
+        image.load()
+    except OSError:
+        raise
+    except Exception:
+        # A PNG may have texts behind its pixels.
+        file = getattr(image, "fp", None)
+        plain = None if file is None or image.format != "PNG" else _plain(file)
+        if plain is None:
+            raise
+        image = Image.open(plain)
+        image.load()
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    # Pillow raises all kinds of errors for metadata that was not written as the standards say.
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+        return next((number for number in _UPRIGHT if number == found), 1)
+    except Exception:
+        return 1
+
+
+def _forget_tags(image: Image.Image) -> None:
+    exif = image.getexif()
+    for tag in list(exif):
+        del exif[tag]
+
+
+def _plain(source: Path | IO[bytes]) -> io.BytesIO | None:
+    """Return an image's file without metadata; None where it has none that can be left out, or cannot be read."""
+    try:
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                return _plain(file)
+        source.seek(0)
+        start = source.read(8)
+        if not can_have_metadata(start):
+            return None
+        content = start + source.read()
+        plain = without_metadata(content)
+    except (OSError, ValueError):
+        return None
+    return io.BytesIO(plain) if len(plain) < len(content) else None
+
+
+@contextmanager
+def _whatever_pillow_raises() -> Iterator[None]:
+    """Turn the errors of Pillow's readers that are none of UNREADABLE into an OSError; let it warn of nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except (*UNREADABLE, MemoryError):
+            raise
+        except Exception as error:
+            raise OSError(f"{type(error).__name__}: {error}") from error
