@@ -13,11 +13,13 @@ from PIL import Image
 import domain_masks.data
 from domain_masks.cli import main
 from domain_masks.data import AUGMENTATIONS, ImageDataset, load_digits_dataset
-from domain_masks.experiments import PlannedRun, estimate, leave_one_out
+from domain_masks.experiments import PlannedRun, estimate, leave_one_out, plan
 from domain_masks.methods import METHODS
 from domain_masks.methods.build import method_settings
 from domain_masks.networks import build_backbone, layout, preset_names
 from domain_masks.records.config import RunConfig, parse_config, read_config
+from domain_masks.report import protocol_match
+from domain_masks.settings.lists import check_benchmark
 from domain_masks.settings.mistakes import BENCHMARK_LISTS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -156,6 +158,14 @@ def test_published_experiments_have_the_papers_settings(name: str) -> None:
     assert {setting: getattr(config, setting) for setting in paper} == paper
     assert config.method == {"name": "dmg", "overlap_weight": 0.1, "overlap_reduction": "sum"}
     assert lists["methods"][0] == "dmg"
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_experiments_may_stand_beside_the_papers_numbers(name: str, tmp_path: Path) -> None:
+    config, lists = parsed(tables_of(name))
+    settings, checked = check_benchmark(config.model_dump(exclude_unset=True), lists)
+    for run in plan(settings, stand_in(config.dataset), checked, tmp_path):
+        assert protocol_match(run.config.to_dict()) == [], run.name
 
 
 def test_the_released_codes_settings() -> None:

@@ -1,8 +1,21 @@
+from dataclasses import fields
+
 import pytest
 
-from domain_masks.records.config import parse_config
-from domain_masks.report import protocol_match
-from report.made_runs import DMG, PAPER_CONFIG
+from domain_masks.methods import METHODS
+from domain_masks.records.collection import collect
+from domain_masks.records.config import RunConfig, parse_config
+from domain_masks.report import build_report, protocol_match
+from domain_masks.report.accuracies import overall, summary
+from domain_masks.report.accuracy_tables import side_by_side
+from domain_masks.report.claims import claims
+from domain_masks.report.groups import groups_of
+from domain_masks.report.markdown import to_markdown
+from domain_masks.report.page import render_page
+from domain_masks.report.paper_settings import DOMAINS as PAPER_DOMAINS
+from domain_masks.report.paper_settings import METHOD_SETTINGS, SETTINGS, ByDataset, Fixed
+from domain_masks.report.published import comparison
+from report.made_runs import DMG, DOMAINS, PAPER_CONFIG, make_benchmark, make_run
 
 
 def config(**changes):
@@ -56,6 +69,152 @@ def test_what_was_not_recorded_is_a_difference():
 
 
 def test_aggregate_by_sgd_is_held_against_the_papers_aggregate_by_sgd():
-    by_sgd = config(optimizer="sgd", lr=0.01, schedule="constant") | {"method": {"name": "aggregate"}}
+    by_sgd = config(optimizer="sgd") | {"method": {"name": "aggregate"}}
     assert protocol_match(by_sgd) == []
-    assert [one.setting for one in protocol_match(by_sgd | {"epochs": 3})] == ["epochs"]
+    others = {"epochs": 3, "lr": 0.01, "momentum": 0.0, "schedule": "constant", "weight_decay": 5e-4}
+    for name, value in others.items():
+        assert [one.setting for one in protocol_match(by_sgd | {name: value})] == [name]
+    by_sgd |= {"method": {"name": "multi_headed", "average": "logits"}}
+    assert [one.setting for one in protocol_match(by_sgd)] == ["optimizer"]
+
+
+def test_every_setting_is_classified():
+    """A new setting changes what stands beside the paper's numbers, or does not: say which in ``paper_settings``."""
+    assert list(SETTINGS) == list(RunConfig.model_fields)
+    assert set(METHOD_SETTINGS) == set(METHODS)
+    for name, method in METHODS.items():
+        assert set(METHOD_SETTINGS[name]) == {field.name for field in fields(method.Settings)}
+
+
+OTHERS = {True: False, False: True, None: 3, "32": "bf16", 32: "bf16"}
+
+
+def another(value):
+    if isinstance(value, bool | None) or value in OTHERS:
+        return OTHERS[value]
+    return "another" if isinstance(value, str) else value * 2 + 1
+
+
+@pytest.mark.parametrize("dataset", PAPER_DOMAINS)
+@pytest.mark.parametrize("name", [name for name, rule in SETTINGS.items() if isinstance(rule, Fixed | ByDataset)])
+def test_each_setting_that_the_paper_fixes_is_looked_at(name, dataset):
+    rule = SETTINGS[name].values.get(dataset) if isinstance(SETTINGS[name], ByDataset) else SETTINGS[name]
+    base = config(dataset=dataset, **{n: r.values[dataset].values[0] for n, r in SETTINGS.items() if fixed(r, dataset)})
+    assert protocol_match(base) == []
+    if rule is not None:
+        assert [one.setting for one in protocol_match(base | {name: another(rule.values[0])})] == [name]
+
+
+def fixed(rule, dataset):
+    return isinstance(rule, ByDataset) and dataset in rule.values
+
+
+@pytest.mark.parametrize(
+    ("method", "setting"), [(method, name) for method, rules in METHOD_SETTINGS.items() for name in rules]
+)
+def test_each_setting_of_a_method_is_looked_at(method, setting):
+    own = {name: rule.values[0] for name, rule in METHOD_SETTINGS[method].items()}
+    assert protocol_match(config() | {"method": {"name": method, **own}}) == []
+    changed = own | {setting: another(own[setting])}
+    assert [one.setting for one in protocol_match(config() | {"method": {"name": method, **changed}})] == [setting]
+
+
+def test_equal_settings_by_another_name_differ_in_nothing():
+    same = {"lr_masks": 1e-4, "lr_head": 1e-4, "sites": ["layer4.1", "fc"], "precision": 32, "square": True}
+    assert protocol_match(config(**same)) == []
+    alexnet = {"backbone": "alexnet", "sites": ["classifier.1", "classifier.4", "classifier.6"]}
+    assert protocol_match(config(**alexnet)) == []
+    assert [one.setting for one in protocol_match(config(sites=alexnet["sites"]))] == ["sites"]
+
+
+def test_other_methods_and_unknown_settings_are_differences():
+    assert [one.setting for one in protocol_match(config() | {"method": {"name": "mldg"}})] == ["method"]
+    assert [one.setting for one in protocol_match(config(settings={}) | {"warmup": 3})] == ["warmup"]
+    other = {"method": {"name": "aggregate", "mixup": 0.2}}
+    assert [one.setting for one in protocol_match(config() | other)] == ["mixup"]
+
+
+def shown(path, measure="out_of_domain", **only):
+    """Return the rows of a report's accuracies that have a number of the paper, by line and held-out domain."""
+    (group,) = groups_of(collect([path]).runs)
+    frame = summary(group)
+    frame = frame[
+        (frame["measure"] == measure) & (frame["ensemble"] == "predictions") & frame["paper_accuracy"].notna()
+    ]
+    return group, {(row["line"], row["held_out"]): row["paper_accuracy"] for row in frame.to_dict("records")}
+
+
+def words(group):
+    return " ".join(f"{block.text} {block.items}" for block in comparison(group))
+
+
+def test_the_papers_overall_stands_beside_all_four_domains_alone(tmp_path):
+    for target in ("photo", "sketch"):
+        make_run(tmp_path / target, "dmg", target)
+    group, found = shown(tmp_path)
+    assert set(found) == {("dmg", "photo"), ("dmg", "sketch")}
+    assert "without art_painting, cartoon" in words(group)
+    assert "photo, sketch" in words(group)
+    assert not any("paper" in column.title for column in side_by_side(group, summary(group)).columns)
+    for text in (to_markdown(build_report(collect([tmp_path]))), render_page(build_report(collect([tmp_path])))):
+        assert f"{100 * found['dmg', 'sketch']:.2f}" in text
+        assert text.count("81.46") == 2  # the overall, in the paper's own Tables 2 and 6
+    for target in ("art_painting", "cartoon"):
+        make_run(tmp_path / target, "dmg", target)
+    _, found = shown(tmp_path)
+    assert found["dmg", "overall"] == 0.8146
+
+
+SIX = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
+DOMAINNET = {
+    **PAPER_CONFIG,
+    "dataset": "domainnet",
+    "augmentation": "domainnet",
+    "weight_decay": 0.0,
+    "schedule": "inverse",
+    "head_initialisation": "normal",
+}
+
+
+def test_domainnet_without_some_domains_is_beside_nothing(tmp_path):
+    for target in SIX[:3]:
+        make_run(tmp_path / "three" / target, "aggregate", target, config=DOMAINNET, domains=SIX[:3])
+        make_run(tmp_path / "six" / target, "aggregate", target, config=DOMAINNET, domains=SIX)
+    group, found = shown(tmp_path / "three")
+    assert found == {}
+    assert "source domains" in words(group)
+    _, found = shown(tmp_path / "six")
+    assert set(found) == {("aggregate", target) for target in SIX[:3]}
+    for target in SIX[3:]:
+        make_run(tmp_path / "six" / target, "aggregate", target, config=DOMAINNET, domains=SIX)
+    assert ("aggregate", "overall") in shown(tmp_path / "six")[1]
+    # The paper's accuracies in domain are of test images, and these are of validation images.
+    assert shown(tmp_path / "six", "in_domain")[1] == {}
+
+
+def test_one_domain_of_another_protocol_takes_its_number_and_the_overall(tmp_path):
+    for target in DOMAINS:
+        changes = {"precision": "bf16"} if target == "photo" else {}
+        make_run(
+            tmp_path / target, "multi_headed", target, config=PAPER_CONFIG | changes, settings={"average": "logits"}
+        )
+    group, found = shown(tmp_path)
+    assert set(found) == {("multi_headed", target) for target in DOMAINS if target != "photo"}
+    assert "precision: bf16" in words(group)
+
+
+def test_a_setting_that_an_oracle_chose_is_beside_nothing(tmp_path):
+    for weight, right in ((0.1, 0.9), (1.0, 0.5)):
+        make_benchmark(tmp_path / str(weight), {"dmg": right}, [0], settings={"overlap_weight": weight})
+    (group,) = groups_of(collect([tmp_path]).runs, "oracle")
+    frame = overall(summary(group)).set_index("line")
+    assert frame["paper_accuracy"].isna()["dmg"]
+    assert frame.loc["dmg, the paper's setting", "paper_accuracy"] == 0.8146
+
+
+def test_findings_say_the_papers_numbers_beside_its_protocol_alone(tmp_path):
+    make_benchmark(tmp_path, {"dmg": 0.8, "aggregate": 0.6}, [0], config=PAPER_CONFIG | {"epochs": 3})
+    (group,) = groups_of(collect([tmp_path]).runs)
+    found = claims(group, {})
+    assert next(iter(found["paper"])) == "on PACS with AlexNet, ResNet-18, ResNet-50"
+    assert not found["paper"].str.contains(r"\d\.\d\d").any()

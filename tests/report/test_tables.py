@@ -236,7 +236,8 @@ def test_dmg_against_aggregate_is_a_finding(benchmark):
     assert row["result"] == "seen"
     assert row["paper"] == "+4.94 (AlexNet), +4.10 (ResNet-18), +4.99 (ResNet-50), on PACS"
     known = one(found, finding="In domain, the known domain's own mask is better than the ensemble")
-    assert known["paper"] == "+2.24 (AlexNet), +1.22 (ResNet-18), +1.35 (ResNet-50), on DomainNet"
+    # The paper has it on DomainNet alone, whose numbers do not stand beside runs on PACS.
+    assert known["paper"] == "on DomainNet with AlexNet, ResNet-18, ResNet-50"
 
 
 def test_missing_predictions_leave_numbers_without_an_interval(tmp_path):

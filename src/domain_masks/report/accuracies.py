@@ -14,7 +14,7 @@ from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 from domain_masks.records.results import Accuracies
 from domain_masks.report.answers import KNOWN, MEASURES, OUT_OF_DOMAIN, interval
 from domain_masks.report.cells import typed
-from domain_masks.report.comparability import Difference, protocol_match, run_differences
+from domain_masks.report.comparability import Difference, differences, missing_domains
 from domain_masks.report.groups import Group, Line
 from domain_masks.report.paper import OVERALL, PaperNumber, paper_number
 
@@ -46,6 +46,9 @@ SUMMARY = {
 """Columns of :func:`summary`; accuracies are fractions in [0, 1]."""
 
 
+_ORACLE = Difference("setting chosen by", "fixed beforehand", "oracle, on the held-out domain itself")
+
+
 def summary(group: Group, lines: Sequence[Line] | None = None) -> pd.DataFrame:
     """Return a row per line (by default all of the group), measure, ensemble and held-out domain, and for "overall".
 
@@ -54,16 +57,28 @@ def summary(group: Group, lines: Sequence[Line] | None = None) -> pd.DataFrame:
       "where a line lacks a
       held-out domain that others have
     - ``low``, ``high``: 95 % bootstrap interval over test pictures, all seeds drawn together; see :func:`.answers.interval`
-    - ``paper_accuracy``, ``difference``: the paper's number, where the protocol is the paper's
+    - ``paper_accuracy``, ``difference``: the paper's number, where the protocol is the paper's; of "overall" only where
+      each of the paper's domains was held out by itself
     """
     chosen = (*group.lines, *group.published) if lines is None else lines
     rows = [row for line in chosen for row in _rows_of(group, line)]
     return typed(rows, SUMMARY)
 
 
-def differences(records: Sequence[RunRecord]) -> list[Difference]:
-    """Return in what any of these runs departs from the paper's protocol, each once."""
-    found = [one for record in records for one in (*protocol_match(record.config), *run_differences(record.results))]
+def target_differences(line: Line, target: str) -> list[Difference]:
+    """Return in what a line's runs of one held-out domain depart from the paper's protocol."""
+    found = differences(line.by_target.get(target, ()))
+    # A run of the paper's setting is no result of the paper's protocol where the held-out domain chose it.
+    return [*found, _ORACLE] if line.by_oracle else found
+
+
+def overall_differences(line: Line, targets: Sequence[str]) -> list[Difference]:
+    """Return why a line's mean over ``targets`` is another one than the paper's mean over all domains."""
+    found = [one for target in targets for one in target_differences(line, target)]
+    dataset = line.records[0].results.dataset
+    held_out = [target for target in targets if line.by_target.get(target)]
+    if missing := missing_domains(dataset, held_out):
+        found.append(Difference("mean over held-out domains", "each in turn", f"without {', '.join(missing)}"))
     return list(dict.fromkeys(found))
 
 
@@ -91,7 +106,8 @@ def ensembles_of(records: Sequence[RunRecord], measure: str) -> list[str]:
 
 
 def _rows_of(group: Group, line: Line) -> Iterator[dict[str, Any]]:
-    comparable = not differences(line.records)
+    comparable = {target: not target_differences(line, target) for target in group.main_targets}
+    whole = not overall_differences(line, group.main_targets)
     for measure in MEASURES:
         if all(accuracies_of(record, measure) is None for record in line.records):
             continue
@@ -99,9 +115,9 @@ def _rows_of(group: Group, line: Line) -> Iterator[dict[str, Any]]:
         for ensemble in names:
             for target in group.main_targets:
                 records = line.by_target.get(target, ())
-                yield _row(group, line, measure, ensemble, target, records, comparable)
+                yield _row(group, line, measure, ensemble, target, records, comparable[target])
             if not ensemble.startswith(KNOWN_DOMAIN):
-                yield _row(group, line, measure, ensemble, OVERALL, _complete(group, line), comparable)
+                yield _row(group, line, measure, ensemble, OVERALL, _complete(group, line), whole)
 
 
 def _complete(group: Group, line: Line) -> tuple[RunRecord, ...]:
@@ -150,13 +166,20 @@ def _row(
     row |= {"accuracy": mean, "deviation": deviation, "pictures": _pictures(records, measure)}
     if (bounds := _interval(group, measure, ensemble, records)) is not None:
         row |= {"low": bounds.low, "high": bounds.high}
-    if comparable and (printed := _printed(line, measure, ensemble, held_out)) is not None:
+    # The paper's accuracies in domain are of test images.
+    same_split = measure == OUT_OF_DOMAIN or "validation" not in str(row["split"]).split(", ")
+    if comparable and same_split and (printed := _printed(line, measure, ensemble, held_out)) is not None:
         row |= {
             "paper_table": printed.table,
             "paper_accuracy": printed.accuracy,
             "difference": mean - printed.accuracy,
         }
     return row
+
+
+def has_printed(line: Line, target: str) -> bool:
+    """Whether the paper has any number for a line and held-out domain, comparable or not."""
+    return any(_printed(line, measure, PREDICTION_ENSEMBLE, target) is not None for measure in MEASURES)
 
 
 def _printed(line: Line, measure: str, ensemble: str, held_out: str) -> PaperNumber | None:

@@ -36,16 +36,17 @@ def side_by_side(group: Group, frame: pd.DataFrame) -> Table:
     """Return a row per line with its overall out-of-domain, in-domain and known-domain accuracy, time and epochs."""
     rows = []
     best = {measure: _best(group, overall(frame, measure)) for measure in MEASURES}
+    has_paper = bool(overall(frame)["paper_accuracy"].notna().any())
     for line in (*group.lines, *group.published):
         cells = [method_cell(line)]
         for measure in MEASURES:
             cells.append(_cell(_row(frame, line, measure, OVERALL), best[measure], line.oracle))
         printed = _row(frame, line, OUT_OF_DOMAIN, OVERALL)
-        cells += _paper_cells(printed) if _has_paper(frame) else []
+        cells += _paper_cells(printed) if has_paper else []
         cells += [number(_mean_seconds(line), ".0f"), number(_mean_epochs(line), ".1f"), _runs(line)]
         rows.append(cells)
     columns = [Column("method", is_number=False), *(Column(title) for title in MEASURES.values())]
-    columns += [Column("paper, out of domain"), Column("difference")] if _has_paper(frame) else []
+    columns += [Column("paper, out of domain"), Column("difference")] if has_paper else []
     columns += [Column("training, s"), Column("best epoch"), Column("runs")]
     chosen = frame[(frame["held_out"] == OVERALL) & (frame["ensemble"] == PREDICTION_ENSEMBLE)]
     return Table(
@@ -69,8 +70,9 @@ def by_target(group: Group, frame: pd.DataFrame, measure: str) -> Table:
         if all(row is None for row in found.values()):
             continue
         rows.append([method_cell(line), *(_cell(row, best[name], line.oracle) for name, row in found.items())])
-        if any(row is not None and not is_missing(row["paper_accuracy"]) for row in found.values()):
-            table = next(row["paper_table"] for row in found.values() if row is not None)
+        beside = [row for row in found.values() if row is not None and not is_missing(row["paper_accuracy"])]
+        if beside:
+            table = beside[0]["paper_table"]
             rows.append(
                 [
                     text_cell(f"{line.label}: paper", f"Table {table}", mark="paper"),
@@ -221,10 +223,6 @@ def _paper_cells(row: Row | None) -> list[Cell]:
     if row is None or is_missing(row["paper_accuracy"]):
         return [nothing(), nothing()]
     return [percent(float(row["paper_accuracy"]), mark="paper"), points(float(row["difference"]))]
-
-
-def _has_paper(frame: pd.DataFrame) -> bool:
-    return bool(frame["paper_accuracy"].notna().any())
 
 
 def _chosen(line: Line, target: str) -> Cell:

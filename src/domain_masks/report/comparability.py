@@ -1,75 +1,28 @@
-"""Whether a run may stand beside the paper's number: every setting in which its protocol is another one."""
+"""Whether a run may stand beside the paper's number: everything in which its protocol is another one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from domain_masks.records.collection import RunRecord
 from domain_masks.records.results import Results
+from domain_masks.report.paper_settings import (
+    BACKBONES,
+    DOMAINS,
+    IN_WORDS,
+    METHOD_SETTINGS,
+    MOMENTUM,
+    PAPER_SITES,
+    SETTINGS,
+    ByDataset,
+    Classified,
+    Fixed,
+)
 
-DATASETS = ("pacs", "domainnet")
-BACKBONES = ("alexnet", "resnet18", "resnet50")
-_ANYWHERE: dict[str, Any] = {
-    "weights": "imagenet",
-    "freeze_features": False,
-    "size": 224,
-    "epochs": 50,
-    "batch": 64,
-    "optimizer": "adam",
-    "lr": 1e-4,
-    "lr_head": None,
-    "lr_masks": None,
-    "schedule_unit": "epoch",
-    "sampling": "pooled",
-    "class_weights": "none",
-    "clip": None,
-    "accumulate": 1,
-    "patience": None,
-    "max_time": None,
-    "init_from": None,
-    "learn": "all",
-    "fast": False,
-    "skip_bad": False,
-    "selection": "source-validation",
-}
-_BY_DATASET: dict[str, dict[str, Any]] = {
-    "pacs": {
-        "augmentation": "pacs",
-        "weight_decay": 1e-5,
-        "schedule": "exponential",
-        "schedule_decay": 0.99,
-        "head_initialisation": "default",
-    },
-    "domainnet": {
-        "augmentation": "domainnet",
-        "weight_decay": 0.0,
-        "schedule": "inverse",
-        "schedule_gamma": 1e-4,
-        "schedule_power": 0.75,
-        "head_initialisation": "normal",
-    },
-}
-_DMG: dict[str, Any] = {
-    "overlap_weight": 0.1,
-    "overlap_reduction": "sum",
-    "overlap_epsilon": 0.0,
-    "sparsity_weight": 0.0,
-    "classification_reduction": "mean",
-    "initialisation": "uniform",
-    "dropout": False,
-    "average": "logits",
-    "validation": "predictions",
-}
-_OF_SGD = {"optimizer", "lr", "weight_decay", "schedule", "schedule_decay", "schedule_gamma", "schedule_power"}
-"""What the paper does not say of Aggregate-SGD, so that nothing can be another."""
-_IN_WORDS: dict[str, dict[Any, str]] = {
-    "freeze_features": {False: "the whole network trained", True: "features frozen, the task network trained alone"},
-    "weights": {"imagenet": "torchvision's of ImageNet", "none": "none"},
-    "fast": {True: "a smoke run", False: "full runs"},
-    "sites": {"paper": "last block and classifier (preset paper)"},
-}
+_NOT_RECORDED = "not recorded"
 
 
 @dataclass(frozen=True)
@@ -85,62 +38,99 @@ class Difference:
 
 
 def protocol_match(config: Mapping[str, Any]) -> list[Difference]:
-    """Return every setting of a run, as in ``config.yaml``, in which the paper's protocol (Section 4) is another one.
+    """Return every setting of a run, as in ``config.yaml``, in which the paper's protocol (Sections 4 and 7.5) is another one.
 
-    Nothing differs where the paper's number may stand beside the run's. What the paper leaves open (seeds, augmentation) is
-    held against the authors' released code, which the defaults follow. A setting that is missing is a difference.
+    Nothing differs where the paper's number may stand beside the run's; what each setting must be stands in
+    :mod:`.paper_settings`. One that is missing there or in ``config`` is a difference.
     """
     dataset = config.get("dataset")
     method = config.get("method")
     method = {"name": method} if isinstance(method, str) else method if isinstance(method, Mapping) else {}
+    name, backbone, optimizer = method.get("name"), config.get("backbone"), config.get("optimizer", _NOT_RECORDED)
     found = []
-    if dataset not in DATASETS:
+    if not (isinstance(dataset, str) and dataset in DOMAINS):
         found.append(Difference("dataset", "PACS or DomainNet", _text("dataset", dataset)))
-    if config.get("backbone") not in BACKBONES:
-        found.append(
-            Difference("backbone", "AlexNet, ResNet-18 or ResNet-50", _text("backbone", config.get("backbone")))
-        )
-    expected = _ANYWHERE | _BY_DATASET.get(str(dataset), {})
-    by_sgd = method.get("name") == "aggregate" and config.get("optimizer") == "sgd"
-    for name, wanted in expected.items():
-        if not (by_sgd and name in _OF_SGD):
-            found += _difference(name, wanted, config.get(name, "not recorded"))
-    if method.get("name") == "dmg":
-        if not _are_the_papers(config.get("sites")):
-            found.append(Difference("sites", _text("sites", "paper"), _text("sites", config.get("sites"))))
-        for name, wanted in _DMG.items():
-            found += _difference(name, wanted, method.get(name, "not recorded"))
-    return found
+    if backbone not in BACKBONES:
+        found.append(Difference("backbone", "AlexNet, ResNet-18 or ResNet-50", _text("backbone", backbone)))
+    if not (isinstance(name, str) and name in METHOD_SETTINGS):
+        found.append(Difference("method", "DMG, Multi-Headed or Aggregate", _text("method", name)))
+    found += _held_out(config.get("target"))
+    found += _differing(SETTINGS, config, str(dataset))
+    if name == "aggregate" and optimizer == "sgd":
+        found += _difference("momentum", MOMENTUM, config.get("momentum", _NOT_RECORDED))
+    else:
+        found += _difference("optimizer", Fixed("adam"), optimizer)
+    if name == "dmg" and not _are_the_papers(config.get("sites"), backbone):
+        found.append(Difference("sites", _text("sites", "paper"), _text("sites", config.get("sites"))))
+    own = {key: value for key, value in method.items() if key != "name"}
+    known = METHOD_SETTINGS.get(str(name))
+    return found if known is None else [*found, *_differing(known, own, str(dataset))]
 
 
 def run_differences(results: Results) -> list[Difference]:
     """Return in what a finished run itself departs from the paper's protocol, whatever its settings say."""
-    found = []
-    if len(results.targets) != 1:
-        found.append(Difference("held-out domains", "one", str(len(results.targets))))
+    found = [*_held_out(results.targets)]
+    if not found and (domains := DOMAINS.get(results.dataset)) is not None:
+        others = [domain for domain in domains if domain not in results.targets]
+        if set(results.sources) != set(others) or len(others) == len(domains):
+            found.append(Difference("source domains", ", ".join(others), ", ".join(results.sources)))
     if results.protocol["target_labels_used"]:
         found.append(Difference("labels of the held-out domain", "not used", "used for training or selection (oracle)"))
     return found
 
 
-def _difference(name: str, wanted: Any, given: Any) -> Iterator[Difference]:
-    both_numbers = _is_number(wanted) and _is_number(given)
-    if (float(wanted) != float(given)) if both_numbers else wanted != given:
-        yield Difference(name, _text(name, wanted), _text(name, given))
+def differences(records: Sequence[RunRecord]) -> list[Difference]:
+    """Return in what any of these runs departs from the paper's protocol, each once."""
+    found = [one for record in records for one in (*protocol_match(record.config), *run_differences(record.results))]
+    return list(dict.fromkeys(found))
+
+
+def missing_domains(dataset: str, targets: Sequence[str]) -> list[str]:
+    """Return the domains that the paper's "Overall" is a mean over and ``targets``, each held out by itself, are not."""
+    return [domain for domain in DOMAINS.get(dataset, ()) if domain not in targets]
+
+
+def _held_out(targets: Any) -> Iterator[Difference]:
+    """Yield a difference where several domains are held out together, or none; None is the dataset's usual one."""
+    count = targets.count(",") + 1 if isinstance(targets, str) else None if targets is None else len(targets)
+    if count not in (None, 1):
+        yield Difference("held-out domains", "one", str(count))
+
+
+def _differing(table: Mapping[str, Classified], given: Mapping[str, Any], dataset: str) -> Iterator[Difference]:
+    for name, rule in table.items():
+        wanted = rule.values.get(dataset) if isinstance(rule, ByDataset) else rule
+        if isinstance(wanted, Fixed):
+            yield from _difference(name, wanted, given.get(name, _NOT_RECORDED))
+    for name, value in given.items():
+        if name not in table and value is not None:
+            yield Difference(name, "not known", _text(name, value))
+
+
+def _difference(name: str, wanted: Fixed, given: Any) -> Iterator[Difference]:
+    if not any(_same(value, given) for value in wanted.values):
+        yield Difference(name, _text(name, wanted.values[0]), _text(name, given))
+
+
+def _same(wanted: Any, given: Any) -> bool:
+    if _is_number(wanted) and _is_number(given):
+        return float(wanted) == float(given)
+    return type(wanted) is type(given) and bool(wanted == given)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _are_the_papers(sites: Any) -> bool:
+def _are_the_papers(sites: Any, backbone: Any) -> bool:
     """Whether these are the masked inputs of Section 4; of the three backbones they are the default, too."""
-    return sites in ("paper", None) or (isinstance(sites, list | tuple) and list(sites) in ([], ["paper"]))
+    named = [sites] if isinstance(sites, str) else list(sites) if isinstance(sites, list | tuple) else []
+    return sites is None or named in ([], ["paper"], list(PAPER_SITES.get(str(backbone), ())))
 
 
 def _text(name: str, value: Any) -> str:
-    words = _IN_WORDS.get(name, {})
-    if isinstance(value, bool | str) and value in words:
+    words = IN_WORDS.get(name, {})
+    if isinstance(value, bool | str | None) and value in words:
         return words[value]
     if name in ("weights", "dataset", "init_from") and isinstance(value, str):
         return f"file {PurePath(value).name}" if "/" in value or "\\" in value else value

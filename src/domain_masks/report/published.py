@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
-from domain_masks.report.accuracies import differences
+from domain_masks.report.accuracies import has_printed, overall_differences, target_differences
 from domain_masks.report.answers import IN_DOMAIN, OUT_OF_DOMAIN
 from domain_masks.report.cells import (
     ORACLE_NOTE,
@@ -28,6 +28,7 @@ from domain_masks.report.groups import Group, Line
 from domain_masks.report.naming import as_file_name
 from domain_masks.report.outline import Block, Section, Words
 from domain_masks.report.paper import (
+    BACKBONE_TITLES,
     CAPTIONS,
     MISPRINT,
     OVERALL,
@@ -37,7 +38,6 @@ from domain_masks.report.paper import (
     mask_numbers,
 )
 
-TITLES = {"alexnet": "AlexNet", "resnet18": "ResNet-18", "resnet50": "ResNet-50"}
 MASK_TABLE = {
     "group": "str",
     "method": "str",
@@ -53,22 +53,27 @@ MASK_TABLE = {
 
 
 def comparison(group: Group) -> list[Block]:
-    """Return which lines of a group may stand beside the paper's numbers, and what differs for the others."""
+    """Return which numbers of a group may stand beside the paper's, and what differs for the others."""
     blocks: list[Block] = []
+    targets = group.main_targets
     by_difference: dict[tuple[str, ...], list[Line]] = {}
-    for line in (*group.lines, *group.published):
-        by_difference.setdefault(tuple(map(str, differences(line.records))), []).append(line)
-    for found, lines in by_difference.items():
-        names = ", ".join(line.label for line in lines)
-        merged = _merged(differences(lines[0].records))
-        if not found:
+    lines = [*group.lines, *group.published]
+    for line in lines:
+        by_difference.setdefault(tuple(map(str, overall_differences(line, targets))), []).append(line)
+    for alike in by_difference.values():
+        found = overall_differences(alike[0], targets)
+        unknown = [line for line in alike if not found and not has_printed(line, OVERALL)]
+        beside = [line for line in alike if line not in unknown]
+        if unknown:
+            blocks.append(Words(f"{_labels(unknown)}: the protocol is the paper's, which has no such number."))
+        if beside and not found:
             blocks.append(
-                Words(f"{names}: dataset, backbone and protocol are the paper's; its numbers stand beside these.")
+                Words(
+                    f"{_labels(beside)}: dataset, backbone and protocol are the paper's; its numbers stand beside these."
+                )
             )
-        else:
-            blocks.append(
-                Words(f"{names}: no number of the paper may stand beside these. What differs:", merged, tone="note")
-            )
+        elif found:
+            blocks += _unlike(alike, found, targets)
     if group.dataset == "pacs":
         blocks.append(
             Words(
@@ -76,6 +81,28 @@ def comparison(group: Group) -> list[Block]:
             )
         )
     return blocks
+
+
+def _unlike(lines: Sequence[Line], found: Sequence[Difference], targets: Sequence[str]) -> Iterator[Block]:
+    """Yield what keeps the paper's overall away from lines, and beside which held-out domains its numbers stand yet."""
+    merged = _merged(found)
+    beside: dict[tuple[str, ...], list[Line]] = {}
+    for line in lines:
+        alike = [target for target in targets if line.by_target.get(target) and not target_differences(line, target)]
+        beside.setdefault(tuple(target for target in alike if has_printed(line, target)), []).append(line)
+    for held_out, some in beside.items():
+        if held_out:
+            text = (
+                f"{_labels(some)}: the paper's numbers stand beside single held-out domains ({', '.join(held_out)}), its "
+                "overall beside none. What differs:"
+            )
+        else:
+            text = f"{_labels(some)}: no number of the paper may stand beside these. What differs:"
+        yield Words(text, merged, tone="note")
+
+
+def _labels(lines: Sequence[Line]) -> str:
+    return ", ".join(line.label for line in lines)
 
 
 def _merged(found: Sequence[Difference]) -> list[str]:
@@ -98,9 +125,9 @@ def published_section(groups: Sequence[Group], frames: Sequence[pd.DataFrame]) -
     own = pd.concat(list(frames)) if frames else pd.DataFrame()
     blocks: list[Block] = [
         Words(
-            "As printed, in percent. Where a run has the paper's dataset, backbone and protocol, its number and "
-            "the difference follow below "
-            "the paper's row; everywhere else the paper's number stands alone."
+            "As printed, in percent. Where a run has the paper's dataset, backbone and protocol, its number and the "
+            "difference follow below the paper's row, of the overall only where every domain was held out in turn; "
+            "everywhere else the paper's number stands alone."
         )
     ]
     for table in sorted({number.table for number in numbers}):
@@ -125,7 +152,9 @@ def _paper_table(table: int, measure: str, numbers: Sequence[PaperNumber], own: 
             else Cell(f"{100 * mine[target].accuracy:.2f}{star}", mine[target].accuracy, mark="paper")
             for target in targets
         ]
-        rows.append([text_cell(TITLES.get(key[0], key[0])), text_cell(f"{key[1]}{star}", mark="paper"), *cells])
+        rows.append(
+            [text_cell(BACKBONE_TITLES.get(key[0], key[0])), text_cell(f"{key[1]}{star}", mark="paper"), *cells]
+        )
         found = {target: _own(own, mine[target]) for target in targets if target in mine}
         if any(value is not None for value in found.values()):
             rows.append([text_cell(""), text_cell("here"), *(percent(found.get(target)) for target in targets)])
@@ -178,7 +207,7 @@ def _gap(own: float | None, number: PaperNumber | None) -> Cell:
 
 def mask_by_domain_frame(group: Group, line: Line) -> pd.DataFrame:
     """Return Table 4: the accuracy of every single mask or head, and of the ensembles, on every domain, mean over seeds."""
-    comparable = not differences(line.records)
+    comparable = {target: not target_differences(line, target) for target in line.by_target}
     values: dict[tuple[str, str, str], list[float]] = {}
     for target, records in line.by_target.items():
         for record in records:
@@ -191,7 +220,8 @@ def mask_by_domain_frame(group: Group, line: Line) -> pd.DataFrame:
                             values.setdefault((target, ensemble, domain), []).append(value)
     rows = []
     for (target, ensemble, domain), found in values.items():
-        printed = _printed_mask(group, target, ensemble, domain) if comparable and line.method == "dmg" else None
+        is_the_papers = comparable[target] and line.method == "dmg"
+        printed = _printed_mask(group, target, ensemble, domain) if is_the_papers else None
         rows.append(
             {
                 "group": group.name,
