@@ -62,9 +62,9 @@ def test_everything_is_there(copied: Path) -> None:
     assert found.mask_by_domain_splits == {"dots": "test", "plain": "test", "stripes": "held_out"}
     assert found.sites is not None
     assert found.epochs is not None
-    last = {row["site"]: row for row in found.epochs if row["epoch"] == 3}
+    last = {row["site"]: row for row in found.epochs if row["epoch"] == 4}
     assert set(found.sites) == set(last)
-    assert {row["epoch"] for row in found.epochs} == {0, 1, 2, 3}
+    assert {row["epoch"] for row in found.epochs} == {1, 2, 3, 4}
     assert found.nearest_source is not None
     assert set(found.per_class["stripes"]) == set(generated.CLASSES)
     for name in found.figures:

@@ -70,7 +70,7 @@ def test_one_source_has_no_pairs_to_draw():
 @pytest.mark.parametrize("count", [1, 100])
 def test_kinds_over_epochs(count):
     kinds = {"off": 0.2, "shared": 0.7, "specific": 0.1, "activated": {}}
-    rows = [{"epoch": epoch, "site": site, **kinds} for epoch in range(count) for site in ("a", "b")]
+    rows = [{"epoch": epoch, "site": site, **kinds} for epoch in range(1, count + 1) for site in ("a", "b")]
     written = texts(mask_figures.kinds_figure(rows))
     assert {"off 20.0 %", "shared 70.0 %", "specific 10.0 %"} <= set(written)
 

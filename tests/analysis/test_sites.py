@@ -31,12 +31,12 @@ def test_the_histogram_counts_every_neuron_once():
 def test_epochs_are_read_from_the_columns_of_metrics(tmp_path):
     log = MetricsLog(tmp_path / "metrics.csv")
     shares = {"mask_kinds/a.b/off": 0.5, "mask_kinds/a.b/shared": 0.25, "mask_kinds/a.b/specific": 0.25}
-    log.append({"epoch": 0, "loss": 1.0})
-    log.append({"epoch": 1, "mask_iou/a.b": 0.5, "mask_activated/a.b/in/out": 0.75, **shares})
-    log.append({"epoch": 2, "mask_activated/a.b/in/out": 1.0, **shares})
+    log.append({"epoch": 1, "loss": 1.0})
+    log.append({"epoch": 2, "mask_iou/a.b": 0.5, "mask_activated/a.b/in/out": 0.75, **shares})
+    log.append({"epoch": 3, "mask_activated/a.b/in/out": 1.0, **shares})
     kinds = {"off": 0.5, "shared": 0.25, "specific": 0.25}
     assert site_epochs(log.read()) == [
-        {"epoch": 1, "site": "a.b", **kinds, "activated": {"in/out": 0.75}, "overall_iou": 0.5},
-        {"epoch": 2, "site": "a.b", **kinds, "activated": {"in/out": 1.0}},
+        {"epoch": 2, "site": "a.b", **kinds, "activated": {"in/out": 0.75}, "overall_iou": 0.5},
+        {"epoch": 3, "site": "a.b", **kinds, "activated": {"in/out": 1.0}},
     ]
     assert site_epochs([{"epoch": 0, "mask_iou/a": 1.0}]) == []

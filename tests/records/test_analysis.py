@@ -23,7 +23,7 @@ CONTENT = {
             "probabilities": {"edges": [0.0, 0.5, 1.0], "counts": {"photo": [1, 3], "art": [2, 2]}},
         }
     },
-    "epochs": [{"epoch": 0, "site": "fc", **KINDS, "activated": {"photo": 0.75}}],
+    "epochs": [{"epoch": 1, "site": "fc", **KINDS, "activated": {"photo": 0.75}}],
     "nearest_source": {
         "rule": "the most confident",
         "domains": {"sketch": {"photo": 1.0, "art": 0.0}},

@@ -14,8 +14,8 @@ def log(tmp_path):
 
 def test_rows_come_back_with_their_types(log):
     rows = [
-        {"epoch": 0, "loss": 0.1 + 0.2, "phase": "warm, up\n2", "steps": 10},
-        {"epoch": 1, "loss": 1e-17, "phase": "main", "steps": -3},
+        {"epoch": 1, "loss": 0.1 + 0.2, "phase": "warm, up\n2", "steps": 10},
+        {"epoch": 2, "loss": 1e-17, "phase": "main", "steps": -3},
     ]
     for row in rows:
         log.append(row)
@@ -24,24 +24,24 @@ def test_rows_come_back_with_their_types(log):
 
 
 def test_a_new_metric_gets_its_column(log):
-    log.append({"epoch": 0, "loss": 1.5})
-    log.append({"epoch": 1, "accuracy": 0.5})
-    assert log.path.read_text() == "epoch,loss,accuracy\n0,1.5,\n1,,0.5\n"
-    assert log.read() == [{"epoch": 0, "loss": 1.5}, {"epoch": 1, "accuracy": 0.5}]
+    log.append({"epoch": 1, "loss": 1.5})
+    log.append({"epoch": 2, "accuracy": 0.5})
+    assert log.path.read_text() == "epoch,loss,accuracy\n1,1.5,\n2,,0.5\n"
+    assert log.read() == [{"epoch": 1, "loss": 1.5}, {"epoch": 2, "accuracy": 0.5}]
 
 
 def test_truncate_drops_what_will_be_written_again(log):
-    for epoch in range(5):
+    for epoch in range(1, 6):
         log.append({"epoch": epoch, "loss": epoch / 2})
     log.truncate(3)
-    assert [row["epoch"] for row in log.read()] == [0, 1, 2]
+    assert [row["epoch"] for row in log.read()] == [1, 2, 3]
     before = log.path.read_bytes()
     log.truncate(3)
     assert log.path.read_bytes() == before
     log.truncate(0)
     assert log.read() == []
-    log.append({"epoch": 0, "other": 1})
-    assert log.path.read_text() == "epoch,other\n0,1\n"
+    log.append({"epoch": 1, "other": 1})
+    assert log.path.read_text() == "epoch,other\n1,1\n"
 
 
 def test_no_file_is_no_rows(log):
@@ -51,7 +51,7 @@ def test_no_file_is_no_rows(log):
 
 
 def test_numpy_and_not_finite_numbers(log):
-    log.append({"epoch": np.int64(0), "loss": np.float32(0.5), "bound": math.inf, "broken": math.nan})
+    log.append({"epoch": np.int64(1), "loss": np.float32(0.5), "bound": math.inf, "broken": math.nan})
     (row,) = log.read()
     assert row["loss"] == 0.5
     assert row["bound"] == math.inf
@@ -59,20 +59,20 @@ def test_numpy_and_not_finite_numbers(log):
 
 
 def test_text_that_only_resembles_a_number(log):
-    log.append({"epoch": 0, "name": "1_000", "other": "infinity pool"})
-    assert log.read() == [{"epoch": 0, "name": "1_000", "other": "infinity pool"}]
+    log.append({"epoch": 1, "name": "1_000", "other": "infinity pool"})
+    assert log.read() == [{"epoch": 1, "name": "1_000", "other": "infinity pool"}]
 
 
-@pytest.mark.parametrize("row", [{}, {"loss": 1.0}, {"epoch": 1.5}, {"epoch": "1"}, {"epoch": True}])
+@pytest.mark.parametrize("row", [{}, {"loss": 1.0}, {"epoch": 1.5}, {"epoch": "1"}, {"epoch": True}, {"epoch": 0}])
 def test_epoch_is_needed(log, row):
-    with pytest.raises(InputError, match="whole number as epoch"):
+    with pytest.raises(InputError, match="whole number from 1 as epoch"):
         log.append(row)
     assert not log.path.exists()
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("epoch,loss\n0\n", "expected 2 cells in row 2, got 1"), ("loss\n1\n", "epoch in row 2"), ('epoch\n"0', "error")],
+    [("epoch,loss\n1\n", "expected 2 cells in row 2, got 1"), ("loss\n1\n", "epoch in row 2"), ('epoch\n"0', "error")],
 )
 def test_malformed_table_names_the_file(log, text, message):
     log.path.write_text(text)
@@ -81,5 +81,5 @@ def test_malformed_table_names_the_file(log, text, message):
 
 
 def test_table_with_windows_line_ends(log):
-    log.path.write_bytes(b"epoch,loss\r\n0,0.5\r\n")
-    assert log.read() == [{"epoch": 0, "loss": 0.5}]
+    log.path.write_bytes(b"epoch,loss\r\n1,0.5\r\n")
+    assert log.read() == [{"epoch": 1, "loss": 0.5}]

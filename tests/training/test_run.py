@@ -70,7 +70,7 @@ def test_run_folder_is_complete(finished: Any) -> None:
         assert file.is_file(), file
     with folder.metrics.open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert {"loss", "loss/classification", "loss/overlap", "validation_accuracy", "lr/body", "lr/masks"} <= set(rows[0])
 
 
@@ -254,7 +254,7 @@ def test_patience_and_time_budget_stop(data: Any, tmp_path: Path) -> None:
     patient = run(
         generated.config(epochs=30, lr=1e-9, patience=2), tmp_path / "patience", dataset=data, reporter=Silent()
     )
-    assert patient.results.epochs_run == patient.results.best_epoch + 3
+    assert patient.results.epochs_run == patient.results.best_epoch + 2
     timed = run(generated.config(epochs=30, max_time="0.001s"), tmp_path / "time", dataset=data, reporter=Silent())
     assert timed.results.epochs_run == 1
 
@@ -273,7 +273,7 @@ def test_diverging_run_names_the_step_and_keeps_the_checkpoint(
 ) -> None:
     settings = generated.config(lr=1e30, optimizer="sgd", epochs=8)
     with pytest.raises(
-        DivergedError, match=r"step 1 \(batch 2 of epoch 1\).* dots/red/0.png.*No checkpoint had been written"
+        DivergedError, match=r"step 2 \(batch 2 of epoch 1\).* dots/red/0.png.*No checkpoint had been written"
     ):
         run(settings, tmp_path / "r", dataset=data, reporter=Silent())
 
@@ -286,7 +286,7 @@ def test_diverging_run_names_the_step_and_keeps_the_checkpoint(
             return super().training_loss(batch)
 
     monkeypatch.setitem(METHOD_CLASSES, "aggregate", Poisoned)
-    with pytest.raises(DivergedError, match=r"step 9 .*The checkpoint of batch 3 of epoch 2 is whole"):
+    with pytest.raises(DivergedError, match=r"step 10 .*The checkpoint of batch 3 of epoch 2 is whole"):
         run(
             generated.config(method="aggregate", checkpoint_every=1e-9), tmp_path / "p", dataset=data, reporter=Silent()
         )

@@ -64,7 +64,7 @@ def kinds_figure(epochs: Sequence[SiteEpoch]) -> Figure:
     drawn, axes = figure(3.6 * len(sites) + 0.8, 2.7, 1, len(sites), sharey=True)
     for place, site in zip(axes, sites, strict=True):
         rows = [row for row in epochs if row["site"] == site]
-        numbers = [row["epoch"] + 1 for row in rows]
+        numbers = [row["epoch"] for row in rows]
         bottom = np.zeros(len(rows))
         ends = []
         for kind in ("shared", "specific", "off"):

@@ -62,7 +62,7 @@ def detail_lines(results: Results) -> Iterator[str]:
         pairs = "  ".join(f"{pair} {iou:.3f}" for pair, iou in masks.get("pairwise_iou", {}).items())
         if pairs:
             yield f"{'masks':<13} {site}: IoU of pairs {pairs}"
-    best = "" if results.best_epoch is None else f", best epoch {results.best_epoch + 1}"
+    best = "" if results.best_epoch is None else f", best epoch {results.best_epoch}"
     yield f"{'training':<13} {results.epochs_run} epochs{best}, " + ", ".join(
         f"{name} {seconds:.1f} s" for name, seconds in results.seconds.items()
     )

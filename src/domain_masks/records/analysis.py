@@ -6,10 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NotRequired, TypedDict
 
-from domain_masks.records.checks import Check, each, fraction, fraction_or_none, keys, listed, text, texts, whole
+from domain_masks.records.checks import (
+    Check,
+    counted,
+    each,
+    fraction,
+    fraction_or_none,
+    keys,
+    listed,
+    one_more,
+    text,
+    texts,
+    whole,
+)
 from domain_masks.records.json_record import JSONRecord
 
-SCHEMA = 1
+SCHEMA = 2
+"""2: epochs are counted from 1. In 1 they were counted from 0, and are read as one more."""
 
 
 class Histogram(TypedDict):
@@ -36,7 +49,7 @@ class SiteAnalysis(TypedDict):
 
 
 class SiteEpoch(TypedDict):
-    """The same of one site in one epoch, from 0; fractions."""
+    """The same of one site in one epoch, counted from 1; fractions."""
 
     epoch: int
     site: str
@@ -175,7 +188,7 @@ _SITE = keys(
     optional=("overall_iou",),
 )
 _EPOCH = keys(
-    {"epoch": whole, "site": text, "overall_iou": fraction, **_KINDS, "activated": each(fraction)}, ("overall_iou",)
+    {"epoch": counted, "site": text, "overall_iou": fraction, **_KINDS, "activated": each(fraction)}, ("overall_iou",)
 )
 _NEAREST = keys(
     {
@@ -242,7 +255,7 @@ class Analysis(JSONRecord):
     - ``mask_by_domain``: ensemble -> domain -> accuracy (Table 4): a row per source's mask or head, and the ensembles
     - ``mask_by_domain_splits``: domain -> "held_out", or a source's "test" or else "validation"
     - ``sites``: mask site -> :class:`SiteAnalysis`
-    - ``epochs``: a row per epoch and site
+    - ``epochs``: a row per epoch, counted from 1, and site
     - ``calibration``, ``confusion``: domain -> how it is there
     - ``per_class``: domain -> class -> accuracy; a class without pictures is absent
     - ``galleries``: name -> :class:`Gallery`
@@ -273,3 +286,12 @@ class Analysis(JSONRecord):
     notes: list[str] = field(default_factory=list)
     schema: int = SCHEMA
     more: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def upgraded(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the content of an older schema as that of the newest."""
+        rows = content.get("epochs")
+        if not isinstance(rows, list):
+            return dict(content)
+        later = [{**row, "epoch": one_more(row.get("epoch"))} if isinstance(row, dict) else row for row in rows]
+        return {**content, "epochs": later}

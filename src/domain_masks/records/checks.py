@@ -38,6 +38,17 @@ def whole(value: Any, where: str) -> Iterator[str]:
         yield f"expected a whole number that is not negative as {where}, got {value!r}"
 
 
+def counted(value: Any, where: str) -> Iterator[str]:
+    """Accept a whole number from 1, such as an epoch."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        yield f"expected a whole number from 1 as {where}, got {value!r}"
+
+
+def one_more(value: Any) -> Any:
+    """Return a whole number that was counted from 0 as counted from 1; anything else, which a check refuses, as it is."""
+    return value + 1 if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def fraction(value: Any, where: str) -> Iterator[str]:
     """Accept a number in [0, 1]."""
     yield from _number(value, where, 1.0, "a fraction in [0, 1]")

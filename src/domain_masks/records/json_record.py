@@ -14,7 +14,7 @@ from domain_masks.records.files import check_schema, read_json, write_json
 class JSONRecord:
     """Base of dataclasses whose fields are the keys of a JSON file, and ``more`` whatever else it holds.
 
-    - ``newest``: the schema that is written; older ones are read
+    - ``newest``: the schema that is written; older ones are read, and are of this one from then on, see :meth:`upgraded`
     - ``checks``: key -> what it may be, in the order in which they are written; ``optional`` are the keys that may be absent,
       which are None here
     - ``called``: what the content is not, if a check fails, such as "no results of a run"
@@ -40,8 +40,16 @@ class JSONRecord:
         return known | {name: value for name, value in self.more.items() if name not in known}
 
     @classmethod
+    def upgraded(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the content of an older schema as that of the newest; nothing has checked it yet."""
+        return dict(content)
+
+    @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Build the record from a JSON object; raises InputError if keys are missing or wrong, or the schema is newer."""
+        schema = content.get("schema")
+        if isinstance(schema, int) and not isinstance(schema, bool) and 1 <= schema < cls.newest:
+            content = {**cls.upgraded(content), "schema": cls.newest}
         cls._check(content)
         values: dict[str, Any] = {name: value for name, value in content.items() if name in cls.checks}
         values["more"] = {name: value for name, value in content.items() if name not in cls.checks}

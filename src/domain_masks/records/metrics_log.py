@@ -1,4 +1,4 @@
-"""The table of a run's metrics, a row per epoch."""
+"""The table of a run's metrics, a row per epoch, counted from 1."""
 
 from __future__ import annotations
 
@@ -19,37 +19,46 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
 
 
 class MetricsLog:
-    """``metrics.csv``: a row per epoch, one column per metric, in the order in which they first came.
+    """``metrics.csv``: a row per epoch, counted from 1, one column per metric, in the order in which they first came.
 
     The file is small, so every change writes it anew, whole: a run that is killed leaves no half row, and a metric that
-    comes late gets its column. A metric without a value in an epoch is an empty cell.
+    comes late gets its column. A metric without a value in an epoch is an empty cell. Tables in which epochs were counted
+    from 0 hold an epoch 0, which no other does: their epochs are read as one more, and are so in what is written next.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
     def append(self, row: Mapping[str, Value]) -> None:
-        """Add ``row``; its "epoch" is a whole number. Raises InputError if that is missing."""
+        """Add ``row``; its "epoch" is a whole number from 1. Raises InputError if it is not."""
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
         epoch = plain.get("epoch")
-        if not isinstance(epoch, int) or isinstance(epoch, bool):
-            raise InputError(f"expected a row with a whole number as epoch, got {epoch!r} in {plain}")
+        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 1:
+            raise InputError(f"expected a row with a whole number from 1 as epoch, got {epoch!r} in {plain}")
         self._write([*self.read(), plain])
 
-    def truncate(self, epochs: int) -> None:
-        """Drop the rows whose epoch is ``epochs`` or later: what a run that goes on from there will write again."""
-        rows = self.read()
-        kept = [row for row in rows if int(row["epoch"]) < epochs]
-        if len(kept) < len(rows):
+    def truncate(self, epochs: int) -> bool:
+        """Drop the rows after the first ``epochs`` epochs: what a run that goes on from there will write again.
+
+        Returns whether the epochs of the table were counted from 0, which they no longer are.
+        """
+        rows, from_zero = self._rows()
+        kept = [row for row in rows if int(row["epoch"]) <= epochs]
+        if from_zero or len(kept) < len(rows):
             self._write(kept)
+        return from_zero
 
     def read(self) -> list[dict[str, Value]]:
         """Return all rows, without their empty cells; none if there is no file yet.
 
         Raises RunFolderError that names the file if it is not such a table.
         """
+        return self._rows()[0]
+
+    def _rows(self) -> tuple[list[dict[str, Value]], bool]:
+        """Return all rows, their epochs from 1, and whether the file counts them from 0."""
         if not self.path.exists():
-            return []
+            return [], False
         try:
             table = csv.reader(io.StringIO(read_bytes(self.path).decode(), newline=""), strict=True)
             header, *lines = list(table) or [[]]
@@ -57,7 +66,7 @@ class MetricsLog:
             raise RunFolderError(
                 f"{self.path} is malformed: expected a table in CSV, got an error ({error})"
             ) from error
-        rows = []
+        rows: list[dict[str, Value]] = []
         for number, cells in enumerate(lines, start=2):
             if len(cells) != len(header):
                 raise RunFolderError(
@@ -70,7 +79,8 @@ class MetricsLog:
                     f"got {row.get('epoch')!r}"
                 )
             rows.append(row)
-        return rows
+        from_zero = any(row["epoch"] == 0 for row in rows)
+        return [{**row, "epoch": int(row["epoch"]) + from_zero} for row in rows], from_zero
 
     def _write(self, rows: list[dict[str, Value]]) -> None:
         header = list(dict.fromkeys(name for row in rows for name in row))

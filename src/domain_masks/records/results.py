@@ -6,10 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NotRequired, TypedDict
 
-from domain_masks.records.checks import Check, each, fraction, keys, seconds, text, texts, truth, whole
+from domain_masks.records.checks import (
+    Check,
+    counted,
+    each,
+    fraction,
+    keys,
+    one_more,
+    seconds,
+    text,
+    texts,
+    truth,
+    whole,
+)
 from domain_masks.records.json_record import JSONRecord
 
-SCHEMA = 1
+SCHEMA = 2
+"""2: epochs are counted from 1. In 1 ``best_epoch`` was counted from 0, and is read as one more."""
 
 
 class Protocol(TypedDict):
@@ -85,7 +98,7 @@ _CHECKS: dict[str, Check] = {
     "targets": texts,
     "seed": whole,
     "epochs_run": whole,
-    "best_epoch": whole,
+    "best_epoch": counted,
     "protocol": keys({"selection": text, "target_labels_used": truth}),
     "out_of_domain": _ACCURACIES,
     "in_domain": _ACCURACIES,
@@ -100,6 +113,7 @@ class Results(JSONRecord):
     """The content of ``results.json``; what a method does not have is None here and absent there.
 
     - ``sources``: in the order of the masks' rows; ``targets``: the held-out domains
+    - ``epochs_run``: how many; ``best_epoch``: which of them, from 1, gave the weights that were measured
     - ``masks``: mask site -> :class:`SiteMasks`
     - ``seconds``: what took how long
     - ``more``: further keys, kept as they are
@@ -130,3 +144,9 @@ class Results(JSONRecord):
     seconds: dict[str, float] = field(default_factory=dict)
     schema: int = SCHEMA
     more: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def upgraded(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the content of an older schema as that of the newest."""
+        best = {"best_epoch": one_more(content["best_epoch"])} if "best_epoch" in content else {}
+        return {**content, **best}

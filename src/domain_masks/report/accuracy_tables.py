@@ -18,6 +18,7 @@ from domain_masks.report.cells import (
     Column,
     Table,
     is_missing,
+    mean_of_whole,
     nothing,
     number,
     percent,
@@ -43,7 +44,7 @@ def side_by_side(group: Group, frame: pd.DataFrame) -> Table:
             cells.append(_cell(_row(frame, line, measure, OVERALL), best[measure], line.oracle))
         printed = _row(frame, line, OUT_OF_DOMAIN, OVERALL)
         cells += _paper_cells(printed) if has_paper else []
-        cells += [number(_mean_seconds(line), ".0f"), number(_mean_epochs(line), ".1f"), _runs(line)]
+        cells += [number(_mean_seconds(line), ".0f"), mean_of_whole(_mean_epochs(line)), _runs(line)]
         rows.append(cells)
     columns = [Column("method", is_number=False), *(Column(title) for title in MEASURES.values())]
     columns += [Column("paper, out of domain"), Column("difference")] if has_paper else []
@@ -247,7 +248,7 @@ def _mean_seconds(line: Line) -> float | None:
 
 
 def _mean_epochs(line: Line) -> float | None:
-    values = [record.results.best_epoch + 1 for record in line.records if record.results.best_epoch is not None]
+    values = [record.results.best_epoch for record in line.records if record.results.best_epoch is not None]
     return sum(values) / len(values) if values else None
 
 

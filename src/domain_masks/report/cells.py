@@ -76,6 +76,11 @@ def number(value: float | None, form: str = ".3f", mark: Mark = "") -> Cell:
     return nothing() if value is None else Cell(format(value, form), value, mark=mark)
 
 
+def mean_of_whole(value: float | None) -> Cell:
+    """Return the mean of whole numbers as a cell: a whole one without decimals, another with one; a dash for None."""
+    return number(value, ".0f" if value is None or value == int(value) else ".1f")
+
+
 def points(value: float | None, mark: Mark = "", detail: str = "") -> Cell:
     """Return the difference of two fractions as a cell, in percentage points with its sign; a dash for None."""
     return nothing() if value is None else Cell(signed(100 * value), value, detail, mark=mark)

@@ -203,7 +203,7 @@ def _course(
         for row in rows:
             value = row.get(metric)
             if isinstance(value, int | float) and math.isfinite(value):
-                by_epoch.setdefault(int(row["epoch"]) + 1, []).append(scale * float(value))
+                by_epoch.setdefault(int(row["epoch"]), []).append(scale * float(value))
     epochs = sorted(by_epoch)
     means = [sum(by_epoch[epoch]) / len(by_epoch[epoch]) for epoch in epochs]
     spread = [float(pd.Series(by_epoch[epoch]).std()) if len(by_epoch[epoch]) > 1 else None for epoch in epochs]

@@ -14,7 +14,7 @@ from domain_masks.records.collection import Collection, RunRecord
 from domain_masks.records.files import read_json
 from domain_masks.report.accuracies import accuracies_of
 from domain_masks.report.answers import MEASURES
-from domain_masks.report.cells import Cell, Column, Table, nothing, number, percent, text_cell
+from domain_masks.report.cells import Cell, Column, Table, number, percent, text_cell
 from domain_masks.report.groups import target_of
 from domain_masks.report.outline import Block, Facts, Section, Words
 
@@ -65,7 +65,6 @@ def _runs_table(runs: Sequence[RunRecord], labels: Mapping[int, str]) -> Table:
         results = record.results
         values = {m: found["accuracy"] if (found := accuracies_of(record, m)) else None for m in MEASURES}
         seconds = results.seconds.get("training")
-        best = None if results.best_epoch is None else results.best_epoch + 1
         rows.append(
             [
                 text_cell(str(record.folder.path)),
@@ -73,7 +72,7 @@ def _runs_table(runs: Sequence[RunRecord], labels: Mapping[int, str]) -> Table:
                 text_cell(target_of(record) or "–"),
                 Cell(str(results.seed), results.seed),
                 *(percent(value) for value in values.values()),
-                number(best, ".0f") if best is not None else nothing(),
+                number(results.best_epoch, "d"),
                 number(seconds, ".0f"),
             ]
         )

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from domain_masks.progress import Reporter
 
 
 class Board:
-    """Writes TensorBoard's event files; where that fails, it says so once and the run goes on without."""
+    """Writes TensorBoard's event files, an event's step being the epoch, counted from 1.
 
-    def __init__(self, folder: Path, epochs_done: int, reporter: Reporter) -> None:
+    Where that fails, it says so once and the run goes on without. ``first``: the epoch to be written next; earlier files'
+    events of it and later ones are hidden.
+    """
+
+    def __init__(self, folder: Path, first: int, reporter: Reporter) -> None:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
 
         self._reporter = reporter
         self._writer: SummaryWriter | None = None
         try:
-            self._writer = SummaryWriter(str(folder), purge_step=epochs_done)
+            self._writer = SummaryWriter(str(folder), purge_step=first)
         except OSError as error:
             self._give_up(error)
 
-    def add(self, row: dict[str, float | int | str], epoch: int) -> None:
+    def add(self, row: Mapping[str, float | int | str]) -> None:
         """Add the row of an epoch; numbers alone are shown."""
         if self._writer is None:
             return
         try:
             for name, value in row.items():
                 if isinstance(value, float):
-                    self._writer.add_scalar(name, value, epoch)
+                    self._writer.add_scalar(name, value, int(row["epoch"]))
             self._writer.flush()
         except OSError as error:
             self._give_up(error)

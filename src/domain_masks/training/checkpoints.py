@@ -11,8 +11,8 @@ import torch
 from domain_masks.errors import RunFolderError
 from domain_masks.records.files import check_schema, writing
 
-SCHEMA = 2
-"""2: the place within an epoch. 1 knew whole epochs only, and can be gone on from."""
+SCHEMA = 3
+"""3: epochs are counted from 1. 2: the place within an epoch. 1 knew whole epochs only. A run can be gone on from each."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -40,4 +40,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "schema" not in state:
         raise RunFolderError(f"{path} is no checkpoint of a run: expected one written by `dmg train`, got no schema")
     check_schema(state["schema"], SCHEMA, path)
-    return state
+    return _counted_from_one(state) if state["schema"] < 3 else state
+
+
+def _counted_from_one(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of an older checkpoint, in which epochs were counted from 0 and -1 was none, as one of today."""
+    changed: dict[str, Any] = {"schema": SCHEMA}
+    if "epoch" in state:
+        changed["epoch"] = state["epoch"] + 1
+    if "progress" in state:
+        best = state["progress"].get("best_epoch", -1)
+        changed["progress"] = {**state["progress"], "best_epoch": best + 1 if best >= 0 else None}
+    return {**state, **changed}

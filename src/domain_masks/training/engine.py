@@ -193,7 +193,7 @@ class TrainingEngine:
             torch.distributed.all_reduce(everywhere, op=torch.distributed.ReduceOp.MIN)
         if bool(everywhere):
             return
-        where = f"step {self.global_step} (batch {self._batch_index + 1} of epoch {self._epoch + 1})"
+        where = f"step {self.global_step + 1} (batch {self._batch_index + 1} of epoch {self._epoch + 1})"
         if bool(finite):
             raise DivergedError(f"the loss became NaN or infinite at {where} on another process")
         rows = batch.ids.tolist()

@@ -80,8 +80,11 @@ def fit(
     log = MetricsLog(folder.metrics)
     board = None
     if fabric.is_global_zero:
-        log.truncate(progress.epochs_done)
-        board = Board(folder.tensorboard, progress.epochs_done, reporter)
+        counted_from_zero = log.truncate(progress.epochs_done)
+        # Events of a run that counted its epochs from 0 are hidden, and written again counted from 1.
+        board = Board(folder.tensorboard, 0 if counted_from_zero else progress.epochs_done + 1, reporter)
+        for row in log.read() if counted_from_zero else ():
+            board.add(row)
     with Interruption(fabric) as interruption:
         began = time.monotonic() - progress.seconds
         loop = _Loop(method, sources, engine, state, interruption, reporter, began)
@@ -99,21 +102,21 @@ def fit(
                 interruption.deliver()
                 raise
             accuracy = sum(accuracies.values()) / len(accuracies)
-            epoch = progress.epochs_done
             progress.seconds = time.monotonic() - began
             improved = progress.finish_epoch(accuracy)
+            epoch = progress.epochs_done
             row = _row(method, engine, epoch, terms, accuracies, progress)
             # The row first: what is surplus is dropped by a resumed run, what is missing would stay so.
             state.log(log, {**row, "images_per_second": images_per_second})
             if board is not None:
-                board.add(row, epoch)
+                board.add(row)
             state.save(progress, improved)
             reporter.say(
-                f"epoch {epoch + 1:>{len(str(epochs))}}/{epochs}  loss {sum(terms.values()):.4f}  "
+                f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {sum(terms.values()):.4f}  "
                 f"validation {100 * accuracy:6.2f} %{' (best)' if improved else '       '}  {progress.seconds:.1f} s so far"
             )
             if reason := progress.reason_to_stop(config):
-                reporter.say(f"stopped after epoch {epoch + 1}: {reason}")
+                reporter.say(f"stopped after epoch {epoch}: {reason}")
             loop.heed(progress, saved=True)
     if board is not None:
         board.close()

@@ -187,7 +187,7 @@ def _measured(experiment: Experiment, progress: Progress) -> tuple[Results, Pred
         targets=list(splits.targets),
         seed=config.seed,
         epochs_run=progress.epochs_done,
-        best_epoch=progress.best_epoch if progress.best_epoch >= 0 else None,
+        best_epoch=progress.best_epoch,
         protocol={"selection": config.selection, "target_labels_used": False},
         masks=masks or None,  # type: ignore[arg-type]
         seconds={"training": round(progress.seconds, 3), "evaluation": round(time.monotonic() - began, 3)},

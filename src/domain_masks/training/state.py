@@ -29,6 +29,7 @@ class Progress:
 
     - ``batches_done``: batches of the running epoch that have been learned from
     - ``sums``: the terms of the loss in the running epoch, added up over ``rows`` pictures
+    - ``best_epoch``: which one, counted from 1, had the ``best_accuracy``; None before the first
     - ``history``: validation accuracy of every epoch
     """
 
@@ -36,19 +37,18 @@ class Progress:
     batches_done: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     rows: int = 0
-    best_epoch: int = -1
+    best_epoch: int | None = None
     best_accuracy: float = -1.0
     seconds: float = 0.0
     history: list[float] = field(default_factory=list)
 
     def finish_epoch(self, accuracy: float) -> bool:
         """Note the accuracy of the epoch that ends; returns whether it is the best so far."""
-        epoch = self.epochs_done
-        self.epochs_done, self.batches_done, self.sums, self.rows = epoch + 1, 0, {}, 0
+        self.epochs_done, self.batches_done, self.sums, self.rows = self.epochs_done + 1, 0, {}, 0
         self.history.append(accuracy)
         improved = accuracy > self.best_accuracy
         if improved:
-            self.best_epoch, self.best_accuracy = epoch, accuracy
+            self.best_epoch, self.best_accuracy = self.epochs_done, accuracy
         return improved
 
     def is_complete(self, config: RunConfig) -> bool:
@@ -59,7 +59,7 @@ class Progress:
         """Say why training ends before its last epoch; nothing within an epoch, which is finished in any case."""
         if not self.epochs_done or self.batches_done:
             return ""
-        if config.patience is not None and self.epochs_done - 1 - self.best_epoch >= config.patience:
+        if config.patience is not None and self.epochs_done - (self.best_epoch or 0) >= config.patience:
             return f"no better epoch for {config.patience} epochs"
         if config.max_time is not None and self.seconds >= config.max_time and self.epochs_done < (config.epochs or 1):
             return f"the time of {config.max_time:g} s is over"
@@ -191,7 +191,7 @@ class RunState:
                 "version or changed by hand. Begin again with --overwrite"
             ) from error
         self._saved = progress.place
-        if progress.best_epoch >= 0 and progress.best_epoch == progress.epochs_done - 1 and not progress.batches_done:
+        if progress.epochs_done and progress.best_epoch == progress.epochs_done and not progress.batches_done:
             on_main_process(self.fabric, lambda: self._mend_best(state["method"], progress))
         return progress
 
