@@ -45,7 +45,21 @@ def _dropout_before_boundary(config: RunConfig) -> bool:
     return True
 
 
+_WITH_DROP_PATH = (
+    *("efficientnet", "convnext", "swin", "maxvit"),  # torchvision
+    *("cpubone", "davit", "efficientformer", "fasternet", "nextvit", "tiny_vit"),  # timm, where it is on by default
+)
+
+
+def _drop_path_in_task(config: RunConfig) -> bool:
+    """Drop path in the task network is off while masks are learned, as all other dropout is."""
+    kept = config.method_name in ("aggregate", "multi_headed") or bool(config.method.get("dropout", False))
+    has_it = any(family in (config.backbone or "") for family in _WITH_DROP_PATH)
+    return has_it and not kept and config.learn != "masks"
+
+
 REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
+    "drop-path-in-task": _drop_path_in_task,
     "dropout-before-boundary": _dropout_before_boundary,
 }
 """Name of a change in what is computed -> whether it concerns a run, by its complete configuration.
