@@ -59,6 +59,7 @@ class EngineDouble:
         self.epoch = 0
         self.global_step = 0
         self.phase = method.phases()[0].name
+        self.logged = {}
         groups = method.parameter_groups()
         self.optimizers = {
             name: torch.optim.SGD([parameter for group in members for parameter in groups[group]], lr, momentum=0.9)
@@ -69,13 +70,19 @@ class EngineDouble:
     def progress(self):
         return self.global_step / self.steps
 
-    def backward(self, loss, batch):
-        loss.backward()
+    def backward(self, loss, batch, only=None, retain=False):
+        names = self.optimizers if only is None else only
+        groups = [group for name in names for group in self.optimizers[name].param_groups]
+        inputs = None if only is None else [parameter for group in groups for parameter in group["params"]]
+        loss.backward(retain_graph=retain, inputs=inputs)
 
     def update(self, *optimizers):
         for name in optimizers or tuple(self.optimizers):
             self.optimizers[name].step()
             self.optimizers[name].zero_grad()
+
+    def log(self, name, value):
+        self.logged.setdefault(name, []).append(float(value))
 
     def reduce(self, value):
         return value
@@ -86,6 +93,7 @@ class EngineDouble:
         losses = []
         for step in range(self.steps):
             self.global_step = step
+            method.zero_grad()
             terms = method.step(batch_of(step), self)
             losses.append(sum(float(term) for term in terms.values()))
         return losses

@@ -13,6 +13,7 @@ from rich.filesize import decimal
 from domain_masks.data import DomainSplits, ImageDataset, Subset, split_domains
 from domain_masks.errors import DomainMasksError
 from domain_masks.experiments.plan import PlannedRun
+from domain_masks.methods.build import method_class
 from domain_masks.progress import Reporter
 from domain_masks.records import MetricsLog, Results
 from domain_masks.records.config import RunConfig
@@ -141,7 +142,8 @@ class _Size:
 
     @property
     def epochs_left(self) -> int:
-        epochs = 1 if self.run.config.fast else self.run.config.epochs or 1
+        config = self.run.config
+        epochs = 1 if config.fast or method_class(config.method_name).is_closed_form() else config.epochs or 1
         try:
             return max(0, epochs - len(MetricsLog(self.run.folder.metrics).read()))
         except DomainMasksError:
@@ -153,7 +155,8 @@ class _Finished:
 
     def __init__(self, done: Sequence[_Size]) -> None:
         results = [Results.read(size.run.folder.results) for size in done]
-        learned = [max(1, result.epochs_run * size.training) for result, size in zip(results, done, strict=True)]
+        # A method that is fitted at once has no epochs, and looks at every image once.
+        learned = [max(1, max(1, run.epochs_run) * size.training) for run, size in zip(results, done, strict=True)]
         self._training = sum(result.seconds.get("training", 0.0) for result in results) / sum(learned)
         evaluation = sum(result.seconds.get("evaluation", 0.0) for result in results)
         self._evaluation = evaluation / max(1, sum(size.measured for size in done))

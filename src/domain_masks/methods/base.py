@@ -2,7 +2,8 @@
 
 Most methods write ``training_loss`` and ``predict`` alone. The rest has defaults, there for the methods that need more:
 
-- several optimisers, alternating updates (CrossGrad, DANN without gradient reversal): ``optimizers`` and ``step``
+- several optimisers, alternating updates (CrossGrad, DANN without gradient reversal): ``optimizers`` and ``step``, in which
+  ``engine.backward(loss, batch, only=...)`` says whose gradients a loss gives
 - inner loops (MLDG, MetaReg): ``step``, with ``torch.func.functional_call`` on the network
 - episodes over domain-specific copies of F and T (Epi-FCR): more parameter groups, ``step``
 - stages (MetaReg learns its regulariser, then the final network): ``phases`` and ``engine.phase``
@@ -15,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict
@@ -26,6 +27,7 @@ from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
 from domain_masks.methods.averaging import How, average, weighted_average
 from domain_masks.methods.domain_classifier import DomainClassifier
+from domain_masks.methods.engine import Engine, Phase
 from domain_masks.networks import HeadInitialisation, Network, Site, find_head, layout
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, WEIGHTED_ENSEMBLE
 
@@ -35,6 +37,8 @@ MASKS = MASK_ENSEMBLE
 """Ensemble of one pass under the average of the masks."""
 WEIGHTED = WEIGHTED_ENSEMBLE
 """Ensemble of the domains' own predictions, each weighted by how likely a domain classifier finds its domain."""
+WEIGHTED_BY_CLASS = "weighted by class"
+"""Key in the metadata of the autograd nodes of :meth:`Method.classification_loss`, by which the loop knows them."""
 
 
 def known(domain: str) -> str:
@@ -85,54 +89,16 @@ class Paper:
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A stage of training: its name and its share of the epochs, in (0, 1]; the shares of all phases add up to 1."""
-
-    name: str = "train"
-    share: float = 1.0
-
-
-@dataclass(frozen=True)
 class Settings:
     """Base of a method's settings; a subclass's fields with their defaults are what users may set."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
-class Engine(Protocol):
-    """What a method may ask of the loop that trains it; implemented once, so that no method knows the loop."""
-
-    @property
-    def epoch(self) -> int:
-        """Index of the running epoch, from 0."""
-
-    @property
-    def global_step(self) -> int:
-        """Index of the running step over all epochs, from 0."""
-
-    @property
-    def progress(self) -> float:
-        """Share of the training that is done, in [0, 1]."""
-
-    @property
-    def phase(self) -> str:
-        """Name of the running :class:`Phase`."""
-
-    def backward(self, loss: Tensor, batch: DomainBatch) -> None:
-        """Add the gradients of a loss that is a mean over ``batch``.
-
-        Scaled for accumulation, processes and precision.
-        """
-
-    def update(self, *optimizers: str) -> None:
-        """Clip, step and clear the named optimisers (all, where none is named), once enough batches are accumulated."""
-
-    def reduce(self, value: Tensor) -> Tensor:
-        """Return the mean of ``value`` over all processes."""
-
-
 class Method(nn.Module, ABC):
     """An algorithm of domain generalization: config, loss and prediction together.
+
+    How it learns is one of ``training_loss``, ``step``, or ``fit_closed_form``; one of them has to be written.
 
     - ``backbone``: a classifier with a head for the context's classes
     - ``context``: sources, classes, sites
@@ -144,7 +110,10 @@ class Method(nn.Module, ABC):
     summary: ClassVar[str]
     Settings: ClassVar[type[Settings]] = Settings
     needs: ClassVar[Literal["images", "features", "either"]] = "either"
-    """``images`` where F must be trained or run anew at each step, ``features`` where F is never trained."""
+    """``images`` where F must be trained or run anew at each step, ``features`` where F is never trained.
+
+    With ``features`` the loop keeps F as it is, runs it in evaluation mode, and hands over batches of features alone.
+    """
     predicts_by_domain: ClassVar[bool] = False
     """Whether there is a prediction per source, which a domain classifier can weigh; ``predict`` then adds :meth:`weighted`."""
 
@@ -153,13 +122,24 @@ class Method(nn.Module, ABC):
 
     def __init__(self, context: Context, settings: Any) -> None:
         super().__init__()
+        kind = type(self)
+        if (kind.training_loss, kind.step) == (Method.training_loss, Method.step) and not kind.is_closed_form():
+            raise InputError(
+                f"method {kind.name!r} does not say how it learns: expected {kind.__name__} to have training_loss, a step of "
+                "its own, or fit_closed_form"
+            )
         self.register_module("domain_classifier", None)
         self.context = context
         self.settings = settings
+        self.class_weights_used = False
+        """Set by :meth:`classification_loss` where it weights; the loop looks at it and takes it back."""
 
-    @abstractmethod
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the named terms of the loss, scalars that are added up."""
+        """Return the named terms of the loss, scalars that are added up.
+
+        The cross entropy of the classes is :meth:`classification_loss`, which weights them where that is asked for.
+        """
+        raise NotImplementedError(f"method {self.name!r} has no training_loss: it learns in another way")
 
     @abstractmethod
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
@@ -191,34 +171,51 @@ class Method(nn.Module, ABC):
         return (Phase(),)
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
-        """Learn from one batch; returns the named terms, for the log."""
+        """Learn from one batch; returns the named terms of its loss, whose sum the log calls the loss.
+
+        Other numbers for the log are given to ``engine.log``.
+        """
         terms = self.training_loss(batch)
         engine.backward(torch.stack(list(terms.values())).sum(), batch)
         engine.update()
         return {name: term.detach() for name, term in terms.items()}
 
     def fit_closed_form(self, features: DomainBatch) -> None:
-        """Fit without gradients from the features of all training images at once.
+        """Fit without gradients from the features of all training images at once; called in evaluation mode.
 
-        Raises InputError unless the method says that it can.
+        What it learns belongs into buffers (or parameters) that the constructor has registered with their final shape: they
+        are what checkpoints and model files hold. Raises InputError unless the method says that it can.
         """
         raise InputError(f"method {self.name!r} learns by gradient: it has no closed form")
 
-    def classification_loss(self, logits: Tensor, labels: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+    @classmethod
+    def is_closed_form(cls) -> bool:
+        """Whether the method is fitted at once, without gradients and epochs: it says how."""
+        return cls.fit_closed_form is not Method.fit_closed_form
+
+    def classification_loss(
+        self, logits: Tensor, labels: Tensor, reduction: Literal["mean", "sum", "none"] = "mean"
+    ) -> Tensor:
         """Return the cross entropy over the batch, every instance weighted by its class where the context says so.
 
+        Every cross entropy of the classes has to come from here: with ``--class_weights`` a loss that does not is refused.
         The mean divides by N, not by the weights of the batch as PyTorch's does: so a batch is worth the same however its
         rows are divided over processes, and λ_O keeps its meaning.
 
         - ``logits``: (N, C)
         - ``labels``: (N,)
-        - returns: scalar
+        - ``reduction``: ``none`` gives the instances' own losses, for methods that weight them further
+        - returns: scalar, or (N,)
         """
         if self.context.class_weights is None:
             return functional.cross_entropy(logits, labels, reduction=reduction)
-        weights = logits.new_tensor(self.context.class_weights)[labels]
-        losses = weights * functional.cross_entropy(logits, labels, reduction="none")
-        return losses.mean() if reduction == "mean" else losses.sum()
+        losses = functional.cross_entropy(logits, labels, reduction="none")
+        self.class_weights_used = True
+        if losses.grad_fn is not None:
+            notes: Any = losses.grad_fn.metadata
+            notes[WEIGHTED_BY_CLASS] = True
+        losses = logits.new_tensor(self.context.class_weights)[labels] * losses
+        return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
 
     def domain_tensors(self) -> frozenset[str]:
         """Return the names in ``state_dict`` of tensors whose first axis is the source domain: those of masks and heads."""

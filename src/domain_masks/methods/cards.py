@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from domain_masks.errors import RunFolderError
+from domain_masks.methods.extra_state import MOST_BYTES as MOST_STATE_BYTES
 from domain_masks.records.config import describe_mistakes
 
 MOST_CLASSES = 100_000
@@ -80,6 +82,23 @@ class _Protocol(_Open):
     target_labels_used: bool
 
 
+class _TensorForm(_Open):
+    dtype: Name
+    shape: list[Annotated[int, Field(ge=0, le=MOST_STATE_BYTES)]]
+
+
+class _ExtraState(_Open):
+    value: Any
+    tensors: list[_TensorForm]
+
+
+def _small_enough(extra: _ExtraState) -> _ExtraState:
+    # Of the smallest type; the file's own header says which it is.
+    if sum(prod(tensor.shape) for tensor in extra.tensors) > MOST_STATE_BYTES:
+        raise ValueError(f"expected at most {MOST_STATE_BYTES:,} bytes of tensors")
+    return extra
+
+
 class _Card(_Open):
     backbone: Name
     classes: Annotated[Names, Field(min_length=1, max_length=MOST_CLASSES)]
@@ -97,6 +116,8 @@ class _Card(_Open):
     accuracies: dict[Name, _Accuracies] = {}
     masks: dict[Name, _MaskStatistics] = {}
     training: dict[str, Any] | None = None
+    extra_state: dict[Name, Annotated[_ExtraState, AfterValidator(_small_enough)]] = {}
+    not_finite: Names = []
 
 
 def check_card(card: Mapping[str, Any], path: Path) -> None:

@@ -16,6 +16,7 @@ from domain_masks.methods.base import Context, Method
 from domain_masks.methods.build import build_method, method_settings
 from domain_masks.methods.cards import MOST_BYTES, check_card
 from domain_masks.methods.domain_classifier import DomainClassifier
+from domain_masks.methods.extra_state import extra_cards, extra_forms, extra_tensors, extra_values, tensors_in
 from domain_masks.methods.tensor_files import (
     TensorForm,
     check_forms,
@@ -41,13 +42,24 @@ def model_tensors(method: Method) -> dict[str, Tensor]:
     """Return the tensors of a method under the names that they have in a model file.
 
     The user's network keeps its own names; the mask logits of a site are ``masks.SITE``; what else a method has is
-    ``method.NAME``.
+    ``method.NAME``. Tensors in a module's extra state are numbered below its name.
     """
+    state = _named(method.state_dict())
+    tensors = tensors_in(state) | extra_tensors(state)
     # Cloned: tensors that share memory (tied weights, slices) are not accepted by safetensors.
     return {
-        _file_name(name): tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in method.state_dict().items()
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
+
+
+def _not_finite(method: Method) -> list[str]:
+    """Return the buffers that hold infinity or NaN, as one may that waits for its first value; no run saves others."""
+    own = {name for name, _ in method.named_parameters()}
+    return [
+        _file_name(name)
+        for name, tensor in tensors_in(method.state_dict()).items()
+        if name not in own and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    ]
 
 
 def save_model(folder: Path, method: Method, backbone: str, description: Mapping[str, Any]) -> None:
@@ -69,6 +81,8 @@ def save_model(folder: Path, method: Method, backbone: str, description: Mapping
         "boundary": method.network.boundary,
         "sites": [asdict(site) for site in method.network.sites],
         "method": {"name": method.name, **(asdict(method.settings))},
+        **({"extra_state": extra} if (extra := extra_cards(_named(method.state_dict()))) else {}),
+        **({"not_finite": odd} if (odd := _not_finite(method)) else {}),
         **description,
     }
     # In memory first: the library's own writer hides what the file system says, such as that the disk is full.
@@ -109,7 +123,7 @@ def adopt(method: Method, folder: Path, card: Mapping[str, Any], masks_alone: bo
             f"{folder} was trained on other classes: expected those of the dataset ({_shortened(here)}), got "
             f"{_shortened(there)}"
         )
-    tensors, own, per_domain = read_tensors(path), method.state_dict(), method.domain_tensors()
+    tensors, own, per_domain = read_tensors(path), tensors_in(method.state_dict()), method.domain_tensors()
     sources = method.context.sources
     known = {
         name: (list(card["sources"]).index(name), index)
@@ -158,13 +172,16 @@ def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
     channels = _classified_channels(method, path)
     _expect_classifier(method, channels)
     names = {_file_name(name): name for name in method.state_dict()}
-    check_forms(path, _forms(method))
+    check_forms(path, _forms(method) | extra_forms(card.get("extra_state", {})))
     tensors = read_tensors(path)
-    refuse_numbers_that_are_none(path, tensors)
+    learned = {_file_name(name) for name, _ in method.named_parameters()}
+    refuse_numbers_that_are_none(path, tensors, {*card.get("not_finite", ())} - learned)
+    extra = extra_values(card.get("extra_state", {}), tensors, names, folder / "model.json")
     if _keeps_tensors_elsewhere(method):
         method = _built(card, folder / "model.json")
         _expect_classifier(method, channels)
-    method.load_state_dict({names[name]: tensor for name, tensor in tensors.items()}, assign=True)
+    own = {name: tensor for name, tensor in tensors.items() if name in names}
+    method.load_state_dict({names[name]: value for name, value in (own | extra).items()}, assign=True)
     return method.eval(), card
 
 
@@ -172,7 +189,7 @@ def largest_file(card: Mapping[str, Any], path: Path) -> int:
     """Return how many bytes the weights of the model that ``card``, read from ``path``, describes can have at most."""
     method = _blank(card, path)
     _expect_classifier(method, _MOST_CHANNELS if method.predicts_by_domain else None)
-    return count_bytes(_forms(method))
+    return count_bytes(_forms(method) | extra_forms(card.get("extra_state", {})))
 
 
 def read_masks(folder: Path) -> dict[str, Tensor]:
@@ -201,7 +218,7 @@ def _expect_classifier(method: Method, channels: int | None) -> None:
 
 
 def _forms(method: Method) -> dict[str, TensorForm]:
-    return {_file_name(name): TensorForm.of(tensor) for name, tensor in method.state_dict().items()}
+    return {name: TensorForm.of(tensor) for name, tensor in tensors_in(_named(method.state_dict())).items()}
 
 
 def _blank(card: Mapping[str, Any], path: Path) -> Method:
@@ -254,6 +271,10 @@ def _keeps_tensors_elsewhere(method: Method) -> bool:
 
 def _shortened(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (f", ... ({len(names) - 5} more)" if len(names) > 5 else "")
+
+
+def _named(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {_file_name(name): value for name, value in state.items()}
 
 
 def _file_name(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,10 +83,10 @@ def check_forms(path: Path, expected: Mapping[str, TensorForm]) -> None:
         )
 
 
-def refuse_numbers_that_are_none(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Raise InputError where ``tensors``, read from ``path``, hold NaN or infinity."""
+def refuse_numbers_that_are_none(path: Path, tensors: Mapping[str, Tensor], but: Collection[str] = ()) -> None:
+    """Raise InputError where ``tensors``, read from ``path``, hold NaN or infinity, other than those named in ``but``."""
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if name not in but and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(
                 f"{path}: {name} holds NaN or infinite numbers, with which nothing can be predicted: train the model again"
             )

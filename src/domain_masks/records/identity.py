@@ -45,22 +45,21 @@ def _dropout_before_boundary(config: RunConfig) -> bool:
     return True
 
 
-_WITH_DROP_PATH = (
-    *("efficientnet", "convnext", "swin", "maxvit"),  # torchvision
-    *("cpubone", "davit", "efficientformer", "fasternet", "nextvit", "tiny_vit"),  # timm, where it is on by default
-)
+def _mean_of_accumulated_rows(config: RunConfig) -> bool:
+    """Accumulated gradients are the mean over all rows of their batches, also in the smaller last group of an epoch."""
+    return config.accumulate > 1
 
 
-def _drop_path_in_task(config: RunConfig) -> bool:
-    """Drop path in the task network is off while masks are learned, as all other dropout is."""
-    kept = config.method_name in ("aggregate", "multi_headed") or bool(config.method.get("dropout", False))
-    has_it = any(family in (config.backbone or "") for family in _WITH_DROP_PATH)
-    return has_it and not kept and config.learn != "masks"
+def _contract_of_methods(config: RunConfig) -> bool:
+    """Unused gradients are dropped, phases select for themselves, closed forms see features of evaluation mode."""
+    # What a method that is not one of these does within a step is not known here.
+    return config.method_name not in ("dmg", "aggregate", "multi_headed")
 
 
 REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
-    "drop-path-in-task": _drop_path_in_task,
     "dropout-before-boundary": _dropout_before_boundary,
+    "mean-of-accumulated-rows": _mean_of_accumulated_rows,
+    "contract-of-methods": _contract_of_methods,
 }
 """Name of a change in what is computed -> whether it concerns a run, by its complete configuration.
 

@@ -28,13 +28,6 @@ def contradictions(config: RunConfig, method: type[Method] | None) -> list[str]:
     return [*(_of_the_method(config, method) if method is not None else ()), *_of_the_training(config)]
 
 
-def is_closed_form(method: type[Method]) -> bool:
-    """Whether a method is fitted without gradients."""
-    from domain_masks.methods import Method  # noqa: PLC0415
-
-    return method.fit_closed_form is not Method.fit_closed_form
-
-
 def _of_the_method(config: RunConfig, method: type[Method]) -> Iterator[str]:
     name = method.name
     if config.freeze_features and method.needs == "images":
@@ -46,7 +39,7 @@ def _of_the_method(config: RunConfig, method: type[Method]) -> Iterator[str]:
             yield f"sites: method {name!r} has no masks: leave them out (boundary says where frozen features end)"
         if config.learn == "masks":
             yield f"learn: 'masks' needs a method that has masks, and {name!r} has none: use all"
-    if is_closed_form(method) and config.class_weights != "none":
+    if method.is_closed_form() and config.class_weights != "none":
         yield f"class_weights: method {name!r} is fitted in closed form, without a loss to weight: leave it out"
 
 

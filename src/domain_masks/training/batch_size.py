@@ -10,6 +10,7 @@ from lightning.fabric import Fabric
 
 from domain_masks.data import ImageDataset, split_domains
 from domain_masks.errors import InputError
+from domain_masks.methods.build import method_class
 from domain_masks.progress import Reporter
 from domain_masks.records import RunFolder
 from domain_masks.records.config import AUTO, DEFAULT_BATCH, RunConfig, read_config
@@ -38,9 +39,11 @@ def with_batch(
         and isinstance(number := read_config(begun.config).get("batch"), int)
     ):
         return config.model_copy(update={"batch": number})
-    if fabric.device.type == "cpu":
+    if fabric.device.type == "cpu" or method_class(config.method_name).is_closed_form():
         size = largest_allowed(_training_pictures(config, dataset), DEFAULT_BATCH)
-        reporter.say(f"batch: {size} (auto, on a CPU)")
+        reporter.say(
+            f"batch: {size} (auto, {'on a CPU' if fabric.device.type == 'cpu' else 'for a method without steps'})"
+        )
     elif fabric.world_size > 1:
         raise InputError("batch: 'auto' is for one GPU: name the number of pictures per step with --batch N")
     else:
@@ -109,7 +112,7 @@ class _Attempt:
         loader = experiment.sources().train
         raw = next(iter(loader))
         method = experiment.method.train()
-        engine = TrainingEngine(experiment.fabric, method, experiment.config, 1, 2)
+        engine = TrainingEngine(experiment.fabric, method, experiment.config, len(method.phases()), 2)
         for index in range(2):
             batch = experiment.prepare(raw)
             engine.begin(0, index)

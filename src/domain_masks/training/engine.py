@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,10 @@ from domain_masks.batch import DomainBatch
 from domain_masks.errors import DivergedError, InputError, RunFolderError, unknown
 from domain_masks.methods import Method
 from domain_masks.records.config import RunConfig
+from domain_masks.training.accumulation import Accumulation, average_gradients
+from domain_masks.training.class_weighting import WeightingWatch
+from domain_masks.training.optimizers import build_optimizer, trained_groups
+from domain_masks.training.phases import plan_phases
 from domain_masks.training.schedules import rate_factor
 
 _NAMED = 64
@@ -80,7 +84,10 @@ class TrainingEngine:
     """Optimisers, learning rates, gradients: what a method asks for while it learns (the protocol ``Engine``).
 
     Gradients are averaged over processes here and not by a wrapper around the method, so that methods may run their
-    network in any order, several times, or in inner loops.
+    network in any order, several times, or in inner loops. Within a step the parameters hold the gradients of that step
+    alone; what waits for more batches is kept apart, and what no optimiser was updated with is dropped.
+
+    Raises InputError where the optimisers do not train every parameter once, or the epochs are too few for the phases.
     """
 
     def __init__(
@@ -97,41 +104,33 @@ class TrainingEngine:
         self.config = config
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
+        self.phases = plan_phases(method, epochs)
         self._ids = ids
         self._epoch = 0
         self._batch_index = 0
+        self._rows = 0
+        self._phase_index = 0
+        self._asked: set[str] = set()
         self._rates: dict[str, float] = {}
+        self._logged: dict[str, list[Tensor]] = {}
+        self._groups = trained_groups(method)
         self.optimizers = self._build_optimizers()
+        self._waiting = {name: Accumulation(parameters) for name, parameters in self._trained().items()}
+        self._watch = WeightingWatch(method)
 
     def _build_optimizers(self) -> dict[str, Any]:
-        groups = self.method.parameter_groups()
-        rates = {"head": self.config.lr_head, "masks": self.config.lr_masks}
-        base = self.config.lr
-        if base is None:
-            raise ValueError("expected a resolved configuration, got one without a learning rate")
-        built = {}
-        for name, members in self.method.optimizers().items():
-            parameters = []
-            for group in members:
-                if group not in groups:
-                    raise unknown(f"parameter group of optimiser {name!r}", group, groups)
-                trained = [parameter for parameter in groups[group] if parameter.requires_grad]
-                if trained:
-                    rate = rates.get(group) or base
-                    parameters.append({"params": trained, "name": group, "lr": rate, "base_lr": rate})
-            optimizer = self._optimizer(parameters)
-            built[name] = self.fabric.setup_optimizers(optimizer)
-        return built
+        # An optimiser whose parameters are all frozen has nothing to do; it may be named all the same.
+        chosen = {name: groups for name, groups in self._groups.items() if groups}
+        return {
+            name: self.fabric.setup_optimizers(build_optimizer(groups, self.config)) for name, groups in chosen.items()
+        }
 
-    def _optimizer(self, parameters: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        decay = self.config.weight_decay or 0.0
-        # One kernel for all parameters; it cannot be combined with clipping under a gradient scaler.
-        fused = self.config.precision != "16"
-        if self.config.optimizer == "adam":
-            return torch.optim.Adam(parameters, weight_decay=decay, fused=fused)
-        return torch.optim.SGD(
-            parameters, lr=self.config.lr or 0.0, momentum=self.config.momentum, weight_decay=decay, fused=fused
-        )
+    def _trained(self) -> dict[str, list[nn.Parameter]]:
+        return {
+            name: [parameter for group in groups.values() for parameter in group]
+            for name, groups in self._groups.items()
+            if groups
+        }
 
     @property
     def epoch(self) -> int:
@@ -151,13 +150,7 @@ class TrainingEngine:
     @property
     def phase(self) -> str:
         """Name of the running phase."""
-        done = (self._epoch + 0.5) / max(1, self.epochs)
-        phases = list(self.method.phases())
-        for phase in phases[:-1]:
-            done -= phase.share
-            if done < 0:
-                return phase.name
-        return phases[-1].name
+        return self.phases.phase(self._epoch).name
 
     @property
     def rates(self) -> dict[str, float]:
@@ -165,43 +158,80 @@ class TrainingEngine:
         return self._rates
 
     def begin(self, epoch: int, batch_index: int) -> None:
-        """Note which step begins and set its learning rates."""
-        self._epoch, self._batch_index = epoch, batch_index
+        """Note which step begins, set its learning rates, and drop the gradients that the step before did not use."""
+        self._epoch, self._batch_index, self._rows = epoch, batch_index, 0
+        self._asked.clear()
+        self._logged.clear()
+        self._watch.begin()
+        self.method.zero_grad(set_to_none=True)
+        self._enter_phase()
         factor = rate_factor(self.config, epoch, self.global_step, self.epochs, self.steps_per_epoch)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * factor
                 self._rates[group["name"]] = group["lr"]
 
-    def backward(self, loss: Tensor, batch: DomainBatch) -> None:
+    def _enter_phase(self) -> None:
+        index = self.phases.index(self._epoch)
+        entered = self.phases.phases[self._phase_index + 1 : index + 1]
+        self._phase_index = index
+        if any(phase.fresh_optimizers for phase in entered):
+            self.optimizers = self._build_optimizers()
+
+    def backward(
+        self, loss: Tensor, batch: DomainBatch, only: Collection[str] | None = None, retain: bool = False
+    ) -> None:
         """Add the gradients of a loss that is a mean over ``batch``.
 
         Processes may hold unequal parts of a batch: each part counts by its rows. Raises DivergedError, before any weight
-        is changed, where the loss is NaN or infinite on any process.
+        is changed, where the loss is NaN or infinite on any process; InputError for an optimiser that there is not, and for a
+        loss of the classes that leaves out the class weights.
         """
+        if self._watch.active and self._anywhere(self._watch.is_unweighted(loss, batch)):
+            raise self._watch.refusal(self._place)
         self._refuse_infinite(loss, batch)
-        weight = 1.0 / self.config.accumulate
-        if batch.random is not None and self.fabric.world_size > 1:
-            weight *= batch.random.count * self.fabric.world_size / batch.random.total
-        self.fabric.backward(loss * weight if weight != 1.0 else loss)
+        options: dict[str, Any] = {"retain_graph": True} if retain else {}
+        if only is not None:
+            names = self._named([only] if isinstance(only, str) else only)
+            options["inputs"] = [parameter for name in names for parameter in self._waiting[name].parameters]
+            if not options["inputs"]:
+                return
+        random, world = batch.random, self.fabric.world_size
+        self._rows = max(self._rows, len(batch) * world if random is None else random.total)
+        weight = 1.0 if random is None or world == 1 else random.count * world / random.total
+        self.fabric.backward(loss * weight if weight != 1.0 else loss, **options)
+
+    def _named(self, names: Collection[str]) -> list[str]:
+        """Return those of the named optimisers that have something to train; raises InputError for others."""
+        for name in names:
+            if name not in self._groups:
+                raise unknown("optimiser", name, self._groups)
+        return [name for name in dict.fromkeys(names) if name in self.optimizers]
+
+    def _anywhere(self, here: bool) -> bool:
+        """Whether something holds on any process."""
+        if self.fabric.world_size == 1:
+            return here
+        flag = torch.tensor(int(here), device=self.fabric.device)
+        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+        return bool(flag)
+
+    @property
+    def _place(self) -> str:
+        return f"step {self.global_step + 1} (batch {self._batch_index + 1} of epoch {self._epoch + 1})"
 
     def _refuse_infinite(self, loss: Tensor, batch: DomainBatch) -> None:
-        finite = torch.isfinite(loss.detach()).all()
-        everywhere = finite
-        if self.fabric.world_size > 1:
-            everywhere = finite.to(torch.int32)
-            torch.distributed.all_reduce(everywhere, op=torch.distributed.ReduceOp.MIN)
-        if bool(everywhere):
+        finite = bool(torch.isfinite(loss.detach()).all())
+        if not self._anywhere(not finite):
             return
-        where = f"step {self.global_step + 1} (batch {self._batch_index + 1} of epoch {self._epoch + 1})"
-        if bool(finite):
-            raise DivergedError(f"the loss became NaN or infinite at {where} on another process")
+        if finite:
+            raise DivergedError(f"the loss became NaN or infinite at {self._place} on another process")
         rows = batch.ids.tolist()
         names = [self._ids[row] if row < len(self._ids) else f"row {row}" for row in rows[:_NAMED]]
         more = f", ... ({len(rows) - _NAMED} more)" if len(rows) > _NAMED else ""
         raise DivergedError(
-            f"the loss is {float(loss.detach())} at {where}, whose pictures are {', '.join(names)}{more}. "
-            "No weight was changed. Look at the pictures, or try a lower --lr, --clip 1, or --precision 32."
+            f"the loss is {float(loss.detach())} at {self._place}, whose images are {', '.join(names)}{more}. "
+            "No weight was changed. Look at the images, or try a lower --lr, --clip 1, or --precision 32."
         )
 
     @property
@@ -210,40 +240,89 @@ class TrainingEngine:
         return (self._batch_index + 1) % self.config.accumulate == 0 or self._batch_index + 1 == self.steps_per_epoch
 
     def update(self, *optimizers: str) -> None:
-        """Clip, step and clear the named optimisers (all, where none is named), once enough batches are accumulated."""
-        if not self.is_settled:
+        """Clip, step and clear the named optimisers (all, where none is named), once enough batches are accumulated.
+
+        The gradient is then the mean over all rows of these batches, which are fewer at the end of an epoch. Raises InputError
+        for an optimiser that there is not, for one that is updated twice in a step while batches are accumulated, and where the
+        classes are learned without the class weights.
+        """
+        if self._watch.active and self._anywhere(self._watch.is_passed_by()):
+            raise self._watch.refusal(self._place)
+        self._refuse_unfrozen()
+        for name in self._named(optimizers or tuple(self._groups)):
+            if self.config.accumulate == 1:
+                self._step(name)
+                continue
+            if name in self._asked:
+                raise InputError(
+                    f"accumulate: method {self.method.name!r} updates optimiser {name!r} several times per step, whose batches "
+                    "cannot be put together: leave accumulate out, and use a larger batch"
+                )
+            self._asked.add(name)
+            self._waiting[name].add(self._rows)
+            if self._waiting[name].batches == self.config.accumulate or self._batch_index + 1 == self.steps_per_epoch:
+                self._waiting[name].give()
+                self._step(name)
+
+    def finish_epoch(self) -> None:
+        """Update the optimisers whose last group of batches is not full; where class weights are used, see that they were."""
+        for name, waiting in self._waiting.items():
+            if waiting.batches:
+                waiting.give()
+                self._step(name)
+        self._watch.begin()
+        in_last_phase = self._phase_index == len(self.phases.phases) - 1
+        if self._watch.active and in_last_phase and not self._anywhere(self._watch.used):
+            raise self._watch.refusal(f"every step of epoch {self._epoch + 1}")
+
+    def _refuse_unfrozen(self) -> None:
+        trained = {id(parameter) for waiting in self._waiting.values() for parameter in waiting.parameters}
+        for name, parameter in self.method.named_parameters():
+            if parameter.grad is not None and id(parameter) not in trained:
+                raise InputError(
+                    f"parameter {name} of method {self.method.name!r} was frozen when training began, and got a gradient at "
+                    f"{self._place}: expected it to stay frozen, or not to be frozen but left out of engine.update"
+                )
+
+    def _step(self, name: str) -> None:
+        optimizer, parameters = self.optimizers[name], self._waiting[name].parameters
+        if self.fabric.world_size > 1:
+            average_gradients(parameters)
+        if all(parameter.grad is None for parameter in parameters):
             return
-        for name in optimizers or tuple(self.optimizers):
-            if name not in self.optimizers:
-                raise unknown("optimiser", name, self.optimizers)
-            optimizer = self.optimizers[name]
-            if self.fabric.world_size > 1:
-                self._average_gradients(group["params"] for group in optimizer.param_groups)
-            if self.config.clip is not None:
-                self.fabric.clip_gradients(self.method, optimizer, max_norm=self.config.clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        before = 1.0 if scaler is None else scaler.get_scale()
+        if self.config.clip is not None:
+            # Under a scaler an infinite gradient is no accident: the step is left out and the scale made smaller.
+            self.fabric.clip_gradients(
+                self.method, optimizer, max_norm=self.config.clip, error_if_nonfinite=scaler is None
+            )
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if scaler is not None and (after := scaler.get_scale()) != before:
+            for waiting in self._waiting.values():
+                waiting.scale(after / before)
+
+    def log(self, name: str, value: Tensor | float) -> None:
+        """Note a number for ``metrics.csv``, where its mean over the epoch is ``log/NAME``; it is no part of the loss.
+
+        Raises ValueError where it is not one number.
+        """
+        number = torch.as_tensor(value, device=self.fabric.device).detach().float()
+        if number.numel() != 1:
+            raise ValueError(f"expected one number to log as {name!r}, got a tensor of shape {tuple(number.shape)}")
+        self._logged.setdefault(name, []).append(number.reshape(()))
+
+    @property
+    def logged(self) -> dict[str, Tensor]:
+        """What the running step has logged; the mean of what it has logged several times."""
+        return {name: torch.stack(values).mean() for name, values in self._logged.items()}
 
     def reduce(self, value: Tensor) -> Tensor:
         """Return the mean of ``value`` over all processes."""
         if self.fabric.world_size == 1:
             return value
         return self.fabric.all_reduce(value, reduce_op="mean")  # type: ignore[return-value]
-
-    def _average_gradients(self, groups: Iterable[list[nn.Parameter]]) -> None:
-        gradients = []
-        for group in groups:
-            for parameter in group:
-                # Every process must bring the same list, also where a parameter got no gradient here.
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                gradients.append(parameter.grad)
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        torch.distributed.all_reduce(flat)
-        flat /= self.fabric.world_size
-        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
 
     def average_buffers(self) -> None:
         """Give all processes the mean of their running statistics (batch norm), before they are used or saved."""
@@ -254,14 +333,25 @@ class TrainingEngine:
                     buffer.div_(self.fabric.world_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs besides the method's weights."""
+        """Return what a resumed run needs besides the method's weights; all processes call it together."""
+        world = self.fabric.world_size
         return {
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "waiting": {name: kept.state_dict(world) for name, kept in self._waiting.items() if kept.batches},
+            "processes": world,
+            "phase": self._phase_index,
+            "weighted": self._watch.used or self.method.class_weights_used,
             "precision": self.fabric.strategy.precision.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state_dict` returned."""
+    def load_state_dict(self, state: dict[str, Any], epochs_begun: int) -> None:
+        """Take over what :meth:`state_dict` returned, of this or an older version, when so many epochs had begun."""
+        self._phase_index = state.get("phase", self.phases.index(max(0, epochs_begun - 1)))
+        self._watch.used = bool(state.get("weighted", True))
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+        for name, kept in state.get("waiting", {}).items():
+            self._waiting[name].load_state_dict(
+                kept, self.fabric.global_rank, self.fabric.world_size, state["processes"]
+            )
         self.fabric.strategy.precision.load_state_dict(state["precision"])

@@ -26,9 +26,10 @@ from domain_masks.data import (
 )
 from domain_masks.data.class_weights import balanced_class_weights
 from domain_masks.data.dataset import fingerprint_of
-from domain_masks.errors import RunFolderError
+from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods import Context, Method
 from domain_masks.methods.build import build_method, method_settings
+from domain_masks.methods.extra_state import check_extra_state, tensors_in
 from domain_masks.methods.prediction import predict_batches
 from domain_masks.networks import build_backbone
 from domain_masks.progress import Reporter
@@ -38,7 +39,7 @@ from domain_masks.records.config import RunConfig
 from domain_masks.training.fit import Sources
 from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures, FrozenLoader, frozen_batches
 from domain_masks.training.origin import Origin, picture_keys
-from domain_masks.training.state import Restored
+from domain_masks.training.state import NOT_FINITE, Restored, infinite_buffers
 
 FAST_PICTURES = 64
 
@@ -84,6 +85,8 @@ class Experiment:
             self._refuse_other_pictures(restored)
         self.method = self._build_method()
         self.augment = BatchAugmentation(config.augmentation or "none", self.preprocessing).to(fabric.device)
+        if config.freeze_features or self.method.needs == "features":
+            self.method.network.freeze_features()
         self.features = self._freeze() if config.freeze_features else None
 
     def _build_method(self) -> Method:
@@ -105,10 +108,12 @@ class Experiment:
             head_initialisation=config.head_initialisation or "default",
         )
         method = build_method(config.method_name, backbone, context, settings, config.seed).to(self.fabric.device)
+        check_extra_state(method)
+        self.facts[NOT_FINITE] = infinite_buffers(method)
         self._start(method)
         if config.class_weights == "balanced":
             # Of the pictures that anything is learned from, which is known only now.
-            weights = balanced_class_weights(self._learned_from().labels, len(context.classes))
+            weights = balanced_class_weights(self.learned_from().labels, len(context.classes))
             method.context = replace(context, class_weights=weights)
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             convert = torch.nn.SyncBatchNorm.convert_sync_batchnorm
@@ -154,10 +159,6 @@ class Experiment:
             method.learn_masks(self.facts["learned_sources"])
 
     def _freeze(self) -> FrozenFeatures:
-        trained = self.method.network.task_state()
-        for name, parameter in self.method.network.network.named_parameters():
-            if name not in trained:
-                parameter.requires_grad_(False)
         recipe = FeatureRecipe(
             self.method.network,
             self.preprocessing,
@@ -169,7 +170,10 @@ class Experiment:
         return FrozenFeatures(self.splits.dataset.fingerprint, recipe, self.reporter)
 
     def prepare(self, batch: DomainBatch) -> DomainBatch:
-        """Put a batch on the device; augment its pictures in training, normalise them."""
+        """Put a batch on the device; augment its images in training, normalise them.
+
+        A method that needs features gets those of F in evaluation mode, and no images.
+        """
         moved = batch.to(self.fabric.device)
         if moved.images is None:
             return moved
@@ -179,6 +183,8 @@ class Experiment:
             images = self.preprocessing.normalize(moved.images)
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
+        if self.method.needs == "features":
+            return replace(moved, images=None, features=self.method.network.frozen_features(images).float())
         return replace(moved, images=images)
 
     def sources(self) -> Sources:
@@ -192,7 +198,7 @@ class Experiment:
             self.fabric.global_rank,
             self.fabric.world_size,
         )
-        names, train = self.splits.sources, self._learned_from()
+        names, train = self.splits.sources, self.learned_from()
         loader: Any
         if self.features is not None:
             self._compute_features(train)
@@ -205,7 +211,7 @@ class Experiment:
             names, loader, lambda: self.batches(share, names), self.prepare, self.splits.dataset.ids, self.facts
         )
 
-    def _learned_from(self) -> Subset:
+    def learned_from(self) -> Subset:
         """Return the training pictures of the sources that anything is learned of; the masks of others cannot change."""
         train = self.splits.train
         domains = [train.dataset.domains.index(name) for name in self.facts["learned_sources"]]
@@ -243,19 +249,29 @@ class Experiment:
         )
 
     def fit_closed_form(self) -> None:
-        """Fit a method without gradients from the features of all training pictures."""
-        parts = [self.prepare(batch) for batch in self.batches(self.splits.train, self.splits.sources)]
-        with torch.no_grad():
-            features = torch.cat([self.method.boundary_features(part) for part in parts])
-        self.method.fit_closed_form(
-            DomainBatch(
-                images=None,
-                labels=torch.cat([part.labels for part in parts if part.labels is not None]),
-                domains=torch.cat([part.domains for part in parts if part.domains is not None]),
-                ids=torch.cat([part.ids for part in parts]),
-                features=features,
-            )
+        """Fit a method without gradients from the features of all training images, in evaluation mode.
+
+        A smoke run takes some images of every class. Raises InputError where the method's state is then of another form, so
+        that no file of the run could be read again.
+        """
+        method, train = self.method.eval(), self.learned_from()
+        if self.config.fast:
+            train = _some_of_every_class(train)
+        forms = {name: value.shape for name, value in tensors_in(method.state_dict()).items()}
+        batches = self.reporter.track(
+            self.batches(train, self.splits.sources), -(-len(train) // self.rows_at_once), "features to fit"
         )
+        with torch.no_grad(), self.fabric.autocast():
+            parts = [self.prepare(batch) for batch in batches]
+            parts = [replace(part, images=None, features=method.boundary_features(part).float()) for part in parts]
+        with torch.no_grad():
+            method.fit_closed_form(_joined(parts))
+        after = {name: value.shape for name, value in tensors_in(method.state_dict()).items()}
+        if odd := sorted(name for name in forms.keys() | after.keys() if forms.get(name) != after.get(name)):
+            raise InputError(
+                f"method {method.name!r} has other tensors after it was fitted ({', '.join(odd[:3])}): expected its "
+                "constructor to register every buffer with its final shape"
+            )
 
     def predictions(self) -> Predictions:
         """Predict the sources' validation and test pictures and the held-out ones, under every ensemble."""
@@ -288,6 +304,26 @@ def _division(splits: DomainSplits) -> str:
     """Return a hash of which source pictures train and which validate; held-out labels are not looked at."""
     parts = (splits.train, splits.validation)
     return fingerprint_of([part.ids for part in parts], [part.labels for part in parts])
+
+
+def _joined(parts: Sequence[DomainBatch]) -> DomainBatch:
+    """Return batches of features as one."""
+    return DomainBatch(
+        images=None,
+        labels=torch.cat([part.labels for part in parts if part.labels is not None]),
+        domains=torch.cat([part.domains for part in parts if part.domains is not None]),
+        ids=torch.cat([part.ids for part in parts]),
+        features=torch.cat([part.features for part in parts if part.features is not None]),
+    )
+
+
+def _some_of_every_class(subset: Subset) -> Subset:
+    """Return a few images of every class: about :data:`FAST_PICTURES` in all, two of each at least, of all domains in turn."""
+    labels, classes = subset.labels, np.unique(subset.labels)
+    each = max(2, FAST_PICTURES // len(classes))
+    chosen = [np.flatnonzero(labels == label) for label in classes]
+    rows = [found[np.linspace(0, len(found) - 1, min(each, len(found))).astype(np.int64)] for found in chosen]
+    return Subset(subset.dataset, np.sort(subset.indices[np.concatenate(rows)]))
 
 
 def _positions(sources: Sequence[str]) -> Callable[[Subset], torch.Tensor]:

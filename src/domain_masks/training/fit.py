@@ -22,7 +22,10 @@ from domain_masks.records.run_folder import RunFolder
 from domain_masks.training.board import Board
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.interruption import Interruption
-from domain_masks.training.state import Progress, RunState
+from domain_masks.training.means import LOGGED, LOSS, EpochMeans
+from domain_masks.training.phases import planned_epochs
+from domain_masks.training.progress import Progress
+from domain_masks.training.state import RunState
 
 FAST_BATCHES = 2
 
@@ -65,14 +68,14 @@ def fit(
 ) -> Progress:
     """Train ``method`` and leave ``last.ckpt`` and ``best.ckpt`` in the run folder; goes on from ``last.ckpt``.
 
-    The best epoch is the first with the highest mean over source domains of the validation accuracy. A checkpoint is
-    written after each epoch, within an epoch every ``config.checkpoint_every`` seconds, and when a signal asks the run to end,
-    which then does what it would have done at once (Ctrl-C raises KeyboardInterrupt).
+    The best epoch is the first with the highest mean over source domains of the validation accuracy, among those of the last
+    phase that selects. A checkpoint is written after each epoch, within an epoch every ``config.checkpoint_every`` seconds, and
+    when a signal asks the run to end, which then does what it would have done at once (Ctrl-C raises KeyboardInterrupt).
 
     Raises DivergedError where the loss is NaN or infinite, RunFolderError where a checkpoint cannot be written; what was
     saved before is kept.
     """
-    epochs = 1 if config.fast else (config.epochs or 1)
+    epochs = planned_epochs(config, method)
     steps = min(FAST_BATCHES, len(sources.train)) if config.fast else len(sources.train)
     engine = TrainingEngine(fabric, method, config, epochs, steps, sources.ids)
     state = RunState(method, engine, config, folder, sources.facts)
@@ -91,7 +94,7 @@ def fit(
         # At the head: a run that had come to its end before it was interrupted must not train on when it is resumed.
         while progress.epochs_done < epochs and not progress.reason_to_stop(config):
             try:
-                terms, images_per_second = loop.train(progress)
+                means, images_per_second = loop.train(progress)
                 engine.average_buffers()
                 accuracies = loop.validate(progress)
             except RuntimeError:
@@ -103,16 +106,16 @@ def fit(
                 raise
             accuracy = sum(accuracies.values()) / len(accuracies)
             progress.seconds = time.monotonic() - began
-            improved = progress.finish_epoch(accuracy)
+            improved = progress.finish_epoch(accuracy, engine.phases)
             epoch = progress.epochs_done
-            row = _row(method, engine, epoch, terms, accuracies, progress)
+            row = _row(method, engine, epoch, means, accuracies, progress)
             # The row first: what is surplus is dropped by a resumed run, what is missing would stay so.
             state.log(log, {**row, "images_per_second": images_per_second})
             if board is not None:
                 board.add(row)
             state.save(progress, improved)
             reporter.say(
-                f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {sum(terms.values()):.4f}  "
+                f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {row['loss']:.4f}  "
                 f"validation {100 * accuracy:6.2f} %{' (best)' if improved else '       '}  {progress.seconds:.1f} s so far"
             )
             if reason := progress.reason_to_stop(config):
@@ -136,14 +139,15 @@ class _Loop:
     began: float
 
     def train(self, progress: Progress) -> tuple[dict[str, float], float]:
-        """Learn from the rest of the running epoch; returns the mean terms of its loss, and pictures per second."""
+        """Learn from the rest of the running epoch; returns the means of what its steps gave, and images per second.
+
+        The terms of the loss are called ``loss/NAME``, other numbers ``log/NAME``.
+        """
         engine, fabric, epoch = self.engine, self.engine.fabric, progress.epochs_done
         self.method.train()
         self.sources.train.set_epoch(epoch)
         self.sources.train.set_start(progress.batches_done)
-        sums: dict[str, Tensor] = {
-            name: torch.tensor(total, device=fabric.device) for name, total in progress.sums.items()
-        }
+        means = EpochMeans(fabric, progress.totals)
         # An epoch whose batches are all done has no step that would say where it stands.
         engine.begin(epoch, max(0, progress.batches_done - 1))
         begun, rows = time.monotonic(), 0
@@ -154,30 +158,38 @@ class _Loop:
                 break
             batch = self.sources.prepare(raw)
             engine.begin(epoch, index)
-            if batch.random is None:
-                raise ValueError("expected training batches with random numbers of their own")
-            try:
-                with fabric.autocast(), batch.random.seeded("layers", fabric.device):
-                    terms = self.method.step(batch, engine)
-            except DivergedError as error:
-                raise DivergedError(f"{error} {self.state.kept}") from error
-            except ValueError as error:
-                if "more than 1 value per channel" not in str(error):
-                    raise
-                raise InputError(
-                    f"batch normalisation takes no statistics of {len(batch)} picture on a map of one pixel: use a larger "
-                    "--batch or --size"
-                ) from error
-            for name, term in terms.items():
-                sums[name] = sums.get(name, 0) + term.detach().float() * len(batch)
+            for name, value in self._step(batch).items():
+                means.add(name, value, len(batch))
             rows += len(batch)
-            progress.rows += len(batch)
             progress.batches_done = index + 1
             if engine.is_settled and index + 1 < engine.steps_per_epoch:
-                self.heed(progress, sums)
-        progress.sums = {name: float(total) for name, total in sums.items()}
-        means = {name: float(engine.reduce(total / max(1, progress.rows))) for name, total in sums.items()}
-        return means, rows * fabric.world_size / (time.monotonic() - begun)
+                self.heed(progress, means)
+        engine.finish_epoch()
+        progress.totals = means.totals()
+        found = {name: total.mean for name, total in progress.totals.items()}
+        return found, rows * fabric.world_size / (time.monotonic() - begun)
+
+    def _step(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Let the method learn from one batch; returns the terms of its loss, and what it logged."""
+        engine, fabric = self.engine, self.engine.fabric
+        if batch.random is None:
+            raise ValueError("expected training batches with random numbers of their own")
+        try:
+            with fabric.autocast(), batch.random.seeded("layers", fabric.device):
+                terms = self.method.step(batch, engine)
+        except DivergedError as error:
+            raise DivergedError(f"{error} {self.state.kept}") from error
+        except InputError:
+            raise
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                f"batch normalisation takes no statistics of {len(batch)} image on a map of one pixel: use a larger "
+                "--batch or --size"
+            ) from error
+        logged = {f"{LOGGED}{name}": value for name, value in engine.logged.items()}
+        return {f"{LOSS}{name}": term for name, term in terms.items()} | logged
 
     def validate(self, progress: Progress) -> dict[str, float]:
         """Return source -> accuracy on its validation pictures, by the predictions that the method chooses epochs with."""
@@ -202,15 +214,15 @@ class _Loop:
         shares = (correct / count.clamp(min=1)).tolist()
         return {name: share for name, share, seen in zip(names, shares, count.tolist(), strict=True) if seen}
 
-    def heed(self, progress: Progress, sums: dict[str, Tensor] | None = None, saved: bool = False) -> None:
+    def heed(self, progress: Progress, means: EpochMeans | None = None, saved: bool = False) -> None:
         """Save the running epoch where a signal came or it is time to; then let the signal act."""
         interrupted, due = self.interruption.poll(self.state.is_due)
         if not interrupted and not due:
             return
         if not saved:
             progress.seconds = time.monotonic() - self.began
-            if sums is not None:
-                progress.sums = {name: float(self.engine.reduce(total)) for name, total in sums.items()}
+            if means is not None:
+                progress.totals = means.totals()
             self.state.save(progress)
         if interrupted:
             self.reporter.say(f"interrupted at {progress.place}: {self.state.folder.last} is written")
@@ -221,13 +233,13 @@ def _row(
     method: Method,
     engine: TrainingEngine,
     epoch: int,
-    terms: dict[str, float],
+    means: dict[str, float],
     accuracies: dict[str, float],
     progress: Progress,
 ) -> dict[str, float | int | str]:
     row: dict[str, float | int | str] = {"epoch": epoch, "step": engine.global_step + 1}
     row |= {f"lr/{name}": rate for name, rate in engine.rates.items()}
-    row |= {"loss": sum(terms.values())} | {f"loss/{name}": value for name, value in terms.items()}
+    row |= {"loss": sum(value for name, value in means.items() if name.startswith(LOSS))} | means
     row |= {"validation_accuracy": progress.history[-1]}
     row |= {f"validation_accuracy/{name}": value for name, value in accuracies.items()}
     for site, logits in method.mask_logits().items():

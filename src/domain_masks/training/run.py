@@ -15,7 +15,6 @@ from domain_masks.data import DomainSplits, ImageDataset, load_dataset, readable
 from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.evaluation import accuracies
 from domain_masks.masks import mask_statistics
-from domain_masks.methods import Method
 from domain_masks.methods.saving import save_model
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Predictions, Results, RunFolder, write_json
@@ -24,12 +23,16 @@ from domain_masks.records.environment import environment
 from domain_masks.records.identity import INPUTS, inputs_noted, inputs_of, revised_since
 from domain_masks.training.batch_size import with_batch
 from domain_masks.training.checkpoints import load_checkpoint
+from domain_masks.training.closed_form import fit_at_once
 from domain_masks.training.defaults import notes, resolve
 from domain_masks.training.domain_classifier import add_domain_classifier
 from domain_masks.training.engine import is_main_process, launch, on_main_process, repeatable
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.fit import fit
-from domain_masks.training.state import Progress, Restored, read_progress
+from domain_masks.training.method_checks import check_method
+from domain_masks.training.phases import planned_epochs
+from domain_masks.training.progress import Progress, read_progress
+from domain_masks.training.state import Restored
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def run(
         config = with_batch(config, opened, fabric, reporter, folder if state == "resume" else None)
         experiment = Experiment(config, opened, fabric, reporter, restored)
         experiment.facts["left_out"] = left_out
+        check_method(experiment, restored)
     except DomainMasksError:
         with suppress(OSError):
             # Nothing has begun: an empty folder would only be in the way of the next try.
@@ -102,9 +106,8 @@ def run(
     for line in (describe(experiment), *notes(config, opened), *revised):
         reporter.say(line)
     method = experiment.method
-    if type(method).fit_closed_form is not Method.fit_closed_form:
-        experiment.fit_closed_form()
-        progress = Progress()
+    if method.is_closed_form():
+        progress = fit_at_once(experiment, folder, restored)
     else:
         progress = fit(fabric, method, experiment.sources(), config, folder, reporter)
         method.load_state_dict(load_checkpoint(folder.best)["method"])
@@ -134,19 +137,30 @@ def evaluate(
     values = read_config(Path(config_file) if config_file is not None else folder.config)
     config = parse_config({**values, **(changes or {}), "devices": 1})
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
-    best, last = load_checkpoint(folder.best), load_checkpoint(folder.last)
+    last = load_checkpoint(folder.last)
+    best = _best(folder, read_progress(last["progress"]))
     config = resolve(config, opened)
     reporter = reporter or ConsoleReporter()
     restored = Restored(best["method"], last.get("facts", {}))
     opened, _ = _readable(opened, config, reporter, restored)
     experiment = Experiment(config, opened, launch(config), reporter, restored)
     progress = read_progress(last["progress"])
-    if not progress.is_complete(config) and not folder.is_finished:
+    if not progress.is_complete(config, planned_epochs(config, experiment.method)) and not folder.is_finished:
         reporter.say(
             f"{folder.path} is not finished: these are the accuracies of its best epoch so far, and nothing is written"
         )
         return Run(folder, _measured(experiment, progress)[0])
     return Run(folder, _finish(experiment, progress, folder))
+
+
+def _best(folder: RunFolder, progress: Progress) -> dict[str, Any]:
+    """Read ``best.ckpt``; raises RunFolderError that says why where no epoch could be chosen yet."""
+    if not progress.is_fitted and progress.best_epoch is None:
+        raise RunFolderError(
+            f"{folder.path} has no epoch yet that the model could be of: its method chooses among those of a later phase. "
+            "Go on with --resume"
+        )
+    return load_checkpoint(folder.best)
 
 
 def _readable(
@@ -220,7 +234,11 @@ def describe(experiment: Experiment) -> str:
     sites = ", ".join(site.name for site in experiment.method.network.sites)
     epochs = f"{config.epochs} epoch{'s' if config.epochs != 1 else ''}"
     if config.fast:
-        epochs = "a smoke run: one epoch of two batches, a sample of the pictures evaluated"
+        phases = len(experiment.method.phases())
+        each = "one epoch" if phases == 1 else f"{phases} phases of one epoch"
+        epochs = f"a smoke run: {each} of two batches, a sample of the images evaluated"
+    if experiment.method.is_closed_form():
+        epochs = f"fitted at once{', to some images of every class' if config.fast else ''},"
     return (
         f"{config.method_name} on {splits.dataset.name}, held out: {held}; sources: {', '.join(splits.sources)}\n"
         f"{len(splits.train)} training, {len(splits.validation)} validation, {len(splits.held_out)} held-out pictures at "

@@ -8,74 +8,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from lightning.fabric import Fabric
 from torch import Tensor
 
 from domain_masks.errors import DivergedError, RunFolderError
 from domain_masks.methods import Method
 from domain_masks.methods.build import complete_method
+from domain_masks.methods.extra_state import check_extra_state, tensors_in
 from domain_masks.records.config import NOT_COMPUTED, RunConfig
 from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.records.run_folder import RunFolder
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
 from domain_masks.training.engine import TrainingEngine, on_main_process
+from domain_masks.training.progress import Progress, plan_of, read_progress
 
+NOT_FINITE = "not_finite"
+"""Among the facts: the buffers of the new method that are not finite, see :func:`infinite_buffers`."""
 REPEATABLE = {"epochs", "patience", "max_time", *NOT_COMPUTED}
 """Settings that a resumed run may change."""
-
-
-@dataclass
-class Progress:
-    """How far a run is.
-
-    - ``batches_done``: batches of the running epoch that have been learned from
-    - ``sums``: the terms of the loss in the running epoch, added up over ``rows`` pictures
-    - ``best_epoch``: which one, counted from 1, had the ``best_accuracy``; None before the first
-    - ``history``: validation accuracy of every epoch
-    """
-
-    epochs_done: int = 0
-    batches_done: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    rows: int = 0
-    best_epoch: int | None = None
-    best_accuracy: float = -1.0
-    seconds: float = 0.0
-    history: list[float] = field(default_factory=list)
-
-    def finish_epoch(self, accuracy: float) -> bool:
-        """Note the accuracy of the epoch that ends; returns whether it is the best so far."""
-        self.epochs_done, self.batches_done, self.sums, self.rows = self.epochs_done + 1, 0, {}, 0
-        self.history.append(accuracy)
-        improved = accuracy > self.best_accuracy
-        if improved:
-            self.best_epoch, self.best_accuracy = self.epochs_done, accuracy
-        return improved
-
-    def is_complete(self, config: RunConfig) -> bool:
-        """Whether training has come to its end: all epochs are done, or it was stopped by patience or time."""
-        return self.epochs_done >= (1 if config.fast else config.epochs or 1) or bool(self.reason_to_stop(config))
-
-    def reason_to_stop(self, config: RunConfig) -> str:
-        """Say why training ends before its last epoch; nothing within an epoch, which is finished in any case."""
-        if not self.epochs_done or self.batches_done:
-            return ""
-        if config.patience is not None and self.epochs_done - (self.best_epoch or 0) >= config.patience:
-            return f"no better epoch for {config.patience} epochs"
-        if config.max_time is not None and self.seconds >= config.max_time and self.epochs_done < (config.epochs or 1):
-            return f"the time of {config.max_time:g} s is over"
-        return ""
-
-    @property
-    def place(self) -> str:
-        """Say where the run stands."""
-        if self.batches_done:
-            return f"batch {self.batches_done} of epoch {self.epochs_done + 1}"
-        return f"the end of epoch {self.epochs_done}" if self.epochs_done else "the beginning"
-
-
-def read_progress(values: Mapping[str, Any]) -> Progress:
-    """Return the progress that a checkpoint holds, of this or an older version."""
-    return Progress(**{name: value for name, value in values.items() if name in Progress.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
@@ -84,38 +34,45 @@ class Restored:
 
     - ``method``: the method's weights
     - ``facts``: see :class:`~domain_masks.training.experiment.Experiment`; empty in checkpoints of older versions
+    - ``progress``: how far the run is, and ``epochs``, how many it was to have
     """
 
-    method: Mapping[str, Tensor]
+    method: Mapping[str, Any]
     facts: Mapping[str, Any]
+    progress: Progress = field(default_factory=Progress)
+    epochs: int = 1
 
     @classmethod
     def read(cls, folder: RunFolder, config: RunConfig) -> Restored:
         """Read ``last.ckpt``; raises RunFolderError where it is damaged, newer, or of other settings."""
         state = _read_state(folder, config)
-        return cls(state["method"], state.get("facts", {}))
+        return cls(
+            state["method"], state.get("facts", {}), _progress_in(state, folder), state["config"].get("epochs") or 1
+        )
 
 
 class RunState:
     """Saves and restores everything that a run needs to go on bit for bit: weights, optimisers, place in the data.
 
-    Randomness and order need no state: both are keyed by the seed and the place.
+    Randomness and order need no state: both are keyed by the seed and the place. ``learner`` is the engine, or Fabric alone for
+    a method that is fitted without one.
     """
 
     def __init__(
         self,
         method: Method,
-        engine: TrainingEngine,
+        learner: TrainingEngine | Fabric,
         config: RunConfig,
         folder: RunFolder,
         facts: Mapping[str, Any],
     ) -> None:
-        self.fabric = engine.fabric
+        self.engine = learner if isinstance(learner, TrainingEngine) else None
+        self.fabric = learner.fabric if isinstance(learner, TrainingEngine) else learner
         self.facts = dict(facts)
         self.method = method
-        self.engine = engine
         self.config = config
         self.folder = folder
+        self._infinite = self.facts.get(NOT_FINITE, infinite_buffers(method))
         self._saved: str | None = None
         self._saved_at = time.monotonic()
 
@@ -131,7 +88,8 @@ class RunState:
         saved before is still there.
         """
         self._refuse_broken_weights(progress)
-        weights = self.method.state_dict()
+        check_extra_state(self.method)
+        weights, engine = self.method.state_dict(), {} if self.engine is None else self.engine.state_dict()
         # In the middle of an epoch the running statistics of batch norm differ from process to process.
         buffers = self._buffers_of_all() if progress.batches_done and self.fabric.world_size > 1 else None
 
@@ -140,8 +98,8 @@ class RunState:
             state = {
                 "method": weights,
                 "buffers": buffers,
-                "engine": self.engine.state_dict(),
-                "progress": vars(progress),
+                "engine": engine,
+                "progress": progress.to_dict(),
                 "config": self.config.model_dump(mode="json"),
                 "facts": self.facts,
             }
@@ -177,28 +135,31 @@ class RunState:
 
         Raises RunFolderError for a checkpoint that is damaged, newer, or of other settings.
         """
+        engine = self.engine
+        if engine is None:
+            raise ValueError("expected an engine to go on with, got none")
         if not self.folder.last.is_file():
-            return Progress()
+            return Progress(phase_starts=list(engine.phases.starts))
         state = _read_state(self.folder, self.config)
+        progress = _progress_in(state, self.folder)
+        epochs_before = state["config"].get("epochs") or 1
+        engine.phases = plan_of(progress, epochs_before, self.method, engine.epochs)
+        progress.phase_starts = list(engine.phases.starts)
         try:
             self.method.load_state_dict(state["method"])
             self._restore_buffers(state.get("buffers"))
-            self.engine.load_state_dict(state["engine"])
-            progress = read_progress(state["progress"])
+            engine.load_state_dict(state["engine"], progress.epochs_begun)
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise RunFolderError(
-                f"{self.folder.last} does not fit its own settings ({type(error).__name__}): the run was made by another "
-                "version or changed by hand. Begin again with --overwrite"
-            ) from error
+            raise _unfit(self.folder, error) from error
         self._saved = progress.place
         if progress.epochs_done and progress.best_epoch == progress.epochs_done and not progress.batches_done:
             on_main_process(self.fabric, lambda: self._mend_best(state["method"], progress))
         return progress
 
-    def _save_best(self, weights: Mapping[str, Tensor], progress: Progress) -> None:
+    def _save_best(self, weights: Mapping[str, Any], progress: Progress) -> None:
         save_checkpoint(self.folder.best, {"method": weights, "epoch": progress.best_epoch})
 
-    def _mend_best(self, weights: Mapping[str, Tensor], progress: Progress) -> None:
+    def _mend_best(self, weights: Mapping[str, Any], progress: Progress) -> None:
         """Write ``best.ckpt`` where the run ended between the two checkpoints."""
         try:
             if load_checkpoint(self.folder.best).get("epoch") == progress.best_epoch:
@@ -208,7 +169,9 @@ class RunState:
         self._save_best(weights, progress)
 
     def _refuse_broken_weights(self, progress: Progress) -> None:
-        broken = [name for name, value in self.method.state_dict().items() if not _is_finite(value)]
+        broken = [
+            name for name, kinds in _not_finite(self.method).items() if not {*kinds} <= {*self._infinite.get(name, ())}
+        ]
         if broken:
             raise DivergedError(
                 f"the weights became NaN or infinite before {progress.place} ({', '.join(broken[:3])}"
@@ -243,6 +206,38 @@ class RunState:
             buffer.copy_(buffers[name][self.fabric.global_rank])
 
 
+def infinite_buffers(method: Method) -> dict[str, list[str]]:
+    """Return the buffers that hold infinity or NaN, and of which kinds.
+
+    A buffer of a new method may, such as a least value that waits for its first; it is broken where it becomes so. Parameters
+    never may.
+    """
+    return {name: kinds for name, kinds in _not_finite(method).items() if name not in dict(method.named_parameters())}
+
+
+def _not_finite(method: Method) -> dict[str, list[str]]:
+    found = {}
+    for name, value in tensors_in(method.state_dict()).items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            kinds = {"inf": torch.isposinf(value), "-inf": torch.isneginf(value), "nan": torch.isnan(value)}
+            found[name] = [kind for kind, where in kinds.items() if bool(where.any())]
+    return found
+
+
+def _progress_in(state: Mapping[str, Any], folder: RunFolder) -> Progress:
+    try:
+        return read_progress(state["progress"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unfit(folder, error) from error
+
+
+def _unfit(folder: RunFolder, error: Exception) -> RunFolderError:
+    return RunFolderError(
+        f"{folder.last} does not fit its own settings ({type(error).__name__}): the run was made by another version or changed "
+        "by hand. Begin again with --overwrite"
+    )
+
+
 def _read_state(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     """Read ``last.ckpt``; raises RunFolderError where it is damaged, newer, lacks a part, or is of other settings."""
     state = load_checkpoint(folder.last)
@@ -273,7 +268,3 @@ def _refuse_other_settings(config: RunConfig, there: Mapping[str, Any], folder: 
             f"{folder.path} holds a run with other settings: {', '.join(changed)}. Resume with the same settings, or name "
             "another folder with --out"
         )
-
-
-def _is_finite(value: Tensor) -> bool:
-    return not value.is_floating_point() or bool(torch.isfinite(value).all())

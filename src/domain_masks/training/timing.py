@@ -12,6 +12,7 @@ from torch import Tensor
 
 from domain_masks.batch import DomainBatch
 from domain_masks.data import ImageDataset, LoaderSettings, TrainingLoader, evaluation_batches
+from domain_masks.methods.extra_state import tensors_in
 from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
 from domain_masks.training.engine import TrainingEngine, launch
@@ -89,13 +90,16 @@ class _Timer:
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self.method = experiment.method
-        self.engine = TrainingEngine(experiment.fabric, self.method, experiment.config, 1, 1 + STEPS)
+        self.engine: TrainingEngine | None = None
+        if not self.method.is_closed_form():
+            epochs = len(self.method.phases())
+            self.engine = TrainingEngine(experiment.fabric, self.method, experiment.config, epochs, 1 + STEPS)
         self.logits = 0
         self.feature = 0
 
     def cost(self, start: float) -> Cost:
         config = self.experiment.config
-        self.method.train()
+        self.method.train(self.engine is not None)
         features, training = self._timed(self._training_batches(), self._learn).per_picture(config.workers or 0)
         self.method.eval()
         read, evaluation = self._timed(self._evaluation_batches(), self._predict).per_picture(config.workers or 0)
@@ -106,7 +110,7 @@ class _Timer:
             training=training if is_frozen else max(features, training),
             evaluation=evaluation if is_frozen else max(read, evaluation),
             features=features if is_frozen else 0.0,
-            weights=sum(map(_bytes, self.method.state_dict().values())),
+            weights=sum(map(_bytes, tensors_in(self.method.state_dict()).values())),
             optimizer=trained * (2 if config.optimizer == "adam" else 1),
             predictions=4 * self.logits,
             feature=self.feature,
@@ -141,16 +145,15 @@ class _Timer:
     def _with_features(self, batch: DomainBatch) -> DomainBatch:
         if self.experiment.features is None or batch.images is None:
             return batch
-        training = self.method.training
-        self.method.eval()
-        with torch.inference_mode():
-            features = self.method.network.features(batch.images)
-        self.method.train(training)
+        features = self.method.network.frozen_features(batch.images)
         self.feature = 2 * features[0].numel()
-        # Out of inference mode, so that T can be trained on them.
-        return replace(batch, images=None, features=features.clone().float())
+        return replace(batch, images=None, features=features.float())
 
     def _learn(self, batch: DomainBatch, index: int) -> None:
+        if self.engine is None:
+            with torch.no_grad(), self.experiment.fabric.autocast():
+                self.method.boundary_features(batch)
+            return
         self.engine.begin(0, index)
         with self.experiment.fabric.autocast():
             self.method.step(batch, self.engine)

@@ -1,0 +1,60 @@
+"""Means over the images of an epoch, of all processes together; an epoch that was left goes on with what it had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+LOSS = "loss/"
+LOGGED = "log/"
+
+
+@dataclass
+class Total:
+    """A sum over so many images."""
+
+    total: float
+    rows: int
+
+    @property
+    def mean(self) -> float:
+        """The mean over the images."""
+        return self.total / max(1, self.rows)
+
+
+class EpochMeans:
+    """Adds up the numbers of an epoch's steps; each counts for the images of the steps that gave it.
+
+    - ``before``: what was added up, over all processes, until the epoch was left
+    """
+
+    def __init__(self, fabric: Fabric, before: Mapping[str, Total]) -> None:
+        self._fabric = fabric
+        self._before = dict(before)
+        # On the device, so that no step waits for its numbers.
+        self._sums: dict[str, Tensor] = {}
+        self._rows: dict[str, int] = {}
+
+    def add(self, name: str, value: Tensor, rows: int) -> None:
+        """Add a step's number, the mean over its ``rows``."""
+        self._sums[name] = self._sums.get(name, 0.0) + value.detach().double() * rows
+        self._rows[name] = self._rows.get(name, 0) + rows
+
+    def totals(self) -> dict[str, Total]:
+        """Return what was added up over all processes; they all call it together."""
+        here = {name: (float(value), self._rows[name]) for name, value in self._sums.items()}
+        everywhere = [here]
+        if self._fabric.world_size > 1:
+            everywhere = [{} for _ in range(self._fabric.world_size)]
+            torch.distributed.all_gather_object(everywhere, here)
+        totals = {name: Total(value.total, value.rows) for name, value in self._before.items()}
+        for part in everywhere:
+            for name, (value, rows) in part.items():
+                total = totals.setdefault(name, Total(0.0, 0))
+                total.total += value
+                total.rows += rows
+        return totals

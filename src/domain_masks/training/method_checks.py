@@ -1,0 +1,77 @@
+"""What a method asks for that its settings do not allow, found before a run has written anything."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+from domain_masks.batch import DomainBatch
+from domain_masks.data import LoaderSettings, TrainingLoader
+from domain_masks.errors import InputError
+from domain_masks.methods import Method
+from domain_masks.training.class_weighting import UnweightedError
+from domain_masks.training.engine import TrainingEngine
+from domain_masks.training.experiment import Experiment
+from domain_masks.training.optimizers import trained_groups
+from domain_masks.training.phases import plan_phases, planned_epochs
+from domain_masks.training.progress import plan_of
+from domain_masks.training.state import Restored
+
+
+def check_method(experiment: Experiment, restored: Restored | None) -> None:
+    """Raise InputError where a run of the experiment would not train what its settings say.
+
+    That are parameters that no optimiser or that two would train, epochs that are too few for the method's phases, and class
+    weights that its steps do not use.
+    """
+    method, config = experiment.method, experiment.config
+    if method.is_closed_form():
+        return
+    if not any(trained_groups(method).values()) and type(method).step is Method.step:
+        raise InputError(f"method {method.name!r} has nothing to train: every parameter is frozen")
+    epochs = planned_epochs(config, method)
+    if restored is None:
+        plan_phases(method, epochs)
+        if method.context.class_weights is not None:
+            _try_a_step(experiment)
+    else:
+        plan_of(restored.progress, restored.epochs, method, epochs)
+
+
+def _try_a_step(experiment: Experiment) -> None:
+    """Take one step with a copy of the method; raises InputError where that leaves the class weights out.
+
+    Anything else that goes wrong does so again in the run, which says more about it.
+    """
+    config = experiment.config.model_copy(update={"accumulate": 1})
+    try:
+        batch = _first_batch(experiment)
+        twin = copy.deepcopy(experiment.method).train()
+        engine = TrainingEngine(experiment.fabric, twin, config, max(2, planned_epochs(config, twin)), 1)
+        engine.begin(0, 0)
+        if batch.random is not None:
+            with experiment.fabric.autocast(), batch.random.seeded("layers", experiment.fabric.device):
+                twin.step(batch, engine)
+    except UnweightedError:
+        raise
+    except Exception:
+        return
+
+
+def _first_batch(experiment: Experiment) -> DomainBatch:
+    config, splits = experiment.config, experiment.splits
+    # In this process, as it is one batch; of images, as frozen features may not be there yet.
+    settings = LoaderSettings(
+        config.batch_size,
+        config.sampling,
+        config.seed,
+        0,
+        experiment.fabric.global_rank,
+        experiment.fabric.world_size,
+    )
+    loader = TrainingLoader(experiment.learned_from(), splits.sources, experiment.preprocessing, settings)
+    batch = experiment.prepare(next(iter(loader)))
+    if batch.images is None or experiment.features is None:
+        return batch
+    features = experiment.method.network.frozen_features(batch.images)
+    return replace(batch, images=None, features=features.float())

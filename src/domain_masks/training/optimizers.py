@@ -1,0 +1,86 @@
+"""Which optimiser trains which parameters: each exactly one, or what is wrong in one message; and how it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import nn
+
+from domain_masks.errors import InputError, unknown
+from domain_masks.methods import Method
+from domain_masks.records.config import RunConfig
+
+_NAMED = 5
+
+
+def trained_groups(method: Method) -> dict[str, dict[str, list[nn.Parameter]]]:
+    """Return optimiser -> parameter group -> the parameters that it trains; those that are frozen are left out.
+
+    An optimiser whose parameters are all frozen has no group. Raises InputError where a parameter would never be trained, or by
+    two, or is none of the method's own, so that no checkpoint would hold it.
+    """
+    groups, optimizers = method.parameter_groups(), method.optimizers()
+    names = {id(parameter): name for name, parameter in method.named_parameters()}
+    places: dict[int, str] = {}
+    found: dict[str, dict[str, list[nn.Parameter]]] = {}
+    for optimizer, members in optimizers.items():
+        found[optimizer] = {}
+        for group in members:
+            if group not in groups:
+                raise unknown(f"parameter group of optimiser {optimizer!r}", group, groups)
+            here = f"group {group!r} of optimiser {optimizer!r}"
+            trained = []
+            for parameter in groups[group]:
+                if id(parameter) not in names:
+                    raise InputError(
+                        f"{here} of method {method.name!r} holds a tensor of shape {tuple(parameter.shape)} that is no "
+                        "parameter of the method, so that no checkpoint would keep it: assign it to an attribute"
+                    )
+                if id(parameter) in places:
+                    twice = "twice" if places[id(parameter)] == here else f"and in {places[id(parameter)]}"
+                    raise InputError(
+                        f"parameter {names[id(parameter)]} of method {method.name!r} is in {here} {twice}: expected every "
+                        "parameter in one place"
+                    )
+                places[id(parameter)] = here
+                if parameter.requires_grad:
+                    trained.append(parameter)
+            if trained:
+                found[optimizer][group] = trained
+    _refuse_left_out(method, places)
+    return found
+
+
+def _refuse_left_out(method: Method, placed: Collection[int]) -> None:
+    trainable = [(name, parameter) for name, parameter in method.named_parameters() if parameter.requires_grad]
+    left_out = [name for name, parameter in trainable if id(parameter) not in placed]
+    if left_out:
+        more = f", ... ({len(left_out) - _NAMED} more)" if len(left_out) > _NAMED else ""
+        raise InputError(
+            f"{len(left_out)} parameter{'s' if len(left_out) > 1 else ''} of method {method.name!r} would never be trained: "
+            f"{', '.join(left_out[:_NAMED])}{more}. Expected each in a group of parameter_groups() that optimizers() names, or "
+            "frozen by requires_grad_(False)"
+        )
+
+
+def build_optimizer(groups: dict[str, list[nn.Parameter]], config: RunConfig) -> torch.optim.Optimizer:
+    """Return the optimiser of the parameter ``groups``, each with its own learning rate.
+
+    Raises ValueError for a configuration without a learning rate.
+    """
+    base = config.lr
+    if base is None:
+        raise ValueError("expected a resolved configuration, got one without a learning rate")
+    rates = {"head": config.lr_head, "masks": config.lr_masks}
+    parameters = [
+        {"params": trained, "name": group, "lr": rate, "base_lr": rate}
+        for group, trained in groups.items()
+        for rate in (rates.get(group) or base,)
+    ]
+    decay = config.weight_decay or 0.0
+    # One kernel for all parameters; it cannot be combined with clipping under a gradient scaler.
+    fused = config.precision != "16"
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, weight_decay=decay, fused=fused)
+    return torch.optim.SGD(parameters, lr=base, momentum=config.momentum, weight_decay=decay, fused=fused)

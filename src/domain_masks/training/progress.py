@@ -1,0 +1,111 @@
+"""How far a run is: epochs, batches, and the best epoch by now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain_masks.methods import Method
+from domain_masks.records.config import RunConfig
+from domain_masks.training.means import LOSS, Total
+from domain_masks.training.phases import PhasePlan, phases_of, plan_phases
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    - ``batches_done``: batches of the running epoch that have been learned from
+    - ``totals``: the terms of the loss, and other numbers, of the running epoch, added up over all processes
+    - ``best_epoch``: which one, counted from 1, had the ``best_accuracy`` in its phase; None where there is none to choose
+    - ``history``: validation accuracy of every epoch
+    - ``patience_from``: how many epochs are done where patience begins to count, with the phase that the model will come from
+    - ``phase_starts``: how many epochs are done where each of the method's phases begins
+    - ``is_fitted``: whether the method was fitted in closed form, which has no epochs
+    """
+
+    epochs_done: int = 0
+    batches_done: int = 0
+    totals: dict[str, Total] = field(default_factory=dict)
+    best_epoch: int | None = None
+    best_accuracy: float = -1.0
+    seconds: float = 0.0
+    history: list[float] = field(default_factory=list)
+    patience_from: int = 0
+    phase_starts: list[int] = field(default_factory=list)
+    is_fitted: bool = False
+
+    def finish_epoch(self, accuracy: float, phases: PhasePlan) -> bool:
+        """Note the accuracy of the epoch that ends; returns whether it is the best so far.
+
+        An epoch is compared with those of its own phase alone, and is none to choose from where its phase does not select.
+        """
+        index = self.epochs_done
+        self.epochs_done, self.batches_done, self.totals = index + 1, 0, {}
+        self.history.append(accuracy)
+        start, best = phases.start(index), self.best_epoch or 0
+        improved = phases.phase(index).selects and (best <= start or accuracy > self.best_accuracy)
+        if improved:
+            self.best_epoch, self.best_accuracy = self.epochs_done, accuracy
+        # No epoch counts before that phase, and none behind it.
+        self.patience_from = start if phases.decides(index) else self.epochs_done
+        return improved
+
+    def is_complete(self, config: RunConfig, epochs: int) -> bool:
+        """Whether training has come to its end: all ``epochs`` are done, or it was stopped by patience or time."""
+        return self.is_fitted or self.epochs_done >= epochs or bool(self.reason_to_stop(config))
+
+    def reason_to_stop(self, config: RunConfig) -> str:
+        """Say why training ends before its last epoch; nothing within an epoch, which is finished in any case."""
+        if not self.epochs_done or self.batches_done:
+            return ""
+        without = self.epochs_done - max(self.best_epoch or 0, self.patience_from)
+        if config.patience is not None and without >= config.patience:
+            return f"no better epoch for {config.patience} epochs"
+        if config.max_time is not None and self.seconds >= config.max_time and self.epochs_done < (config.epochs or 1):
+            return f"the time of {config.max_time:g} s is over"
+        return ""
+
+    @property
+    def epochs_begun(self) -> int:
+        """Epochs that are done or running."""
+        return self.epochs_done + bool(self.batches_done)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for a checkpoint."""
+        values = {name: value for name, value in vars(self).items() if name != "totals"}
+        sums = {name: total.total for name, total in self.totals.items()}
+        return values | {"sums": sums, "rows": {name: total.rows for name, total in self.totals.items()}}
+
+    @property
+    def place(self) -> str:
+        """Say where the run stands."""
+        if self.is_fitted:
+            return "the fitted method"
+        if self.batches_done:
+            return f"batch {self.batches_done} of epoch {self.epochs_done + 1}"
+        return f"the end of epoch {self.epochs_done}" if self.epochs_done else "the beginning"
+
+
+def read_progress(values: Mapping[str, Any]) -> Progress:
+    """Return the progress that a checkpoint holds, of this or an older version."""
+    known = {name: value for name, value in values.items() if name in Progress.__dataclass_fields__}
+    sums, rows = values.get("sums", {}), values.get("rows", {})
+    if isinstance(rows, int):
+        # Of an older version: the terms of the loss, all over the same rows.
+        totals = {f"{LOSS}{name}": Total(total, rows) for name, total in sums.items()}
+    else:
+        totals = {name: Total(total, rows[name]) for name, total in sums.items()}
+    return Progress(**known, totals=totals)
+
+
+def plan_of(progress: Progress, epochs_before: int, method: Method, epochs: int) -> PhasePlan:
+    """Return the phases of a run that goes on with ``epochs`` in all; those that have begun stay where they were.
+
+    - ``epochs_before``: how many the run was to have; for checkpoints of older versions, which do not say where phases begin
+
+    Raises InputError where there are too few for the phases that have not begun.
+    """
+    before = progress.phase_starts or plan_phases(method, max(epochs_before, len(phases_of(method)))).starts
+    return plan_phases(method, epochs, progress.epochs_begun, before)
