@@ -1,6 +1,7 @@
 """What masks cost in training, and what the slow formulation of sampling and overlap loss would.
 
-AlexNet's dropout is on in the bare step, as in any training without masks, and off in the DMG step, as in the paper.
+Both of AlexNet's dropouts are on in the bare step, as in any training without masks, and off in the DMG step, as in the
+paper.
 """
 
 from __future__ import annotations

@@ -132,6 +132,20 @@ def test_runs_that_a_revision_concerns(settings: dict[str, Any], concerned: bool
     assert ("dropout-before-boundary" in revisions(complete(**settings))) is concerned
 
 
+@pytest.mark.parametrize(
+    ("settings", "concerned"),
+    [
+        ({"backbone": "efficientnet_b0"}, True),
+        ({"backbone": "timm:tiny_vit_5m_224"}, True),
+        ({"backbone": "efficientnet_b0", "method": "aggregate"}, False),
+        ({"backbone": "convnext_tiny", "method": {"name": "dmg", "dropout": True}}, False),
+        ({"backbone": "resnet18"}, False),
+    ],
+)
+def test_runs_with_drop_path_in_the_task_network_are_revised(settings: dict[str, Any], concerned: bool) -> None:
+    assert ("drop-path-in-task" in revisions(complete(**settings))) is concerned
+
+
 def test_presets_of_sites_are_those_that_networks_have() -> None:
     assert {"last-block"}.union(*PRESETS.values()) == SITE_PRESETS
 

@@ -256,51 +256,6 @@ def test_the_call_of_notebooks():
     assert net.overlap_loss().item() == pytest.approx(expected, rel=1e-5)
 
 
-class TwoDropouts(nn.Module):
-    """Dropout before and after the boundary ``middle``."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Linear(3 * 8 * 8, 400)
-        self.early = nn.Dropout(0.5)
-        self.middle = nn.Linear(400, 400)
-        self.late = nn.Dropout(0.5)
-        self.out = nn.Linear(400, 5)
-
-    def forward(self, images):
-        return self.out(self.late(self.middle(self.early(self.first(images.flatten(1))))))
-
-
-@pytest.mark.parametrize("kept", [False, True])
-def test_dropout_of_the_task_network_is_off_and_that_of_the_features_stays(kept):
-    net = masked(TwoDropouts(), 2, sites=["middle"], image_size=8, dropout_in_task=kept).train()
-    assert net.network.early.training
-    assert net.network.late.training is kept
-    seen = {}
-    for name in ("early", "late"):
-        net.network.get_submodule(name).register_forward_hook(
-            lambda module, args, output, name=name: seen.update({name: float((output == 0).float().mean())})
-        )
-    net(images_for(net, count=8), torch.zeros(8, dtype=torch.long))
-    assert seen["early"] == pytest.approx(0.5, abs=0.05)
-    assert seen["late"] == (pytest.approx(0.5, abs=0.05) if kept else 0.0)
-    net.eval()
-    assert not net.network.early.training
-    net.train()
-    assert net.network.late.training is kept
-    assert copy.deepcopy(net).network.late.training is kept
-    parent = nn.Sequential(net).eval().train()
-    assert parent[0].network.late.training is kept
-
-
-def test_dropout_by_its_function_follows_the_mode_of_the_masked_network():
-    net = copy.deepcopy(built("functional-dropout"))
-    images, domains = images_for(net), torch.tensor([0, 1, 2])
-    noise = uniform_noise(net, 3)
-    assert not torch.equal(net.train()(images, domains, noise), net(images, domains, noise))
-    assert torch.equal(net.eval()(images, domains), net(images, domains))
-
-
 def test_batch_norm_learns_in_training_alone():
     net = copy.deepcopy(built("own"))
     images, domains = images_for(net), torch.tensor([0, 1, 2])

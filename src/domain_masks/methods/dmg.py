@@ -44,7 +44,7 @@ class DMGSettings(Settings):
     initialisation: Literal["uniform"] | Annotated[float, Field(allow_inf_nan=False)] = "uniform"
     """of the mask logits: `uniform`, U(0, 1) (paper), or one number for all"""
     dropout: bool = False
-    """keep the dropout of the task network switched on while masks are learned (paper: off)"""
+    """keep the task network's dropout, that directly before it included, on while masks are learned (paper: off)"""
     average: Literal["logits", "probabilities"] = "logits"
     """what the prediction ensemble averages"""
     validation: Literal["predictions", "known", "known-hard"] = "predictions"

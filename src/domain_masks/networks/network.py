@@ -9,12 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from domain_masks.errors import InputError
+from domain_masks.networks import dropout
 from domain_masks.networks.sites import channel_axis, resolve_sites
-from domain_masks.networks.split import Segments, Site, split_network, training_mode
+from domain_masks.networks.split import Segments, Site, split_network
+from domain_masks.networks.tracing import training_mode
 
 
 class Network(nn.Module):
     """The user's classifier M = T ∘ F, divided at the input of the module ``boundary`` (Section 3.1).
+
+    Dropout directly before the boundary, with or without reshaping in between, belongs to T.
 
     The user's module stays whole under ``network``; nothing in it is replaced, renamed or hooked.
 
@@ -22,10 +27,10 @@ class Network(nn.Module):
     - ``boundary``: qualified name of the module where T begins
     - ``sites``: the modules of T whose inputs are opened for masks; none for a network without masks
     - ``image_size``: H = W, in pixels, of the images that the network will see
-    - ``dropout_in_task``: False keeps T's dropout layers switched off in training, as the paper does for AlexNet while
-      masks are learned
+    - ``dropout_in_task``: False keeps T's dropout (of every form, drop path too) switched off in training, as the paper
+      does for AlexNet while masks are learned (Section 4.1); F keeps its own
 
-    Raises InputError where the network cannot be divided there.
+    Raises InputError where the network cannot be divided there, or T's dropout cannot be switched off.
     """
 
     def __init__(
@@ -47,14 +52,12 @@ class Network(nn.Module):
         self.network = network
         self._segments = self._split()
         self._silent = () if dropout_in_task else self._task_dropout()
+        # Their own forward drops by a function that asks whether they are in training; what lies in them stays as it is.
+        self._silent_alone = () if dropout_in_task else tuple(dropout.drops_within(network, self._is_of_task_alone))
         self.train(network.training)
 
     def _split(self) -> dict[bool, Segments]:
-        segments = {}
-        for mode in (True, False):
-            with training_mode(self.network, mode):
-                segments[mode] = split_network(self.network, self.boundary, self.sites)
-        return segments
+        return split_network(self.network, self.boundary, self.sites, silent=not self.dropout_in_task)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_segments"}
@@ -71,6 +74,8 @@ class Network(nn.Module):
             self.network.eval()
         for name in getattr(self, "_silent", ()):
             self.network.get_submodule(name).eval()
+        for name in getattr(self, "_silent_alone", ()):
+            self.network.get_submodule(name).training = False
         return self
 
     def freeze(self) -> None:
@@ -86,14 +91,23 @@ class Network(nn.Module):
         return self._segments[self.training and not self.is_frozen]
 
     def _task_dropout(self) -> tuple[str, ...]:
+        if fixed := dropout.recurrent_dropout(self.network, self._segments[True].in_task):
+            raise InputError(
+                f"{', '.join(fixed)} has dropout between its recurrent layers, which cannot be switched off while masks are "
+                "learned: set its dropout to 0, or keep the task network's dropout on (dropout_in_task, --method.dropout)"
+            )
         return tuple(
             name
             for name, module in self.network.named_modules()
-            if isinstance(module, nn.modules.dropout._DropoutNd) and self._segments[True].in_task(name)
+            if name and dropout.is_dropout(module) and self._is_of_task_alone(name)
         )
 
+    def _is_of_task_alone(self, name: str) -> bool:
+        segments = self._segments[True]
+        return segments.in_task(name) and not segments.in_features(name)
+
     def features(self, images: Tensor) -> Tensor:
-        """Run F: images (N, 3, H, W) -> the boundary's input, (N, ...)."""
+        """Run F: images (N, 3, H, W) -> what T begins with, (N, ...): the boundary's input before the dropout on the way."""
         return self.segments.features(self.network, images)
 
     @torch.no_grad()
@@ -120,6 +134,7 @@ class Network(nn.Module):
 
     def pooled(self, features: Tensor) -> Tensor:
         """Return the mean of every channel of the boundary's input over its places: (N, ...) -> (N, K)."""
+        features = self.segments.entering(self.network, features)
         given = [site.axis for site in self.sites if site.name == self.boundary]
         module = self.network.get_submodule(self.boundary)
         axis = given[0] if given else channel_axis(module, tuple(features.shape))

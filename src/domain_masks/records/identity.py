@@ -45,6 +45,19 @@ def _dropout_before_boundary(config: RunConfig) -> bool:
     return True
 
 
+_WITH_DROP_PATH = (
+    *("efficientnet", "convnext", "swin", "maxvit"),  # torchvision
+    *("cpubone", "davit", "efficientformer", "fasternet", "nextvit", "tiny_vit"),  # timm, where it is on by default
+)
+
+
+def _drop_path_in_task(config: RunConfig) -> bool:
+    """Drop path in the task network is off while masks are learned, as all other dropout is."""
+    kept = config.method_name in ("aggregate", "multi_headed") or bool(config.method.get("dropout", False))
+    has_it = any(family in (config.backbone or "") for family in _WITH_DROP_PATH)
+    return has_it and not kept and config.learn != "masks"
+
+
 def _mean_of_accumulated_rows(config: RunConfig) -> bool:
     """Accumulated gradients are the mean over all rows of their batches, also in the smaller last group of an epoch."""
     return config.accumulate > 1
@@ -57,6 +70,7 @@ def _contract_of_methods(config: RunConfig) -> bool:
 
 
 REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
+    "drop-path-in-task": _drop_path_in_task,
     "dropout-before-boundary": _dropout_before_boundary,
     "mean-of-accumulated-rows": _mean_of_accumulated_rows,
     "contract-of-methods": _contract_of_methods,

@@ -32,7 +32,7 @@ from domain_masks.randomness import BatchRandomness
 from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
 from domain_masks.records.files import partial_files, writing
 
-SCHEMA = 1
+SCHEMA = 2
 """Part of the folder's name: features that are laid out in another way are never mistaken for these."""
 _CHUNK = 64
 

@@ -1,0 +1,92 @@
+"""Where T begins: at the boundary's input, or before the dropout directly in front of it.
+
+Dropout there acts on the very activations that T takes, and reshaping in between changes nothing in that. T begins at the
+first of these dropouts, in training and in evaluation at the same tensor, though in evaluation they may not be in the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+from domain_masks.networks import dropout
+from domain_masks.networks.tracing import Traced, trace, training_mode
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A network's graph in one mode, and the tensor at which T begins there."""
+
+    traced: Traced
+    node: fx.Node
+
+
+def beginnings(network: nn.Module, boundary: str, sites: Sequence[str], inputs: int) -> Iterator[dict[bool, Beginning]]:
+    """Yield the places where T could begin, by training mode: the latest first.
+
+    They differ by reshaping alone, in case that values such as the batch size pass one of them by.
+
+    Raises InputError where the network cannot be traced to boundary and sites.
+    """
+    with training_mode(network, True):
+        traced, opened = _with_dropout_in_sight(network, boundary, sites, inputs)
+        steps = _steps_before(traced.boundary, network)
+    with training_mode(network, False):
+        again = trace(network, boundary, sites, inputs, opened)
+        steps_again = _steps_before(again.boundary, network)
+    drops = [index for index, step in enumerate(steps) if dropout.drops(step, network)]
+    if not drops:
+        yield {True: Beginning(traced, traced.boundary), False: Beginning(again, again.boundary)}
+        return
+    # A selection before the first dropout is a step of F: what it leaves out would make features large for nothing.
+    selections = sum(map(dropout.selects, steps[: drops[-1] + 1]))
+    way, way_again = (_up_to(selections, found) for found in (steps, steps_again))
+    for left in dict.fromkeys((len(way) - drops[-1] - 1, 0)):
+        kept, kept_again = way[: len(way) - left], way_again[: len(way_again) - left]
+        names, names_again = (
+            [dropout.name_of(step) for step in found[len(found) - left :]] for found in (way, way_again)
+        )
+        if names == names_again:
+            yield {
+                True: Beginning(traced, _start(kept, traced.boundary)),
+                False: Beginning(again, _start(kept_again, again.boundary)),
+            }
+
+
+def _with_dropout_in_sight(
+    network: nn.Module, boundary: str, sites: Sequence[str], inputs: int
+) -> tuple[Traced, set[str]]:
+    """Trace in training mode, where all dropout can be seen; modules with dropout at their end are looked into, and named."""
+    opened: set[str] = set()
+    while True:
+        traced = trace(network, boundary, sites, inputs, opened)
+        last = _start(_steps_before(traced.boundary, network), traced.boundary)
+        name = str(last.target)
+        inner = dropout.ends_in_dropout(network.get_submodule(name)) if last.op == "call_module" else set()
+        if name in opened or not inner:
+            return traced, opened
+        opened |= {f"{name}.{module}".rstrip(".") for module in inner}
+
+
+def _steps_before(end: fx.Node, network: nn.Module) -> list[fx.Node]:
+    """Return the steps directly before ``end`` that only drop, move or select, from the last to the first."""
+    steps = []
+    node: fx.Node | None = end
+    while node is not None and (dropout.drops(node, network) or dropout.moves(node, network)):
+        if dropout.source(node) is not None:
+            steps.append(node)
+        node = dropout.source(node)
+    return steps
+
+
+def _up_to(selections: int, steps: list[fx.Node]) -> list[fx.Node]:
+    """Return ``steps`` up to the one that selects once more than ``selections`` times."""
+    found = [index for index, step in enumerate(steps) if dropout.selects(step)]
+    return steps[: found[selections]] if len(found) > selections else steps
+
+
+def _start(steps: list[fx.Node], end: fx.Node) -> fx.Node:
+    """Return the tensor that the first of ``steps`` takes; ``end`` where there is none."""
+    return (dropout.source(steps[-1]) if steps else None) or end

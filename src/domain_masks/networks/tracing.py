@@ -1,0 +1,151 @@
+"""Follow a network's forward to its boundary and sites, and no deeper: all other modules stay closed boxes."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from domain_masks.errors import InputError, unknown
+from domain_masks.networks.site import apply_mask
+
+_DROPPING = {
+    "timm.layers.drop": ("drop_path", "drop_block_2d"),
+    "torchvision.ops": ("stochastic_depth", "drop_block2d", "drop_block3d"),
+}
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A network's graph with the places that are of interest.
+
+    - ``inputs``: the network's inputs, in order
+    - ``boundary``: the tensor that enters the boundary
+    - ``marks``: site -> the node that stands for its mask
+    """
+
+    graph: fx.Graph
+    inputs: list[fx.Node]
+    boundary: fx.Node
+    marks: dict[str, fx.Node]
+
+
+def trace(
+    network: nn.Module, boundary: str, sites: Sequence[str], inputs: int = 1, opened: Collection[str] = ()
+) -> Traced:
+    """Trace ``network`` in its present training mode.
+
+    - ``inputs``: how many arguments its forward is given
+    - ``opened``: modules that are looked into besides those on the way to boundary and sites
+
+    Raises InputError where a name is no module of the network or is not called exactly once, and where the forward cannot
+    be followed to it.
+    """
+    known = {name for name, _ in network.named_modules() if name}
+    for kind, name in [("boundary", boundary), *(("site", site) for site in sites)]:
+        if name not in known:
+            raise unknown(kind, name, known_modules(network))
+    tracer = _Tracer(network, boundary, sites, opened)
+    try:
+        graph = tracer.trace(network, concrete_args=default_arguments(network, inputs))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"cannot follow the network to {', '.join(dict.fromkeys([boundary, *sites]))}: its forward depends on the "
+            f"values of its input there ({type(error).__name__}: {error}). Choose other modules, or wrap the network "
+            "so that its forward calls them one after the other"
+        ) from error
+    counts = {name: len(nodes) for name, nodes in tracer.entered.items()}
+    for kind, name in [("boundary", boundary), *(("site", site) for site in sites)]:
+        if counts[name] != 1:
+            raise InputError(
+                f"{kind} {name!r} is called {counts[name]} times in one forward pass: expected a module that is called "
+                "exactly once"
+            )
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"][:inputs]
+    return Traced(graph, placeholders, tracer.entered[boundary][0], {site: tracer.marks[site] for site in sites})
+
+
+def default_arguments(network: nn.Module, inputs: int = 1) -> dict[str, Any]:
+    """Return the optional arguments of the network's forward behind its ``inputs``, such as ``mask=None``: defaults stay."""
+    arguments = list(inspect.signature(network.forward).parameters.values())[inputs:]
+    return {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
+
+
+def known_modules(network: nn.Module) -> list[str]:
+    """Return the names that can be a site or boundary, those of the outer modules first."""
+    names = [name for name, _ in network.named_modules() if name]
+    return sorted(names, key=lambda name: name.count("."))
+
+
+@contextmanager
+def training_mode(network: nn.Module, mode: bool) -> Iterator[None]:
+    """Put every module into training or evaluation mode for the block, then each back into its own."""
+    before = {module: module.training for module in network.modules()}
+    network.train(mode)
+    try:
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training
+
+
+class _Tracer(fx.Tracer):
+    # What the forward computes from a buffer must be computed anew in each call, not once while tracing.
+    proxy_buffer_attributes = True
+
+    def __init__(self, root: nn.Module, boundary: str, sites: Sequence[str], opened: Collection[str]) -> None:
+        super().__init__(autowrap_functions=tuple(opaque_functions()))
+        self.entered: dict[str, list[fx.Node]] = {name: [] for name in [boundary, *sites]}
+        self.marks: dict[str, fx.Node] = {}
+        self._sites = sites
+        within = [*self.entered, *(f"{name}." for name in opened)]
+        self._open = {name[:end] for name in within for end, letter in enumerate(name) if letter == "."}
+        self._names = {id(root.get_submodule(name)): name for name in self.entered}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return module_qualified_name not in self._open
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, Tensor) and a not in self.tensor_attrs and not self._is_own(a):
+            raise InputError(
+                f"the forward between {', '.join(self.entered)} uses a tensor of shape {tuple(a.shape)} that is made "
+                "there and is no parameter or buffer, so that it would be fixed for ever: expected it to be registered "
+                "as a buffer of its module"
+            )
+        return super().create_arg(a)
+
+    def _is_own(self, tensor: Tensor) -> bool:
+        return any(tensor is own for own in (*self.root.parameters(), *self.root.buffers()))
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        name = self._names.get(id(m))
+        if name is None:
+            return super().call_module(m, forward, args, kwargs)
+        if not args or not isinstance(args[0], fx.Proxy):
+            raise InputError(f"module {name!r} takes no tensor as its first argument: it can be no boundary or site")
+        self.entered[name].append(args[0].node)
+        if name in self._sites:
+            marked = self.create_proxy("call_function", apply_mask, (args[0], None, 0), {})
+            self.marks[name] = marked.node
+            args = (marked, *args[1:])
+        return super().call_module(m, forward, args, kwargs)
+
+
+def opaque_functions() -> Iterable[Callable[..., Any]]:
+    """Yield the functions that timm declares as not traceable, and dropout of other libraries' own, where they are in use."""
+    module = sys.modules.get("timm.layers._fx") or sys.modules.get("timm.models._features_fx")
+    getter = getattr(module, "get_notrace_functions", None)
+    if getter is not None:
+        yield from getter()
+    for library, names in _DROPPING.items():
+        loaded = sys.modules.get(library)
+        yield from (getattr(loaded, name) for name in names if callable(getattr(loaded, name, None)))
