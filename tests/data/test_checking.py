@@ -87,7 +87,8 @@ def test_what_check_decodes_is_verified(tree):
             raise AssertionError(line)
 
         def track(self, items, total, what):
-            raise AssertionError(what)
+            assert what == "reading images", "files that were written a moment ago are hashed again"
+            return items
 
     assert [bad.id for bad in verify(load_folder(tree), 0, NothingToDecode())] == ["art/cat/1.jpg"]
 

@@ -176,9 +176,9 @@ def test_bad_rows_are_found_remembered_and_left_out(tmp_path):
     dataset = load_dataset(address)
     words = []
     reporter = SimpleNamespace(say=words.append, track=lambda items, total, what: items)
-    with pytest.raises(InputError, match="2 of 24 pictures of 'hf:saved' cannot be read"):
+    with pytest.raises(InputError, match="2 of 24 images of 'hf:saved' cannot be read"):
         readable(dataset, parse_config({"dataset": address, "workers": 0}), reporter)
-    assert words == ["verifying 24 of 24 pictures of hf:saved"]
+    assert words == ["verifying 24 of 24 images of hf:saved"]
     smaller = readable(dataset, parse_config({"dataset": address, "workers": 0, "skip_bad": True}), reporter)
     assert len(smaller) == 22
     assert not {dataset.ids[3], dataset.ids[20]} & set(smaller.ids)
@@ -199,7 +199,8 @@ def test_a_check_looks_at_rows_and_remembers_them(tmp_path):
     def unexpected(line):
         raise AssertionError(line)
 
-    assert [bad.row for bad in verify(dataset, 0, SimpleNamespace(say=unexpected))] == [3]
+    reporter = SimpleNamespace(say=unexpected, track=lambda items, total, what: items)
+    assert [bad.row for bad in verify(dataset, 0, reporter)] == [3]
 
 
 def test_folders_of_an_address_become_absolute(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from domain_masks.data import decoding as decoding_module
 from domain_masks.data import load_folder, readable, verify, without_rows
 from domain_masks.data import verification_memory as memory_module
 from domain_masks.data.decoding import decode, decode_all
-from domain_masks.data.verification_memory import FileState, VerificationMemory
+from domain_masks.data.verification_memory import Entry, VerificationMemory
 from domain_masks.errors import InputError
 from domain_masks.records.cache import cache_folder
 from domain_masks.records.config import parse_config
@@ -62,9 +62,9 @@ def test_only_new_and_changed_files_are_read_again(tree):
     expected = {"photo/dog/1.jpg": "the file ends too early"}
     assert verified(tree) == (expected, 2)
     assert verified(tree) == (expected, 0)
-    # Equal size, later time of change.
+    # Another time of change, the same content.
     os.utime(tree / "sketch" / "dog" / "2.png", ns=(1, 1))
-    assert verified(tree) == (expected, 1)
+    assert verified(tree) == (expected, 0)
     save(tree / "photo" / "dog" / "1.jpg", 3)
     assert verified(tree) == ({}, 1)
 
@@ -82,7 +82,7 @@ def test_a_memory_that_cannot_be_used_is_rebuilt(tree, content):
     stored = json.loads(path.read_bytes())
     assert len(stored["files"]) == 60
     if content == "newer":
-        content = json.dumps({**stored, "schema": 2}).encode()
+        content = json.dumps({**stored, "schema": 3}).encode()
     elif content == "decoder":
         content = json.dumps({**stored, "decoder": "Pillow 0.0"}).encode()
     elif content == "shape":
@@ -121,21 +121,21 @@ def test_it_is_saved_from_time_to_time_and_not_for_every_picture(tree, monkeypat
     as_text = memory._as_text
     monkeypatch.setattr(memory, "_as_text", lambda: saved.append(len(memory._known)) or as_text())
     for number in range(100):
-        memory.note(f"{number}.png", FileState(1, number), None)
+        memory.note(f"{number}.png", Entry("state", f"{number}", True))
     assert 2 <= len(saved) <= 6
     assert saved == sorted(saved)
 
 
 def _note(root, name):
     memory = VerificationMemory(root)
-    memory.note(name, FileState(1, 2), None)
+    memory.note(name, Entry("state", name, True))
     memory.save()
 
 
 def test_two_processes_do_not_lose_what_the_other_has_found(tree):
     first, second = VerificationMemory(tree), VerificationMemory(tree)
-    first.note("a.png", FileState(1, 1), None)
-    second.note("b.png", FileState(2, 2), None)
+    first.note("a.png", Entry("state", "a", True))
+    second.note("b.png", Entry("state", "b", True))
     first.save()
     second.save()
     context = multiprocessing.get_context("fork")
@@ -145,10 +145,12 @@ def test_two_processes_do_not_lose_what_the_other_has_found(tree):
     for process in processes:
         process.join()
     memory = VerificationMemory(tree)
-    assert memory.recall("a.png", FileState(1, 1)) == (True, None)
-    assert memory.recall("b.png", FileState(2, 2)) == (True, None)
-    assert memory.recall("b.png", FileState(2, 3)) == (False, None)
-    assert all(memory.recall(f"{number}.png", FileState(1, 2))[0] for number in range(6))
+    assert memory.recall("a.png", "a") == (True, None)
+    assert memory.recall("b.png", "b") == (True, None)
+    assert memory.recall("b.png", "c") == (False, None)
+    assert memory.content_of("b.png", "state") == "b"
+    assert memory.content_of("b.png", "another") is memory.content_of("b.png", None) is None
+    assert all(memory.recall(f"{number}.png", f"{number}.png")[0] for number in range(6))
 
 
 def _verify_in_another_process(root, counts):
@@ -282,7 +284,7 @@ def test_training_refuses_and_names_what_cannot_be_read(tree):
     with pytest.raises(InputError) as caught:
         readable(load_folder(tree), settings(tree), Words())
     message = str(caught.value)
-    assert message.startswith("12 of 60 pictures of 'animals' cannot be read:")
+    assert message.startswith("12 of 60 images of 'animals' cannot be read:")
     assert "art/cat/1.jpg: the file ends too early" in message
     assert message.count("the file is empty") == 8
     assert "... and 2 more" in message
@@ -296,17 +298,19 @@ def test_skip_bad_leaves_out_and_says_how_many(tree):
     smaller = readable(load_folder(tree), settings(tree, skip_bad=True, root="some where"), words)
     assert len(smaller) == 59
     assert "art/cat/1.jpg" not in smaller.ids
-    assert "1 of 60 pictures of 'animals' cannot be read and is left out" in words.lines[-1]
+    assert "1 of 60 images of 'animals' cannot be read and is left out" in words.lines[-1]
     assert "--root 'some where'" in words.lines[-1]
     # Nothing bad is left, so a second look changes nothing.
     assert readable(smaller, settings(tree), words) is smaller
 
 
-def test_nothing_is_looked_at_without_verification(tree):
+def test_nothing_is_decoded_without_verification_but_known_by_its_content(tree):
     cut(tree / "art" / "cat" / "1.jpg")
     dataset = load_folder(tree)
     words = Words()
-    assert readable(dataset, settings(tree, verify=False), words) is dataset
+    found = readable(dataset, settings(tree, verify=False), words)
+    assert found.ids == dataset.ids
+    assert found.contents is not None
     assert words.lines == []
 
 
@@ -314,7 +318,7 @@ def test_nothing_is_looked_at_without_verification(tree):
 def test_a_domain_or_class_of_which_nothing_is_left_is_an_error(tree, kind, folder):
     for path in tree.glob(folder):
         path.write_bytes(b"")
-    with pytest.raises(InputError, match=f"every picture of the {kind} '{'photo' if kind == 'domain' else 'dog'}'"):
+    with pytest.raises(InputError, match=f"every image of the {kind} '{'photo' if kind == 'domain' else 'dog'}'"):
         readable(load_folder(tree), settings(tree, skip_bad=True), Words())
 
 

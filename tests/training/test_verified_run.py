@@ -30,7 +30,7 @@ def settings(tree: Path, **changes: object) -> RunConfig:
 
 def test_a_run_refuses_and_leaves_nothing_behind(tree: Path, tmp_path: Path) -> None:
     cut(tree / "sketch" / "dog" / "1.jpg")
-    with pytest.raises(InputError, match=r"(?s)1 of 60 pictures.*sketch/dog/1\.jpg.*--skip_bad"):
+    with pytest.raises(InputError, match=r"(?s)1 of 60 images.*sketch/dog/1\.jpg.*--skip_bad"):
         run(settings(tree), tmp_path / "run", reporter=QUIET)
     assert not (tmp_path / "run").exists()
 
@@ -70,7 +70,7 @@ def test_a_benchmark_verifies_once_and_refuses_before_its_runs(tree: Path, tmp_p
 
     outcome = work_off(plan, load_folder(tree), Words(quiet=True))
     assert (len(outcome.results), outcome.failed) == (2, {})
-    assert [line for line in said if line.startswith("verifying")] == ["verifying 1 of 60 pictures of animals"]
+    assert [line for line in said if line.startswith("verifying")] == ["verifying 1 of 60 images of animals"]
     # What is done needs no pictures.
     cut(bad)
     assert len(work_off(plan, dataset, QUIET).results) == 2

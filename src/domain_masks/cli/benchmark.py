@@ -110,13 +110,17 @@ def main(arguments: Sequence[str]) -> int:
     jobs = _jobs(flags, mistakes)
     settings, checked = check_benchmark(values, lists, method_flags, mistakes)
 
-    from domain_masks.data import load_dataset  # noqa: PLC0415
+    from domain_masks.data import identified, load_dataset  # noqa: PLC0415
     from domain_masks.experiments import plan, work_off  # noqa: PLC0415
     from domain_masks.experiments.settings_file import benchmark_yaml, keep  # noqa: PLC0415
 
     dataset = load_dataset(settings.dataset, settings.root)
     out = Path(flags.out) if flags.out else Path("runs") / f"benchmark-{folder_name(dataset.name)}"
     RunFolder(out).refuse_file()
+    # Runs are known by what their images hold.
+    dataset = identified(
+        dataset, settings, reporter, decode_images=False if flags.dry_run or flags.print_config else None
+    )
     planned = plan(settings, dataset, checked, out)
     yaml = benchmark_yaml(settings, checked, planned)
     if flags.print_config:

@@ -1,6 +1,7 @@
 """Datasets of several domains, how they are divided, and how their pictures become batches."""
 
 from domain_masks.data.augmentation import AUGMENTATIONS, BatchAugmentation
+from domain_masks.data.content import content_of
 from domain_masks.data.dataset import ImageDataset, Subset, without_rows
 from domain_masks.data.digits import load_digits_dataset
 from domain_masks.data.domainnet import load_domainnet
@@ -14,7 +15,7 @@ from domain_masks.data.preprocessing import Preprocessing, to_rgb
 from domain_masks.data.published import load_published
 from domain_masks.data.registry import DATASETS, DatasetRecord, default_preprocessing, load_dataset, record_of
 from domain_masks.data.splits import DomainSplits, domains_named, source_positions, split_domains
-from domain_masks.data.verification import BadPicture, readable, verify
+from domain_masks.data.verification import BadPicture, examine, identified, readable, usable, verify
 
 __all__ = [
     "AUGMENTATIONS",
@@ -31,9 +32,12 @@ __all__ = [
     "Subset",
     "TrainingLoader",
     "balanced_batches",
+    "content_of",
     "default_preprocessing",
     "domains_named",
     "evaluation_batches",
+    "examine",
+    "identified",
     "load_dataset",
     "load_digits_dataset",
     "load_domainnet",
@@ -48,6 +52,7 @@ __all__ = [
     "source_positions",
     "split_domains",
     "to_rgb",
+    "usable",
     "verify",
     "without_rows",
 ]

@@ -20,6 +20,7 @@ Int64Array = npt.NDArray[np.int64]
 TextArray = npt.NDArray[np.str_]
 
 SPLIT_NAMES = ("train", "val", "test")
+HASH_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +34,11 @@ class ImageDataset:
     - ``domain_indices``: (N,) int64, indices into ``domains``
     - ``splits``: (N,) of "train", "val" or "test" where the dataset brings official ones, else None
     - ``open_image``: row -> opened picture; can be pickled, so that worker processes may open pictures
-    - ``fingerprint``: equal for equal content, a key for caches (see :func:`fingerprint_of`)
+    - ``fingerprint``: of what the loader has read, which are names and labels, but no image (see :func:`fingerprint_of`)
     - ``groups``: (N,) names of what must never be divided, such as patients or cameras; None where there are none
     - ``notes``: what whoever uses it should know, a sentence each, such as domains that are missing
+    - ``contents``: (N, 16) uint8, a hash of the content of every image; None until
+      :func:`~domain_masks.data.verification.identified` has read them
 
     Raises InputError if the columns' lengths, indices, ids or split names do not fit together.
     """
@@ -51,6 +54,7 @@ class ImageDataset:
     fingerprint: str
     groups: TextArray | None = field(default=None, repr=False)
     notes: tuple[str, ...] = field(default=(), repr=False)
+    contents: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.ids)
@@ -63,6 +67,9 @@ class ImageDataset:
             if column.shape != (count,):
                 message = f"dataset {self.name!r}: expected {name} of shape ({count},), one per id, got {column.shape}"
                 raise InputError(message)
+        if self.contents is not None and self.contents.shape != (count, HASH_BYTES):
+            shape = self.contents.shape
+            raise InputError(f"dataset {self.name!r}: expected contents of shape ({count}, {HASH_BYTES}), got {shape}")
         self._check_indices("labels", self.labels, len(self.classes))
         self._check_indices("domain_indices", self.domain_indices, len(self.domains))
         if len(set(self.ids)) != count:
@@ -209,4 +216,5 @@ def without_rows(dataset: ImageDataset, rows: Sequence[int]) -> ImageDataset:
         groups=None if dataset.groups is None else dataset.groups[keep],
         open_image=opener,
         fingerprint=fingerprint_of([(dataset.fingerprint,)], [keep]),
+        contents=None if dataset.contents is None else dataset.contents[keep],
     )

@@ -17,9 +17,11 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader, Dataset
 
+from domain_masks.data.content import UNREAD, hash_of_pixels, read_encoded
 from domain_masks.data.dataset import FileOpener
 from domain_masks.data.image_files import UNREADABLE, open_picture
 from domain_masks.data.preprocessing import to_rgb
+from domain_masks.records.file_state import content_hash
 
 ProblemKind = Literal["unopened", "empty", "not-a-picture", "truncated", "too-large", "broken"]
 
@@ -63,11 +65,17 @@ class PictureFacts:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What decoding the picture of a row gave: a problem, or facts if they were asked for."""
+    """What decoding the image of a row gave: a problem, or facts if they were asked for.
+
+    ``content`` is the hash of the bytes that were decoded, ``state`` what they were read from; see
+    :mod:`domain_masks.data.content`.
+    """
 
     row: int
     problem: Problem | None = None
     facts: PictureFacts | None = None
+    content: bytes = UNREAD
+    state: str | None = None
 
 
 def decode_all(
@@ -95,22 +103,29 @@ def decode_all(
 
 
 def decode(open_image: Callable[[int], Image.Image], row: int, with_facts: bool = False) -> Decoded:
-    """Decode one picture as training does; ``with_facts`` decodes every pixel instead of the fewest that suffice."""
+    """Decode one image as training does; ``with_facts`` decodes every pixel instead of the fewest that suffice."""
     path = open_image.root / open_image.paths[row] if isinstance(open_image, FileOpener) else None
+    hashed, state = UNREAD, None
     with warnings.catch_warnings():
         # Pillow warns of large pictures and odd metadata, once per process: training reads them all the same.
         warnings.simplefilter("ignore")
         try:
-            if with_facts:
-                return Decoded(row, facts=_facts(open_image, row, path))
-            with open_image(row) as image:
+            encoded, state = read_encoded(open_image, row)
+            if encoded is not None:
+                # What is hashed is what is decoded, whatever happens to the file meanwhile.
+                hashed = content_hash(encoded)
+            with open_image(row) if encoded is None else open_picture(io.BytesIO(encoded)) as image:
+                if encoded is None:
+                    hashed = hash_of_pixels(image)
+                if with_facts:
+                    return Decoded(row, None, _facts(image, hashed), hashed, state)
                 if image.format == "JPEG":
                     # The entropy coding is read to its end at any scale, so that what is missing is still missed.
                     image.draft(None, (1, 1))
                 to_rgb(image)
         except UNREADABLE as error:
-            return Decoded(row, problem=problem_of(error, path))
-    return Decoded(row)
+            return Decoded(row, problem_of(error, path), None, hashed, state)
+    return Decoded(row, None, None, hashed, state)
 
 
 @contextmanager
@@ -142,18 +157,15 @@ def _as_it_is(chunk: Any) -> Any:
     return chunk
 
 
-def _facts(open_image: Callable[[int], Image.Image], row: int, path: Path | None) -> PictureFacts:
-    content = None if path is None else path.read_bytes()
-    with open_image(row) if content is None else open_picture(io.BytesIO(content)) as image:
-        picture = to_rgb(image)
-        size = f"{picture.width}x{picture.height}:".encode()
-        pixel_hash = hashlib.blake2b(size + picture.tobytes(), digest_size=16).hexdigest()
-        frames = 1
-        with suppress(Exception):
-            # Broken frames after the first one are never read.
-            frames = 1 if image.format in _NO_ANIMATION else getattr(image, "n_frames", 1)
-    file_hash = pixel_hash if content is None else hashlib.blake2b(content, digest_size=16).hexdigest()
-    return PictureFacts(picture.width, picture.height, frames, file_hash, pixel_hash)
+def _facts(image: Image.Image, hashed: bytes) -> PictureFacts:
+    picture = to_rgb(image)
+    size = f"{picture.width}x{picture.height}:".encode()
+    pixel_hash = hashlib.blake2b(size + picture.tobytes(), digest_size=16).hexdigest()
+    frames = 1
+    with suppress(Exception):
+        # Broken frames after the first one are never read.
+        frames = 1 if image.format in _NO_ANIMATION else getattr(image, "n_frames", 1)
+    return PictureFacts(picture.width, picture.height, frames, hashed.hex(), pixel_hash)
 
 
 def problem_of(error: BaseException, path: Path | None) -> Problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from domain_masks.data.dataset import (
 from domain_masks.data.image_files import open_picture
 from domain_masks.data.manifest_lines import SPLIT_OF_WORD
 from domain_masks.errors import InputError, nearest, unknown
+from domain_masks.records.file_state import read_with_state, settled_state_of, state_of
 from domain_masks.records.files import is_there
 
 PREFIX = "hf:"
@@ -34,6 +36,7 @@ ROLES: dict[str, tuple[str, ...]] = {
 """What a column is for -> the names it is looked for by, in this order."""
 _SETTINGS = (*ROLES, "config", "revision")
 _WITHOUT = "none"
+_ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,34 @@ class HuggingFaceOpener:
 
     def __call__(self, row: int) -> Image.Image:
         """Open the picture of ``row`` without decoding it; raises what Pillow raises if it cannot."""
-        value = self.table[row][self.column]
+        value = self._value(row)
+        return open_picture(Path(value["path"]) if value["bytes"] is None else io.BytesIO(value["bytes"]))
+
+    def read(self, row: int) -> tuple[bytes, str | None]:
+        """Return the bytes of the picture of ``row``, and the state of the file that they lie in; raises OSError."""
+        value = self._value(row)
+        return read_with_state(value["path"]) if value["bytes"] is None else (value["bytes"], self._table_state)
+
+    def states(self) -> list[str | None]:
+        """Return the state of the file that each row's picture lies in: the table's, or its own."""
+        found: list[str | None] = []
+        for part in self.table.with_format("arrow").iter(_ROWS_AT_ONCE):
+            values = part.column(self.column)
+            for field, is_own in zip(values.combine_chunks().field("bytes").is_null(), values, strict=True):
+                path = is_own["path"].as_py() if field.as_py() else None
+                found.append(self._table_state if path is None else state_of(path))
+        return found
+
+    def _value(self, row: int) -> dict[str, Any]:
+        value: dict[str, Any] | None = self.table[row][self.column]
         if value is None:
             raise OSError("there is no picture in this row")
-        if value["bytes"] is not None:
-            return open_picture(io.BytesIO(value["bytes"]))
-        return open_picture(Path(value["path"]))
+        return value
+
+    @cached_property
+    def _table_state(self) -> str | None:
+        states = [settled_state_of(file["filename"]) for file in self.table.cache_files]
+        return None if not states or None in states else "/".join(map(str, states))
 
 
 def load_huggingface(address: str) -> ImageDataset:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from domain_masks.batch import DomainBatch
+from domain_masks.data.content import ChangedImageError, open_same
 from domain_masks.data.dataset import Int64Array, Subset
 from domain_masks.data.image_files import UNREADABLE
 from domain_masks.data.ordering import SAMPLING
@@ -204,6 +205,7 @@ class _PictureReader(Dataset["Tensor | InputError"]):
     def __init__(self, subset: Subset, pixels: Callable[[Image.Image], ImageBytes], size: int) -> None:
         self._open_image = subset.dataset.open_image
         self._ids = subset.dataset.ids
+        self._contents = subset.dataset.contents
         self._pixels = pixels
         self._size = size
 
@@ -211,8 +213,11 @@ class _PictureReader(Dataset["Tensor | InputError"]):
         batch = np.empty((len(rows), 3, self._size, self._size), dtype=np.uint8)
         for position, row in enumerate(rows.tolist()):
             try:
-                with self._open_image(row) as image:
+                expected = None if self._contents is None else self._contents[row].tobytes()
+                with open_same(self._open_image, row, expected) as image:
                     batch[position] = self._pixels(image).transpose(2, 0, 1)
+            except ChangedImageError as problem:
+                return InputError(f"image {self._ids[row]!r}: {problem}")
             except UNREADABLE as problem:
                 return InputError(
                     f"picture {self._ids[row]!r} cannot be read ({type(problem).__name__}: {problem}): "

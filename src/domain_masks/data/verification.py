@@ -1,15 +1,18 @@
-"""Every picture of a dataset decoded before it is trained on, once."""
+"""Every image of a dataset identified by its content, and decoded before it is trained on, once."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from PIL import Image
 
-from domain_masks.data.dataset import ImageDataset, Int64Array, without_rows
-from domain_masks.data.decoding import decode_all
-from domain_masks.data.verification_memory import memory_of
+from domain_masks.data.content import UNREAD, hash_all, states
+from domain_masks.data.dataset import HASH_BYTES, ImageDataset, Int64Array, is_in_memory, without_rows
+from domain_masks.data.decoding import Problem, decode_all
+from domain_masks.data.verification_memory import Entry, VerificationMemory, memory_of
 from domain_masks.errors import InputError
 from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
@@ -26,59 +29,149 @@ class BadPicture:
     reason: str
 
 
-def verify(dataset: ImageDataset, workers: int | None, reporter: Reporter) -> tuple[BadPicture, ...]:
-    """Return the pictures of ``dataset`` that cannot be decoded, in its order.
+@dataclass(frozen=True)
+class Examined:
+    """A dataset whose images have been identified, and those of them that cannot be read."""
 
-    Files are decoded in ``workers`` processes (None: one per core up to 8) and remembered by size and time of change in
-    the cache folder: only new and changed ones are read again; rows of a table by the dataset's fingerprint and their
-    ids. While one process decodes, others of the same folder or table wait and then use what it found. Pictures that
-    are in memory need no verification.
+    dataset: ImageDataset
+    bad: tuple[BadPicture, ...] = ()
+
+
+def examine(dataset: ImageDataset, workers: int | None, reporter: Reporter, decode_images: bool = True) -> Examined:
+    """Return ``dataset`` with the content of every image and, unless ``decode_images`` is false, what cannot be decoded.
+
+    Files are read in ``workers`` processes (None: one per core up to 8), hashed and decoded from the same bytes, and remembered
+    in the cache folder by their state and by that content: only new and changed ones are read again, and what was
+    decoded once is not decoded again under the same content. While one process reads, others of the same folder or table
+    wait and then use what it found. Images that are in memory need no decoding.
     """
     opener = dataset.open_image
-    remembered = memory_of(opener, dataset.ids, dataset.fingerprint)
-    if remembered is None:
-        return ()
-    memory, names = remembered
-    states = [memory.state_of(name) for name in names]
-    bad: dict[int, str] = {}
+    if is_in_memory(opener):
+        return Examined(_identified(dataset, dict(_hashed(opener, range(len(dataset))))))
+    work = _Examination(dataset, *memory_of(opener, dataset.ids, dataset.fingerprint))
+    if work.unread or (decode_images and work.undecoded()):
+        with work.memory.alone(lambda: reporter.say("waiting for another process that verifies these images")):
+            work.recall()
+            work.read(work.known_before if decode_images else work.unread, reporter)
+            if decode_images:
+                work.decode(workers, reporter)
+    return Examined(_identified(dataset, work.contents), work.bad() if decode_images else ())
 
-    def unknown_rows() -> list[int]:
-        unknown = []
-        for row, (name, state) in enumerate(zip(names, states, strict=True)):
-            known, problem = memory.recall(name, state)
-            if not known:
-                unknown.append(row)
-            elif problem is not None:
-                bad[row] = problem.reason
-        return unknown
 
-    if unknown_rows():
-        with memory.alone(lambda: reporter.say("waiting for another process that verifies these pictures")):
-            rows = unknown_rows()
-            if rows:
-                reporter.say(f"verifying {len(rows)} of {len(dataset)} pictures of {dataset.name}")
-            found = decode_all(opener, rows, workers)
-            for decoded in reporter.track(found, len(rows), "verifying pictures"):
-                memory.note(names[decoded.row], states[decoded.row], decoded.problem)
-                if decoded.problem is not None:
-                    bad[decoded.row] = decoded.problem.reason
-    return tuple(BadPicture(row, dataset.ids[row], bad[row]) for row in sorted(bad))
+def verify(dataset: ImageDataset, workers: int | None, reporter: Reporter) -> tuple[BadPicture, ...]:
+    """Return the images of ``dataset`` that cannot be decoded, in its order; see :func:`examine`."""
+    return examine(dataset, workers, reporter).bad
+
+
+def identified(
+    dataset: ImageDataset, config: RunConfig, reporter: Reporter, decode_images: bool | None = None
+) -> ImageDataset:
+    """Return ``dataset`` with the content of every image; decoded at the same time where ``config`` verifies them anyway."""
+    chosen = config.verify if decode_images is None else decode_images
+    return examine(dataset, config.workers, reporter, chosen).dataset
+
+
+class _Examination:
+    """What is known of a dataset's images, and what has to be read to know it."""
+
+    def __init__(self, dataset: ImageDataset, memory: VerificationMemory, names: Sequence[str]) -> None:
+        self.dataset = dataset
+        self.memory = memory
+        self.names = names
+        self.contents: dict[int, bytes] = {}
+        self.unread: list[int] = []
+        self.known_before: list[int] = []
+        self._states = states(dataset.open_image, len(dataset))
+        self._problems: dict[int, Problem] = {}
+        self.recall()
+
+    def recall(self) -> None:
+        """Take over what is remembered of every image whose state is the one that it was read in."""
+        given = self.dataset.contents
+        self.unread, self.known_before = [], []
+        for row, (name, state) in enumerate(zip(self.names, self._states, strict=True)):
+            content = self.memory.content_of(name, state) if given is None else given[row].tobytes().hex()
+            if content is not None:
+                self.contents[row] = bytes.fromhex(content)
+            elif row not in self.contents:
+                self.unread.append(row)
+                if self.memory.was_decoded(name):
+                    self.known_before.append(row)
+
+    def read(self, rows: Sequence[int], reporter: Reporter) -> None:
+        """Hash images without decoding them."""
+        if not rows:
+            return
+        found = hash_all(self.dataset.open_image, rows)
+        for row, content, state in reporter.track(found, len(rows), "reading images"):
+            self.contents[row] = content
+            if content != UNREAD:
+                self.memory.note(self.names[row], Entry(state, content.hex(), False))
+        self.unread = [row for row in self.unread if row not in self.contents]
+
+    def undecoded(self) -> list[int]:
+        """Return the rows of which it is not known whether they can be decoded."""
+        return [row for row in range(len(self.dataset)) if not self._recall(row)[0]]
+
+    def decode(self, workers: int | None, reporter: Reporter) -> None:
+        """Hash and decode the images of which it is not known whether they can be."""
+        rows = self.undecoded()
+        if not rows:
+            return
+        reporter.say(f"verifying {len(rows)} of {len(self.dataset)} images of {self.dataset.name}")
+        found = decode_all(self.dataset.open_image, rows, workers)
+        for decoded in reporter.track(found, len(rows), "verifying images"):
+            self.contents[decoded.row] = decoded.content
+            if decoded.problem is not None:
+                self._problems[decoded.row] = decoded.problem
+            entry = Entry(decoded.state, decoded.content.hex(), True, decoded.problem)
+            self.memory.note(self.names[decoded.row], entry)
+
+    def bad(self) -> tuple[BadPicture, ...]:
+        """Return the images that cannot be decoded, once all have been looked at."""
+        found = []
+        for row, name in enumerate(self.dataset.ids):
+            problem = self._problems.get(row) or self._recall(row)[1]
+            if problem is not None:
+                found.append(BadPicture(row, name, problem.reason))
+        return tuple(found)
+
+    def _recall(self, row: int) -> tuple[bool, Problem | None]:
+        content = self.contents.get(row)
+        return (False, None) if content is None else self.memory.recall(self.names[row], content.hex())
+
+
+def _hashed(opener: Callable[[int], Image.Image], rows: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    return ((row, content) for row, content, _ in hash_all(opener, rows))
+
+
+def _identified(dataset: ImageDataset, contents: Mapping[int, bytes]) -> ImageDataset:
+    if dataset.contents is not None:
+        # What a dataset was opened with stays: whoever reads an image compares it with that.
+        return dataset
+    joined = b"".join(contents.get(row, UNREAD) for row in range(len(dataset)))
+    return replace(dataset, contents=np.frombuffer(joined, dtype=np.uint8).reshape(len(dataset), HASH_BYTES))
 
 
 def readable(dataset: ImageDataset, config: RunConfig, reporter: Reporter) -> ImageDataset:
-    """Return what of ``dataset`` a run may use: all of it or, with ``skip_bad``, what can be decoded.
+    """Return what of ``dataset`` a run may use, identified; see :func:`usable`."""
+    return usable(examine(dataset, config.workers, reporter, config.verify), config, reporter)
 
-    Without ``verify`` nothing is looked at. Raises InputError that names the pictures that cannot be decoded, and with
-    ``skip_bad`` where they are all pictures of a domain or a class.
+
+def usable(examined: Examined, config: RunConfig, reporter: Reporter, left_out: Collection[str] = ()) -> ImageDataset:
+    """Return what of a dataset a run may use: all of it or, with ``skip_bad``, what can be decoded.
+
+    ``left_out`` names images that are left out in any case. Raises InputError that names the images that cannot be decoded,
+    and with ``skip_bad`` where they are all images of a domain or a class.
     """
-    if not config.verify:
-        return dataset
-    bad = verify(dataset, config.workers, reporter)
+    dataset = examined.dataset
+    rows = [row for row, name in enumerate(dataset.ids) if name in left_out] if left_out else []
+    bad = [picture for picture in examined.bad if picture.id not in left_out]
     if not bad:
-        return dataset
+        return without_rows(dataset, rows)
     where = f" --root {shlex.quote(str(config.root))}" if config.root is not None else ""
     command = f"`dmg data check {shlex.quote(config.dataset)}{where}`"
-    counted = f"{len(bad)} of {len(dataset)} pictures of {dataset.name!r} cannot be read"
+    counted = f"{len(bad)} of {len(dataset)} images of {dataset.name!r} cannot be read"
     if not config.skip_bad:
         lines = [f"  {_printable(picture.id)}: {picture.reason}" for picture in bad[:_SHOWN]]
         if len(bad) > _SHOWN:
@@ -87,14 +180,14 @@ def readable(dataset: ImageDataset, config: RunConfig, reporter: Reporter) -> Im
             f"{counted}:\n" + "\n".join(lines) + f"\nReplace or remove them ({command} lists all of them and what else "
             "is wrong), or leave them out with --skip_bad"
         )
-    smaller = without_rows(dataset, [picture.row for picture in bad])
+    smaller = without_rows(dataset, [*rows, *(picture.row for picture in bad)])
     for kind, names, before, after in (
         ("domain", dataset.domains, dataset.domain_indices, smaller.domain_indices),
         ("class", dataset.classes, dataset.labels, smaller.labels),
     ):
         if lost := _lost(names, before, after):
             raise InputError(
-                f"{counted}, among them every picture of the {kind} {lost[0]!r}: expected at least one that can be "
+                f"{counted}, among them every image of the {kind} {lost[0]!r}: expected at least one that can be "
                 f"left with --skip_bad. {command} says why; replace them, or remove the {kind}"
             )
     reporter.say(f"{counted} and {'is' if len(bad) == 1 else 'are'} left out; {command} lists them")

@@ -1,4 +1,4 @@
-"""What is known of picture files, so that only new and changed ones are decoded again."""
+"""What is known of image files, so that only new and changed ones are read and decoded again."""
 
 from __future__ import annotations
 
@@ -15,35 +15,41 @@ import filelock
 import PIL
 from PIL import Image
 
-from domain_masks.data.dataset import FileOpener, is_in_memory
+from domain_masks.data.dataset import FileOpener
 from domain_masks.data.decoding import Problem
 from domain_masks.errors import RunFolderError
 from domain_masks.records.cache import cache_folder
 from domain_masks.records.files import write_whole
 
-SCHEMA = 1
+SCHEMA = 2
 _SAVE_SECONDS = 20.0
 _LOCK_SECONDS = 60.0
 _SHARE_OF_TIME = 20
 
 
-class FileState(NamedTuple):
-    """Size in bytes and time of change in nanoseconds of a file."""
+class Entry(NamedTuple):
+    """What is known of an image.
 
-    size: int
-    changed: int
+    - ``state``: what it was read from when it had this content, see :mod:`domain_masks.records.file_state`; None where that
+      has to be read again to know
+    - ``content``: the hash of its content, 32 hexadecimal digits
+    - ``decoded``: whether it was decoded by the present version of Pillow, and ``problem`` what came of it
+    """
 
-
-_ROW = FileState(0, 0)
+    state: str | None
+    content: str
+    decoded: bool
+    problem: Problem | None = None
 
 
 class VerificationMemory:
-    """Which pictures could be decoded: the files below a folder, by their path, size and time of change, or a table's rows.
+    """What the images of a dataset hold, and which of them can be decoded: by their path below a folder, or a table's rows.
 
-    ``subject`` is that folder or, for pictures that are no files of their own, the dataset's fingerprint: its rows are
-    known by their ids, and are other ones where the fingerprint is another one.
-    It lies in the cache folder, one file for each subject, and is shared between processes. One that is damaged, of a
-    newer schema or of another version of Pillow counts as empty; where it cannot be written, nothing is remembered.
+    ``subject`` is that folder or, for images that are no files of their own, the dataset's fingerprint. An entry holds for
+    one state of a file, what it says of decoding for one content.
+    It lies in the cache folder, one file for each subject, and is shared between processes. One that is damaged or of another
+    schema counts as empty, and what another version of Pillow could decode is not known; where it cannot be written,
+    nothing is remembered.
     """
 
     def __init__(self, subject: Path | str) -> None:
@@ -51,38 +57,46 @@ class VerificationMemory:
         key = hashlib.blake2b(os.fsencode(self.subject), digest_size=16).hexdigest()
         self.path = cache_folder() / "verification" / f"{key}.json"
         self._known = self._read()
-        self._new: dict[str, tuple[FileState, Problem | None]] = {}
+        self._new: dict[str, Entry] = {}
         self._saved = time.monotonic()
         self._pause = _SAVE_SECONDS
 
-    def state_of(self, path: str) -> FileState | None:
-        """Return the present state of a file, None where there is none; a table's row has always the same."""
-        if not isinstance(self.subject, Path):
-            return _ROW
-        try:
-            found = (self.subject / path).stat()
-        except (OSError, ValueError):
-            return None
-        return FileState(found.st_size, found.st_mtime_ns)
+    def content_of(self, name: str, state: str | None) -> str | None:
+        """Return the content that an image has in this state; None where it has to be read to know."""
+        entry = self._entry(name)
+        return entry.content if entry is not None and state is not None and entry.state == state else None
 
-    def recall(self, path: str, state: FileState | None) -> tuple[bool, Problem | None]:
-        """Return whether the file is known in this state, and what is wrong with it."""
-        entry = self._known.get(path)
-        if entry is None or entry[0] != state:
+    def was_decoded(self, name: str) -> bool:
+        """Return whether an image of this name was decoded, with whatever content."""
+        entry = self._entry(name)
+        return entry is not None and entry.decoded
+
+    def recall(self, name: str, content: str) -> tuple[bool, Problem | None]:
+        """Return whether it is known if an image with this content can be decoded, and what is wrong with it."""
+        entry = self._entry(name)
+        if entry is None or entry.content != content or not entry.decoded:
             return False, None
-        return True, entry[1]
+        return True, entry.problem
 
-    def note(self, path: str, state: FileState | None, problem: Problem | None) -> None:
-        """Remember what decoding gave, and save from time to time.
+    def note(self, name: str, entry: Entry) -> None:
+        """Remember what reading an image gave, and save from time to time.
 
-        ``state`` is that from before the decoding. What the file system refused is not remembered: it can change
-        without a trace in size and time.
+        What is known of decoding the same content is kept. What the file system refused is not remembered: it can change
+        without a trace.
         """
-        if state is None or (problem is not None and problem.kind == "unopened"):
+        if entry.problem is not None and entry.problem.kind == "unopened":
             return
-        self._new[path] = (state, problem)
+        before = self._entry(name)
+        if before is not None and not entry.decoded and before.content == entry.content:
+            entry = before._replace(state=entry.state)
+        if entry == before:
+            return
+        self._new[name] = entry
         if time.monotonic() - self._saved > self._pause:
             self.save()
+
+    def _entry(self, name: str) -> Entry | None:
+        return self._new.get(name) or self._known.get(name)
 
     def save(self) -> None:
         """Add what is new to the file, beside what other processes have added meanwhile."""
@@ -118,33 +132,39 @@ class VerificationMemory:
 
     def _as_text(self) -> str:
         files = {
-            path: [*state, *([] if problem is None else [problem.kind, problem.reason])]
-            for path, (state, problem) in self._known.items()
+            path: [entry.state, entry.content, entry.decoded, *(() if entry.problem is None else _plain(entry.problem))]
+            for path, entry in self._known.items()
         }
         content = {"schema": SCHEMA, "decoder": _decoder(), "root": str(self.subject), "files": files}
         # Names that are no UTF-8 hold lone surrogates, which only pass through JSON as escapes.
         return json.dumps(content, separators=(",", ":"), ensure_ascii=True)
 
-    def _read(self) -> dict[str, tuple[FileState, Problem | None]]:
+    def _read(self) -> dict[str, Entry]:
         try:
             content = json.loads(self.path.read_bytes())
-            if content["schema"] != SCHEMA or content["decoder"] != _decoder():
+            if content["schema"] != SCHEMA:
                 return {}
-            return {
-                str(path): (FileState(int(size), int(changed)), Problem(*problem) if problem else None)
-                for path, (size, changed, *problem) in content["files"].items()
-            }
+            is_same_decoder = content["decoder"] == _decoder()
+            found = {}
+            for path, (state, hashed, decoded, *problem) in content["files"].items():
+                known = bool(decoded) and is_same_decoder
+                found[str(path)] = Entry(state, str(hashed), known, Problem(*problem) if problem and known else None)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return {}
+        return found
 
 
 def memory_of(
     open_image: Callable[[int], Image.Image], ids: Sequence[str], fingerprint: str
-) -> tuple[VerificationMemory, Sequence[str]] | None:
-    """Return what is known of a dataset's pictures, and each row's name in it; None for pictures in memory."""
+) -> tuple[VerificationMemory, Sequence[str]]:
+    """Return what is known of a dataset's images, and each row's name in it."""
     if isinstance(open_image, FileOpener):
         return VerificationMemory(open_image.root), open_image.paths
-    return None if is_in_memory(open_image) else (VerificationMemory(fingerprint), ids)
+    return VerificationMemory(fingerprint), ids
+
+
+def _plain(problem: Problem) -> tuple[str, str]:
+    return problem.kind, problem.reason
 
 
 def _decoder() -> str:

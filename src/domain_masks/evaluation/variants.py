@@ -49,6 +49,12 @@ def variants(records: Sequence[RunRecord]) -> tuple[Variant, ...]:
     datasets = dict.fromkeys(record.results.dataset for record in records)
     if len(datasets) > 1:
         raise InputError(f"expected the runs of one dataset, got {', '.join(datasets)}: look at each by itself")
+    contents = {record.content for record in records if record.content is not None}
+    if len(contents) > 1:
+        raise InputError(
+            f"expected the runs of one dataset, got {len(contents)} called {next(iter(datasets))!r} whose images, names or "
+            "labels differ: look at each by itself"
+        )
     methods: dict[str, list[RunRecord]] = {}
     for record in records:
         methods.setdefault(record.results.method, []).append(record)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from domain_masks.data import ImageDataset, readable
 from domain_masks.errors import DiskFullError, DomainMasksError
 from domain_masks.experiments.claims import is_claimed
+from domain_masks.experiments.inventory import is_of_unknown_content
 from domain_masks.experiments.launchers import InProcess, Job, Launcher
 from domain_masks.experiments.plan import PlannedRun
 from domain_masks.progress import Reporter
@@ -79,6 +80,12 @@ def _say_what_is_done(plan: Sequence[PlannedRun], reporter: Reporter) -> None:
     for number, planned in enumerate(plan, start=1):
         if planned.state == "done":
             reporter.say(f"[{number}/{len(plan)}] {planned.name}: done already")
+    unknown = [run.name for run in plan if run.state in ("done", "begun") and is_of_unknown_content(run.folder)]
+    if unknown:
+        reporter.say(
+            f"note: {len(unknown)} of these runs, such as {unknown[0]}, were made by a version that did not note what the "
+            "images hold: whether they were the same images is unknown. Remove their folders to run them again"
+        )
 
 
 def _jobs(plan: Sequence[PlannedRun]) -> list[Job]:

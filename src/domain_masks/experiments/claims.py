@@ -12,10 +12,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from domain_masks.data import ImageDataset, content_of
 from domain_masks.errors import RunFolderError
 from domain_masks.experiments.inventory import keys_in
-from domain_masks.records import RunFolder, write_whole
+from domain_masks.records import RunFolder, write_json, write_whole
 from domain_masks.records.config import RunConfig
+from domain_masks.records.identity import INPUTS, inputs_of
 
 LOCKS = ".locks"
 
@@ -45,18 +47,20 @@ def is_claimed(out: Path, key: str) -> bool:
         return not free
 
 
-def settle(out: Path, preferred: RunFolder, key: str, config: RunConfig, domains: Iterable[str]) -> RunFolder:
-    """Return the folder of a run that has been claimed, with its settings in it, so that no other takes the folder.
+def settle(out: Path, preferred: RunFolder, key: str, config: RunConfig, dataset: ImageDataset) -> RunFolder:
+    """Return the folder of a run that has been claimed, with its settings and inputs in it, so that no other takes the folder.
 
     A folder that another benchmark gave this run is kept. Raises RunFolderError where it cannot be made.
     """
     with _explaining(out), _lock(out, "folders"):
-        folder = settled(out, key)
-        if folder is None or key not in keys_in(folder, domains):
+        folder, content = settled(out, key), content_of(dataset)
+        if folder is None or key not in keys_in(folder, dataset.domains, content):
             candidates = (RunFolder(path) for path in places(preferred.path, key))
-            folder = next(candidate for candidate in candidates if is_free(candidate, key, domains))
+            folder = next(candidate for candidate in candidates if is_free(candidate, key, dataset.domains, content))
         folder.refuse_file()
         if not folder.config.is_file():
+            # Another dataset of the same names has the same settings: what tells them apart is noted with them.
+            write_json(folder.environment, {INPUTS: inputs_of(config, dataset.domains, content)})
             config.write(folder.config)
         write_whole(_note(out, key), folder.path.relative_to(out).as_posix())
         return folder
@@ -78,11 +82,11 @@ def places(preferred: Path, key: str) -> Iterator[Path]:
         yield preferred.with_name(f"{preferred.name}-{key}-{number}")
 
 
-def is_free(folder: RunFolder, key: str, domains: Iterable[str]) -> bool:
+def is_free(folder: RunFolder, key: str, domains: Iterable[str], content: str | None = None) -> bool:
     """Whether a folder can hold the run with this key: it is not there yet, holds no settings, or those of this run."""
     if folder.path.exists() and not folder.path.is_dir():
         return False
-    return not folder.config.exists() or key in keys_in(folder, domains)
+    return not folder.config.exists() or key in keys_in(folder, domains, content)
 
 
 def _lock(out: Path, name: str) -> FileLock:

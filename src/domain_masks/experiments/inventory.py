@@ -7,13 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from domain_masks.data import ImageDataset
+from domain_masks.data import ImageDataset, content_of
 from domain_masks.errors import DomainMasksError, InputError
 from domain_masks.methods.build import complete_method, method_class
 from domain_masks.records import Results, RunFolder
 from domain_masks.records.collection import run_folders
 from domain_masks.records.config import AUTO, RunConfig, parse_config, read_config
-from domain_masks.records.identity import REVISED, inputs_noted, inputs_of, run_key
+from domain_masks.records.identity import CONTENT, REVISED, inputs_noted, inputs_of, run_key
 from domain_masks.training.defaults import resolve
 
 
@@ -28,8 +28,9 @@ class Inventory:
 
     def __init__(self, out: Path, dataset: ImageDataset) -> None:
         self._by_key: dict[str, RunFolder] = {}
+        content = content_of(dataset)
         for folder in run_folders(out) if out.is_dir() else ():
-            for key in keys_in(folder, dataset.domains, dataset):
+            for key in keys_in(folder, dataset.domains, content, dataset):
                 known = self._by_key.get(key)
                 if known is None or _worth(folder) > _worth(known):
                     self._by_key[key] = folder
@@ -39,15 +40,20 @@ class Inventory:
         return self._by_key.get(key)
 
 
-def key_of(config: RunConfig, domains: Iterable[str], inputs: dict[str, Any] | None = None) -> str:
-    """Return the key of a complete configuration on a dataset with these domains."""
-    return run_key(config, inputs or inputs_of(config, domains), _method_defaults(config.method_name))
+def key_of(
+    config: RunConfig, domains: Iterable[str], inputs: dict[str, Any] | None = None, content: str | None = None
+) -> str:
+    """Return the key of a complete configuration on a dataset with these domains and this content."""
+    return run_key(config, inputs or inputs_of(config, domains, content), _method_defaults(config.method_name))
 
 
-def keys_in(folder: RunFolder, domains: Iterable[str], dataset: ImageDataset | None = None) -> Iterator[str]:
+def keys_in(
+    folder: RunFolder, domains: Iterable[str], content: str | None = None, dataset: ImageDataset | None = None
+) -> Iterator[str]:
     """Yield the keys under which the run in a folder may be found; none where its settings cannot be read.
 
     - ``domains``: of the dataset, for unfinished runs of older versions, which did not note them
+    - ``content``: of the dataset, for runs of older versions, which did not note it: they are known by names alone
     - ``dataset``: fills in what an older version did not write down, where it says so
     """
     try:
@@ -59,15 +65,24 @@ def keys_in(folder: RunFolder, domains: Iterable[str], dataset: ImageDataset | N
     if dataset is not None:
         config = _resolved(config, dataset)
     if noted is not None:
-        yield key_of(config, (), noted)
+        yield key_of(config, (), _with_content(noted, content))
         return
-    inputs = inputs_of(config, _domains_of(folder) or domains)
+    inputs = inputs_of(config, _domains_of(folder) or domains, content)
     if folder.results.exists() or folder.last.exists():
         # It was begun by a version that noted nothing, and so before any revision.
         inputs.pop(REVISED, None)
     yield key_of(config, (), inputs)
     # It is not known whether an older version was asked for this number or chose it.
     yield key_of(config, (), inputs | {"batch": AUTO})
+
+
+def _with_content(noted: dict[str, Any], content: str | None) -> dict[str, Any]:
+    return noted if content is None or CONTENT in noted else noted | {CONTENT: content}
+
+
+def is_of_unknown_content(folder: RunFolder) -> bool:
+    """Whether a run was begun by a version that did not note what its images hold."""
+    return CONTENT not in (inputs_noted(folder) or {})
 
 
 def _resolved(config: RunConfig, dataset: ImageDataset) -> RunConfig:
@@ -86,8 +101,8 @@ def _domains_of(folder: RunFolder) -> list[str] | None:
     return [*results.sources, *results.targets]
 
 
-def _worth(folder: RunFolder) -> int:
-    return 2 if folder.is_finished else int(folder.last.is_file())
+def _worth(folder: RunFolder) -> tuple[int, bool]:
+    return 2 if folder.is_finished else int(folder.last.is_file()), not is_of_unknown_content(folder)
 
 
 @lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from domain_masks.data import ImageDataset, domains_named
+from domain_masks.data import ImageDataset, content_of, domains_named
 from domain_masks.errors import InputError, together, unknown
 from domain_masks.evaluation.selection import LEAVE_ONE_DOMAIN_OUT
 from domain_masks.experiments.claims import is_free, places
@@ -137,6 +137,7 @@ class _Planner:
 
     def __init__(self, base: RunConfig, dataset: ImageDataset, seeds: Sequence[int], out: Path) -> None:
         self._base, self._dataset, self._seeds, self._out = base, dataset, seeds, out
+        self._content = content_of(dataset)
         self._inventory = Inventory(out, dataset)
         self._taken: dict[Path, str] = {}
         self.runs: dict[str, PlannedRun] = {}
@@ -152,7 +153,7 @@ class _Planner:
         usual = self._usual(method, domains) if names else None
         for seed in self._seeds:
             complete = resolve(config.model_copy(update={"target": domains, "seed": seed}), self._dataset)
-            key = key_of(complete, self._dataset.domains)
+            key = key_of(complete, self._dataset.domains, content=self._content)
             if key in self.runs:
                 continue
             values = {name: _value(complete, name) for name in names}
@@ -174,7 +175,7 @@ class _Planner:
         return next(
             RunFolder(path)
             for path in places(preferred, key)
-            if self._taken.get(path, key) == key and is_free(RunFolder(path), key, self._dataset.domains)
+            if self._taken.get(path, key) == key and is_free(RunFolder(path), key, self._dataset.domains, self._content)
         )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from domain_masks.errors import DomainMasksError, InputError, RunFolderError
-from domain_masks.records.config import read_config
+from domain_masks.records.config import parse_config, read_config
 from domain_masks.records.failure import FAILURE, read_failure
+from domain_masks.records.identity import CONTENT, inputs_noted, revisions_missing
 from domain_masks.records.metrics_log import MetricsLog, Value
 from domain_masks.records.predictions import Predictions
 from domain_masks.records.results import Results
@@ -37,6 +39,24 @@ class RunRecord:
         """The method's settings, without its name."""
         method = self.config.get("method")
         return {name: value for name, value in method.items() if name != "name"} if isinstance(method, Mapping) else {}
+
+    @cached_property
+    def inputs(self) -> Mapping[str, Any]:
+        """What the run noted of its images and files, see :mod:`domain_masks.records.identity`; empty where it did not."""
+        return inputs_noted(self.folder) or {}
+
+    @property
+    def content(self) -> str | None:
+        """The fingerprint of the dataset's images, names and labels; None for runs of versions that did not note it."""
+        return self.inputs.get(CONTENT)
+
+    @property
+    def revisions_missing(self) -> tuple[str, ...]:
+        """What is computed in another way since the run was made, by the names of the revisions."""
+        try:
+            return tuple(revisions_missing(parse_config(self.config), self.inputs))
+        except DomainMasksError:  # of a method or version that is not known here
+            return ()
 
     def predictions(self) -> Predictions:
         """Read the logits per sample; raises RunFolderError where they are missing or malformed."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from domain_masks.errors import RunFolderError
 from domain_masks.records.config import NOT_COMPUTED, RunConfig
+from domain_masks.records.file_state import state_of
 from domain_masks.records.files import read_json
 from domain_masks.records.run_folder import RunFolder
 
@@ -27,6 +28,8 @@ INPUTS = "inputs"
 REVISED = "revisions"
 """Among the inputs: the names of the revisions that concern a run."""
 SITE_PRESETS = frozenset({"paper", "last-stage", "released-code", "last-block"})
+CONTENT = "content"
+"""Among the inputs: the fingerprint of the dataset's images, which runs of older versions did not note."""
 _NAMES = ("imagenet", "none")
 _HUB = "hf:"
 
@@ -87,9 +90,14 @@ def revisions(config: RunConfig) -> list[str]:
     return sorted(name for name, concerns in REVISIONS.items() if concerns(config))
 
 
+def revisions_missing(config: RunConfig, inputs: Mapping[str, Any]) -> list[str]:
+    """Return the names of the revisions that concern a run and were not there yet when it noted its ``inputs``."""
+    return [name for name in revisions(config) if name not in inputs.get(REVISED, ())]
+
+
 def revised_since(config: RunConfig, inputs: Mapping[str, Any]) -> list[str]:
     """Return a line per revision that concerns a run and was not there yet when it noted its ``inputs``."""
-    missing = [name for name in revisions(config) if name not in inputs.get(REVISED, ())]
+    missing = revisions_missing(config, inputs)
     return [(REVISIONS[name].__doc__ or name).splitlines()[0].rstrip(".") for name in missing]
 
 
@@ -116,13 +124,15 @@ def run_key(config: RunConfig, inputs: Mapping[str, Any], method_defaults: Mappi
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
-def inputs_of(config: RunConfig, domains: Iterable[str]) -> dict[str, Any]:
-    """Return what a configuration points to: the dataset's name and domains, the content of files of weights.
+def inputs_of(config: RunConfig, domains: Iterable[str], content: str | None = None) -> dict[str, Any]:
+    """Return what a configuration points to: the dataset's name, domains and ``content``, the content of files of weights.
 
     Also the batch as it was asked for, which may be ``auto`` where ``config.yaml`` says the number that was chosen, and the
     revisions that concern the configuration. A file that is not there counts by its name.
     """
     found: dict[str, Any] = {"dataset": dataset_name(config.dataset), "domains": sorted(domains)}
+    if content is not None:
+        found[CONTENT] = content
     if config.weights is not None and config.weights not in _NAMES:
         found["weights"] = _content(Path(config.weights))
     if config.init_from is not None:
@@ -153,13 +163,12 @@ def dataset_name(dataset: str) -> str:
 
 def _content(path: Path) -> str:
     try:
-        status = path.stat()
-        return _digest(path, status.st_size, status.st_mtime_ns)
+        return _digest(path, state_of(path))
     except OSError:
         return f"file:{path.name}" if path.name != "model.safetensors" else f"run:{path.parent.name}"
 
 
 @lru_cache(maxsize=256)
-def _digest(path: Path, _size: int, _changed: int) -> str:
+def _digest(path: Path, _state: str | None) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -150,27 +150,45 @@ def groups_of(records: Sequence[RunRecord], rule: str = SOURCE_VALIDATION) -> li
     """Divide runs into groups, the largest first, and choose in each by ``rule``; what cannot be chosen is noted."""
     parts: dict[str, list[RunRecord]] = {}
     for record in records:
-        parts.setdefault(json.dumps(protocol_of(record), sort_keys=True, default=str), []).append(record)
-    ordered = sorted(parts.values(), key=lambda part: -len(part))
-    differing = differing_settings([protocol_of(part[0]) for part in ordered])
+        shared = {name: value for name, value in protocol_of(record).items() if name != "images"}
+        parts.setdefault(json.dumps(shared, sort_keys=True, default=str), []).append(record)
+    divided = [same for part in parts.values() for same in _by_content(part)]
+    ordered = sorted(divided, key=lambda part: (-len(part), bool(part[0].revisions_missing)))
+    protocols = [protocol_of(next((r for r in part if r.content is not None), part[0])) for part in ordered]
+    differing = differing_settings(protocols)
     names: list[str] = []
     found = []
-    for part in ordered:
+    for part, protocol in zip(ordered, protocols, strict=True):
         name = file_name(f"{part[0].results.dataset}-{part[0].results.backbone}")
         names.append(name)
         unique = name if names.count(name) == 1 else f"{name}-{names.count(name)}"
-        found.append(_group(unique, title_of(protocol_of(part[0]), differing), part, rule))
+        found.append(_group(unique, title_of(protocol, differing), part, rule))
     return found
 
 
+def _by_content(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """Divide runs by what their images hold; those that did not note it belong to the others where these agree."""
+    parts: dict[str | None, list[RunRecord]] = {}
+    for record in sorted(records, key=lambda record: record.content is None):
+        known = record.content
+        parts.setdefault(next(iter(parts)) if known is None and len(parts) == 1 else known, []).append(record)
+    order = {id(record): place for place, record in enumerate(records)}
+    return [sorted(part, key=lambda record: order[id(record)]) for part in parts.values()]
+
+
 def protocol_of(record: RunRecord) -> dict[str, Any]:
-    """Return what makes runs comparable: dataset, backbone and the settings in :data:`PROTOCOL`."""
+    """Return what makes runs comparable: dataset, backbone and the settings in :data:`PROTOCOL`.
+
+    Also ``images``, the beginning of the dataset's fingerprint, and ``before``, what is computed in another way since.
+    """
     config = record.config
     protocol: dict[str, Any] = {"dataset": record.results.dataset, "backbone": record.results.backbone}
     protocol |= {name: config.get(name) for name in PROTOCOL}
     protocol["boundary"] = config.get("boundary") if config.get("freeze_features") else None
     if not config.get("freeze_features"):
         protocol["views"] = None
+    protocol["images"] = None if record.content is None else record.content[:8]
+    protocol["before"] = ", ".join(record.revisions_missing) or None
     return protocol
 
 
@@ -184,6 +202,12 @@ def _group(name: str, title: str, records: Sequence[RunRecord], rule: str) -> Gr
     if repeated:
         what, end = ("1 run repeats", "is") if repeated == 1 else (f"{repeated} runs repeat", "are")
         problems.append(f"{what} the settings, held-out domain and seed of another, and {end} left out")
+    unknown = sum(record.content is None for record in records)
+    if 0 < unknown < len(records):
+        problems.append(
+            f"{unknown} of {len(records)} runs were made by a version that did not note what the images hold: whether they "
+            "were the same images as the others' is unknown"
+        )
     lines, unchosen = _lines(once, rule)
     published = _published(every, lines)
     targets = _in_order(once)

@@ -50,9 +50,9 @@ def runs_section(collection: Collection) -> Section:
 
 def _labels(runs: Sequence[RunRecord]) -> dict[int, str]:
     """Return the id of a run -> its method, with the settings in which the method's runs on its dataset differ."""
-    datasets: dict[str, list[RunRecord]] = {}
+    datasets: dict[tuple[str, str | None], list[RunRecord]] = {}
     for record in runs:
-        datasets.setdefault(record.results.dataset, []).append(record)
+        datasets.setdefault((record.results.dataset, record.content), []).append(record)
     found = {id(record): record.results.method for record in runs}
     for records in datasets.values():
         found |= {id(record): variant.label for variant in variants(records) for record in variant.records}

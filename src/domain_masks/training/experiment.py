@@ -19,6 +19,7 @@ from domain_masks.data import (
     Preprocessing,
     Subset,
     TrainingLoader,
+    content_of,
     default_preprocessing,
     evaluation_batches,
     source_positions,
@@ -36,6 +37,7 @@ from domain_masks.progress import Reporter
 from domain_masks.randomness import seeded
 from domain_masks.records import Predictions
 from domain_masks.records.config import RunConfig
+from domain_masks.training.contents import CONTENTS, compare_contents, content_keys
 from domain_masks.training.fit import Sources
 from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures, FrozenLoader, frozen_batches
 from domain_masks.training.origin import Origin, picture_keys
@@ -50,7 +52,9 @@ class Experiment:
     - ``restored``: the checkpoint of a run that goes on, in place of the weights' file and of the run that it started from
     - ``facts``: what a checkpoint keeps: ``pictures``, a hash of the division into training and validation;
       ``trained_on`` and ``trained_pictures``, the domains and the keys of the pictures that the weights have seen, also in
-      the runs that this one started from; ``learned_sources``, those that anything is learned of
+      the runs that this one started from; ``learned_sources``, those that anything is learned of; ``contents``, see
+      :mod:`domain_masks.training.contents`
+    - ``changes``: a line each for images that measure and have changed since the restored run was begun
 
     Raises InputError for settings that cannot be used, RunFolderError where ``restored`` does not fit, or the pictures are
     no longer those that were divided then.
@@ -81,9 +85,13 @@ class Experiment:
             base, square=square, resize=size if square else round(size * 256 / 224)
         )
         self._restored = restored
+        self.changes: list[str] = []
         if restored is not None:
             self._refuse_other_pictures(restored)
+            self.changes = compare_contents(self.splits, restored.facts)
         self.method = self._build_method()
+        if restored is None or CONTENTS in restored.facts:
+            self.facts[CONTENTS] = content_keys(dataset)
         self.augment = BatchAugmentation(config.augmentation or "none", self.preprocessing).to(fabric.device)
         if config.freeze_features or self.method.needs == "features":
             self.method.network.freeze_features()
@@ -167,7 +175,7 @@ class Experiment:
             self.fabric.device,
             self.config.workers or 0,
         )
-        return FrozenFeatures(self.splits.dataset.fingerprint, recipe, self.reporter)
+        return FrozenFeatures(content_of(self.splits.dataset), recipe, self.reporter)
 
     def prepare(self, batch: DomainBatch) -> DomainBatch:
         """Put a batch on the device; augment its images in training, normalise them.

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from domain_masks.data import DomainSplits, ImageDataset, load_dataset, readable, without_rows
+from domain_masks.data import DomainSplits, ImageDataset, content_of, examine, identified, load_dataset, usable
+from domain_masks.data.verification import Examined
 from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.evaluation import accuracies
 from domain_masks.masks import mask_statistics
@@ -20,7 +21,8 @@ from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Predictions, Results, RunFolder, write_json
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.environment import environment
-from domain_masks.records.identity import INPUTS, inputs_noted, inputs_of, revised_since
+from domain_masks.records.files import read_json
+from domain_masks.records.identity import CONTENT, INPUTS, inputs_noted, inputs_of, revised_since
 from domain_masks.training.batch_size import with_batch
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.closed_form import fit_at_once
@@ -78,12 +80,14 @@ def run(
         if not fabric.is_global_zero:
             reporter = ConsoleReporter(quiet=True)
         if state == "finished":
+            _refuse_other_content(folder, content_of(identified(opened, config, reporter, decode_images=False)))
             reporter.say(f"{folder.path} holds a finished run: nothing to do")
             return Run(folder, Results.read(folder.results))
         restored = Restored.read(folder, config) if state == "resume" else None
         # Of a run that goes on, what it began from may be gone.
-        inputs = (inputs_noted(folder) if state == "resume" else None) or inputs_of(config, opened.domains)
-        opened, left_out = _readable(opened, config, reporter, restored)
+        examined = examine(opened, config.workers, reporter, config.verify)
+        inputs = _inputs(config, examined.dataset, inputs_noted(folder) if state == "resume" else None)
+        opened, left_out = _readable(examined, config, reporter, restored)
         config = with_batch(config, opened, fabric, reporter, folder if state == "resume" else None)
         experiment = Experiment(config, opened, fabric, reporter, restored)
         experiment.facts["left_out"] = left_out
@@ -103,7 +107,7 @@ def run(
 
     on_main_process(fabric, begin)
     revised = [f"note: begun by an older version, goes on as now: {line}" for line in revised_since(config, inputs)]
-    for line in (describe(experiment), *notes(config, opened), *revised):
+    for line in (describe(experiment), *notes(config, opened), *experiment.changes, *revised):
         reporter.say(line)
     method = experiment.method
     if method.is_closed_form():
@@ -142,15 +146,47 @@ def evaluate(
     config = resolve(config, opened)
     reporter = reporter or ConsoleReporter()
     restored = Restored(best["method"], last.get("facts", {}))
-    opened, _ = _readable(opened, config, reporter, restored)
+    examined = examine(opened, config.workers, reporter, config.verify)
+    opened, _ = _readable(examined, config, reporter, restored)
     experiment = Experiment(config, opened, launch(config), reporter, restored)
+    for line in experiment.changes:
+        reporter.say(line)
     progress = read_progress(last["progress"])
     if not progress.is_complete(config, planned_epochs(config, experiment.method)) and not folder.is_finished:
         reporter.say(
             f"{folder.path} is not finished: these are the accuracies of its best epoch so far, and nothing is written"
         )
         return Run(folder, _measured(experiment, progress)[0])
-    return Run(folder, _finish(experiment, progress, folder))
+    results = _finish(experiment, progress, folder)
+    _note_content(folder, content_of(examined.dataset))
+    return Run(folder, results)
+
+
+def _note_content(folder: RunFolder, content: str) -> None:
+    """Note the images that a run has been measured on; those that it was trained on are the same, if they were noted."""
+    noted = inputs_noted(folder) or {}
+    if noted.get(CONTENT, content) != content:
+        write_json(folder.environment, read_json(folder.environment) | {INPUTS: noted | {CONTENT: content}})
+
+
+def _inputs(config: RunConfig, dataset: ImageDataset, noted: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what a run that begins has as inputs; of one that goes on those that it ``noted``, with its images as they are.
+
+    Images that train are the same then, and others are measured as they are now; those of older versions stay unknown.
+    """
+    content = content_of(dataset)
+    if noted is None:
+        return inputs_of(config, dataset.domains, content)
+    return noted | ({CONTENT: content} if CONTENT in noted else {})
+
+
+def _refuse_other_content(folder: RunFolder, content: str) -> None:
+    """Raise RunFolderError where a finished run was made of other images than the dataset has now."""
+    if (inputs_noted(folder) or {}).get(CONTENT, content) != content:
+        raise RunFolderError(
+            f"{folder.path} holds a finished run on other images: expected those that it was made of, which differ in content, "
+            "names or labels. Name another folder with --out, or measure it again on these with `dmg evaluate`"
+        )
 
 
 def _best(folder: RunFolder, progress: Progress) -> dict[str, Any]:
@@ -164,12 +200,12 @@ def _best(folder: RunFolder, progress: Progress) -> dict[str, Any]:
 
 
 def _readable(
-    dataset: ImageDataset, config: RunConfig, reporter: Reporter, restored: Restored | None
+    examined: Examined, config: RunConfig, reporter: Reporter, restored: Restored | None
 ) -> tuple[ImageDataset, list[str]]:
-    """Leave out the pictures that cannot be read, and those that the run left out when it began; returns their names too."""
+    """Leave out the images that cannot be read, and those that the run left out when it began; returns their names too."""
+    dataset = examined.dataset
     gone = set(restored.facts.get("left_out", ())) if restored is not None else set()
-    rows = [row for row, name in enumerate(dataset.ids) if name in gone] if gone else []
-    smaller = readable(without_rows(dataset, rows) if rows else dataset, config, reporter)
+    smaller = usable(examined, config, reporter, gone)
     return smaller, sorted({*dataset.ids} - {*smaller.ids}) if len(smaller) < len(dataset) else []
 
 

@@ -23,7 +23,7 @@ from domain_masks.data.folders import existing_folder
 from domain_masks.data.huggingface import PREFIX
 from domain_masks.data.manifest import folder_of, is_manifest
 from domain_masks.data.registry import DATASETS, ROOT_VARIABLE, load_dataset
-from domain_masks.data.verification_memory import memory_of
+from domain_masks.data.verification_memory import Entry, memory_of
 from domain_masks.errors import InputError
 from domain_masks.progress import Reporter
 from domain_masks.records.files import is_there
@@ -78,16 +78,15 @@ def findings_of(index: Index) -> list[Finding]:
 def _decoded(index: Index, workers: int | None, reporter: Reporter) -> Index:
     opener = index.open_image
     pictures = list(index.pictures)
-    remembered = memory_of(opener, [picture.path for picture in pictures], index.fingerprint)
-    memory, names = remembered or (None, ())
-    states = [] if memory is None else [memory.state_of(name) for name in names]
+    paths = [picture.path for picture in pictures]
+    memory, names = (None, paths) if is_in_memory(opener) else memory_of(opener, paths, index.fingerprint)
     results = decode_all(opener, range(len(pictures)), workers, with_facts=True)
     try:
-        for result in reporter.track(results, len(pictures), "checking pictures"):
+        for result in reporter.track(results, len(pictures), "checking images"):
             picture = pictures[result.row]
             pictures[result.row] = replace(picture, problem=result.problem, facts=result.facts)
             if memory is not None:
-                memory.note(names[result.row], states[result.row], result.problem)
+                memory.note(names[result.row], Entry(result.state, result.content.hex(), True, result.problem))
     finally:
         if memory is not None:
             memory.save()

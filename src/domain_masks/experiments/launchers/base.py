@@ -80,7 +80,7 @@ def execute(job: Job, dataset: ImageDataset, reporter: Reporter) -> Outcome:
         with claimed(job.out, job.key) as mine:
             if not mine:
                 return Outcome("busy")
-            folder = settle(job.out, RunFolder(job.folder), job.key, job.config, dataset.domains)
+            folder = settle(job.out, RunFolder(job.folder), job.key, job.config, dataset)
             run(job.config, folder.path, resume=True, dataset=dataset, reporter=reporter)
             return Outcome("done", folder.path)
     except DiskFullError as error:

@@ -1,0 +1,69 @@
+"""What the images of a run hold: kept in its checkpoint, and compared before it goes on or is measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from domain_masks.data import DomainSplits, ImageDataset
+from domain_masks.data.dataset import Int64Array
+from domain_masks.errors import RunFolderError
+from domain_masks.training.origin import picture_keys
+
+CONTENTS = "contents"
+"""Under this name the facts of a checkpoint keep what :func:`content_keys` gives for the whole dataset."""
+
+
+def content_keys(dataset: ImageDataset) -> Tensor | None:
+    """Return keys of each image's id and of its content, int64 (N, 2); None for a dataset that was not identified."""
+    if dataset.contents is None:
+        return None
+    digests = [blake2b(row.tobytes(), digest_size=8).digest() for row in dataset.contents]
+    contents = (np.frombuffer(b"".join(digests), dtype="<u8") >> 1).astype(np.int64)
+    return torch.stack([picture_keys(dataset.ids), torch.from_numpy(contents)], 1)
+
+
+def compare_contents(splits: DomainSplits, facts: Mapping[str, Any]) -> list[str]:
+    """Return a line for what is no longer as it was among the images that measure; nothing where all is the same.
+
+    ``facts`` are those of the run's checkpoint. Raises RunFolderError where images that train or choose the epoch have
+    another content.
+    """
+    before, now = facts.get(CONTENTS), content_keys(splits.dataset)
+    if now is None:
+        return []
+    if not isinstance(before, Tensor):
+        return [
+            "note: the run was begun by a version that did not note what its images hold: whether they are the same is unknown"
+        ]
+    known = dict(before.tolist())
+    ids, contents = now[:, 0].tolist(), now[:, 1].tolist()
+    other = np.array([known.get(name, content) != content for name, content in zip(ids, contents, strict=True)])
+    new = np.array([name not in known for name in ids])
+    decisive = np.concatenate([splits.train.indices, splits.validation.indices])
+    if other[decisive].any():
+        raise RunFolderError(
+            f"{_count(splits, decisive[other[decisive]], len(decisive), 'training and validation')} of dataset "
+            f"{splits.dataset.name!r} no longer hold what they held when the run was begun. Put them back, or begin anew"
+        )
+    lines = []
+    for kind, subset in (("held-out", splits.held_out), ("test", splits.test)):
+        rows = np.zeros(0, dtype=np.int64) if subset is None else subset.indices
+        changed = rows[other[rows] | new[rows]]
+        if len(changed):
+            lines.append(
+                f"note: {_count(splits, changed, len(rows), kind)} no longer hold what they held when the run was begun, or "
+                "are new: its accuracies are those on the images as they are now"
+            )
+    if gone := len(known.keys() - set(ids)):
+        lines.append(f"note: {gone} images that were there when the run was begun are gone, and not measured")
+    return lines
+
+
+def _count(splits: DomainSplits, rows: Int64Array, total: int, kind: str) -> str:
+    return f"{len(rows)} of {total} {kind} images, such as {splits.dataset.ids[int(rows[0])]!r},"
