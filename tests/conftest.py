@@ -23,13 +23,11 @@ def signals_as_in_the_foreground() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def few_threads() -> None:
-    beside = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    threads = max(1, min(2, _cores() // beside))
-    torch.set_num_threads(threads)
-    if beside > 1:
-        # Of what tests start as well: threads that wait for a core by spinning slow all others down.
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+def one_thread() -> None:
+    # Here and in what tests start, on every machine: other numbers end in other last bits, and threads that wait for a core
+    # by spinning slow all others down.
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

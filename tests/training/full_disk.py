@@ -8,12 +8,9 @@ tests' own log as well.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 from pathlib import Path
-
-import torch
 
 import generated
 from domain_masks.errors import RunFolderError
@@ -39,7 +36,6 @@ class Filling(ConsoleReporter):
 
 def main(folder: str, settings: str, size: str, epoch: str) -> None:
     """Run until the disk is full."""
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
     reporter = Filling(int(size), epoch)
     if epoch == "0":
         reporter.fill()

@@ -11,10 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,6 +24,7 @@ import generated
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.networks import build_backbone
 from domain_masks.progress import ConsoleReporter
+from domain_masks.records import Predictions
 from domain_masks.training import evaluate, run
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
 from domain_masks.training.state import Progress, RunState
@@ -118,6 +121,90 @@ def test_full_disk_keeps_the_previous_checkpoint(settings: Any, whole: bytes, tm
     assert load_checkpoint(out / "checkpoints" / "last.ckpt")["progress"]["epochs_done"] == 2
     assert not list(out.rglob("*.partial*"))
     assert resumed(settings, out) == whole
+
+
+def interrupted(settings: Any, out: Path) -> Path:
+    """A run that is interrupted after its second epoch."""
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, out, dataset=generated.dataset(), reporter=Stopping(stop))
+    return out
+
+
+class Lines(ConsoleReporter):
+    """Keeps what is said, and with how many threads."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.lines: list[str] = []
+        self.threads: set[int] = set()
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+        if line.startswith("epoch"):
+            self.threads.add(torch.get_num_threads())
+
+    @property
+    def note(self) -> str:
+        return "\n".join(line for line in self.lines if "bit for bit" in line)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+def test_a_run_of_one_thread_goes_on_with_one_where_there_would_be_two(
+    settings: Any, whole: bytes, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    out = interrupted(settings, tmp_path / "run")
+    request.getfixturevalue("two_threads")
+    reporter = Lines()
+    ended = run(settings, out, resume=True, dataset=generated.dataset(), reporter=reporter)
+    assert reporter.threads == {1}
+    assert torch.get_num_threads() == 2
+    assert reporter.note == ""
+    assert ended.folder.model.read_bytes() == whole
+    logits = Predictions.load(ended.folder.predictions).of("predictions")
+    evaluate(out, ConsoleReporter(quiet=True), dataset=generated.dataset())
+    assert ended.folder.model.read_bytes() == whole
+    np.testing.assert_array_equal(Predictions.load(ended.folder.predictions).of("predictions"), logits)
+
+
+def test_threads_may_be_asked_for_and_what_that_means_is_said(settings: Any, tmp_path: Path) -> None:
+    out, reporter = interrupted(settings, tmp_path / "run"), Lines()
+    more = settings.model_copy(update={"threads": 2})
+    run(more, out, resume=True, dataset=generated.dataset(), reporter=reporter)
+    assert reporter.threads == {2}
+    assert "threads (1 then 2)" in reporter.note
+    assert reporter.note.count("\n") == 0
+    assert torch.get_num_threads() == 1
+
+
+def test_what_else_the_last_bits_depend_on_is_compared_over_all_parts(settings: Any, tmp_path: Path) -> None:
+    out = interrupted(settings, tmp_path / "run")
+    path = out / "checkpoints" / "last.ckpt"
+    state = load_checkpoint(path)
+    (part,) = state["conditions"]
+    assert {"threads", "processes", "device", "processor", "deterministic algorithms", "torch"} <= set(part)
+    elsewhere = [part, {**part, "torch": "1.0", "processes": 2, "MKL_CBWR": "AVX2"}]
+    save_checkpoint(path, {**state, "conditions": elsewhere})
+    shutil.copytree(out, tmp_path / "copy")
+    reporter = Lines()
+    run(settings, out, resume=True, dataset=generated.dataset(), reporter=reporter)
+    assert f"torch ({torch.__version__} then 1.0 then {torch.__version__})" in reporter.note
+    assert "processes (1 then 2 then 1)" in reporter.note
+    assert "MKL_CBWR (none then AVX2 then none)" in reporter.note
+    assert len(load_checkpoint(path)["conditions"]) == 2
+    save_checkpoint(tmp_path / "copy" / "checkpoints" / "last.ckpt", {**state, "conditions": None})
+    older = Lines()
+    run(settings, tmp_path / "copy", resume=True, dataset=generated.dataset(), reporter=older)
+    assert "did not note with how many threads" in older.note
 
 
 def test_read_only_disk_keeps_the_previous_checkpoint(

@@ -54,6 +54,7 @@ def fit_domain_classifier(pooled: Tensor, domains: Tensor, count: int) -> Domain
     # Loading scikit-learn takes seconds, which only a run's end needs.
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     truth = domains.cpu().numpy()
     if count < 2 or not np.array_equal(np.unique(truth), np.arange(count)):
@@ -63,7 +64,8 @@ def fit_domain_classifier(pooled: Tensor, domains: Tensor, count: int) -> Domain
     # A channel that never changes says nothing; any scale leaves it at 0.
     scale[scale <= 1e-6 * np.abs(mean).max(initial=1e-6)] = 1.0
     features = (features - mean) / scale
-    with warnings.catch_warnings():
+    # Linear algebra that is shared out among threads ends in other bits, and it is not PyTorch's, whose number is noted.
+    with warnings.catch_warnings(), threadpool_limits(limits=1, user_api="blas"):
         # Domains that can be told apart without a mistake have no end to converge to but the regularisation's.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(class_weight="balanced", max_iter=MOST_ITERATIONS).fit(features, truth)

@@ -17,7 +17,7 @@ SCHEMA = 1
 AUTO = "auto"
 DEFAULT_BATCH = 64
 NOT_COMPUTED = frozenset(
-    {"workers", "device", "devices", "checkpoint_every", "verify", "domain_classifier", "dataset", "root"}
+    {"workers", "device", "devices", "threads", "checkpoint_every", "verify", "domain_classifier", "dataset", "root"}
 )
 """Settings that do not decide what a run learns; whether the pictures are still the same is looked at by itself."""
 
@@ -152,6 +152,7 @@ class RunConfig(BaseModel):
 
     device: Literal["auto", "cpu", "cuda"] = _setting("machine", "where to compute", "auto")
     devices: Count = _setting("machine", "processes, one per device", 1)
+    threads: Count | None = _setting("machine", "of each process; default PyTorch's, or as the run that goes on had")
     precision: Literal["32", "bf16", "16"] = _setting("machine", "of the forward pass", "32")
     deterministic: bool = _setting("machine", "only operations that repeat bit for bit on the same device", False)
     compile: bool = _setting("machine", "compile the network (torch.compile)", False)

@@ -7,9 +7,11 @@ import numpy as np
 from domain_masks.data import Subset, load_dataset, readable
 from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
+from domain_masks.training.conditions import set_threads
 from domain_masks.training.defaults import resolve
 from domain_masks.training.engine import launch
 from domain_masks.training.experiment import Experiment
+from domain_masks.training.surroundings import as_in_a_fresh_process
 
 
 def prepare(config: RunConfig, reporter: Reporter) -> int:
@@ -18,11 +20,18 @@ def prepare(config: RunConfig, reporter: Reporter) -> int:
     Runs with the same pictures, backbone, weights, boundary, size, augmentation and views use them, whatever their
     method, seed and held-out domain. Returns the number of pictures. Raises InputError as a run would.
     """
+    with as_in_a_fresh_process(reporter):
+        return _prepare(config, reporter)
+
+
+def _prepare(config: RunConfig, reporter: Reporter) -> int:
     dataset = load_dataset(config.dataset, config.root)
     config = resolve(config.model_copy(update={"target": ()}), dataset)
     dataset = readable(dataset, config, reporter)
     if config.freeze_features:
-        experiment = Experiment(config, dataset, launch(config), reporter)
+        fabric = launch(config)
+        set_threads(fabric, config, ())
+        experiment = Experiment(config, dataset, fabric, reporter)
         everything = Subset(dataset, np.arange(len(dataset)))
         if experiment.features is not None:
             experiment.features.of(everything, "evaluation")

@@ -26,6 +26,7 @@ from domain_masks.records.identity import CONTENT, INPUTS, inputs_noted, inputs_
 from domain_masks.training.batch_size import with_batch
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.closed_form import fit_at_once
+from domain_masks.training.conditions import conditions, note, parts_of, set_threads
 from domain_masks.training.defaults import notes, resolve
 from domain_masks.training.domain_classifier import add_domain_classifier
 from domain_masks.training.engine import is_main_process, launch, on_main_process, repeatable
@@ -35,6 +36,7 @@ from domain_masks.training.method_checks import check_method
 from domain_masks.training.phases import planned_epochs
 from domain_masks.training.progress import Progress, read_progress
 from domain_masks.training.state import Restored
+from domain_masks.training.surroundings import as_in_a_fresh_process
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,21 @@ def run(
     Raises InputError for settings that cannot be used, RunFolderError for a folder that cannot.
     """
     reporter = reporter or ConsoleReporter()
+    with as_in_a_fresh_process(reporter):
+        return _run(config, RunFolder(out), dataset, reporter, resume=resume, overwrite=overwrite)
+
+
+def _run(
+    config: RunConfig,
+    folder: RunFolder,
+    dataset: ImageDataset | None,
+    reporter: Reporter,
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> Run:
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     config = resolve(config, opened)
-    folder = RunFolder(out)
     state = "new"
     if is_main_process() and (resume or not overwrite):
         state = folder.prepare(resume, overwrite)
@@ -84,6 +98,7 @@ def run(
             reporter.say(f"{folder.path} holds a finished run: nothing to do")
             return Run(folder, Results.read(folder.results))
         restored = Restored.read(folder, config) if state == "resume" else None
+        set_threads(fabric, config, restored.parts if restored is not None else ())
         # Of a run that goes on, what it began from may be gone.
         examined = examine(opened, config.workers, reporter, config.verify)
         inputs = _inputs(config, examined.dataset, inputs_noted(folder) if state == "resume" else None)
@@ -107,7 +122,9 @@ def run(
 
     on_main_process(fabric, begin)
     revised = [f"note: begun by an older version, goes on as now: {line}" for line in revised_since(config, inputs)]
-    for line in (describe(experiment), *notes(config, opened), *experiment.changes, *revised):
+    changed = note(restored.parts, conditions(fabric)) if restored is not None else None
+    said = [describe(experiment), *notes(config, opened), *experiment.changes, *revised, *filter(None, [changed])]
+    for line in said:
         reporter.say(line)
     method = experiment.method
     if method.is_closed_form():
@@ -135,20 +152,33 @@ def evaluate(
 
     Raises RunFolderError where the folder holds no run with a checkpoint, InputError for settings that cannot be used.
     """
-    folder = RunFolder(path)
+    reporter = reporter or ConsoleReporter()
+    with as_in_a_fresh_process(reporter):
+        return _evaluate(RunFolder(path), reporter, dataset, changes or {}, config_file)
+
+
+def _evaluate(
+    folder: RunFolder,
+    reporter: Reporter,
+    dataset: ImageDataset | None,
+    changes: Mapping[str, Any],
+    config_file: Path | str | None,
+) -> Run:
     if config_file is None and not folder.config.is_file():
         raise RunFolderError(f"{folder.path} holds no run: expected a folder that `dmg train` has written")
     values = read_config(Path(config_file) if config_file is not None else folder.config)
-    config = parse_config({**values, **(changes or {}), "devices": 1})
+    config = parse_config({**values, **changes, "devices": 1})
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     last = load_checkpoint(folder.last)
     best = _best(folder, read_progress(last["progress"]))
     config = resolve(config, opened)
-    reporter = reporter or ConsoleReporter()
-    restored = Restored(best["method"], last.get("facts", {}))
+    restored = Restored(best["method"], last.get("facts", {}), parts=parts_of(last))
     examined = examine(opened, config.workers, reporter, config.verify)
     opened, _ = _readable(examined, config, reporter, restored)
-    experiment = Experiment(config, opened, launch(config), reporter, restored)
+    fabric = launch(config)
+    repeatable(config.deterministic)
+    set_threads(fabric, config, restored.parts)
+    experiment = Experiment(config, opened, fabric, reporter, restored)
     for line in experiment.changes:
         reporter.say(line)
     progress = read_progress(last["progress"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from domain_masks.records.config import NOT_COMPUTED, RunConfig
 from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.records.run_folder import RunFolder
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
+from domain_masks.training.conditions import Conditions, conditions, parts_of, with_part
 from domain_masks.training.engine import TrainingEngine, on_main_process
 from domain_masks.training.progress import Progress, plan_of, read_progress
 
@@ -35,19 +36,25 @@ class Restored:
     - ``method``: the method's weights
     - ``facts``: see :class:`~domain_masks.training.experiment.Experiment`; empty in checkpoints of older versions
     - ``progress``: how far the run is, and ``epochs``, how many it was to have
+    - ``parts``: the conditions under which it was computed so far, see :mod:`domain_masks.training.conditions`
     """
 
     method: Mapping[str, Any]
     facts: Mapping[str, Any]
     progress: Progress = field(default_factory=Progress)
     epochs: int = 1
+    parts: Sequence[Conditions] = ()
 
     @classmethod
     def read(cls, folder: RunFolder, config: RunConfig) -> Restored:
         """Read ``last.ckpt``; raises RunFolderError where it is damaged, newer, or of other settings."""
         state = _read_state(folder, config)
         return cls(
-            state["method"], state.get("facts", {}), _progress_in(state, folder), state["config"].get("epochs") or 1
+            state["method"],
+            state.get("facts", {}),
+            _progress_in(state, folder),
+            state["config"].get("epochs") or 1,
+            parts_of(state),
         )
 
 
@@ -69,6 +76,7 @@ class RunState:
         self.engine = learner if isinstance(learner, TrainingEngine) else None
         self.fabric = learner.fabric if isinstance(learner, TrainingEngine) else learner
         self.facts = dict(facts)
+        self.parts: list[Conditions] = [conditions(self.fabric)]
         self.method = method
         self.config = config
         self.folder = folder
@@ -102,6 +110,7 @@ class RunState:
                 "progress": progress.to_dict(),
                 "config": self.config.model_dump(mode="json"),
                 "facts": self.facts,
+                "conditions": self.parts,
             }
             # In this order: of the best epoch, the last checkpoint can make the best one again.
             save_checkpoint(self.folder.last, state)
@@ -151,6 +160,7 @@ class RunState:
             engine.load_state_dict(state["engine"], progress.epochs_begun)
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise _unfit(self.folder, error) from error
+        self.parts = with_part(parts_of(state), self.parts[-1])
         self._saved = progress.place
         if progress.epochs_done and progress.best_epoch == progress.epochs_done and not progress.batches_done:
             on_main_process(self.fabric, lambda: self._mend_best(state["method"], progress))

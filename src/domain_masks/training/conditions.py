@@ -1,0 +1,123 @@
+"""What the last bits of a run depend on besides its settings: noted in its checkpoints, restored or told when it goes on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+
+from domain_masks.records.config import RunConfig
+
+Conditions = Mapping[str, str | int | bool]
+"""Name -> value, as checkpoints keep them."""
+
+THREADS, PROCESSES = "threads", "processes"
+_PACKAGES = ("domain-masks", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
+_KERNELS = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "OMP_THREAD_LIMIT",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+)
+"""Variables of the environment that choose the code by which libraries add up."""
+
+
+def conditions(fabric: Fabric) -> dict[str, str | int | bool]:
+    """Return what a run computes under here and now: the order of sums, and the code that forms them, follow from it."""
+    device = fabric.device
+    found: dict[str, str | int | bool] = {
+        PROCESSES: fabric.world_size,
+        THREADS: torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processor": f"{_processor()} ({torch.backends.cpu.get_cpu_capability()})",
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "precision of products": torch.get_float32_matmul_precision(),
+        "oneDNN": bool(torch.backends.mkldnn.enabled),
+    }
+    found |= {name: value for name in _KERNELS if (value := os.environ.get(name))}
+    return found | _versions()
+
+
+def set_threads(fabric: Fabric, config: RunConfig, parts: Sequence[Conditions]) -> None:
+    """Compute with as many threads as the run has had so far, unless the configuration says another number.
+
+    All processes take the first one's number. Sums that are shared out otherwise among threads end in other bits.
+
+    - ``parts``: the conditions of what the run has done already, none for a new one
+    """
+    noted = parts[0].get(THREADS) if parts else None
+    number = config.threads or noted or torch.get_num_threads()
+    torch.set_num_threads(int(fabric.broadcast(number)))
+
+
+def parts_of(state: Mapping[str, Any]) -> list[Conditions]:
+    """Return the conditions under which the parts of a run were computed, from its checkpoint; none of older versions."""
+    noted = state.get("conditions")
+    return [dict(part) for part in noted if isinstance(part, Mapping)] if isinstance(noted, Sequence) else []
+
+
+def note(parts: Sequence[Conditions], here: Conditions) -> str | None:
+    """Say in one line why a run that goes on here is no longer bit for bit one without a break; None where it is.
+
+    - ``parts``: the conditions so far; empty where an older version has not noted them
+    """
+    if not parts:
+        return (
+            f"note: an older version began this run and did not note with how many threads and what else; it goes on with "
+            f"{here[THREADS]}, and ends bit for bit like one without a break only if nothing differs"
+        )
+    first = parts[0]
+    names = [name for part in (*parts, here) for name in (*first, *part) if part.get(name) != first.get(name)]
+    if not names:
+        return None
+    differing = [f"{name} ({' then '.join(_values(name, [*parts, here]))})" for name in dict.fromkeys(names)]
+    return (
+        f"note: goes on where something has changed: {', '.join(differing)}. The result is no longer bit for bit that of a "
+        "run without a break"
+    )
+
+
+def with_part(parts: Sequence[Conditions], here: Conditions) -> list[Conditions]:
+    """Return the conditions of the parts of a run with those of the one that begins, each once."""
+    return [*parts, here] if here not in parts else list(parts)
+
+
+def _values(name: str, parts: Iterable[Conditions]) -> list[str]:
+    values: list[str] = []
+    for part in parts:
+        value = part.get(name, "none")
+        text = {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+        if not values or values[-1] != text:
+            values.append(text)
+    return values
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # run from a folder of sources
+            continue
+    # Of the build that runs, with what stands behind the plus.
+    return found | {"torch": str(torch.__version__)}
+
+
+@lru_cache(maxsize=1)
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
