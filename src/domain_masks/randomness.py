@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from domain_masks.surroundings import EXCLUSIVE
+
 
 def key(seed: int, stream: str, step: int = 0) -> int:
     """Return a 63-bit key for ``stream`` at ``step``; equal arguments give equal keys on every machine."""
@@ -34,7 +36,8 @@ def seeded(seed: int, stream: str, step: int = 0, device: torch.device | str = "
     generator is seeded as well.
     """
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
+    # The generators belong to all threads: of two blocks the second begins when the first has ended.
+    with EXCLUSIVE, torch.random.fork_rng(devices=cuda):
         torch.manual_seed(key(seed, stream, step))
         yield
 

@@ -35,10 +35,10 @@ EVERY_STEP = {"epochs": 2, "checkpoint_every": 1e-9}
 
 
 def script(name: str, *arguments: str) -> list[dict[str, Any]]:
-    """Run a script of this folder, with one thread if it forks; returns the lines of JSON that it prints."""
+    """Run a script of this folder on the code that is tested, with one thread; returns the lines of JSON that it prints."""
     process = subprocess.run(
         [sys.executable, str(HERE / name), *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])},
         capture_output=True,
         text=True,
         check=False,

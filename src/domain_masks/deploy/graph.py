@@ -17,6 +17,7 @@ from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
 from domain_masks.errors import InputError
 from domain_masks.networks.split import Site, default_arguments, opaque_functions, training_mode
+from domain_masks.networks.tracer import ThreadTracer
 
 # Closed, so that they can be told by their class; subclasses of convolutions that change their weights are told apart later.
 _LAYERS = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.Linear)
@@ -95,7 +96,7 @@ def asks_batch_size_alone(node: fx.Node) -> bool:
     return all(len(user.args) == 2 and bool(user.args[1] == 0) for user in node.users)
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(ThreadTracer):
     # As in the network itself, what is computed from a buffer is computed anew in each call.
     proxy_buffer_attributes = True
 
@@ -113,9 +114,7 @@ class _Tracer(fx.Tracer):
             raise fx.proxy.TraceError("a tensor that is made in the forward and is no parameter or buffer")
         return super().create_arg(a)
 
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def called(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         site = self._sites.get(id(m))
         if site is not None:
             marked = self.create_proxy("call_function", site_input, (args[0],), {})
@@ -123,10 +122,10 @@ class _Tracer(fx.Tracer):
             args = (marked, *args[1:])
         name = self.path_of_module(m)
         if self.is_leaf_module(m, name):
-            return super().call_module(m, forward, args, kwargs)
+            return super().called(m, forward, args, kwargs)
         before, stack = len(self.graph.nodes), self.module_stack.copy()
         try:
-            return super().call_module(m, forward, args, kwargs)
+            return super().called(m, forward, args, kwargs)
         except Exception:
             if name in self._on_the_way:
                 raise

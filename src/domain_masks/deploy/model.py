@@ -23,6 +23,7 @@ from domain_masks.errors import InputError, unknown
 from domain_masks.methods import Method
 from domain_masks.methods.base import PREDICTIONS, known
 from domain_masks.methods.saving import FORMAT, save_model
+from domain_masks.surroundings import usual_tensors
 
 Device = Literal["auto", "cpu", "cuda"]
 BATCH = 64
@@ -165,7 +166,7 @@ class Model:
         The latter where there is a domain classifier. Computes in halves where memory does not suffice.
         """
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), usual_tensors():
                 prepared = self.preprocessing.normalize(images.to(self.device))
                 batch = DomainBatch(prepared, None, None, torch.arange(len(images), device=self.device))
                 domains = None

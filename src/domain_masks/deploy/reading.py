@@ -21,6 +21,7 @@ from domain_masks.data.image_files import UNREADABLE
 from domain_masks.data.loading import outlive_signals
 from domain_masks.deploy.inputs import Unreadable, name_of, open_input
 from domain_masks.errors import InputError
+from domain_masks.surroundings import usual_tensors
 
 WORTH_WORKERS = 200
 """Pictures from which on starting processes saves time."""
@@ -71,7 +72,7 @@ def read_batches(
         # Otherwise a number would be drawn from torch's global generator.
         generator=torch.Generator(),
     )
-    with held:
+    with held, usual_tensors():
         held.enter_context(interrupts_held())
         batches = iter(loader)
     try:

@@ -28,6 +28,7 @@ from domain_masks.methods.tensor_files import (
 from domain_masks.networks import Site, build_backbone
 from domain_masks.records.environment import version
 from domain_masks.records.files import check_schema, read_json, write_json, write_whole
+from domain_masks.surroundings import usual_tensors
 
 FORMAT = 1
 
@@ -166,7 +167,11 @@ def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
     downloaded. Raises RunFolderError for a missing or malformed ``model.json`` or a newer format, InputError where the
     tensors do not fit it.
     """
-    card = read_card(folder)
+    with usual_tensors():
+        return _loaded(read_card(folder), folder)
+
+
+def _loaded(card: dict[str, Any], folder: Path) -> tuple[Method, dict[str, Any]]:
     path = folder / "model.safetensors"
     method = _blank(card, folder / "model.json")
     channels = _classified_channels(method, path)

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from domain_masks.networks.tracer import ThreadTracer
 from domain_masks.networks.tracing import default_arguments
 
 _MODULE = re.compile(r"Drop(out|Path|Block|Connect)|StochasticDepth")
@@ -160,7 +161,7 @@ def name_of(node: fx.Node) -> str:
     return target if isinstance(target, str) else getattr(target, "__name__", "")
 
 
-class _Shallow(fx.Tracer):
+class _Shallow(ThreadTracer):
     """Follows one module's own forward; the modules in it stay closed."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from domain_masks.errors import InputError, unknown
 from domain_masks.networks.site import apply_mask
+from domain_masks.networks.tracer import ThreadTracer
 
 _DROPPING = {
     "timm.layers.drop": ("drop_path", "drop_block_2d"),
@@ -96,7 +97,7 @@ def training_mode(network: nn.Module, mode: bool) -> Iterator[None]:
             module.training = training
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(ThreadTracer):
     # What the forward computes from a buffer must be computed anew in each call, not once while tracing.
     proxy_buffer_attributes = True
 
@@ -124,12 +125,10 @@ class _Tracer(fx.Tracer):
     def _is_own(self, tensor: Tensor) -> bool:
         return any(tensor is own for own in (*self.root.parameters(), *self.root.buffers()))
 
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def called(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = self._names.get(id(m))
         if name is None:
-            return super().call_module(m, forward, args, kwargs)
+            return super().called(m, forward, args, kwargs)
         if not args or not isinstance(args[0], fx.Proxy):
             raise InputError(f"module {name!r} takes no tensor as its first argument: it can be no boundary or site")
         self.entered[name].append(args[0].node)
@@ -137,7 +136,7 @@ class _Tracer(fx.Tracer):
             marked = self.create_proxy("call_function", apply_mask, (args[0], None, 0), {})
             self.marks[name] = marked.node
             args = (marked, *args[1:])
-        return super().call_module(m, forward, args, kwargs)
+        return super().called(m, forward, args, kwargs)
 
 
 def opaque_functions() -> Iterable[Callable[..., Any]]:

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from domain_masks.progress import Reporter
+from domain_masks.surroundings import usual_tensors
 
 _RUNNING = threading.RLock()
 _VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "OMP_NUM_THREADS")
@@ -39,11 +40,7 @@ def as_in_a_fresh_process(reporter: Reporter) -> Iterator[None]:
                 warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
             )
             stack.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
-            if torch.get_default_dtype() != torch.float32:
-                stack.callback(torch.set_default_dtype, torch.get_default_dtype())
-                torch.set_default_dtype(torch.float32)
-            if torch.get_default_device().type != "cpu":
-                stack.enter_context(torch.device("cpu"))
+            stack.enter_context(usual_tensors())
             for kind in ("cpu", "cuda"):
                 if torch.is_autocast_enabled(kind):
                     stack.enter_context(torch.autocast(kind, enabled=False))
