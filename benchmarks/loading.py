@@ -79,13 +79,11 @@ def generated(folder: Path, count: int) -> Pictures:
 
 
 class InMemory:
-    """The batches of a loader's first epoch, cut from one tensor of all pictures, uint8 (count, 3, L, L)."""
+    """The batches of a loader's first epoch, taken from one tensor of all images, uint8 (count, 3, size, size)."""
 
     def __init__(self, loader: TrainingLoader, preprocessing: Preprocessing) -> None:
         self.plan = loader.plan
-        parts = evaluation_batches(
-            loader.plan.subset, preprocessing, loader.plan.settings.batch_size, for_training=True
-        )
+        parts = evaluation_batches(loader.plan.subset, preprocessing, loader.plan.settings.batch_size)
         self.pictures = torch.cat([part.images for part in parts if part.images is not None])
 
     def __iter__(self) -> Iterator[DomainBatch]:
@@ -97,7 +95,7 @@ def _compare(workload: Workload, pictures: Pictures, budget: Budget, device: tor
     preprocessing = default_preprocessing(pictures.subset.dataset, workload.pixels)
     loaders = {
         workers: TrainingLoader(
-            pictures.subset, pictures.sources, preprocessing, LoaderSettings(workload.batch, workers=workers)
+            pictures.subset, pictures.sources, preprocessing, LoaderSettings(workload.batch, workers=workers), "pacs"
         )
         for workers in WORKERS
     }

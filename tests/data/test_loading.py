@@ -216,10 +216,3 @@ def test_the_plan_of_an_epoch_is_what_the_loader_gives():
         assert loader.plan.subset.indices[positions].tolist() == batch.ids.tolist() == planned.ids.tolist()
         assert planned.random == batch.random
         assert torch.equal(planned.labels, batch.labels)
-
-
-def test_pictures_can_be_read_as_augmentation_starts_from_them():
-    subset = Subset(load_digits_dataset(), [3, 1])
-    preprocessing = Preprocessing(size=28, resize=28, square=True, training_size=32)
-    (batch,) = evaluation_batches(subset, preprocessing, 2, for_training=True)
-    assert (batch.images.numpy() == subset.dataset.open_image.pixels[[3, 1]].transpose(0, 3, 1, 2)).all()

@@ -89,7 +89,7 @@ def test_sizes_and_types():
     assert preprocessing.load(image).shape == (3, 112, 112)
     assert preprocessing.load(image).dtype == torch.uint8
     assert preprocessing.load_size == 128
-    assert preprocessing.load_for_training(image).shape == (3, 128, 128)
+    assert preprocessing.parts(image, lambda width, height: [(0, 0, width, height)] * 2).shape == (2, 112, 112, 3)
     assert Preprocessing(size=32, resize=32, square=True, training_size=32).load_size == 32
 
 
@@ -114,10 +114,10 @@ def test_large_jpegs_look_the_same_as_without_reduced_decoding(tmp_path):
     smooth = Image.fromarray(random.integers(0, 256, (8, 12, 3), dtype=np.uint8)).resize((900, 600), 2)
     smooth.save(tmp_path / "large.jpg", quality=95)
     with Image.open(tmp_path / "large.jpg") as image:
-        reduced = WHOLE.load_for_training(image).float()
+        reduced = WHOLE.load(image).float()
         assert image.size != (900, 600)
     with Image.open(tmp_path / "large.jpg") as image:
-        whole = WHOLE.load_for_training(image.convert("RGB")).float()
+        whole = WHOLE.load(image.convert("RGB")).float()
     difference = (reduced - whole).abs()
     assert difference.max() <= 6
     assert difference.mean() <= 1.5

@@ -7,7 +7,7 @@ from domain_masks.data.digits import load_digits_dataset
 from domain_masks.data.domainnet import load_domainnet
 from domain_masks.data.folders import load_folder
 from domain_masks.data.huggingface import load_huggingface
-from domain_masks.data.loading import BatchPlan, LoaderSettings, TrainingLoader, evaluation_batches
+from domain_masks.data.loading import BatchPlan, LoaderSettings, TrainingLoader, evaluation_batches, view_batches
 from domain_masks.data.manifest import load_manifest
 from domain_masks.data.ordering import SAMPLING, balanced_batches, pooled_batches
 from domain_masks.data.pacs import load_pacs
@@ -54,5 +54,6 @@ __all__ = [
     "to_rgb",
     "usable",
     "verify",
+    "view_batches",
     "without_rows",
 ]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from domain_masks.batch import DomainBatch
+from domain_masks.data.augmentation import augmentation_named
 from domain_masks.data.content import ChangedImageError, open_same
+from domain_masks.data.cropping import RandomCrop, crop_numbers
 from domain_masks.data.dataset import Int64Array, Subset
 from domain_masks.data.image_files import UNREADABLE
 from domain_masks.data.ordering import SAMPLING
@@ -25,6 +28,9 @@ from domain_masks.errors import InputError, unknown
 from domain_masks.randomness import BatchRandomness
 
 _PREFETCHED = 4
+
+FloatArray = npt.NDArray[np.float32]
+_Wanted = tuple[Int64Array, FloatArray | None]
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ class BatchPlan:
 class TrainingLoader:
     """An iterable over the batches of one epoch; each pass gives the epoch chosen by :meth:`set_epoch`, from 0.
 
-    Batches hold uint8 pictures (n, 3, L, L) on the CPU, L being the preprocessing's ``load_size``; labels; domains as
+    Batches hold the parts of images that ``augmentation`` chooses, uint8 (n, 3, size, size) on the CPU; labels; domains as
     positions in ``sources``; rows of the dataset as ids; and the batch's random numbers, whose step counts the batches
     since the start of the run. See :class:`BatchPlan` for what each process gets.
 
@@ -119,13 +125,19 @@ class TrainingLoader:
     """
 
     def __init__(
-        self, subset: Subset, sources: Sequence[str], preprocessing: Preprocessing, settings: LoaderSettings
+        self,
+        subset: Subset,
+        sources: Sequence[str],
+        preprocessing: Preprocessing,
+        settings: LoaderSettings,
+        augmentation: str = "none",
     ) -> None:
         self.plan = BatchPlan(subset, sources, settings)
         self.epoch = 0
         self.start = 0
         self._rows = _RowLists()
-        reader = _PictureReader(subset, preprocessing.training_pixels, preprocessing.load_size)
+        self._crop = augmentation_named(augmentation).crop(preprocessing)
+        reader = _PictureReader(subset, preprocessing, self._crop)
         self._pictures = _picture_loader(reader, self._rows, settings.workers, keep_workers=True)
 
     def set_epoch(self, epoch: int) -> None:
@@ -148,9 +160,14 @@ class TrainingLoader:
 
     def __iter__(self) -> Iterator[DomainBatch]:
         planned = [batch for _, batch in self.plan.batches(self.epoch, self.start)]
-        self._rows.lists = [batch.ids.numpy() for batch in planned]
+        self._rows.lists = [(batch.ids.numpy(), self._numbers(batch)) for batch in planned]
         for batch, images in zip(planned, self._pictures, strict=True):
-            yield replace(batch, images=_readable(images))
+            yield replace(batch, images=_readable(images).squeeze(1))
+
+    def _numbers(self, batch: DomainBatch) -> FloatArray | None:
+        if self._crop is None or batch.random is None:
+            return None
+        return crop_numbers(self._crop, batch.random).unsqueeze(1).numpy()
 
 
 def evaluation_batches(
@@ -160,11 +177,9 @@ def evaluation_batches(
     workers: int = 0,
     sources: Sequence[str] | None = None,
     with_labels: bool = True,
-    for_training: bool = False,
 ) -> Iterator[DomainBatch]:
     """Yield the pictures of ``subset`` in its order, uint8 (n, 3, size, size) on the CPU.
 
-    ``for_training`` gives them as augmentation starts from them instead, (n, 3, load_size, load_size).
     ``domains`` are positions in ``sources``, or None where no sources are given, as for held-out pictures; ``labels``
     are None with ``with_labels`` false, and then not even looked at. Raises InputError if a picture cannot be read, or
     is of none of the ``sources``.
@@ -174,25 +189,50 @@ def evaluation_batches(
     domains = None if sources is None else source_positions(subset.dataset, sources, subset.domain_indices)
     labels = subset.labels if with_labels else None
     parts = [slice(start, start + batch_size) for start in range(0, len(subset), batch_size)]
-    rows = _RowLists([subset.indices[part] for part in parts])
-    pixels = preprocessing.training_pixels if for_training else preprocessing.evaluation_pixels
-    reader = _PictureReader(subset, pixels, preprocessing.load_size if for_training else preprocessing.size)
+    rows = _RowLists([(subset.indices[part], None) for part in parts])
+    reader = _PictureReader(subset, preprocessing, None)
     for part, images in zip(parts, _picture_loader(reader, rows, workers, keep_workers=False), strict=True):
         yield DomainBatch(
-            images=_readable(images),
+            images=_readable(images).squeeze(1),
             labels=None if labels is None else torch.from_numpy(labels[part]),
             domains=None if domains is None else torch.from_numpy(domains[part]),
             ids=torch.from_numpy(subset.indices[part]),
         )
 
 
+def view_batches(
+    subset: Subset, preprocessing: Preprocessing, augmentation: str, views: int, reading: tuple[int, int]
+) -> Iterator[tuple[Tensor, list[BatchRandomness]]]:
+    """Yield several parts of every image of ``subset``, in its order, each image decoded once.
+
+    ``reading`` are the size of a batch and the number of workers. Every item is uint8 (n, V, 3, size, size) on the CPU, with
+    the random numbers of each of the V views: keyed by the view and the batch, and by nothing that a run sets. Raises
+    InputError if an image cannot be read.
+    """
+    batch_size, workers = reading
+    crop = augmentation_named(augmentation).crop(preprocessing)
+    parts = [subset.indices[start : start + batch_size] for start in range(0, len(subset), batch_size)]
+    randoms = [
+        [BatchRandomness(view, index, 0, len(rows), len(rows)) for view in range(views)]
+        for index, rows in enumerate(parts)
+    ]
+    drawn = [
+        None if crop is None else torch.stack([crop_numbers(crop, random) for random in row], 1).numpy()
+        for row in randoms
+    ]
+    rows = _RowLists(list(zip(parts, drawn, strict=True)))
+    reader = _PictureReader(subset, preprocessing, crop)
+    for random, images in zip(randoms, _picture_loader(reader, rows, workers, keep_workers=False), strict=True):
+        yield _readable(images).expand(-1, views, -1, -1, -1), random
+
+
 @dataclass
 class _RowLists:
-    """The rows of each batch to read, replaced before every pass."""
+    """The rows of each batch to read and the numbers that choose parts of them, replaced before every pass."""
 
-    lists: Sequence[Int64Array] = ()
+    lists: Sequence[_Wanted] = ()
 
-    def __iter__(self) -> Iterator[Int64Array]:
+    def __iter__(self) -> Iterator[_Wanted]:
         return iter(self.lists)
 
     def __len__(self) -> int:
@@ -200,22 +240,27 @@ class _RowLists:
 
 
 class _PictureReader(Dataset["Tensor | InputError"]):
-    """Reads a whole batch at once; holds no labels. Errors are returned, so that no worker's traceback hides them."""
+    """Reads a whole batch at once; holds no labels. Errors are returned, so that no worker's traceback hides them.
 
-    def __init__(self, subset: Subset, pixels: Callable[[Image.Image], ImageBytes], size: int) -> None:
+    Gives (n, V, 3, size, size): the V parts that a row's numbers choose, or without numbers the one that evaluation sees.
+    """
+
+    def __init__(self, subset: Subset, preprocessing: Preprocessing, crop: RandomCrop | None) -> None:
         self._open_image = subset.dataset.open_image
         self._ids = subset.dataset.ids
         self._contents = subset.dataset.contents
-        self._pixels = pixels
-        self._size = size
+        self._preprocessing = preprocessing
+        self._crop = crop
 
-    def __getitem__(self, rows: Int64Array) -> Tensor | InputError:
-        batch = np.empty((len(rows), 3, self._size, self._size), dtype=np.uint8)
+    def __getitem__(self, wanted: _Wanted) -> Tensor | InputError:
+        rows, numbers = wanted
+        size = self._preprocessing.size
+        batch = np.empty((len(rows), 1 if numbers is None else numbers.shape[1], 3, size, size), dtype=np.uint8)
         for position, row in enumerate(rows.tolist()):
             try:
                 expected = None if self._contents is None else self._contents[row].tobytes()
                 with open_same(self._open_image, row, expected) as image:
-                    batch[position] = self._pixels(image).transpose(2, 0, 1)
+                    batch[position] = self._parts(image, None if numbers is None else numbers[position])
             except ChangedImageError as problem:
                 return InputError(f"image {self._ids[row]!r}: {problem}")
             except UNREADABLE as problem:
@@ -224,6 +269,14 @@ class _PictureReader(Dataset["Tensor | InputError"]):
                     "replace the file or remove it from the dataset"
                 )
         return torch.from_numpy(batch)
+
+    def _parts(self, image: Image.Image, numbers: FloatArray | None) -> ImageBytes:
+        crop = self._crop
+        if crop is None or numbers is None:
+            return self._preprocessing.evaluation_pixels(image)[None].transpose(0, 3, 1, 2)
+        drawn = numbers.tolist()
+        found = self._preprocessing.parts(image, lambda width, height: [crop.box(one, width, height) for one in drawn])
+        return found.transpose(0, 3, 1, 2)
 
 
 def _as_it_is(batch: Any) -> Any:

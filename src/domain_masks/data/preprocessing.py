@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from domain_masks.data.cropping import Box
 from domain_masks.data.image_files import upright
 from domain_masks.errors import InputError, together, unknown
 from domain_masks.records.config import describe_mistakes
@@ -39,7 +41,7 @@ class Preprocessing:
       is cut from its centre for evaluation; equal to ``size`` where the whole picture is seen
     - ``square``: resize to a square, ignoring the aspect ratio, as the released code does for PACS
     - ``mean``, ``std``: per channel, of values in [0, 1]
-    - ``training_size``: side of the picture that augmentation starts from; None for size * 256 / 224, rounded
+    - ``training_size``: side of the square that a training image of ``size`` is a window of; None for size * 256 / 224, rounded
 
     Raises InputError if a size does not fit the others.
     """
@@ -69,7 +71,7 @@ class Preprocessing:
 
     @property
     def load_size(self) -> int:
-        """Side of the pictures that training batches hold before augmentation, in pixels."""
+        """Side of the square that a random window of ``size`` is cut from, in pixels."""
         return round(self.size * 256 / 224) if self.training_size is None else self.training_size
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,17 +104,29 @@ class Preprocessing:
         """Return the picture as evaluation sees it, uint8 (3, size, size)."""
         return _channels_first(self.evaluation_pixels(image))
 
-    def load_for_training(self, image: Image.Image) -> Tensor:
-        """Return the picture as augmentation starts from it, uint8 (3, load_size, load_size)."""
-        return _channels_first(self.training_pixels(image))
-
     def evaluation_pixels(self, image: Image.Image) -> ImageBytes:
         """Like :meth:`load`, as an array (size, size, 3)."""
         return self._pixels(image, self.size, self.resize)
 
-    def training_pixels(self, image: Image.Image) -> ImageBytes:
-        """Like :meth:`load_for_training`, as an array (load_size, load_size, 3)."""
-        return self._pixels(image, self.load_size, self.load_size)
+    @property
+    def enlarged_to(self) -> int:
+        """Side to which evaluation enlarges smaller images, in pixels; training enlarges them no more than that."""
+        return self.resize
+
+    def parts(self, image: Image.Image, choose: Callable[[int, int], Sequence[Box]]) -> ImageBytes:
+        """Return parts of the picture, each resized once from the original, as an array (V, size, size, 3).
+
+        ``choose`` is given width and height of the area that may be seen in training, which is the whole picture if ``square``
+        and else its central square, and returns the V parts of it (left, top, right, bottom).
+        """
+        picture = self._decoded(image, self.load_size)
+        left, top, right, bottom = map(int, _central_box(picture.width, picture.height, 1.0, self.square))
+        boxes = choose(right - left, bottom - top)
+        found = np.empty((len(boxes), self.size, self.size, 3), dtype=np.uint8)
+        for number, box in enumerate(boxes):
+            moved = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
+            found[number] = self._resized(picture, moved, self.size)
+        return found
 
     def normalize(self, images: Tensor) -> Tensor:
         """Turn uint8 (N, 3, H, W) into normalised float32 on the same device."""
@@ -127,11 +141,16 @@ class Preprocessing:
         return (images - mean) / std
 
     def _pixels(self, image: Image.Image, size: int, resize: int) -> ImageBytes:
+        picture = self._decoded(image, resize)
+        return self._resized(picture, _central_box(picture.width, picture.height, size / resize, self.square), size)
+
+    def _decoded(self, image: Image.Image, side: int) -> Image.Image:
         if image.format == "JPEG":
             # Decodes at 1/2, 1/4 or 1/8 where that still leaves more pixels than are needed: several times faster.
-            image.draft(None, (_DRAFT_MARGIN * resize, _DRAFT_MARGIN * resize))
-        picture = to_rgb(image)
-        box = _central_box(picture.width, picture.height, size / resize, self.square)
+            image.draft(None, (_DRAFT_MARGIN * side, _DRAFT_MARGIN * side))
+        return to_rgb(image)
+
+    def _resized(self, picture: Image.Image, box: tuple[float, float, float, float], size: int) -> ImageBytes:
         if picture.size != (size, size) or box != (0, 0, size, size):
             picture = picture.resize((size, size), Image.Resampling.BILINEAR, box)
         return np.asarray(picture)

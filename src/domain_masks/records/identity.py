@@ -72,7 +72,14 @@ def _contract_of_methods(config: RunConfig) -> bool:
     return config.method_name not in ("dmg", "aggregate", "multi_headed")
 
 
+def _crops_from_originals(config: RunConfig) -> bool:
+    """Parts of training images are cut from the originals, never from enlarged ones, and each has its own order of colours."""
+    # The embedded digits have the size that is wanted: they never were resized, and are not cropped.
+    return not (config.dataset == "digits" and config.augmentation in ("digits", "none"))
+
+
 REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
+    "crops-from-originals": _crops_from_originals,
     "drop-path-in-task": _drop_path_in_task,
     "dropout-before-boundary": _dropout_before_boundary,
     "mean-of-accumulated-rows": _mean_of_accumulated_rows,

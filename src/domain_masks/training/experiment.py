@@ -212,7 +212,7 @@ class Experiment:
             self._compute_features(train)
             loader = FrozenLoader(self.features, train, names, settings)
         else:
-            loader = TrainingLoader(train, names, self.preprocessing, settings)
+            loader = TrainingLoader(train, names, self.preprocessing, settings, config.augmentation or "none")
         validation = self.limited(self.splits.validation)
         share = Subset(validation.dataset, validation.indices[self.fabric.global_rank :: self.fabric.world_size])
         return Sources(

@@ -24,11 +24,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domain_masks.batch import DomainBatch
-from domain_masks.data import BatchAugmentation, BatchPlan, LoaderSettings, Preprocessing, Subset, evaluation_batches
+from domain_masks.data import (
+    BatchAugmentation,
+    BatchPlan,
+    LoaderSettings,
+    Preprocessing,
+    Subset,
+    evaluation_batches,
+    view_batches,
+)
 from domain_masks.errors import InputError
 from domain_masks.networks import Network
 from domain_masks.progress import Reporter
-from domain_masks.randomness import BatchRandomness
 from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
 from domain_masks.records.files import partial_files, writing
 
@@ -166,22 +173,24 @@ class FrozenFeatures:
     @torch.inference_mode()
     def _chunks(self, pictures: Subset, kind: str) -> Iterator[Tensor]:
         recipe = self.recipe
-        augment = BatchAugmentation(recipe.augmentation, recipe.preprocessing).to(recipe.device)
-        batches = evaluation_batches(
-            pictures, recipe.preprocessing, _CHUNK, recipe.workers, with_labels=False, for_training=kind == "views"
-        )
-        for index, batch in enumerate(batches):
-            if batch.images is None:
-                raise ValueError("expected pictures")
-            images = batch.images.to(recipe.device)
-            if kind == "evaluation":
+        if kind == "evaluation":
+            for batch in evaluation_batches(pictures, recipe.preprocessing, _CHUNK, recipe.workers, with_labels=False):
+                if batch.images is None:
+                    raise ValueError("expected images")
+                images = batch.images.to(recipe.device)
                 yield recipe.network.features(recipe.preprocessing.normalize(images))
-                continue
-            views = []
-            for view in range(recipe.views):
-                random = BatchRandomness(view, index, 0, len(batch), len(batch))
-                views.append(recipe.network.features(augment(images, random)))
-            yield torch.stack(views, 1)
+            return
+        augment = BatchAugmentation(recipe.augmentation, recipe.preprocessing).to(recipe.device)
+        reading = (_CHUNK, recipe.workers)
+        for parts, randoms in view_batches(pictures, recipe.preprocessing, recipe.augmentation, recipe.views, reading):
+            on_device = parts.to(recipe.device).unbind(1)
+            yield torch.stack(
+                [
+                    recipe.network.features(augment(view, random))
+                    for view, random in zip(on_device, randoms, strict=True)
+                ],
+                1,
+            )
 
 
 def _stored(path: Path, rows: int) -> NDArray[np.float16] | None:
