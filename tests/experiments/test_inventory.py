@@ -160,6 +160,8 @@ def test_a_revision_changes_the_keys_that_it_concerns_and_old_runs_keep_theirs(
         """
         return (config.epochs or 0) > 3
 
+    for name in list(REVISIONS):
+        monkeypatch.delitem(REVISIONS, name)
     short, long = complete(epochs=3), complete(epochs=4)
     before = {key_of(short, DOMAINS), key_of(long, DOMAINS)}
     old, noted = RunFolder(tmp_path / "old"), inputs_of(long, DOMAINS)
