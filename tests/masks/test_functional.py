@@ -85,14 +85,25 @@ def test_identical_hard_masks_overlap_wholly_disjoint_ones_not_at_all():
     assert float(soft_iou(torch.ones(4), torch.ones(4))) == 1.0
 
 
-def test_empty_masks_have_no_overlap_and_no_infinite_gradient():
-    empty = torch.zeros(2, 5, requires_grad=True)
-    overlap = pairwise_soft_iou(empty)
-    assert overlap.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+@pytest.mark.parametrize("epsilon", [0.0, 1e-6])
+def test_empty_masks_are_equal_and_have_no_infinite_gradient(epsilon):
+    empty = torch.zeros(3, 5)
+    empty[2, 0] = 1.0
+    empty.requires_grad_()
+    overlap = pairwise_soft_iou(empty, epsilon)
+    assert overlap.tolist() == pytest.approx([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], abs=1e-5)
     overlap.sum().backward()
     assert torch.isfinite(empty.grad).all()
-    assert float(soft_iou(torch.zeros(5), torch.zeros(5))) == 0.0
-    assert float(soft_iou(torch.zeros(5), torch.zeros(5), epsilon=1e-6)) == 1.0
+    assert float(soft_iou(torch.zeros(5), torch.zeros(5), epsilon)) == 1.0
+    assert float(soft_iou(torch.zeros(5), torch.ones(5), epsilon)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_masks_that_vanish_have_an_overlap_that_vanishes():
+    vanishing = torch.full((2, 5), -30.0, requires_grad=True)
+    loss = overlap_loss(vanishing)
+    assert 0 < float(loss.detach()) < 1e-12
+    loss.backward()
+    assert torch.isfinite(vanishing.grad).all()
 
 
 def test_a_soft_mask_with_itself_is_less_than_one():

@@ -28,6 +28,7 @@ def test_one_domain_has_no_overlap_and_says_nothing_of_it():
     assert statistics == {
         "pairwise_iou": {},
         "activated": {"photo": 0.75},
+        "average_activated": 0.75,
         "kinds": {"off": 0.25, "shared": 0.75, "specific": 0.0},
     }
 
@@ -40,10 +41,19 @@ def test_every_neuron_is_of_one_kind():
 
 @pytest.mark.parametrize(
     ("logits", "iou"),
-    [([[1.0, -1.0], [1.0, -1.0]], 1.0), ([[1.0, -1.0], [-1.0, 1.0]], 0.0), ([[-1.0, -1.0], [-1.0, -1.0]], 0.0)],
+    [([[1.0, -1.0], [1.0, -1.0]], 1.0), ([[1.0, -1.0], [-1.0, 1.0]], 0.0), ([[-1.0, -1.0], [-1.0, -1.0]], 1.0)],
 )
 def test_identical_disjoint_and_empty_masks(logits, iou):
     assert mask_statistics(torch.tensor(logits), ["a", "b"])["overall_iou"] == iou
+
+
+def test_emptied_masks_overlap_and_half_emptied_ones_count_pair_by_pair():
+    two_empty = torch.tensor([[-1.0, -1.0], [-2.0, -3.0], [1.0, -1.0]])
+    statistics = mask_statistics(two_empty, ["a", "b", "c"])
+    assert statistics["pairwise_iou"] == {"a|b": 1.0, "a|c": 0.0, "b|c": 0.0}
+    assert statistics["overall_iou"] == pytest.approx(1 / 3)
+    assert statistics["average_activated"] == pytest.approx(1 / 6)
+    assert mask_statistics(torch.full((3, 4), -9.0), ["a", "b", "c"])["overall_iou"] == 1.0
 
 
 def test_names_must_be_as_many_as_rows():

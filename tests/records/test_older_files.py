@@ -195,3 +195,33 @@ def test_an_old_run_that_is_evaluated_again(tmp_path: Path) -> None:
     assert after.results.best_epoch == before.best_epoch
     written = json.loads(after.folder.results.read_text())
     assert (written["schema"], written["best_epoch"]) == (2, before.best_epoch)
+
+
+EMPTIED = {
+    "overall_iou": 0.0,
+    "pairwise_iou": {"a|b": 0.0, "a|c": 0.0, "b|c": 0.0},
+    "activated": {"a": 0.0, "b": 0.0, "c": 0.25},
+    "kinds": {"off": 0.75, "shared": 0.0, "specific": 0.25},
+}
+
+
+def test_two_empty_masks_of_an_old_run_overlap(tmp_path: Path) -> None:
+    content = json.loads(FINISHED.results.read_text()) | {"masks": {"head": EMPTIED}}
+    masks = (Results.from_dict(content).masks or {})["head"]
+    assert masks["pairwise_iou"] == {"a|b": 1.0, "a|c": 0.0, "b|c": 0.0}
+    assert masks["overall_iou"] == pytest.approx(1 / 3)
+    assert masks["average_activated"] == pytest.approx(0.25 / 3)
+    assert Results.from_dict(content | {"schema": 2}).masks == {"head": EMPTIED}
+    full = {name: dict.fromkeys(EMPTIED[name], 0.0) for name in ("pairwise_iou", "activated")}
+    masks = (Results.from_dict(content | {"masks": {"head": {**EMPTIED, **full}}}).masks or {})["head"]
+    assert masks["overall_iou"] == 1.0
+    old = json.loads(FINISHED.analysis.read_text())
+    site = next(iter(old["sites"].values()))
+    row = {**old["epochs"][0], "activated": EMPTIED["activated"], "overall_iou": 0.0}
+    analysis = Analysis.from_dict({**old, "sites": {"head": {**site, **EMPTIED}}, "epochs": [row]})
+    assert (analysis.sites or {})["head"]["overall_iou"] == pytest.approx(1 / 3)
+    assert (analysis.epochs or [{}])[0]["overall_iou"] == pytest.approx(1 / 3)
+    (tmp_path / "metrics.csv").write_text(
+        "epoch,mask_iou/head,mask_activated/head/a,mask_activated/head/b,mask_activated/head/c\n0,0.0,0.0,0.0,0.25\n"
+    )
+    assert MetricsLog(tmp_path / "metrics.csv").read()[0]["mask_iou/head"] == pytest.approx(1 / 3)

@@ -36,7 +36,7 @@ def soft_iou(p, q, epsilon=0.0):
         above += first * second
         below += first + second - first * second
     if below == 0 and epsilon == 0:
-        return 0.0
+        return 1.0  # two empty masks are equal
     return (above + epsilon) / (below + epsilon)
 
 

@@ -27,8 +27,8 @@ from domain_masks.records.analysis import Ablation, SiteAnalysis, SiteEpoch
 
 @styled
 def overlap_figure(sites: Mapping[str, SiteAnalysis]) -> Figure:
-    """Draw the IoU of every pair of masks, and the fraction that each mask activates, site by site (Figure 4)."""
-    count = max(max(len(site["pairwise_iou"]) + 1, len(site["activated"])) for site in sites.values())
+    """Draw the IoU of every pair of masks, and the fraction that each mask activates and all on average (Figure 4)."""
+    count = max(max(len(site["pairwise_iou"]), len(site["activated"])) + 1 for site in sites.values())
     drawn, axes = figure(7.2, 0.3 + len(sites) * (0.6 + 0.24 * count), len(sites), 2)
     for index, (name, site) in enumerate(sites.items()):
         left, right = axes[2 * index], axes[2 * index + 1]
@@ -36,7 +36,10 @@ def overlap_figure(sites: Mapping[str, SiteAnalysis]) -> Figure:
         if "overall_iou" in site:
             pairs["all pairs"] = site["overall_iou"]
         _bars(left, pairs, COLOURS[0], bold="all pairs")
-        _bars(right, site["activated"], "#9aa5b1")
+        activated = dict(site["activated"])
+        if "average_activated" in site and len(activated) > 1:
+            activated["all masks"] = site["average_activated"]
+        _bars(right, activated, "#9aa5b1", bold="all masks")
         title(left, f"{name}: IoU of hard masks")
         title(right, f"activated fraction of {site['neurons']} neurons")
     return drawn

@@ -51,7 +51,8 @@ def _sites(analysis: Analysis) -> Iterator[str]:
         overlap = f"IoU {site['overall_iou']:.3f}; " if "overall_iou" in site else ""
         kinds = ", ".join(f"{kind} {100 * share:.1f}" for kind, share in site["kinds"].items())
         activated = ", ".join(f"{domain} {100 * share:.1f}" for domain, share in site["activated"].items())
-        yield f"{'masks':<13} {name} ({site['neurons']} neurons): {overlap}% {kinds}; activated % {activated}"
+        average = f"; average {100 * site['average_activated']:.1f}" if "average_activated" in site else ""
+        yield f"{'masks':<13} {name} ({site['neurons']} neurons): {overlap}% {kinds}; activated % {activated}{average}"
 
 
 def _nearest(analysis: Analysis) -> Iterator[str]:

@@ -70,6 +70,8 @@ def _sites(analysis: Analysis) -> Iterator[Row]:
         yield [name, "neurons", "", site["neurons"]]
         if "overall_iou" in site:
             yield [name, "overall_iou", "", site["overall_iou"]]
+        if "average_activated" in site:
+            yield [name, "average_activated", "", site["average_activated"]]
         for measure in ("pairwise_iou", "activated", "kinds"):
             for key, value in site[measure].items():
                 yield [name, measure, key, value]

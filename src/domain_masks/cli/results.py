@@ -27,7 +27,8 @@ def result_lines(results: Results) -> Iterator[str]:
     for site, masks in (results.masks or {}).items():
         shares = "  ".join(f"{domain} {100 * share:.1f}" for domain, share in masks["activated"].items())
         overlap = f"IoU {masks['overall_iou']:.3f}, " if "overall_iou" in masks else ""
-        yield f"{'masks':<13} {site}: {overlap}activated % {shares}"
+        average = f"  average {100 * masks['average_activated']:.1f}" if "average_activated" in masks else ""
+        yield f"{'masks':<13} {site}: {overlap}activated % {shares}{average}"
     if _still_at_their_start(results):
         yield (
             f"{'note':<13} the masks have hardly left their start, where nearly every neuron is on in every domain: raise "

@@ -46,14 +46,15 @@ def sample_masks(logits: Tensor, domains: Tensor, noise: Tensor | None = None) -
 
 
 def hard_masks(logits: Tensor) -> Tensor:
-    """Return 1[m > 0.5] as booleans, of the shape of ``logits``: the masks that are analysed (Section 4.2)."""
+    """Return 1[m > 0.5] as booleans, of the shape of ``logits``: the masks that are analysed (Section 7.1)."""
     return logits > 0
 
 
 def soft_iou(p: Tensor, q: Tensor, epsilon: float = 0.0) -> Tensor:
     """Return the soft intersection over union of two masks (Equation 1).
 
-    sIoU = (p · q) / Σ_k (p + q − p ⊙ q). Two empty masks have no union; their sIoU is 0 where ``epsilon`` is 0.
+    sIoU = (p · q) / Σ_k (p + q − p ⊙ q). Two empty masks have no union: they are equal, and their IoU is 1, as in the
+    authors' code, with gradient 0. (Soft masks that only come near to empty have a small sIoU.)
 
     - ``p``, ``q``: (..., K), in [0, 1]; hard masks give the ordinary IoU
     - ``epsilon``: added above and below the fraction (1e-6 in the authors' code, 0 in the paper)
@@ -71,7 +72,8 @@ def pairwise_soft_iou(probabilities: Tensor, epsilon: float = 0.0) -> Tensor:
     """Return the soft IoU of every pair of rows.
 
     - ``probabilities``: (D, K), in [0, 1]
-    - returns: (D, D), symmetric; the diagonal is that of a mask with itself, which is 1 only for hard masks
+    - returns: (D, D), symmetric; the diagonal is that of a mask with itself, which is 1 only for hard masks. Two empty masks
+      have 1
     """
     # Mixed precision would round the product to 8 bits; a sum over thousands of neurons needs all of them.
     with torch.autocast(probabilities.device.type, enabled=False):
@@ -111,4 +113,5 @@ def sparsity_loss(logits: Tensor) -> Tensor:
 def _ratio(intersection: Tensor, union: Tensor, epsilon: float) -> Tensor:
     if epsilon:
         return (intersection + epsilon) / (union + epsilon)
-    return intersection / torch.where(union > 0, union, torch.ones_like(union))
+    one = torch.ones_like(union)
+    return torch.where(union > 0, intersection / torch.where(union > 0, union, one), one)

@@ -15,9 +15,10 @@ def mask_statistics(logits: Tensor, domains: Sequence[str]) -> dict[str, Any]:
 
     - ``logits``: (D, K)
     - ``domains``: the D names of the rows
-    - returns: ``overall_iou``, the mean over pairs (absent for one domain); ``pairwise_iou``, "first|second" -> IoU;
-      ``activated``, domain -> fraction of neurons that are on; ``kinds``, the fraction of neurons that are ``off`` in all
-      masks, ``shared`` by all, and ``specific`` to some, which add up to 1. All in [0, 1].
+    - returns: ``overall_iou``, the mean over pairs (absent for one domain); ``pairwise_iou``, "first|second" -> IoU, which is
+      1 for two empty masks; ``activated``, domain -> fraction of neurons that are on; ``average_activated``, its mean;
+      ``kinds``, the fraction of neurons that are ``off`` in all masks, ``shared`` by all, and ``specific`` to some, which add
+      up to 1. All in [0, 1].
     """
     hard = hard_masks(logits.detach()).double().cpu()
     iou = pairwise_soft_iou(hard)
@@ -30,6 +31,7 @@ def mask_statistics(logits: Tensor, domains: Sequence[str]) -> dict[str, Any]:
     statistics: dict[str, Any] = {"overall_iou": sum(pairs.values()) / len(pairs)} if pairs else {}
     statistics["pairwise_iou"] = pairs
     statistics["activated"] = {name: float(row.mean()) for name, row in zip(domains, hard, strict=True)}
+    statistics["average_activated"] = float(hard.mean())
     statistics["kinds"] = neuron_kinds(logits)
     return statistics
 

@@ -75,6 +75,7 @@ class _MaskStatistics(_Open):
     overall_iou: Fraction | None = None
     pairwise_iou: dict[str, Fraction] = {}
     activated: dict[Name, Fraction] = {}
+    average_activated: Fraction | None = None
 
 
 class _Protocol(_Open):

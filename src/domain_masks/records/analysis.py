@@ -20,6 +20,7 @@ from domain_masks.records.checks import (
     whole,
 )
 from domain_masks.records.json_record import JSONRecord
+from domain_masks.records.results import upgraded_masks
 
 SCHEMA = 2
 """2: epochs are counted from 1. In 1 they were counted from 0, and are read as one more."""
@@ -36,8 +37,8 @@ class SiteAnalysis(TypedDict):
     """The masks of one site: hard masks 1[m > 0.5], but for ``probabilities``, the histogram of m.
 
     ``neurons`` is K. ``kinds`` are the fractions of neurons that are ``off`` in all masks, ``shared`` by all, ``specific``
-    to some. ``pairwise_iou`` is "first|second" -> IoU, ``overall_iou`` its mean, absent for one domain. ``activated`` is
-    domain -> fraction of neurons that are on.
+    to some. ``pairwise_iou`` is "first|second" -> IoU, 1 for two empty masks, ``overall_iou`` its mean, absent for one domain.
+    ``activated`` is domain -> fraction of neurons that are on, ``average_activated`` its mean.
     """
 
     neurons: int
@@ -45,6 +46,7 @@ class SiteAnalysis(TypedDict):
     overall_iou: NotRequired[float]
     pairwise_iou: dict[str, float]
     activated: dict[str, float]
+    average_activated: NotRequired[float]
     probabilities: Histogram
 
 
@@ -183,9 +185,10 @@ _SITE = keys(
         "overall_iou": fraction,
         "pairwise_iou": each(fraction),
         "activated": each(fraction),
+        "average_activated": fraction,
         "probabilities": _HISTOGRAM,
     },
-    optional=("overall_iou",),
+    optional=("overall_iou", "average_activated"),
 )
 _EPOCH = keys(
     {"epoch": counted, "site": text, "overall_iou": fraction, **_KINDS, "activated": each(fraction)}, ("overall_iou",)
@@ -290,8 +293,14 @@ class Analysis(JSONRecord):
     @classmethod
     def upgraded(cls, content: Mapping[str, Any]) -> dict[str, Any]:
         """Return the content of an older schema as that of the newest."""
-        rows = content.get("epochs")
-        if not isinstance(rows, list):
-            return dict(content)
-        later = [{**row, "epoch": one_more(row.get("epoch"))} if isinstance(row, dict) else row for row in rows]
-        return {**content, "epochs": later}
+        later = dict(content)
+        if isinstance(sites := content.get("sites"), dict):
+            later["sites"] = {name: upgraded_masks(site) for name, site in sites.items()}
+        if isinstance(rows := content.get("epochs"), list):
+            later["epochs"] = [_upgraded_epoch(row) if isinstance(row, dict) else row for row in rows]
+        return later
+
+
+def _upgraded_epoch(row: Mapping[str, Any]) -> dict[str, Any]:
+    masks = upgraded_masks(dict(row))
+    return {**{name: masks[name] for name in row}, "epoch": one_more(row.get("epoch"))}

@@ -12,6 +12,7 @@ import numpy as np
 
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records.files import read_bytes, write_whole
+from domain_masks.records.results import upgraded_masks
 
 Value = float | int | str
 _WHOLE = re.compile(r"[+-]?\d+")
@@ -80,7 +81,7 @@ class MetricsLog:
                 )
             rows.append(row)
         from_zero = any(row["epoch"] == 0 for row in rows)
-        return [{**row, "epoch": int(row["epoch"]) + from_zero} for row in rows], from_zero
+        return [_upgraded(row) if from_zero else row for row in rows], from_zero
 
     def _write(self, rows: list[dict[str, Value]]) -> None:
         header = list(dict.fromkeys(name for row in rows for name in row))
@@ -89,6 +90,17 @@ class MetricsLog:
         writer.writeheader()
         writer.writerows(rows)
         write_whole(self.path, text.getvalue())
+
+
+def _upgraded(row: Mapping[str, Value]) -> dict[str, Value]:
+    """Return a row of an older version with its epoch from 1, and 1 instead of 0 as the IoU of two empty masks."""
+    later = {**row, "epoch": int(row["epoch"]) + 1}
+    for name in row:
+        if name.startswith("mask_iou/"):
+            start = name.replace("mask_iou/", "mask_activated/", 1) + "/"
+            activated = {column.removeprefix(start): row[column] for column in row if column.startswith(start)}
+            later[name] = upgraded_masks({"overall_iou": row[name], "activated": activated})["overall_iou"]
+    return later
 
 
 def _value(cell: str) -> Value:

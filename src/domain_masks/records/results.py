@@ -22,7 +22,7 @@ from domain_masks.records.checks import (
 from domain_masks.records.json_record import JSONRecord
 
 SCHEMA = 2
-"""2: epochs are counted from 1. In 1 ``best_epoch`` was counted from 0, and is read as one more."""
+"""2: epochs are counted from 1. In 1 ``best_epoch`` was counted from 0, and is read as one more; two empty masks had IoU 0."""
 
 
 class Protocol(TypedDict):
@@ -60,14 +60,16 @@ class Accuracies(TypedDict):
 class SiteMasks(TypedDict, total=False):
     """What the hard masks of one site look like, as fractions in [0, 1].
 
-    ``overall_iou`` is the mean of ``pairwise_iou`` (pair of domains, joined by "|" -> IoU); ``activated`` is domain -> fraction
-    of its neurons that are on; ``kinds`` are the fractions that are ``off`` in all masks, ``shared`` by all, and ``specific``
-    to some. With one source domain there are no pairs, and no IoU.
+    ``overall_iou`` is the mean of ``pairwise_iou`` (pair of domains, joined by "|" -> IoU, which is 1 for two empty masks);
+    ``activated`` is domain -> fraction of its neurons that are on, ``average_activated`` its mean; ``kinds`` are the fractions
+    that are ``off`` in all masks, ``shared`` by all, and ``specific`` to some. With one source domain there are no
+    pairs, and no IoU.
     """
 
     overall_iou: float
     pairwise_iou: dict[str, float]
     activated: dict[str, float]
+    average_activated: float
     kinds: dict[str, float]
 
 
@@ -87,6 +89,7 @@ _SITE = {
     "overall_iou": fraction,
     "pairwise_iou": each(fraction),
     "activated": each(fraction),
+    "average_activated": fraction,
     "kinds": each(fraction),
 }
 _CHECKS: dict[str, Check] = {
@@ -149,4 +152,29 @@ class Results(JSONRecord):
     def upgraded(cls, content: Mapping[str, Any]) -> dict[str, Any]:
         """Return the content of an older schema as that of the newest."""
         best = {"best_epoch": one_more(content["best_epoch"])} if "best_epoch" in content else {}
-        return {**content, **best}
+        masks = content.get("masks")
+        sites = (
+            {"masks": {name: upgraded_masks(site) for name, site in masks.items()}} if isinstance(masks, dict) else {}
+        )
+        return {**content, **best, **sites}
+
+
+def upgraded_masks(site: Any) -> Any:
+    """Return what an older version said of a site's masks with 1, not 0, as the IoU of two empty ones, and their average.
+
+    Its ``overall_iou`` counted each pair of empty masks as 0. What is not as expected is left for the checks.
+    """
+    activated = site.get("activated") if isinstance(site, dict) else None
+    if not isinstance(activated, dict) or not all(isinstance(share, int | float) for share in activated.values()):
+        return site
+    empty = {name for name, share in activated.items() if share == 0}
+    pairs = len(activated) * (len(activated) - 1) // 2
+    later: dict[str, Any] = {"average_activated": sum(activated.values()) / len(activated)} if activated else {}
+    if len(empty) < 2:
+        return {**site, **later}
+    if isinstance(site.get("overall_iou"), int | float):
+        later["overall_iou"] = min(1.0, site["overall_iou"] + len(empty) * (len(empty) - 1) // 2 / pairs)
+    if isinstance(site.get("pairwise_iou"), dict):
+        among = {pair: 1.0 for pair in site["pairwise_iou"] if empty.issuperset(pair.split("|"))}
+        later["pairwise_iou"] = {**site["pairwise_iou"], **among}
+    return {**site, **later}

@@ -232,17 +232,26 @@ def _sweep_table(group: Group, frames: Sequence[pd.DataFrame]) -> Table:
 
 def _mask_table(group: Group) -> list[Table]:
     frame = mask_frame(group)
-    chosen = frame[frame["quantity"].isin(["overall_iou", "kinds"])] if len(frame) else frame
+    chosen = frame[frame["quantity"].isin(["overall_iou", "average_activated", "kinds"])] if len(frame) else frame
     if chosen.empty:
         return []
     means = chosen.groupby(["line", "held_out", "site", "name"], sort=False)["value"].mean().reset_index()
-    names = [name for name in ("overall", "off", "shared", "specific") if (means["name"] == name).any()]
+    names = [name for name in ("overall", "average", "off", "shared", "specific") if (means["name"] == name).any()]
     rows = []
     for key, part in means.groupby(["line", "held_out", "site"], sort=False):
         values = dict(zip(part["name"], part["value"], strict=True))
         rows.append([*(text_cell(str(word) or "–") for word in key), *(number(values.get(name)) for name in names)])
-    titles = {"overall": "IoU", "off": "off everywhere", "shared": "shared by all", "specific": "specific to some"}
+    titles = {
+        "overall": "IoU",
+        "average": "on, average",
+        "off": "off everywhere",
+        "shared": "shared by all",
+        "specific": "specific to some",
+    }
     columns = [Column("method", is_number=False), Column("held out", is_number=False), Column("site", is_number=False)]
     columns += [Column(titles[name]) for name in names]
-    note = "Hard masks; IoU is the mean over pairs of sources, the others are fractions of neurons; mean over seeds."
+    note = (
+        "Hard masks; IoU is the mean over pairs of sources, 1 for two empty masks; the others are fractions of neurons, on "
+        "average over the sources' masks, or over all; mean over seeds."
+    )
     return [Table(f"{group.name}-masks", "Overlap and kinds of neurons", columns, rows, frame, [note], folded=True)]

@@ -30,7 +30,11 @@ MASKS = {
     "name": "str",
     "value": "Float64",
 }
-"""Columns of :func:`mask_frame`; ``quantity`` is overall_iou, pairwise_iou, activated or kinds, ``value`` a fraction."""
+"""Columns of :func:`mask_frame`; ``value`` is a fraction.
+
+``quantity`` is overall_iou, pairwise_iou, activated, average_activated or kinds. Two empty masks have IoU 1, as in the
+authors' code: very sparse masks overlap (Figure 6c).
+"""
 
 
 def mask_frame(group: Group) -> pd.DataFrame:
@@ -49,6 +53,9 @@ def mask_frame(group: Group) -> pd.DataFrame:
                 here = shared | {"site": site}
                 if "overall_iou" in masks:
                     rows.append(here | {"quantity": "overall_iou", "name": "overall", "value": masks["overall_iou"]})
+                if "average_activated" in masks:
+                    average = masks["average_activated"]
+                    rows.append(here | {"quantity": "average_activated", "name": "average", "value": average})
                 named: Mapping[str, Mapping[str, float]] = {
                     "pairwise_iou": {_in_order(pair): iou for pair, iou in masks.get("pairwise_iou", {}).items()},
                     "activated": masks.get("activated", {}),
@@ -78,9 +85,9 @@ def mask_figures(group: Group, frame: pd.DataFrame) -> list[Figure]:
         for target in targets:
             here = mine[mine["held_out"] == target]
             title = f"{target or 'nothing'} held out"
-            bars = _bars(here, ("pairwise_iou", "overall_iou"), sites, pairs)
+            bars = _bars(here, "pairwise_iou", sites, pairs)
             overlap.append(Panel(title, "", "IoU", bars, "bars", ticks, (0, 1)))
-            bars = _bars(here, ("activated",), sites, sources)
+            bars = _bars(here, "activated", sites, sources)
             active.append(Panel(title, "", "fraction of neurons", bars, "bars", ticks, (0, 1)))
         about = f"Hard masks (m > 0.5) of {line.title}, mean over seeds."
         found.append(
@@ -96,7 +103,7 @@ def mask_figures(group: Group, frame: pd.DataFrame) -> list[Figure]:
             Figure(
                 f"{group.name}-activated-{name}",
                 f"Activated neurons: {line.title}",
-                f"{about} The part of each source's neurons that is on; the paper's Figure 4.",
+                f"{about} The part of each source's neurons that is on, and its average; the paper's Figure 4.",
                 active,
                 line.oracle,
             )
@@ -162,19 +169,21 @@ def _kinds(group: Group, frame: pd.DataFrame, line: Line, sites: Sequence[str], 
     return Figure(name, f"Neurons by kind: {line.title}", caption, panels, line.oracle)
 
 
-def _bars(
-    frame: pd.DataFrame, quantities: Sequence[str], sites: Sequence[str], colours: Mapping[str, int]
-) -> list[Series]:
-    """Return a series of bars per name, sites along the axis; a name has one colour in all panels."""
+_MEANS = {"pairwise_iou": ("overall_iou", "mean of pairs"), "activated": ("average_activated", "average of sources")}
+
+
+def _bars(frame: pd.DataFrame, quantity: str, sites: Sequence[str], colours: Mapping[str, int]) -> list[Series]:
+    """Return a series of bars per name and one of their mean, sites along the axis; a name has one colour in all panels."""
     found = []
-    rows = frame[frame["quantity"].isin(quantities)]
-    means = rows.groupby(["name", "site"])["value"].mean().to_dict()
-    for name in sorted(dict.fromkeys(rows["name"]), key=lambda name: name == "overall"):
-        colour = _MEAN if name == "overall" else colours[name]
-        values = [means.get((name, site)) for site in sites]
-        label = "mean of pairs" if name == "overall" else name.replace("|", " | ")
-        places = [float(place) for place in range(len(sites))]
-        found.append(Series(label, places, values, colour, is_mean=name == "overall"))
+    places = [float(place) for place in range(len(sites))]
+    mean, title = _MEANS[quantity]
+    for which in (quantity, mean):
+        rows = frame[frame["quantity"] == which]
+        means = rows.groupby(["name", "site"])["value"].mean().to_dict()
+        for name in sorted(dict.fromkeys(rows["name"])):
+            values = [means.get((name, site)) for site in sites]
+            label, colour = (title, _MEAN) if which == mean else (name.replace("|", " | "), colours[name])
+            found.append(Series(label, places, values, colour, is_mean=which == mean))
     return found
 
 
