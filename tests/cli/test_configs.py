@@ -173,6 +173,20 @@ def test_the_released_codes_settings() -> None:
     assert (config.epochs, config.sites) == (150, ("released-code",))
     wanted = {"overlap_reduction": "mean", "overlap_epsilon": 1e-6, "validation": "known-hard"}
     assert {name: config.method[name] for name in wanted} == wanted
+    assert (config.schedule, config.schedule_masks) == ("exponential", "constant")
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "head"),
+    [
+        ("aggregate", {"name": "aggregate"}, "default"),
+        ("multi-headed", {"name": "multi_headed", "validation": "known"}, "normal"),
+    ],
+)
+def test_the_released_codes_settings_of_the_baselines(name: str, method: dict[str, str], head: str) -> None:
+    config, lists = parsed(REPOSITORY / "configs" / f"pacs-resnet18-released-code-{name}.yaml")
+    assert (config.epochs, config.method, config.head_initialisation) == (100, method, head)
+    assert lists["methods"] == [method["name"]]
 
 
 def test_the_digits_are_the_defaults(tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ def test_empty_masks_are_equal_and_have_no_infinite_gradient(epsilon):
     empty[2, 0] = 1.0
     empty.requires_grad_()
     overlap = pairwise_soft_iou(empty, epsilon)
-    assert overlap.tolist() == pytest.approx([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], abs=1e-5)
+    expected = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    torch.testing.assert_close(overlap, expected, atol=1e-5, rtol=0)
     overlap.sum().backward()
     assert torch.isfinite(empty.grad).all()
     assert float(soft_iou(torch.zeros(5), torch.zeros(5), epsilon)) == 1.0

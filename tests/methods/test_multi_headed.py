@@ -1,3 +1,4 @@
+import dataclasses
 from dataclasses import replace
 
 import pytest
@@ -62,6 +63,21 @@ def test_probabilities_can_be_averaged():
         ensembles = method.predict(toy_batch(6))
     expected = sum(ensembles[f"known:{source}"].softmax(1) for source in SOURCES) / len(SOURCES)
     torch.testing.assert_close(ensembles["predictions"].softmax(1), expected)
+
+
+def test_the_epoch_is_chosen_by_the_average_or_by_each_images_own_head():
+    batch = toy_batch(6)
+    unknown = dataclasses.replace(batch, domains=None)
+    with torch.no_grad():
+        for how in ("logits", "probabilities"):
+            method = built("multi_headed", average=how).eval()
+            torch.testing.assert_close(method.validation_logits(batch), method.predict(batch)["predictions"])
+        method = built("multi_headed", validation="known").eval()
+        ensembles, own = method.predict(batch), method.validation_logits(batch)
+        for row, domain in enumerate(batch.domains.tolist()):
+            torch.testing.assert_close(own[row], ensembles[f"known:{SOURCES[domain]}"][row])
+        assert not torch.allclose(own, ensembles["predictions"])
+        torch.testing.assert_close(method.validation_logits(unknown), ensembles["predictions"])
 
 
 def test_each_known_domain_is_its_own_head():

@@ -21,6 +21,7 @@ from domain_masks.training.defaults import notes, resolve
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "rate of no masks": ({"method": "aggregate", "lr_masks": 1.0}, "lr_masks: "),
+    "schedule of no masks": ({"method": "aggregate", "schedule_masks": "constant"}, "schedule_masks: "),
     "sites of no masks": ({"method": "aggregate", "sites": "paper"}, "sites: "),
     "only masks, without": ({"method": "multi_headed", "learn": "masks", "init_from": "run"}, "learn: "),
     "only masks, on nothing": ({"learn": "masks"}, "learn: "),
@@ -104,6 +105,7 @@ def test_values_names_methods_and_contradictions_come_together() -> None:
             "freeze_features": st.booleans(),
             "sites": st.sampled_from(["paper", ""]),
             "lr_masks": st.sampled_from([None, 0.1]),
+            "schedule_masks": st.sampled_from(["same", "constant", "exponential"]),
             "batch": st.sampled_from(["auto", 8]),
             "root": st.sampled_from([None, "data"]),
         },

@@ -63,12 +63,14 @@ def test_all_mistakes_come_in_one_message() -> None:
         assert word in message
     with pytest.raises(InputError, match=r"(?s)devices: expected 1.*lr_masks: none of the methods"):
         check_benchmark({"devices": 2, "lr_masks": 1.0}, {"methods": ["aggregate"]})
+    with pytest.raises(InputError, match=r"schedule_masks: none of the methods"):
+        check_benchmark({"schedule_masks": "constant"}, {"methods": ["aggregate"]})
 
 
 def test_what_is_of_masks_goes_to_methods_that_have_them() -> None:
-    base = parse_config({"sites": "paper", "lr_masks": 0.1})
+    base = parse_config({"sites": "paper", "lr_masks": 0.1, "schedule_masks": "constant"})
     assert adapted(base, METHODS["dmg"]) == base
     without = adapted(base, METHODS["aggregate"])
-    assert (without.sites, without.lr_masks) == ((), None)
+    assert (without.sites, without.lr_masks, without.schedule_masks) == ((), None, "same")
     frozen = parse_config({"sites": "paper", "freeze_features": True})
     assert adapted(frozen, METHODS["aggregate"]).sites == ("paper",), "they say where frozen features end"

@@ -66,6 +66,23 @@ def test_groups_have_rates_of_their_own() -> None:
     assert engine.progress == pytest.approx(13 / 20)
 
 
+@pytest.mark.parametrize(("unit", "factor"), [("epoch", 0.99**149), ("step", 0.99 ** (149 * 5 + 3))])
+def test_masks_may_keep_their_rate_or_follow_a_schedule_of_their_own(unit: str, factor: float) -> None:
+    """The authors' code never decays it: after 149 epochs the paper's is 0.22 of theirs."""
+    shared = {"lr": 1e-4, "schedule": "exponential", "schedule_unit": unit}
+    rates = {}
+    for name in ("same", "constant", "cosine"):
+        settings = generated.config(**shared, schedule_masks=name)
+        engine = TrainingEngine(launch(settings), method(), settings, epochs=150, steps_per_epoch=5)
+        engine.begin(epoch=149, batch_index=3)
+        assert engine.rates["body"] == engine.rates["head"] == pytest.approx(1e-4 * factor)
+        rates[name] = engine.rates["masks"]
+    done = 149 / 150 if unit == "epoch" else (149 * 5 + 3) / (150 * 5)
+    assert rates["same"] == pytest.approx(1e-4 * factor)
+    assert rates["constant"] == 1e-4
+    assert rates["cosine"] == pytest.approx(1e-4 * (1 + math.cos(math.pi * done)) / 2)
+
+
 def test_accumulated_halves_are_the_whole_batch() -> None:
     updates = []
     for accumulate in (1, 2):

@@ -22,7 +22,7 @@ from domain_masks.networks import MaskedNetwork
 
 
 class PredictionEnsemble(nn.Module):
-    """The average of the predictions under every domain's mask (Section 3.3): F once, T once on all domains together.
+    """The average of the predictions under every domain's mask (Section 3.2): F once, T once on all domains together.
 
     - ``network``: its masks are taken as they are now
     - ``how``: what is averaged, ``logits`` or ``probabilities``

@@ -38,7 +38,7 @@ def average_logits(logits: NDArray[Any]) -> NDArray[np.float64]:
 def average_probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
     """Return the log of the mean over domains of the probabilities that ``logits`` (D, N, C) stand for: (N, C).
 
-    The other reading of "average the predictions" (Section 3). Computed without leaving the logarithm, so that tiny
+    The other reading of "average the predictions" (Section 3.2). Computed without leaving the logarithm, so that tiny
     probabilities stay finite. Raises InputError for other shapes or no domain.
     """
     logs = log_softmax(_stacked(logits))

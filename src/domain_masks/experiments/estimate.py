@@ -34,7 +34,17 @@ _COSTS_NOTHING = {
         "checkpoint_every",
         "verify",
     ),
-    *("lr", "lr_head", "lr_masks", "momentum", "weight_decay", "schedule", "schedule_unit", "schedule_decay"),
+    *(
+        "lr",
+        "lr_head",
+        "lr_masks",
+        "momentum",
+        "weight_decay",
+        "schedule",
+        "schedule_masks",
+        "schedule_unit",
+        "schedule_decay",
+    ),
     *(
         "schedule_gamma",
         "schedule_power",

@@ -46,7 +46,7 @@ def sample_masks(logits: Tensor, domains: Tensor, noise: Tensor | None = None) -
 
 
 def hard_masks(logits: Tensor) -> Tensor:
-    """Return 1[m > 0.5] as booleans, of the shape of ``logits``: the masks that are analysed (Section 7.1)."""
+    """Return 1[m > 0.5] as booleans, of the shape of ``logits``: the masks that are analysed (Sections 5 and 7.1)."""
     return logits > 0
 
 

@@ -28,6 +28,8 @@ class MultiHeadedSettings(Settings):
 
     average: Literal["logits", "probabilities"] = "logits"
     """what is averaged over the heads at test time"""
+    validation: Literal["predictions", "known"] = "predictions"
+    """predictions that choose the best epoch: the average of all heads, or each image's own head (the authors' code)"""
 
 
 class MultiHeaded(Method):
@@ -64,6 +66,13 @@ class MultiHeaded(Method):
         """Return the names of the stacked heads."""
         head = f"network.network.{self.network.head}."
         return frozenset(name for name in self.state_dict() if name.startswith(head))
+
+    def validation_logits(self, batch: DomainBatch) -> Tensor:
+        """Return the logits that choose the best epoch, as the setting ``validation`` says."""
+        features = self.boundary_features(batch)
+        if self.settings.validation == "known" and batch.domains is not None:
+            return self.network.task(features, batch.domains)
+        return average(self.network.task_domain_logits(features), self.settings.average)
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the average over all heads, the weighted one where there is a domain classifier, and every single head."""

@@ -44,7 +44,7 @@ def build_backbone(
 
 
 def initialise_normal(layer: nn.Module) -> None:
-    """Draw a last layer's weights from N(0, 0.001), a standard deviation, and set its bias to 0 (Section 4.1)."""
+    """Draw a last layer's weights from N(0, 0.001), a standard deviation, and set its bias to 0 (Section 7.5)."""
     nn.init.normal_(layer.get_parameter("weight"), 0.0, 0.001)
     if getattr(layer, "bias", None) is not None:
         nn.init.zeros_(layer.get_parameter("bias"))

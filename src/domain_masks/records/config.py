@@ -126,6 +126,11 @@ class RunConfig(BaseModel):
     schedule: Literal["constant", "exponential", "inverse", "cosine"] | None = _setting(
         "training", "constant; exponential (x decay); inverse, 1/(1 + gamma t)^power; cosine"
     )
+    schedule_masks: Literal["same", "constant", "exponential", "inverse", "cosine"] = _setting(
+        "training",
+        "schedule of the mask logits: same as the network's, or one of its own, with the same unit and numbers",
+        "same",
+    )
     schedule_unit: Literal["epoch", "step"] = _setting("training", "what the schedule counts", "epoch")
     schedule_decay: Annotated[float, Field(gt=0, le=1)] = _setting(
         "training", "factor of the exponential schedule", 0.99

@@ -177,7 +177,17 @@ def _protocol(group: Group) -> Iterator[Block]:
         ),
     ]
     pairs += [(name, _short(name, value)) for name, value in protocol_of(record).items() if value is not None]
-    shared = ("batch", "optimizer", "lr", "lr_masks", "weight_decay", "schedule", "sites", "precision")
+    shared = (
+        "batch",
+        "optimizer",
+        "lr",
+        "lr_masks",
+        "weight_decay",
+        "schedule",
+        "schedule_masks",
+        "sites",
+        "precision",
+    )
     for name in shared:
         values = dict.fromkeys(shown(r.config.get(name)) for r in group.records)
         if any(value != "none" for value in values):

@@ -20,6 +20,7 @@ from domain_masks.report.paper_settings import (
     ByDataset,
     Classified,
     Fixed,
+    Later,
 )
 
 _NOT_RECORDED = "not recorded"
@@ -101,7 +102,8 @@ def _differing(table: Mapping[str, Classified], given: Mapping[str, Any], datase
     for name, rule in table.items():
         wanted = rule.values.get(dataset) if isinstance(rule, ByDataset) else rule
         if isinstance(wanted, Fixed):
-            yield from _difference(name, wanted, given.get(name, _NOT_RECORDED))
+            absent = wanted.values[0] if isinstance(wanted, Later) else _NOT_RECORDED
+            yield from _difference(name, wanted, given.get(name, absent))
     for name, value in given.items():
         if name not in table and value is not None:
             yield Difference(name, "not known", _text(name, value))
@@ -123,7 +125,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _are_the_papers(sites: Any, backbone: Any) -> bool:
-    """Whether these are the masked inputs of Section 4; of the three backbones they are the default, too."""
+    """Whether these are the masked inputs of Section 4.1; of the three backbones they are the default, too."""
     named = [sites] if isinstance(sites, str) else list(sites) if isinstance(sites, list | tuple) else []
     return sites is None or named in ([], ["paper"], list(PAPER_SITES.get(str(backbone), ())))
 

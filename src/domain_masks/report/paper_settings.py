@@ -22,7 +22,7 @@ PAPER_SITES: Mapping[str, tuple[str, ...]] = {
     "resnet18": ("layer4.1", "fc"),
     "resnet50": ("layer4.2", "fc"),
 }
-"""Backbone -> the masked inputs of Section 4, which the preset ``paper`` stands for."""
+"""Backbone -> the masked inputs of Section 4.1, which the preset ``paper`` stands for."""
 
 
 @dataclass(frozen=True, init=False)
@@ -33,6 +33,11 @@ class Fixed:
 
     def __init__(self, *values: Any) -> None:
         object.__setattr__(self, "values", values)
+
+
+@dataclass(frozen=True, init=False)
+class Later(Fixed):
+    """The same of a setting that older versions did not have: they computed what its first value stands for."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ SETTINGS: Mapping[str, Classified] = {
     "backbone": _FIRST_COLUMN,
     "weights": Fixed("imagenet"),
     "sites": Together("of DMG alone, and by backbone"),
-    # Dropout before it is that of F, which stays on while masks are learned.
+    # Dropout that is not directly before it is that of F, which stays on while masks are learned.
     "boundary": Fixed(None),
     "head_initialisation": ByDataset({"pacs": Fixed("default"), "domainnet": Fixed("normal")}),
     "freeze_features": Fixed(False),
@@ -98,6 +103,7 @@ SETTINGS: Mapping[str, Classified] = {
     "momentum": Together("of SGD alone"),
     "weight_decay": ByDataset({"pacs": Fixed(1e-5), "domainnet": Fixed(0.0)}),
     "schedule": ByDataset({"pacs": Fixed("exponential"), "domainnet": Fixed("inverse")}),
+    "schedule_masks": ByDataset({"pacs": Later("same", "exponential"), "domainnet": Later("same", "inverse")}),
     "schedule_unit": Fixed("epoch"),
     "schedule_decay": ByDataset({"pacs": Fixed(0.99)}),
     "schedule_gamma": ByDataset({"domainnet": Fixed(1e-4)}),
@@ -136,7 +142,7 @@ METHOD_SETTINGS: Mapping[str, Mapping[str, Classified]] = {
         "validation": Fixed("predictions"),
     },
     "aggregate": {},
-    "multi_headed": {"average": Fixed("logits")},
+    "multi_headed": {"average": Fixed("logits"), "validation": Later("predictions")},
 }
 """Method -> its own settings -> what each must be. Of other methods the paper quotes numbers of other protocols."""
 
@@ -147,6 +153,7 @@ IN_WORDS: Mapping[str, Mapping[Any, str]] = {
     "sites": {"paper": "last block and classifier (preset paper)"},
     "lr_head": {None: "as lr"},
     "lr_masks": {None: "as lr"},
+    "schedule_masks": {"same": "as schedule"},
     "boundary": {None: "the first mask site"},
     "square": {True: "squashed to a square", False: "the centre is cut out"},
 }

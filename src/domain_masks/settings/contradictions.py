@@ -35,6 +35,8 @@ def _of_the_method(config: RunConfig, method: type[Method]) -> Iterator[str]:
     if not method.has_masks():
         if config.lr_masks is not None:
             yield f"lr_masks: method {name!r} has no masks: leave it out"
+        if config.schedule_masks != "same":
+            yield f"schedule_masks: method {name!r} has no masks: leave it out"
         if config.sites and not sites_matter(config):
             yield f"sites: method {name!r} has no masks: leave them out (boundary says where frozen features end)"
         if config.learn == "masks":
@@ -56,7 +58,8 @@ def _of_the_training(config: RunConfig) -> Iterator[str]:
     if _differs(config, "momentum") and config.optimizer != "sgd":
         yield f"momentum: {config.optimizer} has none: use optimizer sgd, or leave it out"
     for name, schedules in _OF_SCHEDULE.items():
-        if _differs(config, name) and config.schedule is not None and config.schedule not in schedules:
+        used = {config.schedule, config.schedule_masks}
+        if _differs(config, name) and config.schedule is not None and not used.intersection(schedules):
             yield f"{name}: is of the {' and '.join(schedules)} schedule, and this one is {config.schedule}: leave it out"
     if _differs(config, "views") and not config.freeze_features:
         yield "views: are of frozen features, elsewhere every epoch augments anew: use freeze_features, or leave it out"

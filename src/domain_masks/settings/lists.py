@@ -110,8 +110,11 @@ def _not_for_a_benchmark(base: RunConfig, methods: Sequence[str]) -> list[str]:
     kinds, found = [method_class(name) for name in methods], []
     if base.devices != 1:
         found.append(f"devices: expected 1 in a benchmark, whose runs use one device each, got {base.devices}")
-    if base.lr_masks is not None and kinds and not any(kind.has_masks() for kind in kinds):
-        found.append("lr_masks: none of the methods has masks: leave it out")
+    if kinds and not any(kind.has_masks() for kind in kinds):
+        given = {"lr_masks": base.lr_masks is not None, "schedule_masks": base.schedule_masks != "same"}
+        found += [
+            f"{name}: none of the methods has masks: leave it out" for name, is_given in given.items() if is_given
+        ]
     return found
 
 

@@ -20,7 +20,7 @@ def adapted(config: RunConfig, method: type[Method]) -> RunConfig:
     """Return a benchmark's shared settings without those of masks for a method that has none."""
     if method.has_masks():
         return config
-    changes: dict[str, Any] = {"lr_masks": None}
+    changes: dict[str, Any] = {"lr_masks": None, "schedule_masks": "same"}
     if not sites_matter(config):
         changes["sites"] = ()
     return config.model_copy(update=changes)

@@ -165,10 +165,10 @@ class TrainingEngine:
         self._watch.begin()
         self.method.zero_grad(set_to_none=True)
         self._enter_phase()
-        factor = rate_factor(self.config, epoch, self.global_step, self.epochs, self.steps_per_epoch)
+        time = (epoch, self.global_step, self.epochs, self.steps_per_epoch)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * factor
+                group["lr"] = group["base_lr"] * rate_factor(self.config, *time, group["name"])
                 self._rates[group["name"]] = group["lr"]
 
     def _enter_phase(self) -> None:

@@ -39,9 +39,18 @@ SCHEDULES: dict[str, Callable[[int, int, RunConfig], float]] = {
 """Name -> factor of the learning rate at time t (epochs or steps done, from 0) of T in all."""
 
 
-def rate_factor(config: RunConfig, epoch: int, step: int, epochs: int, steps_per_epoch: int) -> float:
-    """Return the factor of the learning rate in ``epoch`` at the global ``step``, both from 0."""
-    schedule = SCHEDULES[config.schedule or "constant"]
+def schedule_of(config: RunConfig, group: str) -> str:
+    """Return the name of the schedule that a group of parameters follows: ``masks`` may have one of its own."""
+    if group == "masks" and config.schedule_masks != "same":
+        return config.schedule_masks
+    return config.schedule or "constant"
+
+
+def rate_factor(
+    config: RunConfig, epoch: int, step: int, epochs: int, steps_per_epoch: int, group: str = "body"
+) -> float:
+    """Return the factor of the learning rate of ``group`` in ``epoch`` at the global ``step``, both from 0."""
+    schedule = SCHEDULES[schedule_of(config, group)]
     if config.schedule_unit == "epoch":
         return schedule(epoch, epochs, config)
     return schedule(step, epochs * steps_per_epoch, config)
