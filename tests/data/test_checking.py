@@ -21,6 +21,7 @@ from domain_masks.data.checking.layout import entry_findings, layout_findings
 from domain_masks.data.checking.lists import ListedPicture, apply_lists, number_findings
 from domain_masks.data.checking.tree import FolderTree, walk
 from domain_masks.data.decoding import PictureFacts, Problem
+from domain_masks.data.names import spellings
 from domain_masks.errors import InputError
 from domain_masks.progress import ConsoleReporter
 from trees_of_pictures import CLASSES, DOMAINS, PER_CLASS, clean, cut, pixels, save
@@ -697,7 +698,7 @@ def test_what_the_loader_has_against_a_manifest_is_said(tree, monkeypatch):
 
 def test_a_manifest_that_is_no_table(tmp_path):
     (tmp_path / "empty.csv").write_text("")
-    (tmp_path / "odd.csv").write_bytes(b"\xff\xfe\x00\x01")
+    (tmp_path / "odd.csv").write_bytes(b"\xff\x00\x01")
     (tmp_path / "bare.csv").write_text("path,label,domain\n")
     for name, words in {
         "empty.csv": "is empty",
@@ -772,3 +773,55 @@ def test_real_pacs_is_clean(real_data):
     report = check("pacs", real_data, None, QUIET)
     assert codes(report.findings) == {"labels-from-1": "note"}
     assert int(report.counts.to_numpy().sum()) == 9991
+
+
+@pytest.mark.parametrize(
+    ("names", "same"),
+    [
+        (("dog", '"dog"'), True),
+        (("dog", "\u201cDog\u201d "), True),
+        (("dog", "d\u200bog"), True),
+        (("1", "1.0"), True),
+        (("1", "01"), True),
+        (("\u00e9", "E\u0301"), True),
+        (("-1", "1"), False),
+        (("1", "10"), False),
+        (("1.5", "15"), True),
+        (("+", "-"), False),
+    ],
+)
+def test_which_names_are_one(names, same):
+    assert bool(spellings(names)) is same
+
+
+def test_groups_that_differ_in_case_or_quotes_are_found_those_of_other_codes_are_not():
+    rows = [
+        Picture(f"{domain}/x/{n}.png", domain, "x", "", group)
+        for domain in "ab"
+        for n, group in enumerate(["p-1-2", "p-12", "P-12 ", "'p-12'"])
+    ]
+    found = only(class_findings(rows), "similar-groups")
+    assert [set(example.paths) for example in found.examples] == [{repr("p-12"), repr("P-12 "), repr("'p-12'")}]
+
+
+@pytest.mark.parametrize(
+    ("name", "severity"),
+    [("NaN", "error"), (" null", "error"), ("N/A", "error"), ("None", "warning"), ("na", "warning")],
+)
+def test_what_programs_write_for_no_value_is_found_as_a_name(name, severity):
+    rows = [
+        Picture(f"{place}{label}{n}", place, label) for place in "abc" for label in ("dog", name) for n in range(10)
+    ]
+    found = only(class_findings(rows), "no-name")
+    assert found.severity == severity
+    assert found.examples == (Example((repr(name),), "class, 30 pictures"),)
+    domains = [Picture(f"{place}{n}", place, "dog") for place in ("a", name) for n in range(10)]
+    assert only(class_findings(domains), "no-name").examples[0].detail == "domain, 10 pictures"
+
+
+def test_the_text_nan_in_a_manifest_is_found(tree):
+    lines = [f"{path.relative_to(tree)},{path.parts[-2]},{path.parts[-3]}" for path in sorted(tree.glob("*/*/*"))]
+    lines[3] = lines[3].replace(",cat,", ",NaN,")
+    file = tree.parent / "list.csv"
+    file.write_text("\n".join(["path,label,domain", *lines]))
+    assert codes(check(str(file), tree, 0, QUIET).findings)["no-name"] == "error"

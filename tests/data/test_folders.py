@@ -106,3 +106,48 @@ def test_datasets_are_found_by_name_or_folder(tree, monkeypatch):
         load_dataset(str(tree / "nowhere"))
     with pytest.raises(InputError, match=r"needs a folder.*\$DMG_DATA"):
         load_dataset("pacs")
+
+
+def test_other_names_of_jpeg_and_plain_formats_are_read(tree):
+    for extension in ("jfif", "JPE", "jif"):
+        Image.new("RGB", (6, 6)).save(tree / "photo" / "dog" / f"a.{extension}", format="JPEG")
+    for extension in ("pgm", "ppm", "pnm", "pbm", "jp2"):
+        Image.new("1" if extension == "pbm" else "L", (6, 6)).save(tree / "photo" / "dog" / f"b.{extension}")
+    dataset = load_folder(tree)
+    assert len(dataset) == 10 + 8
+    assert dataset.notes == ()
+    for row in range(len(dataset)):
+        with dataset.open_image(row) as image:
+            image.load()
+
+
+def test_what_is_left_out_is_counted_and_said(tree):
+    here = tree / "photo" / "dog"
+    for name in ("1.heic", "2.HEIC", "notes.txt", "bare", ".hidden.png", "Thumbs.db", ".DS_Store", "._0.png"):
+        (here / name).write_bytes(b"")
+    for index in range(3):
+        picture(here / "more" / "deeper" / f"{index}.png")
+    picture(here / "@eaDir" / "0.png")
+    picture(tree / "__MACOSX" / "dog" / "0.png")
+    (note,) = load_dataset(tree).notes
+    assert note.startswith("7 of 17 files in the class folders of 'animals' are left out: 4 by extension (2 .heic, ")
+    assert "1 no extension" in note
+    assert note.endswith(f"and 3 images in folders within class folders; `dmg data check {tree}` lists them")
+    assert len(load_dataset(tree)) == 10
+
+
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "validation"), ("train", "test"), ("test",)])
+def test_parts_of_a_dataset_are_no_domains(tmp_path, names):
+    for name in names:
+        picture(tmp_path / "parts" / name / "dog" / "1.png")
+        picture(tmp_path / "whole" / name / "photo" / "dog" / "1.png")
+    for folder in ("parts", "whole"):
+        with pytest.raises(InputError, match="which are parts of a dataset") as caught:
+            load_folder(tmp_path / folder)
+        assert ", ".join(sorted(names)) in str(caught.value)
+        assert "path, label, domain and split" in str(caught.value)
+
+
+def test_a_domain_may_be_called_like_a_part(tree):
+    picture(tree / "train" / "dog" / "1.png")
+    assert "train" in load_folder(tree).domains

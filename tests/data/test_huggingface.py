@@ -262,3 +262,108 @@ def test_slow_libraries_are_imported_where_they_are_needed():
                 at_once.add(str(node.module).split(".")[0])
     assert "numpy" in at_once
     assert not at_once & {"datasets", "huggingface_hub", "pyarrow", "pandas"}
+
+
+def named(rows, label=CLASSES, domain=DOMAINS, group=None):
+    """Rows whose class labels have their names in another order; -1 where a name is not among them."""
+    rows = list(rows)
+    features = {"image": datasets.Image()}
+    columns = {"image": [picture(index) for index in rows]}
+    for role, names, meant in (
+        ("label", label, [CLASSES[index % 2] for index in rows]),
+        ("domain", domain, [DOMAINS[index % 3] for index in rows]),
+        ("group", group, [f"g{index // 6 * 3 + index % 3}" for index in rows]),
+    ):
+        if names is not None:
+            columns[role] = [names.index(name) if name in names else -1 for name in meant]
+            features[role] = datasets.ClassLabel(names=list(names))
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+
+def saved(tmp_path, **parts):
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "splits")
+    return f"hf:{tmp_path / 'splits'}"
+
+
+def test_class_labels_are_matched_by_name_in_every_split(tmp_path):
+    groups = [f"g{number}" for number in range(12)]
+    address = saved(
+        tmp_path,
+        train=named(range(12), group=groups),
+        validation=named(range(12, 18), CLASSES[::-1], DOMAINS[::-1], groups[::-1]),
+        test=named(range(18, COUNT), ("dog", "ape", "zebra"), ("sketch", "art", "photo"), groups),
+    )
+    dataset = load_huggingface(address)
+    assert dataset.classes == (*CLASSES, "ape")
+    assert dataset.domains == DOMAINS
+    assert dataset.labels.tolist() == [index % 2 for index in range(COUNT)]
+    assert dataset.domain_indices.tolist() == [index % 3 for index in range(COUNT)]
+    assert dataset.groups.tolist() == [f"g{index // 6 * 3 + index % 3}" for index in range(COUNT)]
+
+
+def test_class_labels_and_texts_mean_the_same(tmp_path):
+    part = table(range(12, COUNT)).remove_columns("photographer")
+    features = datasets.Features({**part.features, "label": datasets.Value("string")})
+    texts = part.map(lambda row: {"label": CLASSES[row["label"]]}, features=features)
+    labels = named(range(12), domain=DOMAINS[::-1])
+    dataset = load_huggingface(saved(tmp_path, train=labels, test=texts))
+    assert dataset.classes == CLASSES
+    assert dataset.labels.tolist() == [index % 2 for index in range(COUNT)]
+    assert [dataset.domains[index] for index in dataset.domain_indices] == [DOMAINS[i % 3] for i in range(COUNT)]
+
+
+def test_numbers_beside_names_are_refused(tmp_path):
+    numbers = table(range(12, COUNT)).cast_column("label", datasets.Value("int64"))
+    message = refused(saved(tmp_path, train=named(range(12)), test=numbers))
+    assert "'train' has class labels; 'test' has numbers" in message
+
+
+def test_numbers_beside_class_labels_called_by_them_are_the_same(tmp_path):
+    digits = table(range(12)).cast_column("label", datasets.ClassLabel(names=["0", "1"]))
+    numbers = table(range(12, COUNT)).cast_column("label", datasets.Value("int64"))
+    dataset = load_huggingface(saved(tmp_path, train=digits, test=numbers))
+    assert dataset.classes == ("0", "1")
+    assert dataset.labels.tolist() == [index % 2 for index in range(COUNT)]
+
+
+@pytest.mark.parametrize(
+    "unlabelled",
+    [
+        named(range(6), label=["none of them"]),
+        named(range(6), label=None),
+        named(range(6), label=None, domain=None),
+        table(range(6)).map(lambda row: {"label": None}, features=table().features),
+    ],
+    ids=["-1", "no column", "neither label nor domain", "None"],
+)
+def test_a_split_without_labels_is_left_out_and_named(unlabelled, tmp_path):
+    parts = {"train": named(range(12)), "validation": named(range(12, COUNT)), "test": unlabelled}
+    dataset = load_huggingface(saved(tmp_path, **parts))
+    assert len(dataset) == COUNT
+    assert set(dataset.splits.tolist()) == {"train", "val"}
+    assert "'test' (6 rows) has no labels and is left out" in dataset.notes[0]
+
+
+def test_minus_one_is_no_label_where_nothing_else_is_meant_by_it(tmp_path):
+    numbers = table(label=lambda index: index % 2).cast_column("label", datasets.Value("int64"))
+    hidden = numbers.map(lambda row: {"label": -1})
+    assert load_huggingface(saved(tmp_path, train=numbers, test=hidden)).classes == ("0", "1")
+    signs = numbers.map(lambda row: {"label": 1 - 2 * row["label"]})
+    below = signs.filter(lambda row: row["label"] == -1)
+    assert load_huggingface(saved(tmp_path / "signs", train=signs, test=below)).classes == ("-1", "1")
+
+
+def test_some_rows_without_labels_are_refused_by_split(tmp_path):
+    some = named(range(12, COUNT), label=["zebra"])
+    message = refused(saved(tmp_path, train=named(range(12)), test=some))
+    assert "column 'label' has no value in 6 of 12 rows of the split 'test'" in message
+
+
+def test_a_split_without_the_domain_is_refused(tmp_path):
+    message = refused(saved(tmp_path, train=named(range(12)), test=named(range(12, COUNT), domain=None)))
+    assert "expected the column 'domain' (domain) in every split, got none in 'test'" in message
+
+
+def test_a_domain_that_is_listed_but_does_not_occur_is_none(tmp_path):
+    named(range(COUNT), domain=("clipart", *DOMAINS)).save_to_disk(tmp_path / "saved")
+    assert load_huggingface(f"hf:{tmp_path / 'saved'}").domains == DOMAINS

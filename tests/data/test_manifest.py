@@ -249,7 +249,7 @@ def test_many_mistakes_are_counted(folder):
             "Path,lable,site\na.png,dog,x\n",
             r"got Path, lable, site without path \('Path'\?\), label \('lable'\?\), domain",
         ),
-        ("path;label;domain\na.png;dog;x\n", "separated by commas"),
+        ("path;lable;domain\na.png;dog;x\n", "separated by commas"),
         ("path,label,domain,label\na.png,dog,x,cat\n", "every column once, got label more than once"),
         ("path,label,domain\na.png,dog,x,y,z\n", "is no table: .*line 2"),
         ('path,label,domain\n"a.png,dog,x\n', "is no table"),
@@ -274,3 +274,55 @@ def test_thousands_of_lines_are_read_quickly(tmp_path):
     began = time.monotonic()
     assert len(load_manifest(file)) == 3000
     assert time.monotonic() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        text_of(LINES).replace(",", ", ").replace("art,  modern", "art, modern"),
+        "\n".join(
+            ['"path" , "label", "domain"', *(" , ".join(f' "{cell}" ' for cell in row) for row in LINES)],
+        ),
+        text_of(LINES, "path;label;domain", ";"),
+        text_of(LINES, "path\tlabel\tdomain", "\t"),
+        text_of(LINES, "path|label|domain", "|"),
+        text_of(LINES, "Path,LABEL,'domain'"),
+        text_of(LINES, end="\r\n"),
+        "\r\n\r\n" + text_of(LINES, end="  \r\n"),
+    ],
+    ids=["blanks", "quotes", "semicolons", "tabs", "bars", "capitals", "CRLF", "blanks behind"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_tables_are_read_as_people_mean_them(folder, text, encoding):
+    checked(load_manifest(write(folder, text, encoding=encoding)))
+
+
+def test_a_tsv_with_commas_and_quotes_in_its_cells(folder):
+    rows = [(path, label, f' "{domain}"') for path, label, domain in LINES]
+    checked(load_manifest(write(folder, text_of(rows, "path\tlabel\tdomain", "\t"), "list.tsv")))
+
+
+def test_a_split_column_in_capitals_is_the_split(folder):
+    rows = [(*row, split) for row, split in zip(LINES, ["train", "TRAIN", "Val", "test", " test "], strict=True)]
+    dataset = load_manifest(write(folder, text_of(rows, "path,label,domain,Split")))
+    assert dataset.splits.tolist() == ["train", "train", "val", "test", "test"]
+
+
+def test_parquet_cells_of_bytes_are_text(folder):
+    pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
+    table = pd.DataFrame(LINES, columns=["path", "label", "domain"])
+    table.assign(label=[f" {name} ".encode() for name in table["label"]]).to_parquet(folder / "list.parquet")
+    checked(load_manifest(folder / "list.parquet"))
+
+
+def test_a_file_of_another_unicode_form_is_named(folder):
+    (folder / "e\u0301.png").write_bytes((folder / LINES[0][0]).read_bytes())
+    message = refused(write(folder, text_of([("\u00e9.png", "dog", "photo")])))
+    assert "another Unicode form: 'e\\u0301.png'" in message
+
+
+def test_names_that_look_alike_are_said_before_training(folder):
+    rows = [*LINES[:2], (LINES[2][0], "Dog ", "sketch"), *LINES[3:]]
+    (note,) = load_dataset(write(folder, text_of(rows))).notes
+    assert note.startswith("'Dog' and 'dog' count as different classes")
+    assert not load_dataset(write(folder, text_of(LINES))).notes

@@ -1,6 +1,7 @@
 import io
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -143,3 +144,35 @@ def test_large_folders_need_no_list(tmp_path, monkeypatch):
     assert len(set(taken)) == 10
     for start in range(0, 10, 3):
         assert taken[start : start + 3] == sorted(taken[start : start + 3])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "end"])
+@pytest.mark.parametrize("piece", [1, 3, 1000])
+def test_lists_of_other_programs_are_read_by_their_mark(encoding, end, last, piece):
+    class Slow(io.BytesIO):
+        def read1(self, size=-1):
+            return super().read1(min(size, piece))
+
+    names = ["a.png", "b c.png", "\u00e9\u4e2d.png"]
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    text = mark + end.join(names) + (end if last == "end" else "")
+    assert list(listed_places(Slow(text.encode(encoding)))) == names
+
+
+def test_with_null_bytes_a_name_may_begin_like_a_mark():
+    assert list(listed_places(io.BytesIO(b"\xef\xbb\xbfa\0b\0"), null=True)) == ["\ufeffa", "b"]
+
+
+def test_a_mark_that_is_wrong_is_one_message():
+    with pytest.raises(InputError, match="marked as UTF-16-LE"):
+        list(listed_places(io.BytesIO("\ufeffa.png\n".encode("utf-16-le") + b"\x00\xd8\n\n")))
+
+
+def test_what_operating_systems_leave_behind_is_no_image(tmp_path):
+    for name in ("a.png", "._a.png", "b.jfif", "__MACOSX/c.png", "@eaDir/d.png", "e.JPE"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = [Path(str(place)).name for place in find_pictures([str(tmp_path)])]
+    assert found == ["a.png", "b.jfif", "e.JPE"]

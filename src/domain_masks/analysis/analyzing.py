@@ -19,6 +19,7 @@ from domain_masks.methods.saving import read_masks
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Analysis, Predictions, RunFolder
 from domain_masks.records.collection import RunRecord, read_run
+from domain_masks.records.files import as_bytes
 from domain_masks.records.predictions import PREDICTION_ENSEMBLE
 from domain_masks.records.run_folder import folder_name
 
@@ -163,7 +164,7 @@ def _written(folder: RunFolder, content: dict[str, Any], small: Mapping[str, byt
     content["figures"] = names
     for name, text in tables(Analysis(**content)).items():
         with folder.figure(name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(as_bytes(text))
         names.append(name)
     folder.remove_figures({*before} - {*names})
     analysis = Analysis(**content)

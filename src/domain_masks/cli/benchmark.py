@@ -115,6 +115,8 @@ def main(arguments: Sequence[str]) -> int:
     from domain_masks.experiments.settings_file import benchmark_yaml, keep  # noqa: PLC0415
 
     dataset = load_dataset(settings.dataset, settings.root)
+    for note in dataset.notes:
+        reporter.say(f"note: {note}")
     out = Path(flags.out) if flags.out else Path("runs") / f"benchmark-{folder_name(dataset.name)}"
     RunFolder(out).refuse_file()
     # Runs are known by what their images hold.

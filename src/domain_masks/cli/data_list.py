@@ -70,4 +70,4 @@ def _count_lines(name: str, root: Path | None) -> list[str]:
         lines.append("official splits: " + ", ".join(f"{split} {count}" for split, count in counts.items()))
     if dataset.groups is not None:
         lines.append(f"groups that are never divided: {pd.Series(dataset.groups).nunique()}")
-    return lines
+    return [*lines, *(f"note: {note}" for note in dataset.notes)]

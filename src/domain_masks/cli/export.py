@@ -17,7 +17,7 @@ from domain_masks.cli.flags import (
     say,
 )
 from domain_masks.errors import DomainMasksError, InputError
-from domain_masks.records.files import is_there
+from domain_masks.records.files import is_there, is_utf8
 from domain_masks.records.run_folder import folder_name
 
 if TYPE_CHECKING:
@@ -116,6 +116,10 @@ def main(arguments: Sequence[str]) -> int:
     from domain_masks.deploy.export import export_model  # noqa: PLC0415
 
     path = settings.out or _beside(settings, folder) / settings.exported.file_name
+    if not is_utf8(str(path)):
+        raise InputError(
+            f"out: expected a name in UTF-8, which the libraries that write the file need, got {str(path)!r}"
+        )
     reporter.say(f"exporting {model!r} as {path}")
     found = _pictures(settings, folder, model, reporter)
     exported = export_model(model.method, model.card, settings.exported, path, found)

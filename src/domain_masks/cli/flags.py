@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
+from domain_masks.cli.outputs import OutputError
 from domain_masks.errors import InputError, nearest
 from domain_masks.records.config import RunConfig, parse_config, read_config
 
@@ -245,4 +246,9 @@ def say(line: str) -> None:
     """Print a result on standard output."""
     encoding = sys.stdout.encoding or "utf-8"
     # A terminal of another alphabet shows a question mark rather than an error.
-    sys.stdout.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+    try:
+        sys.stdout.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError.of(error) from error

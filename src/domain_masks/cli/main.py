@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 from domain_masks.cli.interruption import Terminated
+from domain_masks.cli.outputs import OutputError, flush, is_lost, let_go, replace_closed
 from domain_masks.errors import DomainMasksError, nearest
 
 VERBS = {
@@ -30,6 +28,8 @@ VERBS = {
     "completion": "what makes the shell complete verbs, flags and names",
 }
 VERBOSE = "--verbose"
+_SHOWN = ("predict", "methods", "completion")
+_SHOWN_ACTIONS = (["data", "list"], ["data", "check"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,23 +39,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     70 a bug of ours, with traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    _replace_closed_outputs()
+    replace_closed()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         status = _dispatch(words)
         # Here, where a reader that has gone can still be seen to, not when Python ends.
-        sys.stdout.flush()
+        flush()
+        if is_lost() and _shows_alone(words):
+            return _complain("standard output is closed: expected one that can be written, the answer is lost", 2)
         return status
     except DomainMasksError as error:
         if VERBOSE in words:
             traceback.print_exc()
+        with suppress(OutputError):
+            flush()
         return _complain(str(error), error.exit_status)
     except (KeyboardInterrupt, Terminated) as end:
         message = ". ".join(["interrupted", *getattr(end, "__notes__", [])])
         return _complain(message, 143 if isinstance(end, Terminated) else 130)
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is left to say.
-        _let_go(sys.stdout)
+        let_go(sys.stdout)
         return 0
     except Exception:
         traceback.print_exc()
@@ -88,6 +92,13 @@ def _dispatch(words: list[str]) -> int:
     return status
 
 
+def _shows_alone(words: list[str]) -> bool:
+    """Return whether a command leaves nothing but what it shows."""
+    if not words or {"-h", "--help"} & {*words}:
+        return False
+    return words[0] in _SHOWN or words[:2] in _SHOWN_ACTIONS or bool({"--print_config", "--dry_run"} & {*words})
+
+
 def _usage() -> str:
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {name:<{width}}  {text}" for name, text in VERBS.items())
@@ -107,21 +118,8 @@ def _complain(message: str, status: int) -> int:
         sys.stderr.write(f"dmg: {message}\n".encode(encoding, "replace").decode(encoding))
         sys.stderr.flush()
     except (OSError, ValueError):
-        _let_go(sys.stderr)
+        let_go(sys.stderr)
     return status
-
-
-def _replace_closed_outputs() -> None:
-    """Give Python somewhere to write to where the shell has closed an output (``>&-``)."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
-
-
-def _let_go(stream: TextIO) -> None:
-    """Point a stream without a reader to nowhere, so that nothing complains when Python ends."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _silent_libraries() -> AbstractContextManager[None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, own_settings, parser_for, reporter_for
 from domain_masks.cli.interruption import resumable
+from domain_masks.cli.outputs import is_closed
 from domain_masks.errors import InputError
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ def main(arguments: Sequence[str]) -> int:
     from domain_masks.deploy.settings import check_predict  # noqa: PLC0415
 
     settings = check_predict(own_settings(flags), mistakes)
+
+    if settings.out is None and is_closed():
+        raise InputError("standard output is closed, and rows would be lost: name a file with --out, or leave it open")
 
     from domain_masks.deploy import load  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, ValidationError
 
 from domain_masks.cli.flags import (
     Parser,
@@ -20,7 +20,7 @@ from domain_masks.cli.flags import (
     say,
 )
 from domain_masks.errors import InputError, together, unknown
-from domain_masks.records.config import Folder, describe_mistakes
+from domain_masks.records.config import Folder, PlaceText, describe_mistakes
 
 if TYPE_CHECKING:
     from domain_masks.records.collection import Collection
@@ -107,16 +107,13 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Text = Annotated[str, Field(min_length=1)]
-
-
 class _Settings(BaseModel):
     """What ``dmg report`` needs to know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    runs: Annotated[list[Text], BeforeValidator(_as_list)]
-    select: Text = SOURCE_VALIDATION
+    runs: Annotated[list[PlaceText], BeforeValidator(_as_list)]
+    select: PlaceText = SOURCE_VALIDATION
     out: Folder | None = None
     gallery: StrictBool = True
 

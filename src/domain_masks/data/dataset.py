@@ -15,6 +15,7 @@ from PIL import Image
 
 from domain_masks.data.image_files import open_picture
 from domain_masks.errors import InputError
+from domain_masks.records.files import is_utf8
 
 Int64Array = npt.NDArray[np.int64]
 TextArray = npt.NDArray[np.str_]
@@ -40,7 +41,8 @@ class ImageDataset:
     - ``contents``: (N, 16) uint8, a hash of the content of every image; None until
       :func:`~domain_masks.data.verification.identified` has read them
 
-    Raises InputError if the columns' lengths, indices, ids or split names do not fit together.
+    Raises InputError if the columns' lengths, indices, ids or split names do not fit together, or the name of a class, a domain
+    or a group is no UTF-8.
     """
 
     name: str
@@ -70,6 +72,7 @@ class ImageDataset:
         if self.contents is not None and self.contents.shape != (count, HASH_BYTES):
             shape = self.contents.shape
             raise InputError(f"dataset {self.name!r}: expected contents of shape ({count}, {HASH_BYTES}), got {shape}")
+        self._check_names()
         self._check_indices("labels", self.labels, len(self.classes))
         self._check_indices("domain_indices", self.domain_indices, len(self.domains))
         if len(set(self.ids)) != count:
@@ -79,6 +82,15 @@ class ImageDataset:
         if self.splits is not None and (odd := set(np.unique(self.splits).tolist()) - set(SPLIT_NAMES)):
             expected = ", ".join(SPLIT_NAMES)
             raise InputError(f"dataset {self.name!r}: expected splits named {expected}, got {sorted(odd)}")
+
+    def _check_names(self) -> None:
+        groups = () if self.groups is None else np.unique(self.groups).tolist()
+        for kind, names in (("class", self.classes), ("domain", self.domains), ("group", groups)):
+            if odd := [name for name in names if not is_utf8(name)]:
+                raise InputError(
+                    f"dataset {self.name!r}: expected names of classes, domains and groups in UTF-8, got the {kind} "
+                    f"{odd[0]!r}, which cannot be written into results: rename it"
+                )
 
     def _check_indices(self, name: str, column: Int64Array, bound: int) -> None:
         if column.dtype != np.int64:

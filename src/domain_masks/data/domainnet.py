@@ -17,6 +17,7 @@ import numpy as np
 
 from domain_masks.data.dataset import SPLIT_NAMES, FileOpener, ImageDataset, Int64Array, TextArray, fingerprint_of
 from domain_masks.data.folders import existing_folder
+from domain_masks.data.text_files import decoded_text
 from domain_masks.errors import InputError, collected
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
@@ -140,7 +141,7 @@ def read_list(file: Path, domain: str, mistakes: list[str]) -> tuple[list[str], 
     paths: list[str] = []
     labels: list[int] = []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = decoded_text(file.read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         mistakes.append(f"{file.name} cannot be read: {error}")
         return paths, labels

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from pathlib import Path
+import shlex
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from domain_masks.data.dataset import FileOpener, ImageDataset, Int64Array, TextArray, fingerprint_of
 from domain_masks.errors import InputError
-from domain_masks.records.files import is_there
+from domain_masks.records.files import is_there, printable
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
+)
+SPLIT_FOLDERS = {"train", "training", "val", "valid", "validation", "test", "testing", "crossval", "dev"}
+"""Names of parts of a dataset: where all folders of the first level are called so, they are no domains."""
+_SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 _LISTS_FOLDER = "splits"
+_SHOWN_EXTENSIONS = 6
 
 
 @dataclass(frozen=True)
@@ -32,18 +42,56 @@ class FoundPicture:
         return f"{self.domain}/{self.class_name}/{self.file_name}"
 
 
+@dataclass
+class LeftOut:
+    """Files in class folders that are not used: how many of each extension, and how many images in folders within them."""
+
+    extensions: Counter[str] = field(default_factory=Counter)
+    nested: int = 0
+
+    def add(self, entry: os.DirEntry[str]) -> None:
+        """Take note of what lies in a class folder and is no image there."""
+        if is_ignored(entry.name):
+            return
+        if not entry.is_dir():
+            self.extensions[PurePosixPath(entry.name).suffix.lower() or "no extension"] += 1
+            return
+        for _, folders, files in os.walk(entry.path):
+            folders[:] = [name for name in folders if not is_ignored(name)]
+            self.nested += sum(is_picture_name(name) and not is_ignored(name) for name in files)
+
+    def notes(self, root: Path, used: int) -> tuple[str, ...]:
+        """Return a sentence about it; none where everything is used."""
+        count = self.extensions.total() + self.nested
+        if not count:
+            return ()
+        common = self.extensions.most_common(_SHOWN_EXTENSIONS)
+        listed = ", ".join(f"{number:,} {extension}" for extension, number in common)
+        more = ", ..." if len(self.extensions) > len(common) else ""
+        reasons = [f"{self.extensions.total():,} by extension ({listed}{more})"] if self.extensions else []
+        if self.nested:
+            reasons.append(f"{self.nested:,} image{'s' * (self.nested > 1)} in folders within class folders")
+        return (
+            f"{count:,} of {count + used:,} files in the class folders of {root.name!r} are left out: {' and '.join(reasons)}; "
+            f"`dmg data check {shlex.quote(str(root))}` lists them",
+        )
+
+
 def load_folder(directory: str | Path) -> ImageDataset:
     """Return the dataset in ``directory``, a tree ``domain/class/picture``.
 
     Domains and classes are the names of the folders, sorted; the classes are those of all domains together, and a
-    domain may lack some. Hidden files, files that are no pictures, and a folder ``splits`` without class folders are
-    ignored. Nothing is decoded. Raises InputError if the folder is missing or is arranged differently.
+    domain may lack some. Hidden files and what operating systems leave behind are ignored, so is a folder ``splits`` without
+    class folders; the notes count what else is left out: other files in class folders, and images in folders within them.
+    Nothing is decoded. Raises InputError if the folder is missing or is arranged differently.
     """
     root = existing_folder(directory)
-    pictures = find_pictures(root)
+    left_out = LeftOut()
+    pictures = find_pictures(root, left_out)
     domains = tuple(sorted({picture.domain for picture in pictures}))
     classes = tuple(sorted({picture.class_name for picture in pictures}))
-    return dataset_of_files(root.resolve().name, root, pictures, (domains, classes))
+    dataset = dataset_of_files(printable(root.resolve().name), root, pictures, (domains, classes))
+    return replace(dataset, notes=left_out.notes(root, len(pictures)))
 
 
 def existing_folder(directory: str | Path) -> Path:
@@ -56,14 +104,14 @@ def existing_folder(directory: str | Path) -> Path:
     return root
 
 
-def find_pictures(root: Path) -> list[FoundPicture]:
-    """Return the pictures below ``root``, sorted by path.
+def find_pictures(root: Path, left_out: LeftOut | None = None) -> list[FoundPicture]:
+    """Return the pictures below ``root``, sorted by path; ``left_out`` takes note of what is none.
 
     Raises InputError if there are none, if a domain folder has none, if pictures lie outside of class folders, or where
     the file system refuses: a folder that may not be read, a link in a circle.
     """
     try:
-        return _pictures_below(root)
+        return _pictures_below(root, left_out)
     except OSError as error:
         raise InputError(
             f"{error.filename!r} cannot be looked at: {error.strerror or error}. Give permission or remove it; "
@@ -71,13 +119,14 @@ def find_pictures(root: Path) -> list[FoundPicture]:
         ) from error
 
 
-def _pictures_below(root: Path) -> list[FoundPicture]:
+def _pictures_below(root: Path, left_out: LeftOut | None) -> list[FoundPicture]:
     stray = _picture_names(root)
     if stray:
         raise _wrong_layout(root, f"pictures directly in it, such as {stray[0]!r}")
     folders = folders_in(root)
     if not folders:
         raise _wrong_layout(root, "no folders")
+    _refuse_splits(root, folders)
     found: list[FoundPicture] = []
     for domain in folders:
         class_folders = folders_in(root / domain)
@@ -86,7 +135,7 @@ def _pictures_below(root: Path) -> list[FoundPicture]:
         stray = _picture_names(root / domain)
         if stray:
             raise _wrong_layout(root, f"pictures in a folder of the first level, such as {domain}/{stray[0]}")
-        here = [picture for name in class_folders for picture in pictures_in(root, domain, name)]
+        here = [picture for name in class_folders for picture in pictures_in(root, domain, name, left_out)]
         if not here:
             content = "no picture in its class folders" if class_folders else "no class folders"
             raise _wrong_layout(root, f"{content} in {domain!r}")
@@ -131,14 +180,38 @@ def _wrong_layout(root: Path, got: str) -> InputError:
     )
 
 
+def _refuse_splits(root: Path, folders: list[str]) -> None:
+    """Raise InputError where the folders of the first level are parts of a dataset, not domains."""
+    parts = [name for name in folders if name != _LISTS_FOLDER]
+    if not parts or not {name.lower() for name in parts} <= SPLIT_FOLDERS:
+        return
+    listed = ", ".join(parts)
+    raise InputError(
+        f"{str(root)!r}: expected a folder for each domain, such as photo and sketch, got {listed}, which are parts of a "
+        "dataset: held out would be images of the same domains. Put the class folders of each domain into a folder of that "
+        "domain (<domain>/<class>/<image>), or list the images in a .csv with the columns path, label, domain and split, where "
+        f"split says {listed}"
+    )
+
+
+def is_ignored(name: str) -> bool:
+    """Return whether a file or folder of this name is nobody's image: hidden, or left behind by an operating system."""
+    return name.startswith(".") or name in _SYSTEM_FOLDERS or name.lower() in _SYSTEM_FILES
+
+
 def folders_in(directory: Path) -> list[str]:
-    """Return the names of the folders in ``directory``, sorted, without hidden ones."""
+    """Return the names of the folders in ``directory``, sorted, without hidden ones and those of operating systems."""
     with os.scandir(directory) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(entry.name for entry in entries if entry.is_dir() and not is_ignored(entry.name))
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".") and entry.is_file()
+    return is_picture_name(entry.name) and not is_ignored(entry.name) and entry.is_file()
+
+
+def is_picture_name(name: str) -> bool:
+    """Return whether a file is an image by its extension."""
+    return name.lower().endswith(EXTENSIONS)
 
 
 def _picture_names(directory: Path) -> list[str]:
@@ -146,8 +219,16 @@ def _picture_names(directory: Path) -> list[str]:
         return sorted(entry.name for entry in entries if _is_picture(entry))
 
 
-def pictures_in(root: Path, domain: str, class_name: str) -> list[FoundPicture]:
-    """Return the pictures in one folder ``domain/class`` below ``root``, in no particular order."""
+def pictures_in(root: Path, domain: str, class_name: str, left_out: LeftOut | None = None) -> list[FoundPicture]:
+    """Return the pictures in one folder ``domain/class`` below ``root``, in no particular order.
+
+    ``left_out`` takes note of what else is in it.
+    """
+    chosen = []
     with os.scandir(root / domain / class_name) as entries:
-        chosen = [(entry.name, entry.stat()) for entry in entries if _is_picture(entry)]
+        for entry in entries:
+            if _is_picture(entry):
+                chosen.append((entry.name, entry.stat()))
+            elif left_out is not None:
+                left_out.add(entry)
     return [FoundPicture(domain, class_name, name, state.st_size, state.st_mtime_ns) for name, state in chosen]

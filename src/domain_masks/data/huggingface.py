@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,19 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from domain_masks.data.dataset import (
-    ImageDataset,
-    Int64Array,
-    TextArray,
-    fingerprint_of,
-    ordered_names,
-    positions_of,
-)
+from domain_masks.data.dataset import ImageDataset, TextArray, fingerprint_of
+from domain_masks.data.huggingface_columns import read_column, without_unlabelled
 from domain_masks.data.image_files import open_picture
 from domain_masks.data.manifest_lines import SPLIT_OF_WORD
 from domain_masks.errors import InputError, nearest, unknown
 from domain_masks.records.file_state import read_with_state, settled_state_of, state_of
-from domain_masks.records.files import is_there
+from domain_masks.records.files import is_there, printable
 
 PREFIX = "hf:"
 ROLES: dict[str, tuple[str, ...]] = {
@@ -121,30 +115,32 @@ def load_huggingface(address: str) -> ImageDataset:
     ``datasets.load_dataset`` can read, such as one of Parquet files. Columns are found by type and by name (ROLES), or
     named: ``hf:NAME#image=photo,label=species,domain=camera,group=sequence``; ``config`` and ``revision`` choose among
     what the hub has, and ``group=none`` ignores a column of that name. Labels and domains may be class labels, texts or
-    whole numbers.
+    whole numbers; class labels are matched by name, whatever their order in each split (:func:`read_column`).
 
-    All splits of the dataset are used. They are official ones if there are at least two and all are called train,
-    val (validation, valid, dev) or test, and else just parts of one table. Pictures are read when they are asked for.
+    All splits are used but those without any label, which the notes name. They are official ones if there are at least two
+    and all are called train, val (validation, valid, dev) or test, and else just parts of one table. Pictures are read when
+    they are asked for.
 
     Raises InputError if the library is not installed, or the dataset cannot be had or lacks a column or a value.
     """
     parsed = parse_address(address)
     parts = _parts(parsed)
-    splits = {name: SPLIT_OF_WORD.get(name.lower()) for name in parts}
-    first = next(iter(parts.values()))
-    columns = _columns(parsed, first.features)
-    tables = [
-        part.select_columns([name for role, name in columns.items() if role != "image"]) for part in parts.values()
-    ]
-    classes, labels = _values(parsed, "label", columns["label"], tables)
-    domains, domain_indices = _values(parsed, "domain", columns["domain"], tables)
-    group_names, groups = _values(parsed, "group", columns["group"], tables) if "group" in columns else ((), None)
+    features: dict[str, Any] = {}
+    for part in parts.values():
+        features = {**part.features, **features}
+    columns = _columns(parsed, features)
+    subject = f"{PREFIX}{parsed.name}"
+    parts, notes = without_unlabelled(subject, parts, columns["label"])
+    classes, labels = read_column(subject, "label", columns["label"], parts)
+    domains, domain_indices = read_column(subject, "domain", columns["domain"], parts)
+    group_names, groups = read_column(subject, "group", columns["group"], parts) if "group" in columns else ((), None)
     ids = tuple(f"{name}/{row:06d}" for name, part in parts.items() for row in range(len(part)))
+    splits = {name: SPLIT_OF_WORD.get(name.lower()) for name in parts}
     official: TextArray | None = None
     if len(parts) > 1 and all(splits.values()):
         official = np.array([splits[name] for name, part in parts.items() for _ in range(len(part))], dtype=np.str_)
     folder = Path(parsed.name)
-    name = PREFIX + (folder.resolve().name if folder.is_dir() else parsed.name.replace("/", "--"))
+    name = PREFIX + (printable(folder.resolve().name) if folder.is_dir() else parsed.name.replace("/", "--"))
     prints = [str(part._fingerprint) for part in parts.values()]
     return ImageDataset(
         name=name,
@@ -154,9 +150,10 @@ def load_huggingface(address: str) -> ImageDataset:
         labels=labels,
         domain_indices=domain_indices,
         splits=official,
-        open_image=HuggingFaceOpener(_pictures(parts.values(), columns["image"]), columns["image"]),
+        open_image=HuggingFaceOpener(_pictures(subject, parts, columns["image"]), columns["image"]),
         fingerprint=fingerprint_of([(name,), classes, domains, prints], [labels, domain_indices]),
         groups=None if groups is None else np.array(group_names, dtype=np.str_)[groups],
+        notes=notes,
     )
 
 
@@ -226,34 +223,24 @@ def _columns(address: Address, features: Any) -> dict[str, str]:
     return chosen
 
 
-def _values(address: Address, role: str, column: str, tables: list[Any]) -> tuple[tuple[str, ...], Int64Array]:
-    """Return the names that occur in a column, or that its type lists, and the position of every row's value in them."""
-    values = [value for table in tables for value in table.with_format("arrow")[:].column(column).to_pylist()]
-    named = getattr(tables[0].features[column], "names", None)
-    empty = sum(value is None or (named is not None and not 0 <= value < len(named)) for value in values)
-    if empty:
-        raise InputError(
-            f"{PREFIX}{address.name}: column {column!r} has no value in {empty} of {len(values)} rows: "
-            f"expected a {role} everywhere; choose another column or leave those rows out"
-        )
-    odd = next((value for value in values if not isinstance(value, str | int)), None)
-    if odd is not None:
-        raise InputError(
-            f"{PREFIX}{address.name}: expected the {role} in column {column!r} to be class labels, texts or whole numbers, "
-            f"got {type(odd).__name__}; name another with #{role}=COLUMN"
-        )
-    if named is not None:
-        return tuple(named), np.array(values, dtype=np.int64)
-    texts = [str(value) for value in values]
-    names = ordered_names(texts)
-    return names, positions_of(texts, names)
-
-
-def _pictures(parts: Iterable[Any], column: str) -> Any:
-    """Return one table with the undecoded pictures of all parts."""
+def _pictures(subject: str, parts: Mapping[str, Any], column: str) -> Any:
+    """Return one table with the undecoded pictures of all parts; raises InputError where a part has none."""
     import datasets  # noqa: PLC0415 - takes a second, and is not needed for others
 
     undecoded = datasets.Image(decode=False)
-    return datasets.concatenate_datasets(
-        [part.select_columns([column]).cast_column(column, undecoded) for part in parts]
-    )
+    tables = []
+    for name, part in parts.items():
+        if column not in part.features:
+            raise InputError(
+                f"{subject}: expected the column {column!r} (image) in every split, got none in {name!r}; name another with "
+                "#image=COLUMN"
+            )
+        try:
+            tables.append(part.select_columns([column]).cast_column(column, undecoded))
+        # The library raises errors of its readers' without a base in common.
+        except Exception as error:
+            raise InputError(
+                f"{subject}: expected images in column {column!r} of the split {name!r}, got "
+                f"{type(part.features[column]).__name__}; name another with #image=COLUMN"
+            ) from error
+    return datasets.concatenate_datasets(tables)

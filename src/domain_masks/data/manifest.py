@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,12 @@ import numpy as np
 
 from domain_masks.data.dataset import FileOpener, ImageDataset, fingerprint_of, ordered_names, positions_of
 from domain_masks.data.manifest_lines import OPTIONAL, REQUIRED, ManifestTable
+from domain_masks.data.names import outer_form
+from domain_masks.data.text_files import decoded_text
 from domain_masks.errors import InputError, collected
-from domain_masks.records.files import is_there
+from domain_masks.records.files import is_there, printable
 
+_SEPARATORS = (",", ";", "\t", "|")
 EXTENSIONS = (".csv", ".tsv", ".parquet")
 
 if TYPE_CHECKING:
@@ -42,7 +46,7 @@ def load_manifest(file: str | Path, root: str | Path | None = None) -> ImageData
     found = table.find_files(directory)
     if table.mistakes:
         raise collected(f"manifest {str(source)!r}", [mistake.text for mistake in table.mistakes])
-    return _dataset(source.name, directory.resolve(), table.rows, found)
+    return _dataset(printable(source.name), directory.resolve(), table.rows, found)
 
 
 def is_manifest(name: str | Path) -> bool:
@@ -90,12 +94,24 @@ def read_table(source: Path) -> ManifestTable:
         )
     parquet = source.suffix.lower() == ".parquet"
     table = _read_parquet(source) if parquet else _read_text(source)
-    columns = tuple(str(name) for name in table.columns)
+    columns = _meant(tuple(str(name) for name in table.columns))
+    table = table.set_axis(list(columns), axis=1)
     present = [name for name in (*REQUIRED, *OPTIONAL) if name in columns]
     if twice := [name for name in present if columns.count(name) > 1]:
         raise InputError(f"manifest {str(source)!r}: expected every column once, got {', '.join(twice)} more than once")
     chosen: pd.DataFrame = table[present].apply(lambda column: _as_text(column).str.strip())
     return ManifestTable(source, columns, chosen[(chosen != "").any(axis=1)], "row" if parquet else "line")
+
+
+def _meant(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the columns' names, those of a meaning as they are looked for: also where they have capitals or quotes."""
+    known = (*REQUIRED, *OPTIONAL)
+    forms = [outer_form(name) for name in columns]
+    meant = tuple(
+        form if form in known and form not in columns and forms.count(form) == 1 else name
+        for name, form in zip(columns, forms, strict=True)
+    )
+    return meant if {*REQUIRED} <= {*meant} else columns
 
 
 def _missing_columns(table: ManifestTable) -> InputError:
@@ -115,10 +131,10 @@ def _read_text(source: Path) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - every command would wait for it
 
     try:
-        text = source.read_bytes().decode("utf-8-sig")
+        text = decoded_text(source.read_bytes())
     except UnicodeDecodeError as error:
         raise InputError(
-            f"manifest {str(source)!r} is not UTF-8 (byte {error.start}): save it with that encoding"
+            f"manifest {str(source)!r} is not {error.encoding.upper()} (byte {error.start}): save it as UTF-8"
         ) from error
     except OSError as error:
         raise InputError(f"manifest {str(source)!r} cannot be read: {error.strerror or error}") from error
@@ -129,7 +145,9 @@ def _read_text(source: Path) -> pd.DataFrame:
         # The first line is read as data: pandas would rename columns that occur twice, and lose the lines' numbers.
         table = pd.read_csv(
             io.StringIO(text[blank:]),
-            sep="\t" if source.suffix.lower() == ".tsv" else ",",
+            sep=_separator(text[blank:], "\t" if source.suffix.lower() == ".tsv" else ","),
+            # As people write tables by hand: a quote behind a blank opens a cell all the same.
+            skipinitialspace=True,
             header=None,
             dtype=str,
             na_filter=False,
@@ -144,6 +162,16 @@ def _read_text(source: Path) -> pd.DataFrame:
     table.index = pd.RangeIndex(1 + text[:blank].count("\n"), 1 + text[:blank].count("\n") + len(table))
     rows = table.iloc[1:]
     return rows.set_axis(header, axis=1)
+
+
+def _separator(text: str, usual: str) -> str:
+    """Return what stands between the cells: what the extension says, unless only another sign gives the columns' names."""
+    first = text.splitlines()[0]
+    for sign in (usual, *(other for other in _SEPARATORS if other != usual)):
+        cells = next(csv.reader([first], delimiter=sign, skipinitialspace=True), [])
+        if {*REQUIRED} <= {outer_form(cell) for cell in cells}:
+            return sign
+    return usual
 
 
 def _read_parquet(source: Path) -> pd.DataFrame:
@@ -168,4 +196,9 @@ def _as_text(column: pd.Series) -> pd.Series:
 
     if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
         column = column.astype("Int64")
-    return column.astype(object).map(str, na_action="ignore").fillna("").astype(str)
+    column = column.astype(object).map(_as_utf8, na_action="ignore")
+    return column.map(str, na_action="ignore").fillna("").astype(str)
+
+
+def _as_utf8(value: object) -> object:
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value

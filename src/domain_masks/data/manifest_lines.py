@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from domain_masks.data.dataset import SPLIT_NAMES
 from domain_masks.errors import nearest
+from domain_masks.records.files import is_there
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,9 +98,9 @@ class ManifestTable:
             elif path:
                 missing.setdefault(path, []).append(line)
         for path, lines in missing.items():
-            detail = f"there is no file {path!r} in {str(directory)!r}"
-            if path.startswith("/"):
-                detail = f"there is no file {path!r}"
+            detail = f"there is no file {path!r}" + ("" if path.startswith("/") else f" in {str(directory)!r}")
+            if other := _other_form(roots[0], path):
+                detail += f", but one whose name is the same in another Unicode form: {other!a}"
             self.mistakes.append(Mistake("missing", path, detail, f"{self._lines(lines)}: {detail}"))
         return found
 
@@ -115,6 +117,12 @@ class ManifestTable:
     def _lines(self, numbers: list[int]) -> str:
         shown = ", ".join(map(str, numbers[:_NAMED])) + (f" and {len(numbers) - _NAMED} more" * (len(numbers) > _NAMED))
         return f"{self.word}{'s' * (len(numbers) > 1)} {shown}"
+
+
+def _other_form(root: str, path: str) -> str | None:
+    """Return the path of the file that differs in Unicode's composed and decomposed letters alone, if there is one."""
+    forms = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+    return next((form for form in forms if form != path and is_there(posixpath.join(root, form))), None)
 
 
 def _relative(path: str, roots: tuple[str, str]) -> str:

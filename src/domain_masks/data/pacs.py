@@ -15,6 +15,7 @@ import numpy as np
 
 from domain_masks.data.dataset import ImageDataset
 from domain_masks.data.folders import FoundPicture, dataset_of_files, existing_folder, find_pictures
+from domain_masks.data.text_files import decoded_text
 from domain_masks.errors import InputError
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
@@ -85,7 +86,7 @@ def _read_list(directory: Path, domain: str, name: str) -> list[tuple[str, int]]
     if not path.is_file():
         raise InputError(f"PACS: the official list {str(path)!r} is missing; put the authors' lists there")
     lines = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(decoded_text(path.read_bytes()).splitlines(), start=1):
         if not line.strip():
             continue
         picture, _, label = line.strip().rpartition(" ")

@@ -14,6 +14,7 @@ from domain_masks.data.domainnet import load_domainnet
 from domain_masks.data.folders import load_folder
 from domain_masks.data.huggingface import PREFIX, load_huggingface
 from domain_masks.data.manifest import EXTENSIONS, is_manifest, load_manifest
+from domain_masks.data.names import name_notes
 from domain_masks.data.pacs import load_pacs
 from domain_masks.data.preprocessing import Preprocessing
 from domain_masks.data.published import PUBLISHED, load_published
@@ -137,11 +138,11 @@ def load_dataset(name_or_path: str | Path, root: str | Path | None = None) -> Im
         where = root if root is not None else os.environ.get(ROOT_VARIABLE) or None
         return record.load(Path(where) if where is not None and record.needs_root else None)
     if name.startswith(PREFIX):
-        return load_huggingface(name)
+        return _noted(load_huggingface(name))
     if is_manifest(name):
-        return _own_name(load_manifest(name, root))
+        return _noted(_own_name(load_manifest(name, root)))
     if is_there(name) or Path(name).name != name:
-        return _own_name(load_folder(name))
+        return _noted(_own_name(load_folder(name)))
     raise InputError(
         f"{unknown('dataset', name, DATASETS)} Or give the path of a folder with domain/class/picture files, or of a "
         f"manifest ({', '.join(EXTENSIONS)}), or {PREFIX}NAME for a dataset of Hugging Face's."
@@ -151,6 +152,12 @@ def load_dataset(name_or_path: str | Path, root: str | Path | None = None) -> Im
 def _own_name(dataset: ImageDataset) -> ImageDataset:
     """Keep a folder that happens to be called like a known dataset from being taken for it."""
     return replace(dataset, name=f"{dataset.name}-folder") if dataset.name in DATASETS else dataset
+
+
+def _noted(dataset: ImageDataset) -> ImageDataset:
+    """Add to the notes which names look alike."""
+    notes = name_notes(dataset.classes, dataset.domains)
+    return replace(dataset, notes=(*dataset.notes, *notes)) if notes else dataset
 
 
 def record_of(dataset: ImageDataset) -> DatasetRecord:

@@ -62,7 +62,9 @@ def source_positions(dataset: ImageDataset, sources: Sequence[str], domain_indic
     return positions
 
 
-def split_domains(dataset: ImageDataset, targets: Sequence[str], split_seed: int = 0) -> DomainSplits:
+def split_domains(
+    dataset: ImageDataset, targets: Sequence[str], split_seed: int = 0, fewest_sources: int = 2
+) -> DomainSplits:
     """Hold out ``targets`` and divide the other domains into training, validation and in-domain test pictures.
 
     Official splits are used where the dataset has them; the held-out pictures are then the official test list, or every
@@ -70,11 +72,13 @@ def split_domains(dataset: ImageDataset, targets: Sequence[str], split_seed: int
     training list is drawn for it. Without official splits each source is divided 80/10/10, and every picture of the
     targets is held out. What is drawn is stratified by class and depends on ``split_seed`` (see :func:`divided`);
     groups are never divided (see :func:`divide_groups`). ``targets`` may be empty: train on all domains.
+    ``fewest_sources`` is how many sources there have to be; with 1 a single one may be left (single-source generalisation).
+
     Raises InputError for an unknown, repeated or empty target, one without pictures in the official test list among
-    them, for fewer than two sources, for a source without training or validation pictures or with too few groups, and
-    for groups that official splits divide or that are in a held-out domain and in a source.
+    them, for too few sources, for a source without training or validation pictures or with too few groups, and for groups
+    that official splits divide or that are in a held-out domain and in a source.
     """
-    sources, held = _sources_and_targets(dataset, targets)
+    sources, held = _sources_and_targets(dataset, targets, fewest_sources)
     rows = {name: np.flatnonzero(dataset.domain_indices == index) for index, name in enumerate(dataset.domains)}
     for name in held:
         if len(rows[name]) == 0:
@@ -209,7 +213,9 @@ def _put_together(words: tuple[str, ...], by_words: Mapping[tuple[str, ...], str
     return None
 
 
-def _sources_and_targets(dataset: ImageDataset, targets: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _sources_and_targets(
+    dataset: ImageDataset, targets: Sequence[str], fewest_sources: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if isinstance(targets, str):
         raise InputError(f"expected a list of held-out domains, got the text {targets!r}: put it in a list")
     for name in targets:
@@ -218,10 +224,16 @@ def _sources_and_targets(dataset: ImageDataset, targets: Sequence[str]) -> tuple
     if len(set(targets)) != len(targets):
         raise InputError(f"expected every held-out domain once, got {', '.join(targets)}: remove the repeated ones")
     sources = tuple(name for name in dataset.domains if name not in targets)
-    if len(sources) < 2:
+    if len(sources) < fewest_sources:
+        wanted = (
+            "two source domains"
+            if fewest_sources == 2
+            else f"{fewest_sources} source domain" + "s" * (fewest_sources > 1)
+        )
+        hint = "; or train a method that one source is enough for, such as aggregate" if len(sources) == 1 else ""
         raise InputError(
-            f"expected at least two source domains to train on, got {len(sources)}: dataset {dataset.name!r} has "
-            f"{', '.join(dataset.domains)}, held out {', '.join(targets) or 'none'}; hold out fewer or add domains"
+            f"expected at least {wanted} to train on, got {len(sources)}: dataset {dataset.name!r} has "
+            f"{', '.join(dataset.domains)}, held out {', '.join(targets) or 'none'}; hold out fewer or add domains{hint}"
         )
     return sources, tuple(name for name in dataset.domains if name in targets)
 

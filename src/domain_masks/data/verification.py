@@ -16,6 +16,7 @@ from domain_masks.data.verification_memory import Entry, VerificationMemory, mem
 from domain_masks.errors import InputError
 from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
+from domain_masks.records.files import printable
 
 _SHOWN = 10
 
@@ -173,7 +174,7 @@ def usable(examined: Examined, config: RunConfig, reporter: Reporter, left_out: 
     command = f"`dmg data check {shlex.quote(config.dataset)}{where}`"
     counted = f"{len(bad)} of {len(dataset)} images of {dataset.name!r} cannot be read"
     if not config.skip_bad:
-        lines = [f"  {_printable(picture.id)}: {picture.reason}" for picture in bad[:_SHOWN]]
+        lines = [f"  {printable(picture.id)}: {picture.reason}" for picture in bad[:_SHOWN]]
         if len(bad) > _SHOWN:
             lines.append(f"  ... and {len(bad) - _SHOWN} more")
         raise InputError(
@@ -196,7 +197,3 @@ def usable(examined: Examined, config: RunConfig, reporter: Reporter, left_out: 
 
 def _lost(names: tuple[str, ...], before: Int64Array, after: Int64Array) -> list[str]:
     return [names[index] for index in np.setdiff1d(before, after).tolist()]
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from domain_masks.errors import together
-from domain_masks.records.config import describe_mistakes
+from domain_masks.records.config import PlaceText, describe_mistakes
 from domain_masks.records.predictions import MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.records.run_folder import folder_name
 
@@ -56,7 +56,7 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-Text = Annotated[str, Field(min_length=1), BeforeValidator(_as_text)]
+Text = Annotated[PlaceText, BeforeValidator(_as_text)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
 
-from domain_masks.data.folders import EXTENSIONS
+from domain_masks.data.folders import is_ignored, is_picture_name
+from domain_masks.data.text_files import LONGEST_MARK, MARKS, encoding_of
 from domain_masks.deploy.inputs import Unreadable
 from domain_masks.errors import InputError
 from domain_masks.records.files import is_there
@@ -42,26 +44,77 @@ def find_pictures(places: Iterable[str]) -> Iterator[str | Unreadable]:
 def listed_places(stream: BinaryIO, null: bool = False) -> Iterator[str]:
     """Yield the paths in a stream, one per line, or one per null byte; empty lines are left out.
 
-    Raises InputError for a line that is far longer than a path can be.
+    Lines end with a line feed, with or without a carriage return before it. A byte-order mark, as editors and shells of
+    Windows write it, says the encoding; without one bytes are paths as they are. With ``null`` all bytes are.
+
+    Raises InputError for a line that is far longer than a path can be, and where the text is not in the marked encoding.
     """
-    separator = b"\0" if null else b"\n"
-    rest = b""
-    while True:
-        # Whatever there is by now: whoever writes the list may wait for answers.
-        piece = stream.read1(_PIECE) if hasattr(stream, "read1") else stream.read(_PIECE)
-        lines = (rest + piece).split(separator)
-        rest = b"" if not piece else lines.pop()
-        for line in lines:
-            path = line if null else line.removesuffix(b"\r")
-            if path:
+    if null:
+        yield from map(os.fsdecode, filter(None, _pieces(stream, b"", b"\0")))
+        return
+    start = _start(stream)
+    encoding, length = encoding_of(start)
+    if encoding == "utf-8":
+        for line in _pieces(stream, start[length:], b"\n"):
+            if path := line.removesuffix(b"\r"):
                 yield os.fsdecode(path)
+    else:
+        for whole in _lines(stream, start[length:], encoding):
+            if name := whole.removesuffix("\r"):
+                yield name
+
+
+def _start(stream: BinaryIO) -> bytes:
+    """Return the first bytes of a stream: no more than are needed to tell whether they are a byte-order mark."""
+    start = b""
+    while len(start) < LONGEST_MARK and any(mark.startswith(start) for mark in MARKS):
+        # More may never come: whoever writes the list may wait for answers.
+        piece = _some(stream, LONGEST_MARK - len(start))
         if not piece:
-            return
-        if len(rest) > _LONGEST:
-            raise InputError(
-                f"standard input is no list of paths: expected {'a null byte' if null else 'the end of a line'} after each, "
-                f"got more than {_LONGEST:,} bytes without one"
-            )
+            break
+        start += piece
+    return start
+
+
+def _some(stream: BinaryIO, most: int) -> bytes:
+    """Return whatever there is by now, waiting for the first byte; nothing at the end."""
+    piece: bytes = stream.read1(most) if hasattr(stream, "read1") else stream.read(most)
+    return piece
+
+
+def _pieces(stream: BinaryIO, start: bytes, separator: bytes) -> Iterator[bytes]:
+    """Yield what stands before each separator, and the rest behind the last one."""
+    *lines, rest = start.split(separator)
+    yield from lines
+    while piece := _some(stream, _PIECE):
+        *lines, rest = (rest + piece).split(separator)
+        yield from lines
+        _refuse_endless(len(rest), "the end of a line" if separator == b"\n" else "a null byte")
+    yield rest
+
+
+def _lines(stream: BinaryIO, start: bytes, encoding: str) -> Iterator[str]:
+    """Yield the lines of a text, as :func:`_pieces` does."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        *lines, rest = decoder.decode(start).split("\n")
+        yield from lines
+        while piece := _some(stream, _PIECE):
+            *lines, rest = (rest + decoder.decode(piece)).split("\n")
+            yield from lines
+            _refuse_endless(len(rest), "the end of a line")
+        yield rest + decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"standard input is marked as {encoding.upper()}, and has other bytes: write the list as UTF-8"
+        ) from error
+
+
+def _refuse_endless(length: int, expected: str) -> None:
+    if length > _LONGEST:
+        raise InputError(
+            f"standard input is no list of paths: expected {expected} after each, got more than {_LONGEST:,} bytes without one"
+        )
 
 
 def _or_problem(found: Iterator[str | Unreadable], place: str, problem: str) -> Iterator[str | Unreadable]:
@@ -131,7 +184,7 @@ def _tree(root: str) -> Iterator[_Chunk | Unreadable]:
             with os.scandir(here or os.curdir) as entries:
                 is_first = True
                 while (chunk := sorted(islice(entries, _SORTED), key=lambda entry: entry.name)) or is_first:
-                    visible = [entry for entry in chunk if not entry.name.startswith(".")]
+                    visible = [entry for entry in chunk if not is_ignored(entry.name)]
                     subfolders += [os.path.join(here, entry.name) for entry in visible if _is_folder(entry)]  # noqa: PTH118
                     yield _Chunk(here, visible, is_first)
                     is_first = False
@@ -148,4 +201,4 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(EXTENSIONS) and not _is_folder(entry)
+    return is_picture_name(entry.name) and not _is_folder(entry)

@@ -35,8 +35,9 @@ class PreprocessingInside(nn.Module):
     def pixels(self, images: Tensor) -> Tensor:
         """Return levels from 0 to 255 (N, 3, size, size), floats, of RGB bytes (N, 3, H, W)."""
         # Counted by a sum, not by arange: the sizes stay tensors, and nothing depends on how a runtime handles numbers.
-        rows = torch.ones_like(images[0, 0, :, 0], dtype=torch.float64).cumsum(0) - 1
-        columns = torch.ones_like(images[0, 0, 0], dtype=torch.float64).cumsum(0) - 1
+        # Summed over the batch, of which there may be nothing: its first picture need not be there.
+        rows = torch.ones_like(images[:, 0, :, 0].sum(0), dtype=torch.float64).cumsum(0) - 1
+        columns = torch.ones_like(images[:, 0, 0].sum(0), dtype=torch.float64).cumsum(0) - 1
         height, width = rows[-1] + 1, columns[-1] + 1
         if self.square:
             high, wide = height * self.part, width * self.part

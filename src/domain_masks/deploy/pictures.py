@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from domain_masks.data import DomainSplits, ImageDataset, Preprocessing, Subset, load_dataset, split_domains, to_rgb
+from domain_masks.data.alignment import aligned
 from domain_masks.data.image_files import UNREADABLE, open_picture
 from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig, parse_config, read_config
@@ -79,15 +80,14 @@ def run_data(folder: Path, card: Mapping[str, Any], changes: Mapping[str, Any]) 
     own = RunFolder(folder).config
     if not own.is_file() and "dataset" not in changes:
         return None
-    config = parse_config({**(read_config(own) if own.is_file() else {}), **changes})
+    is_own = own.is_file()
+    config = parse_config({**(read_config(own) if is_own else {}), **changes})
     dataset = load_dataset(config.dataset, config.root)
-    if tuple(card["classes"]) != dataset.classes:
-        raise InputError(
-            f"dataset {dataset.name!r} has other classes than the model: expected {', '.join(card['classes'])}, got "
-            f"{', '.join(dataset.classes)}"
-        )
-    splits = split_domains(dataset, tuple(card.get("targets", ())), config.split_seed)
-    return RunData(splits, config, own.is_file())
+    domains = [*card["sources"], *card.get("targets", ())]
+    others = [name for name in dataset.domains if name not in domains]
+    dataset = aligned(dataset, card["classes"], [*domains, *others], "the model")
+    splits = split_domains(dataset, tuple(card.get("targets", ())), config.split_seed, fewest_sources=1)
+    return RunData(splits, config, is_own)
 
 
 def spread(subset: Subset, most: int | None) -> Subset:

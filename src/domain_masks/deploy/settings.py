@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from domain_masks.deploy.rows import FORMATS
 from domain_masks.errors import together
-from domain_masks.records.config import describe_mistakes
+from domain_masks.records.config import PlaceText, describe_mistakes
 
 
 def _as_list(value: Any) -> Any:
@@ -30,7 +30,6 @@ def _of_a_table(value: Any) -> Any:
 
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Text = Annotated[str, Field(min_length=1)]
 
 
 class PredictSettings(BaseModel):
@@ -38,15 +37,15 @@ class PredictSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: Text = Field(description="a run folder, a model file, or a name on the hub")
-    paths: Annotated[list[Text], BeforeValidator(_as_list), Field(min_length=1)]
-    ensemble: Text = "predictions"
+    model: PlaceText = Field(description="a run folder, a model file, or a name on the hub")
+    paths: Annotated[list[PlaceText], BeforeValidator(_as_list), Field(min_length=1)]
+    ensemble: PlaceText = "predictions"
     top: Count = 5
     out: Annotated[Path, BeforeValidator(_of_a_format)] | None = None
     errors: Annotated[Path, BeforeValidator(_of_a_table)] | None = None
     batch: Count = 64
     workers: Annotated[int, Field(ge=0, le=1_000)] | None = None
-    device: Text = "auto"
+    device: PlaceText = "auto"
     null: bool = False
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from domain_masks.data import DomainSplits, ImageDataset, Subset, split_domains
+from domain_masks.data import DomainSplits, ImageDataset, Subset
 from domain_masks.errors import DomainMasksError
 from domain_masks.experiments.plan import PlannedRun
 from domain_masks.methods.build import method_class
 from domain_masks.progress import Reporter
 from domain_masks.records import MetricsLog, Results
 from domain_masks.records.config import RunConfig
+from domain_masks.training.division import splits_of
 from domain_masks.training.experiment import FAST_PICTURES
 from domain_masks.training.fit import FAST_BATCHES
 from domain_masks.training.timing import STEPS, Cost, measure
@@ -129,7 +130,7 @@ class _Size:
 
     @cached_property
     def splits(self) -> DomainSplits:
-        return split_domains(self._dataset, self.run.config.target or (), self.run.config.split_seed)
+        return splits_of(self.run.config, self._dataset)
 
     @property
     def training(self) -> int:

@@ -116,6 +116,8 @@ class Method(nn.Module, ABC):
     """
     predicts_by_domain: ClassVar[bool] = False
     """Whether there is a prediction per source, which a domain classifier can weigh; ``predict`` then adds :meth:`weighted`."""
+    fewest_sources: ClassVar[int] = 1
+    """How many source domains it needs; 2 or more where it compares domains."""
 
     network: Network
     domain_classifier: DomainClassifier | None

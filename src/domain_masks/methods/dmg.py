@@ -62,6 +62,8 @@ class DMG(Method):
         "ECCV 2020",
     )
     Settings: ClassVar[type[DMGSettings]] = DMGSettings
+    # Equation 2 sums over pairs of domains: of one there is none, and nothing would make its mask specific to it.
+    fewest_sources: ClassVar[int] = 2
     predicts_by_domain = True
     network: MaskedNetwork
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from domain_masks.errors import InputError
+from domain_masks.records.files import utf8_path
 
 HEADER_LIMIT = 100_000_000
 """Bytes that safetensors allows a header."""
@@ -56,7 +57,7 @@ def read_forms(path: Path) -> dict[str, TensorForm]:
     Raises InputError for a file that is missing, damaged or of another format, a pickle among them.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_path(path) as readable, safe_open(readable, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
             return {name: TensorForm(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
     except Exception as error:
@@ -66,7 +67,8 @@ def read_forms(path: Path) -> dict[str, TensorForm]:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return all tensors of a safetensors file; raises InputError like :func:`read_forms`."""
     try:
-        tensors: dict[str, Tensor] = load_file(path)
+        with utf8_path(path) as readable:
+            tensors: dict[str, Tensor] = load_file(readable)
     except Exception as error:
         raise _unreadable(path, error) from error
     return tensors

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from domain_masks.errors import InputError, unknown
 from domain_masks.networks.presets import find_head
 from domain_masks.networks.small import SmallConvNet
+from domain_masks.records.files import utf8_path
 
 HeadInitialisation = Literal["default", "normal"]
 
@@ -176,7 +177,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file  # noqa: PLC0415
 
-            state: Any = load_file(path)
+            with utf8_path(path) as readable:
+                state: Any = load_file(readable)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from domain_masks.errors import InputError, nearest, together
 from domain_masks.records.files import check_schema, write_whole
@@ -47,6 +47,12 @@ def _as_folder(value: Any) -> Any:
     return _at_home(value)
 
 
+def _not_empty(value: str) -> str:
+    if not value:
+        raise ValueError("String should have at least 1 character")
+    return value
+
+
 def _as_seconds(value: Any) -> Any:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", value) if isinstance(value, str) else None
     return float(match[1]) * _UNITS[match[2] or "s"] if match else value
@@ -56,7 +62,9 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Place = Annotated[str, Field(min_length=1), BeforeValidator(_at_home)]
+PlaceText = Annotated[str, AfterValidator(_not_empty)]
+"""A text that may be a path, of any bytes: pydantic's own check of the length refuses what is no UTF-8."""
+Place = Annotated[PlaceText, BeforeValidator(_at_home)]
 Folder = Annotated[Path, BeforeValidator(_as_folder)]
 
 

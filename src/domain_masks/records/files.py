@@ -7,6 +7,7 @@ import json
 import math
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -66,9 +67,20 @@ def writing(path: Path | str) -> Iterator[Path]:
 
 
 def write_whole(path: Path | str, data: bytes | str) -> None:
-    """Write ``data`` (text as UTF-8) to ``path``, whole or not at all; raises RunFolderError like :func:`writing`."""
+    """Write ``data`` (text as UTF-8) to ``path``, whole or not at all; raises RunFolderError like :func:`writing`.
+
+    Letters that stand for bytes of a file's name that are no UTF-8 become these bytes again.
+    """
     with writing(path) as temporary:
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        temporary.write_bytes(as_bytes(data) if isinstance(data, str) else data)
+
+
+def as_bytes(text: str) -> bytes:
+    """Return text as UTF-8, bytes of names that are none as they are, and what nothing can be made of as escapes."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
 
 
 def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
@@ -78,7 +90,37 @@ def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
     where in ``content`` they are.
     """
     plain = _plain(content, str(path), "")
-    write_whole(path, json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    if not is_utf8(text):
+        # As escapes, which alone pass through JSON.
+        text = json.dumps(plain, indent=2, ensure_ascii=True, allow_nan=False)
+    write_whole(path, text + "\n")
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a text can be written as UTF-8: names of files may be any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def printable(name: str) -> str:
+    """Return a name in which what is no UTF-8 is written as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def utf8_path(path: Path) -> Iterator[Path]:
+    """Give a path in UTF-8 to an existing file: libraries that are not written in Python open no others."""
+    if is_utf8(str(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"file{path.suffix if is_utf8(path.suffix) else ''}"
+        link.symlink_to(path.absolute())
+        yield link
 
 
 def read_json(path: Path | str) -> dict[str, Any]:

@@ -192,7 +192,8 @@ class RunFolder:
             finished = self.is_finished
             raise RunFolderError(
                 f"{self.path} holds {'a finished run' if finished else 'files'} already: expected a new or an empty folder. "
-                f"Add {'' if finished else '--resume to go on, '}--overwrite to begin again, or name another folder with --out"
+                f"Add {'' if finished else '--resume to go on, '}--overwrite to begin again, which removes what it holds "
+                "of a run, or name another folder with --out"
             )
         self._make_writable()
         with self._explaining():

@@ -11,6 +11,7 @@ from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from domain_masks.records.files import as_bytes
 from domain_masks.report.plots import Figure, Panel, Series
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ def _inline(text: str, label: str) -> str:
 
 def _with_own_ids(text: str) -> str:
     """Return an SVG's content whose ids occur in no other: those that nothing refers to are left out."""
-    own = f"p{zlib.crc32(text.encode()):08x}-"
+    own = f"p{zlib.crc32(as_bytes(text)):08x}-"
     used = set(re.findall(r"#(\w+)", text))
     text = re.sub(r' id="([^"]*)"', lambda found: f' id="{own}{found[1]}"' if found[1] in used else "", text)
     return re.sub(r'(href="|url\()#(\w+)', rf"\1#{own}\2", text)

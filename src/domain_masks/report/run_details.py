@@ -11,7 +11,7 @@ import pandas as pd
 from domain_masks.errors import DomainMasksError
 from domain_masks.evaluation import variants
 from domain_masks.records.collection import Collection, RunRecord
-from domain_masks.records.files import read_json
+from domain_masks.records.files import printable, read_json
 from domain_masks.report.accuracies import accuracies_of
 from domain_masks.report.answers import MEASURES
 from domain_masks.report.cells import Cell, Column, Table, number, percent, text_cell
@@ -78,7 +78,7 @@ def _runs_table(runs: Sequence[RunRecord], labels: Mapping[int, str]) -> Table:
         )
         flat.append(
             {
-                "folder": str(record.folder.path),
+                "folder": printable(str(record.folder.path)),
                 "dataset": results.dataset,
                 "backbone": results.backbone,
                 "method": results.method,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domain_masks.errors import RunFolderError
-from domain_masks.records.files import write_whole
+from domain_masks.records.files import as_bytes, write_whole
 from domain_masks.report.drawing import sheet_svg
 from domain_masks.report.latex import to_latex
 from domain_masks.report.markdown import FIGURES, to_markdown
@@ -44,7 +44,7 @@ def write_report(report: Report, page: Path, beside: bool = True) -> Written:
     text = render_page(report, embedding)
     write_whole(page, text)
     others = list(_write_others(report, page.parent)) if beside else []
-    return Written(page, len(text.encode()), tuple(others), embedding.left_out, tuple(embedding.unreadable))
+    return Written(page, len(as_bytes(text)), tuple(others), embedding.left_out, tuple(embedding.unreadable))
 
 
 def _write_others(report: Report, folder: Path) -> Iterable[Path]:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 import torch
 from lightning.fabric import Fabric
 
-from domain_masks.data import ImageDataset, split_domains
+from domain_masks.data import ImageDataset
 from domain_masks.errors import InputError
 from domain_masks.methods.build import method_class
 from domain_masks.progress import Reporter
 from domain_masks.records import RunFolder
 from domain_masks.records.config import AUTO, DEFAULT_BATCH, RunConfig, read_config
+from domain_masks.training.division import splits_of
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.experiment import Experiment
 
@@ -121,7 +122,7 @@ class _Attempt:
 
 
 def _training_pictures(config: RunConfig, dataset: ImageDataset) -> int:
-    return len(split_domains(dataset, config.target or (), config.split_seed).train)
+    return len(splits_of(config, dataset).train)
 
 
 def _free() -> None:

@@ -23,7 +23,9 @@ class Board:
         try:
             self._writer = SummaryWriter(str(folder), purge_step=first)
         except OSError as error:
-            self._give_up(error)
+            self._give_up(error.strerror or str(error))
+        except UnicodeError:
+            self._give_up("it needs a folder whose name is UTF-8")
 
     def add(self, row: Mapping[str, float | int | str]) -> None:
         """Add the row of an epoch; numbers alone are shown."""
@@ -35,7 +37,7 @@ class Board:
                     self._writer.add_scalar(name, value, int(row["epoch"]))
             self._writer.flush()
         except OSError as error:
-            self._give_up(error)
+            self._give_up(error.strerror or str(error))
 
     def close(self) -> None:
         """Write what is left."""
@@ -43,8 +45,8 @@ class Board:
             if self._writer is not None:
                 self._writer.close()
         except OSError as error:
-            self._give_up(error)
+            self._give_up(error.strerror or str(error))
 
-    def _give_up(self, error: OSError) -> None:
+    def _give_up(self, reason: str) -> None:
         self._writer = None
-        self._reporter.say(f"no more events for TensorBoard ({error.strerror or error}): the run goes on without them")
+        self._reporter.say(f"no more events for TensorBoard ({reason}): the run goes on without them")

@@ -35,7 +35,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path} is missing: expected the checkpoint of a run") from error
     except Exception as error:
         raise RunFolderError(
-            f"{path} cannot be read ({type(error).__name__}): expected a whole checkpoint. Begin again with --overwrite"
+            f"{path} cannot be read ({type(error).__name__}): expected a whole checkpoint. Restore it, or train anew in "
+            "another folder with --out; --overwrite would lose what else the run has left"
         ) from error
     if not isinstance(state, dict) or "schema" not in state:
         raise RunFolderError(f"{path} is no checkpoint of a run: expected one written by `dmg train`, got no schema")

@@ -49,7 +49,8 @@ def compare_contents(splits: DomainSplits, facts: Mapping[str, Any]) -> list[str
     if other[decisive].any():
         raise RunFolderError(
             f"{_count(splits, decisive[other[decisive]], len(decisive), 'training and validation')} of dataset "
-            f"{splits.dataset.name!r} no longer hold what they held when the run was begun. Put them back, or begin anew"
+            f"{splits.dataset.name!r} no longer hold what they held when the run was begun. Put them back, or begin anew in "
+            "another folder (--out)"
         )
     lines = []
     for kind, subset in (("held-out", splits.held_out), ("test", splits.test)):

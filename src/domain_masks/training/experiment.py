@@ -23,7 +23,6 @@ from domain_masks.data import (
     default_preprocessing,
     evaluation_batches,
     source_positions,
-    split_domains,
 )
 from domain_masks.data.class_weights import balanced_class_weights
 from domain_masks.data.dataset import fingerprint_of
@@ -38,6 +37,7 @@ from domain_masks.randomness import seeded
 from domain_masks.records import Predictions
 from domain_masks.records.config import RunConfig
 from domain_masks.training.contents import CONTENTS, compare_contents, content_keys
+from domain_masks.training.division import splits_of
 from domain_masks.training.fit import Sources
 from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures, FrozenLoader, frozen_batches
 from domain_masks.training.origin import Origin, picture_keys
@@ -50,7 +50,8 @@ class Experiment:
     """What a configuration means for a dataset: splits, network, method, batches.
 
     - ``restored``: the checkpoint of a run that goes on, in place of the weights' file and of the run that it started from
-    - ``facts``: what a checkpoint keeps: ``pictures``, a hash of the division into training and validation;
+    - ``facts``: what a checkpoint keeps: ``pictures``, a hash of the division into training and validation; ``classes`` and
+      ``domains``, the names that positions stand for;
       ``trained_on`` and ``trained_pictures``, the domains and the keys of the pictures that the weights have seen, also in
       the runs that this one started from; ``learned_sources``, those that anything is learned of; ``contents``, see
       :mod:`domain_masks.training.contents`
@@ -71,12 +72,14 @@ class Experiment:
         self.config = config
         self.fabric = fabric
         self.reporter = reporter
-        self.splits: DomainSplits = split_domains(dataset, config.target or (), config.split_seed)
+        self.splits: DomainSplits = splits_of(config, dataset)
         self.facts: dict[str, Any] = {
             "pictures": _division(self.splits),
             "trained_on": list(self.splits.sources),
             "trained_pictures": picture_keys(self.splits.train.ids),
             "learned_sources": list(self.splits.sources),
+            "classes": list(dataset.classes),
+            "domains": list(dataset.domains),
         }
         base = default_preprocessing(dataset, config.size)
         square = base.square if config.square is None else config.square
@@ -138,7 +141,7 @@ class Experiment:
             raise RunFolderError(
                 f"the pictures of dataset {self.splits.dataset.name!r} are no longer those that the run was begun with: its "
                 "sources would be divided otherwise, and pictures that were trained on would measure. Put back what was added, "
-                "removed or renamed in the source domains, or begin anew"
+                "removed or renamed in the source domains, or begin anew in another folder (--out)"
             )
 
     def _start(self, method: Method) -> None:
@@ -151,7 +154,7 @@ class Experiment:
             except RuntimeError as error:
                 raise RunFolderError(
                     f"the checkpoint does not fit its own settings ({str(error).splitlines()[0]}): the run was made by another "
-                    "version or changed by hand. Begin again with --overwrite"
+                    "version or changed by hand. Begin anew in another folder (--out)"
                 ) from error
         elif config.init_from is not None:
             origin = Origin.read(config.init_from)

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from domain_masks.data import DomainSplits, ImageDataset, content_of, examine, identified, load_dataset, usable
+from domain_masks.data.alignment import aligned, lost_classes
 from domain_masks.data.verification import Examined
 from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.evaluation import accuracies
 from domain_masks.masks import mask_statistics
-from domain_masks.methods.saving import save_model
+from domain_masks.methods.saving import read_card, save_model
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Predictions, Results, RunFolder, write_json
 from domain_masks.records.config import RunConfig, parse_config, read_config
@@ -33,6 +34,7 @@ from domain_masks.training.engine import is_main_process, launch, on_main_proces
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.fit import fit
 from domain_masks.training.method_checks import check_method
+from domain_masks.training.origin import Origin
 from domain_masks.training.phases import planned_epochs
 from domain_masks.training.progress import Progress, read_progress
 from domain_masks.training.state import Restored
@@ -103,6 +105,7 @@ def _run(
         examined = examine(opened, config.workers, reporter, config.verify)
         inputs = _inputs(config, examined.dataset, inputs_noted(folder) if state == "resume" else None)
         opened, left_out = _readable(examined, config, reporter, restored)
+        opened = _with_the_runs_names(opened, config, folder, restored)
         config = with_batch(config, opened, fabric, reporter, folder if state == "resume" else None)
         experiment = Experiment(config, opened, fabric, reporter, restored)
         experiment.facts["left_out"] = left_out
@@ -175,6 +178,11 @@ def _evaluate(
     restored = Restored(best["method"], last.get("facts", {}), parts=parts_of(last))
     examined = examine(opened, config.workers, reporter, config.verify)
     opened, _ = _readable(examined, config, reporter, restored)
+    opened = _with_the_runs_names(opened, config, folder, restored)
+    for name in lost_classes(opened, opened.classes):
+        reporter.say(
+            f"dataset {opened.name!r} has no images of the class {name!r}, which the run knows: none is measured"
+        )
     fabric = launch(config)
     repeatable(config.deterministic)
     set_threads(fabric, config, restored.parts)
@@ -227,6 +235,29 @@ def _best(folder: RunFolder, progress: Progress) -> dict[str, Any]:
             "Go on with --resume"
         )
     return load_checkpoint(folder.best)
+
+
+def _with_the_runs_names(
+    dataset: ImageDataset, config: RunConfig, folder: RunFolder, restored: Restored | None
+) -> ImageDataset:
+    """Give classes and domains the positions that they had when the run, or the one that it starts from, was trained.
+
+    Raises InputError that names classes and domains that a run which goes on does not know.
+    """
+    if restored is None:
+        if config.init_from is None:
+            return dataset
+        classes = Origin.read(config.init_from).card["classes"]
+        # Where these are others, what to do about it depends on the method.
+        same = sorted(classes) == sorted(dataset.classes)
+        return aligned(dataset, classes, dataset.domains, str(config.init_from)) if same else dataset
+    known = restored.facts
+    if "classes" not in known:
+        # Of an older version; before the run has ended nothing says what they were.
+        card = read_card(folder.path) if folder.model_card.is_file() else {}
+        known = {"classes": card.get("classes"), "domains": [*card.get("sources", ()), *card.get("targets", ())]}
+    classes, domains = known["classes"] or dataset.classes, known["domains"] or dataset.domains
+    return aligned(dataset, classes, domains, f"the run in {folder.path}")
 
 
 def _readable(

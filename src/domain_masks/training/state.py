@@ -244,7 +244,7 @@ def _progress_in(state: Mapping[str, Any], folder: RunFolder) -> Progress:
 def _unfit(folder: RunFolder, error: Exception) -> RunFolderError:
     return RunFolderError(
         f"{folder.last} does not fit its own settings ({type(error).__name__}): the run was made by another version or changed "
-        "by hand. Begin again with --overwrite"
+        "by hand. Begin anew in another folder (--out)"
     )
 
 
@@ -255,7 +255,7 @@ def _read_state(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     if missing := [name for name in parts if not isinstance(state.get(name), Mapping)]:
         raise RunFolderError(
             f"{folder.last} is no checkpoint of a run: expected method, engine, progress and config in it, got no "
-            f"{', '.join(missing)}. Begin again with --overwrite"
+            f"{', '.join(missing)}. Restore it, or begin anew in another folder (--out)"
         )
     _refuse_other_settings(config, state["config"], folder)
     return state

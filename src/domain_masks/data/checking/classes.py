@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import re
-import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from domain_masks.data.checking.findings import Example, Finding, counted
+from domain_masks.data.checking.findings import Example, Finding, Severity, counted
 from domain_masks.data.checking.index import Picture
+from domain_masks.data.names import may_stand_for_nothing, spellings, stands_for_nothing
 
 _FEW = 10
 _ALIKE = 0.8
@@ -27,6 +26,8 @@ def class_findings(pictures: Sequence[Picture]) -> list[Finding]:
         *_too_few_names(domains, classes),
         *_similar("class", "classes", classes),
         *_similar("domain", "domains", domains),
+        *_similar("group", "groups", sorted({picture.group for picture in placed if picture.group}), strict=True),
+        *_no_names(placed),
         *_missing(counts, domains, classes),
         *_few_pictures(counts),
         *_odd_names(placed),
@@ -40,8 +41,9 @@ def _too_few_names(domains: list[str], classes: list[str]) -> list[Finding]:
             Finding(
                 "single-domain",
                 "error",
-                f"only one domain, {domains[0]!r}",
-                "Add pictures of other domains: at least two are needed to train on, and one more to hold out.",
+                f"only one domain, {domains[0]!r}: none can be held out",
+                "Add pictures of other domains: masks need two to train on, and one more to hold out. On one alone "
+                "--target none trains what needs no more, such as --method aggregate, and measures it in domain.",
             )
         )
     elif len(domains) == 2:
@@ -50,7 +52,8 @@ def _too_few_names(domains: list[str], classes: list[str]) -> list[Finding]:
                 "two-domains",
                 "warning",
                 f"only two domains, {domains[0]!r} and {domains[1]!r}: with one held out, one is left, and masks need two",
-                "Add pictures of another domain, or train on both with --target none.",
+                "Add pictures of another domain, train on one with what needs no more (--method aggregate), or on "
+                "both with --target none.",
             )
         )
     if len(classes) < 2:
@@ -65,30 +68,55 @@ def _too_few_names(domains: list[str], classes: list[str]) -> list[Finding]:
     return found
 
 
-def folded(name: str) -> str:
-    """Return what is left of a name without case, blanks, underscores, hyphens and forms of the same letter."""
-    return re.sub(r"[\s_\-.]+", "", unicodedata.normalize("NFKC", name).casefold())
-
-
-def _similar(kind: str, plural: str, names: Iterable[str]) -> list[Finding]:
-    alike = defaultdict(list)
-    for name in names:
-        alike[folded(name)].append(name)
-    several = [tuple(same) for same in alike.values() if len(same) > 1]
+def _similar(kind: str, plural: str, names: Iterable[str], strict: bool = False) -> list[Finding]:
+    several = spellings(names, strict)
     if not several:
         return []
+    differs = "quotes, blanks, case" if strict else "quotes, case, blanks, underscores, hyphens"
     return [
         Finding(
             f"similar-{plural}",
             "error",
             f"{counted(len(several), f'{kind} name')} written in several ways, which count as different {plural}: they "
-            "differ in case, blanks, underscores, hyphens or Unicode form alone",
+            f"differ in {differs} or Unicode form alone",
             f"Rename them to one spelling, if they are the same {kind}.",
             tuple(
                 Example(tuple(f"{name!a}" if not name.isascii() else repr(name) for name in same)) for same in several
             ),
         )
     ]
+
+
+def _no_names(pictures: Sequence[Picture]) -> list[Finding]:
+    """Find what programs write where there is no value, as the name of a class, a domain or a group."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for picture in pictures:
+        counts["class", picture.class_name] += 1
+        counts["domain", picture.domain] += 1
+        if picture.group:
+            counts["group", picture.group] += 1
+    found = []
+    severity: Severity
+    for severity, test, what in (
+        ("error", stands_for_nothing, "that programs write where there is none"),
+        ("warning", may_stand_for_nothing, "that may be meant as no name"),
+    ):
+        odd = [
+            Example((repr(name),), f"{kind}, {counted(count, 'picture')}")
+            for (kind, name), count in sorted(counts.items())
+            if test(name)
+        ]
+        if odd:
+            found.append(
+                Finding(
+                    "no-name",
+                    severity,
+                    f"{counted(len(odd), 'name')} {what}",
+                    "Give the pictures their class, domain or group, or leave them out.",
+                    tuple(odd),
+                )
+            )
+    return found
 
 
 def _missing(counts: Counter[tuple[str, str]], domains: list[str], classes: list[str]) -> list[Finding]:
@@ -172,8 +200,8 @@ def _odd_names(pictures: Sequence[Picture]) -> list[Finding]:
         Finding(
             "odd-name",
             "error",
-            f"{counted(len(odd), 'path')} with a name that is no UTF-8, which cannot be written into results",
-            "Rename the files or folders.",
+            f"{counted(len(odd), 'path')} with a name that is no UTF-8",
+            "Rename the files or folders: names of classes and domains are refused, those of images are kept as bytes.",
             tuple(Example((path,)) for path in odd),
         )
     ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from domain_masks.data.checking.classes import folded
 from domain_masks.data.checking.findings import Example, Finding, Severity, counted
 from domain_masks.data.checking.index import Picture
+from domain_masks.data.names import folded
 
 Group = tuple[Picture, ...]
 

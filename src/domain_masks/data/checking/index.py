@@ -11,6 +11,7 @@ from PIL import Image
 from domain_masks.data.checking.findings import Finding
 from domain_masks.data.checking.tree import FolderTree
 from domain_masks.data.decoding import PictureFacts, Problem
+from domain_masks.records.files import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,6 @@ class Index:
 
 def count_table(pictures: tuple[Picture, ...]) -> pd.DataFrame:
     """Return the number of pictures per class (rows) and domain (columns), zeros included."""
-    placed = [(picture.class_name, picture.domain) for picture in pictures if picture.placed]
+    placed = [(printable(picture.class_name), printable(picture.domain)) for picture in pictures if picture.placed]
     frame = pd.DataFrame(placed, columns=["class", "domain"])
     return pd.crosstab(frame["class"], frame["domain"])

@@ -8,18 +8,17 @@ from pathlib import PurePosixPath
 
 from domain_masks.data.checking.findings import Example, Finding, by_path, counted
 from domain_masks.data.checking.tree import LISTS_FOLDER, FolderTree
-from domain_masks.data.folders import EXTENSIONS
+from domain_masks.data.folders import EXTENSIONS, SPLIT_FOLDERS
 
 _EXPECTED = "<domain>/<class>/<picture>, such as photo/dog/1.jpg"
-_SPLIT_FOLDERS = {"train", "training", "val", "valid", "validation", "test", "testing", "crossval", "dev"}
 _USUAL_DOMAINS = {
     *("art", "art_painting", "artpainting", "painting", "cartoon", "photo", "photos", "sketch", "sketches", "clipart"),
     *("infograph", "quickdraw", "real", "real_world", "realworld", "product", "amazon", "dslr", "webcam"),
     *("caltech101", "labelme", "sun09", "voc2007", "mnist", "svhn", "usps", "mnist_m", "synth", "drawing", "drawings"),
 }
 _OTHER_PICTURES = {
-    *(".heic", ".heif", ".avif", ".jfif", ".jpe", ".jp2", ".j2k", ".jxl", ".svg", ".psd", ".ico", ".tga", ".pgm"),
-    *(".pbm", ".pnm", ".cr2", ".nef", ".dng", ".arw", ".dcm", ".exr", ".hdr"),
+    *(".heic", ".heif", ".avif", ".jxl", ".jxr", ".svg", ".psd", ".ico", ".tga", ".dib", ".pfm"),
+    *(".cr2", ".nef", ".dng", ".arw", ".dcm", ".exr", ".hdr"),
 }
 
 
@@ -137,7 +136,7 @@ def _nothing_in_place(tree: FolderTree, shallow: list[str], deep: list[str], dom
     if len(inner) == 1 and not shallow:
         (folder,) = inner
         advice = f"Give the folder {folder!r} in it instead, or arrange it as {_EXPECTED}."
-    elif deep and {path.split("/")[0].lower() for path in deep} <= _SPLIT_FOLDERS:
+    elif deep and {path.split("/")[0].lower() for path in deep} <= SPLIT_FOLDERS:
         what += ", but at <split>/<domain>/<class>/<picture>"
         advice = "Name the pictures in a manifest with the columns path, label, domain and split."
     elif shallow and all("/" in path for path in shallow):
@@ -150,7 +149,7 @@ def _nothing_in_place(tree: FolderTree, shallow: list[str], deep: list[str], dom
 
 
 def _split_folders(domains: set[str]) -> list[Finding]:
-    if not {name.lower() for name in domains} <= _SPLIT_FOLDERS:
+    if not {name.lower() for name in domains} <= SPLIT_FOLDERS:
         return []
     return [
         Finding(

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from domain_masks.data.checking.findings import Example, Finding, by_path, counted
 from domain_masks.data.checking.index import Picture
+from domain_masks.data.text_files import decoded_text
 
 _SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -40,9 +41,10 @@ def read_lists(root: Path, names: Sequence[str], domains: Sequence[str]) -> tupl
         words = re.split(r"[_\W]+", stem.removeprefix(f"{domain}_").lower())
         split = next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), "")
         try:
-            text = (root / name).read_text(encoding="utf-8", errors="surrogateescape")
-        except OSError as error:
-            odd.append(Example((name,), (error.strerror or str(error)).lower()))
+            text = decoded_text((root / name).read_bytes(), errors="surrogateescape")
+        except (OSError, UnicodeError) as error:
+            reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
+            odd.append(Example((name,), reason))
             continue
         for number, line in enumerate(text.splitlines(), start=1):
             path, _, label = line.strip().rpartition(" ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from domain_masks.data.checking.findings import Example, Finding, counted
@@ -10,6 +11,7 @@ from domain_masks.data.checking.lists import number_findings
 from domain_masks.data.dataset import SPLIT_NAMES
 from domain_masks.data.manifest import read_table
 from domain_masks.data.manifest_lines import OPTIONAL, REQUIRED, ManifestTable, Mistake
+from domain_masks.data.names import outer_form
 from domain_masks.errors import nearest
 
 
@@ -55,7 +57,8 @@ def _columns(table: ManifestTable) -> list[Finding]:
     strange = table.unused
     if not strange:
         return []
-    guesses = {name: nearest(name, [option for option in OPTIONAL if option not in table.columns]) for name in strange}
+    lacking = [option for option in OPTIONAL if option not in table.columns]
+    guesses = {name: _meant(name, table.columns, lacking) for name in strange}
     what = f"{counted(len(strange), 'column')} of the manifest {'is' if len(strange) == 1 else 'are'} not used"
     return [
         Finding(
@@ -63,9 +66,18 @@ def _columns(table: ManifestTable) -> list[Finding]:
             "note",
             what,
             "Nothing, unless one is a split or a group under another name.",
-            tuple(Example((name,), f"perhaps it is {guess}" if guess else "") for name, guess in guesses.items()),
+            tuple(Example((name,), guess) for name, guess in guesses.items()),
         )
     ]
+
+
+def _meant(name: str, columns: Sequence[str], lacking: Sequence[str]) -> str:
+    """Say what a column that is not used may be meant as."""
+    form = outer_form(name)
+    if form in columns:
+        return f"differs from the column {form!r}, which is used, in case, blanks or quotes alone"
+    guess = nearest(name, lacking)
+    return f"perhaps it is {guess}" if guess else ""
 
 
 def _mistakes(mistakes: list[Mistake]) -> list[Finding]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from domain_masks.data.checking.findings import SEVERITIES, Example, Finding, counted
 from domain_masks.errors import InputError
-from domain_masks.records.files import write_json, write_whole
+from domain_masks.records.files import printable, write_json, write_whole
 
 SCHEMA = 1
 _SHOWN = 5
@@ -49,12 +49,12 @@ class Report:
             lines += ["", *_finding_lines(finding, everything)]
         # Last, where a terminal shows it after a long report.
         lines += ["", self._summary()]
-        return _printable("\n".join(lines))
+        return printable("\n".join(lines))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         counts = {
-            _printable(str(domain)): {_printable(str(name)): int(count) for name, count in column.items()}
+            printable(str(domain)): {printable(str(name)): int(count) for name, count in column.items()}
             for domain, column in self.counts.items()
         }
         return {
@@ -67,7 +67,7 @@ class Report:
                 {
                     "code": finding.code,
                     "severity": finding.severity,
-                    "what": _printable(finding.what),
+                    "what": printable(finding.what),
                     "advice": finding.advice,
                     "count": len(finding.examples),
                     "examples": [_example_dict(example) for example in finding.examples],
@@ -84,7 +84,7 @@ class Report:
         for finding in self.findings:
             for number, example in enumerate(finding.examples or (Example(("",), finding.what),), start=1):
                 for path in example.paths:
-                    row = [finding.severity, finding.code, number, _printable(path), _printable(example.detail)]
+                    row = [finding.severity, finding.code, number, printable(path), printable(example.detail)]
                     writer.writerow(row)
         return text.getvalue()
 
@@ -170,10 +170,5 @@ def _example_text(example: Example, everything: bool) -> str:
 
 
 def _example_dict(example: Example) -> dict[str, Any]:
-    plain: dict[str, Any] = {"paths": [_printable(path) for path in example.paths]}
-    return {**plain, "detail": _printable(example.detail)} if example.detail else plain
-
-
-def _printable(text: str) -> str:
-    """Return text in which what is no UTF-8 is written as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    plain: dict[str, Any] = {"paths": [printable(path) for path in example.paths]}
+    return {**plain, "detail": printable(example.detail)} if example.detail else plain

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from domain_masks.data.folders import EXTENSIONS
+from domain_masks.data.folders import is_ignored, is_picture_name
 
 LISTS_FOLDER = "splits"
 _LEVELS = 2
@@ -18,7 +18,8 @@ class FolderTree:
 
     - ``pictures``: at ``domain/class/picture``; ``misplaced``: files like pictures at any other depth
     - ``folders``: of the first and second level
-    - ``ignored``: files that are no pictures by their extension; ``hidden``: their names begin with a dot
+    - ``ignored``: files that are no pictures by their extension; ``hidden``: their names begin with a dot, or are
+      those that operating systems leave behind
     - ``broken_links``: to nothing; ``loops``: links to themselves or to a folder that holds them
     - ``closed``: folders that cannot be listed
     - ``lists``: text files in the folder itself or in ``splits``
@@ -50,7 +51,7 @@ def walk(root: Path) -> FolderTree:
         for name in names:
             path = f"{folder}/{name}" if folder else name
             kind = _kind(root / path, above)
-            if name.startswith("."):
+            if is_ignored(name):
                 tree.hidden.append(path)
             elif kind == "folder":
                 if path.count("/") < _LEVELS:
@@ -86,7 +87,7 @@ def _kind(path: Path, above: frozenset[str]) -> str:
 
 def _sort_file(tree: FolderTree, path: str) -> None:
     depth = path.count("/")
-    if path.lower().endswith(EXTENSIONS):
+    if is_picture_name(path):
         (tree.pictures if depth == _LEVELS else tree.misplaced).append(path)
     elif path.lower().endswith(".txt") and (depth == 0 or (depth == 1 and path.startswith(f"{LISTS_FOLDER}/"))):
         tree.lists.append(path)

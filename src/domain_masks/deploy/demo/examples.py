@@ -116,7 +116,7 @@ def _held_out(model: Model, folder: Path | None, root: Path | None) -> Examples:
     strange = [name for name in model.targets if name not in dataset.domains]
     if strange:
         raise InputError(f"dataset {config.dataset!r} has no domain {strange[0]!r}, which was held out")
-    splits = split_domains(dataset, model.targets, config.split_seed)
+    splits = split_domains(dataset, model.targets, config.split_seed, fewest_sources=1)
     if model.targets:
         return _of(model, f"Pictures of the held-out {' and '.join(model.targets)}", splits.held_out)
     return _of(model, "Pictures that were not trained on", splits.test or splits.validation)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from domain_masks.errors import together
-from domain_masks.records.config import Folder, describe_mistakes
+from domain_masks.records.config import Folder, PlaceText, describe_mistakes
 
 HOST = "127.0.0.1"
 PORT = 7860
@@ -18,21 +18,18 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Text = Annotated[str, Field(min_length=1)]
-
-
 class DemoSettings(BaseModel):
     """What ``dmg demo`` needs to know; made by :func:`check_demo`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: Text = Field(description="a run folder, a model file, or a name on the hub")
-    examples: Annotated[list[Text], BeforeValidator(_as_list)] = []
+    model: PlaceText = Field(description="a run folder, a model file, or a name on the hub")
+    examples: Annotated[list[PlaceText], BeforeValidator(_as_list)] = []
     root: Folder | None = None
-    ensemble: Text = "predictions"
-    host: Text = HOST
+    ensemble: PlaceText = "predictions"
+    host: PlaceText = HOST
     port: Annotated[int, Field(ge=0, le=65_535)] = PORT
-    device: Text = "auto"
+    device: PlaceText = "auto"
 
 
 def check_demo(values: Mapping[str, Any], noted: list[str]) -> DemoSettings:
