@@ -294,7 +294,7 @@ CASES: dict[str, Case] = {
     "checkpoint without its parts": Case(RESUME, ("last.ckpt", "method"), unfinished(lambda run: torch.save({"schema": 2}, run / "checkpoints/last.ckpt"))),
     "newer checkpoint": Case(RESUME, ("last.ckpt", "newer", "99"), unfinished(lambda run: torch.save({"schema": 99}, run / "checkpoints/last.ckpt"))),
     "half deleted run": Case(["evaluate", "run"], ("run", "no run"), unfinished(lambda run: (run / "config.yaml").unlink())),
-    "run without checkpoints": Case(["evaluate", "run"], ("best.ckpt", "missing"), unfinished(lambda run: shutil.rmtree(run / "checkpoints"))),
+    "run without checkpoints": Case(["evaluate", "run"], ("last.ckpt", "missing"), unfinished(lambda run: shutil.rmtree(run / "checkpoints"))),
     "run with a broken table": Case(RESUME, ("metrics.csv",), unfinished(lambda run: (run / "metrics.csv").write_text('epoch\n"1'))),
     "run of a newer version": Case(RESUME, ("config.yaml", "99", "newer"), unfinished(lambda run: (run / "config.yaml").write_text("schema: 99"))),
     "evaluation of nothing": Case(["evaluate", "nowhere"], ("nowhere", "no run")),

@@ -119,6 +119,7 @@ SETTINGS: Mapping[str, Classified] = {
     "seed": _DRAWN,
     "device": _LAST_BITS,
     "devices": Free("the batch is that of all processes together"),
+    "threads": _LAST_BITS,
     "precision": Fixed("32", 32),
     "deterministic": _LAST_BITS,
     "compile": _LAST_BITS,
