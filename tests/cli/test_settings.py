@@ -127,7 +127,7 @@ def test_evaluate_under_an_ensemble(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "run", "--verbose", "--ensemble", "weighted"]) == 0
     shown = capsys.readouterr().out
     assert "ensemble      weighted" in shown
-    assert "(a sample of validation: named by the domain classifier)" in shown
+    assert "images whose nearest source, by the domain classifier, is theirs)" in shown
     assert main(["train", *FAST, "--quiet", "--out", "bare", "--no_domain_classifier"]) == 0
     assert "weighted" not in capsys.readouterr().out
     assert main(["evaluate", "bare", "--quiet"]) == 0

@@ -57,6 +57,8 @@ def test_without_a_domain_classifier_the_surest_mask_is_the_nearest():
     assert one.nearest_source == max(confidence, key=confidence.get)
     assert one.nearest_weight == pytest.approx(max(confidence.values()) / sum(confidence.values()))
     assert model.domain_probabilities(picture) is None
+    assert (one.nearest_accuracy, model.nearest_accuracy) == (None, None)
+    assert "most confident mask; how often that is right was not measured" in model.about_nearest()
     with pytest.raises(InputError, match=r"no domain classifier.*dmg evaluate RUN"):
         model.predict(picture, ensemble="weighted")
 
@@ -338,5 +340,5 @@ def test_predictions_are_plain_data(model, pictures):
     assert replace(one, name="other").name == "other"
     content = json.loads(json.dumps(one.to_dict()))
     assert content["votes"]["plain"].keys() == {"class", "probability"}
-    assert content["nearest_source"].keys() == {"domain", "weight"}
+    assert content["nearest_source"].keys() == {"domain", "weight", "accuracy"}
     assert content["class"] == content["top"][0]["class"] == one.class_name

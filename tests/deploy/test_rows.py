@@ -62,6 +62,7 @@ def test_csv_has_a_column_for_everything(tmp_path):
         "vote_pa,per_probability": "0.900000",
         "nearest_source": "pa,per",
         "nearest_weight": "0.625000",
+        "nearest_accuracy": "",
     }
 
 

@@ -22,7 +22,7 @@ def parts_of(batch, sizes):
 def test_many_batches_are_one(name):
     method = built(name).eval()
     batch = toy_batch(11)
-    logits, ids = predict_batches(method, parts_of(batch, (4, 6, 1)), lambda part: part)
+    logits, ids, _ = predict_batches(method, parts_of(batch, (4, 6, 1)), lambda part: part)
     assert ids.tolist() == list(range(100, 111))
     with torch.no_grad():
         for ensemble, expected in method.predict(batch).items():
@@ -33,7 +33,7 @@ def test_many_batches_are_one(name):
 def test_every_batch_is_prepared():
     method = built("aggregate").eval()
     batch = toy_batch(6)
-    doubled, _ = predict_batches(method, parts_of(batch, (6,)), lambda part: replace(part, images=part.images * 2))
+    doubled, _, _ = predict_batches(method, parts_of(batch, (6,)), lambda part: replace(part, images=part.images * 2))
     with torch.no_grad():
         expected = method.predict(replace(batch, images=batch.images * 2))["predictions"]
     np.testing.assert_allclose(doubled["predictions"], expected.numpy(), rtol=1e-5, atol=1e-6)
@@ -62,7 +62,7 @@ def test_the_mode_is_evaluation_meanwhile_and_as_before_afterwards(training):
 
 
 def test_nothing_to_predict():
-    logits, ids = predict_batches(built("aggregate"), [], lambda part: part)
+    logits, ids, _ = predict_batches(built("aggregate"), [], lambda part: part)
     assert logits == {}
     assert ids.shape == (0,)
 

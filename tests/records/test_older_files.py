@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -161,6 +162,9 @@ def as_schema_1(folder: RunFolder) -> None:
         with SummaryWriter(str(folder.tensorboard)) as writer:
             for row in rows:
                 writer.add_scalar("loss", float(row["loss"]), int(row["epoch"]))
+        for path in folder.tensorboard.iterdir():
+            # Of an earlier time, by which files are put in order.
+            path.rename(path.with_name(re.sub(r"tfevents\.\d+", "tfevents.1000000000", path.name)))
 
 
 def untimed(rows: list[Mapping[str, Any]]) -> list[dict[str, Any]]:

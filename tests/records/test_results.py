@@ -6,7 +6,7 @@ import pytest
 
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records import Results
-from domain_masks.records.results import SCHEMA
+from domain_masks.records.results import SCHEMA, notes_of
 
 ACCURACIES = {"split": "held_out", "accuracy": 0.5, "count": 10, "per_domain": {"sketch": 0.5}}
 CONTENT = {
@@ -152,3 +152,33 @@ def test_reading_names_the_file(tmp_path):
     (tmp_path / "results.json").write_text('{"schema": 1}')
     with pytest.raises(RunFolderError, match=r"results\.json cannot be used"):
         Results.read(tmp_path / "results.json")
+
+
+def masked(share):
+    return {"fc": {"overall_iou": 1.0, "pairwise_iou": {}, "activated": {"photo": share, "art": 1.0}, "kinds": {}}}
+
+
+@pytest.mark.parametrize(("share", "noted"), [(1.0, True), (0.995, True), (0.99, False), (0.5, False)])
+def test_masks_that_have_hardly_left_their_start_are_noted_with_what_to_do(share, noted):
+    notes = notes_of(masked(share), 1e-4)
+    assert bool(notes) == noted
+    if noted:
+        assert notes[0]["about"] == "masks_at_start"
+        for part in ("hardly left their start", "raise --lr_masks", "it was 0.0001"):
+            assert part in notes[0]["text"]
+
+
+def test_notes_are_typed_and_of_old_files_made_from_their_masks(tmp_path):
+    content = {**CONTENT, "masks": masked(1.0), "notes": notes_of(masked(1.0))}
+    assert Results.from_dict(content).notes == notes_of(masked(1.0))
+    old = {name: value for name, value in content.items() if name != "notes"} | {"schema": 1}
+    assert Results.from_dict(old).notes == notes_of(masked(1.0))
+    with pytest.raises(InputError, match=r"notes\[0\].text, which is missing"):
+        Results.from_dict({**content, "notes": [{"about": "x"}]})
+    assert notes_of(None) == notes_of({}) == []
+
+
+def test_the_measure_of_an_old_domain_classifier_is_that_of_the_nearest_source():
+    old = {**CONTENT, "schema": 1, "domain_classifier": {"split": "validation", "accuracy": 0.5}}
+    found = Results.from_dict(old)
+    assert found.nearest_source == {"by": "domain classifier", "split": "validation", "accuracy": 0.5}

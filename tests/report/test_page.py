@@ -86,7 +86,12 @@ def test_tables_sort_and_come_back(chromium, page):
         assert table.locator("th[aria-sort]").count() == 0
         assert rows() == before
         table.get_by_role("button", name="Sort by method").click()
-        assert rows() == sorted(before)
+        # The browser's order of letters, which differs from Python's for marks and blanks.
+        assert rows() == seen.page.evaluate(
+            "names => names.map(name => name.replace('\\n', '')).sort((a, b) => a.localeCompare(b, undefined, {numeric: true}))"
+            ".map(name => names.find(one => one.replace('\\n', '') === name))",
+            before,
+        )
         assert seen.complaints == []
 
 

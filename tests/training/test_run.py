@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -228,7 +230,7 @@ def test_model_file_gives_the_same_predictions(finished: Any, data: Any) -> None
         parse_config(read_config(finished.folder.config)), data, launch(generated.config()), Silent()
     )
     stored = Predictions.load(finished.folder.predictions).select(split="held_out")
-    logits, _ = predict_batches(method, experiment.batches(experiment.splits.held_out), experiment.prepare)
+    logits, _, _ = predict_batches(method, experiment.batches(experiment.splits.held_out), experiment.prepare)
     for ensemble, values in logits.items():
         np.testing.assert_allclose(values, stored.of(ensemble), atol=1e-5)
 
@@ -360,3 +362,29 @@ def test_a_device_that_is_not_there_leaves_no_folder(
     with pytest.raises(InputError, match="cuda"):
         run(generated.config(device="cuda"), tmp_path / "run", dataset=data, reporter=Silent())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_time_so_far_holds_what_was_done_before_the_first_step(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = Experiment.sources
+
+    def slow(self: Experiment) -> Any:
+        time.sleep(0.6)
+        return sources(self)
+
+    monkeypatch.setattr(Experiment, "sources", slow)
+    said: list[str] = []
+
+    class Listening(Silent):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    done = run(generated.config(epochs=2), tmp_path / "r", dataset=data, reporter=Listening()).results
+    shown = [float(found[1]) for line in said if (found := re.search(r"([\d.]+) s so far", line))]
+    assert len(shown) == 2
+    assert shown[0] >= 0.6
+    assert done.seconds["preparation"] >= 0.6
+    assert shown[1] == pytest.approx(done.seconds["preparation"] + done.seconds["training"], abs=0.1)
+    again = evaluate(tmp_path / "r", Silent(), dataset=data).results
+    assert again.seconds["preparation"] == done.seconds["preparation"]

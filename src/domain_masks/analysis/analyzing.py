@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domain_masks.analysis.from_predictions import calibration, confusion, has_sources, nearest
+from domain_masks.analysis.from_predictions import calibration, confusion, nearest, without_nearest
 from domain_masks.analysis.galleries import galleries, thumbnail_name, thumbnails
 from domain_masks.analysis.pictures import ablate, device_named, sample
 from domain_masks.analysis.sites import site_analysis, site_epochs
@@ -19,8 +19,10 @@ from domain_masks.methods.saving import read_masks
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Analysis, Predictions, RunFolder
 from domain_masks.records.collection import RunRecord, read_run
+from domain_masks.records.counts import counted
 from domain_masks.records.files import as_bytes
 from domain_masks.records.predictions import PREDICTION_ENSEMBLE
+from domain_masks.records.results import DOMAIN_CLASSIFIER
 from domain_masks.records.run_folder import folder_name
 
 if TYPE_CHECKING:
@@ -87,19 +89,24 @@ def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]
         "calibration": {domain: calibration(part) for domain, part in parts.items()},
         "confusion": {domain: confusion(part) for domain, part in parts.items()},
         "per_class": {},
+        "per_class_counts": {},
         "notes": notes,
     }
     for domain, part in parts.items():
         matrix = confusion_matrix(part.of(PREDICTION_ENSEMBLE), part.labels)
         content["per_class"][domain] = per_class_accuracy(matrix, part.classes)
+        totals = zip(part.classes, matrix.sum(axis=1).tolist(), strict=True)
+        content["per_class_counts"][domain] = {name: count for name, count in totals if count}
         without = [name for name in part.classes if name not in content["per_class"][domain]]
         if without:
             listed = ", ".join(without[:5]) + (f", ... ({len(without) - 5} more)" if len(without) > 5 else "")
             notes.append(f"{domain} has no pictures of {listed} among those shown: no accuracy of that class there")
-    if has_sources(predictions):
-        content["nearest_source"] = nearest(parts)
+    measured = record.results.nearest_source
+    reason = without_nearest(predictions, measured is not None and measured["by"] == DOMAIN_CLASSIFIER)
+    if reason:
+        notes.append(f"no nearest source: {reason}")
     else:
-        notes.append(f"method {record.results.method!r} has no mask or head per source: no nearest source")
+        content["nearest_source"] = nearest(predictions)
     if record.results.masks is None:
         notes.append(
             f"method {record.results.method!r} has no masks: no overlap, no kinds of neurons, none switched off"
@@ -115,7 +122,7 @@ def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]
         except RunFolderError as error:
             notes.append(f"nothing over the epochs: {error}")
     held_out = {domain: part for domain, part in parts.items() if domain not in sources}
-    content["galleries"] = galleries(held_out or parts) or None
+    content["galleries"] = galleries(held_out or parts, with_nearest=not reason) or None
     return content
 
 
@@ -143,7 +150,7 @@ def _with_thumbnails(content: dict[str, Any], dataset: ImageDataset | None, note
         return {}
     small, lost = thumbnails(dataset, list(dict.fromkeys(item["id"] for item in items)))
     if lost:
-        notes.append(f"{len(lost)} pictures of the galleries are gone or cannot be read, such as {lost[0]!r}")
+        notes.append(f"{counted(len(lost), 'image')} of the galleries cannot be read any more, such as {lost[0]!r}")
     for item in items:
         if item["id"] in small:
             item["thumbnail"] = f"figures/thumbnails/{thumbnail_name(item['id'])}"
@@ -156,10 +163,15 @@ def _written(folder: RunFolder, content: dict[str, Any], small: Mapping[str, byt
     with suppress(RunFolderError):
         before = Analysis.read(folder.analysis).figures
     folder.write_thumbnails({thumbnail_name(name): data for name, data in small.items()})
+    from domain_masks.analysis.fonts import letters_of, missing_note  # noqa: PLC0415 - matplotlib takes a second to import
+    from domain_masks.analysis.style import save  # noqa: PLC0415
+
     names = []
+    if note := missing_note(letters_of(content)):
+        content["notes"].append(note)
     for name, drawn in _figures(content, small):
         with folder.figure(name) as temporary:
-            drawn.savefig(temporary, format="png")
+            save(drawn, temporary)
         names.append(name)
     content["figures"] = names
     for name, text in tables(Analysis(**content)).items():

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
+from domain_masks.errors import InputError
 from domain_masks.evaluation import (
-    NEAREST_RULE,
+    NEAREST_RULES,
     classes_with_most_errors,
     confusion_matrix,
     expected_calibration_error,
     most_confused,
+    nearest_accuracy,
+    nearest_by_rule,
     nearest_on_domain,
     reliability,
+    shown,
 )
 from domain_masks.records import Predictions
 from domain_masks.records.analysis import Calibration, Confusion, NearestSource
@@ -64,14 +66,39 @@ def has_sources(predictions: Predictions) -> bool:
     return all(KNOWN_DOMAIN + source in predictions.logits for source in predictions.sources)
 
 
-def nearest(parts: Mapping[str, Predictions]) -> NearestSource:
-    """Return which source the pictures of every domain are most like, from domain -> its predictions.
+def without_nearest(predictions: Predictions, has_classifier: bool) -> str:
+    """Say why no nearest source can be named; nothing where one can.
 
-    Raises InputError if the method has no mask or head per source.
+    ``has_classifier``: whether the run's model has a domain classifier, which then names it wherever it is named.
     """
+    if not has_sources(predictions):
+        return "the method has no mask or head per source"
+    if len(predictions.sources) < 2:
+        return "there is one source, which every image would be nearest to"
+    if has_classifier and predictions.domain_probabilities is None:
+        return (
+            "the model has a domain classifier, which names it, and predictions.npz does not say what that finds: "
+            "`dmg evaluate RUN` writes it"
+        )
+    if nearest_accuracy(predictions) is None:
+        return "there is no image of a source to measure it on"
+    return ""
+
+
+def nearest(predictions: Predictions) -> NearestSource:
+    """Return which source the images of every domain are nearest to; see :func:`~domain_masks.evaluation.nearest_source`.
+
+    Raises InputError where :func:`without_nearest` says why there is none.
+    """
+    right = nearest_accuracy(predictions)
+    if right is None:
+        raise InputError(f"no nearest source can be named: {without_nearest(predictions, False)}")
+    parts = shown(predictions)
     found = {domain: nearest_on_domain(part) for domain, part in parts.items()}
     return {
-        "rule": NEAREST_RULE,
+        "rule": NEAREST_RULES[right["by"]],
+        "right": right,
+        "rules": nearest_by_rule(predictions),
         "domains": {domain: one.shares for domain, one in found.items()},
         "pictures": {domain: len(part) for domain, part in parts.items()},
         "agreement": {domain: one.agreement for domain, one in found.items()},

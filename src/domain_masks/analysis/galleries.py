@@ -15,7 +15,7 @@ from domain_masks.analysis.from_predictions import has_sources
 from domain_masks.analysis.pictures import rows_of
 from domain_masks.data import ImageDataset, to_rgb
 from domain_masks.data.image_files import UNREADABLE
-from domain_masks.evaluation import nearest_source, source_logits
+from domain_masks.evaluation import nearest_of, nearness, source_logits
 from domain_masks.evaluation.by_mask import confidences
 from domain_masks.records import Predictions
 from domain_masks.records.analysis import Gallery, GalleryItem
@@ -27,15 +27,15 @@ NEAREST_ITEMS = 8
 MISTAKE_ITEMS = 16
 
 
-def galleries(parts: Mapping[str, Predictions]) -> dict[str, Gallery]:
+def galleries(parts: Mapping[str, Predictions], with_nearest: bool = True) -> dict[str, Gallery]:
     """Return the galleries of every domain in ``parts`` (domain -> its predictions), without thumbnails.
 
-    For each source the pictures that are nearest to it, those on which its mask is the most confident first; and the
-    mistakes of the prediction ensemble, the most confident first. Galleries without pictures are left out.
+    For each source the images that are nearest to it, the nearest first, unless ``with_nearest`` is False; and the mistakes
+    of the prediction ensemble, the most confident first. Galleries without images are left out.
     """
     found: dict[str, Gallery] = {}
     for domain, part in parts.items():
-        if has_sources(part):
+        if with_nearest and has_sources(part):
             found |= _nearest(domain, part)
         wrong = part.of(PREDICTION_ENSEMBLE).argmax(axis=1) != part.labels
         order = _most_confident(confidences(part.of(PREDICTION_ENSEMBLE)), wrong, MISTAKE_ITEMS)
@@ -50,14 +50,13 @@ def galleries(parts: Mapping[str, Predictions]) -> dict[str, Gallery]:
 
 
 def _nearest(domain: str, part: Predictions) -> dict[str, Gallery]:
-    stacked = source_logits(part)
-    nearest, sure = nearest_source(stacked), confidences(stacked)
+    nearest, sure = nearest_of(part), nearness(part)
     found: dict[str, Gallery] = {}
     for index, source in enumerate(part.sources):
         order = _most_confident(sure[index], nearest == index, NEAREST_ITEMS)
         if len(order):
             found[f"nearest/{domain}/{source}"] = {
-                "title": f"{domain}: most like {source}",
+                "title": f"{domain}: nearest to {source}",
                 "kind": "nearest",
                 "domain": domain,
                 "source": source,

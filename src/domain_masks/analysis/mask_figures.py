@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,11 +19,14 @@ from domain_masks.analysis.style import (
     MUTED,
     figure,
     label_ends,
+    legend,
     line_style,
     styled,
     title,
 )
 from domain_masks.records.analysis import Ablation, SiteAnalysis, SiteEpoch
+from domain_masks.records.names import shortened
+from domain_masks.records.pairs import pair_title
 
 
 @styled
@@ -32,7 +36,7 @@ def overlap_figure(sites: Mapping[str, SiteAnalysis]) -> Figure:
     drawn, axes = figure(7.2, 0.3 + len(sites) * (0.6 + 0.24 * count), len(sites), 2)
     for index, (name, site) in enumerate(sites.items()):
         left, right = axes[2 * index], axes[2 * index + 1]
-        pairs = {pair.replace("|", " – "): value for pair, value in site["pairwise_iou"].items()}
+        pairs = {pair_title(pair, site["activated"]): value for pair, value in site["pairwise_iou"].items()}
         if "overall_iou" in site:
             pairs["all pairs"] = site["overall_iou"]
         _bars(left, pairs, COLOURS[0], bold="all pairs")
@@ -40,8 +44,8 @@ def overlap_figure(sites: Mapping[str, SiteAnalysis]) -> Figure:
         if "average_activated" in site and len(activated) > 1:
             activated["all masks"] = site["average_activated"]
         _bars(right, activated, "#9aa5b1", bold="all masks")
-        title(left, f"{name}: IoU of hard masks")
-        title(right, f"activated fraction of {site['neurons']} neurons")
+        title(left, f"{name}: IoU of hard masks", 2)
+        title(right, f"activated fraction of {site['neurons']} neurons", 2)
     return drawn
 
 
@@ -54,7 +58,7 @@ def _bars(axes: Axes, values: Mapping[str, float], colour: str, bold: str = "") 
         axes.text(
             min(value, 1.0) + 0.015, float(place), f"{value:.3f}", va="center", fontsize=8, color=INK, fontweight=weight
         )
-    axes.set_yticks(places, list(values))
+    axes.set_yticks(places, [shortened(name) for name in values])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.18)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0])
@@ -89,7 +93,7 @@ def kinds_figure(epochs: Sequence[SiteEpoch]) -> Figure:
         place.set_xlabel("epoch", fontsize=8, color=INK)
         place.xaxis.set_major_locator(MaxNLocator(integer=True))
         label_ends(place, ends, gap=0.1)
-        title(place, site)
+        title(place, site, len(sites))
     axes[0].set_ylabel("fraction of neurons", fontsize=8, color=INK)
     return drawn
 
@@ -97,20 +101,22 @@ def kinds_figure(epochs: Sequence[SiteEpoch]) -> Figure:
 @styled
 def probabilities_figure(sites: Mapping[str, SiteAnalysis]) -> Figure:
     """Draw how the mask probabilities of each domain are distributed, site by site; hard masks are 1 right of the line."""
-    drawn, axes = figure(3.4 * len(sites) + 0.9, 2.7, 1, len(sites))
+    drawn, axes = figure(3.4 * len(sites) + 1.6, 2.7, 1, len(sites))
+    lines: dict[str, Any] = {}
     for place, (name, site) in zip(axes, sites.items(), strict=True):
         edges = np.array(site["probabilities"]["edges"])
         for index, (domain, counts) in enumerate(site["probabilities"]["counts"].items()):
             style = line_style(index)
             shares = np.array(counts) / max(1, sum(counts))
-            place.stairs(shares, edges, color=style["color"], linestyle=style["linestyle"], linewidth=1.6, label=domain)
+            drawn_as = place.stairs(shares, edges, color=style["color"], linestyle=style["linestyle"], linewidth=1.6)
+            lines.setdefault(domain, drawn_as)
         place.axvline(0.5, color=MUTED, linewidth=0.8)
         place.set_xlim(0, 1)
         place.set_ylim(bottom=0)
         place.set_xlabel("mask probability m", fontsize=8, color=INK)
-        title(place, f"{name} ({site['neurons']} neurons)")
+        title(place, f"{name} ({site['neurons']} neurons)", len(sites))
     axes[0].set_ylabel("share of neurons", fontsize=8, color=INK)
-    drawn.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)
+    legend(drawn, list(lines.values()), list(lines))
     return drawn
 
 
@@ -144,6 +150,6 @@ def ablation_figure(ablation: Ablation, domain: str) -> Figure:
         place.set_ylim(0, top)
         place.set_xlabel("neurons switched off", fontsize=8, color=INK)
         label_ends(place, ends, gap=0.08)
-        title(place, "all sites" if site == "all" else site)
-    axes[0].set_ylabel(f"accuracy on {domain} in %", fontsize=8, color=INK)
+        title(place, "all sites" if site == "all" else site, len(places))
+    axes[0].set_ylabel(f"accuracy in % on\n{shortened(domain)}", fontsize=8, color=INK)
     return drawn

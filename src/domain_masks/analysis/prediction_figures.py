@@ -15,10 +15,14 @@ from domain_masks.analysis.style import (
     MUTED,
     SHADES,
     figure,
+    headline,
+    legend,
     styled,
     title,
+    wrapped,
 )
 from domain_masks.records.analysis import Calibration, Confusion, NearestSource
+from domain_masks.records.names import shortened
 from domain_masks.records.predictions import KNOWN_DOMAIN
 
 ROW_NAMES = {"predictions": "prediction ensemble", "masks": "mask ensemble", "weighted": "weighted ensemble"}
@@ -51,31 +55,32 @@ def mask_by_domain_figure(table: Mapping[str, Mapping[str, float]], splits: Mapp
                 for colour, width in (("white", 4.0), (INK, 2.0)):  # seen on light and on dark cells
                     box = Rectangle((j - 0.46, i - 0.44), 0.92, 0.88, fill=False, edgecolor=colour, linewidth=width)
                     axes.add_patch(box)
-    names = [f"{domain}\n({splits[domain].replace('_', ' ')})" for domain in domains]
+    names = [f"{wrapped(shortened(domain), 12)}\n({splits[domain].replace('_', ' ')})" for domain in domains]
     axes.set_xticks(range(len(domains)), names)
     axes.set_yticks(range(len(rows)), [_row_name(row) for row in rows])
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)
-    title(axes, "Accuracy in % of each source's mask, and of their ensembles")
+    headline(drawn, "Accuracy in % of each source's mask, and of their ensembles")
     return drawn
 
 
 def _row_name(row: str) -> str:
-    return ROW_NAMES.get(row, f"only {row.removeprefix(KNOWN_DOMAIN)}")
+    return ROW_NAMES.get(row, f"only {shortened(row.removeprefix(KNOWN_DOMAIN))}")
 
 
 @styled
 def nearest_figure(nearest: NearestSource) -> Figure:
-    """Draw which source's mask is the most confident on the pictures of each domain, as shares."""
+    """Draw which source the images of each domain are nearest to, as shares, and how often that is right on the sources."""
     domains = list(nearest["domains"])
     sources = list(next(iter(nearest["domains"].values())))
     drawn, (axes,) = figure(6.4, 0.9 + 0.42 * len(domains))
     left = np.zeros(len(domains))
+    bars = []
     hatches = ("", "////", "....", "\\\\\\\\", "xxxx", "++++", "oooo")
     for index, source in enumerate(sources):
         shares = np.array([nearest["domains"][domain][source] for domain in domains])
-        axes.barh(
+        drawn_as = axes.barh(
             range(len(domains)),
             shares,
             left=left,
@@ -84,8 +89,8 @@ def nearest_figure(nearest: NearestSource) -> Figure:
             alpha=0.55,
             hatch=hatches[index % len(hatches)],
             edgecolor="white",
-            label=source,
         )
+        bars.append(drawn_as)
         for place, (start, share) in enumerate(zip(left, shares, strict=True)):
             if share >= 0.07:
                 box = {"facecolor": "white", "edgecolor": "none", "pad": 1.2, "alpha": 0.85}
@@ -93,20 +98,19 @@ def nearest_figure(nearest: NearestSource) -> Figure:
                     start + share / 2, place, f"{100 * share:.0f} %", ha="center", va="center", fontsize=8, bbox=box
                 )
         left += shares
-    axes.set_yticks(range(len(domains)), [f"{name} ({nearest['pictures'][name]})" for name in domains])
+    axes.set_yticks(range(len(domains)), [f"{shortened(name)} ({nearest['pictures'][name]})" for name in domains])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
-    drawn.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside right upper",
-        fontsize=8,
-        frameon=False,
-        title="nearest to",
-        title_fontsize=8,
+    legend(drawn, bars, sources, title="nearest to", title_fontsize=8)
+    right = nearest["right"]
+    headline(
+        drawn,
+        f"Nearest source, by the {right['by']}: right on {100 * right['accuracy']:.1f} % of the sources' own "
+        f"{right['split']} images. In brackets: how many images",
+        beside=1.8,
     )
-    title(axes, "Whose mask is the most confident (pictures)")
     return drawn
 
 
@@ -139,7 +143,7 @@ def reliability_figure(calibration: Mapping[str, Calibration]) -> Figure:
         above.set_xlim(0, 1)
         above.set_ylim(0, 1)
         below.set_xlabel("confidence", fontsize=8, color=INK)
-        title(above, f"{domain}\nECE {100 * one['ece']:.1f} %, {one['pictures']} pictures")
+        title(above, f"{shortened(domain)}\nECE {100 * one['ece']:.1f} %, n = {one['pictures']:,}", count)
     axes[0].set_ylabel("accuracy", fontsize=8, color=INK)
     axes[count].set_ylabel("share", fontsize=8, color=INK)
     return drawn
@@ -167,12 +171,13 @@ def confusion_figure(confusion: Confusion, domain: str) -> Figure:
             color="white" if shares[i, j] > 0.5 else INK,
         )
     small: dict[str, Any] = {"fontsize": 8 if len(names) <= 20 else 6}
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", **small)
-    empty = [name if total else f"{name} (none)" for name, total in zip(names, totals[:, 0], strict=True)]
-    axes.set_yticks(range(len(names)), empty, **small)
+    short = [shortened(name) for name in names]
+    axes.set_xticks(range(len(names)), short, rotation=45, ha="right", rotation_mode="anchor", **small)
+    counted = [f"{name} ({total or 'none'})" for name, total in zip(short, totals[:, 0].tolist(), strict=True)]
+    axes.set_yticks(range(len(names)), counted, **small)
     axes.set_xlabel("predicted", fontsize=8, color=INK)
-    axes.set_ylabel("label", fontsize=8, color=INK)
+    axes.set_ylabel("label (images)", fontsize=8, color=INK)
     axes.tick_params(length=0)
     shown = "" if confusion["of"] == len(names) else f", {len(names)} classes with the most errors of {confusion['of']}"
-    title(axes, f"{domain}: pictures by label and prediction{shown}")
+    headline(drawn, f"Images of {domain} by label and prediction{shown}")
     return drawn

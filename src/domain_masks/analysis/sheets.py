@@ -11,8 +11,10 @@ from PIL import Image
 
 from domain_masks.analysis.style import INK, figure, styled
 from domain_masks.records.analysis import Gallery, GalleryItem
+from domain_masks.records.names import shortened
 
 ACROSS = 8
+_LONGEST = 14
 
 
 @styled
@@ -37,12 +39,15 @@ def sheet(galleries: Sequence[Gallery], thumbnails: Mapping[str, bytes]) -> Figu
             )
         # The title itself stays out of the layout, which would make the first column wider: an empty one keeps its place.
         line[0].set_title(" ", fontsize=9)
-        line[0].text(0.0, 1.06, name, transform=line[0].transAxes, fontsize=9, color=INK).set_in_layout(False)
+        line[0].text(0.0, 1.06, shortened(name, 100), transform=line[0].transAxes, fontsize=9, color=INK).set_in_layout(
+            False
+        )
     return drawn
 
 
 def _caption(item: GalleryItem) -> str:
     sure = f"{100 * item['confidence']:.0f} %"
+    label, predicted = (shortened(item[key], _LONGEST) for key in ("label", "predicted"))
     if item["label"] == item["predicted"]:
-        return f"{item['label']} ({sure})"
-    return f"{item['predicted']} ({sure})\nis {item['label']}"
+        return f"{label} ({sure})"
+    return f"{predicted} ({sure})\nis {label}"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from domain_masks.analysis.fonts import families, letters_of
+from domain_masks.records.names import columns_of, shortened
 
 INK = "#1a1a1a"
 MUTED = "#6b6b6b"
@@ -21,19 +26,24 @@ KIND_COLOURS = {"off": "#ededed", "shared": "#1f4e79", "specific": "#f0a63c"}
 KIND_HATCHES = {"off": "", "shared": "", "specific": "////"}
 SHADES = "Blues"
 DPI = 150
+_LETTERS_PER_INCH = 13.5
+"""Of 9 points, on average."""
 # Names of domains and classes are text: a dollar sign in one starts no formula.
-SETTINGS: dict[Any, Any] = {"text.parse_math": False, "hatch.linewidth": 0.8, "font.family": "DejaVu Sans"}
+SETTINGS: dict[Any, Any] = {"text.parse_math": False, "hatch.linewidth": 0.8}
 
 Parameters = ParamSpec("Parameters")
 Drawn = TypeVar("Drawn")
 
 
 def styled(draw: Callable[Parameters, Drawn]) -> Callable[Parameters, Drawn]:
-    """Return ``draw`` with these settings of matplotlib within it, and those that were there before after it."""
+    """Return ``draw`` with these settings of matplotlib within it, and those that were there before after it.
+
+    Its fonts have the letters of all texts among the arguments, as far as there are such fonts here.
+    """
 
     @wraps(draw)
     def drawn(*arguments: Parameters.args, **options: Parameters.kwargs) -> Drawn:
-        with mpl.rc_context(SETTINGS):
+        with mpl.rc_context({**SETTINGS, "font.family": families(letters_of(arguments, options))}):
             return draw(*arguments, **options)
 
     return drawn
@@ -95,6 +105,50 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], gap: f
         )
 
 
-def title(axes: Axes, text: str) -> None:
-    """Put a title above ``axes``, at its left edge."""
-    axes.set_title(text, fontsize=9, loc="left", color=INK)
+def title(axes: Axes, text: str, columns: int = 1) -> None:
+    """Put a title above one of ``columns`` axes side by side, at its left edge, in as many lines as it needs."""
+    width = axes.get_figure(root=True).get_figwidth() / columns - 0.9  # type: ignore[union-attr]
+    axes.set_title(wrapped(text, max(12, int(width * _LETTERS_PER_INCH))), fontsize=9, loc="left", color=INK)
+
+
+def headline(drawn: Figure, text: str, beside: float = 0.2) -> None:
+    """Put a title above the whole figure, at its left edge, in as many lines as it needs; ``beside`` inches stay free."""
+    most = int((drawn.get_figwidth() - beside) * _LETTERS_PER_INCH)
+    drawn.suptitle(wrapped(text, most), x=0.1 / drawn.get_figwidth(), ha="left", fontsize=9, color=INK)
+
+
+def legend(drawn: Figure, handles: Sequence[Any], names: Sequence[str], **options: Any) -> None:
+    """Put a legend beside the axes, whatever the names are: of their own, matplotlib leaves out those that begin with _."""
+    made = drawn.legend(handles, ["x"] * len(names), loc="outside right upper", fontsize=8, frameon=False, **options)
+    for place, name in zip(made.get_texts(), names, strict=True):
+        place.set_text(shortened(name))
+
+
+def wrapped(text: str, most: int) -> str:
+    """Return text in lines of ``most`` columns; a word that is longer is broken."""
+    lines = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split(" "):
+            candidate = f"{line} {word}" if line else word
+            if columns_of(candidate) <= most:
+                line = candidate
+                continue
+            if line:
+                lines.append(line)
+            line = word
+            while columns_of(line) > most:
+                head = line
+                while columns_of(head) > most:
+                    head = head[:-1]
+                lines.append(head)
+                line = line[len(head) :]
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def save(drawn: Figure, path: Path) -> None:
+    """Write a figure as PNG. Letters that no font has were told by :func:`~domain_masks.analysis.fonts.missing_note`."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        drawn.savefig(path, format="png")

@@ -34,7 +34,11 @@ def _mask_by_domain(analysis: Analysis) -> Iterator[str]:
         f"only {name.removeprefix(KNOWN_DOMAIN)}" if KNOWN_DOMAIN in name else name for name in analysis.mask_by_domain
     ]
     left = max([len("accuracy %"), *map(len, names)])
-    titles = [f"{domain} ({split.replace('_', ' ')})" for domain, split in splits.items()]
+    titles = [
+        f"{domain} ({split.replace('_', ' ')})"
+        + (f", n = {analysis.calibration[domain]['pictures']:,}" if domain in analysis.calibration else "")
+        for domain, split in splits.items()
+    ]
     yield "  ".join([f"{'accuracy %':<{left}}", *titles])
     for name, (ensemble, row) in zip(names, analysis.mask_by_domain.items(), strict=True):
         cells = []
@@ -59,10 +63,15 @@ def _nearest(analysis: Analysis) -> Iterator[str]:
     found = analysis.nearest_source
     if found is None:
         return
+    right = found["right"]
+    yield (
+        f"{'nearest':<13} by {right['by']}, which is right on {100 * right['accuracy']:.1f} % of the sources' own "
+        f"{right['split']} images"
+    )
     for domain, shares in found["domains"].items():
         accuracy, test = found["accuracy"][domain], found["test"][domain]
         parts = "  ".join(f"{source} {100 * share:.0f} %" for source, share in shares.items())
-        yield f"{'nearest':<13} {domain}: {parts}"
+        yield f"{'':<13} {domain}: {parts}"
         yield (
             f"{'':<13} its mask {100 * accuracy['nearest']:.2f} %, the ensemble {100 * accuracy['predictions']:.2f} % "
             f"(McNemar p = {test['p_value']:.2g}); best single mask {100 * accuracy['best_single']:.2f} % "
@@ -102,7 +111,10 @@ def _classes(analysis: Analysis, domain: str) -> Iterator[str]:
     if accuracies is None:
         return
     worst = sorted(accuracies.items(), key=lambda entry: entry[1])[:MOST_CLASSES]
-    line = ", ".join(f"{name} {100 * value:.1f}" for name, value in worst)
+    counts = (analysis.per_class_counts or {}).get(domain, {})
+    line = ", ".join(
+        f"{name} {100 * value:.1f}" + (f" (n = {counts[name]:,})" if name in counts else "") for name, value in worst
+    )
     yield f"{'classes':<13} {domain}, the lowest accuracies %: {line}"
     pairs = analysis.confusion[domain]["pairs"][:3]
     if pairs:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from domain_masks.records import Analysis
 from domain_masks.records.predictions import KNOWN_DOMAIN
+from domain_masks.records.spreadsheet import table_text
 
 Row = Sequence[Any]
 
 
 def tables(analysis: Analysis) -> dict[str, str]:
     """Return file name -> content in CSV of every table that the analysis has; an empty cell is a number it has not."""
-    return {f"{name}.csv": _csv(rows) for name, rows in _tables(analysis) if len(rows) > 1}
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    return {f"{name}.csv": table_text(rows) for name, rows in _tables(analysis) if len(rows) > 1}
 
 
 def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
@@ -54,12 +47,20 @@ def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
             ),
         ],
     )
+    counts = analysis.per_class_counts or {}
     classes = list(dict.fromkeys(name for row in analysis.per_class.values() for name in row))
     yield (
         "per_class",
         [
-            ["class", *analysis.per_class],
-            *([name, *(row.get(name, "") for row in analysis.per_class.values())] for name in classes),
+            ["class", *analysis.per_class, *(f"images/{domain}" for domain in counts)],
+            *(
+                [
+                    name,
+                    *(row.get(name, "") for row in analysis.per_class.values()),
+                    *(row.get(name, 0) for row in counts.values()),
+                ]
+                for name in classes
+            ),
         ],
     )
 
@@ -103,6 +104,8 @@ def _nearest(analysis: Analysis) -> Iterator[Row]:
         "nearest_only",
         "predictions_only",
         "p_value",
+        "nearest_by",
+        "nearest_right_on_sources",
     ]
     if found is None:
         return
@@ -118,6 +121,8 @@ def _nearest(analysis: Analysis) -> Iterator[Row]:
             test["nearest_only"],
             test["predictions_only"],
             test["p_value"],
+            found["right"]["by"],
+            found["right"]["accuracy"],
         ]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain_masks.cli.flags import say
+from domain_masks.records.counts import counted
 
 if TYPE_CHECKING:
     from domain_masks.data import ImageDataset
@@ -32,8 +33,8 @@ def show_plan(
     for run in plan:
         say(f"{run.state:<6} {run.name}" + (" (for the selection rule)" if run.is_inner else ""))
     states = [run.state for run in plan]
-    counted = (f"{states.count(state)} {state}" for state in _STATES if state in states)
-    say(f"{len(plan)} runs: {', '.join(counted)}")
+    by_state = (f"{states.count(state)} {state}" for state in _STATES if state in states)
+    say(f"{counted(len(plan), 'run')}: {', '.join(by_state)}")
     found = estimate(plan, dataset, reporter, at_once, max(1, cores() // at_once))
     place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     for line in lines(found, shutil.disk_usage(place).free, at_once):
@@ -45,6 +46,7 @@ def show_outcome(outcome: BenchmarkOutcome, dataset: str, out: Path, rule: str |
     from domain_masks.experiments import accuracy_table, summary  # noqa: PLC0415
     from domain_masks.experiments.plan import varied_texts  # noqa: PLC0415
     from domain_masks.records import write_whole  # noqa: PLC0415
+    from domain_masks.report.cells import frame_text  # noqa: PLC0415
 
     shown = [(planned, record) for planned, record in outcome.runs if not planned.is_inner]
     chosen = None
@@ -52,7 +54,7 @@ def show_outcome(outcome: BenchmarkOutcome, dataset: str, out: Path, rule: str |
         seeds = {record.results.seed for _, record in shown}
         varied = varied_texts([planned for planned, _ in shown])
         table = accuracy_table([record.results for _, record in shown], varied)
-        write_whole(out / "accuracies.csv", table.to_csv(index=False))
+        write_whole(out / "accuracies.csv", frame_text(table))
         say(f"\naccuracy in percent on {dataset}; columns: held-out domain" + (", mean ± sd" if len(seeds) > 1 else ""))
         say(summary(table).to_string(index=False))
         chosen = _show_selection(outcome, out, rule)
@@ -71,11 +73,12 @@ def _show_selection(outcome: BenchmarkOutcome, out: Path, rule: str | None) -> S
     from domain_masks.experiments import summary  # noqa: PLC0415
     from domain_masks.experiments.selection import CHOSEN, select  # noqa: PLC0415
     from domain_masks.records import write_whole  # noqa: PLC0415
+    from domain_masks.report.cells import frame_text  # noqa: PLC0415
 
     chosen = select(outcome.runs, rule or SELECTION_RULES[0])
     if chosen is None or chosen.table.empty:
         return chosen
-    write_whole(out / "selected.csv", chosen.table.to_csv(index=False))
+    write_whole(out / "selected.csv", frame_text(chosen.table))
     name = chosen.rule.upper() if chosen.is_oracle else chosen.rule
     warning = ": no result to report, only a bound" if chosen.is_oracle else ""
     lines = [f"\nchosen by {name}, the {RULES_IN_WORDS[chosen.rule]}{warning}"]

@@ -18,6 +18,7 @@ from domain_masks.cli.flags import (
 )
 from domain_masks.errors import InputError, together, unknown
 from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
+from domain_masks.records.counts import counted
 from domain_masks.settings.mistakes import check_settings
 
 KINDS = {"features": "frozen features, a folder per recipe", "verification": "which pictures can be read"}
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
 
     count = prepare(config, reporter_for(flags))
     done = "verified, their features kept" if config.freeze_features else "verified"
-    say(f"{count} pictures of {config.dataset}: {done} in {cache_folder()}")
+    say(f"{counted(count, 'image')} of {config.dataset}: {done} in {cache_folder()}")
     return 0
 
 
@@ -82,7 +83,7 @@ def _lines() -> list[str]:
     for kind, text in KINDS.items():
         files = [path for path in (cache_folder() / kind).rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
-        lines.append(f"  {kind:<13} {size / 2**20:9.1f} MiB in {len(files)} files: {text}")
+        lines.append(f"  {kind:<13} {size / 2**20:9.1f} MiB in {counted(len(files), 'file')}: {text}")
     return lines
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from domain_masks.cli.flags import Parser, add_config, completed_by, data_settings, parser_for, say
+from domain_masks.records.counts import counted
 
 
 def parser() -> Parser:
@@ -63,7 +64,12 @@ def _count_lines(name: str, root: Path | None) -> list[str]:
         dropna=False,
     )
     table.index.name, table.columns.name = "domain", None
-    lines = [f"{dataset.name}: {len(dataset)} pictures, {len(dataset.domains)} domains, {len(dataset.classes)} classes"]
+    sizes = (
+        (len(dataset), "image", ""),
+        (len(dataset.domains), "domain", ""),
+        (len(dataset.classes), "class", "classes"),
+    )
+    lines = [f"{dataset.name}: {', '.join(counted(*size) for size in sizes)}"]
     lines += table.to_string().splitlines()
     if dataset.splits is not None:
         counts = pd.Series(dataset.splits).value_counts()

@@ -98,6 +98,8 @@ def main(arguments: Sequence[str]) -> int:
     if flags.verbose:
         reporter.say(repr(model))
     count, problems = _predict(model, settings, reporter)
+    if count and model.has_votes:
+        reporter.say(model.about_nearest())
     for line in problems.lines():
         reporter.say(line)
     where = f": {settings.out}" if settings.out is not None else ""

@@ -21,6 +21,7 @@ from domain_masks.cli.flags import (
 )
 from domain_masks.errors import InputError, together, unknown
 from domain_masks.records.config import Folder, PlaceText, describe_mistakes
+from domain_masks.records.counts import counted
 
 if TYPE_CHECKING:
     from domain_masks.records.collection import Collection
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
             f"no run in or below {', '.join(map(str, paths))}: expected folders that `dmg train` or `dmg benchmark` wrote"
         )
     page, is_run = _place(paths, settings.out, collection)
-    reporter.say(f"{len(collection.runs)} runs, settings chosen by {settings.select}")
+    reporter.say(f"{counted(len(collection.runs), 'run')}, settings chosen by {settings.select}")
 
     from domain_masks.report import build_report, write_report  # noqa: PLC0415
 
@@ -91,14 +92,16 @@ def main(arguments: Sequence[str]) -> int:
     for line in report.warnings:
         reporter.say(f"note: {line}")
     if written.left_out:
-        reporter.say(f"note: {written.left_out} pictures did not fit into the page")
+        reporter.say(f"note: {counted(written.left_out, 'image')} did not fit into the page")
     if written.unreadable:
-        reporter.say(f"note: {len(written.unreadable)} pictures are not there, such as {written.unreadable[0]}")
+        reporter.say(
+            f"note: {counted(len(written.unreadable), 'image')} cannot be read, such as {written.unreadable[0]}"
+        )
     for entry in collection.failed:
         say(f"failed: {entry}")
     for entry in collection.skipped:
         say(f"skipped: {entry}")
-    beside = f", and {len(written.files)} files beside it" if written.files else ""
+    beside = f", and {counted(len(written.files), 'file')} beside it" if written.files else ""
     say(f"report: {written.page} ({written.size / 1e6:.1f} MB{beside})")
     return 1 if collection.failed or collection.skipped else 0
 

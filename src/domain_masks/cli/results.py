@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from domain_masks.records.counts import counted
+from domain_masks.records.pairs import pair_title
 from domain_masks.records.results import Results
 
 if TYPE_CHECKING:
     from domain_masks.records import Accuracies
 
-_NEARLY_ALL = 0.99
 TITLES = {"out_of_domain": "out of domain", "in_domain": "in domain", "known_domain": "known domain"}
 
 
@@ -29,22 +30,17 @@ def result_lines(results: Results) -> Iterator[str]:
         overlap = f"IoU {masks['overall_iou']:.3f}, " if "overall_iou" in masks else ""
         average = f"  average {100 * masks['average_activated']:.1f}" if "average_activated" in masks else ""
         yield f"{'masks':<13} {site}: {overlap}activated % {shares}{average}"
-    if _still_at_their_start(results):
-        yield (
-            f"{'note':<13} the masks have hardly left their start, where nearly every neuron is on in every domain: raise "
-            "--lr_masks (such as 0.01), or train longer"
-        )
-
-
-def _still_at_their_start(results: Results) -> bool:
-    """Whether all hard masks are full: from U(0, 1) every mask logit begins above 0, and moves by about the learning rate."""
-    shares = [share for masks in (results.masks or {}).values() for share in masks["activated"].values()]
-    return bool(shares) and min(shares) > _NEARLY_ALL
+    for note in results.notes or ():
+        yield f"{'note':<13} {note['text']}"
 
 
 def accuracy_line(title: str, accuracies: Accuracies) -> str:
     """Return the mean over domains, the split behind it and every domain's accuracy, in percent."""
-    domains = "  ".join(f"{domain} {100 * value:.2f}" for domain, value in accuracies["per_domain"].items())
+    counts = accuracies.get("count_per_domain", {})
+    domains = "  ".join(
+        f"{domain} {100 * value:.2f}" + (f" (n = {counts[domain]:,})" if domain in counts else "")
+        for domain, value in accuracies["per_domain"].items()
+    )
     return f"{title:<13} {100 * accuracies['accuracy']:6.2f} %  ({accuracies['split']}: {domains})"
 
 
@@ -54,16 +50,20 @@ def detail_lines(results: Results) -> Iterator[str]:
         accuracies: Mapping[str, object] = getattr(results, name) or {}
         if "worst_domain" in accuracies:
             balanced = accuracies.get("balanced_accuracy")
+            of = f", {counted(count, 'image')}" if isinstance(count := accuracies.get("count"), int) else ""
             over_classes = f", mean over classes {100 * balanced:.2f} %" if isinstance(balanced, float) else ""
-            yield f"{title:<13} worst domain {accuracies['worst_domain']}{over_classes}, {accuracies.get('count')} pictures"
-    classifier = results.more.get("domain_classifier")
-    if isinstance(classifier, Mapping) and isinstance(accuracy := classifier.get("accuracy"), float):
-        yield f"{'domains':<13} {100 * accuracy:6.2f} %  ({classifier.get('split')}: named by the domain classifier)"
+            yield f"{title:<13} worst domain {accuracies['worst_domain']}{over_classes}{of}"
+    if (nearest := results.nearest_source) is not None:
+        yield (
+            f"{'nearest':<13} {100 * nearest['accuracy']:6.2f} %  ({nearest['split']}: the sources' own images whose nearest "
+            f"source, by the {nearest['by']}, is theirs)"
+        )
     for site, masks in (results.masks or {}).items():
-        pairs = "  ".join(f"{pair} {iou:.3f}" for pair, iou in masks.get("pairwise_iou", {}).items())
+        known = masks.get("pairwise_iou", {})
+        pairs = "  ".join(f"{pair_title(pair, results.sources)} {iou:.3f}" for pair, iou in known.items())
         if pairs:
             yield f"{'masks':<13} {site}: IoU of pairs {pairs}"
     best = "" if results.best_epoch is None else f", best epoch {results.best_epoch}"
-    yield f"{'training':<13} {results.epochs_run} epochs{best}, " + ", ".join(
+    yield f"{'training':<13} {counted(results.epochs_run, 'epoch')}{best}, " + ", ".join(
         f"{name} {seconds:.1f} s" for name, seconds in results.seconds.items()
     )

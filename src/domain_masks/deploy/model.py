@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from domain_masks.errors import InputError, unknown
 from domain_masks.methods import Method
 from domain_masks.methods.base import PREDICTIONS, known
 from domain_masks.methods.saving import FORMAT, save_model
+from domain_masks.records.results import DOMAIN_CLASSIFIER, MOST_CONFIDENT_MASK
 from domain_masks.surroundings import usual_tensors
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -118,7 +119,9 @@ class Model:
         unreadable: Callable[[Unreadable], None] | None,
     ) -> Iterator[Prediction]:
         for names, logits, domains in self._batches(inputs, *reading, unreadable):
-            yield from predictions_from(logits, ensemble, top, names, self.classes, self.sources, domains)
+            right = self.nearest_accuracy
+            for one in predictions_from(logits, ensemble, top, names, self.classes, self.sources, domains):
+                yield one if right is None or one.nearest_source is None else replace(one, nearest_accuracy=right)
 
     def logits(self, inputs: Picture | Iterable[Picture], *, batch: int = BATCH) -> dict[str, Tensor]:
         """Return ensemble -> logits (N, C), float32 on the CPU, of the same inputs as :meth:`predict`.
@@ -190,6 +193,39 @@ class Model:
     def has_votes(self) -> bool:
         """Whether every source has a mask or head of its own, whose vote a prediction names."""
         return all(known(source) in self.ensembles for source in self.sources)
+
+    @property
+    def names_nearest(self) -> bool:
+        """Whether a prediction names its nearest source: every source has a mask or head, and there are several."""
+        return self.has_votes and len(self.sources) > 1
+
+    @property
+    def nearest_rule(self) -> str:
+        """What names the nearest source: the domain classifier, or without one the most confident mask."""
+        return MOST_CONFIDENT_MASK if self.method.domain_classifier is None else DOMAIN_CLASSIFIER
+
+    @property
+    def nearest_accuracy(self) -> float | None:
+        """How often the nearest source of the sources' own images is right, in [0, 1]; None where model.json does not say."""
+        measured = self.card.get("nearest_source")
+        if not isinstance(measured, Mapping) or measured.get("by") != self.nearest_rule:
+            return None
+        value = measured.get("accuracy")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+            return None
+        return float(value)
+
+    def about_nearest(self) -> str:
+        """Say in a sentence how the nearest source is found and how far it can be trusted; or why there is none."""
+        if not self.has_votes:
+            return f"no nearest source: method {self.method.name!r} has no mask or head per source"
+        if not self.names_nearest:
+            return "no nearest source: there is one source, which every image would be nearest to"
+        if self.nearest_accuracy is None:
+            return f"nearest source: by the {self.nearest_rule}; how often that is right was not measured (`dmg evaluate RUN`)"
+        split = self.card["nearest_source"].get("split", "")
+        right = f"{100 * self.nearest_accuracy:.1f} % of the sources' own {split} images"
+        return f"nearest source: by the {self.nearest_rule}, which is right on {right}"
 
     def save(self, folder: Path | str) -> None:
         """Write ``model.safetensors`` and ``model.json`` into ``folder``, from which :func:`load` gives the same model.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from domain_masks.records.pairs import pair_title
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.records.yaml_files import to_yaml
 
@@ -135,7 +136,8 @@ def _masks(card: Mapping[str, Any]) -> Iterator[str]:
     rows = []
     for site, numbers in masks.items():
         overall = numbers.get("overall_iou")
-        pairs = ", ".join(f"{pair} {value:.3f}" for pair, value in (numbers.get("pairwise_iou") or {}).items())
+        known = (numbers.get("pairwise_iou") or {}).items()
+        pairs = ", ".join(f"{pair_title(pair, card['sources'])} {value:.3f}" for pair, value in known)
         shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in (numbers.get("activated") or {}).items())
         rows.append((site, "" if overall is None else f"{overall:.3f}", pairs, shares))
     yield from _table(("site", "IoU", "pairs", "on"), rows)
@@ -178,7 +180,15 @@ def _limits(card: Mapping[str, Any]) -> Iterator[str]:
         )
     else:
         yield "- No domain was held out: nothing here says how good it is on domains that it has not seen."
-    yield "- Probabilities are those of a softmax and were not calibrated; the nearest source is a hint, not a measurement."
+    yield "- Probabilities are those of a softmax and were not calibrated."
+    nearest = card.get("nearest_source")
+    if isinstance(nearest, Mapping) and {"by", "split", "accuracy"} <= nearest.keys():
+        yield (
+            f"- The nearest source is found by the {_plain(str(nearest['by']))}, which is right on "
+            f"{100 * nearest['accuracy']:.1f} % of the sources' own {_plain(str(nearest['split']))} images."
+        )
+    elif len(card["sources"]) > 1:
+        yield "- How often the nearest source is right was not measured."
     yield (
         "- No licence is stated here: whoever publishes the model adds one that its training pictures and initial weights "
         "allow."

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +13,9 @@ from domain_masks.deploy.inputs import Unreadable
 from domain_masks.deploy.votes import Prediction
 from domain_masks.errors import RunFolderError
 from domain_masks.records.files import writing
+from domain_masks.records.spreadsheet import cell, line, path_cell
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SHOWN = 20
-_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*%?", re.ASCII)
 
 
 class Rows(ABC):
@@ -60,7 +56,7 @@ class CsvRows(Rows):
         for source in self._sources:
             head += [cell(f"vote_{source}"), cell(f"vote_{source}_probability")]
         if self._sources:
-            head += ["nearest_source", "nearest_weight"]
+            head += ["nearest_source", "nearest_weight", "nearest_accuracy"]
         self._write(head)
 
     def add(self, prediction: Prediction) -> None:
@@ -71,8 +67,12 @@ class CsvRows(Rows):
         for source in self._sources:
             vote = prediction.votes[source]
             row += [cell(vote.class_name), _number(vote.probability)]
-        if prediction.nearest_source is not None and prediction.nearest_weight is not None:
-            row += [cell(prediction.nearest_source), _number(prediction.nearest_weight)]
+        if self._sources:
+            weight, right = prediction.nearest_weight, prediction.nearest_accuracy
+            row += [
+                cell(prediction.nearest_source or ""),
+                *("" if one is None else _number(one) for one in (weight, right)),
+            ]
         self._write(row)
 
     def _write(self, row: Sequence[str]) -> None:
@@ -188,23 +188,7 @@ def problems_to_file(path: Path | None) -> Iterator[Problems]:
 
 def csv_line(row: Sequence[str]) -> bytes:
     """Return one line of CSV; characters that stand for bytes that are no UTF-8 become these bytes again."""
-    text = io.StringIO()
-    # Before Python 3.13 a carriage return alone is not quoted, and read back as the end of a line.
-    if any("\r" in part for part in row):
-        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(row)
-    else:
-        csv.writer(text, lineterminator="\n").writerow(row)
-    return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-def cell(text: str) -> str:
-    """Return text as a cell: with an apostrophe before what a spreadsheet would take for a formula; numbers stay."""
-    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
-
-
-def path_cell(path: str) -> str:
-    """Return a path as a cell: with ``./`` before what a spreadsheet would take for a formula, which is the same file."""
-    return f"./{path}" if path.startswith(_FORMULA) else path
+    return line(row).encode("utf-8", "surrogateescape")
 
 
 def _number(value: float) -> str:

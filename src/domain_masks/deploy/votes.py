@@ -36,8 +36,11 @@ class Prediction:
     - ``name``: the path of the picture; None where it has none
     - ``top``: the most probable classes under the chosen ensemble, best first, at least one
     - ``votes``: source domain -> the most probable class under its mask or head alone; empty for a method without these
-    - ``nearest_source``: the source domain that the picture is most like, and ``nearest_weight``, its weight in [0, 1]: by
-      the model's domain classifier, else by :func:`source_weights`; None for a method without masks or heads
+    - ``nearest_source``: the source domain that the image is nearest to, see
+      :func:`~domain_masks.evaluation.nearest_source`, and ``nearest_weight``, its weight in [0, 1]: the domain classifier's
+      probability, else by :func:`source_weights`; None without masks or heads, and for one source
+    - ``nearest_accuracy``: how often the nearest source of the sources' own images is right, in [0, 1]; None where the model
+      does not say
     """
 
     name: str | None
@@ -45,6 +48,7 @@ class Prediction:
     votes: Mapping[str, Guess] = field(default_factory=dict)
     nearest_source: str | None = None
     nearest_weight: float | None = None
+    nearest_accuracy: float | None = None
 
     @property
     def class_name(self) -> str:
@@ -64,6 +68,8 @@ class Prediction:
             content["votes"] = {source: guess.to_dict() for source, guess in self.votes.items()}
         if self.nearest_source is not None and self.nearest_weight is not None:
             content["nearest_source"] = {"domain": self.nearest_source, "weight": round(self.nearest_weight, _DIGITS)}
+            if self.nearest_accuracy is not None:
+                content["nearest_source"]["accuracy"] = round(self.nearest_accuracy, _DIGITS)
         return content
 
 
@@ -71,9 +77,8 @@ def source_weights(probabilities: Mapping[str, NDArray[np.float64]], sources: Se
     """Return how much each picture is like each source domain by the masks alone, (N, D), every row adding up to 1.
 
     A source's weight is the confidence of its own mask or head, its largest class probability, as a share of the sum over
-    all sources. That a mask is sure says that the picture looks like what the mask has learned from, and is no more than a
-    hint: with D sources that are all sure, every weight is about 1/D. A domain classifier's probabilities say more where
-    a model has one.
+    all sources: with D sources that are all sure, every weight is about 1/D. For models without a domain classifier, whose
+    probabilities are right more often (docs/analysis.md).
 
     - ``probabilities``: ensemble -> (N, C), with ``known:SOURCE`` for every source
     """
@@ -96,8 +101,8 @@ def predictions_from(
     - ``logits``: ensemble -> (N, C)
     - ``top``: how many classes, at most C
     - ``names``: N paths
-    - ``domain_probabilities``: (N, D), a domain classifier's; they are then the weights of the sources, the nearest one has
-      the largest. Without them see :func:`source_weights`, and the nearest is by the rule of the analysis
+    - ``domain_probabilities``: (N, D), a domain classifier's; they are then the weights of the sources, without them see
+      :func:`source_weights`. The nearest source is that of :func:`~domain_masks.evaluation.nearest_source`
 
     Raises InputError where the model gives NaN or infinity.
     """
@@ -119,6 +124,9 @@ def predictions_from(
             own = probabilities[known(source)][row]
             best = int(own.argmax())
             votes[source] = Guess(classes[best], float(own[best]))
+        if len(sources) < 2:
+            yield Prediction(name, guesses, votes)
+            continue
         own_source = int(nearest[row])
         yield Prediction(name, guesses, votes, sources[own_source], float(weights[row, own_source]))
 
@@ -129,12 +137,11 @@ def _nearest(
     sources: Sequence[str],
     domain_probabilities: NDArray[Any] | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the nearest source of each picture, (N,), and the weights of all sources, (N, D)."""
-    if domain_probabilities is not None:
-        weights = np.asarray(domain_probabilities, dtype=np.float64)
-        return weights.argmax(axis=1), weights
+    """Return the nearest source of each image, (N,), and the weights of all sources, (N, D)."""
     stacked = np.stack([logits[known(source)] for source in sources])
-    return nearest_source(stacked), source_weights(probabilities, sources)
+    if domain_probabilities is None:
+        return nearest_source(stacked), source_weights(probabilities, sources)
+    return nearest_source(stacked, domain_probabilities), np.asarray(domain_probabilities, dtype=np.float64)
 
 
 def _refuse_infinite(ensemble: str, logits: NDArray[Any], names: Sequence[str | None]) -> None:

@@ -9,12 +9,16 @@ from domain_masks.evaluation.accuracy import (
     worst_domain,
 )
 from domain_masks.evaluation.by_mask import (
-    NEAREST_RULE,
+    NEAREST_RULES,
     NearestOnDomain,
     mask_by_domain,
+    nearest_accuracy,
+    nearest_by_rule,
     nearest_logits,
+    nearest_of,
     nearest_on_domain,
     nearest_source,
+    nearness,
     shown,
     shown_splits,
     source_logits,
@@ -45,7 +49,7 @@ from domain_masks.evaluation.summary import accuracies, accuracies_under, summar
 from domain_masks.evaluation.variants import Variant, variants
 
 __all__ = [
-    "NEAREST_RULE",
+    "NEAREST_RULES",
     "SELECTION_RULES",
     "Choice",
     "NearestOnDomain",
@@ -71,9 +75,13 @@ __all__ = [
     "mean_and_standard_deviation",
     "mean_over_domains",
     "most_confused",
+    "nearest_accuracy",
+    "nearest_by_rule",
     "nearest_logits",
+    "nearest_of",
     "nearest_on_domain",
     "nearest_source",
+    "nearness",
     "per_class_accuracy",
     "per_domain_accuracy",
     "recombine",

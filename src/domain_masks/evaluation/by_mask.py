@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domain_masks.errors import InputError
-from domain_masks.evaluation.accuracy import correct, per_domain_accuracy
+from domain_masks.evaluation.accuracy import correct, mean_over_domains, per_domain_accuracy
 from domain_masks.evaluation.ensembles import log_softmax
 from domain_masks.evaluation.intervals import McNemar, exact_mcnemar
 from domain_masks.records.predictions import (
@@ -18,11 +19,14 @@ from domain_masks.records.predictions import (
     WEIGHTED_ENSEMBLE,
     Predictions,
 )
+from domain_masks.records.results import DOMAIN_CLASSIFIER, MOST_CONFIDENT_MASK, NearestAccuracy
 
-NEAREST_RULE = (
-    "the source whose mask or head alone is the most confident: the largest probability that it gives any class; of equal "
-    "ones the first"
-)
+NEAREST_RULES = {
+    DOMAIN_CLASSIFIER: "the source that the domain classifier finds the most likely; of equal ones the first",
+    MOST_CONFIDENT_MASK: "the source whose mask or head alone is the most confident, by the largest probability that it gives "
+    "any class; of equal ones the first. The model has no domain classifier, which is right more often",
+}
+"""What names the nearest source -> how, in words; see :func:`nearest_source`."""
 
 
 def shown_splits(predictions: Predictions) -> dict[str, str]:
@@ -85,12 +89,22 @@ def confidences(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return result
 
 
-def nearest_source(logits: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return for each sample which source it is most like, (N,), from the sources' logits (D, N, C).
+def nearest_source(
+    logits: NDArray[np.float32], domain_probabilities: NDArray[np.floating[Any]] | None = None
+) -> NDArray[np.int64]:
+    """Return for each sample which source it is nearest to, (N,): the one definition, wherever a nearest source is named.
 
-    See ``NEAREST_RULE``. Where several masks are sure their probabilities round to 1; compared is therefore what speaks for
-    the other classes, which keeps its digits.
+    It is what a domain classifier finds the most likely. Without one it is the source whose mask or head is the most
+    confident, which is right less often (docs/analysis.md). Of equal ones it is the first.
+
+    - ``logits``: (D, N, C), of the sources' masks or heads alone
+    - ``domain_probabilities``: (N, D), the domain classifier's; None where there is none
     """
+    if domain_probabilities is not None:
+        chosen: NDArray[np.int64] = np.asarray(domain_probabilities).argmax(axis=1)
+        return chosen
+    # Where several masks are sure their probabilities round to 1; compared is therefore what speaks for the other classes,
+    # which keeps its digits.
     values = np.asarray(logits, dtype=np.float64)
     relative = np.exp(values - values.max(axis=-1, keepdims=True))
     np.put_along_axis(relative, values.argmax(axis=-1)[..., None], 0.0, axis=-1)
@@ -98,11 +112,57 @@ def nearest_source(logits: NDArray[np.float32]) -> NDArray[np.int64]:
     return result
 
 
+def nearest_of(predictions: Predictions) -> NDArray[np.int64]:
+    """Return the nearest source of each sample, (N,), as an index into the sources; see :func:`nearest_source`."""
+    return nearest_source(source_logits(predictions), predictions.domain_probabilities)
+
+
+def nearness(predictions: Predictions) -> NDArray[np.float64]:
+    """Return by how much each sample is near to each source, (D, N), in [0, 1]: what :func:`nearest_source` compares."""
+    if predictions.domain_probabilities is not None:
+        return predictions.domain_probabilities.T.astype(np.float64)
+    return confidences(source_logits(predictions))
+
+
 def nearest_logits(predictions: Predictions) -> NDArray[np.float32]:
     """Return each sample's logits (N, C) under the mask or head of its nearest source."""
-    logits = source_logits(predictions)
-    chosen: NDArray[np.float32] = logits[nearest_source(logits), np.arange(len(predictions))]
+    chosen: NDArray[np.float32] = source_logits(predictions)[nearest_of(predictions), np.arange(len(predictions))]
     return chosen
+
+
+def nearest_accuracy(predictions: Predictions) -> NearestAccuracy | None:
+    """Return how often the sources' own images, of the split that :func:`shown` gives, are nearest to their source.
+
+    None for a method without a mask or head per source, for fewer than two sources, and where there are no such images.
+    """
+    if len(predictions.sources) < 2 or any(
+        KNOWN_DOMAIN + name not in predictions.logits for name in predictions.sources
+    ):
+        return None
+    splits, parts = shown_splits(predictions), shown(predictions)
+    own = {
+        name: float((nearest_of(parts[name]) == index).mean())
+        for index, name in enumerate(predictions.sources)
+        if name in parts
+    }
+    if not own:
+        return None
+    return {
+        "by": MOST_CONFIDENT_MASK if predictions.domain_probabilities is None else DOMAIN_CLASSIFIER,
+        "split": " and ".join(dict.fromkeys(splits[name] for name in own)),
+        "accuracy": mean_over_domains(own),
+        "per_domain": own,
+        "count": sum(len(parts[name]) for name in own),
+    }
+
+
+def nearest_by_rule(predictions: Predictions) -> dict[str, float]:
+    """Return rule -> how often it names a source image's own source, of every rule that ``predictions`` can tell."""
+    found = {}
+    for one in (predictions, replace(predictions, domain_probabilities=None)):
+        if (measured := nearest_accuracy(one)) is not None:
+            found[measured["by"]] = measured["accuracy"]
+    return found
 
 
 @dataclass(frozen=True)
@@ -131,7 +191,7 @@ def nearest_on_domain(predictions: Predictions) -> NearestOnDomain:
     if len(predictions) == 0:
         raise InputError("expected at least one sample to find the nearest source of, got none")
     stacked, ensemble = source_logits(predictions), predictions.of(PREDICTION_ENSEMBLE)
-    nearest, own = nearest_source(stacked), nearest_logits(predictions)
+    nearest, own = nearest_of(predictions), nearest_logits(predictions)
     right, ensemble_right = correct(own, predictions.labels), correct(ensemble, predictions.labels)
     single = {
         source: float(correct(logits, predictions.labels).mean())

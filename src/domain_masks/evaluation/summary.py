@@ -78,6 +78,7 @@ def _summary(predictions: Predictions, logits: NDArray[Any], split_shown: str) -
         "accuracy": mean_over_domains(per_domain),
         "count": len(predictions),
         "per_domain": per_domain,
+        "count_per_domain": {name: len(labels) for name, (_, labels) in parts.items()},
         "balanced_accuracy": mean_over_domains({name: balanced_accuracy(*part) for name, part in parts.items()}),
         "worst_domain": worst_domain(per_domain),
     }

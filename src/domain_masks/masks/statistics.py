@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from domain_masks.masks.functional import hard_masks, pairwise_soft_iou
+from domain_masks.records.pairs import pair_key
 
 
 def mask_statistics(logits: Tensor, domains: Sequence[str]) -> dict[str, Any]:
@@ -15,15 +16,15 @@ def mask_statistics(logits: Tensor, domains: Sequence[str]) -> dict[str, Any]:
 
     - ``logits``: (D, K)
     - ``domains``: the D names of the rows
-    - returns: ``overall_iou``, the mean over pairs (absent for one domain); ``pairwise_iou``, "first|second" -> IoU, which is
-      1 for two empty masks; ``activated``, domain -> fraction of neurons that are on; ``average_activated``, its mean;
-      ``kinds``, the fraction of neurons that are ``off`` in all masks, ``shared`` by all, and ``specific`` to some, which add
-      up to 1. All in [0, 1].
+    - returns: ``overall_iou``, the mean over pairs (absent for one domain); ``pairwise_iou``, "first|second" (see
+      :func:`~domain_masks.records.pairs.pair_key`) -> IoU, which is 1 for two empty masks; ``activated``, domain ->
+      fraction of neurons that are on; ``average_activated``, its mean; ``kinds``, the fraction of neurons that are ``off``
+      in all masks, ``shared`` by all, and ``specific`` to some, which add up to 1. All in [0, 1].
     """
     hard = hard_masks(logits.detach()).double().cpu()
     iou = pairwise_soft_iou(hard)
     pairs = {
-        f"{first}|{second}": float(iou[i, j])
+        pair_key(first, second): float(iou[i, j])
         for i, first in enumerate(domains)
         for j, second in enumerate(domains)
         if i < j

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,28 +14,48 @@ from domain_masks.batch import DomainBatch
 from domain_masks.methods.base import Method
 
 
+class Predicted(NamedTuple):
+    """What a method said about N rows.
+
+    - ``logits``: ensemble -> (N, C); ``ids``: of the rows (N,), in the order of the batches
+    - ``domains``: (N, D), how likely its domain classifier finds each source; None where it has none
+    """
+
+    logits: dict[str, NDArray[np.float32]]
+    ids: NDArray[np.int64]
+    domains: NDArray[np.float32] | None
+
+
 def predict_batches(
     method: Method, batches: Iterable[DomainBatch], prepare: Callable[[DomainBatch], DomainBatch]
-) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64]]:
+) -> Predicted:
     """Run a method in evaluation mode over all batches.
 
     - ``prepare``: puts a batch on the method's device and normalises its images
-    - returns: ensemble -> logits (N, C), and the ids of the rows (N,), in the order of the batches
 
     The method is put back into the mode in which it was.
     """
     collected: dict[str, list[NDArray[np.float32]]] = {}
+    domains: list[NDArray[np.float32]] = []
     ids = []
     training = method.training
     method.eval()
     try:
         with torch.inference_mode():
             for batch in batches:
-                for ensemble, logits in method.predict(prepare(batch)).items():
+                prepared = prepare(batch)
+                if method.domain_classifier is not None:
+                    features = method.boundary_features(prepared)
+                    likely = method.domain_classifier(method.network.pooled(features))
+                    domains.append(likely.float().cpu().numpy())
+                    # F need not run again.
+                    prepared = replace(prepared, features=features)
+                for ensemble, logits in method.predict(prepared).items():
                     collected.setdefault(ensemble, []).append(logits.float().cpu().numpy())
                 ids.append(batch.ids.cpu().numpy())
     finally:
         method.train(training)
     if not ids:
-        return {}, np.zeros(0, dtype=np.int64)
-    return {name: np.concatenate(parts) for name, parts in collected.items()}, np.concatenate(ids)
+        return Predicted({}, np.zeros(0, dtype=np.int64), None)
+    logits_of = {name: np.concatenate(parts) for name, parts in collected.items()}
+    return Predicted(logits_of, np.concatenate(ids), np.concatenate(domains) if domains else None)

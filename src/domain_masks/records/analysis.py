@@ -20,10 +20,15 @@ from domain_masks.records.checks import (
     whole,
 )
 from domain_masks.records.json_record import JSONRecord
-from domain_masks.records.results import upgraded_masks
+from domain_masks.records.results import NEAREST_ACCURACY, NearestAccuracy, upgraded_masks
 
 SCHEMA = 2
-"""2: epochs are counted from 1. In 1 they were counted from 0, and are read as one more."""
+"""2: epochs are counted from 1, and the nearest source is the domain classifier's. In 1 epochs were counted from 0, and are
+read as one more; the nearest source was the most confident mask's, and is left out."""
+_OTHER_NEAREST = (
+    "the nearest source is left out: this analysis found it by another rule, the most confident mask. `dmg evaluate RUN` and "
+    "then `dmg analyze RUN` write it anew"
+)
 
 
 class Histogram(TypedDict):
@@ -71,9 +76,11 @@ class McNemarTest(TypedDict):
 
 
 class NearestSource(TypedDict):
-    """Which source's mask is the most confident on each picture.
+    """Which source each image is nearest to, and how its mask or head alone does there.
 
     - ``rule``: how the nearest source is chosen, in words
+    - ``right``: how often that is right on the sources' own images
+    - ``rules``: rule -> the same accuracy by that rule, of all rules that could be measured: what the choice rests on
     - ``domains``: domain -> source -> share of its pictures, adding up to 1
     - ``pictures``: domain -> how many pictures
     - ``agreement``: domain -> share of pictures that get the same class from the nearest source's mask and the ensemble
@@ -84,6 +91,8 @@ class NearestSource(TypedDict):
     """
 
     rule: str
+    right: NearestAccuracy
+    rules: dict[str, float]
     domains: dict[str, dict[str, float]]
     pictures: dict[str, int]
     agreement: dict[str, float]
@@ -167,7 +176,7 @@ class GalleryItem(TypedDict):
 
 
 class Gallery(TypedDict):
-    """Pictures of one domain; ``kind`` "nearest" (to ``source``, most confident first) or "mistakes" (likewise)."""
+    """Images of one domain: ``kind`` "nearest" (to ``source``, the nearest first) or "mistakes" (the most confident first)."""
 
     title: str
     kind: str
@@ -196,6 +205,8 @@ _EPOCH = keys(
 _NEAREST = keys(
     {
         "rule": text,
+        "right": NEAREST_ACCURACY,
+        "rules": each(fraction),
         "domains": each(each(fraction)),
         "pictures": each(whole),
         "agreement": each(fraction),
@@ -243,6 +254,7 @@ _CHECKS: dict[str, Check] = {
     "calibration": each(keys({"ece": fraction, "pictures": whole, "bins": keys(_BINS)})),
     "confusion": each(keys({"classes": texts, "counts": listed(listed(whole)), "of": whole, "pairs": listed(_PAIR)})),
     "per_class": each(each(fraction)),
+    "per_class_counts": each(each(whole)),
     "galleries": each(keys(_GALLERY, optional=("source",))),
     "figures": texts,
     "notes": texts,
@@ -260,7 +272,7 @@ class Analysis(JSONRecord):
     - ``sites``: mask site -> :class:`SiteAnalysis`
     - ``epochs``: a row per epoch, counted from 1, and site
     - ``calibration``, ``confusion``: domain -> how it is there
-    - ``per_class``: domain -> class -> accuracy; a class without pictures is absent
+    - ``per_class``: domain -> class -> accuracy, and ``per_class_counts`` of how many images; a class without is absent
     - ``galleries``: name -> :class:`Gallery`
     - ``figures``: the names of the files in the run's ``figures/`` that belong to this analysis, drawings and tables
     - ``notes``: what was left out, and why, a sentence each
@@ -271,7 +283,14 @@ class Analysis(JSONRecord):
 
     newest: ClassVar[int] = SCHEMA
     checks: ClassVar[Mapping[str, Check]] = _CHECKS
-    optional: ClassVar[tuple[str, ...]] = ("sites", "epochs", "nearest_source", "ablation", "galleries")
+    optional: ClassVar[tuple[str, ...]] = (
+        "sites",
+        "epochs",
+        "nearest_source",
+        "ablation",
+        "per_class_counts",
+        "galleries",
+    )
     called: ClassVar[str] = "this is no analysis of a run"
     written_by: ClassVar[str] = "dmg analyze RUN"
 
@@ -280,6 +299,7 @@ class Analysis(JSONRecord):
     calibration: dict[str, Calibration]
     confusion: dict[str, Confusion]
     per_class: dict[str, dict[str, float]]
+    per_class_counts: dict[str, dict[str, int]] | None = None
     sites: dict[str, SiteAnalysis] | None = None
     epochs: list[SiteEpoch] | None = None
     nearest_source: NearestSource | None = None
@@ -298,6 +318,14 @@ class Analysis(JSONRecord):
             later["sites"] = {name: upgraded_masks(site) for name, site in sites.items()}
         if isinstance(rows := content.get("epochs"), list):
             later["epochs"] = [_upgraded_epoch(row) if isinstance(row, dict) else row for row in rows]
+        if later.pop("nearest_source", None) is not None and isinstance(content.get("notes"), list):
+            later["notes"] = [*content["notes"], _OTHER_NEAREST]
+        shown = content.get("galleries")
+        if isinstance(shown, dict):
+            kept = {
+                name: one for name, one in shown.items() if not isinstance(one, dict) or one.get("kind") != "nearest"
+            }
+            later |= {"galleries": kept}
         return later
 
 

@@ -25,6 +25,7 @@ KNOWN_DOMAIN = "known:"
 _ARRAYS = ("ids", "labels", "domains", "splits")
 _NAMES = ("domain_names", "classes", "sources")
 _LOGITS = "logits/"
+_DOMAINS = "domain_probabilities"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,8 @@ class Predictions:
       "masks" the mask ensemble, "weighted" that of the domains' own predictions by a domain classifier, "known:<source
       domain>" one domain's mask or head alone
     - ``classes``: the C classes
-    - ``sources``: the source domains, in the order of the masks' rows
+    - ``sources``: the D source domains, in the order of the masks' rows
+    - ``domain_probabilities``: (N, D) float32, how likely a domain classifier finds each source; None without one
 
     Other number types are converted. Raises InputError that lists everything that does not fit.
     """
@@ -53,6 +55,7 @@ class Predictions:
     logits: Mapping[str, NDArray[np.float32]]
     classes: tuple[str, ...]
     sources: tuple[str, ...]
+    domain_probabilities: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         converted: dict[str, Any] = {name: tuple(str(entry) for entry in getattr(self, name)) for name in _NAMES}
@@ -61,6 +64,8 @@ class Predictions:
         converted["labels"] = _integers("labels", self.labels)
         converted["domains"] = _integers("domains", self.domains)
         converted["logits"] = {name: np.asarray(values, dtype=np.float32) for name, values in self.logits.items()}
+        if self.domain_probabilities is not None:
+            converted[_DOMAINS] = np.asarray(self.domain_probabilities, dtype=np.float32)
         for name, value in converted.items():
             object.__setattr__(self, name, value)
         problems = list(self._problems())
@@ -84,6 +89,8 @@ class Predictions:
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Predictions:
         """Return the samples that ``chosen`` names: (N,) truth values, or indices in any order."""
         arrays: dict[str, Any] = {name: getattr(self, name)[chosen] for name in _ARRAYS}
+        likely = self.domain_probabilities
+        arrays[_DOMAINS] = None if likely is None else likely[chosen]
         return replace(self, **arrays, logits={name: values[chosen] for name, values in self.logits.items()})
 
     def select(self, split: str | None = None, domain: str | None = None) -> Predictions:
@@ -106,7 +113,8 @@ class Predictions:
     def concatenate(cls, parts: Sequence[Predictions]) -> Predictions:
         """Return the samples of all ``parts``, in order.
 
-        Raises InputError if there are no parts or if they differ in domains, classes, sources or ensembles.
+        Raises InputError if there are no parts or if they differ in domains, classes, sources, ensembles, or in whether a
+        domain classifier was asked.
         """
         if not parts:
             raise InputError("expected predictions to put together, got none")
@@ -124,6 +132,13 @@ class Predictions:
                 )
         arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
         logits = {name: np.concatenate([part.logits[name] for part in parts]) for name in first.logits}
+        likely = [part.domain_probabilities for part in parts]
+        known = [values for values in likely if values is not None]
+        if 0 < len(known) < len(likely):
+            raise InputError(
+                f"expected predictions that all have domain probabilities, got {len(known)} of {len(likely)}"
+            )
+        arrays[_DOMAINS] = np.concatenate(known) if known else None
         return replace(first, **arrays, logits=logits)
 
     def save(self, path: Path | str) -> None:
@@ -132,6 +147,8 @@ class Predictions:
         content |= {name: getattr(self, name) for name in _ARRAYS}
         content |= {name: np.asarray(getattr(self, name), dtype=np.str_) for name in _NAMES}
         content |= {_LOGITS + name: values for name, values in self.logits.items()}
+        if self.domain_probabilities is not None:
+            content[_DOMAINS] = self.domain_probabilities
         with writing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **content)
 
@@ -156,7 +173,7 @@ class Predictions:
         given |= {name: tuple(content[name].tolist()) for name in _NAMES}
         logits = {name[len(_LOGITS) :]: values for name, values in content.items() if name.startswith(_LOGITS)}
         try:
-            return cls(**given, logits=logits)
+            return cls(**given, logits=logits, domain_probabilities=content.get(_DOMAINS))
         except (InputError, ValueError, TypeError) as error:
             raise RunFolderError(f"{path} is malformed: {error}") from error
 
@@ -192,6 +209,7 @@ class Predictions:
                 f"{self.domain_names[self.domains[leaked][0]]!r}"
             )
         yield from self._logits_problems(count)
+        yield from self._domain_problems(count)
 
     def _first_id(self, chosen: NDArray[np.bool_]) -> str:
         return str(self.ids[chosen][0])
@@ -214,6 +232,17 @@ class Predictions:
             broken: NDArray[np.bool_] = np.asarray(~np.isfinite(values).all(axis=1))
             if broken.any():
                 yield f"expected finite logits, got NaN or infinity in {name!r} for sample {self._first_id(broken)!r}"
+
+    def _domain_problems(self, count: int) -> Iterator[str]:
+        likely = self.domain_probabilities
+        if likely is None:
+            return
+        if likely.shape != (count, len(self.sources)):
+            yield f"expected domain probabilities of shape {(count, len(self.sources))}, got {likely.shape}"
+            return
+        broken = np.asarray(~((likely >= 0) & (likely <= 1)).all(axis=1))
+        if broken.any():
+            yield f"expected domain probabilities in [0, 1], got others for sample {self._first_id(broken)!r}"
 
 
 def _integers(name: str, values: Any) -> NDArray[np.int64]:

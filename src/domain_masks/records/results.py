@@ -12,6 +12,7 @@ from domain_masks.records.checks import (
     each,
     fraction,
     keys,
+    listed,
     one_more,
     seconds,
     text,
@@ -20,9 +21,15 @@ from domain_masks.records.checks import (
     whole,
 )
 from domain_masks.records.json_record import JSONRecord
+from domain_masks.records.pairs import pair_of
 
 SCHEMA = 2
 """2: epochs are counted from 1. In 1 ``best_epoch`` was counted from 0, and is read as one more; two empty masks had IoU 0."""
+
+
+DOMAIN_CLASSIFIER = "domain classifier"
+MOST_CONFIDENT_MASK = "most confident mask"
+"""What names the nearest source: the second where there is no domain classifier."""
 
 
 class Protocol(TypedDict):
@@ -42,7 +49,7 @@ class Accuracies(TypedDict):
     - ``split``: which data: "held_out", "test", "validation" or the name of the held-out domain's list
     - ``accuracy``: of the prediction ensemble (of the own domain's mask or head for ``known_domain``)
     - ``count``: how many samples
-    - ``per_domain``: domain -> accuracy
+    - ``per_domain``: domain -> accuracy; ``count_per_domain``: domain -> how many samples
     - ``by_ensemble``: ensemble -> accuracy
     - ``balanced_accuracy``: mean over classes within a domain, then over domains
     - ``worst_domain``: the name of the domain with the lowest accuracy
@@ -52,15 +59,34 @@ class Accuracies(TypedDict):
     accuracy: float
     count: NotRequired[int]
     per_domain: dict[str, float]
+    count_per_domain: NotRequired[dict[str, int]]
     by_ensemble: NotRequired[dict[str, float]]
     balanced_accuracy: NotRequired[float]
     worst_domain: NotRequired[str]
 
 
+class NearestAccuracy(TypedDict):
+    """How often the nearest source of a source's own images is that source, on images that no mask was learned from.
+
+    - ``by``: the rule that names the nearest source: "domain classifier" or "most confident mask"
+    - ``split``: which of the sources' images: "test" or else "validation"
+    - ``accuracy``: the unweighted mean over sources, in [0, 1]; chance is one over their number
+    - ``per_domain``: source -> the same of its images; ``count``: how many images there are of all sources. Both are absent
+      where an older version measured
+    """
+
+    by: str
+    split: str
+    accuracy: float
+    per_domain: NotRequired[dict[str, float]]
+    count: NotRequired[int]
+
+
 class SiteMasks(TypedDict, total=False):
     """What the hard masks of one site look like, as fractions in [0, 1].
 
-    ``overall_iou`` is the mean of ``pairwise_iou`` (pair of domains, joined by "|" -> IoU, which is 1 for two empty masks);
+    ``overall_iou`` is the mean of ``pairwise_iou`` ("first|second", see
+    :func:`~domain_masks.records.pairs.pair_key` -> IoU, which is 1 for two empty masks);
     ``activated`` is domain -> fraction of its neurons that are on, ``average_activated`` its mean; ``kinds`` are the fractions
     that are ``off`` in all masks, ``shared`` by all, and ``specific`` to some. With one source domain there are no
     pairs, and no IoU.
@@ -79,11 +105,53 @@ _ACCURACIES = keys(
         "accuracy": fraction,
         "count": whole,
         "per_domain": each(fraction),
+        "count_per_domain": each(whole),
         "by_ensemble": each(fraction),
         "balanced_accuracy": fraction,
         "worst_domain": text,
     },
-    optional=("count", "by_ensemble", "balanced_accuracy", "worst_domain"),
+    optional=("count", "count_per_domain", "by_ensemble", "balanced_accuracy", "worst_domain"),
+)
+
+
+class Note(TypedDict):
+    """Something that whoever reads the numbers should know, and what to do about it.
+
+    - ``about``: which note it is: "masks_at_start", :data:`MASKS_AT_START`
+    - ``text``: it, in a sentence
+    """
+
+    about: str
+    text: str
+
+
+MASKS_AT_START = "masks_at_start"
+"""All masks are nearly full, as they begin: from U(0, 1) every mask logit begins above 0, and moves by about the learning
+rate."""
+_NEARLY_ALL = 0.99
+
+
+def notes_of(masks: Mapping[str, Any] | None, rate: float | None = None) -> list[Note]:
+    """Return the notes on a run's masks.
+
+    - ``masks``: mask site -> :class:`SiteMasks`
+    - ``rate``: the learning rate that they had, where it is known
+    """
+    shares = [share for site in (masks or {}).values() for share in site.get("activated", {}).values()]
+    if not shares or min(shares) <= _NEARLY_ALL:
+        return []
+    was = "" if rate is None else f"; it was {rate:g}"
+    least = "all of them" if min(shares) == 1 else f"at least {100 * min(shares):.1f} %"
+    said = (
+        f"the masks have hardly left their start, where nearly every neuron is on in every domain (here {least}), so that "
+        f"they differ little: raise --lr_masks (such as 0.1{was}), or train longer"
+    )
+    return [{"about": MASKS_AT_START, "text": said}]
+
+
+NEAREST_ACCURACY = keys(
+    {"by": text, "split": text, "accuracy": fraction, "per_domain": each(fraction), "count": whole},
+    optional=("per_domain", "count"),
 )
 _SITE = {
     "overall_iou": fraction,
@@ -106,7 +174,9 @@ _CHECKS: dict[str, Check] = {
     "out_of_domain": _ACCURACIES,
     "in_domain": _ACCURACIES,
     "known_domain": _ACCURACIES,
+    "nearest_source": NEAREST_ACCURACY,
     "masks": each(keys(_SITE, optional=tuple(_SITE))),
+    "notes": listed(keys({"about": text, "text": text})),
     "seconds": each(seconds),
 }
 
@@ -117,7 +187,10 @@ class Results(JSONRecord):
 
     - ``sources``: in the order of the masks' rows; ``targets``: the held-out domains
     - ``epochs_run``: how many; ``best_epoch``: which of them, from 1, gave the weights that were measured
+    - ``nearest_source``: how far the nearest source can be trusted, for methods that have a mask or head per source, of
+      which there are two or more
     - ``masks``: mask site -> :class:`SiteMasks`
+    - ``notes``: what whoever reads the numbers should know, such as that the masks have hardly left their start
     - ``seconds``: what took how long
     - ``more``: further keys, kept as they are
 
@@ -127,7 +200,15 @@ class Results(JSONRecord):
 
     newest: ClassVar[int] = SCHEMA
     checks: ClassVar[Mapping[str, Check]] = _CHECKS
-    optional: ClassVar[tuple[str, ...]] = ("best_epoch", "out_of_domain", "in_domain", "known_domain", "masks")
+    optional: ClassVar[tuple[str, ...]] = (
+        "best_epoch",
+        "out_of_domain",
+        "in_domain",
+        "known_domain",
+        "nearest_source",
+        "masks",
+        "notes",
+    )
     called: ClassVar[str] = "these are no results of a run"
     written_by: ClassVar[str] = "dmg evaluate RUN"
 
@@ -143,7 +224,9 @@ class Results(JSONRecord):
     out_of_domain: Accuracies | None = None
     in_domain: Accuracies | None = None
     known_domain: Accuracies | None = None
+    nearest_source: NearestAccuracy | None = None
     masks: dict[str, SiteMasks] | None = None
+    notes: list[Note] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     schema: int = SCHEMA
     more: Mapping[str, Any] = field(default_factory=dict)
@@ -156,7 +239,15 @@ class Results(JSONRecord):
         sites = (
             {"masks": {name: upgraded_masks(site) for name, site in masks.items()}} if isinstance(masks, dict) else {}
         )
-        return {**content, **best, **sites}
+        measured = content.get("domain_classifier")
+        nearest = {}
+        if isinstance(measured, Mapping) and {"split", "accuracy"} <= measured.keys():
+            nearest["nearest_source"] = {"by": DOMAIN_CLASSIFIER, **measured}
+        noted: dict[str, Any] = {}
+        # What is not as it should be is left for the checks to tell.
+        if isinstance(masks, Mapping) and not list(_CHECKS["masks"](masks, "masks")) and (notes := notes_of(masks)):
+            noted["notes"] = notes
+        return {**nearest, **noted, **content, **best, **sites}
 
 
 def upgraded_masks(site: Any) -> Any:
@@ -175,6 +266,6 @@ def upgraded_masks(site: Any) -> Any:
     if isinstance(site.get("overall_iou"), int | float):
         later["overall_iou"] = min(1.0, site["overall_iou"] + len(empty) * (len(empty) - 1) // 2 / pairs)
     if isinstance(site.get("pairwise_iou"), dict):
-        among = {pair: 1.0 for pair in site["pairwise_iou"] if empty.issuperset(pair.split("|"))}
+        among = {pair: 1.0 for pair in site["pairwise_iou"] if empty.issuperset(pair_of(pair, activated))}
         later["pairwise_iou"] = {**site["pairwise_iou"], **among}
     return {**site, **later}

@@ -8,10 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+from domain_masks.evaluation import mean_and_standard_deviation
 from domain_masks.evaluation.selection import RULES_IN_WORDS
 from domain_masks.evaluation.variants import METHOD
+from domain_masks.records.collection import RunRecord
+from domain_masks.records.counts import counted
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
-from domain_masks.report.accuracies import ensembles_of, overall, summary
+from domain_masks.records.results import Accuracies
+from domain_masks.report.accuracies import accuracies_of, ensembles_of, overall, summary
 from domain_masks.report.answers import MEASURES, OUT_OF_DOMAIN
 from domain_masks.report.cells import (
     Cell,
@@ -19,18 +23,30 @@ from domain_masks.report.cells import (
     Table,
     is_missing,
     mean_of_whole,
+    n_text,
     nothing,
     number,
     percent,
     points,
     rows_of,
     text_cell,
+    typed,
 )
 from domain_masks.report.groups import Group, Line, line_of
 from domain_masks.report.notes import in_part, measure_notes, reading, split_notes
 from domain_masks.report.paper import OVERALL
 
 Row = Mapping[str, Any]
+_BY_DOMAIN = {
+    "line": "str",
+    "measure": "str",
+    "split": "str",
+    "domain": "str",
+    "images": "Int64",
+    "runs": "Int64",
+    "accuracy": "Float64",
+    "deviation": "Float64",
+}
 
 
 def side_by_side(group: Group, frame: pd.DataFrame) -> Table:
@@ -86,15 +102,72 @@ def by_target(group: Group, frame: pd.DataFrame, measure: str) -> Table:
                     *(_paper_cells(row)[1] for row in found.values()),
                 ]
             )
-    titles = [name or "(none held out)" for name in held_out]
+    heads = [Column(name or "(none held out)", detail=n_text(_count(mine, name))) for name in held_out]
     return Table(
         f"{group.name}-{measure.replace('_', '-')}",
         f"{MEASURES[measure].capitalize()}, by held-out domain",
-        [Column("method", is_number=False), *map(Column, titles)],
+        [Column("method", is_number=False), *heads],
         rows,
         mine.reset_index(drop=True),
         measure_notes(group, frame, measure),
     )
+
+
+def by_domain(group: Group) -> Table:
+    """Return every measure domain by domain, for runs that all hold out the same: a row per line and measure."""
+    records = {line: [record for records in line.by_target.values() for record in records] for line in group.lines}
+    measured = [
+        (
+            line,
+            measure,
+            [_counted(group, record, measure, one) for record in mine if (one := accuracies_of(record, measure))],
+        )
+        for line, mine in records.items()
+        for measure in MEASURES
+    ]
+    domains = list(dict.fromkeys(name for _, _, found in measured for one in found for name in one["per_domain"]))
+    rows, flat = [], []
+    for line, measure, found in measured:
+        if not found:
+            continue
+        split = ", ".join(dict.fromkeys(one["split"] for one in found))
+        cells = [method_cell(line), text_cell(MEASURES[measure], f"{split} images")]
+        for domain in domains:
+            values = [one["per_domain"][domain] for one in found if domain in one["per_domain"]]
+            counts = {one.get("count_per_domain", {}).get(domain) for one in found if domain in one["per_domain"]}
+            mean, deviation = mean_and_standard_deviation(values) if values else (None, None)
+            count = next(iter(counts)) if len(counts) == 1 else None
+            said = nothing() if mean is None else Cell(f"{100 * mean:.2f}", mean, n_text(count))
+            if mean is not None and deviation is not None:
+                said = replace(said, text=f"{said.text} ± {100 * deviation:.2f}")
+            cells.append(said)
+            if mean is not None:
+                row = {"line": line.label, "measure": measure, "split": split, "domain": domain, "images": count}
+                flat.append({**row, "runs": len(values), "accuracy": mean, "deviation": deviation})
+        rows.append(cells)
+    columns = [Column("method", is_number=False), Column("measure", is_number=False), *map(Column, domains)]
+    note = (
+        "In percent, n: how many images of the domain; the mean over the domains of a row is its number above. Known domain: "
+        "each image under the mask or head of its own domain."
+    )
+    frame = typed(flat, _BY_DOMAIN)
+    return Table(f"{group.name}-by-domain", "Domain by domain", columns, rows, frame, [note])
+
+
+def _counted(group: Group, record: RunRecord, measure: str, found: Accuracies) -> Accuracies:
+    """Return accuracies with how many images each domain has, which older records do not say."""
+    answers = group.of(record).by_measure.get(measure)
+    if "count_per_domain" in found or answers is None:
+        return found
+    return {**found, "count_per_domain": {name: len(ids) for name, ids in answers.ids.items()}}
+
+
+def _count(rows: pd.DataFrame, held_out: str) -> int | None:
+    """Return how many images are behind the numbers of one held-out domain, where these are the same in all lines."""
+    if held_out == OVERALL:
+        return None
+    counts = rows[rows["held_out"] == held_out]["pictures"].dropna().unique().tolist()
+    return int(counts[0]) if len(counts) == 1 else None
 
 
 def every_setting(group: Group) -> Table | None:
@@ -152,7 +225,8 @@ def ensembles(group: Group, frame: pd.DataFrame) -> Table | None:
     names.sort(key=lambda name: (name.startswith(KNOWN_DOMAIN), [PREDICTION_ENSEMBLE, MASK_ENSEMBLE].count(name) == 0))
     rows = []
     for line in lines:
-        for held_out in (*group.main_targets, OVERALL):
+        # Over one held-out domain the mean is that domain's number.
+        for held_out in (*group.main_targets, OVERALL) if len(group.main_targets) > 1 else group.main_targets:
             found = [_row(frame, line, OUT_OF_DOMAIN, held_out, name) for name in names]
             rows.append(
                 [text_cell(line.title), text_cell(held_out or "–"), *(_cell(row, None, line.oracle) for row in found)]
@@ -264,4 +338,4 @@ def _mean_iou(line: Line) -> float | None:
 
 def _runs(line: Line) -> Cell:
     seeds: Sequence[int] = sorted({record.results.seed for record in line.records})
-    return Cell(str(len(line.records)), len(line.records), f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''}")
+    return Cell(str(len(line.records)), len(line.records), counted(len(seeds), "seed"))

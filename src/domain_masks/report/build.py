@@ -10,8 +10,16 @@ import pandas as pd
 
 from domain_masks.evaluation.selection import ORACLE, RULES_IN_WORDS, SOURCE_VALIDATION
 from domain_masks.records.collection import Collection, RunRecord
+from domain_masks.records.counts import counted
 from domain_masks.report.accuracies import accuracies_of, summary
-from domain_masks.report.accuracy_tables import by_target, chosen_settings, ensembles, every_setting, side_by_side
+from domain_masks.report.accuracy_tables import (
+    by_domain,
+    by_target,
+    chosen_settings,
+    ensembles,
+    every_setting,
+    side_by_side,
+)
 from domain_masks.report.answers import MEASURES
 from domain_masks.report.cells import Cell, Column, Table, number, percent, rows_of, text_cell
 from domain_masks.report.claims import claims, claims_table, headline
@@ -63,7 +71,7 @@ def _title(runs: Sequence[RunRecord], groups: Sequence[Group]) -> str:
 
 
 def _subtitle(collection: Collection, groups: Sequence[Group]) -> str:
-    parts = [f"{len(collection.runs)} finished run{'s' if len(collection.runs) != 1 else ''}"]
+    parts = [counted(len(collection.runs), "finished run")]
     if collection.failed:
         parts.append(f"{len(collection.failed)} failed")
     if collection.unfinished:
@@ -90,7 +98,7 @@ def _left_out(collection: Collection) -> list[str]:
     found = []
     for entries, what in ((collection.failed, "failed"), (collection.skipped, "cannot be read")):
         if entries:
-            found.append(f"{len(entries)} run{'s' if len(entries) != 1 else ''} {what}: see Runs")
+            found.append(f"{counted(len(entries), 'run')} {what}: see Runs")
     if collection.unfinished:
         count = len(collection.unfinished)
         found.append(f"{count} run{'s are' if count != 1 else ' is'} not finished and not counted: see Runs")
@@ -118,11 +126,20 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
     )
     yield Section(f"{prefix}What was run", f"{group.name}-protocol", list(_protocol(group)))
     tested = pairs(group)
-    blocks: list[Block] = [by_target(group, frame, m) for m in MEASURES if (frame["measure"] == m).any()]
+    # Of one held-out domain the tables by domain would be the one above again, three times.
+    blocks: list[Block] = (
+        [by_target(group, frame, m) for m in MEASURES if (frame["measure"] == m).any()]
+        if len(group.main_targets) > 1
+        else [by_domain(group)]
+    )
     blocks += _optional(
         ensembles(group, frame), significance(group, tested), significance(group, tested, by_domain=True)
     )
-    yield Section(f"{prefix}By held-out domain", f"{group.name}-domains", blocks)
+    yield Section(
+        f"{prefix}{'By held-out domain' if len(group.main_targets) > 1 else 'By domain'}",
+        f"{group.name}-domains",
+        blocks,
+    )
     if sweeps:
         swept: list[Block] = [
             figure

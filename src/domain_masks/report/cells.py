@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from domain_masks.records.spreadsheet import table_text
+
 Mark = Literal["", "best", "oracle", "paper", "muted", "own"]
 NOTHING = "–"
 MINUS = "\u2212"
@@ -36,10 +38,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """The head of a column; numbers stand to the right."""
+    """The head of a column; numbers stand to the right. ``detail`` is a second, smaller line, such as "n = 120"."""
 
     title: str
     is_number: bool = True
+    detail: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,7 @@ class Table:
     - ``frame``: the numbers behind it, unrounded, a row per fact: what the CSV holds
     - ``notes``: sentences below it
     - ``folded``: whether the page shows it only when asked
+    - ``is_matrix``: whether rows and columns are the same things, so that columns are narrow
     """
 
     name: str
@@ -59,6 +63,7 @@ class Table:
     frame: pd.DataFrame
     notes: Sequence[str] = field(default=())
     folded: bool = False
+    is_matrix: bool = False
 
 
 def text_cell(text: str, detail: str = "", mark: Mark = "") -> Cell:
@@ -91,6 +96,11 @@ def nothing() -> Cell:
     return Cell(NOTHING, mark="muted")
 
 
+def n_text(count: int | None) -> str:
+    """Return how many images are behind a number; nothing where that is not known."""
+    return "" if count is None else f"n = {count:,}"
+
+
 def signed(value: float, digits: int = 2) -> str:
     """Return a number with its sign, the minus a typographic one."""
     return f"{value:+.{digits}f}".replace("-", MINUS)
@@ -104,6 +114,12 @@ def p_text(value: float) -> str:
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a frame, each column name -> value."""
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def frame_text(frame: pd.DataFrame) -> str:
+    """Return a frame as CSV that can be opened with a spreadsheet; an empty cell is no value."""
+    columns = [["" if is_missing(value) else value for value in frame[name].tolist()] for name in frame.columns]
+    return table_text([list(map(str, frame.columns)), *zip(*columns, strict=True)])
 
 
 def is_missing(value: Any) -> bool:

@@ -12,6 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from domain_masks.records.files import as_bytes
+from domain_masks.records.names import shortened
 from domain_masks.report.plots import Figure, Panel, Series
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ WIDTH, HEIGHT = 3.35, 2.45
 """Inches of one panel; at 96 per inch it fits a telephone without being scaled down."""
 COLOURS = 8
 MOST_MARKERS = 15
+_EDGE = 3
+"""Points that stay free at the edge of a panel."""
 MOST_LETTERS = 30
 """Along an axis, before its labels are slanted."""
 MARKERS = "osD^vPX*"
@@ -145,17 +148,17 @@ def swatch(series: Series, bars: bool) -> str:
 def _drawn(panel: Panel) -> str:
     """Return matplotlib's SVG of one panel."""
     import matplotlib as mpl  # noqa: PLC0415 - takes a second, which only a report needs
-    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure as Canvas  # noqa: PLC0415
 
     with mpl.rc_context(RC):
         canvas = Canvas(figsize=(WIDTH, HEIGHT))
-        FigureCanvasSVG(canvas)
+        FigureCanvasAgg(canvas)  # which measures; what is written is SVG
         axes = canvas.add_subplot()
-        # The same margins in all panels, which stand beside each other.
-        slanted = max((len(label) for _, label in panel.ticks), default=0) if _is_slanted(panel) else 0
-        canvas.subplots_adjust(left=0.175, right=0.975, top=0.9, bottom=min(0.45, 0.19 + 0.011 * slanted))
+        # The same margins in panels that stand beside each other, unless what stands at an axis needs more.
+        canvas.subplots_adjust(left=0.175, right=0.975, top=0.9, bottom=0.19)
         _draw(axes, panel)
+        _make_room(canvas, axes)
         canvas.patch.set_alpha(0)
         axes.patch.set_alpha(0)
         out = io.StringIO()
@@ -164,6 +167,25 @@ def _drawn(panel: Panel) -> str:
             warnings.filterwarnings("ignore", message="Glyph")
             canvas.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return out.getvalue()
+
+
+def _make_room(canvas: Any, axes: Axes) -> None:
+    """Widen the margins of the left and the bottom until the numbers and names along the axes fit; at most to a half."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        renderer = canvas.canvas.get_renderer()
+        # A wider margin moves what stands along the other axis as well, by less than itself.
+        for _ in range(4):
+            canvas.draw_without_rendering()
+            boxes = [box for axis in (axes.xaxis, axes.yaxis) if (box := axis.get_tightbbox(renderer)) is not None]
+            sides = (("left", "x0", canvas.bbox.width), ("bottom", "y0", canvas.bbox.height))
+            lacking = {side: (_EDGE - min(getattr(box, edge) for box in boxes)) / size for side, edge, size in sides}
+            if max(lacking.values()) <= 0.001:
+                break
+            now = canvas.subplotpars
+            canvas.subplots_adjust(
+                **{side: min(0.5, getattr(now, side) + max(0, more)) for side, more in lacking.items()}
+            )
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
@@ -178,7 +200,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     else:
         _bars(axes, panel)
     if panel.ticks:
-        labels = [_plain(label) for _, label in panel.ticks]
+        labels = [_plain(shortened(label)) for _, label in panel.ticks]
         slanted: dict[str, Any] = (
             {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if _is_slanted(panel) else {}
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from domain_masks.report.cells import NOTHING, Cell, Table
+from domain_masks.report.cells import NOTHING, Cell, Column, Table
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -26,7 +27,15 @@ _SPECIAL = {
     "×": r"$\times$",
     "λ": r"$\lambda$",
     NOTHING: "--",
+    "`": r"\textasciigrave{}",
+    # At the beginning of a row they would belong to the end of the one before.
+    "[": "{[}",
+    "\0": "{}",
+    "*": "{*}",
 }
+_HYPHENS = re.compile("-(?=-)")
+_TYPESET = "äöüÄÖÜßéèêáàâíìîóòôúùûñçåøæÅØÆ"
+"""Letters that are no ASCII and that LaTeX sets by itself."""
 PREAMBLE = r"% needs \usepackage{booktabs}, \usepackage{xcolor} and \usepackage[T1]{fontenc}"
 
 
@@ -41,7 +50,7 @@ def to_latex(table: Table) -> str:
         rf"\label{{tab:{_label(table.name)}}}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
-        _row([escaped(column.title) for column in table.columns]),
+        _row([_head(column) for column in table.columns]),
         r"\midrule",
         *(_row([_cell(cell) for cell in row]) for row in table.rows),
         r"\bottomrule",
@@ -49,16 +58,24 @@ def to_latex(table: Table) -> str:
         r"\end{table}",
     ]
     notes = [f"% {' '.join(note.split())}" for note in table.notes]
+    if not all(letter.isascii() or letter in _TYPESET for line in lines for letter in line):
+        lines.insert(1, "% has letters that pdfLaTeX may lack: use XeLaTeX or LuaLaTeX, and a font that has them")
     return "\n".join([*lines, *notes]) + "\n"
 
 
 def escaped(text: str) -> str:
     """Return text that LaTeX sets as it is, on one line."""
-    return "".join(_SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
+    # Two hyphens would be set as one longer one.
+    plain = _HYPHENS.sub("-\0", " ".join(text.split()))
+    return "".join(_SPECIAL.get(letter, letter) for letter in plain)
 
 
 def _row(cells: Sequence[str]) -> str:
     return f"{' & '.join(cells)} \\\\"
+
+
+def _head(column: Column) -> str:
+    return escaped(column.title) + (f" {{\\scriptsize {escaped(column.detail)}}}" if column.detail else "")
 
 
 def _cell(cell: Cell) -> str:

@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 
 from domain_masks.report.cells import Cell, Table
-from domain_masks.report.outline import Block, Facts, Gallery, Report, Section, Words
+from domain_masks.report.outline import Block, Facts, Gallery, Report, Section, Words, code_parts
 from domain_masks.report.plots import Figure
 
 FIGURES = "figures"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
+_MARKER = re.compile(r"^(\d*)([.)+-])(?=\s|$)")
+"""What would begin a list within a list."""
 _ORACLE = r"$\color{red}{\textsf{oracle}}$"
 
 
@@ -22,7 +24,7 @@ def to_markdown(report: Report) -> str:
         sure = f" ({escaped(one.sure)})" if one.sure else ""
         lines.append(f"- **{escaped(one.number)}** {escaped(one.what)}{mark}{sure}")
     if report.warnings:
-        lines += ["", "> Not everything could be used:", *(f"> - {escaped(line)}" for line in report.warnings)]
+        lines += ["", "> Not everything could be used:", *(f"> - {prose(line)}" for line in report.warnings)]
     lines.append("")
     for section in report.sections:
         lines += _section(section, 2)
@@ -31,15 +33,25 @@ def to_markdown(report: Report) -> str:
 
 def table_lines(table: Table) -> list[str]:
     """Return one table, its notes below it."""
-    heads = [escaped(column.title) or " " for column in table.columns]
+    heads = [
+        "<br>".join(escaped(part) for part in (column.title, column.detail) if part) or " " for column in table.columns
+    ]
     lines = [_row(heads), _row(["---:" if column.is_number else "---" for column in table.columns])]
     lines += [_row([_cell(cell) for cell in row]) for row in table.rows]
-    return [*lines, "", *(f"{escaped(note)}  " for note in table.notes), ""]
+    return [*lines, "", *(f"{prose(note)}  " for note in table.notes), ""]
 
 
-def escaped(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+def escaped(text: str, on_one_line: bool = True) -> str:
+    """Return text that Markdown shows as it is; ``on_one_line`` also takes blanks away at both ends."""
+    plain = _SPECIAL.sub(r"\\\1", " ".join(text.split()) if on_one_line else text)
+    return _MARKER.sub(r"\1\\\2", plain)
+
+
+def prose(text: str) -> str:
+    """Return sentences that Markdown shows as they are, commands and flags in them as code."""
+    return "".join(
+        f"`{part}`" if is_code else escaped(part, False) for part, is_code in code_parts(" ".join(text.split()))
+    )
 
 
 def _section(section: Section, level: int) -> Iterator[str]:
@@ -55,8 +67,8 @@ def _blocks(blocks: Sequence[Block], level: int) -> Iterator[str]:
                 yield from _section(block, level)
             case Words():
                 quote = "> " if block.tone else ""
-                yield quote + escaped(block.text)
-                yield from (f"{quote}- {escaped(item)}" if quote else f"- {escaped(item)}" for item in block.items)
+                yield quote + prose(block.text)
+                yield from (f"{quote}- {prose(item)}" if quote else f"- {prose(item)}" for item in block.items)
                 yield ""
             case Facts():
                 yield from (f"- {escaped(name)}: {escaped(value)}" for name, value in block.pairs)
@@ -65,7 +77,7 @@ def _blocks(blocks: Sequence[Block], level: int) -> Iterator[str]:
                 yield from (f"{'#' * min(level, 6)} {escaped(block.title)}", "", *table_lines(block))
             case Figure():
                 yield from (f"{'#' * min(level, 6)} {escaped(block.title)}", "")
-                yield from (f"![{escaped(block.title)}]({FIGURES}/{block.name}.svg)", "", escaped(block.caption), "")
+                yield from (f"![{escaped(block.title)}]({FIGURES}/{block.name}.svg)", "", prose(block.caption), "")
             case Gallery():
                 continue
 

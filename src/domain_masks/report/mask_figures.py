@@ -11,6 +11,7 @@ import pandas as pd
 
 from domain_masks.errors import DomainMasksError
 from domain_masks.records.collection import RunRecord
+from domain_masks.records.pairs import pair_key, pair_of, pair_title
 from domain_masks.report.cells import typed
 from domain_masks.report.groups import Group, Line, target_of
 from domain_masks.report.naming import file_name
@@ -57,7 +58,10 @@ def mask_frame(group: Group) -> pd.DataFrame:
                     average = masks["average_activated"]
                     rows.append(here | {"quantity": "average_activated", "name": "average", "value": average})
                 named: Mapping[str, Mapping[str, float]] = {
-                    "pairwise_iou": {_in_order(pair): iou for pair, iou in masks.get("pairwise_iou", {}).items()},
+                    "pairwise_iou": {
+                        _in_order(pair, record.results.sources): iou
+                        for pair, iou in masks.get("pairwise_iou", {}).items()
+                    },
                     "activated": masks.get("activated", {}),
                     "kinds": masks.get("kinds", {}),
                 }
@@ -182,7 +186,11 @@ def _bars(frame: pd.DataFrame, quantity: str, sites: Sequence[str], colours: Map
         means = rows.groupby(["name", "site"])["value"].mean().to_dict()
         for name in sorted(dict.fromkeys(rows["name"])):
             values = [means.get((name, site)) for site in sites]
-            label, colour = (title, _MEAN) if which == mean else (name.replace("|", " | "), colours[name])
+            label, colour = (
+                (title, _MEAN)
+                if which == mean
+                else (pair_title(name) if which == "pairwise_iou" else name, colours[name])
+            )
             found.append(Series(label, places, values, colour, is_mean=which == mean))
     return found
 
@@ -193,9 +201,9 @@ def _colours(frame: pd.DataFrame, quantity: str) -> dict[str, int]:
     return {name: number + number // _MEAN for number, name in enumerate(names)}
 
 
-def _in_order(pair: str) -> str:
+def _in_order(pair: str, sources: Sequence[str]) -> str:
     """Return a pair of domains in one order, whatever the order of the masks' rows was."""
-    return "|".join(sorted(pair.split("|")))
+    return pair_key(*sorted(pair_of(pair, sources)))
 
 
 def _metrics(record: RunRecord) -> list[dict[str, Any]]:

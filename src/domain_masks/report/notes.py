@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
+from domain_masks.records.collection import RunRecord
+from domain_masks.records.counts import counted
 from domain_masks.records.predictions import KNOWN_DOMAIN
 from domain_masks.report.accuracies import ensembles_of, overall
 from domain_masks.report.answers import IN_DOMAIN, KNOWN, OUT_OF_DOMAIN
@@ -12,9 +16,18 @@ from domain_masks.report.groups import Group, Line
 
 ONE_SEED = (
     "One seed: there is no deviation or interval over seeds, because a sample standard deviation needs at least "
-    "two runs. Run more "
-    "with `--seeds 0 1 2`."
+    "two runs. Run more with `dmg train --seed 1`, or all with `dmg benchmark --seeds 0 1 2`."
 )
+
+
+def run_notes(records: Sequence[RunRecord], name: str) -> list[str]:
+    """Return what the runs of a line note about themselves, each note once, with how many of them say so."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        for note in record.results.notes or ():
+            found.setdefault(note["about"], []).append(note["text"])
+    of = f" of {counted(len(records), 'run')} " if len(records) > 1 else ""
+    return [f"{name}: {f'in {len(texts)}{of}' if of else ''}{texts[0]}." for texts in found.values()]
 
 
 def reading(group: Group, frame: pd.DataFrame) -> list[str]:
@@ -40,7 +53,7 @@ def reading(group: Group, frame: pd.DataFrame) -> list[str]:
         )
     if any(line.oracle for line in group.lines):
         notes.append(ORACLE_NOTE)
-    return notes
+    return [*notes, *(note for line in group.lines for note in run_notes(line.records, line.label))]
 
 
 def _missing_deviations(group: Group, frame: pd.DataFrame) -> list[str]:

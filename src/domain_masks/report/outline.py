@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from domain_masks.report.cells import Table
 from domain_masks.report.plots import Figure
+
+_CODE = re.compile(r"`((?:dmg |--)[^`]+)`")
+"""A command or a flag within a sentence; names of users that hold such marks are not taken for one."""
+
+
+def code_parts(text: str) -> list[tuple[str, bool]]:
+    """Return a sentence in parts, each with whether it is a command or a flag, which stand between grave accents."""
+    parts = _CODE.split(text)
+    return [(part, place % 2 == 1) for place, part in enumerate(parts) if part]
 
 
 @dataclass(frozen=True)

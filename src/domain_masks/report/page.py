@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain_masks.records.environment import DISTRIBUTION, versions
 from domain_masks.report.drawing import panel_svg, swatch, variables
-from domain_masks.report.outline import Picture, Report
+from domain_masks.report.outline import Picture, Report, code_parts
 from domain_masks.report.plots import Panel, Series
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def render_page(report: Report, embedding: Embedding | None = None) -> str:
         "kind_of": lambda block: type(block).__name__,
     }
     environment.filters["breakable"] = _breakable
+    environment.filters["prose"] = _prose
     script = _part("page.js")
     content: dict[str, Any] = {
         "report": report,
@@ -93,6 +94,14 @@ def _breakable(text: str) -> Markup:
     from markupsafe import Markup, escape  # noqa: PLC0415
 
     return Markup("_<wbr>").join(escape(part) for part in _WITHIN_A_NAME.split(text))
+
+
+def _prose(text: str) -> Markup:
+    """Return a sentence, escaped, whose commands and flags are set as code."""
+    from markupsafe import Markup, escape  # noqa: PLC0415
+
+    parts = (Markup("<code>{}</code>").format(part) if is_code else escape(part) for part, is_code in code_parts(text))
+    return Markup("").join(parts)
 
 
 @cache

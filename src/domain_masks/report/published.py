@@ -16,6 +16,7 @@ from domain_masks.report.cells import (
     Column,
     Table,
     is_missing,
+    n_text,
     nothing,
     percent,
     points,
@@ -46,6 +47,7 @@ MASK_TABLE = {
     "mask": "str",
     "domain": "str",
     "runs": "Int64",
+    "images": "Int64",
     "accuracy": "Float64",
     "paper_accuracy": "Float64",
 }
@@ -209,6 +211,7 @@ def mask_by_domain_frame(group: Group, line: Line) -> pd.DataFrame:
     """Return Table 4: the accuracy of every single mask or head, and of the ensembles, on every domain, mean over seeds."""
     comparable = {target: not target_differences(line, target) for target in line.by_target}
     values: dict[tuple[str, str, str], list[float]] = {}
+    counts: dict[tuple[str, str], set[int]] = {}
     for target, records in line.by_target.items():
         for record in records:
             for measure in (IN_DOMAIN, OUT_OF_DOMAIN):
@@ -216,8 +219,9 @@ def mask_by_domain_frame(group: Group, line: Line) -> pd.DataFrame:
                 for ensemble in answers.right if answers is not None else ():
                     for domain in answers.ids if answers is not None else ():
                         value = None if answers is None else answers.accuracy(ensemble, domain)
-                        if value is not None:
+                        if answers is not None and value is not None:
                             values.setdefault((target, ensemble, domain), []).append(value)
+                            counts.setdefault((target, domain), set()).add(len(answers.ids[domain]))
     rows = []
     for (target, ensemble, domain), found in values.items():
         is_the_papers = comparable[target] and line.method == "dmg"
@@ -231,6 +235,7 @@ def mask_by_domain_frame(group: Group, line: Line) -> pd.DataFrame:
                 "mask": ensemble,
                 "domain": domain,
                 "runs": len(found),
+                "images": next(iter(mine)) if len(mine := counts[target, domain]) == 1 else None,
                 "accuracy": sum(found) / len(found),
                 "paper_accuracy": None if printed is None else printed.accuracy,
             }
@@ -261,7 +266,11 @@ def mask_by_domain_tables(group: Group, line: Line) -> list[Table]:
             for mask in masks
         ]
         columns = [Column("mask", is_number=False)]
-        columns += [Column(f"{domain} (held out)" if domain in held_out else domain) for domain in domains]
+        images = {domain: row["images"] for (_, domain), row in lookup.items() if not is_missing(row["images"])}
+        columns += [
+            Column(f"{domain} (held out)" if domain in held_out else domain, detail=n_text(images.get(domain)))
+            for domain in domains
+        ]
         notes = [
             "Rows: which mask or head is used for every picture; columns: whose pictures. Framed: a domain "
             "under its own. The tint runs from the lowest to the highest of a column."

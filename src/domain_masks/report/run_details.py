@@ -40,7 +40,7 @@ def runs_section(collection: Collection) -> Section:
         if len(collection.runs) > MOST_DETAILS:
             blocks.append(
                 Words(
-                    f"Details of {MOST_DETAILS} of {len(collection.runs)} runs are shown; the others stand in their folders."
+                    f"Details of {MOST_DETAILS} of {len(collection.runs):,} runs are shown; the others stand in their folders."
                 )
             )
     else:
@@ -102,7 +102,8 @@ def _runs_table(runs: Sequence[RunRecord], labels: Mapping[int, str]) -> Table:
         Column("best epoch"),
         Column("training, s"),
     ]
-    return Table("runs", "All finished runs", columns, rows, pd.DataFrame(flat), folded=len(runs) > 12)
+    frame = pd.DataFrame(flat).astype(dict.fromkeys(("seed", "epochs_run", "best_epoch"), "Int64"))
+    return Table("runs", "All finished runs", columns, rows, frame, folded=len(runs) > 12)
 
 
 def _details(record: RunRecord, labels: Mapping[int, str], place: int) -> Section:
@@ -112,6 +113,9 @@ def _details(record: RunRecord, labels: Mapping[int, str], place: int) -> Sectio
         environment = read_json(record.folder.environment)
     pairs = [("folder", str(record.folder.path)), ("sources", ", ".join(results.sources))]
     pairs += [(f"time for {name}", f"{value:.1f} s") for name, value in results.seconds.items()]
+    if (nearest := results.nearest_source) is not None:
+        said = f"right on {100 * nearest['accuracy']:.1f} % of the sources' own {nearest['split']} images"
+        pairs.append(("nearest source", f"by the {nearest['by']}, {said}"))
     argv = environment.get("argv")
     if isinstance(argv, list) and argv:
         pairs.append(("command", " ".join(["dmg", *map(str, argv[1:])])))

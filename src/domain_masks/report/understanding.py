@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from domain_masks.errors import DomainMasksError
-from domain_masks.records.analysis import AblationRow, Analysis, Calibration, Confusion
+from domain_masks.records.analysis import AblationRow, Analysis, Calibration, Confusion, NearestSource
 from domain_masks.records.analysis import Gallery as GalleryRecord
 from domain_masks.records.collection import RunRecord
-from domain_masks.report.cells import Cell, Column, Table, nothing, p_text, percent, text_cell
+from domain_masks.report.cells import Cell, Column, Table, n_text, nothing, p_text, percent, text_cell
 from domain_masks.report.groups import Group, target_of
 from domain_masks.report.outline import Block, Gallery, Picture, Section, Words
 from domain_masks.report.plots import Figure, Panel, Series
@@ -65,7 +65,7 @@ def _section(group: Group, record: RunRecord, analysis: Analysis, gallery: bool,
     blocks: list[Block] = [
         *_nearest(analysis, name),
         *_ablation(analysis, name, results.targets),
-        *_calibration(analysis, name, held_out),
+        *_calibration(analysis, name, results.targets),
         *_confusion(analysis, name, results.targets),
         *_classes(analysis, name),
     ]
@@ -90,24 +90,39 @@ def _nearest(analysis: Analysis, name: str) -> Iterator[Block]:
         p_value = None if test is None else test["p_value"]
         rows.append(
             [
-                text_cell(domain),
+                text_cell(domain, n_text(found["pictures"].get(domain))),
                 *(_tinted(shares.get(source, 0.0)) for source in sources),
                 *(_nearest_accuracy(measure, accuracies, found["best_single"].get(domain, "")) for measure in measures),
                 percent(agreement, 1),
                 nothing() if p_value is None else Cell(p_text(p_value), p_value),
             ]
         )
-        row: dict[str, Any] = {"domain": domain, "agreement": agreement, "p_value": p_value}
+        row: dict[str, Any] = {"domain": domain, "images": found["pictures"].get(domain)}
+        row |= {"agreement": agreement, "p_value": p_value}
         row |= {f"share {source}": shares.get(source) for source in sources}
         flat.append(row | {f"accuracy {measure}": accuracies.get(measure) for measure in measures})
-    columns = [Column("pictures of", is_number=False), *(Column(f"{source}, %") for source in sources)]
+    columns = [Column("images of", is_number=False), *(Column(f"{source}, %") for source in sources)]
     columns += [*(Column(_NEAREST[measure]) for measure in measures), Column("agree, %"), Column("p")]
     notes = [
-        f"The tinted columns: how many of a domain's pictures are nearest to each source. Nearest: {found['rule']}.",
+        f"The tinted columns: how many of a domain's images are nearest to each source. Nearest: {found['rule']}. "
+        + _right(found),
         "Then accuracies in percent; agree: the nearest source's mask and the ensemble say the same class; p: exact McNemar "
         "test between them. The best single mask is chosen by the labels that it is measured on: an oracle.",
     ]
-    yield Table(f"{name}-nearest", "Which source a picture is nearest to", columns, rows, pd.DataFrame(flat), notes)
+    yield Table(f"{name}-nearest", "Which source an image is nearest to", columns, rows, pd.DataFrame(flat), notes)
+
+
+def _right(found: NearestSource) -> str:
+    """Say how often the nearest source is right on the sources' own images, and other rules beside it."""
+    right = found["right"]
+    each = ", ".join(f"{name} {100 * value:.1f}" for name, value in right.get("per_domain", {}).items())
+    count = f" (n = {right['count']:,})" if "count" in right else ""
+    others = [f"the {rule} on {100 * value:.1f} %" for rule, value in found["rules"].items() if rule != right["by"]]
+    return (
+        f"It is right on {100 * right['accuracy']:.1f} % of the sources' own {right['split']} images{count}"
+        f"{f': {each}' if each else ''}; chance is {100 / max(1, len(right.get('per_domain', {}))):.1f} %"
+        f"{'. For comparison: ' + ', '.join(others) if others else ''}."
+    )
 
 
 def _tinted(value: float) -> Cell:
@@ -164,10 +179,10 @@ def _ablated(rows: Sequence[AblationRow], domain: str) -> list[Series]:
     return series
 
 
-def _calibration(analysis: Analysis, name: str, held_out: str) -> Iterator[Block]:
+def _calibration(analysis: Analysis, name: str, targets: Sequence[str]) -> Iterator[Block]:
     panels = []
     for number_of, (domain, found) in enumerate(analysis.calibration.items()):
-        panels.append(_reliability(domain, found, number_of, domain in held_out.split(",")))
+        panels.append(_reliability(domain, found, number_of, domain in targets))
     if panels:
         caption = (
             "Accuracy of the pictures of each confidence; on the dashed line confidence is right. ECE: "
@@ -182,7 +197,7 @@ def _reliability(domain: str, found: Calibration, colour: int, is_held_out: bool
         (c, a) for c, a in zip(bins["confidence"], bins["accuracy"], strict=True) if c is not None and a is not None
     ]
     series = Series("accuracy", [c for c, _ in points], [a for _, a in points], 1 if is_held_out else 0)
-    title = f"{domain}{' (held out)' if is_held_out else ''}: ECE {found['ece']:.3f}"
+    title = f"{domain}{' (held out)' if is_held_out else ''}: ECE {found['ece']:.3f}, n = {found['pictures']:,}"
     return Panel(title, "confidence", "accuracy", [series], limits=(0, 1), diagonal=True)
 
 
@@ -194,19 +209,21 @@ def _confusion(analysis: Analysis, name: str, targets: Sequence[str]) -> Iterato
 
 def _confusion_table(found: Confusion, domain: str, name: str) -> Table:
     rows = []
+    # Of some classes alone the rows do not hold all images.
+    is_whole = found["of"] == len(found["classes"])
     for label, counts in zip(found["classes"], found["counts"], strict=False):
         total = sum(counts) or 1
         cells = [
             Cell(str(count), count, heat=count / total, mark="own" if other == label else "")
             for other, count in zip(found["classes"], counts, strict=False)
         ]
-        rows.append([text_cell(label), *cells])
+        rows.append([text_cell(label, n_text(sum(counts)) if is_whole else ""), *cells])
     flat = [
         {"label": label, "predicted": other, "count": count}
         for label, counts in zip(found["classes"], found["counts"], strict=False)
         for other, count in zip(found["classes"], counts, strict=False)
     ]
-    notes = ["Rows: what is in the picture; columns: what was predicted, how many pictures."]
+    notes = ["Rows: the label; columns: what was predicted, how many images."]
     if found["of"] > len(found["classes"]):
         notes.append(f"The {len(found['classes'])} classes with the most errors, of {found['of']}.")
     if found["pairs"]:
@@ -215,7 +232,7 @@ def _confusion_table(found: Confusion, domain: str, name: str) -> Table:
         )
         notes.append(f"Most frequent errors: {pairs}.")
     columns = [Column("", is_number=False), *(Column(label) for label in found["classes"])]
-    return Table(name, f"Confusion, {domain} (held out)", columns, rows, pd.DataFrame(flat), notes)
+    return Table(name, f"Confusion, {domain} (held out)", columns, rows, pd.DataFrame(flat), notes, is_matrix=True)
 
 
 def _classes(analysis: Analysis, name: str) -> Iterator[Block]:
@@ -224,21 +241,48 @@ def _classes(analysis: Analysis, name: str) -> Iterator[Block]:
         return
     domains = list(analysis.per_class)
     rows = []
+    counts = analysis.per_class_counts or {}
     for label in classes:
-        values = [analysis.per_class[domain].get(label) for domain in domains]
-        rows.append(
-            [text_cell(label), *(Cell(f"{100 * v:.1f}", v, heat=v) if v is not None else nothing() for v in values)]
-        )
+        cells = []
+        for domain in domains:
+            value, count = analysis.per_class[domain].get(label), counts.get(domain, {}).get(label)
+            cells.append(nothing() if value is None else Cell(f"{100 * value:.1f}", value, n_text(count), heat=value))
+        rows.append([text_cell(label), *cells])
     flat = [
-        {"class": label, "domain": domain, "accuracy": analysis.per_class[domain].get(label)}
+        {
+            "class": label,
+            "domain": domain,
+            "accuracy": analysis.per_class[domain].get(label),
+            "images": counts.get(domain, {}).get(label),
+        }
         for label in classes
         for domain in domains
     ]
-    columns = [Column("class", is_number=False), *map(Column, domains)]
-    note = "In percent; a dash where a domain has no picture of a class."
+    columns = [Column("class", is_number=False), *(_domain_column(analysis, domain) for domain in domains)]
+    note = "In percent, n: how many images; a dash where a domain has no image of a class."
     yield Table(
-        f"{name}-classes", "Accuracy by class", columns, rows, pd.DataFrame(flat), [note], folded=len(classes) > 15
+        f"{name}-classes",
+        "Accuracy by class",
+        columns,
+        rows,
+        _with_whole(flat, "images"),
+        [note],
+        folded=len(classes) > 15,
     )
+
+
+def _domain_column(analysis: Analysis, domain: str) -> Column:
+    """Return the column of a domain, with the split that shows it and how many images that has."""
+    split = analysis.mask_by_domain_splits.get(domain, "").replace("_", " ")
+    calibration = analysis.calibration.get(domain)
+    count = n_text(None if calibration is None else calibration["pictures"])
+    return Column(domain, detail=", ".join(part for part in (split, count) if part))
+
+
+def _with_whole(rows: Sequence[Mapping[str, Any]], column: str) -> pd.DataFrame:
+    """Return rows as a frame, a column of which is whole numbers that may be missing."""
+    frame = pd.DataFrame(rows)
+    return frame.astype({column: "Int64"}) if column in frame else frame
 
 
 def _gallery(record: RunRecord, found: GalleryRecord) -> Gallery:

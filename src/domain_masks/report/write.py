@@ -8,6 +8,7 @@ from pathlib import Path
 
 from domain_masks.errors import RunFolderError
 from domain_masks.records.files import as_bytes, write_whole
+from domain_masks.report.cells import frame_text
 from domain_masks.report.drawing import sheet_svg
 from domain_masks.report.latex import to_latex
 from domain_masks.report.markdown import FIGURES, to_markdown
@@ -52,7 +53,7 @@ def _write_others(report: Report, folder: Path) -> Iterable[Path]:
     for table in report.tables:
         names[table.name] = names.get(table.name, 0) + 1
         stem = table.name if names[table.name] == 1 else f"{table.name}-{names[table.name]}"
-        for suffix, content in ((".csv", table.frame.to_csv(index=False)), (".tex", to_latex(table))):
+        for suffix, content in ((".csv", frame_text(table.frame)), (".tex", to_latex(table))):
             yield _write(folder / TABLES / f"{stem}{suffix}", content)
     for figure in report.figures:
         yield _write(folder / FIGURES / f"{figure.name}.svg", sheet_svg(figure))

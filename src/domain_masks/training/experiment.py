@@ -295,7 +295,7 @@ class Experiment:
             batches = self.batches(chosen, with_labels=False)
             tracked = self.reporter.track(batches, -(-len(chosen) // self.rows_at_once), f"predicting {name}")
             with self.fabric.autocast():
-                logits, _ = predict_batches(self.method, tracked, self.prepare)
+                predicted = predict_batches(self.method, tracked, self.prepare)
             parts.append(
                 Predictions(
                     ids=np.asarray(chosen.ids, dtype=np.str_),
@@ -303,9 +303,10 @@ class Experiment:
                     domains=chosen.domain_indices,
                     domain_names=dataset.domains,
                     splits=np.full(len(chosen), name),
-                    logits=logits,
+                    logits=predicted.logits,
                     classes=dataset.classes,
                     sources=splits.sources,
+                    domain_probabilities=predicted.domains,
                 )
             )
         return Predictions.concatenate(parts)

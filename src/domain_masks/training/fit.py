@@ -116,7 +116,8 @@ def fit(
             state.save(progress, improved)
             reporter.say(
                 f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {row['loss']:.4f}  "
-                f"validation {100 * accuracy:6.2f} %{' (best)' if improved else '       '}  {progress.seconds:.1f} s so far"
+                f"validation {100 * accuracy:6.2f} %{' (best)' if improved else '       '}  "
+                f"{progress.seconds + sources.facts.get('preparation', 0.0):.1f} s so far"
             )
             if reason := progress.reason_to_stop(config):
                 reporter.say(f"stopped after epoch {epoch}: {reason}")

@@ -15,7 +15,7 @@ from domain_masks.data import DomainSplits, ImageDataset, content_of, examine, i
 from domain_masks.data.alignment import aligned, lost_classes
 from domain_masks.data.verification import Examined
 from domain_masks.errors import DomainMasksError, RunFolderError
-from domain_masks.evaluation import accuracies
+from domain_masks.evaluation import accuracies, nearest_accuracy
 from domain_masks.masks import mask_statistics
 from domain_masks.methods.saving import read_card, save_model
 from domain_masks.progress import ConsoleReporter, Reporter
@@ -24,6 +24,7 @@ from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.environment import environment
 from domain_masks.records.files import read_json
 from domain_masks.records.identity import CONTENT, INPUTS, inputs_noted, inputs_of, revised_since
+from domain_masks.records.results import notes_of
 from domain_masks.training.batch_size import with_batch
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.closed_form import fit_at_once
@@ -84,6 +85,7 @@ def _run(
     resume: bool,
     overwrite: bool,
 ) -> Run:
+    began = time.monotonic()
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     config = resolve(config, opened)
     state = "new"
@@ -133,7 +135,10 @@ def _run(
     if method.is_closed_form():
         progress = fit_at_once(experiment, folder, restored)
     else:
-        progress = fit(fabric, method, experiment.sources(), config, folder, reporter)
+        sources = experiment.sources()
+        # Images are checked and frozen features computed before the first step; a run that goes on had done so before.
+        experiment.facts["preparation"] = experiment.facts.get("preparation", 0.0) + time.monotonic() - began
+        progress = fit(fabric, method, sources, config, folder, reporter)
         method.load_state_dict(load_checkpoint(folder.best)["method"])
     results = _finish(experiment, progress, folder) if fabric.is_global_zero else None
     fabric.barrier()
@@ -287,8 +292,9 @@ def _measured(experiment: Experiment, progress: Progress) -> tuple[Results, Pred
     config, splits = experiment.config, experiment.splits
     masks = {site: mask_statistics(logits, splits.sources) for site, logits in experiment.method.mask_logits().items()}
     measured = accuracies(predictions, _held_out_name(splits))
+    nearest = nearest_accuracy(predictions)
     if config.fast:
-        for accuracy in measured.values():
+        for accuracy in (*measured.values(), *([nearest] if nearest is not None else [])):
             accuracy["split"] = f"a sample of {accuracy['split']}"
     results = Results(
         dataset=splits.dataset.name,
@@ -300,8 +306,14 @@ def _measured(experiment: Experiment, progress: Progress) -> tuple[Results, Pred
         epochs_run=progress.epochs_done,
         best_epoch=progress.best_epoch,
         protocol={"selection": config.selection, "target_labels_used": False},
+        nearest_source=nearest,
+        notes=notes_of(masks, config.lr if config.lr_masks is None else config.lr_masks) or None,
         masks=masks or None,  # type: ignore[arg-type]
-        seconds={"training": round(progress.seconds, 3), "evaluation": round(time.monotonic() - began, 3)},
+        seconds={
+            **({"preparation": round(preparation, 3)} if (preparation := experiment.facts.get("preparation")) else {}),
+            "training": round(progress.seconds, 3),
+            "evaluation": round(time.monotonic() - began, 3),
+        },
         out_of_domain=measured.get("out_of_domain"),
         in_domain=measured.get("in_domain"),
         known_domain=measured.get("known_domain"),
@@ -364,5 +376,5 @@ def _card(experiment: Experiment, results: Results) -> dict[str, Any]:
         "protocol": written["protocol"],
         "training": training,
         "accuracies": numbers,
-        **({"masks": written["masks"]} if "masks" in written else {}),
+        **{name: written[name] for name in ("nearest_source", "masks") if name in written},
     }

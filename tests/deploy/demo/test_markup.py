@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -115,3 +116,24 @@ def test_nothing_is_rounded_to_certainty(value: float, said: str) -> None:
 
 def test_names_are_listed_as_in_a_sentence() -> None:
     assert [markup.listed(["a", "b", "c"][:count]) for count in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("dslr", "mask"), ("_amazon", "head"), ("網路 $x$", "mask"), ("a|b", "mask")]
+)
+def test_names_of_domains_are_written_as_they_are(name: str, word: str) -> None:
+    assert markup.ensemble_title(f"known:{name}", word) == f"the {word} of {name} alone"
+
+
+def test_how_far_the_nearest_source_can_be_trusted_stands_beside_it() -> None:
+    rows = {"predictions": [0.2, 0.8], "known:ink": [0.1, 0.9], "known:oil": [0.6, 0.4]}
+    asked = Answer("a", {key: np.log(row) for key, row in rows.items()}, None, np.array([0.25, 0.75], dtype=np.float32))
+    what = replace(
+        shown(asked, "predictions", ("cat", "dog"), ("ink", "oil")),
+        about_nearest="Right on 98.5 % <of> the sources' own images.",
+    )
+    texts = Reading(both(what, "mask")).texts
+    assert (
+        "Nearest source: oil, to which the domain classifier gives 75.0 %. Right on 98.5 % <of> the sources' own images."
+        in texts
+    )

@@ -6,6 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from domain_masks.records.counts import counted
+
+__all__ = ["SEVERITIES", "Example", "Finding", "Severity", "by_path", "counted"]
+
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
@@ -34,11 +38,6 @@ class Finding:
     what: str
     advice: str
     examples: tuple[Example, ...] = ()
-
-
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun, such as "1 picture" and "1,204 pictures"."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def by_path(paths: Iterable[str]) -> tuple[Example, ...]:

@@ -15,6 +15,7 @@ import pandas as pd
 from domain_masks.data.checking.findings import SEVERITIES, Example, Finding, counted
 from domain_masks.errors import InputError
 from domain_masks.records.files import printable, write_json, write_whole
+from domain_masks.records.spreadsheet import cell, path_cell
 
 SCHEMA = 1
 _SHOWN = 5
@@ -84,8 +85,8 @@ class Report:
         for finding in self.findings:
             for number, example in enumerate(finding.examples or (Example(("",), finding.what),), start=1):
                 for path in example.paths:
-                    row = [finding.severity, finding.code, number, printable(path), printable(example.detail)]
-                    writer.writerow(row)
+                    cells = path_cell(printable(path)), cell(printable(example.detail))
+                    writer.writerow([finding.severity, finding.code, number, *cells])
         return text.getvalue()
 
     def write(self, path: Path) -> None:

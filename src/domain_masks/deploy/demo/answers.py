@@ -52,7 +52,7 @@ class Shown:
     - ``classes``: the R classes that are compared between the masks: the most probable ones, and every one with a vote
     - ``by_source``: source -> (R,) probabilities of these classes under its mask or head; empty for a method without
     - ``label``: the true class, where it is known
-    - ``is_classified``: whether the nearest source is a domain classifier's
+    - ``is_classified``: whether the nearest source is a domain classifier's, and ``about_nearest``: how far that can be trusted
     """
 
     name: str
@@ -62,6 +62,7 @@ class Shown:
     by_source: Mapping[str, tuple[float, ...]]
     label: str | None = None
     is_classified: bool = False
+    about_nearest: str = ""
 
     @property
     def tally(self) -> list[tuple[str, list[str]]]:

@@ -13,6 +13,7 @@ from domain_masks.deploy.demo.agreement import SiteAgreement
 from domain_masks.deploy.demo.answers import Shown
 from domain_masks.deploy.demo.examples import Example
 from domain_masks.deploy.votes import Guess
+from domain_masks.records.counts import counted
 from domain_masks.records.predictions import KNOWN_DOMAIN
 
 COLOURS = 8
@@ -42,7 +43,7 @@ def listed(names: Sequence[str]) -> str:
 def ensemble_title(name: str, word: str = "mask") -> str:
     """Return what an ensemble is, for people; ``word`` is what a source has of its own: a mask or a head."""
     if name.startswith(KNOWN_DOMAIN):
-        return f"{name.removeprefix(KNOWN_DOMAIN)}'s {word} alone"
+        return f"the {word} of {name.removeprefix(KNOWN_DOMAIN)} alone"
     known = {
         "predictions": f"all {word}s, predictions averaged" if word else "the model's prediction",
         "masks": "one pass under the average mask",
@@ -163,7 +164,7 @@ def _nearest(what: Shown, count: int, word: str) -> str:
     else:
         share = percent(1 / count)
         said = f"Nearest source: {source}, with {weight} of the {word}s' confidence; {share} would be an equal share."
-    return f'<p class="dmg-note">{said} A hint, no measurement.</p>'
+    return f'<p class="dmg-note">{said} {text(what.about_nearest)}</p>'
 
 
 def _span(what: Shown, word: str) -> str:
@@ -255,5 +256,5 @@ def introduction(title: str, learned: str, facts: Mapping[str, str], classes: Se
     shown = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in facts.items())
     return (
         f'<header class="dmg-head"><h1>{text(title)}</h1><p>{text(learned)}</p><dl>{shown}</dl><details><summary>'
-        f"{len(classes):,} classes</summary><p>{text(', '.join(classes))}</p></details></header>"
+        f"{counted(len(classes), 'class', 'classes')}</summary><p>{text(', '.join(classes))}</p></details></header>"
     )

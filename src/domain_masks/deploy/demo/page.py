@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,8 @@ class _Asking:
             return None, "", markup.problem(str(error)), ""
 
     def _shown(self, asked: Answer, ensemble: str) -> tuple[str, str]:
-        what = shown(asked, ensemble, self._model.classes, self._model.sources)
+        found = shown(asked, ensemble, self._model.classes, self._model.sources)
+        what = replace(found, about_nearest=_sentence(f"{self._model.about_nearest()}."))
         return markup.result(what, self._word), markup.comparison(what, self._model.sources, self._word)
 
 

@@ -40,9 +40,11 @@
     [...table.tHead.rows[0].cells].forEach((head, index) => {
       const sorter = document.createElement("button");
       sorter.type = "button";
+      const detail = head.querySelector("small");
+      if (detail) detail.remove();
       sorter.textContent = head.textContent;
       sorter.setAttribute("aria-label", `Sort by ${head.textContent || "this column"}`);
-      head.replaceChildren(sorter);
+      head.replaceChildren(sorter, ...(detail ? [detail] : []));
       sorter.addEventListener("click", () => {
         const first = head.classList.contains("number") ? "descending" : "ascending";
         const second = first === "ascending" ? "descending" : "ascending";
