@@ -222,3 +222,13 @@ def test_other_spellings_of_a_name_get_the_right_one(tmp_path, monkeypatch, give
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=f"Did you mean '{meant}'"):
         load_dataset(given)
+
+
+def test_what_is_left_out_of_class_folders_is_said(tmp_path):
+    root = arranged(tmp_path / "vlcs", "vlcs")
+    (root / "SUN09" / "dog" / "2.heic").write_bytes(b"")
+    picture(root / "SUN09" / "dog" / "crops" / "3.png")
+    (note,) = load_dataset("vlcs", tmp_path).notes
+    assert note.startswith(
+        "2 of 22 files in the class folders of 'vlcs' are left out: 1 by extension (1 .heic) and 1 image"
+    )

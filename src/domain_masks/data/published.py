@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from domain_masks.data.dataset import FileOpener, ImageDataset, fingerprint_of, positions_of
-from domain_masks.data.folders import existing_folder, folders_in, pictures_in
+from domain_masks.data.folders import LeftOut, existing_folder, folders_in, pictures_in
 from domain_masks.errors import InputError, collected
 
 _SPLIT_OF_FOLDER = {"train": "train", "crossval": "val", "test": "test"}
@@ -104,6 +104,7 @@ def load_published(name: str, root: str | Path) -> ImageDataset:
     Raises InputError, one for all, if domains or classes are missing or unknown.
     """
     known = PUBLISHED[name]
+    left_out = LeftOut()
     above = existing_folder(root)
     candidates = (above, *(above / folder for folder in known.folders))
     labels = [candidate / file for candidate in candidates for file in _RAW_LABELS]
@@ -119,9 +120,10 @@ def load_published(name: str, root: str | Path) -> ImageDataset:
             f"folders {', '.join(known.domains)}; give the dataset's folder or its parent as root"
         )
     else:
-        pictures = _arranged_pictures(directory, domain_folders, known)
+        pictures = _arranged_pictures(directory, domain_folders, known, left_out)
     rank = {domain: index for index, domain in enumerate(known.domains)}
-    return _dataset(name, directory, sorted(pictures, key=lambda picture: (rank[picture.domain], picture.name)))
+    dataset = _dataset(name, directory, sorted(pictures, key=lambda picture: (rank[picture.domain], picture.name)))
+    return replace(dataset, notes=left_out.notes(directory, len(pictures)))
 
 
 def _dataset(name: str, directory: Path, pictures: list[_Picture]) -> ImageDataset:
@@ -159,7 +161,9 @@ def _domain_folders(directory: Path, known: Published) -> dict[str, str]:
     return _named(folders_in(directory), known.domains) if directory.is_dir() else {}
 
 
-def _arranged_pictures(directory: Path, domain_folders: dict[str, str], known: Published) -> list[_Picture]:
+def _arranged_pictures(
+    directory: Path, domain_folders: dict[str, str], known: Published, left_out: LeftOut
+) -> list[_Picture]:
     wanted = {name: (str(label),) * known.numbered for label, name in enumerate(known.classes)}
     mistakes = [f"there is no folder {domain}" for domain in known.domains if domain not in domain_folders.values()]
     mistakes += [
@@ -187,7 +191,7 @@ def _arranged_pictures(directory: Path, domain_folders: dict[str, str], known: P
                         picture.size,
                         picture.changed,
                     )
-                    for picture in pictures_in(directory, above, class_folder)
+                    for picture in pictures_in(directory, above, class_folder, left_out)
                 ]
     divisions = {
         domain: {picture.split for picture in pictures if picture.domain == domain}
