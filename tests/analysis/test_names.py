@@ -149,3 +149,15 @@ def test_a_figure_with_letters_of_no_font_is_drawn_without_a_warning(tmp_path, r
     assert not [one for one in recwarn if "Glyph" in str(one.message)]
     with Image.open(tmp_path / "a.png") as image:
         assert image.size[0] > 100
+
+
+def test_names_that_cannot_be_printed_are_drawn_escaped(tmp_path):
+    odd = ["caf\udce9", "a\nb", "tab\tx", "\u202ex"]
+    for figure in (
+        prediction_figures.nearest_figure(nearest(odd)),
+        prediction_figures.confusion_figure(confusion(odd), odd[0]),
+        mask_figures.overlap_figure(sites(odd)),
+        mask_figures.probabilities_figure(sites(odd)),
+        prediction_figures.mask_by_domain_figure({f"known:{odd[0]}": {odd[0]: 0.5}}, {odd[0]: "held_out"}),
+    ):
+        style.save(figure, tmp_path / "a.png")

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from domain_masks.analysis.fonts import families, letters_of
+from domain_masks.records.files import printable
 from domain_masks.records.names import columns_of, shortened
 
 INK = "#1a1a1a"
@@ -125,9 +126,9 @@ def legend(drawn: Figure, handles: Sequence[Any], names: Sequence[str], **option
 
 
 def wrapped(text: str, most: int) -> str:
-    """Return text in lines of ``most`` columns; a word that is longer is broken."""
+    """Return text in lines of ``most`` columns; a word that is longer is broken, what cannot be printed is escaped."""
     lines = []
-    for paragraph in text.split("\n"):
+    for paragraph in map(printable, text.split("\n")):
         line = ""
         for word in paragraph.split(" "):
             candidate = f"{line} {word}" if line else word

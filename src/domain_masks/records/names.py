@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import unicodedata
 
+from domain_masks.records.files import printable
+
 LONGEST = 28
 """Columns of a name along an axis or in a legend; tables hold the whole name."""
 
 
 def shortened(name: str, most: int = LONGEST) -> str:
-    """Return a name that takes ``most`` columns at most, with an ellipsis in its middle where it was longer."""
+    """Return a name that takes ``most`` columns at most, with an ellipsis in its middle where it was longer.
+
+    What cannot be printed, such as bytes that are no UTF-8, is escaped.
+    """
+    name = printable(name)
     if columns_of(name) <= most:
         return name
     head, tail = name, name
