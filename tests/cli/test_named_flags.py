@@ -23,21 +23,8 @@ FLAG = re.compile(r"(?<![\w\-./])(?<!var\()--([a-z][a-z_0-9.]*[a-z0-9])(?![\w:-]
 COMMAND = re.compile(r"\bdmg ((?:data )?[a-z]+)\b([^`\n|#;)]*)")
 MISSPELT = {"bacth"}
 """The example of a mistake that is answered with the nearest flag."""
-OTHERS = frozenset(
-    # Of pip, uv, git, pytest, ruff, torchrun, ray and curl, which the documents also name.
-    [
-        "all",
-        "extra",
-        "universal",
-        "no-annotate",
-        "no-header",
-        "upgrade",
-        "strict",
-        "user",
-        "break-system-packages",
-        "index-url",
-    ]
-)
+OTHERS = frozenset({"extra", "universal", "no-annotate", "no-header", "upgrade", "strict", "head"})
+"""Of uv, mypy and ray, which documents and help also name."""
 
 
 def flags_of(name: str) -> set[str]:
