@@ -9,6 +9,7 @@ from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 from torch.export import Dim, export
 
+from domain_masks.errors import InputError
 from domain_masks.networks import MaskedNetwork, build_backbone, masked
 from references import masks as slow
 from references.networks import ChannelsLast, FunctionalDropout, OwnNetwork
@@ -167,7 +168,7 @@ def test_training_needs_the_domains():
 @pytest.mark.parametrize("domain", [-1, DOMAINS])
 def test_a_domain_that_is_not_there_is_refused(domain):
     net = built("small")
-    with pytest.raises(IndexError):
+    with pytest.raises(InputError, match=rf"3 integers in \[0, {DOMAINS}\), got {domain}"):
         net(images_for(net), torch.tensor([0, domain, 1]))
 
 

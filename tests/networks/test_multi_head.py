@@ -67,7 +67,7 @@ def test_known_domains_take_their_own_head_and_unknown_ones_the_mean():
 
 @pytest.mark.parametrize("domain", [-1, 3])
 def test_a_domain_that_is_not_there_is_refused(domain):
-    with pytest.raises(RuntimeError, match=r"out of bounds"):
+    with pytest.raises(InputError, match=rf"integers in \[0, 3\), got {domain}"):
         built()(images_of(), torch.tensor([0, domain, 1, 1]))
 
 

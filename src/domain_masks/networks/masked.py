@@ -11,6 +11,7 @@ from domain_masks.errors import InputError
 from domain_masks.masks import DomainMasks
 from domain_masks.masks.functional import Reduction
 from domain_masks.masks.module import Initialisation
+from domain_masks.networks.inputs import Inputs, check_domains, check_features, check_noise, check_sets
 from domain_masks.networks.network import Network
 from domain_masks.networks.split import Site
 
@@ -22,7 +23,7 @@ class MaskedNetwork(Network):
     domain's probabilities scale the activations (soft scaling), and an instance of unknown domain gets the prediction
     ensemble.
 
-    - ``network``: images (N, 3, H, W) -> logits (N, C)
+    - ``network``: images (N, 3, H, W) -> logits (N, C); with ``example_input`` whatever it shows
     - ``domains``: D, the number of source domains
     - ``sites``: the modules whose inputs are masked
     - ``boundary``: where T begins; None means the first site
@@ -31,7 +32,7 @@ class MaskedNetwork(Network):
     Raises InputError where there is no site, or the network cannot be divided.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917
         self,
         network: nn.Module,
         domains: int,
@@ -40,11 +41,12 @@ class MaskedNetwork(Network):
         image_size: int = 224,
         initialisation: Initialisation = "uniform",
         dropout_in_task: bool = False,
+        example_input: Inputs | None = None,
     ) -> None:
         if not sites:
             raise InputError("no mask site: expected the names of one or more modules whose inputs are to be masked")
         first = sites[0] if isinstance(sites[0], str) else sites[0].name
-        super().__init__(network, boundary or first, sites, image_size, dropout_in_task)
+        super().__init__(network, boundary or first, sites, image_size, dropout_in_task, example_input)
         parameter = next(network.parameters(), torch.zeros(()))
         self.masks = DomainMasks({site.name: site.size for site in self.sites}, domains, initialisation).to(
             parameter.device
@@ -60,15 +62,22 @@ class MaskedNetwork(Network):
         - ``noise``: site -> (N, K) uniform numbers for the sampled masks; None uses torch's global generator
         - returns: logits (N, C)
 
-        Raises ValueError for an unknown domain in training.
+        Raises ValueError for an unknown domain in training, and for domains that cannot be meant.
         """
-        if self.training:
-            if domains is None:
-                raise ValueError("expected the domain of every training instance, got None")
-            return self._masked(features, self.masks.sample(domains, noise))
+        check_features(features)
         if domains is None:
+            if self.training:
+                raise ValueError("expected the domain of every training instance, got None")
             return self.task_domain_logits(features).mean(0)
+        domains = check_domains(domains, features, self.masks.domains)
+        if self.training:
+            check_noise(noise, self._sizes, features.shape[0])
+            return self._masked(features, self.masks.sample(domains, noise))
         return self._masked(features, self.masks.soft(domains))
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return {site.name: site.size for site in self.sites}
 
     def _masked(self, features: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
         segments = self.segments
@@ -76,12 +85,12 @@ class MaskedNetwork(Network):
         return segments.masked(self.network, shared, *[masks[site.name] for site in self.sites])
 
     def forward(
-        self, images: Tensor, domains: Tensor | None = None, noise: Mapping[str, Tensor] | None = None
+        self, images: Inputs, domains: Tensor | None = None, noise: Mapping[str, Tensor] | None = None
     ) -> Tensor:
         """Run F, then the masked T; see :meth:`task`."""
         return self.task(self.features(images), domains, noise)
 
-    def domain_logits(self, images: Tensor) -> Tensor:
+    def domain_logits(self, images: Inputs) -> Tensor:
         """Return the logits under every domain's soft mask, (D, N, C); F runs once, T once on all domains together."""
         return self.task_domain_logits(self.features(images))
 
@@ -98,9 +107,10 @@ class MaskedNetwork(Network):
         - ``masks``: site -> (P, K), the factors of each set
         - returns: (P, N, C)
         """
+        check_features(features)
         segments = self.segments
+        sets = check_sets(masks, self._sizes)
         shared = segments.shared(self.network, features)
-        sets = next(iter(masks.values())).shape[0]
         count = shared.shape[0]
         repeated = shared.unsqueeze(0).expand(sets, *shared.shape).flatten(0, 1)
         # Unlike repeat_interleave, this is exported to ONNX with a batch of any size.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from domain_masks.errors import InputError, unknown
 from domain_masks.networks.backbones import HeadInitialisation, initialise_normal
+from domain_masks.networks.inputs import Inputs, check_domains, example_of
 from domain_masks.networks.network import Network
 from domain_masks.networks.split import known_modules, training_mode
 
@@ -46,6 +47,7 @@ class MultiHeadNetwork(Network):
 
     - ``domains``: D
     - ``head``: qualified name of the last linear layer
+    - ``image_size``, ``example_input``: see :class:`Network`
     - ``head_initialisation``: of the new heads: ``default`` is PyTorch's, ``normal`` is N(0, 0.001) with bias 0
 
     Raises InputError where ``head`` is no linear layer or not the last step.
@@ -59,9 +61,10 @@ class MultiHeadNetwork(Network):
         boundary: str | None = None,
         image_size: int = 224,
         head_initialisation: HeadInitialisation = "default",
+        example_input: Inputs | None = None,
     ) -> None:
-        super().__init__(network, boundary or head, (), image_size)
-        layer = self._last_layer(head)
+        super().__init__(network, boundary or head, (), image_size, example_input=example_input)
+        layer = self._last_layer(head, example_of(network, example_input, image_size)[0])
         self.domains = domains
         self.head = head
         stacked = StackedLinear(domains, layer.in_features, layer.out_features).to(layer.weight)
@@ -72,7 +75,7 @@ class MultiHeadNetwork(Network):
         # The head's class has changed, and with it what the tracer may look into.
         self._segments = self._split()
 
-    def _last_layer(self, head: str) -> nn.Linear:
+    def _last_layer(self, head: str, example: tuple[Tensor, ...]) -> nn.Linear:
         """Return the layer ``head``; raises InputError unless it is linear and its output is that of the network."""
         layer = dict(self.network.named_modules()).get(head)
         if layer is None:
@@ -85,7 +88,7 @@ class MultiHeadNetwork(Network):
         hook = layer.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
         try:
             with torch.no_grad(), training_mode(self.network, False):
-                logits = self.network(layer.weight.new_zeros(1, 3, self.image_size, self.image_size))
+                logits = self.network(*example)
         finally:
             hook.remove()
         if len(outputs) != 1 or outputs[0] is not logits:
@@ -104,6 +107,7 @@ class MultiHeadNetwork(Network):
         outputs = self.heads(features)
         if domains is None:
             return outputs.mean(1)
+        domains = check_domains(domains, outputs, self.domains)
         # Unlike an index, gather takes no negative numbers: -1 must not become the last head.
         rows = domains[:, None, None].expand(-1, 1, outputs.shape[-1])
         return outputs.gather(1, rows).squeeze(1)
@@ -112,6 +116,6 @@ class MultiHeadNetwork(Network):
         """Return the logits of every head, (D, N, C)."""
         return self.heads(features).transpose(0, 1)
 
-    def domain_logits(self, images: Tensor) -> Tensor:
+    def domain_logits(self, images: Inputs) -> Tensor:
         """Return the logits of every head, (D, N, C); the network runs once."""
         return self.task_domain_logits(self.features(images))

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from domain_masks.errors import InputError
 from domain_masks.networks import dropout
+from domain_masks.networks.inputs import Inputs, Signature, check_features, check_inputs, example_of
+from domain_masks.networks.presets import find_head
 from domain_masks.networks.sites import channel_axis, resolve_sites
 from domain_masks.networks.split import Segments, Site, split_network
-from domain_masks.networks.tracing import training_mode
+from domain_masks.networks.tracing import required_arguments, training_mode
 
 
 class Network(nn.Module):
@@ -23,10 +25,11 @@ class Network(nn.Module):
 
     The user's module stays whole under ``network``; nothing in it is replaced, renamed or hooked.
 
-    - ``network``: images (N, 3, H, W) -> logits (N, C)
+    - ``network``: images (N, 3, H, W) -> logits (N, C); with ``example_input`` whatever it shows
     - ``boundary``: qualified name of the module where T begins
     - ``sites``: the modules of T whose inputs are opened for masks; none for a network without masks
     - ``image_size``: H = W, in pixels, of the images that the network will see
+    - ``example_input``: a tensor (N, ...), or a tuple of them, that the network can be called with; None means images
     - ``dropout_in_task``: False keeps T's dropout (of every form, drop path too) switched off in training, as the paper
       does for AlexNet while masks are learned (Section 4.1); F keeps its own
 
@@ -40,11 +43,14 @@ class Network(nn.Module):
         sites: Sequence[str | Site] = (),
         image_size: int = 224,
         dropout_in_task: bool = True,
+        example_input: Inputs | None = None,
     ) -> None:
         super().__init__()
-        first = next(network.parameters(), torch.zeros(()))
-        example = torch.zeros(1, 3, image_size, image_size, dtype=first.dtype, device=first.device)
-        self.sites, self.classes = resolve_sites(network, sites, example)
+        example, signature = example_of(network, example_input, image_size)
+        self.sites, classes = resolve_sites(network, sites, example, signature)
+        # Sites given by hand need no example, and without one that fits nothing is known of the inputs.
+        self._signature = signature if classes is not None else Signature(required_arguments(network))
+        self.classes = _outputs(network) if classes is None else classes
         self.boundary = boundary
         self.image_size = image_size
         self.dropout_in_task = dropout_in_task
@@ -57,13 +63,14 @@ class Network(nn.Module):
         self.train(network.training)
 
     def _split(self) -> dict[bool, Segments]:
-        return split_network(self.network, self.boundary, self.sites, silent=not self.dropout_in_task)
+        inputs = self._signature.count
+        return split_network(self.network, self.boundary, self.sites, inputs, silent=not self.dropout_in_task)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_segments"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        super().__setstate__({"_signature": Signature(), **state})  # type: ignore[no-untyped-call]
         # Compiled functions cannot be pickled; they are a pure function of what can.
         self._segments = self._split()
 
@@ -106,9 +113,9 @@ class Network(nn.Module):
         segments = self._segments[True]
         return segments.in_task(name) and not segments.in_features(name)
 
-    def features(self, images: Tensor) -> Tensor:
+    def features(self, images: Inputs) -> Tensor:
         """Run F: images (N, 3, H, W) -> what T begins with, (N, ...): the boundary's input before the dropout on the way."""
-        return self.segments.features(self.network, images)
+        return self.segments.features(self.network, *check_inputs(images, self._signature))
 
     @torch.no_grad()
     def frozen_features(self, images: Tensor) -> Tensor:
@@ -125,11 +132,12 @@ class Network(nn.Module):
 
     def task(self, features: Tensor, domains: Tensor | None = None) -> Tensor:
         """Run T: features (N, ...) -> logits (N, C). ``domains`` are (N,) or None where unknown; not used here."""
+        check_features(features)
         segments = self.segments
         return segments.masked(self.network, segments.shared(self.network, features), *[None] * len(self.sites))
 
-    def forward(self, images: Tensor, domains: Tensor | None = None) -> Tensor:
-        """Run T ∘ F: images (N, 3, H, W) and their domains (N,) or None -> logits (N, C)."""
+    def forward(self, images: Inputs, domains: Tensor | None = None) -> Tensor:
+        """Run T ∘ F: images (N, 3, H, W), or the tuple that the network takes, and domains (N,) or None -> logits (N, C)."""
         return self.task(self.features(images), domains)
 
     def pooled(self, features: Tensor) -> Tensor:
@@ -164,3 +172,12 @@ class Network(nn.Module):
             )
             for mode, segments in self._segments.items()
         }
+
+
+def _outputs(network: nn.Module) -> int | None:
+    """Return how many numbers the last layer gives; None where there is no such layer."""
+    try:
+        head = network.get_submodule(find_head(network))
+    except InputError:
+        return None
+    return int(head.out_features if isinstance(head, nn.Linear) else head.out_channels)  # type: ignore[arg-type]

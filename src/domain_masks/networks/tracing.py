@@ -79,6 +79,13 @@ def default_arguments(network: nn.Module, inputs: int = 1) -> dict[str, Any]:
     return {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
 
 
+def required_arguments(network: nn.Module) -> int:
+    """Return how many arguments the network's forward cannot do without; at least 1."""
+    arguments = inspect.signature(network.forward).parameters.values()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return max(1, sum(one.kind in positional and one.default is one.empty for one in arguments))
+
+
 def known_modules(network: nn.Module) -> list[str]:
     """Return the names that can be a site or boundary, those of the outer modules first."""
     names = [name for name, _ in network.named_modules() if name]

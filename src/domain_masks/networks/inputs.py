@@ -1,0 +1,171 @@
+"""What a divided network is called with: an example of it, and one message for what cannot be meant.
+
+Nothing is looked at while a network is compiled or exported, and no value of a tensor on an accelerator: reading it would
+make the processor wait for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from domain_masks.errors import InputError
+
+Inputs = Tensor | tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What is known of the inputs of a network, from an example; plain values, so that it can be pickled.
+
+    - ``dims``: how many axes each input has; empty where there is no example
+    - ``floating``: whether each holds floating-point numbers
+    - ``count``: how many inputs there are
+    - ``images``: whether there is one input, images (N, 3, H, W)
+    """
+
+    count: int = 1
+    dims: tuple[int, ...] = ()
+    floating: tuple[bool, ...] = ()
+    images: bool = False
+
+    @property
+    def expected(self) -> str:
+        """Say what the network takes."""
+        if self.images:
+            return "images as a tensor (N, 3, H, W)"
+        return "one tensor" if self.count == 1 else f"a tuple of {self.count} tensors"
+
+
+def example_of(
+    network: nn.Module, example_input: Inputs | None, image_size: int
+) -> tuple[tuple[Tensor, ...], Signature]:
+    """Return an example of a network's inputs, where its parameters are, and what is known from it.
+
+    - ``example_input``: a tensor, or a tuple of them where the network takes several; None means images (1, 3, H, W)
+
+    Raises InputError for anything else, and for inputs whose first axis is not the batch.
+    """
+    first = next(network.parameters(), torch.zeros(()))
+    if example_input is None:
+        images = torch.zeros(1, 3, image_size, image_size, dtype=first.dtype, device=first.device)
+        return (images,), Signature(1, (4,), (True,), images=True)
+    given = example_input if isinstance(example_input, tuple) else (example_input,)
+    if not given or not all(isinstance(value, Tensor) and value.dim() > 0 for value in given):
+        got = ", ".join(type(value).__name__ for value in given) or "an empty tuple"
+        raise InputError(f"example_input: expected a tensor (N, ...) or a tuple of them, got {got}")
+    if len({value.shape[0] for value in given}) > 1 or given[0].shape[0] == 0:
+        raise InputError(
+            f"example_input: expected tensors with the same batch of at least one row on their first axis, got {_shapes(given)}"
+        )
+    moved = tuple(
+        value.to(first.device, first.dtype) if value.is_floating_point() else value.to(first.device) for value in given
+    )
+    return moved, Signature(
+        len(given), tuple(value.dim() for value in given), tuple(value.is_floating_point() for value in given)
+    )
+
+
+def check_inputs(inputs: Any, signature: Signature) -> tuple[Tensor, ...]:
+    """Return the network's inputs as a tuple; raises InputError where they cannot be meant."""
+    given: tuple[Any, ...] = inputs if isinstance(inputs, tuple) else (inputs,)
+    if torch.compiler.is_compiling():
+        return given
+    if not all(isinstance(value, Tensor) for value in given):
+        hint = ": stack them with torch.stack" if isinstance(inputs, list) else ""
+        wrong = next(value for value in given if not isinstance(value, Tensor))
+        raise InputError(f"expected {signature.expected}, got {type(wrong).__name__}{hint}")
+    if len(given) != signature.count:
+        raise InputError(f"expected {signature.expected}, got {len(given)}")
+    for value, dims, floating in zip(given, signature.dims, signature.floating, strict=False):
+        if value.dim() != dims:
+            batch = ": a single one needs the batch axis, x[None]" if value.dim() == dims - 1 else ""
+            what = signature.expected if signature.images else f"an input with {dims} axes, the batch first"
+            raise InputError(f"expected {what}, got the shape {tuple(value.shape)}{batch}")
+        if value.is_floating_point() != floating:
+            kind = "floating-point numbers" if floating else "integers, such as indices of tokens"
+            hint = ": x.float(), scaled and normalised as in training" if floating else ""
+            raise InputError(f"expected {kind}, got {value.dtype}{hint}")
+    if signature.images and given[0].shape[1] != 3:
+        raise InputError(
+            f"expected {signature.expected}, got the shape {tuple(given[0].shape)}: another number of channels needs an "
+            "example_input when the network is masked"
+        )
+    if any(value.shape[:1] != given[0].shape[:1] for value in given):
+        raise InputError(f"expected inputs of one length, got {_shapes(given)}")
+    return given
+
+
+def check_features(features: Any) -> None:
+    """Raise InputError unless T is given one tensor."""
+    if not torch.compiler.is_compiling() and not isinstance(features, Tensor):
+        raise InputError(f"expected the features of F as a tensor (N, ...), got {type(features).__name__}")
+
+
+def check_domains(domains: Any, features: Tensor, sources: int) -> Tensor:
+    """Return domains as 64-bit integers, (N,); raises InputError where they cannot be those of ``features``.
+
+    - ``sources``: D; on a CPU every index must be in [0, D)
+    """
+    if torch.compiler.is_compiling():
+        return domains  # type: ignore[no-any-return]
+    wanted = f"expected domains as a tensor of {features.shape[0]} integers in [0, {sources})"
+    if not isinstance(domains, Tensor):
+        hint = ": torch.tensor(domains)" if isinstance(domains, list | tuple) else ""
+        hint = ": torch.full((N,), domain)" if isinstance(domains, int) else hint
+        raise InputError(f"{wanted}, got {type(domains).__name__}{hint}")
+    if domains.dtype == torch.bool or domains.is_floating_point() or domains.is_complex():
+        raise InputError(f"{wanted}, got {domains.dtype}")
+    if domains.shape != features.shape[:1]:
+        raise InputError(f"{wanted}, one for each instance, got the shape {tuple(domains.shape)}")
+    if domains.device != features.device:
+        raise InputError(f"{wanted} on {features.device}, where the instances are, got it on {domains.device}")
+    if domains.device.type == "cpu" and not torch._C._get_tracing_state() and domains.numel():
+        low, high = (int(value) for value in torch.aminmax(domains))
+        if low < 0 or high >= sources:
+            raise InputError(f"{wanted}, got {low if low < 0 else high}: an unknown domain is None for the whole batch")
+    return domains.long()
+
+
+def check_sets(masks: Any, sizes: Mapping[str, int]) -> int:
+    """Return P, the number of sets of masks; raises InputError unless every site has masks (P, K)."""
+    if torch.compiler.is_compiling():
+        return int(next(iter(masks.values())).shape[0])
+    wanted = f"expected masks (P, K) for each of {', '.join(f'{site} (K = {size})' for site, size in sizes.items())}"
+    if not isinstance(masks, Mapping):
+        raise InputError(f"{wanted}, got {type(masks).__name__}")
+    if missing := [site for site in sizes if site not in masks]:
+        raise InputError(f"{wanted}, got none for {', '.join(missing)}")
+    sets = None
+    for site, size in sizes.items():
+        mask = masks[site]
+        if not isinstance(mask, Tensor):
+            raise InputError(f"{wanted}, got {type(mask).__name__} for {site}")
+        sets = mask.shape[0] if sets is None and mask.dim() == 2 else sets
+        if mask.shape != (sets, size):
+            raise InputError(f"{wanted}, and as many sets at every site, got {tuple(mask.shape)} for {site}")
+    return int(sets or 0)
+
+
+def check_noise(noise: Any, sizes: Mapping[str, int], count: int) -> None:
+    """Raise InputError unless ``noise`` is None or has numbers (N, K) for every site."""
+    if noise is None or torch.compiler.is_compiling():
+        return
+    wanted = (
+        f"expected noise ({count}, K) for each of {', '.join(f'{site} (K = {size})' for site, size in sizes.items())}"
+    )
+    if not isinstance(noise, Mapping):
+        raise InputError(f"{wanted}, got {type(noise).__name__}")
+    for site, size in sizes.items():
+        value = noise.get(site)
+        if not isinstance(value, Tensor) or value.shape != (count, size):
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ if site in noise else "none"
+            raise InputError(f"{wanted}, got {got} for {site}")
+
+
+def _shapes(values: Sequence[Tensor]) -> str:
+    return ", ".join(str(tuple(value.shape)) for value in values)
