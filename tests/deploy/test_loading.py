@@ -162,7 +162,9 @@ def test_a_card_that_is_wrong_is_refused_before_its_network_has_memory(run_folde
     """The largest network of timm under the sites of a small one: nothing of its size is ever made."""
     copy = shutil.copytree(run_folder, tmp_path / "copy")
     described = json.loads((copy / "model.json").read_text())
-    (copy / "model.json").write_text(json.dumps({**described, "backbone": "vit_giant_patch14_dinov2"}))
+    large = "vit_giant_patch14_dinov2"
+    network = {"builder": "timm", "name": large, "arguments": {}}
+    (copy / "model.json").write_text(json.dumps({**described, "backbone": large, "network": network}))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError, match="unknown site"):
         load(copy)

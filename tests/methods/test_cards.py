@@ -93,7 +93,7 @@ def test_sizes_that_no_model_has_are_refused_before_a_network_is_built(changed, 
     def never(*_):
         raise AssertionError("built")
 
-    monkeypatch.setattr(saving, "build_backbone", never)
+    monkeypatch.setattr(saving, "build_architecture", never)
     with pytest.raises(RunFolderError, match=key):
         load_model(changed((key,), value))
 

@@ -90,6 +90,8 @@ OTHERS = {True: False, False: True, None: 3, "32": "bf16", 32: "bf16"}
 
 
 def another(value):
+    if isinstance(value, list):
+        return [0.5] * len(value)
     if isinstance(value, bool | None) or value in OTHERS:
         return OTHERS[value]
     return "another" if isinstance(value, str) else value * 2 + 1

@@ -25,6 +25,8 @@ GROUPS = {
 }
 
 
+_SEVERAL = {"sites": "NAME", "mean": "X", "std": "X"}
+"""Settings that take several words."""
 _BY_DATASET = {
     "backbone",
     "weights",
@@ -137,8 +139,8 @@ def add_settings(parser: argparse.ArgumentParser, without: Iterable[str] = ()) -
             group.add_argument(
                 f"--no_{name}", action="store_const", const=False, **(hidden if field.default is False else negative)
             )
-        elif name == "sites":
-            group.add_argument(f"--{name}", nargs="+", metavar="NAME", **options)
+        elif name in _SEVERAL:
+            group.add_argument(f"--{name}", nargs="+", metavar=_SEVERAL[name], **options)
         else:
             action = group.add_argument(f"--{name}", metavar=_metavar(name, field.annotation), **options)
             is_path = name in ("root", "dataset", "weights", "init_from")

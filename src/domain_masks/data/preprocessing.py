@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,11 @@ from domain_masks.data.cropping import Box
 from domain_masks.data.image_files import upright
 from domain_masks.errors import InputError, together, unknown
 from domain_masks.records.config import describe_mistakes
+from domain_masks.records.preparation import IMAGENET_MEAN, IMAGENET_STD
 
 ImageBytes = npt.NDArray[np.uint8]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _DEEP_MODES = ("I", "F")
 _SIXTEEN_BITS = 65535
 _DRAFT_MARGIN = 2
@@ -42,6 +41,7 @@ class Preprocessing:
     - ``square``: resize to a square, ignoring the aspect ratio, as the released code does for PACS
     - ``mean``, ``std``: per channel, of values in [0, 1]
     - ``training_size``: side of the square that a training image of ``size`` is a window of; None for size * 256 / 224, rounded
+    - ``interpolation``: the filter with which images are resized, Pillow's ``bilinear`` or ``bicubic``
 
     Raises InputError if a size does not fit the others.
     """
@@ -52,6 +52,7 @@ class Preprocessing:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     training_size: int | None = None
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -152,7 +153,7 @@ class Preprocessing:
 
     def _resized(self, picture: Image.Image, box: tuple[float, float, float, float], size: int) -> ImageBytes:
         if picture.size != (size, size) or box != (0, 0, size, size):
-            picture = picture.resize((size, size), Image.Resampling.BILINEAR, box)
+            picture = picture.resize((size, size), _FILTERS[self.interpolation], box)
         return np.asarray(picture)
 
 

@@ -11,15 +11,13 @@ from torch import Tensor, nn
 
 from domain_masks.data import Preprocessing
 from domain_masks.deploy.formats import Run
-from domain_masks.deploy.inside import PreprocessingInside, level_difference
+from domain_masks.deploy.inside import LEVELS, PreprocessingInside, level_difference
 from domain_masks.deploy.pictures import Picture, Pictures
 from domain_masks.errors import ParityError
 
 TOLERANCE = 1e-4
 HALF_TOLERANCE = 2e-2
 """Of the largest logit, or of 1 where all are smaller."""
-ONE_LEVEL = 1.001
-"""Of 255: what the preprocessing in a file may differ from Pillow's, which rounds twice, and the last bits of a sum."""
 _SINGLE = 3
 
 
@@ -33,6 +31,7 @@ class Parity:
     - ``allowed``: how large it may be
     - ``agreeing``: pictures that get the same class
     - ``levels``: by how many of 255 levels the file's own preprocessing differs from Pillow's at most, or None
+    - ``allowed_levels``: by how many it may
     """
 
     pictures: int
@@ -42,11 +41,12 @@ class Parity:
     allowed: float
     agreeing: int
     levels: float | None = None
+    allowed_levels: float = LEVELS["bilinear"]
 
     @property
     def holds(self) -> bool:
         """Whether the file answers as the model does; NaN does not."""
-        return self.largest <= self.allowed and (self.levels is None or self.levels <= ONE_LEVEL)
+        return self.largest <= self.allowed and (self.levels is None or self.levels <= self.allowed_levels)
 
     def __str__(self) -> str:
         sizes = " and ".join(map(str, self.batch_sizes))
@@ -92,7 +92,14 @@ def compare(
         max(level_difference(preprocessing, one.raw, one.prepared) for one in pictures.pictures) if inside else None
     )
     return Parity(
-        count, pictures.origin, tuple(sorted(set(sizes))), largest, tolerance * max(1.0, scale), agreeing, levels
+        count,
+        pictures.origin,
+        tuple(sorted(set(sizes))),
+        largest,
+        tolerance * max(1.0, scale),
+        agreeing,
+        levels,
+        LEVELS[preprocessing.interpolation],
     )
 
 

@@ -14,6 +14,7 @@ from domain_masks.records import Results, RunFolder
 from domain_masks.records.collection import run_folders
 from domain_masks.records.config import AUTO, RunConfig, parse_config, read_config
 from domain_masks.records.identity import CONTENT, REVISED, inputs_noted, inputs_of, run_key
+from domain_masks.records.preparation import as_begun
 from domain_masks.training.defaults import resolve
 
 
@@ -57,7 +58,8 @@ def keys_in(
     - ``dataset``: fills in what an older version did not write down, where it says so
     """
     try:
-        config = parse_config(read_config(folder.config))
+        values = read_config(folder.config)
+        config = as_begun(parse_config(values), values)
         config = config.model_copy(update={"method": complete_method(config.method_name, config.method_settings)})
     except DomainMasksError:
         return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,23 +13,26 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from domain_masks.errors import InputError, RunFolderError
+from domain_masks.batch import DomainBatch
+from domain_masks.errors import InputError, ParityError, RunFolderError
 from domain_masks.methods.base import Context, Method
 from domain_masks.methods.build import build_method, method_settings
-from domain_masks.methods.cards import MOST_BYTES, check_card
+from domain_masks.methods.cards import MOST_BYTES, NEEDED, check_card
 from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.extra_state import extra_cards, extra_forms, extra_tensors, extra_values, tensors_in
 from domain_masks.methods.tensor_files import (
     TensorForm,
     check_forms,
     count_bytes,
+    load_tensors,
     read_forms,
     read_tensors,
     refuse_numbers_that_are_none,
 )
-from domain_masks.networks import Site, build_backbone
+from domain_masks.networks import Architecture, Site, architecture_of, build_architecture
+from domain_masks.randomness import generator
 from domain_masks.records.environment import version
-from domain_masks.records.files import check_schema, read_json, write_json, write_whole
+from domain_masks.records.files import check_schema, read_json, write_json, writing
 from domain_masks.surroundings import usual_tensors
 
 FORMAT = 1
@@ -63,13 +68,22 @@ def _not_finite(method: Method) -> list[str]:
     ]
 
 
-def save_model(folder: Path, method: Method, backbone: str, description: Mapping[str, Any]) -> None:
+def save_model(
+    folder: Path,
+    method: Method,
+    backbone: str,
+    description: Mapping[str, Any],
+    check: Callable[[Method], None] | None = None,
+) -> None:
     """Write ``model.safetensors`` and ``model.json`` into ``folder``, each whole or not at all.
 
     - ``backbone``: the name from which :func:`build_backbone` makes the network
-    - ``description``: further facts for ``model.json``, such as preprocessing and protocol
+    - ``description``: further facts for ``model.json``: ``network``, what the network was made from, where that is not
+      what its name makes without weights; preprocessing and protocol
 
-    The weights carry no metadata but ``format``, so that equal weights are equal files.
+    The weights carry no metadata but ``format``, so that equal weights are equal files. What was written is read back and
+    asked about a few images before it takes its place: raises ParityError where it answers otherwise than ``method``, and what
+    ``check`` raises about it.
     """
     context = method.context
     card = {
@@ -86,9 +100,80 @@ def save_model(folder: Path, method: Method, backbone: str, description: Mapping
         **({"not_finite": odd} if (odd := _not_finite(method)) else {}),
         **description,
     }
-    # In memory first: the library's own writer hides what the file system says, such as that the disk is full.
-    write_whole(folder / "model.safetensors", save(model_tensors(method), metadata={"format": "pt"}))
+    read_by = (*NEEDED, "network", "training", "extra_state", "not_finite")
+    known = json.loads(json.dumps({name: card[name] for name in read_by if name in card}, default=str))
+    with writing(folder / "model.safetensors") as temporary:
+        # In memory first: the library's own writer hides what the file system says, such as that the disk is full.
+        temporary.write_bytes(save(model_tensors(method), metadata={"format": "pt"}))
+        with usual_tensors():
+            again = _loaded(known, folder / "model.json", temporary).to(_device(method))
+        _require_same_answers(method, again, folder)
+        if check is not None:
+            check(again)
     write_json(folder / "model.json", card)
+
+
+@torch.inference_mode()
+def _require_same_answers(method: Method, again: Method, folder: Path) -> None:
+    """Raise ParityError unless both methods answer alike about a few images of noise."""
+    size = method.context.image_size
+    noise = torch.randn(2, 3, size, size, generator=generator(0, "saved-model"))
+    batch = DomainBatch(noise.to(_device(method)), None, None, torch.arange(2, device=_device(method)))
+    training = method.training
+    try:
+        expected, got = method.eval().predict(batch), again.eval().predict(batch)
+    finally:
+        method.train(training)
+    difference = largest_difference(expected, got)
+    if not difference <= tolerance(_device(method)):
+        raise ParityError(
+            f"the model written to {folder} is not kept: read back, it does not answer as the one that was trained (its logits "
+            f"differ by {difference:.2g} of the largest). What its network was made from is not known well enough: use "
+            "--weights none, or another backbone"
+        )
+
+
+def tolerance(device: torch.device) -> float:
+    """Return by what part of the largest logit two equal models may differ on ``device``, which may add up in any order."""
+    return 1e-3 if device.type == "cpu" else 1e-2
+
+
+def largest_difference(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> float:
+    """Return the largest difference of logits, as part of the largest of their ensemble; infinite where one has none.
+
+    - ``expected``, ``got``: ensemble -> logits (N, C)
+    """
+    if set(expected) != set(got):
+        return math.inf
+    largest = 0.0
+    for name, logits in expected.items():
+        scale = float(logits.float().abs().nan_to_num().max())
+        difference = float((logits.float() - got[name].float()).abs().max())
+        part = difference if difference == 0 else difference / max(scale, 1e-12)
+        # Not max(): it would pass over NaN.
+        largest = largest if part <= largest else part
+    return largest
+
+
+def _device(method: Method) -> torch.device:
+    return next((tensor.device for tensor in (*method.parameters(), *method.buffers())), torch.device("cpu"))
+
+
+def network_of(card: Mapping[str, Any]) -> Architecture:
+    """Return what the network that ``card`` describes was made from.
+
+    Older cards do not say it: of ``imagenet`` it is known by the name, all others were made as without weights.
+
+    Raises InputError for a description that cannot be one, and an unknown name.
+    """
+    if card.get("network") is not None:
+        found = Architecture.from_dict(card["network"])
+        named = str(card["backbone"]).rpartition(":")[2]
+        if found.name.partition(".")[0] != named.partition(".")[0]:
+            raise InputError(f"expected the network of backbone {card['backbone']!r}, got {found.name!r}")
+        return found
+    weights = (card.get("training") or {}).get("weights")
+    return architecture_of(card["backbone"], "imagenet" if weights == "imagenet" else "none")
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -149,7 +234,7 @@ def adopt(method: Method, folder: Path, card: Mapping[str, Any], masks_alone: bo
             f"{', ...' if len(odd) > 3 else ''}). Expected a network with one head on the same backbone, got "
             f"{card['method']['name']} on {card['backbone']}"
         )
-    method.load_state_dict(taken, strict=False)
+    load_tensors(method, taken, strict=False)
     lacking = sorted(_file_name(name) for name in per_domain if name not in taken)
     if masks_alone and lacking and len(lacking) < len(per_domain):
         raise InputError(
@@ -168,12 +253,13 @@ def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
     tensors do not fit it.
     """
     with usual_tensors():
-        return _loaded(read_card(folder), folder)
+        card = read_card(folder)
+        return _loaded(card, folder / "model.json", folder / "model.safetensors"), card
 
 
-def _loaded(card: dict[str, Any], folder: Path) -> tuple[Method, dict[str, Any]]:
-    path = folder / "model.safetensors"
-    method = _blank(card, folder / "model.json")
+def _loaded(card: Mapping[str, Any], card_path: Path, path: Path) -> Method:
+    """Rebuild the method that ``card`` describes with the tensors in ``path``, in evaluation mode on the CPU."""
+    method = _blank(card, card_path)
     channels = _classified_channels(method, path)
     _expect_classifier(method, channels)
     names = {_file_name(name): name for name in method.state_dict()}
@@ -181,13 +267,13 @@ def _loaded(card: dict[str, Any], folder: Path) -> tuple[Method, dict[str, Any]]
     tensors = read_tensors(path)
     learned = {_file_name(name) for name, _ in method.named_parameters()}
     refuse_numbers_that_are_none(path, tensors, {*card.get("not_finite", ())} - learned)
-    extra = extra_values(card.get("extra_state", {}), tensors, names, folder / "model.json")
+    extra = extra_values(card.get("extra_state", {}), tensors, names, card_path)
     if _keeps_tensors_elsewhere(method):
-        method = _built(card, folder / "model.json")
+        method = _built(card, card_path)
         _expect_classifier(method, channels)
     own = {name: tensor for name, tensor in tensors.items() if name in names}
-    method.load_state_dict({names[name]: value for name, value in (own | extra).items()}, assign=True)
-    return method.eval(), card
+    load_tensors(method, {names[name]: value for name, value in (own | extra).items()}, assign=True)
+    return method.eval()
 
 
 def largest_file(card: Mapping[str, Any], path: Path) -> int:
@@ -262,7 +348,7 @@ def _made(card: Mapping[str, Any]) -> Method:
         boundary=card["boundary"],
         image_size=card["image_size"],
     )
-    backbone = build_backbone(card["backbone"], len(context.classes))
+    backbone = build_architecture(network_of(card), len(context.classes), card["backbone"])
     return build_method(name, backbone, context, method_settings(name, settings))
 
 

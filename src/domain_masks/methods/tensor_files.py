@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from domain_masks.errors import InputError
 from domain_masks.records.files import utf8_path
@@ -49,6 +51,16 @@ class TensorForm:
 
     def __str__(self) -> str:
         return f"{self.dtype} {list(self.shape)}"
+
+
+def load_tensors(module: nn.Module, tensors: Mapping[str, Any], *, strict: bool = True, assign: bool = False) -> None:
+    """Load ``tensors`` as a state dict of ``module`` in its present version, which some modules insist on being told.
+
+    Raises what ``load_state_dict`` raises.
+    """
+    state = OrderedDict(tensors)
+    state._metadata = getattr(tensors, "_metadata", None) or module.state_dict()._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(state, strict=strict, assign=assign)
 
 
 def read_forms(path: Path) -> dict[str, TensorForm]:

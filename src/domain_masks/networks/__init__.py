@@ -1,35 +1,49 @@
 """Networks with a boundary and mask sites: by name, or the user's own."""
 
+from domain_masks.networks.architecture import Architecture
 from domain_masks.networks.backbones import (
     BACKBONES,
     HeadInitialisation,
+    architecture_of,
+    build_architecture,
     build_backbone,
     find_backbone,
-    load_weights,
-    read_weights,
 )
 from domain_masks.networks.build import masked
 from domain_masks.networks.masked import MaskedNetwork
 from domain_masks.networks.multi_head import MultiHeadNetwork, StackedLinear
 from domain_masks.networks.network import Network
 from domain_masks.networks.presets import Layout, find_head, layout, preset_names
+from domain_masks.networks.published import INTERPOLATIONS, Interpolation, Preparation, preparation_of
+from domain_masks.networks.signature import differing, signature, signature_digest
 from domain_masks.networks.split import Site
+from domain_masks.networks.weights_files import load_weights, read_weights
 
 __all__ = [
     "BACKBONES",
+    "INTERPOLATIONS",
+    "Architecture",
     "HeadInitialisation",
+    "Interpolation",
     "Layout",
     "MaskedNetwork",
     "MultiHeadNetwork",
     "Network",
+    "Preparation",
     "Site",
     "StackedLinear",
+    "architecture_of",
+    "build_architecture",
     "build_backbone",
+    "differing",
     "find_backbone",
     "find_head",
     "layout",
     "load_weights",
     "masked",
+    "preparation_of",
     "preset_names",
     "read_weights",
+    "signature",
+    "signature_digest",
 ]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from domain_masks.errors import InputError, unknown
+from domain_masks.networks.architecture import AS_PRETRAINED, Architecture
 from domain_masks.networks.presets import find_head
+from domain_masks.networks.published import PublishedWeights, published_weights, timms_tag
+from domain_masks.networks.signature import differing
 from domain_masks.networks.small import SmallConvNet
-from domain_masks.records.files import utf8_path
+from domain_masks.networks.weights_files import Say, load_weights, read_weights
 
 HeadInitialisation = Literal["default", "normal"]
 
@@ -23,24 +26,187 @@ BACKBONES: dict[str, Callable[[int], nn.Module]] = {"small": SmallConvNet}
 
 
 def build_backbone(
-    name: str, classes: int, weights: str | Path = "none", head_initialisation: HeadInitialisation = "default"
+    name: str,
+    classes: int,
+    weights: str | Path = "none",
+    head_initialisation: HeadInitialisation = "default",
+    *,
+    architecture: Architecture | None = None,
+    say: Say | None = None,
 ) -> nn.Module:
     """Build a classifier with a new head for ``classes``.
 
     - ``name``: one of :data:`BACKBONES`, torchvision's if it has one, ``timm:NAME`` (or a bare name only timm has)
-    - ``weights``: ``none``, ``imagenet`` (through torchvision or timm), or a file: .safetensors, or .pth/.pt read
-      with ``weights_only``. A head of another number of classes is left out of a file; all else must fit exactly
+    - ``weights``: ``none``, ``imagenet`` (through torchvision or timm), or a file, see :func:`read_weights` and
+      :func:`load_weights`. A head of another number of classes is left out of a file; all else must fit exactly
     - ``head_initialisation``: ``default`` is PyTorch's; ``normal`` is N(0, 0.001) with bias 0 (paper, DomainNet)
+    - ``architecture``: what :func:`architecture_of` returned for these weights; None asks it
+    - ``say``: is told what is to be known of a file of weights, a line each; None warns
 
     Raises InputError for an unknown name, weights that cannot be had, read, or do not fit.
     """
     source = str(weights)
-    network = _build(name, classes, pretrained=source == "imagenet")
-    head = find_head(network)
-    if source not in ("none", "imagenet"):
-        load_weights(network, read_weights(Path(weights)), head, str(weights))
+    architecture = architecture_of(name, weights) if architecture is None else architecture
+    say = _warn if say is None else say
+    if source == "imagenet":
+        network = _with_published_weights(name, classes, architecture)
+        head = find_head(network)
+    else:
+        network = build_architecture(architecture, classes, name)
+        head = find_head(network)
+        if source != "none":
+            load_weights(network, read_weights(Path(weights), say), head, source, say)
     if head_initialisation == "normal":
         initialise_normal(network.get_submodule(head))
+    return network
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, stacklevel=3)
+
+
+def architecture_of(name: str, weights: str | Path = "none") -> Architecture:
+    """Return what :func:`build_backbone` makes a network from, with what the weights ask of it; nothing is downloaded.
+
+    Networks whose published weights need other arguments than the builder's defaults get these with ``imagenet``, and with a
+    file of weights that has as many classes as the published ones, or is one of them.
+
+    Raises InputError for an unknown name, and a file that cannot be read where its content decides.
+    """
+    library, plain = find_backbone(name)
+    if library == "own":
+        return Architecture("own", plain)
+    if library == "torchvision":
+        return Architecture(
+            "torchvision", plain, _torchvision_arguments(plain, published_weights(library, plain, weights))
+        )
+    tag = timms_tag(plain)
+    named = f"{plain}.{tag}" if tag and "." not in plain else plain
+    differs = bool(tag) and str(weights) != "none" and _differs_as_pretrained(named)
+    published = published_weights(library, plain, weights) if differs else None
+    return Architecture("timm", named, {} if published is None else {AS_PRETRAINED: True})
+
+
+def _torchvision_arguments(name: str, published: PublishedWeights | None) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):
+        # They return a tuple in training unless told otherwise; torchvision's weights were trained on other colours.
+        arguments = {"aux_logits": False, "transform_input": published is not None}
+    if published is not None and published.fixed_size is not None:
+        argument = {"vit": "image_size", "maxvit": "input_size"}[name.partition("_")[0]]
+        size = published.fixed_size
+        if size != 224:
+            arguments[argument] = size if argument == "image_size" else [size, size]
+    return arguments
+
+
+def _differs_as_pretrained(name: str) -> bool:
+    """Whether timm builds a network otherwise with its own weights, such as FBNet with another epsilon."""
+    plain = _rebuilt(Architecture("timm", name), 2)
+    try:
+        return bool(differing(plain, _rebuilt(Architecture("timm", name, {AS_PRETRAINED: True}), 2)))
+    except Exception:  # timm cannot load what it has just built; what differs then is found when it loads its own
+        return False
+
+
+def build_architecture(architecture: Architecture, classes: int, called: str | None = None) -> nn.Module:
+    """Build a network without weights of its own, with a head for ``classes``.
+
+    - ``called``: its name in messages
+
+    Raises InputError for a name that there is not.
+    """
+    name, arguments = architecture.name, dict(architecture.arguments)
+    if architecture.library == "own":
+        if name not in BACKBONES:
+            raise unknown("backbone", name, BACKBONES)
+        return BACKBONES[name](classes)
+    if architecture.library == "torchvision":
+        from torchvision import models  # noqa: PLC0415
+
+        if name not in models.list_models(module=models):
+            raise unknown("torchvision backbone", name, models.list_models(module=models))
+        if "aux_logits" in arguments:
+            arguments["init_weights"] = True
+        if "input_size" in arguments:
+            arguments["input_size"] = tuple(arguments["input_size"])
+        return _with_new_head(models.get_model(name, weights=None, **arguments), classes)
+    import timm  # noqa: PLC0415
+
+    pretrained = arguments.pop(AS_PRETRAINED, False)
+    with _could_be_made(called or f"timm:{name}"):
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **arguments)
+        if pretrained:
+            own = {"state_dict": network.state_dict(), "num_classes": classes, "label_offset": 0}
+            network = timm.create_model(
+                name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=own, **arguments
+            )
+            network.pretrained_cfg.pop("state_dict", None)  # type: ignore[operator, union-attr]
+    return network
+
+
+def _with_published_weights(name: str, classes: int, architecture: Architecture) -> nn.Module:
+    """Build a network with the weights that its library publishes.
+
+    Raises InputError where they cannot be had, and where the library then builds something else than ``architecture`` says,
+    so that a trained model could not be rebuilt.
+    """
+    library, plain = find_backbone(name)
+    if library == "own":
+        raise InputError(f"backbone {plain!r} has no ImageNet weights: use --weights none or a file")
+    network: nn.Module
+    if library == "torchvision":
+        from torchvision import models  # noqa: PLC0415
+
+        published = published_weights(library, plain, "imagenet")
+        with _download(name):
+            network = models.get_model(plain, weights=published.entry if published else "DEFAULT")
+        network = _with_new_head(_without_auxiliary_outputs(network), classes)
+    else:
+        import timm  # noqa: PLC0415
+
+        with _download(name):
+            network = timm.create_model(architecture.name, pretrained=True, num_classes=classes)
+    if others := differing(network, _rebuilt(architecture, classes)):
+        raise InputError(
+            f"backbone {name!r}: {library} builds it otherwise for its ImageNet weights than without them, in a way that is "
+            f"not known here ({', '.join(others[:3]) or 'the network itself'}), so that a trained model could not be rebuilt: "
+            "use --weights none or a file"
+        )
+    return network
+
+
+def _rebuilt(architecture: Architecture, classes: int) -> nn.Module:
+    """Build a network without memory where that is possible; draws nothing from the global generator."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return build_architecture(architecture, classes)
+        except InputError:
+            raise
+        except Exception:  # a network that computes with numbers while it is made
+            return build_architecture(architecture, classes)
+
+
+def _without_auxiliary_outputs(network: nn.Module) -> nn.Module:
+    if getattr(network, "aux_logits", False):
+        network.aux_logits = False  # type: ignore[assignment]
+        for auxiliary in ("aux1", "aux2", "AuxLogits"):
+            if hasattr(network, auxiliary):
+                setattr(network, auxiliary, None)
+    return network
+
+
+def _with_new_head(network: nn.Module, classes: int) -> nn.Module:
+    head = find_head(network)
+    layer = network.get_submodule(head)
+    parent, _, last = head.rpartition(".")
+    new: nn.Module
+    if isinstance(layer, nn.Conv2d):
+        new = nn.Conv2d(layer.in_channels, classes, 1)
+    else:
+        new = nn.Linear(int(layer.in_features), classes)  # type: ignore[arg-type]
+    setattr(network.get_submodule(parent), last, new)
     return network
 
 
@@ -76,21 +242,6 @@ def find_backbone(name: str) -> tuple[Literal["own", "torchvision", "timm"], str
     return "timm", plain
 
 
-def _build(name: str, classes: int, pretrained: bool) -> nn.Module:
-    library, plain = find_backbone(name)
-    if library == "own":
-        if pretrained:
-            raise InputError(f"backbone {plain!r} has no ImageNet weights: use --weights none or a file")
-        return BACKBONES[plain](classes)
-    if library == "torchvision":
-        return _from_torchvision(plain, classes, pretrained)
-    import timm  # noqa: PLC0415
-
-    with _download(name) if pretrained else _could_be_made(name):
-        network: nn.Module = timm.create_model(plain, pretrained=pretrained, num_classes=classes)
-    return network
-
-
 @contextmanager
 def _could_be_made(name: str) -> Iterator[None]:
     """Turn timm's refusal of a name with an unknown tag into a message."""
@@ -100,36 +251,6 @@ def _could_be_made(name: str) -> Iterator[None]:
         if "pretrained tag" not in str(error).lower():
             raise
         raise InputError(f"backbone {name!r} cannot be made: {error}") from error
-
-
-def _from_torchvision(name: str, classes: int, pretrained: bool) -> nn.Module:
-    from torchvision import models  # noqa: PLC0415
-
-    weights = None
-    if pretrained:
-        available = models.get_model_weights(name)
-        # The paper's weights are the first ones; later ones come from other training recipes.
-        weights = getattr(available, "IMAGENET1K_V1", None) or available.DEFAULT
-    # GoogLeNet and Inception return a tuple in training unless told otherwise.
-    multiple = name in ("googlenet", "inception_v3") and not pretrained
-    extra: dict[str, Any] = {"aux_logits": False, "init_weights": True} if multiple else {}
-    with _download(name) if pretrained else nullcontext():
-        network: nn.Module = models.get_model(name, weights=weights, **extra)
-    if getattr(network, "aux_logits", False):
-        network.aux_logits = False  # type: ignore[assignment]
-        for auxiliary in ("aux1", "aux2", "AuxLogits"):
-            if hasattr(network, auxiliary):
-                setattr(network, auxiliary, None)
-    head = find_head(network)
-    layer = network.get_submodule(head)
-    parent, _, last = head.rpartition(".")
-    new: nn.Module
-    if isinstance(layer, nn.Conv2d):
-        new = nn.Conv2d(layer.in_channels, classes, 1)
-    else:
-        new = nn.Linear(int(layer.in_features), classes)  # type: ignore[arg-type]
-    setattr(network.get_submodule(parent), last, new)
-    return network
 
 
 class _download:  # noqa: N801
@@ -159,72 +280,3 @@ class _download:  # noqa: N801
                 f"the ImageNet weights of {self.name!r} could not be had ({type(error).__name__}: {error}): check the "
                 "connection, or give a file with --weights FILE, or --weights none to start from random weights"
             ) from error
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from .safetensors, or from .pth/.pt without running any code in it.
-
-    A state dict under ``state_dict`` or ``model`` is taken out, the prefix ``module.`` taken off, and half precision
-    cast to float32.
-
-    Raises InputError for a missing, truncated or foreign file.
-    """
-    if not path.is_file():
-        raise InputError(
-            f"weights {str(path)!r}: no such file. Expected 'imagenet', 'none', or a .safetensors or .pth file"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file  # noqa: PLC0415
-
-            with utf8_path(path) as readable:
-                state: Any = load_file(readable)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"weights {str(path)!r} are refused: the file is damaged or holds more than tensors, which could run code. "
-            "Expected a plain state dict; save it anew with torch.save(model.state_dict(), ...) or as .safetensors"
-        ) from error
-    except Exception as error:
-        raise InputError(
-            f"weights {str(path)!r} cannot be read ({type(error).__name__}: {error}): the file is truncated or of "
-            "another format. Expected .safetensors, or .pth written by torch.save"
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"weights {str(path)!r} hold no state dict: expected a mapping of names to tensors")
-    return {
-        key.removeprefix("module."): value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
-        for key, value in state.items()
-    }
-
-
-def load_weights(network: nn.Module, state: Mapping[str, Tensor], head: str, source: str) -> None:
-    """Load ``state`` into ``network``; only the layer ``head`` may differ in shape, and then keeps its new weights.
-
-    Raises InputError that counts and names what does not fit.
-    """
-    own = network.state_dict()
-    shape_differs = [
-        key for key in own if key in state and own[key].shape != state[key].shape and not key.startswith(f"{head}.")
-    ]
-    missing = [
-        key
-        for key in own
-        if key not in state and not key.startswith(f"{head}.") and not key.endswith("num_batches_tracked")
-    ]
-    foreign = [key for key in state if key not in own and not key.startswith(f"{head}.")]
-    problems = []
-    for names, what in ((missing, "missing"), (foreign, "unknown to the network"), (shape_differs, "of another shape")):
-        if names:
-            problems.append(f"{len(names)} tensors {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
-    if problems:
-        raise InputError(
-            f"weights {source!r} are not those of a {type(network).__name__}: {'; '.join(problems)}. "
-            "Expected the weights of the same architecture"
-        )
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    network.load_state_dict(fitting, strict=False)

@@ -149,6 +149,10 @@ class Network(nn.Module):
         places = [place for place in range(1, features.dim()) if place != axis % features.dim()]
         return features.mean(places) if places else features
 
+    def in_features(self, name: str) -> bool:
+        """Whether the module or tensor ``name`` of the user's network belongs to F, or to both F and T as what holds them."""
+        return not self._segments[True].in_task(name)
+
     def task_state(self) -> dict[str, Tensor]:
         """Return the parameters and buffers of T that belong to the user's network, by name."""
         return {name: value for name, value in self._tensors() if self._segments[True].in_task(name)}

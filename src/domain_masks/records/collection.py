@@ -15,6 +15,7 @@ from domain_masks.records.failure import FAILURE, read_failure
 from domain_masks.records.identity import CONTENT, inputs_noted, revisions_missing
 from domain_masks.records.metrics_log import MetricsLog, Value
 from domain_masks.records.predictions import Predictions
+from domain_masks.records.preparation import with_usual_preparation
 from domain_masks.records.results import Results
 from domain_masks.records.run_folder import RunFolder
 
@@ -148,4 +149,4 @@ def read_run(folder: RunFolder) -> RunRecord:
     results = Results.read(folder.results)
     if not folder.config.is_file():
         raise RunFolderError(f"{folder.config} is missing: expected the settings beside {RESULTS}")
-    return RunRecord(folder, results, read_config(folder.config))
+    return RunRecord(folder, results, with_usual_preparation(read_config(folder.config)))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from domain_masks.errors import InputError, nearest, together
+from domain_masks.records.colours import check_mean, check_std, three_numbers
 from domain_masks.records.files import check_schema, write_whole
 from domain_masks.records.yaml_files import read_yaml, to_yaml
 
@@ -58,6 +59,7 @@ def _as_seconds(value: Any) -> Any:
     return float(match[1]) * _UNITS[match[2] or "s"] if match else value
 
 
+Colour = tuple[float, float, float]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -96,6 +98,18 @@ class RunConfig(BaseModel):
     augmentation: str | None = _setting("data", "of training pictures: pacs, domainnet, digits or none")
     square: bool | None = _setting("data", "squash pictures to a square instead of cropping its centre")
     size: Annotated[int, Field(ge=1, le=4096)] | None = _setting("data", "side of the pictures in pixels")
+    crop: Annotated[float, Field(gt=0, le=1)] | None = _setting(
+        "data", "share of the shorter side (of both, if square) that evaluation sees; default: as for the weights"
+    )
+    mean: Annotated[Colour | None, BeforeValidator(three_numbers), AfterValidator(check_mean)] = _setting(
+        "data", "of red, green and blue in [0, 1], which is subtracted; default: as for the weights"
+    )
+    std: Annotated[Colour | None, BeforeValidator(three_numbers), AfterValidator(check_std)] = _setting(
+        "data", "of red, green and blue in [0, 1], by which is divided; default: as for the weights"
+    )
+    interpolation: Literal["bilinear", "bicubic"] | None = _setting(
+        "data", "how images are resized: bilinear or bicubic; default: as for the weights"
+    )
     workers: Annotated[int, Field(ge=0)] | None = _setting("data", "processes that read pictures; default by cores")
     verify: bool = _setting("data", "decode every picture once before a dataset's first training", True)
     skip_bad: bool = _setting("data", "leave out pictures that cannot be read, instead of refusing to train", False)

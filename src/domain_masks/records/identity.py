@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from domain_masks.errors import RunFolderError
 from domain_masks.records.config import NOT_COMPUTED, RunConfig
 from domain_masks.records.file_state import state_of
 from domain_masks.records.files import read_json
+from domain_masks.records.preparation import without_usual_preparation
 from domain_masks.records.run_folder import RunFolder
 
 INPUTS = "inputs"
@@ -32,6 +34,8 @@ CONTENT = "content"
 """Among the inputs: the fingerprint of the dataset's images, which runs of older versions did not note."""
 _NAMES = ("imagenet", "none")
 _HUB = "hf:"
+_OF_ONE_FUNCTION = re.compile(r"(torchvision:)?(small|alexnet|vgg\d+|vgg\d+_bn|resnet\d+|mobilenet_v2)")
+"""Networks whose weights fit no other function."""
 
 
 def _dropout_before_boundary(config: RunConfig) -> bool:
@@ -78,12 +82,18 @@ def _crops_from_originals(config: RunConfig) -> bool:
     return not (config.dataset == "digits" and config.augmentation in ("digits", "none"))
 
 
+def _frozen_features_of_the_function(config: RunConfig) -> bool:
+    """Frozen features are kept by what the network computes, no longer by its weights alone, which two networks can share."""
+    return config.freeze_features and _OF_ONE_FUNCTION.fullmatch(config.backbone or "") is None
+
+
 REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
     "crops-from-originals": _crops_from_originals,
     "drop-path-in-task": _drop_path_in_task,
     "dropout-before-boundary": _dropout_before_boundary,
     "mean-of-accumulated-rows": _mean_of_accumulated_rows,
     "contract-of-methods": _contract_of_methods,
+    "frozen-features-of-the-function": _frozen_features_of_the_function,
 }
 """Name of a change in what is computed -> whether it concerns a run, by its complete configuration.
 
@@ -121,6 +131,7 @@ def run_key(config: RunConfig, inputs: Mapping[str, Any], method_defaults: Mappi
         for name, value in config.model_dump(mode="json").items()
         if name not in (*NOT_COMPUTED, "method", "target") and value != defaults[name]
     }
+    settings = without_usual_preparation(settings, config.square)
     if settings.get("sites") == ["paper"]:
         # The preset that every network which has it takes where none is named.
         del settings["sites"]

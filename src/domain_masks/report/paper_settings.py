@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from domain_masks.records.preparation import IMAGENET_MEAN, IMAGENET_STD
+
 DOMAINS: Mapping[str, tuple[str, ...]] = {
     "pacs": ("art_painting", "cartoon", "photo", "sketch"),
     "domainnet": ("clipart", "infograph", "painting", "quickdraw", "real", "sketch"),
@@ -78,6 +80,11 @@ SETTINGS: Mapping[str, Classified] = {
     # None, in settings that were not completed, is the dataset's default.
     "square": Fixed(True, None),
     "size": Fixed(224),
+    # Of the whole image, as torchvision's ImageNet weights of the three backbones ask for.
+    "crop": Fixed(1.0, None),
+    "mean": Fixed(list(IMAGENET_MEAN), None),
+    "std": Fixed(list(IMAGENET_STD), None),
+    "interpolation": Fixed("bilinear", None),
     "workers": _PLACE,
     "verify": Free("looks at the images before training, and changes none"),
     "skip_bad": Fixed(False),

@@ -12,7 +12,9 @@ from domain_masks.errors import InputError, together
 from domain_masks.methods.build import complete_method, method_class
 from domain_masks.records.config import RunConfig
 from domain_masks.records.files import is_there
+from domain_masks.records.preparation import RECORDED
 from domain_masks.settings.contradictions import contradictions
+from domain_masks.training.images import image_defaults, image_notes
 from domain_masks.training.origin import Origin
 
 PAPER: dict[str, Any] = {
@@ -31,6 +33,9 @@ BY_DATASET: dict[str, dict[str, Any]] = {
 }
 
 
+_IMAGES = (*RECORDED, "size", "square")
+
+
 def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
     """Fill in every setting that is None but has a default, and the method's; make paths absolute.
 
@@ -42,8 +47,6 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
     record = record_of(dataset)
     defaults: dict[str, Any] = {
         **PAPER,
-        "size": record.size,
-        "square": record.square,
         "augmentation": record.augmentation,
         "workers": max(0, min(8, (os.cpu_count() or 1) // max(1, config.devices))),
         **BY_DATASET.get(dataset.name, {}),
@@ -57,7 +60,11 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
         # Decay would change the masks that are not learned.
         defaults["weight_decay"] = 0.0
     # The settings of a run that was begun are complete, and the run that it started from may be gone.
-    if config.init_from is not None and None in (config.backbone, config.weights, config.size, config.square):
+    if config.init_from is not None and None in (
+        config.backbone,
+        config.weights,
+        *(getattr(config, name) for name in _IMAGES),
+    ):
         defaults |= Origin.read(config.init_from).defaults(config)
     if config.target is None:
         if record.held_out is None:
@@ -67,6 +74,11 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
             )
         defaults["target"] = (record.held_out,)
     missing = {name: value for name, value in defaults.items() if getattr(config, name) in (None, ())}
+    networked = config.model_copy(update=missing)
+    if None in (getattr(networked, name) for name in _IMAGES):
+        # Of the network that is asked for: with other weights its images are prepared otherwise.
+        images = image_defaults(networked, record)
+        missing |= {name: value for name, value in images.items() if getattr(networked, name) is None}
     if config.target is not None:
         missing["target"] = domains_named(config.target, dataset.domains)
     method = complete_method(config.method_name, config.method_settings)
@@ -92,7 +104,7 @@ def _absolute(config: RunConfig) -> dict[str, Any]:
 
 def notes(config: RunConfig, dataset: ImageDataset) -> list[str]:
     """Return a line for what there is to know of the dataset, and for every setting that has no effect on it."""
-    lines = [f"note: {note}" for note in dataset.notes]
+    lines = [f"note: {note}" for note in (*dataset.notes, *image_notes(config))]
     if dataset.splits is not None and config.split_seed != RunConfig.model_fields["split_seed"].default:
         lines.append(f"note: split_seed has no effect on {dataset.name}, which brings official splits")
     return lines

@@ -20,7 +20,6 @@ from domain_masks.data import (
     Subset,
     TrainingLoader,
     content_of,
-    default_preprocessing,
     evaluation_batches,
     source_positions,
 )
@@ -31,15 +30,16 @@ from domain_masks.methods import Context, Method
 from domain_masks.methods.build import build_method, method_settings
 from domain_masks.methods.extra_state import check_extra_state, tensors_in
 from domain_masks.methods.prediction import predict_batches
-from domain_masks.networks import build_backbone
+from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import Reporter
-from domain_masks.randomness import seeded
 from domain_masks.records import Predictions
 from domain_masks.records.config import RunConfig
+from domain_masks.training.building import FACT, architecture_for, backbone_for, synchronised
 from domain_masks.training.contents import CONTENTS, compare_contents, content_keys
 from domain_masks.training.division import splits_of
 from domain_masks.training.fit import Sources
 from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures, FrozenLoader, frozen_batches
+from domain_masks.training.images import preprocessing_of
 from domain_masks.training.origin import Origin, picture_keys
 from domain_masks.training.state import NOT_FINITE, Restored, infinite_buffers
 
@@ -81,14 +81,11 @@ class Experiment:
             "classes": list(dataset.classes),
             "domains": list(dataset.domains),
         }
-        base = default_preprocessing(dataset, config.size)
-        square = base.square if config.square is None else config.square
-        size = base.size
-        self.preprocessing: Preprocessing = replace(
-            base, square=square, resize=size if square else round(size * 256 / 224)
-        )
+        self.preprocessing: Preprocessing = preprocessing_of(config, dataset)
         self._restored = restored
         self.changes: list[str] = []
+        self.architecture = architecture_for(config, None if restored is None else restored.facts)
+        self.facts[FACT] = self.architecture.to_dict()
         if restored is not None:
             self._refuse_other_pictures(restored)
             self.changes = compare_contents(self.splits, restored.facts)
@@ -103,13 +100,8 @@ class Experiment:
     def _build_method(self) -> Method:
         config = self.config
         settings = method_settings(config.method_name, config.method_settings)
-        with seeded(config.seed, "initialisation/backbone"):
-            backbone = build_backbone(
-                str(config.backbone),
-                len(self.splits.dataset.classes),
-                "none" if self._restored is not None else str(config.weights),
-                config.head_initialisation or "default",
-            )
+        begins = self._restored is None and config.init_from is None
+        backbone = backbone_for(config, len(self.splits.dataset.classes), self.architecture, begins, self.reporter)
         context = Context(
             sources=self.splits.sources,
             classes=self.splits.dataset.classes,
@@ -127,8 +119,7 @@ class Experiment:
             weights = balanced_class_weights(self.learned_from().labels, len(context.classes))
             method.context = replace(context, class_weights=weights)
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
-            convert = torch.nn.SyncBatchNorm.convert_sync_batchnorm
-            method.network.network = convert(method.network.network)  # type: ignore[no-untyped-call]
+            method.network.network = synchronised(method.network.network)
         if config.channels_last:
             method.network.network.to(memory_format=torch.channels_last)
         if config.compile:
@@ -150,7 +141,7 @@ class Experiment:
         if self._restored is not None:
             self.facts |= self._restored.facts
             try:
-                method.load_state_dict(dict(self._restored.method))
+                load_tensors(method, self._restored.method)
             except RuntimeError as error:
                 raise RunFolderError(
                     f"the checkpoint does not fit its own settings ({str(error).splitlines()[0]}): the run was made by another "

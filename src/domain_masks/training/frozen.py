@@ -1,8 +1,10 @@
 """Features of F computed once and kept on disk, so that T alone is trained.
 
 Per domain two arrays of half precision lie in a folder that is named by everything they depend on: the pictures, the
-weights of F, the boundary, the preprocessing, the augmentation and the number of views. Runs that agree in these share them,
-whatever their method, seed or held-out domain.
+weights of F, what F does with them (the classes, settings and code of its modules), the boundary, the preprocessing, the
+augmentation and the number of views. Runs that agree in these share them, whatever their method, seed or held-out domain.
+Beside them lies what F makes of two images of noise: where another F comes by that has the same name all the same, it gets a
+folder of its own.
 """
 
 from __future__ import annotations
@@ -34,14 +36,18 @@ from domain_masks.data import (
     view_batches,
 )
 from domain_masks.errors import InputError
-from domain_masks.networks import Network
+from domain_masks.networks import Network, signature_digest
 from domain_masks.progress import Reporter
+from domain_masks.randomness import generator
 from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
 from domain_masks.records.files import partial_files, writing
 
 SCHEMA = 2
 """Part of the folder's name: features that are laid out in another way are never mistaken for these."""
 _CHUNK = 64
+_PROBE = "probe.npy"
+_SAME = 1e-2
+"""By what part of the largest the probes of one F may differ on machines that add up in another order."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class FrozenFeatures:
     def __init__(self, dataset_fingerprint: str, recipe: FeatureRecipe, reporter: Reporter) -> None:
         self.recipe = recipe
         self.reporter = reporter
-        self.folder = cache_folder() / "features" / self._key(dataset_fingerprint)
+        self.folder = folder_for(cache_folder() / "features" / self._key(dataset_fingerprint), probe(recipe.network))
         self._arrays: dict[tuple[str, str], tuple[NDArray[np.float16], NDArray[np.int64]]] = {}
 
     def _key(self, fingerprint: str) -> str:
@@ -95,6 +101,7 @@ class FrozenFeatures:
             "schema": SCHEMA,
             "fingerprint": fingerprint,
             "boundary": recipe.network.boundary,
+            "function": signature_digest(recipe.network.network, recipe.network.in_features),
             "preprocessing": recipe.preprocessing.to_dict(),
             "augmentation": recipe.augmentation,
             "views": recipe.views,
@@ -191,6 +198,44 @@ class FrozenFeatures:
                 ],
                 1,
             )
+
+
+@torch.inference_mode()
+def probe(network: Network) -> NDArray[np.float32]:
+    """Return the mean of every channel of F's output, in evaluation mode, for two images of noise, (2, K)."""
+    size = network.image_size
+    tensor = next(network.parameters(), torch.zeros(()))
+    noise = torch.randn(2, 3, size, size, generator=generator(0, "features-probe")).to(tensor)
+    training = network.training
+    network.eval()
+    try:
+        pooled: NDArray[np.float32] = network.pooled(network.features(noise)).float().cpu().numpy()
+    finally:
+        network.train(training)
+    return pooled
+
+
+def folder_for(preferred: Path, wanted: NDArray[np.float32]) -> Path:
+    """Return the folder of the features of an F whose :func:`probe` is ``wanted``: ``preferred``, or one numbered after it.
+
+    Raises InputError where it cannot be written to.
+    """
+    number = 1
+    while True:
+        folder = preferred if number == 1 else preferred.with_name(f"{preferred.name}-{number}")
+        path = folder / _PROBE
+        with _locked(path):
+            try:
+                there: NDArray[np.float32] | None = np.load(path)
+            except (OSError, ValueError, EOFError):
+                there = None
+            if there is None:
+                with writing(path) as temporary, temporary.open("wb") as file:
+                    np.save(file, wanted)
+                return folder
+        if there.shape == wanted.shape and bool(np.abs(there - wanted).max() <= _SAME * np.abs(wanted).max()):
+            return folder
+        number += 1
 
 
 def _stored(path: Path, rows: int) -> NDArray[np.float16] | None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from domain_masks.data import DomainSplits
+from domain_masks.data import DomainSplits, Preprocessing
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods import Method
 from domain_masks.methods.build import method_class
@@ -62,7 +62,7 @@ class Origin:
             "backbone": self.card["backbone"],
             "weights": "none",
             "size": self.card["image_size"],
-            "square": self.card.get("preprocessing", {}).get("square"),
+            **self._images(),
         }
         sites = tuple(site["name"] for site in self.card["sites"])
         if method == self.card["method"]["name"] or sites:
@@ -70,6 +70,18 @@ class Origin:
         if sites and method_class(method).has_masks():
             settings["sites"] = sites
         return {name: value for name, value in settings.items() if value is not None}
+
+    def _images(self) -> dict[str, Any]:
+        """Return the settings by which the run's images were prepared; none where its model does not say it."""
+        values = self.card.get("preprocessing")
+        if not values:
+            return {}
+        try:
+            there = Preprocessing.from_dict(values)
+        except InputError as error:
+            raise RunFolderError(f"{self.folder / 'model.json'}, preprocessing: {error}") from error
+        shared = {name: getattr(there, name) for name in ("square", "mean", "std", "interpolation")}
+        return {**shared, "crop": there.size / there.resize}
 
     @property
     def trained_pictures(self) -> Tensor:

@@ -17,13 +17,15 @@ from domain_masks.data.verification import Examined
 from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.evaluation import accuracies, nearest_accuracy
 from domain_masks.masks import mask_statistics
-from domain_masks.methods.saving import read_card, save_model
+from domain_masks.methods.saving import read_card
+from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Predictions, Results, RunFolder, write_json
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.environment import environment
 from domain_masks.records.files import read_json
 from domain_masks.records.identity import CONTENT, INPUTS, inputs_noted, inputs_of, revised_since
+from domain_masks.records.preparation import as_begun
 from domain_masks.records.results import notes_of
 from domain_masks.training.batch_size import with_batch
 from domain_masks.training.checkpoints import load_checkpoint
@@ -38,6 +40,7 @@ from domain_masks.training.method_checks import check_method
 from domain_masks.training.origin import Origin
 from domain_masks.training.phases import planned_epochs
 from domain_masks.training.progress import Progress, read_progress
+from domain_masks.training.saved import save_measured
 from domain_masks.training.state import Restored
 from domain_masks.training.surroundings import as_in_a_fresh_process
 
@@ -87,6 +90,8 @@ def _run(
 ) -> Run:
     began = time.monotonic()
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
+    if resume and folder.config.is_file():
+        config = as_begun(config, read_config(folder.config))
     config = resolve(config, opened)
     state = "new"
     if is_main_process() and (resume or not overwrite):
@@ -139,7 +144,7 @@ def _run(
         # Images are checked and frozen features computed before the first step; a run that goes on had done so before.
         experiment.facts["preparation"] = experiment.facts.get("preparation", 0.0) + time.monotonic() - began
         progress = fit(fabric, method, sources, config, folder, reporter)
-        method.load_state_dict(load_checkpoint(folder.best)["method"])
+        load_tensors(method, load_checkpoint(folder.best)["method"])
     results = _finish(experiment, progress, folder) if fabric.is_global_zero else None
     fabric.barrier()
     return Run(folder, results or Results.read(folder.results))
@@ -175,7 +180,7 @@ def _evaluate(
     if config_file is None and not folder.config.is_file():
         raise RunFolderError(f"{folder.path} holds no run: expected a folder that `dmg train` has written")
     values = read_config(Path(config_file) if config_file is not None else folder.config)
-    config = parse_config({**values, **changes, "devices": 1})
+    config = as_begun(parse_config({**values, **changes, "devices": 1}), values)
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     last = load_checkpoint(folder.last)
     best = _best(folder, read_progress(last["progress"]))
@@ -279,7 +284,7 @@ def _finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Re
     """Measure the method and write predictions, model and results; the results last, which say that the run is done."""
     results, predictions = _measured(experiment, progress)
     predictions.save(folder.predictions)
-    save_model(folder.path, experiment.method, str(experiment.config.backbone), _card(experiment, results))
+    save_measured(folder.path, experiment, predictions, _card(experiment, results))
     results.write(folder.results)
     folder.failure.unlink(missing_ok=True)
     return results
@@ -372,6 +377,7 @@ def _card(experiment: Experiment, results: Results) -> dict[str, Any]:
         "dataset": results.dataset,
         "targets": results.targets,
         "trained_on": experiment.facts["trained_on"],
+        "network": experiment.architecture.to_dict(),
         "preprocessing": experiment.preprocessing.to_dict(),
         "protocol": written["protocol"],
         "training": training,

@@ -15,8 +15,10 @@ from domain_masks.errors import DivergedError, RunFolderError
 from domain_masks.methods import Method
 from domain_masks.methods.build import complete_method
 from domain_masks.methods.extra_state import check_extra_state, tensors_in
+from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.records.config import NOT_COMPUTED, RunConfig
 from domain_masks.records.metrics_log import MetricsLog
+from domain_masks.records.preparation import with_usual_preparation
 from domain_masks.records.run_folder import RunFolder
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
 from domain_masks.training.conditions import Conditions, conditions, parts_of, with_part
@@ -155,7 +157,7 @@ class RunState:
         engine.phases = plan_of(progress, epochs_before, self.method, engine.epochs)
         progress.phase_starts = list(engine.phases.starts)
         try:
-            self.method.load_state_dict(state["method"])
+            load_tensors(self.method, state["method"])
             self._restore_buffers(state.get("buffers"))
             engine.load_state_dict(state["engine"], progress.epochs_begun)
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -265,7 +267,7 @@ def _refuse_other_settings(config: RunConfig, there: Mapping[str, Any], folder: 
     """Raise RunFolderError where a setting that decides what a run computes differs from that of its checkpoint."""
     here = config.model_dump(mode="json")
     # Settings that an older version did not have were at their defaults.
-    before = RunConfig().model_dump(mode="json") | dict(there)
+    before = RunConfig().model_dump(mode="json") | with_usual_preparation(there)
     method = dict(before["method"])
     before["method"] = complete_method(method.pop("name"), method)
     changed = [

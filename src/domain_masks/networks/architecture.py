@@ -1,0 +1,79 @@
+"""What a network is made from, as data: the builder, its name there, and the arguments that it was called with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from domain_masks.errors import InputError
+
+_LARGEST = 4096
+Library = Literal["own", "torchvision", "timm"]
+
+AS_PRETRAINED = "as_pretrained"
+"""Argument of timm's networks that are built otherwise with their own weights than without."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that a network is besides its tensors and its number of classes.
+
+    - ``library``, ``name``: the builder, and the network's name there, timm's with its tag
+    - ``arguments``: what its builder gets besides the number of classes; weights can ask for some, as those of torchvision's
+      GoogLeNet do for ``transform_input``
+    """
+
+    library: Library
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a JSON file or a checkpoint."""
+        return {"builder": self.library, "name": self.name, "arguments": dict(self.arguments)}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Architecture:
+        """Rebuild from :meth:`to_dict`; raises InputError for anything else."""
+        right = (
+            isinstance(values, Mapping)
+            and set(values) == {"builder", "name", "arguments"}
+            and values["builder"] in get_args(Library)
+            and isinstance(values["name"], str)
+            and isinstance(values["arguments"], Mapping)
+            and all(
+                name in _ARGUMENTS[values["builder"]] and _ARGUMENTS[values["builder"]][name](value)
+                for name, value in values["arguments"].items()
+            )
+        )
+        if not right:
+            raise InputError(
+                "expected network as builder (own, torchvision or timm), name and arguments (aux_logits, transform_input, "
+                f"image_size and input_size of torchvision, {AS_PRETRAINED} of timm), got {str(values)[:200]}"
+            )
+        return cls(values["builder"], values["name"], dict(values["arguments"]))
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_side(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= _LARGEST
+
+
+def _are_sides(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_side, value))
+
+
+_ARGUMENTS: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "own": {},
+    "torchvision": {
+        "aux_logits": _is_truth,
+        "transform_input": _is_truth,
+        "image_size": _is_side,
+        "input_size": _are_sides,
+    },
+    "timm": {AS_PRETRAINED: _is_truth},
+}
+"""What a description may say: it can come from anywhere, and builders know arguments that download."""

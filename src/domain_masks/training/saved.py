@@ -1,0 +1,79 @@
+"""Whether the model that a run leaves behind is the one that was measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from domain_masks.batch import DomainBatch
+from domain_masks.data import Preprocessing, Subset, evaluation_batches
+from domain_masks.errors import InputError, ParityError
+from domain_masks.methods import Method
+from domain_masks.methods.prediction import predict_batches
+from domain_masks.methods.saving import largest_difference, save_model, tolerance
+from domain_masks.records import Predictions
+from domain_masks.training.experiment import Experiment
+
+IMAGES = 8
+_ROUNDED = {"32": 0.0, "16": 0.05, "bf16": 0.1}
+"""What numbers of fewer digits may change, as part of the largest logit."""
+_FROZEN = 0.02
+"""What features kept in half precision may change."""
+
+
+def save_measured(folder: Path, experiment: Experiment, predictions: Predictions, card: dict[str, Any]) -> None:
+    """Write the model of a run, once what it says of a few images, read back, is what was measured on them.
+
+    Its images are prepared as ``card`` says. Raises ParityError where it differs; a model that was there before stays.
+    """
+    config = experiment.config
+    allowed = tolerance(experiment.fabric.device) + _ROUNDED[config.precision]
+    allowed += 0.0 if experiment.features is None else _FROZEN
+
+    def require_measured(method: Method) -> None:
+        try:
+            difference, count = _difference(method, experiment, predictions, card)
+        except InputError as error:
+            experiment.reporter.say(f"note: the saved model was not compared with what was measured: {error}")
+            return
+        if not difference <= allowed:
+            reason = "Images that were changed meanwhile can be the reason: measure it again with `dmg evaluate`"
+            if experiment.features is not None:
+                reason = f"The features in {experiment.features.folder} may be of other images: remove that folder and repeat"
+            raise ParityError(
+                f"the model of the run in {folder} is not kept, and its numbers are not written: read back, it does not answer "
+                f"as what was measured (on {count} images its logits differ by {difference:.2g} of the largest, allowed are "
+                f"{allowed:.2g}). {reason}"
+            )
+
+    save_model(folder, experiment.method, str(config.backbone), card, require_measured)
+
+
+def _difference(
+    method: Method, experiment: Experiment, predictions: Predictions, card: dict[str, Any]
+) -> tuple[float, int]:
+    """Return the largest difference of logits, as part of the largest, and on how many images.
+
+    Raises InputError where an image cannot be read any more.
+    """
+    dataset, device = experiment.splits.dataset, experiment.fabric.device
+    places = np.unique(np.linspace(0, len(predictions.ids) - 1, IMAGES).astype(int))
+    row_of = {name: row for row, name in enumerate(dataset.ids)}
+    subset = Subset(dataset, [row_of[str(name)] for name in predictions.ids[places]])
+    preprocessing = Preprocessing.from_dict(card["preprocessing"])
+
+    def prepare(batch: DomainBatch) -> DomainBatch:
+        moved = batch.to(device)
+        return moved if moved.images is None else replace(moved, images=preprocessing.normalize(moved.images))
+
+    batches = evaluation_batches(subset, preprocessing, len(places), with_labels=False)
+    with experiment.fabric.autocast():
+        logits, _ = predict_batches(method, batches, prepare)
+    expected = {name: torch.from_numpy(values[places]) for name, values in predictions.logits.items()}
+    return largest_difference(expected, {name: torch.from_numpy(values) for name, values in logits.items()}), len(
+        places
+    )
