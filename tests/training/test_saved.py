@@ -17,7 +17,7 @@ from torch import nn
 import generated
 from domain_masks.deploy import load
 from domain_masks.errors import ParityError
-from domain_masks.methods.saving import largest_difference
+from domain_masks.methods.same_answers import largest_difference
 from domain_masks.networks import backbones
 from domain_masks.networks.small import SmallConvNet
 from domain_masks.records import Predictions, RunFolder

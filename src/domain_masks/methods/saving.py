@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,13 +12,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from domain_masks.batch import DomainBatch
-from domain_masks.errors import InputError, ParityError, RunFolderError
+from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods.base import Context, Method
 from domain_masks.methods.build import build_method, method_settings
 from domain_masks.methods.cards import MOST_BYTES, NEEDED, check_card
 from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.extra_state import extra_cards, extra_forms, extra_tensors, extra_values, tensors_in
+from domain_masks.methods.same_answers import device_of, require_same_answers
 from domain_masks.methods.tensor_files import (
     TensorForm,
     check_forms,
@@ -30,7 +29,6 @@ from domain_masks.methods.tensor_files import (
     refuse_numbers_that_are_none,
 )
 from domain_masks.networks import Architecture, Site, architecture_of, build_architecture
-from domain_masks.randomness import generator
 from domain_masks.records.environment import version
 from domain_masks.records.files import check_schema, read_json, write_json, writing
 from domain_masks.surroundings import usual_tensors
@@ -106,57 +104,11 @@ def save_model(
         # In memory first: the library's own writer hides what the file system says, such as that the disk is full.
         temporary.write_bytes(save(model_tensors(method), metadata={"format": "pt"}))
         with usual_tensors():
-            again = _loaded(known, folder / "model.json", temporary).to(_device(method))
-        _require_same_answers(method, again, folder)
+            again = _loaded(known, folder / "model.json", temporary).to(device_of(method))
+        require_same_answers(method, again, folder)
         if check is not None:
             check(again)
     write_json(folder / "model.json", card)
-
-
-@torch.inference_mode()
-def _require_same_answers(method: Method, again: Method, folder: Path) -> None:
-    """Raise ParityError unless both methods answer alike about a few images of noise."""
-    size = method.context.image_size
-    noise = torch.randn(2, 3, size, size, generator=generator(0, "saved-model"))
-    batch = DomainBatch(noise.to(_device(method)), None, None, torch.arange(2, device=_device(method)))
-    training = method.training
-    try:
-        expected, got = method.eval().predict(batch), again.eval().predict(batch)
-    finally:
-        method.train(training)
-    difference = largest_difference(expected, got)
-    if not difference <= tolerance(_device(method)):
-        raise ParityError(
-            f"the model written to {folder} is not kept: read back, it does not answer as the one that was trained (its logits "
-            f"differ by {difference:.2g} of the largest). What its network was made from is not known well enough: use "
-            "--weights none, or another backbone"
-        )
-
-
-def tolerance(device: torch.device) -> float:
-    """Return by what part of the largest logit two equal models may differ on ``device``, which may add up in any order."""
-    return 1e-3 if device.type == "cpu" else 1e-2
-
-
-def largest_difference(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> float:
-    """Return the largest difference of logits, as part of the largest of their ensemble; infinite where one has none.
-
-    - ``expected``, ``got``: ensemble -> logits (N, C)
-    """
-    if set(expected) != set(got):
-        return math.inf
-    largest = 0.0
-    for name, logits in expected.items():
-        scale = float(logits.float().abs().nan_to_num().max())
-        difference = float((logits.float() - got[name].float()).abs().max())
-        part = difference if difference == 0 else difference / max(scale, 1e-12)
-        # Not max(): it would pass over NaN.
-        largest = largest if part <= largest else part
-    return largest
-
-
-def _device(method: Method) -> torch.device:
-    return next((tensor.device for tensor in (*method.parameters(), *method.buffers())), torch.device("cpu"))
 
 
 def network_of(card: Mapping[str, Any]) -> Architecture:

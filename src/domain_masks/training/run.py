@@ -90,9 +90,9 @@ def _run(
 ) -> Run:
     began = time.monotonic()
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
-    if resume and folder.config.is_file():
-        config = as_begun(config, read_config(folder.config))
-    config = resolve(config, opened)
+    # What a run that goes on is not told is as it began.
+    begun = read_config(folder.config) if resume and folder.config.is_file() else None
+    config = resolve(config if begun is None else as_begun(config, begun), opened)
     state = "new"
     if is_main_process() and (resume or not overwrite):
         state = folder.prepare(resume, overwrite)

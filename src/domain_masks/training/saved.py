@@ -14,7 +14,8 @@ from domain_masks.data import Preprocessing, Subset, evaluation_batches
 from domain_masks.errors import InputError, ParityError
 from domain_masks.methods import Method
 from domain_masks.methods.prediction import predict_batches
-from domain_masks.methods.saving import largest_difference, save_model, tolerance
+from domain_masks.methods.same_answers import largest_difference, tolerance
+from domain_masks.methods.saving import save_model
 from domain_masks.records import Predictions
 from domain_masks.training.experiment import Experiment
 
@@ -72,7 +73,7 @@ def _difference(
 
     batches = evaluation_batches(subset, preprocessing, len(places), with_labels=False)
     with experiment.fabric.autocast():
-        logits, _ = predict_batches(method, batches, prepare)
+        logits, *_ = predict_batches(method, batches, prepare)
     expected = {name: torch.from_numpy(values[places]) for name, values in predictions.logits.items()}
     return largest_difference(expected, {name: torch.from_numpy(values) for name, values in logits.items()}), len(
         places
