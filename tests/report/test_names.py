@@ -16,6 +16,7 @@ from made_runs import PAPER_CONFIG, make_run
 
 from domain_masks.records import Results
 from domain_masks.records.collection import collect
+from domain_masks.records.names import columns_of
 from domain_masks.records.pairs import pair_key
 from domain_masks.records.results import MASKS_AT_START
 from domain_masks.report import build_report, drawing, write_report
@@ -24,7 +25,7 @@ from domain_masks.report.latex import escaped as latex
 from domain_masks.report.latex import to_latex
 from domain_masks.report.markdown import escaped as markdown
 from domain_masks.report.markdown import prose
-from domain_masks.report.plots import Panel, Series
+from domain_masks.report.plots import Figure, Panel, Series
 
 DOMAINS = ("_amazon", "网络摄像头", "a|b", "x_y")
 BARS = Series("a", [0.0, 1.0], [0.5, 1.0], 0)
@@ -210,3 +211,14 @@ def test_what_stands_along_the_axes_is_within_the_panel(panel: Panel, monkeypatc
     for box in measured:
         assert box.x0 >= 0
         assert box.y0 >= 0
+
+
+def test_a_long_name_in_the_legend_of_a_file_is_within_it() -> None:
+    series = [Series(name, [0.0, 1.0], [0.5, 1.0], place) for place, name in enumerate(["网" * 60, "x" * 90, "short"])]
+    figure = Figure("n", "T", "c", [Panel("t", "epoch", "IoU", series)])
+    text = drawing.sheet_svg(figure)
+    width = float(re.search(r'width="(\d+)"', text)[1])
+    labels = re.findall(r'<text x="(\d+)" y="\d+" style="font-size:12px[^>]*>([^<]*)</text>', text)
+    assert [label for _, label in labels][-1] == "short"
+    for x, label in labels:
+        assert float(x) + 7 * columns_of(label) <= width

@@ -12,7 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from domain_masks.records.files import as_bytes
-from domain_masks.records.names import shortened
+from domain_masks.records.names import columns_of, shortened
 from domain_masks.report.plots import Figure, Panel, Series
 
 if TYPE_CHECKING:
@@ -103,12 +103,12 @@ def sheet_svg(figure: Figure) -> str:
 
 
 def _legend(figure: Figure, width: float) -> tuple[list[str], float]:
-    """Return the legend's elements and how high they are; a letter is taken for 7 pixels wide."""
+    """Return the legend's elements and how high they are; a column of letters is taken for 7 pixels wide."""
     parts: list[str] = []
     x, y = 8.0, 8.0
     for series in figure.legend:
-        label = _plain(series.label)
-        needed = 34 + 7 * len(label) + 18
+        label = _plain(shortened(series.label, int((width - 60) // 7)))
+        needed = 34 + 7 * columns_of(label) + 18
         if x + needed > width and x > 8:
             x, y = 8.0, y + 20
         drawn = swatch(series, figure.panels[0].kind != "lines")
