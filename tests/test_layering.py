@@ -12,7 +12,7 @@ import pytest
 PACKAGE = "domain_masks"
 SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 
-GROUND = {"errors", "randomness", "surroundings", "batch", "progress", "records"}
+GROUND = {"errors", "randomness", "surroundings", "batch", "sampling", "schedules", "progress", "records"}
 MODEL = {*GROUND, "masks", "networks", "methods"}
 PARTS = {*MODEL, "data", "evaluation"}
 ABOVE = {*PARTS, "settings", "training", "analysis", "deploy"}

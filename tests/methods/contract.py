@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from domain_masks.batch import DomainBatch
-from domain_masks.methods import METHODS, Context
+from domain_masks.methods import METHODS, Context, Settings
 from domain_masks.methods.build import build_method, method_settings
 from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.networks import build_backbone
@@ -35,6 +35,12 @@ def built(name, seed=0, **settings):
     torch.manual_seed(seed)
     backbone = build_backbone("small", len(CLASSES))
     return build_method(name, backbone, context(), method_settings(name, settings), seed)
+
+
+def of(kind):
+    """Return a method of a class that is not in METHODS, around a small backbone."""
+    torch.manual_seed(0)
+    return kind(build_backbone("small", len(CLASSES)), context(), Settings())
 
 
 def toy_batch(count=24, seed=0, step=0):

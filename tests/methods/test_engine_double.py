@@ -8,13 +8,12 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from domain_masks.errors import InputError
-from domain_masks.methods import Aggregate, Phase, Settings
+from domain_masks.methods import Aggregate, Phase
 from domain_masks.methods.base import labels_of
-from domain_masks.networks import build_backbone
 from domain_masks.records.config import RunConfig
 from domain_masks.training.engine import TrainingEngine
 from methods import contract
-from methods.contract import CLASSES, EngineDouble, built, context, toy_batch
+from methods.contract import EngineDouble, built, of, toy_batch
 
 
 class InnerLoop(Aggregate):
@@ -107,11 +106,6 @@ class ClosedForm(Aggregate):
 
     def predict(self, batch):
         return {"predictions": -torch.cdist(self.boundary_features(batch), self.means)}
-
-
-def of(kind):
-    torch.manual_seed(0)
-    return kind(build_backbone("small", len(CLASSES)), context(), Settings())
 
 
 def train_for_real(method, steps=30, **settings):

@@ -208,3 +208,12 @@ class Remembering(Aggregate):
         self.least.copy_(torch.minimum(self.least, terms["classification"]))
         engine.log("steps", self.steps)
         return terms
+
+
+class Split(Aggregate):
+    """Body and head have optimisers of their own."""
+
+    name = "split"
+
+    def optimizers(self) -> dict[str, tuple[str, ...]]:
+        return {"body": ("body",), "head": ("head",)}

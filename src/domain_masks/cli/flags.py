@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
 from domain_masks.cli.outputs import OutputError
 from domain_masks.errors import InputError, nearest
-from domain_masks.records.config import RunConfig, parse_config, read_config
+from domain_masks.records.config import CHOICES, RunConfig, parse_config, read_config
 
 if TYPE_CHECKING:
     from domain_masks.progress import ConsoleReporter
@@ -145,7 +145,10 @@ def add_settings(parser: argparse.ArgumentParser, without: Iterable[str] = ()) -
             action = group.add_argument(f"--{name}", metavar=_metavar(name, field.annotation), **options)
             is_path = name in ("root", "dataset", "weights", "init_from")
             completed_by(
-                action, files=name == "weights", folders=is_path and name != "weights", words=_choices(field.annotation)
+                action,
+                files=name == "weights",
+                folders=is_path and name != "weights",
+                words=_choices(name, field.annotation),
             )
         if name == "method":
             group.add_argument(
@@ -157,8 +160,10 @@ def _holds(annotation: Any, kind: type) -> bool:
     return annotation is kind or kind in get_args(annotation)
 
 
-def _choices(annotation: Any) -> list[str]:
+def _choices(name: str, annotation: Any) -> list[str]:
     """Return the words that a setting can be, where they are declared."""
+    if name in CHOICES:
+        return list(CHOICES[name]())
     return [
         str(choice)
         for part in (annotation, *get_args(annotation))
@@ -180,7 +185,7 @@ def _metavar(name: str, annotation: Any) -> str:
     }
     if name in known:
         return known[name]
-    choices = _choices(annotation)
+    choices = _choices(name, annotation)
     return "|".join(choices) if choices else ("NAME" if name in ("method", "backbone", "boundary") else "VALUE")
 
 

@@ -97,6 +97,11 @@ class BatchPlan:
         """Return positions in the subset and the batch without pictures, of ``epoch`` from batch ``start`` on."""
         chosen = self.settings
         everything = SAMPLING[chosen.sampling](self._domains, chosen.batch_size, chosen.seed, epoch)
+        if len(everything) != (whole := math.ceil(len(self.subset) / chosen.batch_size)):
+            raise InputError(
+                f"sampling {chosen.sampling!r} gave {len(everything)} batches of epoch {epoch + 1}: expected {whole}, the "
+                "training images divided by the batch and rounded up"
+            )
         planned = []
         for index, rows in enumerate(everything[start : self._count], start):
             first = len(rows) * chosen.rank // chosen.world_size

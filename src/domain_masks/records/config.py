@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from domain_masks.errors import InputError, nearest, together
 from domain_masks.records.colours import check_mean, check_std, three_numbers
 from domain_masks.records.files import check_schema, write_whole
 from domain_masks.records.yaml_files import read_yaml, to_yaml
+from domain_masks.sampling import SAMPLING
+from domain_masks.schedules import SCHEDULES
 
 SCHEMA = 1
 AUTO = "auto"
@@ -70,6 +82,14 @@ Place = Annotated[PlaceText, BeforeValidator(_at_home)]
 Folder = Annotated[Path, BeforeValidator(_as_folder)]
 
 
+CHOICES: dict[str, Callable[[], Iterable[str]]] = {
+    "sampling": lambda: SAMPLING,
+    "schedule": lambda: SCHEDULES,
+    "schedule_masks": lambda: ("same", *SCHEDULES),
+}
+"""Setting -> the names that it can be, where those are the names of a dict that anyone may add to."""
+
+
 def _setting(group: str, help_text: str, default: Any = None) -> Any:
     return Field(default=default, description=help_text, json_schema_extra={"group": group})
 
@@ -92,9 +112,7 @@ class RunConfig(BaseModel):
         "data", "held-out domain, or several joined by commas; `none` trains on all"
     )
     split_seed: Seed = _setting("data", "draws train, val and test where no official lists say them", 0)
-    sampling: Literal["pooled", "balanced"] = _setting(
-        "data", "batches from all sources pooled, or equal parts", "pooled"
-    )
+    sampling: str = _setting("data", "batches from all sources pooled, or equal parts", "pooled")
     augmentation: str | None = _setting("data", "of training pictures: pacs, domainnet, digits or none")
     square: bool | None = _setting("data", "squash pictures to a square instead of cropping its centre")
     size: Annotated[int, Field(ge=1, le=4096)] | None = _setting("data", "side of the pictures in pixels")
@@ -145,10 +163,10 @@ class RunConfig(BaseModel):
     lr_masks: Rate | None = _setting("training", "learning rate of the mask logits; default --lr")
     momentum: Annotated[float, Field(ge=0, lt=1)] = _setting("training", "of sgd", 0.9)
     weight_decay: NotNegative | None = _setting("training", "weight decay (L2)")
-    schedule: Literal["constant", "exponential", "inverse", "cosine"] | None = _setting(
+    schedule: str | None = _setting(
         "training", "constant; exponential (x decay); inverse, 1/(1 + gamma t)^power; cosine"
     )
-    schedule_masks: Literal["same", "constant", "exponential", "inverse", "cosine"] = _setting(
+    schedule_masks: str = _setting(
         "training",
         "schedule of the mask logits: same as the network's, or one of its own, with the same unit and numbers",
         "same",
@@ -184,6 +202,15 @@ class RunConfig(BaseModel):
     deterministic: bool = _setting("machine", "only operations that repeat bit for bit on the same device", False)
     compile: bool = _setting("machine", "compile the network (torch.compile)", False)
     channels_last: bool = _setting("machine", "memory layout that suits convolutions", False)
+
+    @field_validator(*CHOICES)
+    @classmethod
+    def _one_of(cls, value: Any, info: ValidationInfo) -> Any:
+        names = list(CHOICES[info.field_name or ""]())
+        if value is not None and value not in names:
+            listed = f"{', '.join(map(repr, names[:-1]))} or {names[-1]!r}"
+            raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": listed})
+        return value
 
     @field_validator("method", mode="before")
     @classmethod

@@ -15,6 +15,8 @@ _OF_SCHEDULE = {
     "schedule_gamma": ("inverse",),
     "schedule_power": ("inverse",),
 }
+_OWN = frozenset({"constant", "exponential", "inverse", "cosine"})
+"""Schedules whose settings are known; one that was added may look at any."""
 
 
 def contradictions(config: RunConfig, method: type[Method] | None) -> list[str]:
@@ -58,8 +60,9 @@ def _of_the_training(config: RunConfig) -> Iterator[str]:
     if _differs(config, "momentum") and config.optimizer != "sgd":
         yield f"momentum: {config.optimizer} has none: use optimizer sgd, or leave it out"
     for name, schedules in _OF_SCHEDULE.items():
-        used = {config.schedule, config.schedule_masks}
-        if _differs(config, name) and config.schedule is not None and not used.intersection(schedules):
+        # A schedule that was added may look at any setting.
+        used = {config.schedule, config.schedule_masks} - {"same"}
+        if _differs(config, name) and config.schedule is not None and used <= _OWN.difference(schedules):
             yield f"{name}: is of the {' and '.join(schedules)} schedule, and this one is {config.schedule}: leave it out"
     if _differs(config, "views") and not config.freeze_features:
         yield "views: are of frozen features, elsewhere every epoch augments anew: use freeze_features, or leave it out"

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
+import torch
+
+from domain_masks.batch import DomainBatch
+from domain_masks.data import Subset
+from domain_masks.errors import InputError
+from domain_masks.methods import Method
+from domain_masks.methods.extra_state import tensors_in
+from domain_masks.randomness import seeded
 from domain_masks.records import RunFolder
-from domain_masks.training.experiment import Experiment
+from domain_masks.training.experiment import FAST_PICTURES, Experiment
 from domain_masks.training.progress import Progress
 from domain_masks.training.state import Restored, RunState
 
@@ -13,14 +24,64 @@ from domain_masks.training.state import Restored, RunState
 def fit_at_once(experiment: Experiment, folder: RunFolder, restored: Restored | None) -> Progress:
     """Fit the method from the features of all training images, and leave ``last.ckpt`` and ``best.ckpt`` in the run folder.
 
-    A run that goes on from these is fitted already. Raises DivergedError where something that was learned is not finite,
-    RunFolderError where a checkpoint cannot be written.
+    A run that goes on from these is fitted already. Raises InputError where the method's state is then of another form, so that
+    no file of the run could be read again, DivergedError where something in it is not finite, RunFolderError where a checkpoint
+    cannot be written.
     """
     if restored is not None and restored.progress.is_fitted:
         return restored.progress
-    began = time.monotonic()
-    experiment.fit_closed_form()
+    began, method = time.monotonic(), experiment.method.eval()
+    forms = _forms(method)
+    features = _features(experiment)
+    with torch.no_grad(), seeded(experiment.config.seed, "closed form", device=experiment.fabric.device):
+        method.fit_closed_form(features)
+    after = _forms(method)
+    if odd := sorted(name for name in forms.keys() | after.keys() if forms.get(name) != after.get(name)):
+        raise InputError(
+            f"method {method.name!r} has other tensors after it was fitted ({', '.join(odd[:3])}): expected its constructor to "
+            "register every buffer with its final shape"
+        )
     progress = Progress(is_fitted=True, seconds=time.monotonic() - began)
-    state = RunState(experiment.method, experiment.fabric, experiment.config, folder, experiment.facts)
+    state = RunState(method, experiment.fabric, experiment.config, folder, experiment.facts)
     state.save(progress, best=True)
     return progress
+
+
+def _features(experiment: Experiment) -> DomainBatch:
+    """Return the features of the training images, seen as in evaluation; in a smoke run of some of every class."""
+    train = experiment.learned_from()
+    if experiment.config.fast:
+        train = _some_of_every_class(train)
+    batches = experiment.reporter.track(
+        experiment.batches(train, experiment.splits.sources),
+        -(-len(train) // experiment.rows_at_once),
+        "features to fit",
+    )
+    parts = []
+    with torch.no_grad(), experiment.fabric.autocast():
+        for batch in map(experiment.prepare, batches):
+            parts.append(replace(batch, images=None, features=experiment.method.boundary_features(batch).float()))
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[DomainBatch]) -> DomainBatch:
+    return DomainBatch(
+        images=None,
+        labels=torch.cat([part.labels for part in parts if part.labels is not None]),
+        domains=torch.cat([part.domains for part in parts if part.domains is not None]),
+        ids=torch.cat([part.ids for part in parts]),
+        features=torch.cat([part.features for part in parts if part.features is not None]),
+    )
+
+
+def _some_of_every_class(subset: Subset) -> Subset:
+    """Return a few images of every class: about :data:`FAST_PICTURES` in all, two of each at least, of all domains in turn."""
+    labels, classes = subset.labels, np.unique(subset.labels)
+    each = max(2, FAST_PICTURES // len(classes))
+    chosen = [np.flatnonzero(labels == label) for label in classes]
+    rows = [found[np.linspace(0, len(found) - 1, min(each, len(found))).astype(np.int64)] for found in chosen]
+    return Subset(subset.dataset, np.sort(subset.indices[np.concatenate(rows)]))
+
+
+def _forms(method: Method) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors_in(method.state_dict()).items()}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -11,73 +10,19 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
-from domain_masks.errors import DivergedError, InputError, RunFolderError, unknown
+from domain_masks.errors import DivergedError, InputError, unknown
 from domain_masks.methods import Method
 from domain_masks.records.config import RunConfig
 from domain_masks.training.accumulation import Accumulation, average_gradients
 from domain_masks.training.class_weighting import WeightingWatch
+from domain_masks.training.launching import is_main_process, launch, on_main_process, repeatable
 from domain_masks.training.optimizers import build_optimizer, trained_groups
 from domain_masks.training.phases import plan_phases
 from domain_masks.training.schedules import rate_factor
 
+__all__ = ["TrainingEngine", "is_main_process", "launch", "on_main_process", "repeatable"]
+
 _NAMED = 64
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-
-
-def is_main_process() -> bool:
-    """Whether this is the first process of a run; known before the others are started."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
-
-
-def launch(config: RunConfig) -> Fabric:
-    """Start Lightning Fabric on the devices that the configuration names.
-
-    Raises InputError where a device is not there.
-    """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda' is not available here: use --device cpu, or auto for the best there is")
-    accelerator = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
-    if accelerator == "cuda" and config.devices > torch.cuda.device_count():
-        raise InputError(
-            f"expected at most {torch.cuda.device_count()} devices, as many as there are, got {config.devices}"
-        )
-    if config.precision == "16" and accelerator == "cpu":
-        raise InputError("precision '16' needs a GPU: use --precision bf16 or 32 on a CPU")
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=config.devices,
-        strategy="ddp" if config.devices > 1 else "auto",
-        precision=PRECISIONS[config.precision],  # type: ignore[arg-type]
-    )
-    fabric.launch()
-    return fabric
-
-
-def on_main_process(fabric: Fabric, write: Callable[[], None]) -> None:
-    """Let the first process write, and all of them wait; where that fails, all raise the same RunFolderError."""
-    problem: RunFolderError | None = None
-    if fabric.is_global_zero:
-        try:
-            write()
-        except RunFolderError as error:
-            problem = error
-    if fabric.world_size > 1:
-        problem = fabric.broadcast(problem)
-    if problem is not None:
-        raise problem
-
-
-def repeatable(deterministic: bool) -> None:
-    """Allow only operations that give the same bits each time on the same device, if that is asked for.
-
-    Where there is no such operation, PyTorch raises an error that names the one it has.
-    """
-    if not deterministic:
-        return
-    # cuBLAS reads it when it is first used; it repeats with workspaces of a fixed size alone.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
 
 
 class TrainingEngine:
@@ -157,9 +102,12 @@ class TrainingEngine:
         """Parameter group -> learning rate of the running step."""
         return self._rates
 
-    def begin(self, epoch: int, batch_index: int) -> None:
-        """Note which step begins, set its learning rates, and drop the gradients that the step before did not use."""
-        self._epoch, self._batch_index, self._rows = epoch, batch_index, 0
+    def begin(self, epoch: int, batch_index: int, rows: int = 0) -> None:
+        """Note which step begins, set its learning rates, and drop the gradients that the step before did not use.
+
+        ``rows`` are those of the global batch, if they are known before a loss is handed over.
+        """
+        self._epoch, self._batch_index, self._rows = epoch, batch_index, rows
         self._asked.clear()
         self._logged.clear()
         self._watch.begin()
@@ -259,7 +207,7 @@ class TrainingEngine:
                     "cannot be put together: leave accumulate out, and use a larger batch"
                 )
             self._asked.add(name)
-            self._waiting[name].add(self._rows)
+            self._waiting[name].add(self._rows or 1)
             if self._waiting[name].batches == self.config.accumulate or self._batch_index + 1 == self.steps_per_epoch:
                 self._waiting[name].give()
                 self._step(name)

@@ -25,10 +25,10 @@ from domain_masks.data import (
 )
 from domain_masks.data.class_weights import balanced_class_weights
 from domain_masks.data.dataset import fingerprint_of
-from domain_masks.errors import InputError, RunFolderError
+from domain_masks.errors import RunFolderError
 from domain_masks.methods import Context, Method
 from domain_masks.methods.build import build_method, method_settings
-from domain_masks.methods.extra_state import check_extra_state, tensors_in
+from domain_masks.methods.extra_state import check_extra_state
 from domain_masks.methods.prediction import predict_batches
 from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import Reporter
@@ -250,31 +250,6 @@ class Experiment:
             subset, self.preprocessing, self.rows_at_once, self.config.workers or 0, sources, with_labels
         )
 
-    def fit_closed_form(self) -> None:
-        """Fit a method without gradients from the features of all training images, in evaluation mode.
-
-        A smoke run takes some images of every class. Raises InputError where the method's state is then of another form, so
-        that no file of the run could be read again.
-        """
-        method, train = self.method.eval(), self.learned_from()
-        if self.config.fast:
-            train = _some_of_every_class(train)
-        forms = {name: value.shape for name, value in tensors_in(method.state_dict()).items()}
-        batches = self.reporter.track(
-            self.batches(train, self.splits.sources), -(-len(train) // self.rows_at_once), "features to fit"
-        )
-        with torch.no_grad(), self.fabric.autocast():
-            parts = [self.prepare(batch) for batch in batches]
-            parts = [replace(part, images=None, features=method.boundary_features(part).float()) for part in parts]
-        with torch.no_grad():
-            method.fit_closed_form(_joined(parts))
-        after = {name: value.shape for name, value in tensors_in(method.state_dict()).items()}
-        if odd := sorted(name for name in forms.keys() | after.keys() if forms.get(name) != after.get(name)):
-            raise InputError(
-                f"method {method.name!r} has other tensors after it was fitted ({', '.join(odd[:3])}): expected its "
-                "constructor to register every buffer with its final shape"
-            )
-
     def predictions(self) -> Predictions:
         """Predict the sources' validation and test pictures and the held-out ones, under every ensemble."""
         splits, dataset = self.splits, self.splits.dataset
@@ -307,26 +282,6 @@ def _division(splits: DomainSplits) -> str:
     """Return a hash of which source pictures train and which validate; held-out labels are not looked at."""
     parts = (splits.train, splits.validation)
     return fingerprint_of([part.ids for part in parts], [part.labels for part in parts])
-
-
-def _joined(parts: Sequence[DomainBatch]) -> DomainBatch:
-    """Return batches of features as one."""
-    return DomainBatch(
-        images=None,
-        labels=torch.cat([part.labels for part in parts if part.labels is not None]),
-        domains=torch.cat([part.domains for part in parts if part.domains is not None]),
-        ids=torch.cat([part.ids for part in parts]),
-        features=torch.cat([part.features for part in parts if part.features is not None]),
-    )
-
-
-def _some_of_every_class(subset: Subset) -> Subset:
-    """Return a few images of every class: about :data:`FAST_PICTURES` in all, two of each at least, of all domains in turn."""
-    labels, classes = subset.labels, np.unique(subset.labels)
-    each = max(2, FAST_PICTURES // len(classes))
-    chosen = [np.flatnonzero(labels == label) for label in classes]
-    rows = [found[np.linspace(0, len(found) - 1, min(each, len(found))).astype(np.int64)] for found in chosen]
-    return Subset(subset.dataset, np.sort(subset.indices[np.concatenate(rows)]))
 
 
 def _positions(sources: Sequence[str]) -> Callable[[Subset], torch.Tensor]:

@@ -158,7 +158,7 @@ class _Loop:
             if index == engine.steps_per_epoch:
                 break
             batch = self.sources.prepare(raw)
-            engine.begin(epoch, index)
+            engine.begin(epoch, index, len(batch) if batch.random is None else batch.random.total)
             for name, value in self._step(batch).items():
                 means.add(name, value, len(batch))
             rows += len(batch)

@@ -1,0 +1,70 @@
+"""The processes of a run: how they are started, which is the first, and what they do together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import torch
+from lightning.fabric import Fabric
+
+from domain_masks.errors import InputError, RunFolderError
+from domain_masks.records.config import RunConfig
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+def is_main_process() -> bool:
+    """Whether this is the first process of a run; known before the others are started."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def launch(config: RunConfig) -> Fabric:
+    """Start Lightning Fabric on the devices that the configuration names.
+
+    Raises InputError where a device is not there.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device 'cuda' is not available here: use --device cpu, or auto for the best there is")
+    accelerator = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and config.devices > torch.cuda.device_count():
+        raise InputError(
+            f"expected at most {torch.cuda.device_count()} devices, as many as there are, got {config.devices}"
+        )
+    if config.precision == "16" and accelerator == "cpu":
+        raise InputError("precision '16' needs a GPU: use --precision bf16 or 32 on a CPU")
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=config.devices,
+        strategy="ddp" if config.devices > 1 else "auto",
+        precision=PRECISIONS[config.precision],  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
+
+
+def on_main_process(fabric: Fabric, write: Callable[[], None]) -> None:
+    """Let the first process write, and all of them wait; where that fails, all raise the same RunFolderError."""
+    problem: RunFolderError | None = None
+    if fabric.is_global_zero:
+        try:
+            write()
+        except RunFolderError as error:
+            problem = error
+    if fabric.world_size > 1:
+        problem = fabric.broadcast(problem)
+    if problem is not None:
+        raise problem
+
+
+def repeatable(deterministic: bool) -> None:
+    """Allow only operations that give the same bits each time on the same device, if that is asked for.
+
+    Where there is no such operation, PyTorch raises an error that names the one it has.
+    """
+    if not deterministic:
+        return
+    # cuBLAS reads it when it is first used; it repeats with workspaces of a fixed size alone.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False

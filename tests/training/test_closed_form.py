@@ -1,0 +1,226 @@
+"""Methods without gradients, features that stay, and what a method keeps besides parameters, in whole runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import generated
+from domain_masks.batch import DomainBatch
+from domain_masks.errors import DivergedError, InputError
+from domain_masks.methods import Aggregate, Method
+from domain_masks.methods.saving import load_model
+from domain_masks.records import Predictions
+from domain_masks.training import evaluate, run
+from domain_masks.training.checkpoints import load_checkpoint
+from domain_masks.training.timing import measure
+from methods.contract import of
+from training import other_methods
+from training.other_methods import FeaturesAlone, NearestMean, Remembering
+
+FROZEN = {"freeze_features": True, "views": 1}
+
+
+class Quiet:
+    def __init__(self, stop_at: str | None = None) -> None:
+        self.stop_at = stop_at
+
+    def say(self, line: str) -> None:
+        if self.stop_at is not None and line.startswith(self.stop_at):
+            raise KeyboardInterrupt
+
+    def track(self, items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
+        count = 0
+        for item in items:
+            count += 1
+            yield item
+        if "epoch" not in what:
+            assert count == total, what
+
+
+class WithNorm(NearestMean):
+    """Has batch norm in F, whose statistics must stay."""
+
+    name = "with_norm"
+
+    def __init__(self, backbone: nn.Module, context: Any, settings: Any) -> None:
+        backbone.features.add_module("norm", nn.BatchNorm2d(_channels(backbone, context.image_size)))
+        super().__init__(backbone, context, settings)
+
+
+def _channels(backbone: Any, size: int) -> int:
+    with torch.no_grad():
+        return int(backbone.features(torch.zeros(1, 3, size, size)).shape[1])
+
+
+@pytest.fixture(autouse=True)
+def methods() -> Iterator[None]:
+    with other_methods.registered(NearestMean, WithNorm, FeaturesAlone, Remembering):
+        yield
+
+
+@pytest.fixture(scope="module")
+def data() -> Any:
+    return generated.dataset(10)
+
+
+@pytest.mark.parametrize("settings", [{}, FROZEN, {"fast": True}], ids=["images", "frozen", "fast"])
+def test_a_closed_form_leaves_a_whole_run(settings: dict[str, Any], data: Any, tmp_path: Path) -> None:
+    done = run(generated.config(method="with_norm", **settings), tmp_path / "run", dataset=data, reporter=Quiet())
+    assert done.results.epochs_run == 0
+    assert done.results.best_epoch is None
+    assert done.results.in_domain["accuracy"] > 0.6
+    folder = done.folder
+    for file in (folder.last, folder.best, folder.model, folder.model_card, folder.predictions):
+        assert file.is_file(), file
+    state = load_checkpoint(folder.best)["method"]
+    assert not state["network.network.features.norm.running_mean"].any()
+    assert int(state["network.network.features.norm.num_batches_tracked"]) == 0
+    assert evaluate(folder.path, Quiet(), dataset=data).results.in_domain == done.results.in_domain
+    # The model answers as the run did.
+    method, _ = load_model(folder.path)
+    assert torch.equal(method.means, state["means"])
+    # And a run that was killed before its numbers goes on to them.
+    before = folder.results.read_text()
+    folder.results.unlink()
+    resumed = run(
+        generated.config(method="with_norm", **settings), folder.path, resume=True, dataset=data, reporter=Quiet()
+    )
+    assert json.loads(folder.results.read_text())["in_domain"] == json.loads(before)["in_domain"]
+    assert resumed.results.epochs_run == 0
+
+
+def test_its_means_are_those_of_evaluation(data: Any, tmp_path: Path) -> None:
+    done = run(generated.config(method="nearest_mean"), tmp_path / "run", dataset=data, reporter=Quiet())
+    method, _ = load_model(done.folder.path)
+    predictions = Predictions.load(done.folder.predictions)
+    assert set(predictions.logits) == {"predictions"}
+    assert torch.isfinite(method.means).all()
+    assert method.means.any(dim=1).all()
+
+
+def test_what_it_costs_can_be_measured(data: Any) -> None:
+    cost = measure(generated.config(method="nearest_mean"), data, Quiet())
+    assert cost.training > 0
+    assert cost.evaluation > 0
+
+
+def test_buffers_that_change_their_form_are_refused(data: Any, tmp_path: Path) -> None:
+    class Growing(NearestMean):
+        name = "growing"
+
+        def fit_closed_form(self, features: DomainBatch) -> None:
+            self.means = torch.zeros(len(features), 3)
+
+    with other_methods.registered(Growing), pytest.raises(InputError, match=r"other tensors after .* \(means\)"):
+        run(generated.config(method="growing"), tmp_path / "run", dataset=data, reporter=Quiet())
+
+
+def test_a_closed_form_that_is_not_finite_is_not_saved(data: Any, tmp_path: Path) -> None:
+    class Empty(NearestMean):
+        name = "empty"
+
+        def fit_closed_form(self, features: DomainBatch) -> None:
+            self.means[0] = features.features[:0].flatten(1).mean(0)
+
+    with other_methods.registered(Empty), pytest.raises(DivergedError, match=r"NaN or infinite .*means"):
+        run(generated.config(method="empty"), tmp_path / "run", dataset=data, reporter=Quiet())
+
+
+def test_a_method_has_to_say_how_it_learns() -> None:
+    class Silent(Method):
+        name = "silent"
+
+        def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
+            return {}
+
+    with pytest.raises(InputError, match=r"method 'silent' does not say how it learns: .* fit_closed_form"):
+        of(lambda backbone, context, settings: Silent(context, settings))
+
+
+@pytest.mark.parametrize("frozen", [{}, FROZEN], ids=["images", "frozen"])
+def test_a_method_that_needs_features_gets_them_alone(frozen: dict[str, Any], data: Any, tmp_path: Path) -> None:
+    FeaturesAlone.got.clear()
+    done = run(
+        generated.config(method="features_alone", epochs=2, **frozen), tmp_path / "run", dataset=data, reporter=Quiet()
+    )
+    assert set(FeaturesAlone.got) == {(True, False)}
+    method, _ = load_model(done.folder.path)
+    start = of(FeaturesAlone).network.task_state()
+    fresh = run(generated.config(method="nearest_mean", epochs=1), tmp_path / "fresh", dataset=data, reporter=Quiet())
+    untrained, _ = load_model(fresh.folder.path)
+    for name, value in method.network.network.state_dict().items():
+        same = torch.equal(value, untrained.network.network.state_dict()[name])
+        assert same == (name not in start), name
+
+
+def test_extra_state_and_infinite_buffers_come_back(data: Any, tmp_path: Path) -> None:
+    settings = generated.config(method="remembering", epochs=3)
+    whole = run(settings, tmp_path / "whole", dataset=data, reporter=Quiet())
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, tmp_path / "run", dataset=data, reporter=Quiet("epoch 1"))
+    resumed = run(settings, tmp_path / "run", resume=True, dataset=data, reporter=Quiet())
+    assert resumed.folder.model.read_bytes() == whole.folder.model.read_bytes()
+    assert load_checkpoint(whole.folder.last)["method"]["_extra_state"]["steps"] == 9
+    method, card = load_model(whole.folder.path)
+    assert method.steps == 3 * whole.results.best_epoch
+    assert card["not_finite"] == ["method.never"]
+    assert torch.isnan(method.never).all()
+    assert 0 < float(method.least) < 10
+    assert evaluate(whole.folder.path, Quiet(), dataset=data).results.in_domain == whole.results.in_domain
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({1, 2}, r"holds a builtins\.set"),
+        ({"a": object()}, r"holds a builtins\.object"),
+        (torch.zeros(20_000_000), r"holds 80,000,000 bytes"),
+    ],
+)
+def test_extra_state_that_no_file_keeps_is_refused(value: Any, message: str, data: Any, tmp_path: Path) -> None:
+    class Odd(Aggregate):
+        name = "odd"
+        kept: ClassVar[Any] = value
+
+        def get_extra_state(self) -> Any:
+            return self.kept
+
+        def set_extra_state(self, state: Any) -> None:
+            pass
+
+    with other_methods.registered(Odd), pytest.raises(InputError, match=rf"extra state _extra_state {message}"):
+        run(generated.config(method="odd"), tmp_path / "run", dataset=data, reporter=Quiet())
+    assert not (tmp_path / "run").exists()
+
+
+def test_extra_state_that_cannot_be_given_back_is_refused() -> None:
+    class Half(nn.Module):
+        def get_extra_state(self) -> int:
+            return 1
+
+    from domain_masks.methods.extra_state import check_extra_state  # noqa: PLC0415
+
+    with pytest.raises(InputError, match="module 0 has get_extra_state without set_extra_state"):
+        check_extra_state(nn.Sequential(Half()))
+
+
+@pytest.mark.parametrize("where", ["least", "average.weight"])
+def test_what_becomes_infinite_is_not_saved(where: str, data: Any, tmp_path: Path) -> None:
+    class Breaking(Remembering):
+        name = "breaking"
+
+        def step(self, batch: DomainBatch, engine: Any) -> dict[str, Tensor]:
+            terms = super().step(batch, engine)
+            with torch.no_grad():
+                self.state_dict()[where].fill_(float("-inf"))
+            return terms
+
+    with other_methods.registered(Breaking), pytest.raises(DivergedError, match=rf"NaN or infinite .*{where}"):
+        run(generated.config(method="breaking", epochs=1), tmp_path / "run", dataset=data, reporter=Quiet())
