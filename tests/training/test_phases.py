@@ -251,3 +251,12 @@ def test_older_progress_is_read() -> None:
     progress = read_progress(old)
     assert progress.totals["loss/classification"].mean == 0.5
     assert read_progress(progress.to_dict()) == progress
+
+
+def test_a_run_that_time_ends_before_the_models_phase_is_not_finished(data: Any, tmp_path: Path) -> None:
+    settings = generated.config(method="two_phases", epochs=4, max_time="0.001s")
+    with pytest.raises(RunFolderError, match=r"no epoch yet that the model could be of.*--max_time"):
+        run(settings, tmp_path / "run", dataset=data, reporter=Silent())
+    assert not (tmp_path / "run" / "results.json").exists()
+    more = settings.model_copy(update={"max_time": None})
+    assert run(more, tmp_path / "run", resume=True, dataset=data, reporter=Silent()).results.best_epoch > 2

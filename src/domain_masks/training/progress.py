@@ -67,6 +67,13 @@ class Progress:
             return f"the time of {config.max_time:g} s is over"
         return ""
 
+    def has_reached_the_model(self, method: Method) -> bool:
+        """Whether the best epoch is of the last phase that selects, which the model comes from."""
+        phases = phases_of(method)
+        deciding = max(index for index, phase in enumerate(phases) if phase.selects)
+        starts = self.phase_starts or [0]
+        return self.best_epoch is not None and (deciding == 0 or self.best_epoch > starts[deciding])
+
     @property
     def epochs_begun(self) -> int:
         """Epochs that are done or running."""

@@ -17,6 +17,7 @@ from domain_masks.data.verification import Examined
 from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.evaluation import accuracies, nearest_accuracy
 from domain_masks.masks import mask_statistics
+from domain_masks.methods import Method
 from domain_masks.methods.saving import read_card
 from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import ConsoleReporter, Reporter
@@ -144,7 +145,7 @@ def _run(
         # Images are checked and frozen features computed before the first step; a run that goes on had done so before.
         experiment.facts["preparation"] = experiment.facts.get("preparation", 0.0) + time.monotonic() - began
         progress = fit(fabric, method, sources, config, folder, reporter)
-        load_tensors(method, load_checkpoint(folder.best)["method"])
+        load_tensors(method, _best(folder, progress, method)["method"])
     results = _finish(experiment, progress, folder) if fabric.is_global_zero else None
     fabric.barrier()
     return Run(folder, results or Results.read(folder.results))
@@ -237,12 +238,16 @@ def _refuse_other_content(folder: RunFolder, content: str) -> None:
         )
 
 
-def _best(folder: RunFolder, progress: Progress) -> dict[str, Any]:
-    """Read ``best.ckpt``; raises RunFolderError that says why where no epoch could be chosen yet."""
-    if not progress.is_fitted and progress.best_epoch is None:
+def _best(folder: RunFolder, progress: Progress, method: Method | None = None) -> dict[str, Any]:
+    """Read ``best.ckpt``; raises RunFolderError that says why where no epoch could be chosen yet.
+
+    With ``method`` the epoch has to be of the phase that the model comes from.
+    """
+    early = method is not None and not progress.has_reached_the_model(method)
+    if not progress.is_fitted and (progress.best_epoch is None or early):
         raise RunFolderError(
             f"{folder.path} has no epoch yet that the model could be of: its method chooses among those of a later phase. "
-            "Go on with --resume"
+            "Go on with --resume, and more time if --max_time ended it"
         )
     return load_checkpoint(folder.best)
 
