@@ -45,9 +45,8 @@ class WeightingWatch:
         """Whether ``loss`` contains a loss of the classes that is not the method's weighted one."""
         if batch.labels is None:
             return False
-        return any(
-            self._is_of_the_classes(node, batch) for node in _nodes(loss) if WEIGHTED_BY_CLASS not in node.metadata
-        )
+        own = (node for node in _nodes(loss) if WEIGHTED_BY_CLASS not in getattr(node, "metadata", ()))
+        return any(self._is_of_the_classes(node, batch) for node in own)
 
     def _is_of_the_classes(self, node: Any, batch: DomainBatch) -> bool:
         if not node.name().startswith(_OF_TARGETS):

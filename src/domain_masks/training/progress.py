@@ -89,7 +89,7 @@ class Progress:
     def place(self) -> str:
         """Say where the run stands."""
         if self.is_fitted:
-            return "the fitted method"
+            return "the end of the fit"
         if self.batches_done:
             return f"batch {self.batches_done} of epoch {self.epochs_done + 1}"
         return f"the end of epoch {self.epochs_done}" if self.epochs_done else "the beginning"

@@ -185,9 +185,12 @@ class RunState:
             name for name, kinds in _not_finite(self.method).items() if not {*kinds} <= {*self._infinite.get(name, ())}
         ]
         if broken:
+            named = f"{', '.join(broken[:3])}{', ...' if len(broken) > 3 else ''}"
+            advice = "Try a lower --lr, --clip 1, or --precision 32"
+            if progress.is_fitted:
+                advice = "Look at what the method makes of a class or a domain that has few images"
             raise DivergedError(
-                f"the weights became NaN or infinite before {progress.place} ({', '.join(broken[:3])}"
-                f"{', ...' if len(broken) > 3 else ''}). {self.kept} Try a lower --lr, --clip 1, or --precision 32"
+                f"the weights became NaN or infinite before {progress.place} ({named}). {self.kept} {advice}"
             )
 
     @property
