@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,16 @@ def test_views_of_an_image_differ_and_come_from_one_decoding(tmp_path: Path) -> 
     (seen,) = evaluation_batches(subset, preprocessing, 8)
     assert torch.equal(same[:, 0], seen.images)
     assert torch.equal(same[:, 1], seen.images)
+
+
+def test_the_released_codes_domainnet_is_squashed_first_and_enlarged_for_training() -> None:
+    original = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 500, 3), dtype=np.uint8))
+    prepared = Preprocessing(size=224, resize=224, square=True, stored=224)
+    stored = original.resize((224, 224), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(prepared.evaluation_pixels(original), np.asarray(stored))
+    enlarged = np.asarray(stored.resize((256, 256), Image.Resampling.BILINEAR))
+    window = Window(224, prepared.load_size, prepared.enlarged_to)
+    (seen,) = prepared.parts(original, lambda width, height: [window.box([0.5, 0.99], width, height)])
+    np.testing.assert_array_equal(seen, enlarged[32:, 16:240])
+    assert Preprocessing.from_dict(prepared.to_dict()) == prepared
+    assert replace(prepared, stored=None).evaluation_pixels(original).tolist() != np.asarray(stored).tolist()

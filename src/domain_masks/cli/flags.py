@@ -182,6 +182,7 @@ def _metavar(name: str, annotation: Any) -> str:
         "size": "PX",
         "batch": "N|auto",
         "init_from": "RUN",
+        "value_range": "LOW,HIGH|dataset",
     }
     if name in known:
         return known[name]

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from domain_masks.data.content import UNREAD, hash_of_pixels, read_encoded
 from domain_masks.data.dataset import FileOpener
-from domain_masks.data.image_files import UNREADABLE, open_picture
-from domain_masks.data.preprocessing import to_rgb
+from domain_masks.data.image_files import UNREADABLE, open_picture, upright
+from domain_masks.data.preprocessing import assumed_white, is_deep, to_rgb, values_of
 from domain_masks.records.file_state import content_hash
 
 ProblemKind = Literal["unopened", "empty", "not-a-picture", "truncated", "too-large", "broken"]
@@ -53,14 +53,28 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Depth:
+    """Of an image deeper than 8 bits: Pillow's mode, the values that it holds, and the one that is taken for white."""
+
+    mode: str
+    lowest: float
+    largest: float
+    white: float
+
+
+@dataclass(frozen=True, slots=True)
 class PictureFacts:
-    """What a decoded picture is: its upright size in pixels, frames, and hashes of its file and of its RGB pixels."""
+    """What a decoded picture is: its upright size in pixels, frames, and hashes of its file and of its RGB pixels.
+
+    ``depth`` is None for images of 8 bits.
+    """
 
     width: int
     height: int
     frames: int
     file_hash: str
     pixel_hash: str
+    depth: Depth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +172,24 @@ def _as_it_is(chunk: Any) -> Any:
 
 
 def _facts(image: Image.Image, hashed: bytes) -> PictureFacts:
-    picture = to_rgb(image)
+    decoded = upright(image) if is_deep(image) else image
+    depth = _depth(decoded) if is_deep(decoded) else None
+    picture = to_rgb(decoded)
     size = f"{picture.width}x{picture.height}:".encode()
     pixel_hash = hashlib.blake2b(size + picture.tobytes(), digest_size=16).hexdigest()
     frames = 1
     with suppress(Exception):
         # Broken frames after the first one are never read.
         frames = 1 if image.format in _NO_ANIMATION else getattr(image, "n_frames", 1)
-    return PictureFacts(picture.width, picture.height, frames, hashed.hex(), pixel_hash)
+    return PictureFacts(picture.width, picture.height, frames, hashed.hex(), pixel_hash, depth)
+
+
+def _depth(image: Image.Image) -> Depth | None:
+    values = values_of(image)
+    if not values.size:
+        return None
+    largest = float(values.max())
+    return Depth(image.mode, float(values.min()), largest, assumed_white(image.mode, largest))
 
 
 def problem_of(error: BaseException, path: Path | None) -> Problem:

@@ -42,6 +42,9 @@ class Preprocessing:
     - ``mean``, ``std``: per channel, of values in [0, 1]
     - ``training_size``: side of the square that a training image of ``size`` is a window of; None for size * 256 / 224, rounded
     - ``interpolation``: the filter with which images are resized, Pillow's ``bilinear`` or ``bicubic``
+    - ``value_range``: black and white of images deeper than 8 bits; None takes what their type spans, see :func:`to_rgb`
+    - ``stored``: side of the square that every picture is squashed to first, by a cubic filter, as if it were stored like
+      that; training then enlarges it to ``load_size``. The released code's images of DomainNet. None: nothing of the kind
 
     Raises InputError if a size does not fit the others.
     """
@@ -53,6 +56,8 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
     training_size: int | None = None
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    value_range: tuple[float, float] | None = None
+    stored: int | None = None
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -67,6 +72,10 @@ class Preprocessing:
             )
         if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, (*self.mean, *self.std))):
             raise InputError(f"expected three finite means and deviations, got {self.mean} and {self.std}")
+        if self.stored is not None and not 1 <= self.stored <= _LARGEST:
+            raise InputError(f"expected pictures stored at 1 to {_LARGEST} pixels, got {self.stored}")
+        if self.value_range is not None and not -math.inf < self.value_range[0] < self.value_range[1] < math.inf:
+            raise InputError(f"expected a range of two finite values, the lower one first, got {self.value_range}")
         if min(self.std) <= 0:
             raise InputError(f"expected three means and three positive deviations, got {self.mean} and {self.std}")
 
@@ -121,6 +130,8 @@ class Preprocessing:
         and else its central square, and returns the V parts of it (left, top, right, bottom).
         """
         picture = self._decoded(image, self.load_size)
+        if self.stored is not None:
+            picture = picture.resize((self.load_size, self.load_size), Image.Resampling.BILINEAR)
         left, top, right, bottom = map(int, _central_box(picture.width, picture.height, 1.0, self.square))
         boxes = choose(right - left, bottom - top)
         found = np.empty((len(boxes), self.size, self.size, 3), dtype=np.uint8)
@@ -146,10 +157,13 @@ class Preprocessing:
         return self._resized(picture, _central_box(picture.width, picture.height, size / resize, self.square), size)
 
     def _decoded(self, image: Image.Image, side: int) -> Image.Image:
-        if image.format == "JPEG":
+        if image.format == "JPEG" and self.stored is None:
             # Decodes at 1/2, 1/4 or 1/8 where that still leaves more pixels than are needed: several times faster.
             image.draft(None, (_DRAFT_MARGIN * side, _DRAFT_MARGIN * side))
-        return to_rgb(image)
+        picture = to_rgb(image, self.value_range)
+        if self.stored is None:
+            return picture
+        return picture.resize((self.stored, self.stored), Image.Resampling.BICUBIC)
 
     def _resized(self, picture: Image.Image, box: tuple[float, float, float, float], size: int) -> ImageBytes:
         if picture.size != (size, size) or box != (0, 0, size, size):
@@ -157,18 +171,20 @@ class Preprocessing:
         return np.asarray(picture)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, value_range: tuple[float, float] | None = None) -> Image.Image:
     """Return an upright RGB picture of any other: transparent parts on white, deep grey scaled to 8 bits.
 
     The orientation that a camera noted (EXIF) is applied. 16-bit modes span 0..65535. In modes I and F the range is not
     stored: it is taken to be the smallest of 0..1 (F only), 0..255, 0..65535 and 0..largest value that holds all
-    values; negative ones become black. Raises what Pillow raises where the file cannot be decoded.
+    values; negative ones become black. With ``value_range`` all of these are scaled from it instead, and what lies outside
+    becomes black or white: images that hold 12 of 16 bits would else have 17 of 256 levels. Raises what Pillow raises
+    where the file cannot be decoded.
     """
     image = upright(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode in _DEEP_MODES or image.mode.startswith("I;"):
-        return _eight_bits(image).convert("RGB")
+    if is_deep(image):
+        return _eight_bits(image, value_range).convert("RGB")
     if image.has_transparency_data or image.mode in ("La", "RGBa"):
         with_alpha = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -176,15 +192,35 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    if image.mode.startswith("I;"):
-        top = float(_SIXTEEN_BITS)
-    else:
-        largest = float(values.max(initial=0.0))
-        ranges = (1.0, 255.0, float(_SIXTEEN_BITS)) if image.mode == "F" else (255.0, float(_SIXTEEN_BITS))
-        top = next((candidate for candidate in ranges if largest <= candidate), largest)
-    return Image.fromarray(np.rint(np.clip(values / top, 0.0, 1.0) * 255).astype(np.uint8))
+def is_deep(image: Image.Image) -> bool:
+    """Return whether the values of a picture may need more than 8 bits."""
+    return image.mode in _DEEP_MODES or image.mode.startswith("I;")
+
+
+def values_of(image: Image.Image) -> npt.NDArray[np.float64]:
+    """Return the values of a deep picture, those that are no finite numbers as 0."""
+    return np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def assumed_white(mode: str, largest: float) -> float:
+    """Return the value that is white in a deep picture of this mode where no range is given; black is 0."""
+    if mode.startswith("I;"):
+        return float(_SIXTEEN_BITS)
+    ranges = (1.0, 255.0, float(_SIXTEEN_BITS)) if mode == "F" else (255.0, float(_SIXTEEN_BITS))
+    return next((candidate for candidate in ranges if largest <= candidate), largest)
+
+
+def range_holding(lowest: float, largest: float) -> tuple[float, float]:
+    """Return the usual range that holds values: from 0 to 1, or of 8, 10, 12, 14 or 16 bits; their own where none does."""
+    if lowest < 0 or largest > _SIXTEEN_BITS:
+        return min(lowest, 0.0), largest
+    return 0.0, next(top for top in (1.0, 255.0, 1023.0, 4095.0, 16383.0, float(_SIXTEEN_BITS)) if largest <= top)
+
+
+def _eight_bits(image: Image.Image, value_range: tuple[float, float] | None) -> Image.Image:
+    values = values_of(image)
+    low, high = value_range or (0.0, assumed_white(image.mode, float(values.max(initial=0.0))))
+    return Image.fromarray(np.rint(np.clip((values - low) / (high - low), 0.0, 1.0) * 255).astype(np.uint8))
 
 
 def _central_box(width: int, height: int, part: float, square: bool) -> tuple[float, float, float, float]:

@@ -37,7 +37,7 @@ class Picture:
     @classmethod
     def of(cls, image: Image.Image, preprocessing: Preprocessing) -> Picture:
         """Decode a picture whole."""
-        rgb = to_rgb(image)
+        rgb = to_rgb(image, preprocessing.value_range)
         raw = torch.from_numpy(np.asarray(rgb).transpose(2, 0, 1).copy()).unsqueeze(0)
         # Made anew: a JPEG could otherwise be decoded at a smaller scale.
         return cls(raw, preprocessing.load(Image.fromarray(np.asarray(rgb))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from domain_masks.schedules import SCHEDULES
 SCHEMA = 1
 AUTO = "auto"
 DEFAULT_BATCH = 64
+OWN_RANGE = "dataset"
 NOT_COMPUTED = frozenset(
     {"workers", "device", "devices", "threads", "checkpoint_every", "verify", "domain_classifier", "dataset", "root"}
 )
@@ -69,6 +71,20 @@ def _not_empty(value: str) -> str:
 def _as_seconds(value: Any) -> Any:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", value) if isinstance(value, str) else None
     return float(match[1]) * _UNITS[match[2] or "s"] if match else value
+
+
+def _as_range(value: Any) -> Any:
+    """Write two numbers, in whatever form, as ``LOW,HIGH``."""
+    if isinstance(value, str) and value.strip() == OWN_RANGE:
+        return OWN_RANGE
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        low, high = (float(part) for part in parts)
+    except (TypeError, ValueError):
+        raise ValueError(f"expected two numbers as in 0,4095, or {OWN_RANGE}") from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError("expected two finite numbers, the lower one first")
+    return f"{low:.10g},{high:.10g}"
 
 
 Colour = tuple[float, float, float]
@@ -127,6 +143,14 @@ class RunConfig(BaseModel):
     )
     interpolation: Literal["bilinear", "bicubic"] | None = _setting(
         "data", "how images are resized: bilinear or bicubic; default: as for the weights"
+    )
+    resizing: Literal["once", "released-code"] = _setting(
+        "data",
+        "once, from the original; or as the released code's DomainNet: squashed to --size first, then enlarged",
+        "once",
+    )
+    value_range: Annotated[str, BeforeValidator(_as_range)] | None = _setting(
+        "data", "black and white of images deeper than 8 bits: LOW,HIGH, or dataset, the sources' own range"
     )
     workers: Annotated[int, Field(ge=0)] | None = _setting("data", "processes that read pictures; default by cores")
     verify: bool = _setting("data", "decode every picture once before a dataset's first training", True)
@@ -238,6 +262,14 @@ class RunConfig(BaseModel):
     def method_settings(self) -> dict[str, Any]:
         """The method's settings that differ from its defaults, as given."""
         return {name: value for name, value in self.method.items() if name != "name"}
+
+    @property
+    def value_bounds(self) -> tuple[float, float] | None:
+        """Black and white of deep images; None where the files' types say it, or the dataset has not been looked at yet."""
+        if self.value_range in (None, OWN_RANGE):
+            return None
+        low, high = map(float, str(self.value_range).split(","))
+        return low, high
 
     @property
     def batch_size(self) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from domain_masks.errors import RunFolderError
-from domain_masks.records.config import NOT_COMPUTED, RunConfig
+from domain_masks.records.config import NOT_COMPUTED, OWN_RANGE, RunConfig
 from domain_masks.records.file_state import state_of
 from domain_masks.records.files import read_json
 from domain_masks.records.preparation import without_usual_preparation
@@ -157,6 +157,8 @@ def inputs_of(config: RunConfig, domains: Iterable[str], content: str | None = N
         found["init_from"] = _content(RunFolder(config.init_from).model)
     if not isinstance(config.batch, int):
         found["batch"] = config.batch
+    if config.value_range == OWN_RANGE:
+        found["value_range"] = config.value_range
     if concerned := revisions(config):
         found[REVISED] = concerned
     return found

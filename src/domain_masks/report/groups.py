@@ -26,6 +26,8 @@ PROTOCOL = (
     "mean",
     "std",
     "interpolation",
+    "value_range",
+    "resizing",
     "split_seed",
     "skip_bad",
     "fast",

@@ -85,6 +85,9 @@ SETTINGS: Mapping[str, Classified] = {
     "mean": Fixed(list(IMAGENET_MEAN), None),
     "std": Fixed(list(IMAGENET_STD), None),
     "interpolation": Fixed("bilinear", None),
+    # The paper says neither; the second is what the authors' DomainNet was.
+    "resizing": ByDataset({"pacs": Later("once"), "domainnet": Later("once", "released-code")}),
+    "value_range": Later(None),
     "workers": _PLACE,
     "verify": Free("looks at the images before training, and changes none"),
     "skip_bad": Fixed(False),

@@ -10,9 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from domain_masks.data import DomainSplits, ImageDataset
+from domain_masks.data import DomainSplits, ImageDataset, content_of
 from domain_masks.data.dataset import Int64Array
 from domain_masks.errors import RunFolderError
+from domain_masks.records import RunFolder, write_json
+from domain_masks.records.config import RunConfig
+from domain_masks.records.files import read_json
+from domain_masks.records.identity import CONTENT, INPUTS, inputs_noted, inputs_of
 from domain_masks.training.origin import picture_keys
 
 CONTENTS = "contents"
@@ -64,6 +68,33 @@ def compare_contents(splits: DomainSplits, facts: Mapping[str, Any]) -> list[str
     if gone := len(known.keys() - set(ids)):
         lines.append(f"note: {gone} images that were there when the run was begun are gone, and not measured")
     return lines
+
+
+def inputs_now(config: RunConfig, dataset: ImageDataset, noted: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what a run that begins has as inputs; of one that goes on those that it ``noted``, with its images as they are.
+
+    Images that train are the same then, and others are measured as they are now; those of older versions stay unknown.
+    """
+    content = content_of(dataset)
+    if noted is None:
+        return inputs_of(config, dataset.domains, content)
+    return noted | ({CONTENT: content} if CONTENT in noted else {})
+
+
+def refuse_other_content(folder: RunFolder, content: str) -> None:
+    """Raise RunFolderError where a finished run was made of other images than the dataset has now."""
+    if (inputs_noted(folder) or {}).get(CONTENT, content) != content:
+        raise RunFolderError(
+            f"{folder.path} holds a finished run on other images: expected those that it was made of, which differ in content, "
+            "names or labels. Name another folder with --out, or measure it again on these with `dmg evaluate`"
+        )
+
+
+def note_content(folder: RunFolder, content: str) -> None:
+    """Note the images that a run has been measured on; those that it was trained on are the same, if they were noted."""
+    noted = inputs_noted(folder) or {}
+    if noted.get(CONTENT, content) != content:
+        write_json(folder.environment, read_json(folder.environment) | {INPUTS: noted | {CONTENT: content}})
 
 
 def _count(splits: DomainSplits, rows: Int64Array, total: int, kind: str) -> str:

@@ -60,6 +60,8 @@ def preprocessing_of(config: RunConfig, dataset: ImageDataset) -> Preprocessing:
         mean=chosen["mean"],
         std=chosen["std"],
         interpolation=chosen["interpolation"],
+        value_range=config.value_bounds,
+        stored=base.size if config.resizing == "released-code" else None,
     )
 
 

@@ -12,6 +12,7 @@ from domain_masks.training.defaults import resolve
 from domain_masks.training.engine import launch
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.surroundings import as_in_a_fresh_process
+from domain_masks.training.value_range import with_own_range
 
 
 def prepare(config: RunConfig, reporter: Reporter) -> int:
@@ -28,6 +29,7 @@ def _prepare(config: RunConfig, reporter: Reporter) -> int:
     dataset = load_dataset(config.dataset, config.root)
     config = resolve(config.model_copy(update={"target": ()}), dataset)
     dataset = readable(dataset, config, reporter)
+    config = with_own_range(config, dataset, reporter)
     if config.freeze_features:
         fabric = launch(config)
         set_threads(fabric, config, ())

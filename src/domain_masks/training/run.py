@@ -24,14 +24,14 @@ from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Predictions, Results, RunFolder, write_json
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.environment import environment
-from domain_masks.records.files import read_json
-from domain_masks.records.identity import CONTENT, INPUTS, inputs_noted, inputs_of, revised_since
+from domain_masks.records.identity import INPUTS, inputs_noted, revised_since
 from domain_masks.records.preparation import as_begun
 from domain_masks.records.results import notes_of
 from domain_masks.training.batch_size import with_batch
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.closed_form import fit_at_once
 from domain_masks.training.conditions import conditions, note, parts_of, set_threads
+from domain_masks.training.contents import inputs_now, note_content, refuse_other_content
 from domain_masks.training.defaults import notes, resolve
 from domain_masks.training.domain_classifier import add_domain_classifier
 from domain_masks.training.engine import is_main_process, launch, on_main_process, repeatable
@@ -44,6 +44,7 @@ from domain_masks.training.progress import Progress, read_progress
 from domain_masks.training.saved import save_measured
 from domain_masks.training.state import Restored
 from domain_masks.training.surroundings import as_in_a_fresh_process
+from domain_masks.training.value_range import with_begun_range, with_own_range
 
 
 @dataclass(frozen=True)
@@ -104,16 +105,16 @@ def _run(
         if not fabric.is_global_zero:
             reporter = ConsoleReporter(quiet=True)
         if state == "finished":
-            _refuse_other_content(folder, content_of(identified(opened, config, reporter, decode_images=False)))
-            reporter.say(f"{folder.path} holds a finished run: nothing to do")
-            return Run(folder, Results.read(folder.results))
+            return _finished(folder, identified(opened, config, reporter, decode_images=False), reporter)
+        config = with_begun_range(config, folder if state == "resume" else None)
         restored = Restored.read(folder, config) if state == "resume" else None
         set_threads(fabric, config, restored.parts if restored is not None else ())
         # Of a run that goes on, what it began from may be gone.
         examined = examine(opened, config.workers, reporter, config.verify)
-        inputs = _inputs(config, examined.dataset, inputs_noted(folder) if state == "resume" else None)
+        inputs = inputs_now(config, examined.dataset, inputs_noted(folder) if state == "resume" else None)
         opened, left_out = _readable(examined, config, reporter, restored)
         opened = _with_the_runs_names(opened, config, folder, restored)
+        config = with_own_range(config, opened, reporter)
         config = with_batch(config, opened, fabric, reporter, folder if state == "resume" else None)
         experiment = Experiment(config, opened, fabric, reporter, restored)
         experiment.facts["left_out"] = left_out
@@ -207,35 +208,8 @@ def _evaluate(
         )
         return Run(folder, _measured(experiment, progress)[0])
     results = _finish(experiment, progress, folder)
-    _note_content(folder, content_of(examined.dataset))
+    note_content(folder, content_of(examined.dataset))
     return Run(folder, results)
-
-
-def _note_content(folder: RunFolder, content: str) -> None:
-    """Note the images that a run has been measured on; those that it was trained on are the same, if they were noted."""
-    noted = inputs_noted(folder) or {}
-    if noted.get(CONTENT, content) != content:
-        write_json(folder.environment, read_json(folder.environment) | {INPUTS: noted | {CONTENT: content}})
-
-
-def _inputs(config: RunConfig, dataset: ImageDataset, noted: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what a run that begins has as inputs; of one that goes on those that it ``noted``, with its images as they are.
-
-    Images that train are the same then, and others are measured as they are now; those of older versions stay unknown.
-    """
-    content = content_of(dataset)
-    if noted is None:
-        return inputs_of(config, dataset.domains, content)
-    return noted | ({CONTENT: content} if CONTENT in noted else {})
-
-
-def _refuse_other_content(folder: RunFolder, content: str) -> None:
-    """Raise RunFolderError where a finished run was made of other images than the dataset has now."""
-    if (inputs_noted(folder) or {}).get(CONTENT, content) != content:
-        raise RunFolderError(
-            f"{folder.path} holds a finished run on other images: expected those that it was made of, which differ in content, "
-            "names or labels. Name another folder with --out, or measure it again on these with `dmg evaluate`"
-        )
 
 
 def _best(folder: RunFolder, progress: Progress, method: Method | None = None) -> dict[str, Any]:
@@ -250,6 +224,12 @@ def _best(folder: RunFolder, progress: Progress, method: Method | None = None) -
             "Go on with --resume, and more time if --max_time ended it"
         )
     return load_checkpoint(folder.best)
+
+
+def _finished(folder: RunFolder, dataset: ImageDataset, reporter: Reporter) -> Run:
+    refuse_other_content(folder, content_of(dataset))
+    reporter.say(f"{folder.path} holds a finished run: nothing to do")
+    return Run(folder, Results.read(folder.results))
 
 
 def _with_the_runs_names(

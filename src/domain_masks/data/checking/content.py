@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from domain_masks.data.checking.findings import Example, Finding, counted
 from domain_masks.data.checking.index import Picture
-from domain_masks.data.decoding import PictureFacts, ProblemKind
+from domain_masks.data.decoding import Depth, PictureFacts, ProblemKind
+from domain_masks.data.preprocessing import range_holding
 
 _SMALL = 32
 _TRAINING = "Training refuses them, or leaves them out with --skip_bad."
@@ -34,7 +35,7 @@ def content_findings(pictures: Sequence[Picture]) -> list[Finding]:
                 Finding(kind, "error", f"{counted(len(bad), 'picture')} {what}", f"{advice} {_TRAINING}", tuple(bad))
             )
     seen = [(picture.path, picture.facts) for picture in pictures if picture.facts is not None]
-    return found + _animated(seen) + _small(seen)
+    return found + _animated(seen) + _small(seen) + _shallow(seen)
 
 
 def _animated(seen: list[tuple[str, PictureFacts]]) -> list[Finding]:
@@ -71,3 +72,37 @@ def _small(seen: list[tuple[str, PictureFacts]]) -> list[Finding]:
             tuple(small),
         )
     ]
+
+
+def _shallow(seen: list[tuple[str, PictureFacts]]) -> list[Finding]:
+    """Return what there is to say of deep images whose values fill little of what is taken for their range."""
+    deep = [(path, facts.depth) for path, facts in seen if facts.depth is not None]
+    if not deep:
+        return []
+    lowest, largest = min(depth.lowest for _, depth in deep), max(depth.largest for _, depth in deep)
+    low, high = range_holding(lowest, largest)
+    odd = [(path, depth) for path, depth in deep if depth.lowest < 0 or not high / 2 <= depth.white <= high * 2]
+    if not odd or largest == lowest:
+        return []
+    examples = tuple(
+        Example((path,), f"{depth.lowest:.6g} to {depth.largest:.6g}, white at {depth.white:.6g}")
+        for path, depth in odd
+    )
+    what = (
+        f"{counted(len(odd), 'image')} deeper than 8 bits whose range is not what their values fill: all deep images hold "
+        f"{lowest:.6g} to {largest:.6g}"
+    )
+    return [Finding("depth", "warning", what, _depth_advice(lowest, (low, high), odd), examples)]
+
+
+def _depth_advice(lowest: float, own: tuple[float, float], odd: list[tuple[str, Depth]]) -> str:
+    whites = sorted({depth.white for _, depth in odd})
+    if len(whites) > 1 or whites[0] < own[1]:
+        seen = f"With white at {whites[0]:.6g} to {max(*whites, own[1]):.6g}, image by image, equal values would not look equal"
+    else:
+        levels = round(255 * own[1] / whites[0]) + 1
+        seen = f"With white at {whites[0]:.6g} training would see {levels} of 256 levels"
+    return (
+        f"{seen}{', and everything below 0 as black' if lowest < 0 else ''}. "
+        f"Scale by their own range: --value_range {own[0]:.10g},{own[1]:.10g}, or --value_range dataset."
+    )
