@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from domain_masks.data import Preprocessing
+from domain_masks.errors import InputError
 
 LEVELS = {"bilinear": 1.001, "bicubic": 1.13}
 """Filter -> by how many of 255 levels pixels may differ from Pillow's, which rounds twice; and the last bits of a sum."""
@@ -40,6 +41,11 @@ class PreprocessingInside(nn.Module):
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
+        if preprocessing.stored is not None:
+            raise InputError(
+                "the model's images are squashed to a stored size first (resizing: released-code), which preprocessing inside "
+                "the file does not do: export without --preprocessing, and prepare images as `dmg predict` does"
+            )
         self.size = preprocessing.size
         self.part = preprocessing.size / preprocessing.resize
         self.square = preprocessing.square
