@@ -12,6 +12,7 @@ from torch import nn
 from torchvision import models
 
 from domain_masks.errors import InputError
+from domain_masks.methods.saving import network_of
 from domain_masks.networks import (
     Architecture,
     architecture_of,
@@ -248,3 +249,30 @@ def test_what_timm_wrote_beside_a_file_counts(tmp_path: Any) -> None:
     known = preparation_of("timm", "resnet18", tmp_path / "model.safetensors")
     assert known.mean == (0.485, 0.456, 0.406)
     assert not known.is_certain
+
+
+@pytest.mark.parametrize(
+    ("card", "transforms"),
+    [
+        ({"backbone": "googlenet", "training": {"weights": "imagenet"}}, True),
+        ({"backbone": "googlenet", "training": {"weights": "mine.pth"}}, False),
+        ({"backbone": "googlenet"}, False),
+        (
+            {
+                "backbone": "googlenet",
+                "network": {"builder": "torchvision", "name": "googlenet", "arguments": {"transform_input": True}},
+            },
+            True,
+        ),
+    ],
+)
+def test_older_descriptions_mean_what_was_trained(card: dict[str, Any], transforms: bool) -> None:
+    assert network_of(card).arguments["transform_input"] is transforms
+
+
+def test_a_description_of_another_network_than_its_name_is_refused() -> None:
+    network = Architecture("torchvision", "resnet18").to_dict()
+    with pytest.raises(InputError, match="expected the network of backbone 'resnet50', got 'resnet18'"):
+        network_of({"backbone": "resnet50", "network": network})
+    tagged = Architecture("timm", "resnet18.a1_in1k").to_dict()
+    assert network_of({"backbone": "timm:resnet18", "network": tagged}).name == "resnet18.a1_in1k"

@@ -1,6 +1,6 @@
 """Trains by weights that lie where torchvision and timm keep what they have fetched, and asks the model without them.
 
-``python rebuilding.py NAME[:SIZE] ...`` prints a line per network: by how much the rebuilt one's logits differ, as part of the
+``python rebuilding.py NAME[@SIZE] ...`` prints a line per network: by how much the rebuilt one's logits differ, as part of the
 largest. torch.hub's and huggingface_hub's folders must be set to ones of the caller's (TORCH_HOME, HF_HOME, HF_HUB_OFFLINE=1).
 """
 

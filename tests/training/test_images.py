@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 
 import generated
 from domain_masks.data import Preprocessing
-from domain_masks.errors import InputError
+from domain_masks.errors import InputError, RunFolderError
 from domain_masks.networks import build_backbone
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.identity import run_key
 from domain_masks.records.preparation import IMAGENET_MEAN, IMAGENET_STD, as_begun
+from domain_masks.training.building import architecture_for
 from domain_masks.training.defaults import notes, resolve
 from domain_masks.training.images import preprocessing_of
 from generated import dataset
@@ -188,3 +189,13 @@ def test_a_run_follows_its_settings(tmp_path: Path) -> None:
     again = generated.config(init_from=tmp_path / "run", backbone=None, weights=None, size=None, fast=True)
     assert resolve(again, data).mean == (0.25,) * 3
     assert preprocessing_of(resolve(again, data), data) == made
+
+
+@pytest.mark.parametrize(("weights", "transforms"), [("imagenet", True), ("none", False), ("/nowhere/file.pth", False)])
+def test_checkpoints_of_before_are_built_as_they_were(weights: str, transforms: bool) -> None:
+    config = parse_config({"backbone": "googlenet", "weights": weights})
+    assert architecture_for(config, {}).arguments["transform_input"] is transforms
+    noted = {"builder": "torchvision", "name": "googlenet", "arguments": {"transform_input": True}}
+    assert architecture_for(config, {"network": noted}).arguments["transform_input"] is True
+    with pytest.raises(RunFolderError, match="does not say what its network was made from"):
+        architecture_for(config, {"network": {"name": "googlenet"}})
