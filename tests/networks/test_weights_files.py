@@ -151,8 +151,11 @@ def test_googlenets_own_file(tmp_path: Path, suffix: str, named: bool) -> None:
         torch.save(state, path)
     else:
         save_file(state, path)
-    network = build_backbone("googlenet", 5, path)
+    said: list[str] = []
+    network = build_backbone("googlenet", 5, path, say=said.append)
     assert network.transform_input is True
+    assert len(said) == 1
+    assert "published ones or their like, which ask for transform_input" in said[0]
     assert network.aux1 is None
     assert isinstance(network.train()(torch.randn(2, 3, 64, 64)), torch.Tensor)
     assert torch.equal(network.conv1.conv.weight, state["conv1.conv.weight"])

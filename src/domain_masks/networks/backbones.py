@@ -56,6 +56,9 @@ def build_backbone(
         head = find_head(network)
         if source != "none":
             load_weights(network, read_weights(Path(weights), say), head, source, say)
+            for argument in ("transform_input", AS_PRETRAINED):
+                if architecture.arguments.get(argument):
+                    say(f"weights {source!r} are taken for the published ones or their like, which ask for {argument}")
     if head_initialisation == "normal":
         initialise_normal(network.get_submodule(head))
     return network
