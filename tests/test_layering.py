@@ -12,7 +12,7 @@ import pytest
 PACKAGE = "domain_masks"
 SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 
-GROUND = {"errors", "randomness", "surroundings", "batch", "sampling", "schedules", "progress", "records"}
+GROUND = {"errors", "keywords", "randomness", "surroundings", "batch", "sampling", "schedules", "progress", "records"}
 MODEL = {*GROUND, "masks", "networks", "methods"}
 PARTS = {*MODEL, "data", "evaluation"}
 ABOVE = {*PARTS, "settings", "training", "analysis", "deploy"}
@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": PARTS,
     "deploy": PARTS,
     "experiments": ABOVE,
-    "report": {"errors", "records", "evaluation"},
+    "report": {"errors", "keywords", "records", "evaluation"},
     "cli": {*ABOVE, "experiments", "report", PACKAGE},
     "__main__": {"cli"},
 }

@@ -10,6 +10,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domain_masks.keywords import named_keywords
+
 if TYPE_CHECKING:
     from domain_masks import (
         analysis,
@@ -57,25 +59,40 @@ _SUBMODULES = (
 )
 
 
+@named_keywords
 def train(
-    *, out: str | Path, resume: bool = False, overwrite: bool = False, quiet: bool = False, **settings: Any
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **settings: Any,
 ) -> Run:
     """Train one method, measure it, and leave a run folder; the settings are those of ``dmg train``.
 
-    - ``out``: the run folder
-    - ``resume``, ``overwrite``: go on with, or replace, what is there
+    - ``out``: the run folder; by default ``runs/DATASET-TARGET-METHOD-SEED``
+    - ``resume``, ``overwrite``: go on with, or replace, what is there; a run that goes on has its own settings
     - ``settings``: ``dataset="pacs"``, ``target="sketch"`` (a name, names joined by commas, or a list), ``method="dmg"`` or
       ``{"name": "dmg", "overlap_weight": 0.1}``, ``epochs=10``, ...; see :class:`domain_masks.records.config.RunConfig`
 
     Raises InputError that lists every mistake in the settings, RunFolderError for a folder that cannot be used.
     """
     from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
+    from domain_masks.records.spellings import take  # noqa: PLC0415
     from domain_masks.settings.mistakes import check_settings  # noqa: PLC0415
+    from domain_masks.settings.of_a_run import default_folder, to_resume  # noqa: PLC0415
+
+    out, mistakes = take("out", out, settings)
+    given = to_resume(out, settings) if resume else settings
+    config = check_settings(given, mistakes, ("out", "resume", "overwrite", "quiet"))
+    folder = default_folder(config) if out is None else Path(out)
+
     from domain_masks.training import run  # noqa: PLC0415
 
-    return run(check_settings(settings), out, resume=resume, overwrite=overwrite, reporter=ConsoleReporter(quiet))
+    return run(config, folder, resume=resume, overwrite=overwrite, reporter=ConsoleReporter(quiet))
 
 
+@named_keywords
 def load(source: str | Path, *, device: str = "auto", token: str | None = None) -> Model:
     """Load a trained model: ``dm.load("runs/sketch").predict(["a.jpg"])``.
 

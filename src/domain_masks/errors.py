@@ -9,6 +9,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+_FEWEST_LETTERS = 4
+"""Of a word that may be the beginning of the one that was meant."""
+
 
 class DomainMasksError(Exception):
     """Base of all errors that the user can mend; the message says how."""
@@ -52,10 +55,34 @@ class ParityError(DomainMasksError):
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that ``name`` is most likely a misspelling of, or None."""
+    """Return the candidate that ``name`` is most likely a misspelling of, or None.
+
+    A misspelling has at most a third of its letters wrong, or is the beginning of the name or goes on behind it: words that
+    merely share letters (``steps``, ``sites``) are no advice.
+    """
     by_lower = {candidate.lower(): candidate for candidate in candidates}
-    matches = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[matches[0]] if matches else None
+    given = name.lower()
+    for match in difflib.get_close_matches(given, by_lower, n=5, cutoff=0.6):
+        is_longer = min(len(given), len(match)) >= _FEWEST_LETTERS and (
+            match.startswith(given) or given.startswith(match)
+        )
+        if is_longer or _typing_errors(given, match) <= max(1, max(len(given), len(match)) // 3):
+            return by_lower[match]
+    return None
+
+
+def _typing_errors(one: str, other: str) -> int:
+    """Return how many letters must be left out, added, exchanged, or swapped with their neighbour."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        before, above, row = row, before, [i]
+        for j, wanted in enumerate(other, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
+                cost = min(cost, above[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 def together(mistakes: Sequence[str]) -> InputError:

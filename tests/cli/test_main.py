@@ -19,8 +19,8 @@ from domain_masks.cli import main
 from domain_masks.cli import train as train_module
 from domain_masks.cli.data import ACTIONS
 from domain_masks.cli.main import VERBS
-from domain_masks.cli.train import _default_folder
 from domain_masks.records.config import parse_config
+from domain_masks.settings.of_a_run import default_folder
 
 FAST = ["--fast", "--device", "cpu", "--quiet"]
 
@@ -145,10 +145,10 @@ def test_domains_of_any_name_can_be_held_out(capsys: pytest.CaptureFixture[str])
         ("some/photos/", "photos-a%2Fb+c-dmg-0"),
     ],
 )
-def test_the_default_folder_lies_in_runs(dataset: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thedefault_folder_lies_in_runs(dataset: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("here").mkdir()
     monkeypatch.chdir("here")
-    assert _default_folder(parse_config({"dataset": dataset, "target": ["a/b", "c"]})) == Path("runs") / name
+    assert default_folder(parse_config({"dataset": dataset, "target": ["a/b", "c"]})) == Path("runs") / name
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -225,6 +226,43 @@ def test_a_terminal_gets_a_table_and_no_control_characters_of_names(run: Path, d
     assert lines[head].split() == ["prob.", "class", "ink", "paper", "outline", "nearest", "picture"]
     assert lines[head + 1].endswith("./\\x1b[31mred.png")
     assert "\x1b" not in "".join(lines)
+
+
+def test_a_terminal_shows_as_many_classes_as_are_asked_for(run: Path, digits: Path) -> None:
+    picture = next(digits.rglob("*.png"))
+    lines = on_a_terminal(command(run, picture, "--top", 3)).splitlines()
+    head = next(number for number, line in enumerate(lines) if "prob." in line)
+    assert re.split(r"  +", lines[head].strip())[:6] == ["prob.", "class", "prob.", "class 2", "prob.", "class 3"]
+    assert main(command(run, picture, "--top", 3, "--out", "a.csv", "--quiet")) == 0
+    (row,) = table(Path("a.csv").read_bytes())
+    shown = re.split(r"  +", lines[head + 1].strip())
+    assert shown[1:6:2] == [row["class"], row["class_2"], row["class_3"]]
+    assert shown[0:6:2] == [f"{100 * float(row[name]):.1f} %" for name in PROBABILITIES]
+    assert shown[-1].endswith(picture.name)
+
+
+PROBABILITIES = ("probability", "probability_2", "probability_3")
+
+
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        (["missing/"], ["'missing/': there is no such file or folder"]),
+        (["a.png", "b*.png"], ["'a.png'", "'b*.png': nothing matches this pattern"]),
+        (["empty"], ["'empty': a folder without pictures"]),
+        (["-", "-"], ["named twice"]),
+    ],
+)
+def test_nothing_to_predict_is_misuse_and_known_before_the_model_is_loaded(
+    paths: list[str], words: list[str], run: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("empty").mkdir()
+    monkeypatch.setattr("domain_masks.deploy.load", lambda *_, **__: pytest.fail("the model was loaded"))
+    assert main(command(run, *paths)) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("dmg: ") == 1
+    assert all(word in captured.err for word in words), captured.err
 
 
 @pytest.mark.slow

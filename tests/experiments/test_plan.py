@@ -28,11 +28,11 @@ def test_a_sweep_is_every_combination_and_a_method_without_the_setting_appears_o
     ]
     assert [run.name for run in runs] == [
         "dmg/overlap_weight=0,lr=0.001/dots/seed-0",
-        "dmg/overlap_weight=0/dots/seed-0",
-        "dmg/lr=0.001/dots/seed-0",
-        "dmg/dots/seed-0",
+        "dmg/overlap_weight=0,lr=0.003/dots/seed-0",
+        "dmg/overlap_weight=0.1,lr=0.001/dots/seed-0",
+        "dmg/overlap_weight=0.1,lr=0.003/dots/seed-0",
         "aggregate/lr=0.001/dots/seed-0",
-        "aggregate/dots/seed-0",
+        "aggregate/lr=0.003/dots/seed-0",
     ]
     assert varied_texts(runs)[-1] == {"lr": "0.003"}
 
@@ -70,7 +70,7 @@ def test_a_sweep_wins_over_a_methods_own_settings(plan: Any) -> None:
     )
     own = [(run.config.method["overlap_weight"], run.config.method["sparsity_weight"]) for run in runs]
     assert own == [(0.0, 0.0), (1.0, 0.0), (0.0, 1e-3), (1.0, 1e-3)]
-    assert runs[0].name == "dmg/dots/seed-0"
+    assert runs[0].name == "dmg/sparsity_weight=0,overlap_weight=0/dots/seed-0"
 
 
 def test_one_configuration_reached_twice_is_one_run(plan: Any) -> None:
@@ -94,6 +94,19 @@ def test_a_run_is_found_wherever_it_was_moved(plan: Any, data: Any, tmp_path: Pa
     before = (tmp_path / "archive" / "the good one" / "results.json").stat().st_mtime_ns
     assert len(work_off(swept, data, QUIET).results) == 2
     assert (tmp_path / "archive" / "the good one" / "results.json").stat().st_mtime_ns == before
+
+
+def test_older_folders_without_the_usual_value_in_their_name_are_done(plan: Any, data: Any, tmp_path: Path) -> None:
+    sweep = {"method.overlap_weight": [0, 0.1]}
+    runs = plan(targets=["dots"], methods=["dmg"], sweep=sweep)
+    assert [run.name.split("/")[1] for run in runs] == ["overlap_weight=0", "overlap_weight=0.1"]
+    work_off(runs, data, QUIET)
+    shutil.move(tmp_path / "dmg" / "overlap_weight=0.1" / "dots", tmp_path / "dmg" / "dots")
+    again = plan(targets=["dots"], methods=["dmg"], sweep=sweep)
+    assert [(run.state, run.name) for run in again] == [
+        ("done", "dmg/overlap_weight=0/dots/seed-0"),
+        ("done", "dmg/dots/seed-0"),
+    ]
 
 
 def test_a_whole_benchmark_is_found_elsewhere(plan: Any, data: Any, tmp_path: Path) -> None:

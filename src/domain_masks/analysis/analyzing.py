@@ -15,6 +15,7 @@ from domain_masks.analysis.tables import tables
 from domain_masks.data import ImageDataset, load_dataset
 from domain_masks.errors import DomainMasksError, InputError, RunFolderError
 from domain_masks.evaluation import confusion_matrix, mask_by_domain, per_class_accuracy, shown, shown_splits
+from domain_masks.keywords import named_keywords
 from domain_masks.methods.saving import read_masks
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Analysis, Predictions, RunFolder
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 PICTURES = 500
 
 
+@named_keywords
 def analyze(
     path: Path | str,
     *,

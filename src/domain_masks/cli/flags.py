@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -10,8 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
 from domain_masks.cli.outputs import OutputError
-from domain_masks.errors import InputError, nearest
-from domain_masks.records.config import CHOICES, RunConfig, parse_config, read_config
+from domain_masks.errors import InputError
+from domain_masks.records.config import CHOICES, RunConfig, parse_config, read_settings
+from domain_masks.records.spellings import spelled, suggestion, two_spellings
+from domain_masks.settings.mistakes import BENCHMARK_LISTS
+from domain_masks.settings.of_a_run import over
 
 if TYPE_CHECKING:
     from domain_masks.progress import ConsoleReporter
@@ -40,6 +44,12 @@ _BY_DATASET = {
 }
 
 
+_OTHER_NAMES = (
+    "Usual other names are taken too (--learning_rate, --batch_size, --num_workers, ...; see docs/configuration.md), and\n"
+    "hyphens for underscores in every flag."
+)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises InputError in place of leaving the program, and suggests the nearest flag."""
 
@@ -58,21 +68,45 @@ class Parser(argparse.ArgumentParser):
         return known
 
     def parse_and_note(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-        """Parse what can be; also returns a line for every unknown argument, to be reported with other mistakes."""
-        known, rest = self.parse_known_args(list(arguments))
+        """Parse what can be; also returns a line for every unknown argument, to be reported with other mistakes.
+
+        Flags are taken under their other names too, see :data:`~domain_masks.records.spellings.SYNONYMS`.
+        """
         flags = [flag for action in self._actions for flag in action.option_strings]
-        mistakes = []
+        words, mistakes = own_names(arguments, flags)
+        known, rest = self.parse_known_args(words)
         after_flag = False
         for word in rest:
             is_flag = word.startswith("-") and not word.lstrip("-")[:1].isdigit()
             if is_flag:
                 name = word.partition("=")[0]
-                guess = nearest(name, flags)
-                mistakes.append(f"{name}: there is no such flag" + (f": did you mean {guess}?" if guess else ""))
+                guess = suggestion(name.lstrip("-"), [flag.lstrip("-") for flag in flags])
+                mistakes.append(f"{name}: there is no such flag" + (f": did you mean --{guess}?" if guess else ""))
             elif not after_flag:
                 mistakes.append(f"unexpected argument {word!r}")
             after_flag = is_flag or after_flag
         return known, mistakes
+
+
+def own_names(arguments: Sequence[str], flags: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return arguments with every flag under its own name, and a line for each that is given in two spellings."""
+    known = {flag.removeprefix("--") for flag in flags if flag.startswith("--")}
+    given: dict[str, str] = {}
+    words: list[str] = []
+    mistakes: list[str] = []
+    for place, word in enumerate(arguments):
+        if word == "--":
+            return [*words, *arguments[place:]], mistakes
+        words.append(word)
+        name, equals, value = word.partition("=")
+        is_letter = re.fullmatch(r"-[a-z]", word) is not None and word not in flags
+        if is_letter or (name.startswith("--") and len(name) > len("--x")):
+            own = spelled(name.lstrip("-"), known)
+            if own in known:
+                if given.setdefault(own, name) != name:
+                    mistakes.append(two_spellings(given[own], name))
+                words[-1] = f"--{own}{equals}{value}"
+    return words, mistakes
 
 
 def parser_for(verb: str, summary: str, example: str) -> Parser:
@@ -117,6 +151,7 @@ def reporter_for(arguments: argparse.Namespace) -> ConsoleReporter:
 def add_settings(parser: argparse.ArgumentParser, without: Iterable[str] = ()) -> None:
     """Add ``--config`` and a flag for every setting of a run but those in ``without``."""
     add_config(parser, "settings in YAML; flags win over it")
+    parser.epilog = f"{parser.epilog or ''}\n\n{_OTHER_NAMES}"
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
     for name, field in RunConfig.model_fields.items():
         if name in without:
@@ -197,6 +232,7 @@ def split_method_flags(arguments: Sequence[str]) -> tuple[list[str], dict[str, s
     """
     rest: list[str] = []
     settings: dict[str, str] = {}
+    given: dict[str, str] = {}
     words = iter(arguments)
     for word in words:
         if not word.startswith("--method."):
@@ -208,7 +244,10 @@ def split_method_flags(arguments: Sequence[str]) -> tuple[list[str], dict[str, s
             if found is None or found.startswith("--"):
                 raise InputError(f"expected a value after --method.{name}, as in `--method.overlap_weight 0.1`")
             value = found
-        settings[name] = value
+        own = name.replace("-", "_")
+        if given.setdefault(own, name) != name:
+            raise InputError(two_spellings(f"--method.{given[own]}", f"--method.{name}"))
+        settings[own] = value
     return rest, settings
 
 
@@ -220,20 +259,16 @@ def settings_from(
         name: value for name, value in vars(arguments).items() if name in RunConfig.model_fields and value is not None
     }
     source = Path(arguments.config) if arguments.config is not None else base
-    values = read_config(source) if source is not None else {}
-    method = values.get("method", {"name": "dmg"})
-    method = {"name": method} if isinstance(method, str) else method
-    chosen = given.pop("method", None)
-    if not isinstance(method, dict) or (chosen is not None and chosen != method.get("name")):
-        method = {"name": chosen} if chosen is not None else method
-    if isinstance(method, dict):
-        method = {**method, **method_settings}
-    return {**values, **given, "method": method}
+    values = read_settings(source, (*RunConfig.model_fields, *BENCHMARK_LISTS)) if source is not None else {}
+    chosen = {"name": given["method"]} if "method" in given else {}
+    if chosen or method_settings:
+        given["method"] = {**chosen, **method_settings}
+    return over(values, given)
 
 
 def own_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of a verb that has names of its own: those of ``--config`` with the flags on top, unchecked."""
-    values = read_config(Path(arguments.config)) if arguments.config is not None else {}
+    values = read_settings(Path(arguments.config), vars(arguments)) if arguments.config is not None else {}
     output = ("config", "quiet", "verbose")
     given = {name: value for name, value in vars(arguments).items() if name not in output and value not in (None, [])}
     return {**values, **given}
@@ -244,7 +279,7 @@ def data_settings(arguments: argparse.Namespace, names: Sequence[str] = ("datase
 
     What was given stands in ``model_fields_set``. Raises InputError with a line per mistake.
     """
-    values = read_config(Path(arguments.config)) if arguments.config is not None else {}
+    values = read_settings(Path(arguments.config)) if arguments.config is not None else {}
     flags = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     given = {name: value for name, value in {**values, **flags}.items() if name in names and value is not None}
     return parse_config(given)

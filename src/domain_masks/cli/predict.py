@@ -12,6 +12,7 @@ from domain_masks.cli.flags import Parser, add_config, add_output, completed_by,
 from domain_masks.cli.interruption import resumable
 from domain_masks.cli.outputs import is_closed
 from domain_masks.errors import InputError
+from domain_masks.records.files import is_there
 
 if TYPE_CHECKING:
     from domain_masks.deploy import Model, Prediction
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from domain_masks.progress import Reporter
 
 _SHOWN = 20
+DEFAULT_TOP = 5
 
 
 def parser() -> Parser:
@@ -54,7 +56,7 @@ def parser() -> Parser:
         help="how masks are combined in class and probability; the votes are shown in any case (default: predictions)",
     )
     completed_by(ensemble, words=("weighted",))
-    parser.add_argument("--top", metavar="N", help="how many classes a row names (default: 5)")
+    parser.add_argument("--top", metavar="N", help="how many classes a row names (default: 5; 1 on a terminal)")
     out = parser.add_argument(
         "--out", metavar="FILE.csv|.json|.jsonl", help="where to write the rows (default: CSV on standard output)"
     )
@@ -89,6 +91,8 @@ def main(arguments: Sequence[str]) -> int:
 
     if settings.out is None and is_closed():
         raise InputError("standard output is closed, and rows would be lost: name a file with --out, or leave it open")
+    # What there is to predict is known before the model is loaded, which takes a while.
+    found = _found(settings)
 
     from domain_masks.deploy import load  # noqa: PLC0415
 
@@ -97,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
     model.check_ensemble(settings.ensemble)
     if flags.verbose:
         reporter.say(repr(model))
-    count, problems = _predict(model, settings, reporter)
+    count, problems = _predict(model, settings, found, reporter)
     if count and model.has_votes:
         reporter.say(model.about_nearest())
     for line in problems.lines():
@@ -107,20 +111,23 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if problems.count else 0
 
 
-def _predict(model: Model, settings: PredictSettings, reporter: Reporter) -> tuple[int, Problems]:
+def _predict(
+    model: Model, settings: PredictSettings, places: tuple[Iterator[str | Unreadable], int | None], reporter: Reporter
+) -> tuple[int, Problems]:
     """Write a row for every picture that can be read; returns how many there were, and what became of the others."""
     from domain_masks.cli.prediction_table import is_terminal  # noqa: PLC0415
     from domain_masks.deploy.rows import problems_to_file  # noqa: PLC0415
 
-    found, total = _found(settings)
+    found, total = places
     shows_table = settings.out is None and is_terminal(sys.stdout)
+    top = settings.top or (1 if shows_table else DEFAULT_TOP)
     kept = "The rows until here are complete" if settings.out is None else f"{settings.out} is not written"
     count = 0
     with (
         resumable(kept),
         problems_to_file(settings.errors) as problems,
-        _rows(settings, model, shows_table) as rows,
-        closing(_stream(model, found, settings, problems)) as predictions,
+        _rows(settings, model, top, shows_table) as rows,
+        closing(_stream(model, found, top, settings, problems)) as predictions,
     ):
         # A table on the terminal shows by itself how far it has come.
         for prediction in predictions if shows_table else reporter.track(predictions, total, "predicting"):
@@ -130,13 +137,13 @@ def _predict(model: Model, settings: PredictSettings, reporter: Reporter) -> tup
 
 
 def _stream(
-    model: Model, found: Iterator[str | Unreadable], settings: PredictSettings, problems: Problems
+    model: Model, found: Iterator[str | Unreadable], top: int, settings: PredictSettings, problems: Problems
 ) -> Generator[Prediction, None, None]:
     # A generator of its own: closed where writing fails, it ends the processes that read.
     yield from model.stream(
         found,
         ensemble=settings.ensemble,
-        top=settings.top,
+        top=top,
         batch=settings.batch,
         workers=settings.workers,
         unreadable=problems.add,
@@ -160,9 +167,10 @@ def _found(settings: PredictSettings) -> tuple[Iterator[str | Unreadable], int |
     found = find_pictures(_places(settings))
     problems: list[Unreadable] = []
     for item in found:
-        if not isinstance(item, Unreadable):
+        # Of a list on standard input, whose end may be far, the first path is enough.
+        if not isinstance(item, Unreadable) and (is_there(item) or STANDARD_INPUT in settings.paths):
             return chain(problems, [item], found), total
-        problems.append(item)
+        problems.append(item if isinstance(item, Unreadable) else Unreadable(item, "there is no such file or folder"))
     reasons = "; ".join(f"{item.name!r}: {item.reason}" for item in problems[:_SHOWN])
     raise InputError(
         f"no picture to predict: {reasons or 'standard input lists none'}. Expected files, folders, patterns in quotes, or - "
@@ -180,14 +188,14 @@ def _places(settings: PredictSettings) -> Iterator[str]:
             yield from listed_places(sys.stdin.buffer, settings.null)
 
 
-def _rows(settings: PredictSettings, model: Model, shows_table: bool) -> AbstractContextManager[Rows]:
+def _rows(settings: PredictSettings, model: Model, asked: int, shows_table: bool) -> AbstractContextManager[Rows]:
     from domain_masks.cli.prediction_table import TableRows  # noqa: PLC0415
     from domain_masks.deploy.rows import rows_to_file, rows_to_stream  # noqa: PLC0415
 
-    top, sources = min(settings.top, len(model.classes)), model.sources if model.has_votes else ()
+    top, sources = min(asked, len(model.classes)), model.sources if model.has_votes else ()
     if settings.out is not None:
         return rows_to_file(settings.out, top, sources)
     if shows_table:
-        return nullcontext(TableRows(sys.stdout.buffer, model.classes, sources))
+        return nullcontext(TableRows(sys.stdout.buffer, top, sources, model.classes))
     sys.stdout.flush()
     return rows_to_stream(sys.stdout.buffer, top, sources)

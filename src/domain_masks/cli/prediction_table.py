@@ -22,14 +22,17 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 class TableRows(Rows):
-    """A line per picture: probability, class, each source's vote, the nearest source, path; the header before the first."""
+    """A line per picture, below a header: probability and class, ``top`` times, each source's vote, the nearest source, path.
+
+    - ``classes``: all there are, whose names must fit
+    """
 
     _is_first = True
 
-    def __init__(self, stream: BinaryIO, classes: Sequence[str], sources: Sequence[str]) -> None:
-        super().__init__(stream, 1, sources)
+    def __init__(self, stream: BinaryIO, top: int, sources: Sequence[str], classes: Sequence[str]) -> None:
+        super().__init__(stream, top, sources)
         longest = min(_WIDEST, max(len(visible(name)) for name in classes))
-        self._class = max(longest, len("class"))
+        self._class = max(longest, len("class" if top == 1 else f"class {top}"))
         self._votes = {source: max(longest, min(_WIDEST, len(visible(source)))) for source in sources}
         self._nearest = max((len(visible(source)) for source in sources), default=0)
 
@@ -37,15 +40,18 @@ class TableRows(Rows):
         """Show one line."""
         if self._is_first:
             titles = {source: source for source in self._sources}
-            self._show("prob.", "class", titles, "nearest", "picture")
+            guesses = [("prob.", "class" if place == 1 else f"class {place}") for place in range(1, self._top + 1)]
+            self._show(guesses, titles, "nearest", "picture")
             self._is_first = False
         votes = {source: prediction.votes[source].class_name for source in self._sources}
         nearest = prediction.nearest_source or ""
-        probability = f"{100 * prediction.probability:.1f} %"
-        self._show(probability, prediction.class_name, votes, nearest, prediction.name or "")
+        guesses = [(f"{100 * guess.probability:.1f} %", guess.class_name) for guess in prediction.top[: self._top]]
+        self._show(guesses, votes, nearest, prediction.name or "")
 
-    def _show(self, probability: str, class_name: str, votes: dict[str, str], nearest: str, name: str) -> None:
-        columns = [f"{probability:>7}", _fitted(class_name, self._class)]
+    def _show(self, guesses: Sequence[tuple[str, str]], votes: dict[str, str], nearest: str, name: str) -> None:
+        columns = []
+        for probability, class_name in guesses:
+            columns += [f"{probability:>7}", _fitted(class_name, self._class)]
         columns += [_fitted(vote, self._votes[source]) for source, vote in votes.items()]
         if self._sources:
             columns.append(_fitted(nearest, max(min(self._nearest, _WIDEST), len("nearest"))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +22,9 @@ from domain_masks.cli.interruption import resumable
 from domain_masks.cli.results import detail_lines, result_lines
 from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig
-from domain_masks.records.run_folder import RunFolder, folder_name
+from domain_masks.records.run_folder import RunFolder
 from domain_masks.settings.mistakes import check_settings
+from domain_masks.settings.of_a_run import default_folder
 
 if TYPE_CHECKING:
     from domain_masks.data import ImageDataset
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     if flags.print_config:
         say(_complete(settings)[0].to_yaml().rstrip())
         return 0
-    out = Path(flags.out) if flags.out else _default_folder(settings)
+    out = Path(flags.out) if flags.out else default_folder(settings)
 
     from domain_masks.training import run  # noqa: PLC0415
     from domain_masks.training.engine import is_main_process  # noqa: PLC0415
@@ -97,11 +97,3 @@ def _complete(settings: RunConfig) -> tuple[RunConfig, ImageDataset]:
 
     dataset = load_dataset(settings.dataset, settings.root)
     return resolve(settings, dataset), dataset
-
-
-def _default_folder(settings: RunConfig) -> Path:
-    is_path = not settings.dataset.startswith("hf:")
-    # Neither "." nor "photos/.." is a name.
-    dataset = Path(os.path.abspath(settings.dataset)).name if is_path else settings.dataset  # noqa: PTH100
-    target = "default" if settings.target is None else "+".join(map(folder_name, settings.target)) or "none"
-    return Path("runs") / f"{folder_name(dataset)}-{target}-{settings.method_name}-{settings.seed}"

@@ -19,6 +19,7 @@ from domain_masks.data.pacs import load_pacs
 from domain_masks.data.preprocessing import Preprocessing
 from domain_masks.data.published import PUBLISHED, load_published
 from domain_masks.errors import InputError, unknown
+from domain_masks.keywords import named_keywords
 from domain_masks.records.files import is_there
 
 ROOT_VARIABLE = "DMG_DATA"
@@ -125,6 +126,7 @@ FOLDER = DatasetRecord(
 )
 
 
+@named_keywords
 def load_dataset(name_or_path: str | Path, root: str | Path | None = None) -> ImageDataset:
     """Open a dataset by its name in DATASETS, a folder ``domain/class/picture`` or a manifest by path, or ``hf:NAME``.
 

@@ -11,6 +11,7 @@ from types import ModuleType
 from domain_masks.deploy.loading import CARD, WEIGHTS, load, locate
 from domain_masks.deploy.model import Model
 from domain_masks.errors import DownloadError, InputError
+from domain_masks.keywords import named_keywords
 from domain_masks.methods.cards import MOST_BYTES
 from domain_masks.methods.saving import largest_file, read_card
 
@@ -36,6 +37,7 @@ def fetch(name: str, revision: str | None = None, token: str | None = None) -> P
         return Path(hub.hf_hub_download(name, WEIGHTS, revision=commit, token=token)).parent
 
 
+@named_keywords
 def push_to_hub(model: Model | str | Path, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
     """Put a model on the hub, with its model card as README.md, in one commit; returns the address of the commit.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from domain_masks.deploy.model import Model
 from domain_masks.errors import InputError
+from domain_masks.keywords import named_keywords
 from domain_masks.methods.saving import load_model
 from domain_masks.methods.tensor_files import PICKLED
 from domain_masks.records.files import is_there
@@ -17,6 +18,7 @@ HUB = "hf:"
 HUB_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 
 
+@named_keywords
 def load(source: str | Path, *, device: str = "auto", token: str | None = None) -> Model:
     """Load a trained model.
 

@@ -20,6 +20,7 @@ from domain_masks.deploy.inputs import Picture, Unreadable, each_picture
 from domain_masks.deploy.reading import read_batches
 from domain_masks.deploy.votes import Prediction, predictions_from
 from domain_masks.errors import InputError, unknown
+from domain_masks.keywords import named_keywords
 from domain_masks.methods import Method
 from domain_masks.methods.base import PREDICTIONS, known
 from domain_masks.methods.saving import FORMAT, save_model
@@ -74,6 +75,7 @@ class Model:
         """Raise InputError, which says what there is and why, unless the model has predictions of that name."""
         check_ensemble(self.method, ensemble, self.ensembles, self.targets)
 
+    @named_keywords
     def predict(
         self, inputs: Picture | Iterable[Picture], *, ensemble: str = PREDICTIONS, top: int = TOP, batch: int = BATCH
     ) -> list[Prediction]:
@@ -89,6 +91,7 @@ class Model:
         """
         return list(self.stream(inputs, ensemble=ensemble, top=top, batch=batch))
 
+    @named_keywords
     def stream(
         self,
         inputs: Picture | Iterable[Picture | Unreadable],
@@ -241,6 +244,7 @@ class Model:
 
         return model_card(self.card, self.ensembles, repo_id)
 
+    @named_keywords
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
         """Put the model with its card on the hub; see :func:`domain_masks.deploy.push_to_hub`."""
         from domain_masks.deploy.hub import push_to_hub  # noqa: PLC0415 - it knows this class

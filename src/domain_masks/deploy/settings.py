@@ -40,7 +40,7 @@ class PredictSettings(BaseModel):
     model: PlaceText = Field(description="a run folder, a model file, or a name on the hub")
     paths: Annotated[list[PlaceText], BeforeValidator(_as_list), Field(min_length=1)]
     ensemble: PlaceText = "predictions"
-    top: Count = 5
+    top: Count | None = Field(None, description="how many classes a row names; default: 5, and 1 on a terminal")
     out: Annotated[Path, BeforeValidator(_of_a_format)] | None = None
     errors: Annotated[Path, BeforeValidator(_of_a_table)] | None = None
     batch: Count = 64

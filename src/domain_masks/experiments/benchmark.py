@@ -12,6 +12,7 @@ from domain_masks.experiments.claims import is_claimed
 from domain_masks.experiments.inventory import is_of_unknown_content
 from domain_masks.experiments.launchers import InProcess, Job, Launcher
 from domain_masks.experiments.plan import PlannedRun
+from domain_masks.keywords import named_keywords
 from domain_masks.progress import Reporter
 from domain_masks.records import Results, RunFolder
 from domain_masks.records.collection import RunRecord, read_run
@@ -33,6 +34,7 @@ class BenchmarkOutcome:
         return [record.results for _, record in self.runs]
 
 
+@named_keywords
 def work_off(
     plan: Sequence[PlannedRun],
     dataset: ImageDataset,

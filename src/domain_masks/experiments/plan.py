@@ -12,13 +12,13 @@ from domain_masks.errors import InputError, together, unknown
 from domain_masks.evaluation.selection import LEAVE_ONE_DOMAIN_OUT
 from domain_masks.experiments.claims import is_free, places
 from domain_masks.experiments.inventory import Inventory, key_of
-from domain_masks.methods.build import method_class
+from domain_masks.keywords import named_keywords
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
 from domain_masks.records.run_folder import folder_name
 from domain_masks.settings.lists import BenchmarkLists, check_lists
 from domain_masks.settings.sweeps import METHOD, Variation
-from domain_masks.settings.varied import adapted, with_variation
+from domain_masks.settings.varied import with_variation
 from domain_masks.training.defaults import resolve
 
 State = Literal["done", "failed", "begun", "open"]
@@ -60,6 +60,7 @@ class PlannedRun:
         return "begun" if self.folder.exists else "open"
 
 
+@named_keywords
 def leave_one_out(
     base: RunConfig,
     dataset: ImageDataset,
@@ -91,8 +92,8 @@ def plan(base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists, out: Pat
     """Return the runs of a benchmark whose lists have been checked; each once, however many variations lead to it.
 
     - ``out``: a run below it is found wherever it lies and whatever its folder is called. A new one gets
-      ``METHOD/TARGET/seed-N``, or ``METHOD/NAME=VALUE/TARGET/seed-N`` where settings are varied, with its key behind where
-      another run has that folder
+      ``METHOD/TARGET/seed-N``, or ``METHOD/NAME=VALUE/TARGET/seed-N`` where settings are varied (each value, the default
+      too), with its key behind where another run has that folder
     - ``lists``: with the rule ``leave-one-domain-out`` to choose among settings, every source is held out together with each
       target as well
 
@@ -150,26 +151,16 @@ class _Planner:
         if found is None:
             return
         config, names = found
-        usual = self._usual(method, domains) if names else None
         for seed in self._seeds:
             complete = resolve(config.model_copy(update={"target": domains, "seed": seed}), self._dataset)
             key = key_of(complete, self._dataset.domains, content=self._content)
             if key in self.runs:
                 continue
             values = {name: _value(complete, name) for name in names}
-            differing = {name: value for name, value in values.items() if usual is None or value != _value(usual, name)}
-            folder = self._inventory.find(key) or self._free(key, self._out / _place(complete, differing))
+            folder = self._inventory.find(key) or self._free(key, self._out / _place(complete, values))
             self._taken[folder.path] = key
             shown = {short_name(name): value for name, value in values.items()}
             self.runs[key] = PlannedRun(complete, folder, key, self._out, shown, variation.name, is_inner)
-
-    def _usual(self, method: Mapping[str, Any], domains: tuple[str, ...]) -> RunConfig | None:
-        """Return the settings without any variation; None where they cannot be used without one."""
-        plain = self._base.model_copy(update={"method": dict(method), "target": domains})
-        try:
-            return resolve(adapted(plain, method_class(method["name"])), self._dataset)
-        except InputError:
-            return None
 
     def _free(self, key: str, preferred: Path) -> RunFolder:
         return next(
@@ -179,9 +170,9 @@ class _Planner:
         )
 
 
-def _place(config: RunConfig, differing: Mapping[str, Any]) -> Path:
-    """Return the path of a run below the benchmark's folder: method, what differs from the usual, held-out domains, seed."""
-    words = ",".join(f"{short_name(name)}={_word(value)}" for name, value in differing.items())
+def _place(config: RunConfig, varied: Mapping[str, Any]) -> Path:
+    """Return the path of a run below the benchmark's folder: method, what is varied, held-out domains, seed."""
+    words = ",".join(f"{short_name(name)}={_word(value)}" for name, value in varied.items())
     between = (folder_name(words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."),) if words else ()
     target = "+".join(map(folder_name, config.target or ())) or "none"
     return Path(config.method_name, *between, target, f"seed-{config.seed}")

@@ -14,6 +14,7 @@ from domain_masks.methods import METHODS
 from domain_masks.methods.base import Context, Method, Settings
 from domain_masks.randomness import seeded
 from domain_masks.records.config import describe_mistakes
+from domain_masks.records.spellings import underscored
 
 
 def method_class(name: str) -> type[Method]:
@@ -34,14 +35,15 @@ def method_settings(name: str, values: Mapping[str, Any]) -> Settings:
 def check_method(name: str, values: Mapping[str, Any]) -> tuple[Settings | None, list[str]]:
     """Return a method's settings, or None and a line per mistake; raises InputError for an unknown method."""
     kind = method_class(name).Settings
+    values, spellings = underscored(values)
     known = [field.name for field in fields(kind)]
     if not known and values:
         return None, [f"method.{given}: there is no such setting, method {name!r} has none" for given in values]
     try:
-        settings: Settings = TypeAdapter(kind).validate_python(dict(values))
+        settings: Settings = TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         return None, describe_mistakes(error, known, prefix="method.")
-    return settings, []
+    return (settings, []) if not spellings else (None, [f"method.{line}" for line in spellings])
 
 
 def complete_method(name: str, values: Mapping[str, Any]) -> dict[str, Any]:

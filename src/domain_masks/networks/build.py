@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from domain_masks.keywords import named_keywords
 from domain_masks.masks.module import Initialisation
 from domain_masks.networks.backbones import build_backbone
 from domain_masks.networks.inputs import Inputs
@@ -14,6 +15,7 @@ from domain_masks.networks.presets import layout
 from domain_masks.networks.split import Site
 
 
+@named_keywords
 def masked(  # noqa: PLR0913
     network: str | nn.Module,
     domains: int,

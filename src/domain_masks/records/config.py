@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 from domain_masks.errors import InputError, nearest, together
 from domain_masks.records.colours import check_mean, check_std, three_numbers
 from domain_masks.records.files import check_schema, write_whole
+from domain_masks.records.spellings import canonical, suggestion
 from domain_masks.records.yaml_files import read_yaml, to_yaml
 from domain_masks.sampling import SAMPLING
 from domain_masks.schedules import SCHEDULES
@@ -305,10 +306,12 @@ def check_values(values: Mapping[str, Any], others: Sequence[str] = ()) -> tuple
 
     ``others`` are names that could have been meant besides those of a run.
     """
+    named, mistakes = canonical(values, RunConfig.model_fields)
     try:
-        return RunConfig.model_validate(dict(values)), []
+        config = RunConfig.model_validate(named)
     except ValidationError as error:
-        return None, describe_mistakes(error, [*RunConfig.model_fields, *others])
+        return None, mistakes + describe_mistakes(error, [*RunConfig.model_fields, *others])
+    return (config, []) if not mistakes else (None, mistakes)
 
 
 def describe_mistakes(error: ValidationError, known: Sequence[str], prefix: str = "") -> list[str]:
@@ -317,7 +320,7 @@ def describe_mistakes(error: ValidationError, known: Sequence[str], prefix: str 
     for mistake in error.errors():
         name = prefix + str(mistake["loc"][0] if mistake["loc"] else "")
         if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            guess = nearest(str(mistake["loc"][0]), known)
+            guess = suggestion(str(mistake["loc"][0]), known)
             text = "there is no such setting" + (f": did you mean {prefix}{guess}?" if guess else "")
         else:
             text = mistake["msg"].removeprefix("Value error, ")
@@ -338,6 +341,19 @@ def _guess(mistake: Any) -> str:
         return ""
     guess = nearest(mistake["input"], re.findall(r"'([^']*)'", mistake["ctx"]["expected"]))
     return f" (did you mean {guess!r}?)" if guess else ""
+
+
+def read_settings(path: Path, known: Collection[str] = RunConfig.model_fields) -> dict[str, Any]:
+    """Read a YAML of settings that somebody has written: as :func:`read_config`, each under its own name.
+
+    - ``known``: the settings that there are
+
+    Raises InputError, too, where a setting is given in two spellings.
+    """
+    values, mistakes = canonical(read_config(path), known)
+    if mistakes:
+        raise InputError(f"configuration {str(path)!r}: {'; '.join(mistakes)}")
+    return values
 
 
 def read_config(path: Path) -> dict[str, Any]:

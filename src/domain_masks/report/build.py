@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from domain_masks.evaluation.selection import ORACLE, RULES_IN_WORDS, SOURCE_VALIDATION
+from domain_masks.keywords import named_keywords
 from domain_masks.records.collection import Collection, RunRecord
 from domain_masks.records.counts import counted
 from domain_masks.report.accuracies import accuracies_of, summary
@@ -33,6 +34,7 @@ from domain_masks.report.sweeps import sweep_figures, sweep_frame, sweeps_of
 from domain_masks.report.understanding import understanding
 
 
+@named_keywords
 def build_report(collection: Collection, rule: str = SOURCE_VALIDATION, gallery: bool = True) -> Report:
     """Return the report of all runs of a collection.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domain_masks.errors import RunFolderError
+from domain_masks.keywords import named_keywords
 from domain_masks.records.files import as_bytes, write_whole
 from domain_masks.report.cells import frame_text
 from domain_masks.report.drawing import sheet_svg
@@ -33,6 +34,7 @@ class Written:
     unreadable: tuple[Path, ...]
 
 
+@named_keywords
 def write_report(report: Report, page: Path, beside: bool = True) -> Written:
     """Write the page, and ``beside`` it Markdown, tables (CSV, LaTeX) and figures (SVG), each whole or not at all.
 

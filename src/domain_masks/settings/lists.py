@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain_masks.errors import InputError, nearest, together, unknown
+from domain_masks.errors import InputError, together, unknown
 from domain_masks.records.config import RunConfig, check_values
+from domain_masks.records.spellings import canonical, suggestion, underscored
 from domain_masks.settings.contradictions import contradictions
 from domain_masks.settings.mistakes import BENCHMARK_LISTS, unknown_names
 from domain_masks.settings.sweeps import Variation, read_sweep, read_variants, variations
@@ -57,8 +58,9 @@ def check_benchmark(
 
     Raises InputError with a line per mistake.
     """
+    values, spellings = canonical(values, RunConfig.model_fields)
     base, wrong = check_values(values, BENCHMARK_LISTS)
-    mistakes = [*others, *wrong, *unknown_names(values), *_targets_and_seeds(lists)[1]]
+    mistakes = [*others, *spellings, *wrong, *unknown_names(values), *_targets_and_seeds(lists)[1]]
     given = any(lists.get(name) for name in ("methods", "sweep", "variants", "select"))
     if mistakes and not (given or flags or values.get("method") not in (None, "dmg", {"name": "dmg"})):
         # No method to look up, for which torch would have to be imported.
@@ -136,6 +138,8 @@ def _methods(entries: list[Any], shared: Any, flags: Mapping[str, Any], mistakes
         except InputError as error:
             mistakes.append(f"methods: {error}")
             continue
+        named, wrong = underscored(named)
+        mistakes += [f"methods: {line}" for line in wrong]
         known |= dict.fromkeys(names)
         own = {name: value for name, value in common.items() if name in names}
         own |= {name: value for name, value in named.items() if name != "name"}
@@ -150,7 +154,7 @@ def _methods(entries: list[Any], shared: Any, flags: Mapping[str, Any], mistakes
         known_shared = {*known, *common}
     unused = [name for name in common if name not in known_shared] + [name for name in flags if name not in known]
     for name in dict.fromkeys(unused):
-        guess = nearest(name, known)
+        guess = suggestion(name, known)
         hint = f": did you mean method.{guess}?" if guess else ""
         mistakes.append(f"method.{name}: none of the methods has such a setting{hint}")
     return found

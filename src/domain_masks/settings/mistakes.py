@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from domain_masks.errors import InputError, together, unknown
 from domain_masks.records.config import RunConfig, check_values
 from domain_masks.records.files import is_there
+from domain_masks.records.spellings import canonical
 from domain_masks.settings.contradictions import contradictions
 
 BENCHMARK_LISTS = ("methods", "targets", "seeds", "sweep", "variants", "select")
 """Settings that only a benchmark has."""
 
 
-def check_settings(values: Mapping[str, Any], others: Iterable[str] = ()) -> RunConfig:
+def check_settings(values: Mapping[str, Any], others: Iterable[str] = (), words: Sequence[str] = ()) -> RunConfig:
     """Return the settings of a run, checked as far as they can be without its data.
 
     - ``others``: mistakes that were found before, to be reported together with these
+    - ``words``: what else could have been meant by a name that there is not
 
     Names and methods need torch to be looked up, which is imported only if some are given or nothing else is wrong.
     Raises InputError with a line per mistake.
     """
-    mistakes = list(others)
+    values, mistakes = canonical(values, (*RunConfig.model_fields, *BENCHMARK_LISTS))
+    mistakes = [*others, *mistakes]
     lists = [name for name in BENCHMARK_LISTS if name in values]
     if lists:
         mistakes.append(
             f"{', '.join(lists)}: only `dmg benchmark` takes such lists: give it the same settings, or name one run by "
             "method, target and seed"
         )
-    config, wrong = check_values({name: value for name, value in values.items() if name not in lists})
+    config, wrong = check_values({name: value for name, value in values.items() if name not in lists}, words)
     mistakes += wrong + unknown_names(values)
     mistakes += _method_mistakes(config, values.get("method"), others=bool(mistakes))
     if mistakes or config is None:

@@ -9,8 +9,9 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from domain_masks.errors import InputError, nearest
+from domain_masks.errors import InputError
 from domain_masks.records.config import NOT_COMPUTED, RunConfig
+from domain_masks.records.spellings import spelled, suggestion
 from domain_masks.records.yaml_files import parse_yaml
 
 METHOD = "method."
@@ -104,7 +105,7 @@ def read_variants(given: Any, mistakes: list[str]) -> list[Variation]:
 def _assignments(given: Any, kind: str, example: str, mistakes: list[str]) -> Iterator[tuple[str, Any]]:
     """Yield name and value of each entry of a mapping, or of a list of ``NAME=VALUE``."""
     if isinstance(given, Mapping):
-        yield from ((str(name), value) for name, value in given.items())
+        yield from ((_own_name(str(name)), value) for name, value in given.items())
         return
     for word in [] if given is None else given if isinstance(given, list) else [given]:
         if not isinstance(word, str):
@@ -116,7 +117,13 @@ def _assignments(given: Any, kind: str, example: str, mistakes: list[str]) -> It
         if not equals or not name.strip():
             mistakes.append(f"{kind}: expected {example}, got {word!r}")
             continue
-        yield name.strip(), value.strip() if kind == "sweep" else _plain(value)
+        yield _own_name(name.strip()), value.strip() if kind == "sweep" else _plain(value)
+
+
+def _own_name(name: str) -> str:
+    if name.startswith(METHOD):
+        return name.replace("-", "_")
+    return spelled(name, (*RunConfig.model_fields, *_OF_AN_ENTRY))
 
 
 def _plain(value: Any) -> Any:
@@ -140,6 +147,6 @@ def _not_to_vary(name: str) -> str:
     if name in NOT_COMPUTED:
         return f"{name!r} does not decide what a run computes: give it once, for all"
     if name not in RunConfig.model_fields:
-        guess = nearest(name, [*RunConfig.model_fields, *_OF_AN_ENTRY])
+        guess = suggestion(name, [*RunConfig.model_fields, *_OF_AN_ENTRY])
         return f"{name!r}: there is no such setting" + (f": did you mean {guess!r}?" if guess else "")
     return ""

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from domain_masks.errors import nearest, unknown
+from domain_masks.errors import unknown
 from domain_masks.records.config import RunConfig, check_values, parse_config
+from domain_masks.records.spellings import suggestion
 from domain_masks.settings.contradictions import contradictions, sites_matter
 from domain_masks.settings.mistakes import unknown_names
 from domain_masks.settings.sweeps import METHOD, Variation
@@ -101,7 +102,7 @@ def _wrong_values(methods: Sequence[str], variations: Sequence[Variation]) -> di
         elif having := [method for method in methods if own in known[method]]:
             found = [line for method in having for line in check_method(method, {own: value})[1]]
         else:
-            guess = nearest(own, [setting for settings in known.values() for setting in settings])
+            guess = suggestion(own, [setting for settings in known.values() for setting in settings])
             found = [
                 f"{name}: none of the methods has such a setting" + (f": did you mean method.{guess}?" if guess else "")
             ]

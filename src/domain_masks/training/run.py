@@ -16,13 +16,14 @@ from domain_masks.data.alignment import aligned, lost_classes
 from domain_masks.data.verification import Examined
 from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.evaluation import accuracies, nearest_accuracy
+from domain_masks.keywords import named_keywords
 from domain_masks.masks import mask_statistics
 from domain_masks.methods import Method
 from domain_masks.methods.saving import read_card
 from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Predictions, Results, RunFolder, write_json
-from domain_masks.records.config import RunConfig, parse_config, read_config
+from domain_masks.records.config import RunConfig, parse_config, read_settings
 from domain_masks.records.environment import environment
 from domain_masks.records.identity import INPUTS, inputs_noted, revised_since
 from domain_masks.records.preparation import as_begun
@@ -60,6 +61,7 @@ class Run:
         return None if self.results.out_of_domain is None else self.results.out_of_domain["accuracy"]
 
 
+@named_keywords
 def run(
     config: RunConfig,
     out: Path | str,
@@ -152,6 +154,7 @@ def _run(
     return Run(folder, results or Results.read(folder.results))
 
 
+@named_keywords
 def evaluate(
     path: Path | str,
     reporter: Reporter | None = None,
@@ -181,7 +184,7 @@ def _evaluate(
 ) -> Run:
     if config_file is None and not folder.config.is_file():
         raise RunFolderError(f"{folder.path} holds no run: expected a folder that `dmg train` has written")
-    values = read_config(Path(config_file) if config_file is not None else folder.config)
+    values = read_settings(Path(config_file) if config_file is not None else folder.config)
     config = as_begun(parse_config({**values, **changes, "devices": 1}), values)
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     last = load_checkpoint(folder.last)

@@ -1,0 +1,52 @@
+"""The settings of one run as the command line and Python give them: over those of a file, and the folder they mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from domain_masks.errors import InputError
+from domain_masks.records.config import RunConfig, read_settings
+from domain_masks.records.run_folder import RunFolder, folder_name
+
+DEFAULT_METHOD = "dmg"
+
+
+def over(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with others on top; those of a method are taken one by one, unless another method is given.
+
+    ``method`` is a name, or a mapping of a name and own settings, which may lack the name.
+    """
+    below = _as_mapping(values.get("method", DEFAULT_METHOD))
+    above = _as_mapping(given.get("method", {}))
+    method = above
+    if isinstance(below, Mapping) and isinstance(above, Mapping):
+        is_another = "name" in above and above["name"] != below.get("name")
+        method = {**({} if is_another else below), **above}
+    return {**values, **given, "method": method}
+
+
+def to_resume(out: Path | str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the run in ``out`` with ``given`` on top, alone where nothing is there.
+
+    Raises InputError where no folder is named.
+    """
+    if out is None or not str(out):
+        raise InputError("expected --out with the folder of the run to resume")
+    config = RunFolder(out).config
+    return over(read_settings(config) if config.is_file() else {}, given)
+
+
+def default_folder(settings: RunConfig) -> Path:
+    """Return the run folder where none is named: ``runs/DATASET-TARGET-METHOD-SEED``, below the working folder."""
+    is_path = not settings.dataset.startswith("hf:")
+    # Neither "." nor "photos/.." is a name.
+    dataset = Path(os.path.abspath(settings.dataset)).name if is_path else settings.dataset  # noqa: PTH100
+    target = "default" if settings.target is None else "+".join(map(folder_name, settings.target)) or "none"
+    return Path("runs") / f"{folder_name(dataset)}-{target}-{settings.method_name}-{settings.seed}"
+
+
+def _as_mapping(method: Any) -> Any:
+    return {"name": method} if isinstance(method, str) else method
