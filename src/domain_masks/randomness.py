@@ -10,9 +10,11 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 from domain_masks.surroundings import EXCLUSIVE
 
@@ -25,6 +27,8 @@ def key(seed: int, stream: str, step: int = 0) -> int:
 
 def generator(seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a fresh generator on ``device``, seeded by :func:`key`."""
+    import torch  # noqa: PLC0415 - keys are asked for without it
+
     return torch.Generator(device=device).manual_seed(key(seed, stream, step))
 
 
@@ -35,6 +39,8 @@ def seeded(seed: int, stream: str, step: int = 0, device: torch.device | str = "
     For code that takes no generator: initialisation of layers, dropout, batch augmentation. On a CUDA device its
     generator is seeded as well.
     """
+    import torch  # noqa: PLC0415
+
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
     # The generators belong to all threads: of two blocks the second begins when the first has ended.
     with EXCLUSIVE, torch.random.fork_rng(devices=cuda):
@@ -58,6 +64,8 @@ class BatchRandomness:
 
     def uniform(self, stream: str, *shape: int, device: torch.device | str = "cpu") -> Tensor:
         """Return uniform numbers in [0, 1), shape (count, *shape), keyed by (seed, stream, step)."""
+        import torch  # noqa: PLC0415
+
         source = generator(self.seed, stream, self.step, device)
         everything = torch.rand(self.total, *shape, generator=source, device=device)
         return everything[self.first : self.first + self.count]

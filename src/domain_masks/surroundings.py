@@ -6,8 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import torch
-
 EXCLUSIVE = threading.RLock()
 """Held by a thread while it changes what all threads share, such as the global random state or the class ``nn.Module``."""
 
@@ -15,6 +13,8 @@ EXCLUSIVE = threading.RLock()
 @contextmanager
 def usual_tensors() -> Iterator[None]:
     """Make new tensors in single precision on the CPU within the block, whatever the caller has chosen for its own."""
+    import torch  # noqa: PLC0415 - the lock is asked for without it
+
     with ExitStack() as stack:
         if torch.get_default_dtype() != torch.float32:
             stack.callback(torch.set_default_dtype, torch.get_default_dtype())

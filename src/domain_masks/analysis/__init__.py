@@ -1,7 +1,30 @@
 """What the masks of a run learned: tables, figures and galleries."""
 
-from domain_masks.analysis.analyzing import PICTURES, analyze
-from domain_masks.analysis.sites import histogram, site_analysis, site_epochs
-from domain_masks.analysis.summary import summary_lines
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain_masks.lazy import attach
+
+if TYPE_CHECKING:
+    from domain_masks.analysis.analyzing import PICTURES, analyze
+    from domain_masks.analysis.sites import histogram, site_analysis, site_epochs
+    from domain_masks.analysis.summary import summary_lines
 
 __all__ = ["PICTURES", "analyze", "histogram", "site_analysis", "site_epochs", "summary_lines"]
+
+attach(
+    __name__,
+    {
+        "analyzing": (
+            "PICTURES",
+            "analyze",
+        ),
+        "sites": (
+            "histogram",
+            "site_analysis",
+            "site_epochs",
+        ),
+        "summary": ("summary_lines",),
+    },
+)

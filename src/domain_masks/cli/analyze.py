@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, parser_for, reporter_for, say
@@ -60,6 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     """Analyze every run; one that cannot be is named and stops nobody."""
     flags = parser().parse(arguments)
     pictures = _pictures(flags.pictures)
+    changes = _changes(flags)
 
     from domain_masks.records.collection import collect  # noqa: PLC0415
 
@@ -70,9 +71,13 @@ def main(arguments: Sequence[str]) -> int:
         raise RunFolderError(_nothing(flags.runs, found))
     for problem in problems:
         reporter.say(f"{problem.path} is left out: {problem.reason}")
+    if "dataset" in changes or "root" in changes:
+        _require_dataset(found.runs, changes)
     for path in found.unfinished:
         reporter.say(f"{path} is left out: it is not finished")
-    failed = [_shown(record, flags, pictures, reporter, len(found.runs) > 1) for record in found.runs].count(False)
+    failed = [_shown(record, flags, changes, pictures, reporter, len(found.runs) > 1) for record in found.runs].count(
+        False
+    )
     return 1 if failed or problems else 0
 
 
@@ -96,8 +101,21 @@ def _nothing(paths: Sequence[str], found: Collection) -> str:
     return "no run that can be analyzed:\n" + "\n".join(f"  {reason}" for reason in reasons)
 
 
+def _require_dataset(runs: Sequence[RunRecord], changes: Mapping[str, Any]) -> None:
+    """Open the dataset where it is said to lie now, before anything heavy is imported; raises InputError."""
+    from domain_masks.data.registry import load_dataset  # noqa: PLC0415
+
+    config = {**runs[0].config, **changes}
+    load_dataset(str(config["dataset"]), config.get("root"))
+
+
 def _shown(
-    record: RunRecord, flags: argparse.Namespace, pictures: int | None, reporter: Reporter, several: bool
+    record: RunRecord,
+    flags: argparse.Namespace,
+    changes: Mapping[str, Any],
+    pictures: int | None,
+    reporter: Reporter,
+    several: bool,
 ) -> bool:
     """Analyze one run and print what was found; False where it cannot be, which is said if there are several runs."""
     from domain_masks.analysis import analyze, summary_lines  # noqa: PLC0415
@@ -106,7 +124,7 @@ def _shown(
     try:
         analysis = analyze(
             path,
-            changes=_changes(flags),
+            changes=changes,
             pictures=pictures,
             with_model=not flags.no_model,
             with_pictures=not flags.no_pictures,

@@ -110,15 +110,21 @@ def main(arguments: Sequence[str]) -> int:
     jobs = _jobs(flags, mistakes)
     settings, checked = check_benchmark(values, lists, method_flags, mistakes)
 
-    from domain_masks.data import identified, load_dataset  # noqa: PLC0415
-    from domain_masks.experiments import plan, work_off  # noqa: PLC0415
+    from domain_masks.data.registry import load_dataset  # noqa: PLC0415
+    from domain_masks.data.splits import check_held_out, domains_named  # noqa: PLC0415
+    from domain_masks.data.verification import identified  # noqa: PLC0415
+    from domain_masks.experiments.plan import plan  # noqa: PLC0415
     from domain_masks.experiments.settings_file import benchmark_yaml, keep  # noqa: PLC0415
+    from domain_masks.training.opening import require_weights  # noqa: PLC0415
 
     dataset = load_dataset(settings.dataset, settings.root)
     for note in dataset.notes:
         reporter.say(f"note: {note}")
     out = Path(flags.out) if flags.out else Path("runs") / f"benchmark-{folder_name(dataset.name)}"
     RunFolder(out).refuse_file()
+    require_weights(settings)
+    for target in checked.targets:
+        check_held_out(dataset, domains_named((target,), dataset.domains), fewest_sources=1)
     # Runs are known by what their images hold.
     dataset = identified(
         dataset, settings, reporter, decode_images=False if flags.dry_run or flags.print_config else None
@@ -133,6 +139,9 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if flags.verbose:
         reporter.say(yaml.rstrip())
+
+    from domain_masks.experiments import work_off  # noqa: PLC0415
+
     keep(out, yaml)
     launcher = _launcher(flags, jobs, settings.device != "cpu")
     with resumable("What is done is kept; go on with the same command"):

@@ -123,20 +123,20 @@ def _names() -> dict[str, list[str]]:
     """Return the names that are known without any data."""
     from dataclasses import fields  # noqa: PLC0415
 
-    from domain_masks.data import AUGMENTATIONS, DATASETS  # noqa: PLC0415
     from domain_masks.data.digits import STYLES  # noqa: PLC0415
     from domain_masks.data.pacs import DOMAINS as pacs  # noqa: N811, PLC0415
-    from domain_masks.methods import METHODS  # noqa: PLC0415
+    from domain_masks.data.registry import DATASETS, augmentation_names  # noqa: PLC0415
+    from domain_masks.methods.table import METHODS, described  # noqa: PLC0415
 
     domains = list(dict.fromkeys([*pacs, *STYLES]))
     settings = dict.fromkeys(
-        f"--method.{setting.name}" for method in METHODS.values() for setting in fields(method.Settings)
+        f"--method.{setting.name}" for method in METHODS for setting in fields(described(method).Settings)
     )
     return {
         "datasets": list(DATASETS),
         "methods": list(METHODS),
         "domains": domains,
-        "augmentations": list(AUGMENTATIONS),
+        "augmentations": list(augmentation_names()),
         "weights": ["imagenet", "none"],
         "ensembles": ["predictions", "masks", "weighted", *(f"known:{domain}" for domain in domains)],
         "method settings": list(settings),

@@ -70,9 +70,15 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     config = check_settings(given, mistakes)
 
+    from domain_masks.data.registry import load_dataset  # noqa: PLC0415
+    from domain_masks.training.opening import require_weights  # noqa: PLC0415
+
+    require_weights(config)
+    dataset = load_dataset(config.dataset, config.root)
+
     from domain_masks.training.prepare import prepare  # noqa: PLC0415
 
-    count = prepare(config, reporter_for(flags))
+    count = prepare(config, reporter_for(flags), dataset)
     done = "verified, their features kept" if config.freeze_features else "verified"
     say(f"{counted(count, 'image')} of {config.dataset}: {done} in {cache_folder()}")
     return 0

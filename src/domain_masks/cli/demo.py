@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain_masks.cli.flags import (
@@ -16,6 +17,7 @@ from domain_masks.cli.flags import (
     say,
 )
 from domain_masks.cli.interruption import resumable
+from domain_masks.errors import InputError
 
 if TYPE_CHECKING:
     import socket
@@ -78,22 +80,24 @@ def main(arguments: Sequence[str]) -> int:
     settings = check_demo(own_settings(flags), mistakes)
 
     from domain_masks.deploy.demo.serving import listening, require_gradio  # noqa: PLC0415
+    from domain_masks.deploy.locating import locate  # noqa: PLC0415
 
     require_gradio()
+    folder = locate(settings.model)
+    if settings.root is not None and not settings.root.is_dir():
+        raise InputError(f"root: expected the folder where the run's dataset lies, got {str(settings.root)!r}")
     reporter = reporter_for(flags)
     # Before the model is loaded, which takes a while: a port that is taken is known at once.
     with resumable("The page is closed"), listening(settings.host, settings.port) as opened:
-        _serve(settings, opened, reporter)
+        _serve(settings, folder, opened, reporter)
     return 0
 
 
-def _serve(settings: DemoSettings, opened: socket.socket, reporter: Reporter) -> None:
+def _serve(settings: DemoSettings, folder: Path, opened: socket.socket, reporter: Reporter) -> None:
     from domain_masks.deploy import load  # noqa: PLC0415
     from domain_masks.deploy.demo import find_examples  # noqa: PLC0415
     from domain_masks.deploy.demo.serving import address_of, is_loopback, page_server  # noqa: PLC0415
-    from domain_masks.deploy.loading import locate  # noqa: PLC0415
 
-    folder = locate(settings.model)
     model = load(folder, device=settings.device)
     model.check_ensemble(settings.ensemble)
     examples = find_examples(model, settings.examples, folder, settings.root)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, parser_for, reporter_for, say
-from domain_masks.cli.results import TITLES, accuracy_line, detail_lines, result_lines
 from domain_masks.errors import RunFolderError
 
 
@@ -44,6 +43,11 @@ def main(arguments: Sequence[str]) -> int:
     """Measure a run again, from its best checkpoint."""
     flags = parser().parse(arguments)
 
+    from domain_masks.training.opening import open_finished  # noqa: PLC0415
+
+    changes = {name: value for name in ("dataset", "root", "device") if (value := getattr(flags, name)) is not None}
+    dataset = open_finished(flags.run, changes, flags.config)
+
     from domain_masks.evaluation import accuracies_under, can_be_weighted, check_ensemble  # noqa: PLC0415
     from domain_masks.records import Predictions, RunFolder  # noqa: PLC0415
     from domain_masks.records.predictions import WEIGHTED_ENSEMBLE  # noqa: PLC0415
@@ -57,12 +61,12 @@ def main(arguments: Sequence[str]) -> int:
             if not (flags.ensemble == WEIGHTED_ENSEMBLE and can_be_weighted(there)):
                 check_ensemble(there, flags.ensemble)
 
+    from domain_masks.cli.results import TITLES, accuracy_line, detail_lines, result_lines  # noqa: PLC0415
     from domain_masks.training import evaluate  # noqa: PLC0415
 
-    changes = {name: value for name in ("dataset", "root", "device") if (value := getattr(flags, name)) is not None}
     if flags.ensemble == WEIGHTED_ENSEMBLE:
         changes["domain_classifier"] = True
-    finished = evaluate(flags.run, reporter_for(flags), changes=changes, config_file=flags.config)
+    finished = evaluate(flags.run, reporter_for(flags), dataset=dataset, changes=changes, config_file=flags.config)
     if flags.ensemble is None:
         lines = list(result_lines(finished.results))
     else:

@@ -100,12 +100,17 @@ def main(arguments: Sequence[str]) -> int:
 
     settings = check_export(own_settings(flags), mistakes)
 
+    from domain_masks.deploy.locating import locate  # noqa: PLC0415
+
+    folder = locate(settings.model)
+    for picture in settings.pictures:
+        if not is_there(picture):
+            raise InputError(f"pictures: there is no such file {picture!r}")
+
     from domain_masks.deploy import load  # noqa: PLC0415
     from domain_masks.deploy.formats import check_format  # noqa: PLC0415
-    from domain_masks.deploy.loading import locate  # noqa: PLC0415
 
     check_format(settings.format, settings.exported.opset)
-    folder = locate(settings.model)
     model = load(folder, device="cpu")
     model.check_ensemble(settings.exported.ensemble)
     reporter = reporter_for(flags)

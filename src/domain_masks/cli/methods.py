@@ -26,11 +26,10 @@ def main(arguments: Sequence[str]) -> int:
     """List the algorithms with their papers and settings."""
     flags = parser().parse(arguments)
 
-    from domain_masks.methods import METHODS  # noqa: PLC0415
-    from domain_masks.methods.build import method_class  # noqa: PLC0415
+    from domain_masks.methods.table import METHODS, described  # noqa: PLC0415
 
     for name in flags.names or METHODS:
-        method = method_class(name)
+        method = described(name)
         say(f"{name}: {method.summary}")
         say(f"  {method.paper.authors}: {method.paper.title}. {method.paper.venue}")
         texts = _descriptions(method.Settings)

@@ -16,7 +16,7 @@ from domain_masks.records.files import is_there
 
 if TYPE_CHECKING:
     from domain_masks.deploy import Model, Prediction
-    from domain_masks.deploy.inputs import Unreadable
+    from domain_masks.deploy.finding import Unreadable
     from domain_masks.deploy.rows import Problems, Rows
     from domain_masks.deploy.settings import PredictSettings
     from domain_masks.progress import Reporter
@@ -91,13 +91,17 @@ def main(arguments: Sequence[str]) -> int:
 
     if settings.out is None and is_closed():
         raise InputError("standard output is closed, and rows would be lost: name a file with --out, or leave it open")
-    # What there is to predict is known before the model is loaded, which takes a while.
+
+    from domain_masks.deploy.locating import locate  # noqa: PLC0415
+
+    # Model and pictures are looked for before the model is loaded, which takes a while.
+    folder = locate(settings.model)
     found = _found(settings)
 
     from domain_masks.deploy import load  # noqa: PLC0415
 
     reporter = reporter_for(flags)
-    model = load(settings.model, device=settings.device)
+    model = load(folder, device=settings.device)
     model.check_ensemble(settings.ensemble)
     if flags.verbose:
         reporter.say(repr(model))
@@ -155,8 +159,7 @@ def _found(settings: PredictSettings) -> tuple[Iterator[str | Unreadable], int |
 
     Raises InputError where there is not a single one.
     """
-    from domain_masks.deploy.finding import STANDARD_INPUT, find_pictures  # noqa: PLC0415
-    from domain_masks.deploy.inputs import Unreadable  # noqa: PLC0415
+    from domain_masks.deploy.finding import STANDARD_INPUT, Unreadable, find_pictures  # noqa: PLC0415
 
     if settings.paths.count(STANDARD_INPUT) > 1:
         raise InputError("standard input (-) is named twice: expected it once")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from domain_masks.cli.flags import say
 from domain_masks.deploy.rows import Rows
-from domain_masks.deploy.votes import Prediction
+
+if TYPE_CHECKING:
+    from domain_masks.deploy.votes import Prediction
 
 _WIDEST = 24
 

@@ -19,7 +19,6 @@ from domain_masks.cli.flags import (
     split_method_flags,
 )
 from domain_masks.cli.interruption import resumable
-from domain_masks.cli.results import detail_lines, result_lines
 from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig
 from domain_masks.records.run_folder import RunFolder
@@ -66,17 +65,20 @@ def main(arguments: Sequence[str]) -> int:
         base = config if config.is_file() else None
     settings = check_settings(settings_from(flags, method_settings, base), mistakes)
     if flags.print_config:
-        say(_complete(settings)[0].to_yaml().rstrip())
+        say(_complete(settings).to_yaml().rstrip())
         return 0
     out = Path(flags.out) if flags.out else default_folder(settings)
 
-    from domain_masks.training import run  # noqa: PLC0415
-    from domain_masks.training.engine import is_main_process  # noqa: PLC0415
+    from domain_masks.training.opening import is_main_process, open_run  # noqa: PLC0415
 
-    reporter, dataset = reporter_for(flags), None
+    dataset = open_run(settings, out, flags.resume, flags.overwrite)
+    reporter = reporter_for(flags)
     if flags.verbose and is_main_process():
-        complete, dataset = _complete(settings)
-        reporter.say(complete.to_yaml().rstrip())
+        reporter.say(_complete(settings, dataset).to_yaml().rstrip())
+
+    from domain_masks.cli.results import detail_lines, result_lines  # noqa: PLC0415
+    from domain_masks.training import run  # noqa: PLC0415
+
     with resumable(f"Go on with: dmg train --resume --out {shlex.quote(str(out))}"):
         finished = run(
             settings, out, resume=flags.resume, overwrite=flags.overwrite, dataset=dataset, reporter=reporter
@@ -91,9 +93,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _complete(settings: RunConfig) -> tuple[RunConfig, ImageDataset]:
-    from domain_masks.data import load_dataset  # noqa: PLC0415
+def _complete(settings: RunConfig, dataset: ImageDataset | None = None) -> RunConfig:
+    from domain_masks.data.registry import load_dataset  # noqa: PLC0415
     from domain_masks.training.defaults import resolve  # noqa: PLC0415
 
-    dataset = load_dataset(settings.dataset, settings.root)
-    return resolve(settings, dataset), dataset
+    return resolve(settings, load_dataset(settings.dataset, settings.root) if dataset is None else dataset)

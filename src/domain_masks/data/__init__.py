@@ -1,21 +1,28 @@
 """Datasets of several domains, how they are divided, and how their pictures become batches."""
 
-from domain_masks.data.augmentation import AUGMENTATIONS, BatchAugmentation
-from domain_masks.data.content import content_of
-from domain_masks.data.dataset import ImageDataset, Subset, without_rows
-from domain_masks.data.digits import load_digits_dataset
-from domain_masks.data.domainnet import load_domainnet
-from domain_masks.data.folders import load_folder
-from domain_masks.data.huggingface import load_huggingface
-from domain_masks.data.loading import BatchPlan, LoaderSettings, TrainingLoader, evaluation_batches, view_batches
-from domain_masks.data.manifest import load_manifest
-from domain_masks.data.ordering import SAMPLING, balanced_batches, pooled_batches
-from domain_masks.data.pacs import load_pacs
-from domain_masks.data.preprocessing import Preprocessing, to_rgb
-from domain_masks.data.published import load_published
-from domain_masks.data.registry import DATASETS, DatasetRecord, default_preprocessing, load_dataset, record_of
-from domain_masks.data.splits import DomainSplits, domains_named, source_positions, split_domains
-from domain_masks.data.verification import BadPicture, examine, identified, readable, usable, verify
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain_masks.lazy import attach
+
+if TYPE_CHECKING:
+    from domain_masks.data.augmentation import AUGMENTATIONS, BatchAugmentation
+    from domain_masks.data.content import content_of
+    from domain_masks.data.dataset import ImageDataset, Subset, without_rows
+    from domain_masks.data.digits import load_digits_dataset
+    from domain_masks.data.domainnet import load_domainnet
+    from domain_masks.data.folders import load_folder
+    from domain_masks.data.huggingface import load_huggingface
+    from domain_masks.data.loading import BatchPlan, LoaderSettings, TrainingLoader, evaluation_batches, view_batches
+    from domain_masks.data.manifest import load_manifest
+    from domain_masks.data.ordering import SAMPLING, balanced_batches, pooled_batches
+    from domain_masks.data.pacs import load_pacs
+    from domain_masks.data.preprocessing import Preprocessing, to_rgb
+    from domain_masks.data.published import load_published
+    from domain_masks.data.registry import DATASETS, DatasetRecord, default_preprocessing, load_dataset, record_of
+    from domain_masks.data.splits import DomainSplits, domains_named, source_positions, split_domains
+    from domain_masks.data.verification import BadPicture, examine, identified, readable, usable, verify
 
 __all__ = [
     "AUGMENTATIONS",
@@ -57,3 +64,63 @@ __all__ = [
     "view_batches",
     "without_rows",
 ]
+
+attach(
+    __name__,
+    {
+        "augmentation": (
+            "AUGMENTATIONS",
+            "BatchAugmentation",
+        ),
+        "content": ("content_of",),
+        "dataset": (
+            "ImageDataset",
+            "Subset",
+            "without_rows",
+        ),
+        "digits": ("load_digits_dataset",),
+        "domainnet": ("load_domainnet",),
+        "folders": ("load_folder",),
+        "huggingface": ("load_huggingface",),
+        "loading": (
+            "BatchPlan",
+            "LoaderSettings",
+            "TrainingLoader",
+            "evaluation_batches",
+            "view_batches",
+        ),
+        "manifest": ("load_manifest",),
+        "ordering": (
+            "SAMPLING",
+            "balanced_batches",
+            "pooled_batches",
+        ),
+        "pacs": ("load_pacs",),
+        "preprocessing": (
+            "Preprocessing",
+            "to_rgb",
+        ),
+        "published": ("load_published",),
+        "registry": (
+            "DATASETS",
+            "DatasetRecord",
+            "default_preprocessing",
+            "load_dataset",
+            "record_of",
+        ),
+        "splits": (
+            "DomainSplits",
+            "domains_named",
+            "source_positions",
+            "split_domains",
+        ),
+        "verification": (
+            "BadPicture",
+            "examine",
+            "identified",
+            "readable",
+            "usable",
+            "verify",
+        ),
+    },
+)

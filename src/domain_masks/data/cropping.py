@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from domain_masks.randomness import BatchRandomness
+    from domain_masks.randomness import BatchRandomness
 
 Box = tuple[int, int, int, int]
 """left, top, right, bottom, in pixels."""
@@ -101,6 +101,8 @@ class WholeImage:
 
 def crop_numbers(crop: RandomCrop, random: BatchRandomness) -> Tensor:
     """Return the numbers of every row of a batch, (count, numbers of the crop), keyed by (seed, step)."""
+    import torch  # noqa: PLC0415 - what describes a crop needs none
+
     return torch.empty(random.count, 0) if crop.count == 0 else random.uniform("augmentation/crop", crop.count)
 
 

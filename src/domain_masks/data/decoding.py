@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from PIL import Image, UnidentifiedImageError
-from torch.utils.data import DataLoader, Dataset
 
 from domain_masks.data.content import UNREAD, hash_of_pixels, read_encoded
 from domain_masks.data.dataset import FileOpener
@@ -99,10 +97,14 @@ def decode_all(
 
     ``workers`` is the number of processes, by default one per core up to 8; few pictures are read in this process.
     """
+    import torch  # noqa: PLC0415 - a dataset that is not there is told without it
+    from torch.utils.data import DataLoader  # noqa: PLC0415
+
     count = min(_MOST_WORKERS, os.cpu_count() or 1) if workers is None else workers
     chunks = [list(rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
+    decoder: Any = _Decoder(open_image, with_facts)
     loader: DataLoader[list[Decoded]] = DataLoader(
-        _Decoder(open_image, with_facts),
+        decoder,
         batch_size=None,
         sampler=chunks,
         num_workers=count if len(rows) >= _WORTH_WORKERS else 0,
@@ -158,7 +160,9 @@ def interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class _Decoder(Dataset["list[Decoded]"]):
+class _Decoder:
+    """What a loader of torch's asks for rows."""
+
     def __init__(self, open_image: Callable[[int], Image.Image], with_facts: bool) -> None:
         self._open_image = open_image
         self._with_facts = with_facts

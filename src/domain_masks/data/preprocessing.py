@@ -6,20 +6,21 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
-from torch import Tensor
 
 from domain_masks.data.cropping import Box
 from domain_masks.data.image_files import upright
 from domain_masks.errors import InputError, together, unknown
 from domain_masks.records.config import describe_mistakes
 from domain_masks.records.preparation import IMAGENET_MEAN, IMAGENET_STD
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ImageBytes = npt.NDArray[np.uint8]
 
@@ -142,6 +143,8 @@ class Preprocessing:
 
     def normalize(self, images: Tensor) -> Tensor:
         """Turn uint8 (N, 3, H, W) into normalised float32 on the same device."""
+        import torch  # noqa: PLC0415 - what describes images needs none
+
         if images.dtype != torch.uint8:
             raise InputError(f"expected pictures of type uint8, got {images.dtype}")
         return self.standardize(images.to(torch.float32).div_(255))
@@ -231,4 +234,6 @@ def _central_box(width: int, height: int, part: float, square: bool) -> tuple[fl
 
 
 def _channels_first(pixels: ImageBytes) -> Tensor:
+    import torch  # noqa: PLC0415
+
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

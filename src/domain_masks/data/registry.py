@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +24,8 @@ from domain_masks.keywords import named_keywords
 from domain_masks.records.files import is_there
 
 ROOT_VARIABLE = "DMG_DATA"
+AUGMENTATION_NAMES = ("pacs", "domainnet", "digits", "none")
+"""The augmentations of this package, whose module needs torch."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,13 @@ DATASETS: dict[str, DatasetRecord] = {
         training_size=32,
     ),
 }
+
+
+def augmentation_names() -> tuple[str, ...]:
+    """Return the augmentations of this package, and those that a program has added to them."""
+    loaded = sys.modules.get("domain_masks.data.augmentation")
+    return AUGMENTATION_NAMES if loaded is None else tuple(loaded.AUGMENTATIONS)
+
 
 FOLDER = DatasetRecord(
     summary="any folder domain/class/picture, manifest or dataset of Hugging Face's",

@@ -62,6 +62,11 @@ def source_positions(dataset: ImageDataset, sources: Sequence[str], domain_indic
     return positions
 
 
+def check_held_out(dataset: ImageDataset, targets: Sequence[str], fewest_sources: int = 2) -> None:
+    """Raise InputError, as :func:`split_domains` does, for held-out domains that cannot be; no picture is divided."""
+    _sources_and_targets(dataset, targets, fewest_sources)
+
+
 def split_domains(
     dataset: ImageDataset, targets: Sequence[str], split_seed: int = 0, fewest_sources: int = 2
 ) -> DomainSplits:

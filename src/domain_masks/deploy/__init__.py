@@ -1,11 +1,32 @@
 """From a trained model to something that can be used elsewhere."""
 
-from domain_masks.deploy.finding import find_pictures
-from domain_masks.deploy.hub import push_to_hub
-from domain_masks.deploy.inputs import Unreadable
-from domain_masks.deploy.loading import load
-from domain_masks.deploy.model import Model
-from domain_masks.deploy.model_card import model_card
-from domain_masks.deploy.votes import Guess, Prediction
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain_masks.lazy import attach
+
+if TYPE_CHECKING:
+    from domain_masks.deploy.finding import Unreadable, find_pictures
+    from domain_masks.deploy.hub import push_to_hub
+    from domain_masks.deploy.loading import load
+    from domain_masks.deploy.model import Model
+    from domain_masks.deploy.model_card import model_card
+    from domain_masks.deploy.votes import Guess, Prediction
 
 __all__ = ["Guess", "Model", "Prediction", "Unreadable", "find_pictures", "load", "model_card", "push_to_hub"]
+
+attach(
+    __name__,
+    {
+        "finding": ("Unreadable", "find_pictures"),
+        "hub": ("push_to_hub",),
+        "loading": ("load",),
+        "model": ("Model",),
+        "model_card": ("model_card",),
+        "votes": (
+            "Guess",
+            "Prediction",
+        ),
+    },
+)

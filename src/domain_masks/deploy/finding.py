@@ -12,7 +12,6 @@ from typing import BinaryIO
 
 from domain_masks.data.folders import is_ignored, is_picture_name
 from domain_masks.data.text_files import LONGEST_MARK, MARKS, encoding_of
-from domain_masks.deploy.inputs import Unreadable
 from domain_masks.errors import InputError
 from domain_masks.records.files import is_there
 
@@ -21,6 +20,14 @@ _ANY_FOLDERS = "**"
 _SORTED = 10_000
 _PIECE = 1 << 16
 _LONGEST = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A picture that cannot be read, and why."""
+
+    name: str
+    reason: str
 
 
 def find_pictures(places: Iterable[str]) -> Iterator[str | Unreadable]:

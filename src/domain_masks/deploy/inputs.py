@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from domain_masks.data.image_files import open_picture
+from domain_masks.deploy.finding import Unreadable
 from domain_masks.errors import InputError
 
 Picture = str | bytes | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
@@ -27,14 +27,6 @@ _FORMS = (
     "a path, a PIL image, an array (H, W), (H, W, 3), (H, W, 4) or (N, H, W, 3), or a tensor (3, H, W) or (N, 3, H, W)"
 )
 _PATHS = (str, bytes, os.PathLike)
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A picture that cannot be read, and why."""
-
-    name: str
-    reason: str
 
 
 def each_picture(inputs: Picture | Iterable[Picture | Unreadable]) -> Iterator[Picture | Unreadable]:

@@ -16,7 +16,8 @@ from torch import Tensor
 from domain_masks.batch import DomainBatch
 from domain_masks.data import Preprocessing
 from domain_masks.deploy.ensembles import check_ensemble, ensembles_of
-from domain_masks.deploy.inputs import Picture, Unreadable, each_picture
+from domain_masks.deploy.finding import Unreadable
+from domain_masks.deploy.inputs import Picture, each_picture
 from domain_masks.deploy.reading import read_batches
 from domain_masks.deploy.votes import Prediction, predictions_from
 from domain_masks.errors import InputError, unknown

@@ -1,52 +1,59 @@
 """Accuracy per domain and ensemble, calibration, intervals and tests: pure functions over predictions."""
 
-from domain_masks.evaluation.accuracy import (
-    balanced_accuracy,
-    known_domain_logits,
-    mean_over_domains,
-    per_domain_accuracy,
-    top1,
-    worst_domain,
-)
-from domain_masks.evaluation.by_mask import (
-    NEAREST_RULES,
-    NearestOnDomain,
-    mask_by_domain,
-    nearest_accuracy,
-    nearest_by_rule,
-    nearest_logits,
-    nearest_of,
-    nearest_on_domain,
-    nearest_source,
-    nearness,
-    shown,
-    shown_splits,
-    source_logits,
-)
-from domain_masks.evaluation.calibration import expected_calibration_error, reliability
-from domain_masks.evaluation.confusion import (
-    classes_with_most_errors,
-    confusion_matrix,
-    most_confused,
-    per_class_accuracy,
-)
-from domain_masks.evaluation.ensembles import (
-    average_logits,
-    average_probabilities,
-    can_be_weighted,
-    check_ensemble,
-    recombine,
-)
-from domain_masks.evaluation.intervals import (
-    accuracy_interval,
-    bootstrap_interval,
-    compare,
-    exact_mcnemar,
-    mean_and_standard_deviation,
-)
-from domain_masks.evaluation.selection import SELECTION_RULES, Choice, SelectedResult, choose, selected
-from domain_masks.evaluation.summary import accuracies, accuracies_under, summarize
-from domain_masks.evaluation.variants import Variant, variants
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain_masks.lazy import attach
+
+if TYPE_CHECKING:
+    from domain_masks.evaluation.accuracy import (
+        balanced_accuracy,
+        known_domain_logits,
+        mean_over_domains,
+        per_domain_accuracy,
+        top1,
+        worst_domain,
+    )
+    from domain_masks.evaluation.by_mask import (
+        NEAREST_RULES,
+        NearestOnDomain,
+        mask_by_domain,
+        nearest_accuracy,
+        nearest_by_rule,
+        nearest_logits,
+        nearest_of,
+        nearest_on_domain,
+        nearest_source,
+        nearness,
+        shown,
+        shown_splits,
+        source_logits,
+    )
+    from domain_masks.evaluation.calibration import expected_calibration_error, reliability
+    from domain_masks.evaluation.confusion import (
+        classes_with_most_errors,
+        confusion_matrix,
+        most_confused,
+        per_class_accuracy,
+    )
+    from domain_masks.evaluation.ensembles import (
+        average_logits,
+        average_probabilities,
+        can_be_weighted,
+        check_ensemble,
+        recombine,
+    )
+    from domain_masks.evaluation.intervals import (
+        accuracy_interval,
+        bootstrap_interval,
+        compare,
+        exact_mcnemar,
+        mean_and_standard_deviation,
+    )
+    from domain_masks.evaluation.selection import SELECTION_RULES, Choice, SelectedResult, choose, selected
+    from domain_masks.evaluation.summary import accuracies, accuracies_under, summarize
+    from domain_masks.evaluation.variants import Variant, variants
 
 __all__ = [
     "NEAREST_RULES",
@@ -95,3 +102,72 @@ __all__ = [
     "variants",
     "worst_domain",
 ]
+
+attach(
+    __name__,
+    {
+        "accuracy": (
+            "balanced_accuracy",
+            "known_domain_logits",
+            "mean_over_domains",
+            "per_domain_accuracy",
+            "top1",
+            "worst_domain",
+        ),
+        "by_mask": (
+            "NEAREST_RULES",
+            "NearestOnDomain",
+            "mask_by_domain",
+            "nearest_accuracy",
+            "nearest_by_rule",
+            "nearest_logits",
+            "nearest_of",
+            "nearest_on_domain",
+            "nearest_source",
+            "nearness",
+            "shown",
+            "shown_splits",
+            "source_logits",
+        ),
+        "calibration": (
+            "expected_calibration_error",
+            "reliability",
+        ),
+        "confusion": (
+            "classes_with_most_errors",
+            "confusion_matrix",
+            "most_confused",
+            "per_class_accuracy",
+        ),
+        "ensembles": (
+            "average_logits",
+            "average_probabilities",
+            "can_be_weighted",
+            "check_ensemble",
+            "recombine",
+        ),
+        "intervals": (
+            "accuracy_interval",
+            "bootstrap_interval",
+            "compare",
+            "exact_mcnemar",
+            "mean_and_standard_deviation",
+        ),
+        "selection": (
+            "SELECTION_RULES",
+            "Choice",
+            "SelectedResult",
+            "choose",
+            "selected",
+        ),
+        "summary": (
+            "accuracies",
+            "accuracies_under",
+            "summarize",
+        ),
+        "variants": (
+            "Variant",
+            "variants",
+        ),
+    },
+)

@@ -1,7 +1,33 @@
 """Many runs: leave-one-domain-out plans, working them off in one or many processes, and their table."""
 
-from domain_masks.experiments.benchmark import BenchmarkOutcome, work_off
-from domain_masks.experiments.plan import PlannedRun, leave_one_out, plan
-from domain_masks.experiments.table import accuracy_table, summary
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain_masks.lazy import attach
+
+if TYPE_CHECKING:
+    from domain_masks.experiments.benchmark import BenchmarkOutcome, work_off
+    from domain_masks.experiments.plan import PlannedRun, leave_one_out, plan
+    from domain_masks.experiments.table import accuracy_table, summary
 
 __all__ = ["BenchmarkOutcome", "PlannedRun", "accuracy_table", "leave_one_out", "plan", "summary", "work_off"]
+
+attach(
+    __name__,
+    {
+        "benchmark": (
+            "BenchmarkOutcome",
+            "work_off",
+        ),
+        "plan": (
+            "PlannedRun",
+            "leave_one_out",
+            "plan",
+        ),
+        "table": (
+            "accuracy_table",
+            "summary",
+        ),
+    },
+)

@@ -9,7 +9,8 @@ from typing import Any
 
 from domain_masks.data import ImageDataset, content_of
 from domain_masks.errors import DomainMasksError, InputError
-from domain_masks.methods.build import complete_method, method_class
+from domain_masks.methods.settings import complete_method
+from domain_masks.methods.table import described
 from domain_masks.records import Results, RunFolder
 from domain_masks.records.collection import run_folders
 from domain_masks.records.config import AUTO, RunConfig, parse_config, read_config
@@ -116,5 +117,5 @@ def _defaults_by_settings(name: str, _settings: type) -> dict[str, Any]:
 
 
 def _method_defaults(name: str) -> dict[str, Any]:
-    settings: Any = method_class(name).Settings
+    settings: Any = described(name).Settings
     return _defaults_by_settings(name, settings)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from domain_masks.experiments.plan import PlannedRun
-from domain_masks.methods.build import complete_method
+from domain_masks.methods.settings import complete_method
 from domain_masks.records import write_whole
 from domain_masks.records.config import SCHEMA, RunConfig
 from domain_masks.records.yaml_files import to_yaml

@@ -1,14 +1,41 @@
 """The algorithms, one file each; :data:`METHODS` lists them all."""
 
-from domain_masks.methods.aggregate import Aggregate
-from domain_masks.methods.base import Context, Engine, Method, Paper, Phase, Settings
-from domain_masks.methods.dmg import DMG
-from domain_masks.methods.multi_headed import MultiHeaded
+from __future__ import annotations
 
-METHODS: dict[str, type[Method]] = {
-    "dmg": DMG,
-    "aggregate": Aggregate,
-    "multi_headed": MultiHeaded,
-}
+from typing import TYPE_CHECKING
 
-__all__ = ["DMG", "METHODS", "Aggregate", "Context", "Engine", "Method", "MultiHeaded", "Paper", "Phase", "Settings"]
+from domain_masks.lazy import attach
+
+if TYPE_CHECKING:
+    from domain_masks.methods.aggregate import Aggregate
+    from domain_masks.methods.base import Context, Engine, Method, Phase
+    from domain_masks.methods.description import Description, Paper, Settings
+    from domain_masks.methods.dmg import DMG
+    from domain_masks.methods.multi_headed import MultiHeaded
+    from domain_masks.methods.table import METHODS
+
+__all__ = [
+    "DMG",
+    "METHODS",
+    "Aggregate",
+    "Context",
+    "Description",
+    "Engine",
+    "Method",
+    "MultiHeaded",
+    "Paper",
+    "Phase",
+    "Settings",
+]
+
+attach(
+    __name__,
+    {
+        "aggregate": ("Aggregate",),
+        "base": ("Context", "Engine", "Method", "Phase"),
+        "description": ("Description", "Paper", "Settings"),
+        "dmg": ("DMG",),
+        "multi_headed": ("MultiHeaded",),
+        "table": ("METHODS",),
+    },
+)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
-from domain_masks.methods.base import PREDICTIONS, Context, Method, Paper, Settings, labels_of
+from domain_masks.methods.base import PREDICTIONS, Context, Method, Settings, labels_of
+from domain_masks.methods.described import DescribedAggregate
 from domain_masks.networks import Network
 
 
-class Aggregate(Method):
+class Aggregate(DescribedAggregate, Method):
     """Empirical risk minimisation on all sources together; dropout as usual."""
-
-    name = "aggregate"
-    summary = "one network on the pooled data of all sources"
-    paper = Paper("Statistical Learning Theory (empirical risk minimisation)", "Vapnik", "Wiley 1998")
 
     def __init__(self, backbone: nn.Module, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)

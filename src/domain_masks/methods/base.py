@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
 from domain_masks.methods.averaging import How, average, weighted_average
+from domain_masks.methods.description import Description, Paper, Settings
 from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.engine import Engine, Phase
 from domain_masks.networks import HeadInitialisation, Network, Site, find_head, layout
@@ -79,23 +79,7 @@ class Context:
             return find_head(backbone)
 
 
-@dataclass(frozen=True)
-class Paper:
-    """Where a method comes from."""
-
-    title: str
-    authors: str
-    venue: str
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Base of a method's settings; a subclass's fields with their defaults are what users may set."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-
-class Method(nn.Module, ABC):
+class Method(Description, nn.Module, ABC):
     """An algorithm of domain generalization: config, loss and prediction together.
 
     How it learns is one of ``training_loss``, ``step``, or ``fit_closed_form``; one of them has to be written.
@@ -108,7 +92,6 @@ class Method(nn.Module, ABC):
     name: ClassVar[str]
     paper: ClassVar[Paper]
     summary: ClassVar[str]
-    Settings: ClassVar[type[Settings]] = Settings
     needs: ClassVar[Literal["images", "features", "either"]] = "either"
     """``images`` where F must be trained or run anew at each step, ``features`` where F is never trained.
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
@@ -16,54 +13,17 @@ from domain_masks.methods.base import (
     PREDICTIONS,
     Context,
     Method,
-    Paper,
-    Settings,
     average,
     known,
     labels_of,
 )
+from domain_masks.methods.described import DescribedDMG, DMGSettings
 from domain_masks.networks import MaskedNetwork, layout
 
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-
-@dataclass(frozen=True)
-class DMGSettings(Settings):
-    """Settings of DMG; the defaults are the paper's."""
-
-    overlap_weight: Weight = 0.1
-    """λ_O, weight of the overlap loss (Equation 2)"""
-    overlap_reduction: Literal["sum", "mean"] = "sum"
-    """over the pairs of source domains: `sum` (paper) or `mean` (the authors' code)"""
-    overlap_epsilon: Weight = 0.0
-    """added above and below the soft IoU's fraction; 1e-6 in the authors' code"""
-    sparsity_weight: Weight = 0.0
-    """λ_S, weight of the sparsity loss (Section 7.2)"""
-    classification_reduction: Literal["mean", "sum"] = "mean"
-    """over the instances of a batch: λ_O = 0.1 is relative to the `mean`; `sum` takes Equation 2 to the letter"""
-    initialisation: Literal["uniform"] | Annotated[float, Field(allow_inf_nan=False)] = "uniform"
-    """of the mask logits: `uniform`, U(0, 1) (paper), or one number for all"""
-    dropout: bool = False
-    """keep the task network's dropout, that directly before it included, on while masks are learned (paper: off)"""
-    average: Literal["logits", "probabilities"] = "logits"
-    """what the prediction ensemble averages"""
-    validation: Literal["predictions", "known", "known-hard"] = "predictions"
-    """predictions that choose the best epoch: the ensemble, the own mask, or the own hard mask (the authors' code)"""
-
-
-class DMG(Method):
+class DMG(DescribedDMG, Method):
     """One network, a learned mask per source domain on the inputs of its upper layers."""
 
-    name = "dmg"
-    summary = "domain-specific masks on the upper layers, kept apart by a soft-IoU overlap loss"
-    paper = Paper(
-        "Learning to Balance Specificity and Invariance for In and Out of Domain Generalization",
-        "Chattopadhyay, Balaji, Hoffman",
-        "ECCV 2020",
-    )
-    Settings: ClassVar[type[DMGSettings]] = DMGSettings
-    # Equation 2 sums over pairs of domains: of one there is none, and nothing would make its mask specific to it.
-    fewest_sources: ClassVar[int] = 2
     predicts_by_domain = True
     network: MaskedNetwork
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
@@ -12,37 +9,18 @@ from domain_masks.methods.base import (
     PREDICTIONS,
     Context,
     Method,
-    Paper,
-    Settings,
     average,
     domains_of,
     known,
     labels_of,
 )
+from domain_masks.methods.described import DescribedMultiHeaded, MultiHeadedSettings
 from domain_masks.networks import MultiHeadNetwork, find_head
 
 
-@dataclass(frozen=True)
-class MultiHeadedSettings(Settings):
-    """Settings of Multi-Headed."""
-
-    average: Literal["logits", "probabilities"] = "logits"
-    """what is averaged over the heads at test time"""
-    validation: Literal["predictions", "known"] = "predictions"
-    """predictions that choose the best epoch: the average of all heads, or each image's own head (the authors' code)"""
-
-
-class MultiHeaded(Method):
+class MultiHeaded(DescribedMultiHeaded, Method):
     """Each instance trains its own domain's head; at test time the predictions of all heads are averaged."""
 
-    name = "multi_headed"
-    summary = "one last layer per source on a shared network, averaged at test time"
-    paper = Paper(
-        "Learning to Balance Specificity and Invariance for In and Out of Domain Generalization (baseline)",
-        "Chattopadhyay, Balaji, Hoffman",
-        "ECCV 2020",
-    )
-    Settings: ClassVar[type[MultiHeadedSettings]] = MultiHeadedSettings
     predicts_by_domain = True
     network: MultiHeadNetwork
 

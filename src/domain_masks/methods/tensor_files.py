@@ -18,8 +18,6 @@ from domain_masks.records.files import utf8_path
 
 HEADER_LIMIT = 100_000_000
 """Bytes that safetensors allows a header."""
-PICKLED = (".ckpt", ".pth", ".pt", ".bin", ".pkl", ".pickle")
-"""Endings of files that can run code when they are read."""
 
 _DTYPES = {
     torch.float64: "F64",

@@ -1,23 +1,30 @@
 """Networks with a boundary and mask sites: by name, or the user's own."""
 
-from domain_masks.networks.architecture import Architecture
-from domain_masks.networks.backbones import (
-    BACKBONES,
-    HeadInitialisation,
-    architecture_of,
-    build_architecture,
-    build_backbone,
-    find_backbone,
-)
-from domain_masks.networks.build import masked
-from domain_masks.networks.masked import MaskedNetwork
-from domain_masks.networks.multi_head import MultiHeadNetwork, StackedLinear
-from domain_masks.networks.network import Network
-from domain_masks.networks.presets import Layout, find_head, layout, preset_names
-from domain_masks.networks.published import INTERPOLATIONS, Interpolation, Preparation, preparation_of
-from domain_masks.networks.signature import differing, signature, signature_digest
-from domain_masks.networks.split import Site
-from domain_masks.networks.weights_files import load_weights, read_weights
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain_masks.lazy import attach
+
+if TYPE_CHECKING:
+    from domain_masks.networks.architecture import Architecture
+    from domain_masks.networks.backbones import (
+        BACKBONES,
+        HeadInitialisation,
+        architecture_of,
+        build_architecture,
+        build_backbone,
+        find_backbone,
+    )
+    from domain_masks.networks.build import masked
+    from domain_masks.networks.masked import MaskedNetwork
+    from domain_masks.networks.multi_head import MultiHeadNetwork, StackedLinear
+    from domain_masks.networks.network import Network
+    from domain_masks.networks.presets import Layout, find_head, layout, preset_names
+    from domain_masks.networks.published import INTERPOLATIONS, Interpolation, Preparation, preparation_of
+    from domain_masks.networks.signature import differing, signature, signature_digest
+    from domain_masks.networks.split import Site
+    from domain_masks.networks.weights_files import load_weights, read_weights
 
 __all__ = [
     "BACKBONES",
@@ -47,3 +54,47 @@ __all__ = [
     "signature",
     "signature_digest",
 ]
+
+attach(
+    __name__,
+    {
+        "architecture": ("Architecture",),
+        "backbones": (
+            "BACKBONES",
+            "HeadInitialisation",
+            "architecture_of",
+            "build_architecture",
+            "build_backbone",
+            "find_backbone",
+        ),
+        "build": ("masked",),
+        "masked": ("MaskedNetwork",),
+        "multi_head": (
+            "MultiHeadNetwork",
+            "StackedLinear",
+        ),
+        "network": ("Network",),
+        "presets": (
+            "Layout",
+            "find_head",
+            "layout",
+            "preset_names",
+        ),
+        "published": (
+            "INTERPOLATIONS",
+            "Interpolation",
+            "Preparation",
+            "preparation_of",
+        ),
+        "signature": (
+            "differing",
+            "signature",
+            "signature_digest",
+        ),
+        "split": ("Site",),
+        "weights_files": (
+            "load_weights",
+            "read_weights",
+        ),
+    },
+)

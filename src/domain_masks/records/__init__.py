@@ -1,11 +1,18 @@
 """What a run leaves behind: the files of a run folder, their schemas, reading and writing them whole."""
 
-from domain_masks.records.analysis import Analysis
-from domain_masks.records.files import read_json, write_json, write_whole, writing
-from domain_masks.records.metrics_log import MetricsLog
-from domain_masks.records.predictions import Predictions
-from domain_masks.records.results import Accuracies, Protocol, Results, SiteMasks
-from domain_masks.records.run_folder import RunFolder
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain_masks.lazy import attach
+
+if TYPE_CHECKING:
+    from domain_masks.records.analysis import Analysis
+    from domain_masks.records.files import read_json, write_json, write_whole, writing
+    from domain_masks.records.metrics_log import MetricsLog
+    from domain_masks.records.predictions import Predictions
+    from domain_masks.records.results import Accuracies, Protocol, Results, SiteMasks
+    from domain_masks.records.run_folder import RunFolder
 
 __all__ = [
     "Accuracies",
@@ -21,3 +28,25 @@ __all__ = [
     "write_whole",
     "writing",
 ]
+
+attach(
+    __name__,
+    {
+        "analysis": ("Analysis",),
+        "files": (
+            "read_json",
+            "write_json",
+            "write_whole",
+            "writing",
+        ),
+        "metrics_log": ("MetricsLog",),
+        "predictions": ("Predictions",),
+        "results": (
+            "Accuracies",
+            "Protocol",
+            "Results",
+            "SiteMasks",
+        ),
+        "run_folder": ("RunFolder",),
+    },
+)

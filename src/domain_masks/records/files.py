@@ -7,17 +7,18 @@ import json
 import math
 import os
 import secrets
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-
 from domain_masks.errors import DiskFullError, InputError, RunFolderError
 
 PARTIAL = ".partial"
+PICKLED = (".ckpt", ".pth", ".pt", ".bin", ".pkl", ".pickle")
+"""Endings of files that can run code when they are read."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -197,18 +198,18 @@ def _plain(value: Any, path: str, where: str) -> Any:
                 f"cannot write {path}: expected text as keys of {where or 'the content'}, got {wrong[0]!r}"
             )
         return {str(key): _plain(inner, path, f"{where}.{key}" if where else key) for key, inner in value.items()}
-    if isinstance(value, np.ndarray):
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
+        # Of numpy's, where somebody has it, what Python has as well.
         value = value.tolist()
     if isinstance(value, list | tuple):
         return [_plain(inner, path, f"{where}[{index}]") for index, inner in enumerate(value)]
-    if isinstance(value, float | np.floating):
+    if isinstance(value, float):
         if not math.isfinite(value):
             raise InputError(f"cannot write {path}: expected a finite number at {where}, got {value}")
         return float(value)
     if value is None or isinstance(value, str | int):
         return value
-    if isinstance(value, np.bool_ | np.integer):
-        return value.item()
     if isinstance(value, Path):
         return str(value)
     raise InputError(

@@ -177,24 +177,9 @@ class RunFolder:
         Raises InputError if both are asked for. Raises RunFolderError if the folder holds anything and neither is, if
         there is no folder to resume, if a file is in its place, or if it cannot be written to.
         """
-        if resume and overwrite:
-            raise InputError("expected --resume or --overwrite, got both: --resume goes on, --overwrite begins again")
-        self.refuse_file()
-        if resume:
-            if not self.path.is_dir():
-                raise RunFolderError(
-                    f"there is nothing to resume: expected a run folder at {self.path}, which does not exist. Check "
-                    "the path, or leave out --resume to begin"
-                )
-            if self.is_finished:
-                return "finished"
-        elif self.exists and not overwrite:
-            finished = self.is_finished
-            raise RunFolderError(
-                f"{self.path} holds {'a finished run' if finished else 'files'} already: expected a new or an empty folder. "
-                f"Add {'' if finished else '--resume to go on, '}--overwrite to begin again, which removes what it holds "
-                "of a run, or name another folder with --out"
-            )
+        self.refuse(resume, overwrite)
+        if resume and self.is_finished:
+            return "finished"
         self._make_writable()
         with self._explaining():
             for file in self._files():
@@ -207,6 +192,24 @@ class RunFolder:
             else:
                 self.metrics.unlink(missing_ok=True)
         return "new"
+
+    def refuse(self, resume: bool = False, overwrite: bool = False) -> None:
+        """Raise what :meth:`prepare` would, as far as it can be known without writing anything."""
+        if resume and overwrite:
+            raise InputError("expected --resume or --overwrite, got both: --resume goes on, --overwrite begins again")
+        self.refuse_file()
+        if resume and not self.path.is_dir():
+            raise RunFolderError(
+                f"there is nothing to resume: expected a run folder at {self.path}, which does not exist. Check "
+                "the path, or leave out --resume to begin"
+            )
+        if not resume and not overwrite and self.exists:
+            finished = self.is_finished
+            raise RunFolderError(
+                f"{self.path} holds {'a finished run' if finished else 'files'} already: expected a new or an empty folder. "
+                f"Add {'' if finished else '--resume to go on, '}--overwrite to begin again, which removes what it holds "
+                "of a run, or name another folder with --out"
+            )
 
     @property
     def _figure_index(self) -> Path:

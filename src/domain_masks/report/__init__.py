@@ -1,9 +1,33 @@
 """Records in; tables, figures and one HTML page out. Never touches a live model."""
 
-from domain_masks.report.build import build_report
-from domain_masks.report.comparability import Difference, protocol_match
-from domain_masks.report.outline import Report
-from domain_masks.report.page import render_page
-from domain_masks.report.write import Written, write_report
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain_masks.lazy import attach
+
+if TYPE_CHECKING:
+    from domain_masks.report.build import build_report
+    from domain_masks.report.comparability import Difference, protocol_match
+    from domain_masks.report.outline import Report
+    from domain_masks.report.page import render_page
+    from domain_masks.report.write import Written, write_report
 
 __all__ = ["Difference", "Report", "Written", "build_report", "protocol_match", "render_page", "write_report"]
+
+attach(
+    __name__,
+    {
+        "build": ("build_report",),
+        "comparability": (
+            "Difference",
+            "protocol_match",
+        ),
+        "outline": ("Report",),
+        "page": ("render_page",),
+        "write": (
+            "Written",
+            "write_report",
+        ),
+    },
+)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from domain_masks.records.config import RunConfig
 
 if TYPE_CHECKING:
-    from domain_masks.methods import Method
+    from domain_masks.methods import Description
 
 _OF_SCHEDULE = {
     "schedule_decay": ("exponential",),
@@ -19,18 +19,16 @@ _OWN = frozenset({"constant", "exponential", "inverse", "cosine"})
 """Schedules whose settings are known; one that was added may look at any."""
 
 
-def contradictions(config: RunConfig, method: type[Method] | None) -> list[str]:
+def contradictions(config: RunConfig, method: type[Description]) -> list[str]:
     """Return a line for every setting that another one excludes or leaves without any effect.
-
-    - ``method``: None leaves out what depends on it, for which torch would have to be imported
 
     A complete ``config.yaml`` holds every setting: one is taken as meant where it differs from its default. What
     :func:`domain_masks.training.defaults.resolve` fills in never contradicts itself.
     """
-    return [*(_of_the_method(config, method) if method is not None else ()), *_of_the_training(config)]
+    return [*_of_the_method(config, method), *_of_the_training(config)]
 
 
-def _of_the_method(config: RunConfig, method: type[Method]) -> Iterator[str]:
+def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str]:
     name = method.name
     if config.freeze_features and method.needs == "images":
         yield f"freeze_features: method {name!r} trains on images, which frozen features are not: leave it out"

@@ -9,7 +9,6 @@ from typing import Any
 from domain_masks.errors import InputError, together, unknown
 from domain_masks.records.config import RunConfig, check_values
 from domain_masks.records.spellings import canonical, suggestion, underscored
-from domain_masks.settings.contradictions import contradictions
 from domain_masks.settings.mistakes import BENCHMARK_LISTS, unknown_names
 from domain_masks.settings.sweeps import Variation, read_sweep, read_variants, variations
 from domain_masks.settings.varied import settings_of, varied_mistakes
@@ -61,10 +60,6 @@ def check_benchmark(
     values, spellings = canonical(values, RunConfig.model_fields)
     base, wrong = check_values(values, BENCHMARK_LISTS)
     mistakes = [*others, *spellings, *wrong, *unknown_names(values), *_targets_and_seeds(lists)[1]]
-    given = any(lists.get(name) for name in ("methods", "sweep", "variants", "select"))
-    if mistakes and not (given or flags or values.get("method") not in (None, "dmg", {"name": "dmg"})):
-        # No method to look up, for which torch would have to be imported.
-        raise together([*mistakes, *(contradictions(base, None) if base is not None else [])])
     checked, more = check_lists(base, values.get("method"), lists, flags)
     mistakes += more
     if mistakes or base is None:
@@ -107,9 +102,9 @@ def _repeated(kind: str, names: Sequence[str]) -> list[str]:
 
 
 def _not_for_a_benchmark(base: RunConfig, methods: Sequence[str]) -> list[str]:
-    from domain_masks.methods.build import method_class  # noqa: PLC0415
+    from domain_masks.methods.table import described  # noqa: PLC0415
 
-    kinds, found = [method_class(name) for name in methods], []
+    kinds, found = [described(name) for name in methods], []
     if base.devices != 1:
         found.append(f"devices: expected 1 in a benchmark, whose runs use one device each, got {base.devices}")
     if kinds and not any(kind.has_masks() for kind in kinds):
@@ -122,7 +117,7 @@ def _not_for_a_benchmark(base: RunConfig, methods: Sequence[str]) -> list[str]:
 
 def _methods(entries: list[Any], shared: Any, flags: Mapping[str, Any], mistakes: list[str]) -> list[dict[str, Any]]:
     """Return name and own settings of every method that exists; adds a line per mistake."""
-    from domain_masks.methods.build import check_method  # noqa: PLC0415
+    from domain_masks.methods.settings import check_method  # noqa: PLC0415
 
     common = dict(shared) if isinstance(shared, Mapping) else {}
     common_of = {"name": shared} if isinstance(shared, str) else {"name": common.pop("name", "dmg")}

@@ -22,7 +22,7 @@ def check_settings(values: Mapping[str, Any], others: Iterable[str] = (), words:
     - ``others``: mistakes that were found before, to be reported together with these
     - ``words``: what else could have been meant by a name that there is not
 
-    Names and methods need torch to be looked up, which is imported only if some are given or nothing else is wrong.
+    No name needs torch to be looked up but that of a method of one's own.
     Raises InputError with a line per mistake.
     """
     values, mistakes = canonical(values, (*RunConfig.model_fields, *BENCHMARK_LISTS))
@@ -35,7 +35,7 @@ def check_settings(values: Mapping[str, Any], others: Iterable[str] = (), words:
         )
     config, wrong = check_values({name: value for name, value in values.items() if name not in lists}, words)
     mistakes += wrong + unknown_names(values)
-    mistakes += _method_mistakes(config, values.get("method"), others=bool(mistakes))
+    mistakes += _method_mistakes(config, values.get("method"))
     if mistakes or config is None:
         raise together(mistakes)
     return config
@@ -54,18 +54,17 @@ def unknown_names(values: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _method_mistakes(config: RunConfig | None, given: Any, others: bool) -> list[str]:
+def _method_mistakes(config: RunConfig | None, given: Any) -> list[str]:
     named = {"name": given} if isinstance(given, str) else given
     if named is None:
         named = {"name": "dmg"}
     if not isinstance(named, Mapping) or not isinstance(named.get("name"), str):
         return []  # reported with the values
-    if others and dict(named) == {"name": "dmg"}:
-        return contradictions(config, None) if config is not None else []
-    from domain_masks.methods.build import check_method, method_class  # noqa: PLC0415
+    from domain_masks.methods.settings import check_method  # noqa: PLC0415
+    from domain_masks.methods.table import described  # noqa: PLC0415
 
     try:
-        kind = method_class(named["name"])
+        kind = described(named["name"])
     except InputError as error:
         return [f"method: {error}"]
     _, mistakes = check_method(named["name"], {name: value for name, value in named.items() if name != "name"})
@@ -76,7 +75,7 @@ def _dataset(name: str) -> None:
     # Paths, manifests and hf:NAME are looked at when they are opened.
     if is_there(name) or Path(name).name != name or "." in name or ":" in name:
         return
-    from domain_masks.data import DATASETS  # noqa: PLC0415
+    from domain_masks.data.registry import DATASETS  # noqa: PLC0415
 
     if name not in DATASETS:
         raise InputError(
@@ -86,13 +85,13 @@ def _dataset(name: str) -> None:
 
 
 def _augmentation(name: str) -> None:
-    from domain_masks.data import AUGMENTATIONS  # noqa: PLC0415
+    from domain_masks.data.registry import augmentation_names  # noqa: PLC0415
 
-    if name not in AUGMENTATIONS:
-        raise unknown("augmentation", name, AUGMENTATIONS)
+    if name not in (known := augmentation_names()):
+        raise unknown("augmentation", name, known)
 
 
 def _backbone(name: str) -> None:
-    from domain_masks.networks import find_backbone  # noqa: PLC0415
+    from domain_masks.networks.names import check_backbone  # noqa: PLC0415
 
-    find_backbone(name)
+    check_backbone(name)

@@ -14,10 +14,10 @@ from domain_masks.settings.mistakes import unknown_names
 from domain_masks.settings.sweeps import METHOD, Variation
 
 if TYPE_CHECKING:
-    from domain_masks.methods import Method
+    from domain_masks.methods import Description
 
 
-def adapted(config: RunConfig, method: type[Method]) -> RunConfig:
+def adapted(config: RunConfig, method: type[Description]) -> RunConfig:
     """Return a benchmark's shared settings without those of masks for a method that has none."""
     if method.has_masks():
         return config
@@ -29,9 +29,9 @@ def adapted(config: RunConfig, method: type[Method]) -> RunConfig:
 
 def settings_of(method: str) -> list[str]:
     """Return the names of a method's own settings; raises InputError for an unknown method."""
-    from domain_masks.methods.build import method_class  # noqa: PLC0415
+    from domain_masks.methods.table import described  # noqa: PLC0415
 
-    return [setting.name for setting in fields(method_class(method).Settings)]
+    return [setting.name for setting in fields(described(method).Settings)]
 
 
 def with_variation(
@@ -45,7 +45,7 @@ def with_variation(
     None where the variation is for other methods. Settings of other methods, and those of masks where there are none, are
     left out. Raises InputError for values that cannot be used.
     """
-    from domain_masks.methods.build import method_class  # noqa: PLC0415
+    from domain_masks.methods.table import described  # noqa: PLC0415
 
     if variation.methods and method["name"] not in variation.methods:
         return None
@@ -53,7 +53,7 @@ def with_variation(
     own = {name: value for name, value in variation.own().items() if name in has}
     shared = variation.shared()
     config = parse_config({**base.model_dump(), **shared}) if shared else base
-    fitting = adapted(config, method_class(method["name"]))
+    fitting = adapted(config, described(method["name"]))
     taken = [name for name in shared if getattr(fitting, name) == getattr(config, name)]
     names = tuple(
         name
@@ -91,7 +91,7 @@ def varied_mistakes(
 
 def _wrong_values(methods: Sequence[str], variations: Sequence[Variation]) -> dict[tuple[str, str], list[str]]:
     """Return name and value -> what is wrong with it, for those that are wrong whatever the others are."""
-    from domain_masks.methods.build import check_method  # noqa: PLC0415
+    from domain_masks.methods.settings import check_method  # noqa: PLC0415
 
     known = {name: settings_of(name) for name in methods}
     wrong = {}
@@ -124,7 +124,7 @@ def _single(variations: Sequence[Variation]) -> Iterator[tuple[str, Any]]:
 def _wrong_together(
     base: RunConfig, methods: Sequence[Mapping[str, Any]], variations: Sequence[Variation]
 ) -> Iterator[str]:
-    from domain_masks.methods.build import method_class  # noqa: PLC0415
+    from domain_masks.methods.table import described  # noqa: PLC0415
 
     unused = {name: None for variation in variations for name in variation.settings}
     for method in methods:
@@ -134,6 +134,6 @@ def _wrong_together(
                 config, names = found
                 unused = {name: None for name in unused if name not in names}
                 setting = ", ".join(f"{name}={variation.settings[name]}" for name in names)
-                for line in contradictions(config, method_class(method["name"])):
+                for line in contradictions(config, described(method["name"])):
                     yield f"{line} (with {setting})" if setting else line
     yield from (f"{name}: none of the methods takes it: leave it out" for name in unused)

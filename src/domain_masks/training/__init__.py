@@ -1,6 +1,25 @@
 """Training: an engine around any method, the loop, resuming, and whole runs."""
 
-from domain_masks.training.experiment import Experiment
-from domain_masks.training.run import Run, evaluate, run
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain_masks.lazy import attach
+
+if TYPE_CHECKING:
+    from domain_masks.training.experiment import Experiment
+    from domain_masks.training.run import Run, evaluate, run
 
 __all__ = ["Experiment", "Run", "evaluate", "run"]
+
+attach(
+    __name__,
+    {
+        "experiment": ("Experiment",),
+        "run": (
+            "Run",
+            "evaluate",
+            "run",
+        ),
+    },
+)

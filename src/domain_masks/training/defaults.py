@@ -8,14 +8,13 @@ from typing import Any
 
 from domain_masks.data import DATASETS, ImageDataset, domains_named, record_of
 from domain_masks.data.huggingface import PREFIX, absolute_address
-from domain_masks.errors import InputError, together
-from domain_masks.methods.build import complete_method, method_class
+from domain_masks.errors import InputError, RunFolderError, together
+from domain_masks.methods.settings import complete_method
+from domain_masks.methods.table import described
 from domain_masks.records.config import RunConfig
 from domain_masks.records.files import is_there
 from domain_masks.records.preparation import RECORDED
 from domain_masks.settings.contradictions import contradictions
-from domain_masks.training.images import image_defaults, image_notes
-from domain_masks.training.origin import Origin
 
 PAPER: dict[str, Any] = {
     "backbone": "resnet18",
@@ -65,27 +64,47 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
         config.weights,
         *(getattr(config, name) for name in _IMAGES),
     ):
+        require_model(config.init_from)
+
+        from domain_masks.training.origin import Origin  # noqa: PLC0415 - of all this, only its files need torch
+
         defaults |= Origin.read(config.init_from).defaults(config)
-    if config.target is None:
-        if record.held_out is None:
-            raise InputError(
-                f"no held-out domain: expected --target with one or more of {', '.join(dataset.domains)}, joined by commas, "
-                "or --target none to train on all of them"
-            )
-        defaults["target"] = (record.held_out,)
     missing = {name: value for name, value in defaults.items() if getattr(config, name) in (None, ())}
     networked = config.model_copy(update=missing)
     if None in (getattr(networked, name) for name in _IMAGES):
         # Of the network that is asked for: with other weights its images are prepared otherwise.
+        from domain_masks.training.images import image_defaults  # noqa: PLC0415 - it asks torch's libraries
+
         images = image_defaults(networked, record)
         missing |= {name: value for name, value in images.items() if getattr(networked, name) is None}
-    if config.target is not None:
-        missing["target"] = domains_named(config.target, dataset.domains)
+    missing["target"] = targets_of(config, dataset)
     method = complete_method(config.method_name, config.method_settings)
     complete = config.model_copy(update={**missing, **_absolute(config), "method": method})
-    if wrong := contradictions(complete, method_class(config.method_name)):
+    if wrong := contradictions(complete, described(config.method_name)):
         raise together(wrong)
     return complete
+
+
+def targets_of(config: RunConfig, dataset: ImageDataset) -> tuple[str, ...]:
+    """Return the held-out domains of a run; raises InputError where none is named and the dataset has no usual one."""
+    if config.target is not None:
+        return domains_named(config.target, dataset.domains)
+    usual = record_of(dataset).held_out
+    if usual is None:
+        raise InputError(
+            f"no held-out domain: expected --target with one or more of {', '.join(dataset.domains)}, joined by commas, "
+            "or --target none to train on all of them"
+        )
+    return (usual,)
+
+
+def require_model(folder: Path) -> None:
+    """Raise RunFolderError unless a folder, named by ``--init_from``, holds the model of a finished run."""
+    if not is_there(folder / "model.json"):
+        raise RunFolderError(
+            f"--init_from {str(folder)!r}: expected the folder of a finished run, with model.json and model.safetensors, "
+            f"got {'one without them' if folder.is_dir() else 'no folder'}. Finish that run first, or give another"
+        )
 
 
 def _absolute(config: RunConfig) -> dict[str, Any]:
@@ -104,6 +123,8 @@ def _absolute(config: RunConfig) -> dict[str, Any]:
 
 def notes(config: RunConfig, dataset: ImageDataset) -> list[str]:
     """Return a line for what there is to know of the dataset, and for every setting that has no effect on it."""
+    from domain_masks.training.images import image_notes  # noqa: PLC0415
+
     lines = [f"note: {note}" for note in (*dataset.notes, *image_notes(config))]
     if dataset.splits is not None and config.split_seed != RunConfig.model_fields["split_seed"].default:
         lines.append(f"note: split_seed has no effect on {dataset.name}, which brings official splits")

@@ -10,13 +10,12 @@ from lightning.fabric import Fabric
 
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records.config import RunConfig
+from domain_masks.training.opening import is_main_process
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
-def is_main_process() -> bool:
-    """Whether this is the first process of a run; known before the others are started."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+__all__ = ["is_main_process", "launch", "on_main_process", "repeatable"]
 
 
 def launch(config: RunConfig) -> Fabric:

@@ -15,11 +15,12 @@ from torch import Tensor
 from domain_masks.data import DomainSplits, Preprocessing
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods import Method
-from domain_masks.methods.build import method_class
 from domain_masks.methods.saving import adopt, read_card
+from domain_masks.methods.table import described
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
 from domain_masks.training.checkpoints import load_checkpoint
+from domain_masks.training.defaults import require_model
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,7 @@ class Origin:
     @classmethod
     def read(cls, folder: Path) -> Origin:
         """Read the description of the model in a run folder."""
-        if not (folder / "model.json").is_file():
-            raise RunFolderError(
-                f"--init_from {str(folder)!r}: expected the folder of a finished run, with model.json and model.safetensors, "
-                f"got {'one without them' if folder.is_dir() else 'no folder'}. Finish that run first, or give another"
-            )
+        require_model(folder)
         return cls(folder, read_card(folder))
 
     @property
@@ -67,7 +64,7 @@ class Origin:
         sites = tuple(site["name"] for site in self.card["sites"])
         if method == self.card["method"]["name"] or sites:
             settings["boundary"] = self.card["boundary"]
-        if sites and method_class(method).has_masks():
+        if sites and described(method).has_masks():
             settings["sites"] = sites
         return {name: value for name, value in settings.items() if value is not None}
 

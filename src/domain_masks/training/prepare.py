@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from domain_masks.data import Subset, load_dataset, readable
+from domain_masks.data import ImageDataset, Subset, load_dataset, readable
 from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
 from domain_masks.training.conditions import set_threads
@@ -15,18 +15,19 @@ from domain_masks.training.surroundings import as_in_a_fresh_process
 from domain_masks.training.value_range import with_own_range
 
 
-def prepare(config: RunConfig, reporter: Reporter) -> int:
+def prepare(config: RunConfig, reporter: Reporter, dataset: ImageDataset | None = None) -> int:
     """Verify the pictures of a dataset and, with ``freeze_features``, compute the features of all its domains.
 
     Runs with the same pictures, backbone, weights, boundary, size, augmentation and views use them, whatever their
-    method, seed and held-out domain. Returns the number of pictures. Raises InputError as a run would.
+    method, seed and held-out domain. ``dataset`` is an opened one in place of the configuration's name. Returns the number
+    of pictures. Raises InputError as a run would.
     """
     with as_in_a_fresh_process(reporter):
-        return _prepare(config, reporter)
+        return _prepare(config, reporter, dataset)
 
 
-def _prepare(config: RunConfig, reporter: Reporter) -> int:
-    dataset = load_dataset(config.dataset, config.root)
+def _prepare(config: RunConfig, reporter: Reporter, dataset: ImageDataset | None) -> int:
+    dataset = load_dataset(config.dataset, config.root) if dataset is None else dataset
     config = resolve(config.model_copy(update={"target": ()}), dataset)
     dataset = readable(dataset, config, reporter)
     config = with_own_range(config, dataset, reporter)

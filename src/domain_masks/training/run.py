@@ -23,7 +23,7 @@ from domain_masks.methods.saving import read_card
 from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Predictions, Results, RunFolder, write_json
-from domain_masks.records.config import RunConfig, parse_config, read_settings
+from domain_masks.records.config import RunConfig, parse_config, read_config, read_settings
 from domain_masks.records.environment import environment
 from domain_masks.records.identity import INPUTS, inputs_noted, revised_since
 from domain_masks.records.preparation import as_begun
@@ -35,10 +35,11 @@ from domain_masks.training.conditions import conditions, note, parts_of, set_thr
 from domain_masks.training.contents import inputs_now, note_content, refuse_other_content
 from domain_masks.training.defaults import notes, resolve
 from domain_masks.training.domain_classifier import add_domain_classifier
-from domain_masks.training.engine import is_main_process, launch, on_main_process, repeatable
+from domain_masks.training.engine import launch, on_main_process, repeatable
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.fit import fit
 from domain_masks.training.method_checks import check_method
+from domain_masks.training.opening import is_main_process
 from domain_masks.training.origin import Origin
 from domain_masks.training.phases import planned_epochs
 from domain_masks.training.progress import Progress, read_progress

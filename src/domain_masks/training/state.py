@@ -13,8 +13,8 @@ from torch import Tensor
 
 from domain_masks.errors import DivergedError, RunFolderError
 from domain_masks.methods import Method
-from domain_masks.methods.build import complete_method
 from domain_masks.methods.extra_state import check_extra_state, tensors_in
+from domain_masks.methods.settings import complete_method
 from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.records.config import NOT_COMPUTED, RunConfig
 from domain_masks.records.metrics_log import MetricsLog

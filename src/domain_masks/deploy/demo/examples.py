@@ -14,8 +14,8 @@ import numpy as np
 from domain_masks.data import DATASETS, ImageDataset, Subset, load_dataset, split_domains
 from domain_masks.data.dataset import FileOpener
 from domain_masks.deploy.demo.answers import picture_of
-from domain_masks.deploy.finding import find_pictures
-from domain_masks.deploy.inputs import Picture, Unreadable
+from domain_masks.deploy.finding import Unreadable, find_pictures
+from domain_masks.deploy.inputs import Picture
 from domain_masks.errors import DomainMasksError, InputError
 from domain_masks.records.config import parse_config, read_config
 

@@ -1,5 +1,25 @@
 """Where the runs of a benchmark are carried out: in this process, in several on this machine, or on a cluster."""
 
-from domain_masks.experiments.launchers.base import InProcess, Job, Launcher, Outcome, execute
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain_masks.lazy import attach
+
+if TYPE_CHECKING:
+    from domain_masks.experiments.launchers.base import InProcess, Job, Launcher, Outcome, execute
 
 __all__ = ["InProcess", "Job", "Launcher", "Outcome", "execute"]
+
+attach(
+    __name__,
+    {
+        "base": (
+            "InProcess",
+            "Job",
+            "Launcher",
+            "Outcome",
+            "execute",
+        ),
+    },
+)

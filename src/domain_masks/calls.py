@@ -1,0 +1,65 @@
+"""The two calls of notebooks, ``dm.train`` and ``dm.load``; what they need is imported once they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domain_masks.keywords import named_keywords
+
+if TYPE_CHECKING:
+    from domain_masks.deploy import Model
+    from domain_masks.training import Run
+
+
+@named_keywords
+def train(
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Train one method, measure it, and leave a run folder; the settings are those of ``dmg train``.
+
+    - ``out``: the run folder; by default ``runs/DATASET-TARGET-METHOD-SEED``
+    - ``resume``, ``overwrite``: go on with, or replace, what is there; a run that goes on has its own settings
+    - ``settings``: ``dataset="pacs"``, ``target="sketch"`` (a name, names joined by commas, or a list), ``method="dmg"`` or
+      ``{"name": "dmg", "overlap_weight": 0.1}``, ``epochs=10``, ...; see :class:`domain_masks.records.config.RunConfig`
+
+    Raises InputError that lists every mistake in the settings, RunFolderError for a folder that cannot be used.
+    """
+    from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
+    from domain_masks.records.spellings import take  # noqa: PLC0415
+    from domain_masks.settings.mistakes import check_settings  # noqa: PLC0415
+    from domain_masks.settings.of_a_run import default_folder, to_resume  # noqa: PLC0415
+
+    out, mistakes = take("out", out, settings)
+    given = to_resume(out, settings) if resume else settings
+    config = check_settings(given, mistakes, ("out", "resume", "overwrite", "quiet"))
+    folder = default_folder(config) if out is None else Path(out)
+
+    from domain_masks.training.opening import open_run  # noqa: PLC0415
+
+    dataset = open_run(config, folder, resume, overwrite)
+
+    from domain_masks.training import run  # noqa: PLC0415
+
+    return run(config, folder, dataset=dataset, resume=resume, overwrite=overwrite, reporter=ConsoleReporter(quiet))
+
+
+@named_keywords
+def load(source: str | Path, *, device: str = "auto", token: str | None = None) -> Model:
+    """Load a trained model: ``dm.load("runs/sketch").predict(["a.jpg"])``.
+
+    - ``source``: a run folder, a folder with ``model.safetensors`` and ``model.json``, one of these files, or a name on the
+      hub, ``owner/name`` or ``owner/name@revision``
+    - ``device``: ``auto``, ``cpu`` or ``cuda``
+    - ``token``: for a private model of the hub
+
+    Pickles are refused. Raises InputError and RunFolderError as :func:`domain_masks.deploy.load` does.
+    """
+    from domain_masks import deploy  # noqa: PLC0415
+
+    return deploy.load(source, device=device, token=token)

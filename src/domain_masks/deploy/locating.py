@@ -1,0 +1,65 @@
+"""Where the files of a model lie: a run folder, a file, or a name on the hub; known before torch is imported."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from domain_masks.errors import InputError
+from domain_masks.records.files import PICKLED, is_there
+
+WEIGHTS = "model.safetensors"
+CARD = "model.json"
+HUB = "hf:"
+HUB_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+
+
+def locate(source: str | Path, token: str | None = None) -> Path:
+    """Return the folder of the model files that ``source`` stands for; what is on the hub is fetched first.
+
+    Raises InputError where there is no model.
+    """
+    text = str(source)
+    hub = HUB_NAME.fullmatch(text.removeprefix(HUB)) if isinstance(source, str) else None
+    if text.startswith(HUB):
+        if hub is None:
+            raise InputError(f"expected the name of a model after {HUB}, as in {HUB}owner/name@revision, got {text!r}")
+        return _fetched(hub, token)
+    path = Path(text).expanduser()
+    if is_there(path):
+        return _folder(path)
+    if hub is not None and not is_there(path.parent):
+        return _fetched(hub, token)
+    raise InputError(
+        f"there is no model at {text!r}: expected a run folder, a folder with {WEIGHTS} and {CARD}, or a name on the hub, "
+        f"as in {HUB}owner/name"
+    )
+
+
+def _fetched(hub: re.Match[str], token: str | None) -> Path:
+    from domain_masks.deploy.hub import fetch  # noqa: PLC0415 - its library takes a second, and is an extra
+
+    return fetch(hub["name"], hub["revision"], token)
+
+
+def _folder(path: Path) -> Path:
+    if path.is_dir():
+        if is_there(path / CARD) or is_there(path / WEIGHTS):
+            return path
+        unfinished = (path / "checkpoints").is_dir()
+        advice = "; the run is not finished: go on with `dmg train --resume`" if unfinished else ""
+        raise InputError(
+            f"there is no model in {str(path)!r}: expected {WEIGHTS} and {CARD}, as a run leaves them{advice}"
+        )
+    if path.name in (WEIGHTS, CARD):
+        return path.parent
+    if path.suffix.lower() in PICKLED:
+        run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+        raise InputError(
+            f"{str(path)!r} is refused as a model: checkpoints and pickles can run code when they are read, and do not say "
+            f"what network they belong to. Give the run folder instead ({str(run)!r}), which has {WEIGHTS} and {CARD}; of an "
+            "unfinished run, finish it, or write them with `dmg evaluate RUN`"
+        )
+    raise InputError(
+        f"{str(path)!r} is no model: expected a run folder, or {WEIGHTS} beside {CARD}, as a run leaves them"
+    )

@@ -1,0 +1,43 @@
+"""The settings of a method, checked and completed, before the method itself is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from domain_masks.errors import together
+from domain_masks.methods.description import Settings
+from domain_masks.methods.table import described
+from domain_masks.records.config import describe_mistakes
+from domain_masks.records.spellings import underscored
+
+
+def method_settings(name: str, values: Mapping[str, Any]) -> Settings:
+    """Check a method's settings; raises InputError that lists every mistake."""
+    settings, mistakes = check_method(name, values)
+    if settings is None:
+        raise together(mistakes)
+    return settings
+
+
+def check_method(name: str, values: Mapping[str, Any]) -> tuple[Settings | None, list[str]]:
+    """Return a method's settings, or None and a line per mistake; raises InputError for an unknown method."""
+    kind = described(name).Settings
+    values, spellings = underscored(values)
+    known = [field.name for field in fields(kind)]
+    if not known and values:
+        return None, [f"method.{given}: there is no such setting, method {name!r} has none" for given in values]
+    try:
+        settings: Settings = TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        return None, describe_mistakes(error, known, prefix="method.")
+    return (settings, []) if not spellings else (None, [f"method.{line}" for line in spellings])
+
+
+def complete_method(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the method's name and all its settings as plain values, defaults filled in; raises InputError for mistakes."""
+    settings = method_settings(name, values)
+    return {"name": name, **TypeAdapter(type(settings)).dump_python(settings, mode="json")}

@@ -1,0 +1,57 @@
+"""The algorithms by name; each is imported when it is first asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections import UserDict
+from typing import TYPE_CHECKING
+
+from domain_masks.errors import unknown
+from domain_masks.methods.described import DescribedAggregate, DescribedDMG, DescribedMultiHeaded
+from domain_masks.methods.description import Description
+
+if TYPE_CHECKING:
+    from domain_masks.methods.base import Method
+
+
+class Methods(UserDict[str, "type[Method] | str"]):
+    """Name -> the class of an algorithm, or its address ``module:Class``, which is looked up with its first use."""
+
+    def __getitem__(self, name: str) -> type[Method]:
+        """Return a class; what it needs is imported."""
+        found = self.data[name]
+        if isinstance(found, str):
+            module, _, kind = found.partition(":")
+            found = self.data[name] = getattr(importlib.import_module(module), kind)
+        return found
+
+
+METHODS = Methods(
+    {
+        "dmg": "domain_masks.methods.dmg:DMG",
+        "aggregate": "domain_masks.methods.aggregate:Aggregate",
+        "multi_headed": "domain_masks.methods.multi_headed:MultiHeaded",
+    }
+)
+DESCRIBED: dict[str, type[Description]] = {
+    kind.name: kind for kind in (DescribedDMG, DescribedAggregate, DescribedMultiHeaded)
+}
+"""Algorithms of which everything that settings depend on is known without torch."""
+
+
+def method_class(name: str) -> type[Method]:
+    """Return the class of the method ``name``; raises InputError that lists the methods there are."""
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]
+
+
+def described(name: str) -> type[Description]:
+    """Return what is known of the method ``name``: without torch where it has a description of its own.
+
+    Raises InputError that lists the methods there are.
+    """
+    kind, entry = DESCRIBED.get(name), METHODS.data.get(name)
+    # Somebody may have put another class under the name.
+    is_own = kind is not None and entry is not None and (isinstance(entry, str) or issubclass(entry, kind))
+    return kind if kind is not None and is_own else method_class(name)

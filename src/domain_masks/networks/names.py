@@ -1,0 +1,69 @@
+"""Which backbones there are, read off the libraries' sources: importing torchvision and timm takes ten seconds."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from domain_masks.errors import unknown
+
+OWN_NAMES = ("small",)
+"""The networks of this package."""
+LIBRARIES = ("torchvision", "timm")
+_NAME = re.compile(r"\ndef (\w+)\(")
+
+
+def check_backbone(name: str) -> None:
+    """Raise InputError, with the nearest name, for a backbone that neither this package nor torchvision nor timm has.
+
+    What the sources leave open, such as a tag of timm's weights, is known when the network is built.
+    """
+    library, _, plain = name.rpartition(":")
+    if library not in ("", *LIBRARIES):
+        raise unknown("library of backbones", library, LIBRARIES)
+    own = own_names()
+    torchvision = registered("torchvision")
+    if not torchvision or (library == "" and plain in own) or (library != "timm" and plain in torchvision):
+        return
+    if library == "torchvision":
+        if not is_mentioned("torchvision", plain):
+            raise unknown("torchvision backbone", plain, torchvision)
+        return
+    timm = registered("timm")
+    if timm and plain.partition(".")[0] not in timm and not is_mentioned("timm", plain.partition(".")[0]):
+        others = [f"timm:{other}" for other in timm] if library == "timm" else []
+        raise unknown("backbone", name, [*own, *torchvision, *others])
+
+
+def own_names() -> tuple[str, ...]:
+    """Return the networks of this package, and those that a program has added to them."""
+    loaded = sys.modules.get("domain_masks.networks.backbones")
+    return OWN_NAMES if loaded is None else tuple(loaded.BACKBONES)
+
+
+@cache
+def registered(library: str) -> tuple[str, ...]:
+    """Return the names that a library's sources register, in alphabetical order; none where it has no sources here."""
+    found = set()
+    for text in _sources(library):
+        for part in text.split("@register_model")[1:]:
+            if (match := _NAME.search(part)) is not None:
+                found.add(match[1])
+    return tuple(sorted(found))
+
+
+def is_mentioned(library: str, name: str) -> bool:
+    """Whether a name stands anywhere in a library's sources, as older names do that are kept for old programs."""
+    word = re.compile(rf"\b{re.escape(name)}\b")
+    return any(word.search(text) for text in _sources(library))
+
+
+def _sources(library: str) -> Iterator[str]:
+    spec = find_spec(library)
+    for place in (spec.submodule_search_locations if spec is not None else None) or ():
+        for path in sorted((Path(place) / "models").glob("*.py")):
+            yield path.read_text(encoding="utf-8", errors="replace")

@@ -1,0 +1,64 @@
+"""The door of a run: everything that can be wrong and needs no torch to be seen, before torch is imported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from domain_masks.data.dataset import ImageDataset
+from domain_masks.data.registry import load_dataset
+from domain_masks.data.splits import check_held_out
+from domain_masks.errors import InputError, RunFolderError
+from domain_masks.methods.table import described
+from domain_masks.records.config import RunConfig, parse_config, read_settings
+from domain_masks.records.files import is_there
+from domain_masks.records.run_folder import RunFolder
+from domain_masks.training.defaults import require_model, targets_of
+
+_NO_FILES = ("imagenet", "none")
+
+
+def is_main_process() -> bool:
+    """Whether this is the first process of a run; known before the others are started."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def open_run(config: RunConfig, out: Path | str, resume: bool = False, overwrite: bool = False) -> ImageDataset:
+    """Return the dataset of a run, whose folder, held-out domains, files and settings have been looked at; nothing is written.
+
+    Raises InputError and RunFolderError as the run would.
+    """
+    if is_main_process():
+        RunFolder(out).refuse(resume, overwrite)
+    require_weights(config)
+    dataset = load_dataset(config.dataset, config.root)
+    check_held_out(dataset, targets_of(config, dataset), described(config.method_name).fewest_sources)
+    if config.init_from is not None and not resume:
+        require_model(config.init_from)
+    return dataset
+
+
+def open_finished(path: Path | str, changes: dict[str, object], config_file: Path | str | None = None) -> ImageDataset:
+    """Return the dataset of a run that is to be measured again, whose folder and settings have been looked at.
+
+    - ``changes``: settings in place of its own; ``config_file``: a YAML in place of its ``config.yaml``
+
+    Raises InputError and RunFolderError as the evaluation would.
+    """
+    folder = RunFolder(path)
+    if config_file is None and not is_there(folder.config):
+        raise RunFolderError(f"{folder.path} holds no run: expected a folder that `dmg train` has written")
+    values = read_settings(Path(config_file) if config_file is not None else folder.config)
+    config = parse_config({**values, **changes})
+    for checkpoint in (folder.best, folder.last):
+        if not is_there(checkpoint):
+            raise RunFolderError(f"{checkpoint} is missing: expected the checkpoint of a run")
+    return load_dataset(config.dataset, config.root)
+
+
+def require_weights(config: RunConfig) -> None:
+    """Raise InputError where a file of weights is named that is not there."""
+    if config.weights not in (None, *_NO_FILES) and not is_there(Path(str(config.weights))):
+        raise InputError(
+            f"weights {str(config.weights)!r}: no such file. Expected 'imagenet', 'none', or a .safetensors or .pth file"
+        )
