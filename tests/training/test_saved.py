@@ -178,6 +178,7 @@ def test_folders_by_their_probes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("method", ["aggregate", "dmg"])
 def test_networks_come_back_as_their_weights_made_them(tmp_path: Path, method: str) -> None:
     """Weights lie where the libraries keep what they have fetched, and are gone when the model is asked."""
@@ -190,7 +191,7 @@ def test_networks_come_back_as_their_weights_made_them(tmp_path: Path, method: s
         "METHOD": method,
         "OMP_NUM_THREADS": "1",
     }
-    names = ["googlenet@64", "mnasnet0_5@64", "densenet121@64", "timm:fbnetc_100@64", "timm:levit_128s", "vit_b_16"]
+    names = ["googlenet@64", "mnasnet0_5@64", "densenet121@64", "timm:fbnetc_100@64", "timm:levit_128s"]
     script = Path(__file__).with_name("rebuilding.py")
     done = subprocess.run(
         [sys.executable, str(script), *names], env=environment, capture_output=True, text=True, timeout=900, check=False
