@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,27 @@ def seeded(seed: int, stream: str, step: int = 0, device: torch.device | str = "
     with EXCLUSIVE, torch.random.fork_rng(devices=cuda):
         torch.manual_seed(key(seed, stream, step))
         yield
+
+
+_REPETITIONS: ContextVar[int] = ContextVar("repetitions", default=1)
+
+
+def repetitions() -> int:
+    """Return how often the rows of the batch stand one after the other on the first axis; see :func:`repeated`."""
+    return _REPETITIONS.get()
+
+
+@contextmanager
+def repeated(times: int) -> Iterator[None]:
+    """Say that within the block the first axis holds the whole batch ``times`` times, as where all domains' masks are tried.
+
+    What layers draw there for the rows of one process is then cut from the right places.
+    """
+    token = _REPETITIONS.set(_REPETITIONS.get() * times)
+    try:
+        yield
+    finally:
+        _REPETITIONS.reset(token)
 
 
 @dataclass(frozen=True)

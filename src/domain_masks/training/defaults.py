@@ -35,6 +35,12 @@ BY_DATASET: dict[str, dict[str, Any]] = {
 _IMAGES = (*RECORDED, "size", "square")
 
 
+_OWN_DRAWS = (
+    "note: with --compile each process draws what layers draw, such as dropout, for its own images, and on a CPU batch norm "
+    "takes its statistics of them: the run is not that of another number of processes"
+)
+
+
 def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
     """Fill in every setting that is None but has a default, and the method's; make paths absolute.
 
@@ -128,4 +134,6 @@ def notes(config: RunConfig, dataset: ImageDataset) -> list[str]:
     lines = [f"note: {note}" for note in (*dataset.notes, *image_notes(config))]
     if dataset.splits is not None and config.split_seed != RunConfig.model_fields["split_seed"].default:
         lines.append(f"note: split_seed has no effect on {dataset.name}, which brings official splits")
+    if config.compile and config.devices > 1:
+        lines.append(_OWN_DRAWS)
     return lines

@@ -26,6 +26,7 @@ from domain_masks.training.means import LOGGED, LOSS, EpochMeans
 from domain_masks.training.phases import planned_epochs
 from domain_masks.training.progress import Progress
 from domain_masks.training.state import RunState
+from domain_masks.training.together import all_names, as_one_process
 
 FAST_BATCHES = 2
 
@@ -138,6 +139,8 @@ class _Loop:
     interruption: Interruption
     reporter: Reporter
     began: float
+    uncut: set[str] = field(default_factory=set)
+    told: set[str] = field(default_factory=set)
 
     def train(self, progress: Progress) -> tuple[dict[str, float], float]:
         """Learn from the rest of the running epoch; returns the means of what its steps gave, and images per second.
@@ -166,18 +169,28 @@ class _Loop:
             if engine.is_settled and index + 1 < engine.steps_per_epoch:
                 self.heed(progress, means)
         engine.finish_epoch()
+        self._say_what_is_drawn_apart()
         progress.totals = means.totals()
         found = {name: total.mean for name, total in progress.totals.items()}
         return found, rows * fabric.world_size / (time.monotonic() - begun)
 
+    def _say_what_is_drawn_apart(self) -> None:
+        names = all_names(self.engine.fabric, self.uncut)
+        self.uncut.clear()
+        if new := [name for name in names if name not in self.told]:
+            self.told.update(new)
+            self.reporter.say(
+                f"note: {', '.join(new)}: drawn by each process for itself, for what has not the rows of the batch: the run is "
+                "not that of another number of processes"
+            )
+
     def _step(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Let the method learn from one batch; returns the terms of its loss, and what it logged."""
         engine, fabric = self.engine, self.engine.fabric
-        if batch.random is None:
-            raise ValueError("expected training batches with random numbers of their own")
         try:
-            with fabric.autocast(), batch.random.seeded("layers", fabric.device):
+            with fabric.autocast(), as_one_process(fabric, engine.config, batch) as uncut:
                 terms = self.method.step(batch, engine)
+            self.uncut.update(uncut)
         except DivergedError as error:
             raise DivergedError(f"{error} {self.state.kept}") from error
         except InputError:

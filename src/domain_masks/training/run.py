@@ -138,7 +138,13 @@ def _run(
     on_main_process(fabric, begin)
     revised = [f"note: begun by an older version, goes on as now: {line}" for line in revised_since(config, inputs)]
     changed = note(restored.parts, conditions(fabric)) if restored is not None else None
-    said = [describe(experiment), *notes(config, opened), *experiment.changes, *revised, *filter(None, [changed])]
+    said = [
+        describe(experiment),
+        *notes(config, opened),
+        *experiment.changes,
+        *revised,
+        *filter(None, [changed]),
+    ]
     for line in said:
         reporter.say(line)
     method = experiment.method

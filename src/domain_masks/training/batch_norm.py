@@ -1,0 +1,110 @@
+"""Batch norm over the rows of all processes, also on a CPU, for which PyTorch has none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from domain_masks.randomness import BatchRandomness
+
+_FUNCTIONAL = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+_PLAIN = ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps", "cudnn_enabled")
+
+
+class GlobalBatchNorm(TorchFunctionMode):
+    """Takes the statistics of batch norm, within the block, over the rows that all processes hold of a batch.
+
+    Every use of batch norm in a network counts, whatever module it stands in; what is normalised without rows of the batch,
+    such as weights, is left alone. All processes have to call the same layers in the same order.
+    """
+
+    def __init__(self, random: BatchRandomness, processes: int) -> None:
+        super().__init__()
+        # The same on all processes, however many rows each has: where one waits for sums, all have to send them.
+        self._alone = random.total // processes > 1
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run a function; in the place of batch norm in training, the one over all processes."""
+        names = {nn.functional.batch_norm: _FUNCTIONAL, torch.batch_norm: _PLAIN}.get(func)
+        given = dict(kwargs or {})
+        if names is not None:
+            values = dict(zip(names, args, strict=False)) | given
+            values.pop("cudnn_enabled", None)
+            tracked = values.get("running_mean") is not None
+            if values.get("training") and (tracked or (self._alone and values["input"].shape[0] > 1)):
+                return normalised(
+                    values["input"],
+                    (values.get("running_mean"), values.get("running_var")),
+                    (values.get("weight"), values.get("bias")),
+                    values.get("momentum", 0.1),
+                    values.get("eps", 1e-5),
+                )
+        return func(*args, **given)
+
+
+def normalised(
+    images: Tensor,
+    running: tuple[Tensor | None, Tensor | None],
+    affine: tuple[Tensor | None, Tensor | None],
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Return batch norm of activations (N, C, ...) in training, by the statistics of the rows of all processes.
+
+    - ``running``: mean and variance (C,), which are updated; ``affine``: weight and bias (C,)
+
+    Can be differentiated as often as one likes; gradients are those of the sum of the losses of all processes. Raises
+    ValueError where there is but one value per channel.
+    """
+    (running_mean, running_var), (weight, bias) = running, affine
+    places = [axis for axis in range(images.dim()) if axis != 1]
+    shape = [1, -1] + [1] * (images.dim() - 2)
+    # Sums in double precision, as PyTorch's own on a CPU.
+    sums = images.sum(places, dtype=torch.float64)
+    own = sums.new_tensor([images.numel() / max(1, images.shape[1])])
+    together = _over_all(torch.cat([sums, own]))
+    count = together[-1].detach()
+    if float(count) <= 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(images.shape)}")
+    mean = together[:-1] / count
+    centred = images.float() - mean.float().reshape(shape)
+    variance = _over_all(centred.square().sum(places, dtype=torch.float64)) / count
+    with torch.no_grad():
+        if running_mean is not None:
+            running_mean.mul_(1 - momentum).add_(mean.to(running_mean.dtype), alpha=momentum)
+        if running_var is not None:
+            unbiased = variance * count / (count - 1)
+            running_var.mul_(1 - momentum).add_(unbiased.to(running_var.dtype), alpha=momentum)
+    scale = (variance + eps).rsqrt().float()
+    if weight is not None:
+        scale = scale * weight
+    result = centred * scale.reshape(shape)
+    if bias is not None:
+        result = result + bias.reshape(shape)
+    converted: Tensor = result.to(images.dtype)
+    return converted
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; the gradient of each is the sum of all gradients, as often as one likes."""
+
+    @staticmethod
+    def forward(_context: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_context: Any, *gradients: Tensor) -> Any:
+        return _over_all(gradients[0].contiguous())
+
+
+def _over_all(sums: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(sums)
+    return total

@@ -1,0 +1,49 @@
+"""A step that several processes take together, as one process with the whole batch would take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from lightning.fabric import Fabric
+
+from domain_masks.batch import DomainBatch
+from domain_masks.records.config import RunConfig
+from domain_masks.training.batch_norm import GlobalBatchNorm
+from domain_masks.training.draws import GlobalDraws
+
+
+@contextmanager
+def as_one_process(fabric: Fabric, config: RunConfig, batch: DomainBatch) -> Iterator[set[str]]:
+    """Draw within the block what one process would draw for the whole batch, and take its statistics in batch norm.
+
+    Gives the names of operations whose numbers could not be cut from those of the whole batch. Compiled networks cannot be
+    followed: their layers draw for each process by itself, which the run says. Raises ValueError for a batch without
+    random numbers.
+    """
+    random = batch.random
+    if random is None:
+        raise ValueError("expected training batches with random numbers of their own")
+    uncut: set[str] = set()
+    with ExitStack() as stack:
+        if fabric.world_size == 1:
+            stack.enter_context(random.seeded("layers", fabric.device))
+        elif config.compile:
+            stack.enter_context(random.seeded(f"layers/{random.first}", fabric.device))
+        else:
+            stack.enter_context(random.seeded("layers", fabric.device))
+            if fabric.device.type == "cpu":
+                stack.enter_context(GlobalBatchNorm(random, fabric.world_size))
+            draws = stack.enter_context(GlobalDraws(batch, random))
+            uncut = draws.uncut
+        yield uncut
+
+
+def all_names(fabric: Fabric, names: set[str]) -> list[str]:
+    """Return the names that any process has, sorted; all of them call it together."""
+    if fabric.world_size == 1:
+        return sorted(names)
+    gathered: list[set[str]] = [set() for _ in range(fabric.world_size)]
+    torch.distributed.all_gather_object(gathered, names)
+    return sorted(set().union(*gathered))
