@@ -154,6 +154,14 @@ def test_resume_of_a_finished_run_says_so(finished: Any, data: Any) -> None:
     assert finished.folder.model.stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("change", [{"epochs": 5}, {"epochs": 2}, {"patience": 9}, {"max_time": "2h"}])
+def test_finished_run_that_is_to_go_on_names_the_way(finished: Any, data: Any, change: dict[str, Any]) -> None:
+    before = finished.folder.results.read_bytes()
+    with pytest.raises(RunFolderError, match=rf"finished run.*{next(iter(change))} \(was .*--init_from"):
+        run(generated.config(**change), finished.folder.path, resume=True, dataset=data, reporter=Silent())
+    assert finished.folder.results.read_bytes() == before
+
+
 def test_resume_with_other_settings_is_refused(data: Any, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(generated.config(), tmp_path / "r", dataset=data, reporter=Silent(stop_at="epoch 1"))

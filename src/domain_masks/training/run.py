@@ -37,6 +37,7 @@ from domain_masks.training.defaults import notes, resolve
 from domain_masks.training.domain_classifier import add_domain_classifier
 from domain_masks.training.engine import launch, on_main_process, repeatable
 from domain_masks.training.experiment import Experiment
+from domain_masks.training.finished import refuse_another_length
 from domain_masks.training.fit import fit
 from domain_masks.training.method_checks import check_method
 from domain_masks.training.opening import is_main_process
@@ -108,7 +109,7 @@ def _run(
         if not fabric.is_global_zero:
             reporter = ConsoleReporter(quiet=True)
         if state == "finished":
-            return _finished(folder, identified(opened, config, reporter, decode_images=False), reporter)
+            return _finished(folder, identified(opened, config, reporter, decode_images=False), config, reporter)
         config = with_begun_range(config, folder if state == "resume" else None)
         restored = Restored.read(folder, config) if state == "resume" else None
         set_threads(fabric, config, restored.parts if restored is not None else ())
@@ -236,7 +237,8 @@ def _best(folder: RunFolder, progress: Progress, method: Method | None = None) -
     return load_checkpoint(folder.best)
 
 
-def _finished(folder: RunFolder, dataset: ImageDataset, reporter: Reporter) -> Run:
+def _finished(folder: RunFolder, dataset: ImageDataset, config: RunConfig, reporter: Reporter) -> Run:
+    refuse_another_length(folder, config)
     refuse_other_content(folder, content_of(dataset))
     reporter.say(f"{folder.path} holds a finished run: nothing to do")
     return Run(folder, Results.read(folder.results))
