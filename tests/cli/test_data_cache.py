@@ -32,7 +32,7 @@ def arrays(here: Path) -> dict[str, int]:
 
 def test_what_is_prepared_is_used_by_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "cache", *SETTINGS]) == 0
-    assert "36 pictures" in capsys.readouterr().out
+    assert "36 images" in capsys.readouterr().out
     before = arrays(here)
     assert len(before) == 6
     for target, method in (("a", "dmg"), ("b", "aggregate")):
