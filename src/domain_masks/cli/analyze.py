@@ -103,7 +103,7 @@ def _nothing(paths: Sequence[str], found: Collection) -> str:
 
 def _require_dataset(runs: Sequence[RunRecord], changes: Mapping[str, Any]) -> None:
     """Open the dataset where it is said to lie now, before anything heavy is imported; raises InputError."""
-    from domain_masks.data.registry import load_dataset  # noqa: PLC0415
+    from domain_masks.data import load_dataset  # noqa: PLC0415
 
     config = {**runs[0].config, **changes}
     load_dataset(str(config["dataset"]), config.get("root"))

@@ -110,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
     jobs = _jobs(flags, mistakes)
     settings, checked = check_benchmark(values, lists, method_flags, mistakes)
 
-    from domain_masks.data.registry import load_dataset  # noqa: PLC0415
+    from domain_masks.data import load_dataset  # noqa: PLC0415
     from domain_masks.data.splits import check_held_out, domains_named  # noqa: PLC0415
     from domain_masks.data.verification import identified  # noqa: PLC0415
     from domain_masks.experiments.plan import plan  # noqa: PLC0415

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     config = check_settings(given, mistakes)
 
-    from domain_masks.data.registry import load_dataset  # noqa: PLC0415
+    from domain_masks.data import load_dataset  # noqa: PLC0415
     from domain_masks.training.opening import require_weights  # noqa: PLC0415
 
     require_weights(config)

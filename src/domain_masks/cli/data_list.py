@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
 def _count_lines(name: str, root: Path | None) -> list[str]:
     import pandas as pd  # noqa: PLC0415
 
-    from domain_masks.data.registry import load_dataset  # noqa: PLC0415
+    from domain_masks.data import load_dataset  # noqa: PLC0415
 
     dataset = load_dataset(name, root)
     table = pd.crosstab(

@@ -94,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _complete(settings: RunConfig, dataset: ImageDataset | None = None) -> RunConfig:
-    from domain_masks.data.registry import load_dataset  # noqa: PLC0415
+    from domain_masks.data import load_dataset  # noqa: PLC0415
     from domain_masks.training.defaults import resolve  # noqa: PLC0415
 
     return resolve(settings, load_dataset(settings.dataset, settings.root) if dataset is None else dataset)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from domain_masks.data import load_dataset
 from domain_masks.data.dataset import ImageDataset
-from domain_masks.data.registry import load_dataset
 from domain_masks.data.splits import check_held_out
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods.table import described
