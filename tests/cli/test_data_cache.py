@@ -27,7 +27,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def arrays(here: Path) -> dict[str, int]:
-    return {str(path.relative_to(here)): path.stat().st_mtime_ns for path in (here / "cache").rglob("*.npy")}
+    return {str(path.relative_to(here)): path.stat().st_mtime_ns for path in (here / "cache").rglob("domain-*/*.npy")}
 
 
 def test_what_is_prepared_is_used_by_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
