@@ -248,7 +248,7 @@ PROBABILITIES = ("probability", "probability_2", "probability_3")
     ("paths", "words"),
     [
         (["missing/"], ["'missing/': there is no such file or folder"]),
-        (["a.png", "b*.png"], ["'a.png'", "'b*.png': nothing matches this pattern"]),
+        (["missing", "b*"], ["'missing'", "'b*': nothing matches this pattern"]),
         (["empty"], ["'empty': a folder without pictures"]),
         (["-", "-"], ["named twice"]),
     ],

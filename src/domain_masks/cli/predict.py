@@ -6,6 +6,7 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, own_settings, parser_for, reporter_for
@@ -96,7 +97,14 @@ def main(arguments: Sequence[str]) -> int:
 
     # Model and pictures are looked for before the model is loaded, which takes a while.
     folder = locate(settings.model)
-    found = _found(settings)
+    found, nothing = None, None
+    try:
+        found = _found(settings)
+    except InputError as error:
+        # A model that cannot be used is the larger mistake where images are named one by one.
+        if not all(Path(path).suffix for path in settings.paths):
+            raise
+        nothing = error
 
     from domain_masks.deploy import load  # noqa: PLC0415
 
@@ -105,6 +113,8 @@ def main(arguments: Sequence[str]) -> int:
     model.check_ensemble(settings.ensemble)
     if flags.verbose:
         reporter.say(repr(model))
+    if found is None:
+        raise nothing or InputError("no picture to predict")
     count, problems = _predict(model, settings, found, reporter)
     if count and model.has_votes:
         reporter.say(model.about_nearest())
