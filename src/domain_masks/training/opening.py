@@ -50,7 +50,7 @@ def open_finished(path: Path | str, changes: dict[str, object], config_file: Pat
         raise RunFolderError(f"{folder.path} holds no run: expected a folder that `dmg train` has written")
     values = read_settings(Path(config_file) if config_file is not None else folder.config)
     config = parse_config({**values, **changes})
-    for checkpoint in (folder.best, folder.last):
+    for checkpoint in (folder.last, folder.best):
         if not is_there(checkpoint):
             raise RunFolderError(f"{checkpoint} is missing: expected the checkpoint of a run")
     return load_dataset(config.dataset, config.root)
