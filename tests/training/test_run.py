@@ -162,6 +162,25 @@ def test_finished_run_that_is_to_go_on_names_the_way(finished: Any, data: Any, c
     assert finished.folder.results.read_bytes() == before
 
 
+@pytest.mark.parametrize("change", [{"lr": 0.5}, {"seed": 8}, {"weight_decay": 0.5}, {"optimizer": "sgd"}])
+def test_finished_run_with_other_settings_is_refused(finished: Any, data: Any, change: dict[str, Any]) -> None:
+    with pytest.raises(RunFolderError, match=rf"other settings: {next(iter(change))} \(was"):
+        run(generated.config(**change), finished.folder.path, resume=True, dataset=data, reporter=Silent())
+
+
+def test_resume_for_another_number_of_epochs_says_what_that_means(data: Any, tmp_path: Path) -> None:
+    settings = {"epochs": 4, "schedule": "cosine"}
+    with pytest.raises(KeyboardInterrupt):
+        run(generated.config(**settings), tmp_path / "r", dataset=data, reporter=Silent(stop_at="epoch 2/4"))
+    with pytest.raises(RunFolderError, match="has 2 epochs already: expected --epochs 2 or more"):
+        run(generated.config(**settings | {"epochs": 1}), tmp_path / "r", resume=True, dataset=data, reporter=Silent())
+    reporter = Silent()
+    longer = generated.config(**settings | {"epochs": 5})
+    assert run(longer, tmp_path / "r", resume=True, dataset=data, reporter=reporter).results.epochs_run == 5
+    (said,) = [line for line in reporter.lines if "instead of" in line]
+    assert "resumed for 5 epochs instead of 4: the 2 done had the learning rates that schedule cosine" in said
+
+
 def test_resume_with_other_settings_is_refused(data: Any, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(generated.config(), tmp_path / "r", dataset=data, reporter=Silent(stop_at="epoch 1"))

@@ -37,7 +37,7 @@ from domain_masks.training.defaults import notes, resolve
 from domain_masks.training.domain_classifier import add_domain_classifier
 from domain_masks.training.engine import launch, on_main_process, repeatable
 from domain_masks.training.experiment import Experiment
-from domain_masks.training.finished import refuse_another_length
+from domain_masks.training.finished import refuse_changes
 from domain_masks.training.fit import fit
 from domain_masks.training.method_checks import check_method
 from domain_masks.training.opening import is_main_process
@@ -45,6 +45,7 @@ from domain_masks.training.origin import Origin
 from domain_masks.training.phases import planned_epochs
 from domain_masks.training.progress import Progress, read_progress
 from domain_masks.training.saved import save_measured
+from domain_masks.training.schedules import note_on_length
 from domain_masks.training.state import Restored
 from domain_masks.training.surroundings import as_in_a_fresh_process
 from domain_masks.training.value_range import with_begun_range, with_own_range
@@ -138,13 +139,20 @@ def _run(
 
     on_main_process(fabric, begin)
     revised = [f"note: begun by an older version, goes on as now: {line}" for line in revised_since(config, inputs)]
-    changed = note(restored.parts, conditions(fabric)) if restored is not None else None
+    changed = (
+        [
+            note(restored.parts, conditions(fabric)),
+            note_on_length(config, restored.progress.epochs_done, restored.epochs),
+        ]
+        if restored is not None
+        else []
+    )
     said = [
         describe(experiment),
         *notes(config, opened),
         *experiment.changes,
         *revised,
-        *filter(None, [changed]),
+        *filter(None, changed),
     ]
     for line in said:
         reporter.say(line)
@@ -238,7 +246,7 @@ def _best(folder: RunFolder, progress: Progress, method: Method | None = None) -
 
 
 def _finished(folder: RunFolder, dataset: ImageDataset, config: RunConfig, reporter: Reporter) -> Run:
-    refuse_another_length(folder, config)
+    refuse_changes(folder, config, dataset)
     refuse_other_content(folder, content_of(dataset))
     reporter.say(f"{folder.path} holds a finished run: nothing to do")
     return Run(folder, Results.read(folder.results))

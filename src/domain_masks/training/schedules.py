@@ -11,7 +11,7 @@ from domain_masks.schedules import SCHEDULES
 if TYPE_CHECKING:
     from domain_masks.records.config import RunConfig
 
-__all__ = ["SCHEDULES", "rate_factor"]
+__all__ = ["SCHEDULES", "note_on_length", "rate_factor"]
 
 
 def schedule_of(config: RunConfig, group: str) -> str:
@@ -40,3 +40,23 @@ def rate_factor(
             "learning rate is multiplied"
         )
     return factor
+
+
+def note_on_length(config: RunConfig, done: int, epochs: int) -> str | None:
+    """Say where a resumed run has another number of epochs, and its rates so far were not those of a run of that length.
+
+    - ``done``: epochs that are done; ``epochs``: how many there were to be when they were
+    """
+    now = config.epochs or 1
+    names = dict.fromkeys(schedule_of(config, group) for group in ("body", "masks"))
+    other = [
+        name
+        for name in names
+        if any(SCHEDULES[name](time, epochs, config) != SCHEDULES[name](time, now, config) for time in range(done))
+    ]
+    if not other:
+        return None
+    return (
+        f"note: resumed for {now} epochs instead of {epochs}: the {done} done had the learning rates that schedule "
+        f"{', '.join(other)} gives a run of {epochs}, so the result is not that of a run of {now} from its start"
+    )

@@ -49,12 +49,18 @@ class Restored:
 
     @classmethod
     def read(cls, folder: RunFolder, config: RunConfig) -> Restored:
-        """Read ``last.ckpt``; raises RunFolderError where it is damaged, newer, or of other settings."""
+        """Read ``last.ckpt``; raises RunFolderError where it is damaged, newer, of other settings, or has more epochs."""
         state = _read_state(folder, config)
+        progress = _progress_in(state, folder)
+        if config.epochs is not None and progress.epochs_done > config.epochs:
+            raise RunFolderError(
+                f"{folder.path} has {progress.epochs_done} epochs already: expected --epochs {progress.epochs_done} or more to "
+                f"resume it, got {config.epochs}. For a shorter run name another folder with --out"
+            )
         return cls(
             state["method"],
             state.get("facts", {}),
-            _progress_in(state, folder),
+            progress,
             state["config"].get("epochs") or 1,
             parts_of(state),
         )
@@ -262,11 +268,11 @@ def _read_state(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
             f"{folder.last} is no checkpoint of a run: expected method, engine, progress and config in it, got no "
             f"{', '.join(missing)}. Restore it, or begin anew in another folder (--out)"
         )
-    _refuse_other_settings(config, state["config"], folder)
+    refuse_other_settings(config, state["config"], folder)
     return state
 
 
-def _refuse_other_settings(config: RunConfig, there: Mapping[str, Any], folder: RunFolder) -> None:
+def refuse_other_settings(config: RunConfig, there: Mapping[str, Any], folder: RunFolder) -> None:
     """Raise RunFolderError where a setting that decides what a run computes differs from that of its checkpoint."""
     here = config.model_dump(mode="json")
     # Settings that an older version did not have were at their defaults.
