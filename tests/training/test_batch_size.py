@@ -11,9 +11,10 @@ import torch
 import generated
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS
+from domain_masks.records import RunFolder
 from domain_masks.records.config import parse_config, read_config
 from domain_masks.training import Experiment, run
-from domain_masks.training.batch_size import _Attempt, largest_allowed, largest_fitting, with_batch
+from domain_masks.training.batch_size import _Attempt, largest_allowed, largest_fitting
 from domain_masks.training.engine import launch
 
 
@@ -94,7 +95,16 @@ def test_the_number_is_said_and_stored_and_repeats_the_run(tmp_path: Path) -> No
 
 
 def test_a_begun_run_keeps_its_number(tmp_path: Path) -> None:
-    data = generated.dataset()
-    done = run(generated.config(batch=8, epochs=1), tmp_path / "run", dataset=data, reporter=Silent())
-    config = generated.config(batch="auto", epochs=1)
-    assert with_batch(config, data, launch(config), Silent(), done.folder).batch == 8
+    data, out = generated.dataset(), tmp_path / "run"
+
+    class Interrupting(Silent):
+        def say(self, line: str) -> None:
+            if line.startswith("epoch 1/2"):
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(generated.config(batch=8, epochs=2), out, dataset=data, reporter=Interrupting())
+    asked = generated.config(batch="auto", epochs=2)
+    assert run(asked, out, resume=True, dataset=data, reporter=Silent()).results.epochs_run == 2
+    assert parse_config(read_config(RunFolder(out).config)).batch == 8
+    assert run(asked, out, resume=True, dataset=data, reporter=Silent()).results.epochs_run == 2

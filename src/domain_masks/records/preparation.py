@@ -1,11 +1,11 @@
-"""The settings that say how images become numbers, and what they were before runs recorded them."""
+"""The settings that say how images become numbers, what they were before runs recorded them, and what a run found itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from domain_masks.records.config import RunConfig, parse_config
+from domain_masks.records.config import AUTO, OWN_RANGE, RunConfig, parse_config
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -14,6 +14,9 @@ USUAL_CROP = 224 / 256
 
 RECORDED = ("mean", "std", "interpolation", "crop")
 """Settings that decide what a network sees of an image besides its size and shape."""
+
+FOUND = {"batch": AUTO, "value_range": OWN_RANGE}
+"""Settings that a run can be left to find itself, and how that is asked for; ``config.yaml`` holds what it found."""
 
 
 def usual_preparation(square: bool | None) -> dict[str, Any]:
@@ -31,14 +34,15 @@ def usual_preparation(square: bool | None) -> dict[str, Any]:
 
 
 def as_begun(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration with what it leaves open of images as in ``values``, the settings of a run that was begun.
+    """Return the configuration with what it leaves open as in ``values``, the settings of a run that was begun.
 
-    Raises InputError for values that cannot be.
+    That is how images are prepared, and what the run was left to find itself. Raises InputError for values that cannot be.
     """
-    there = {**usual_preparation(values.get("square")), **_given(values, (*RECORDED, "size", "square"))}
-    begun = parse_config(there)
-    missing = {name: getattr(begun, name) for name in there if getattr(config, name) is None}
-    return config.model_copy(update=missing)
+    given = _given(values, (*RECORDED, "size", "square", *FOUND))
+    begun = parse_config({**usual_preparation(values.get("square")), **given})
+    names = [name for name in (*RECORDED, "size", "square") if getattr(config, name) is None]
+    names += [name for name, asked in FOUND.items() if name in given and getattr(config, name) == asked]
+    return config.model_copy(update={name: getattr(begun, name) for name in names})
 
 
 def with_usual_preparation(values: Mapping[str, Any]) -> dict[str, Any]:

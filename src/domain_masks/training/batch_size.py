@@ -12,8 +12,7 @@ from domain_masks.data import ImageDataset
 from domain_masks.errors import InputError
 from domain_masks.methods.build import method_class
 from domain_masks.progress import Reporter
-from domain_masks.records import RunFolder
-from domain_masks.records.config import AUTO, DEFAULT_BATCH, RunConfig, read_config
+from domain_masks.records.config import AUTO, DEFAULT_BATCH, RunConfig
 from domain_masks.training.division import splits_of
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.experiment import Experiment
@@ -22,24 +21,16 @@ LARGEST = 512
 SMALLEST = 8
 
 
-def with_batch(
-    config: RunConfig, dataset: ImageDataset, fabric: Fabric, reporter: Reporter, begun: RunFolder | None = None
-) -> RunConfig:
+def with_batch(config: RunConfig, dataset: ImageDataset, fabric: Fabric, reporter: Reporter) -> RunConfig:
     """Return the configuration with a number in the place of ``batch: auto``, which is said; any other as it is.
 
     On a GPU it is the largest power of two for which a training step fits into the memory, at most 512 and at most a quarter
-    of the training pictures; on a CPU 64, or what the quarter allows. ``begun`` is a run to go on with: its number stays.
+    of the training pictures; on a CPU 64, or what the quarter allows.
 
     Raises InputError for several GPUs, where an attempt that fails on one of them would leave the others waiting.
     """
     if config.batch != AUTO:
         return config
-    if (
-        begun is not None
-        and begun.config.is_file()
-        and isinstance(number := read_config(begun.config).get("batch"), int)
-    ):
-        return config.model_copy(update={"batch": number})
     if fabric.device.type == "cpu" or method_class(config.method_name).is_closed_form():
         size = largest_allowed(_training_pictures(config, dataset), DEFAULT_BATCH)
         reporter.say(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from domain_masks.data import ImageDataset
 from domain_masks.errors import RunFolderError
 from domain_masks.records import RunFolder
-from domain_masks.records.config import AUTO, RunConfig, parse_config, read_settings
+from domain_masks.records.config import RunConfig, parse_config, read_settings
 from domain_masks.records.preparation import as_begun
 from domain_masks.training.defaults import resolve
 from domain_masks.training.state import refuse_other_settings
-from domain_masks.training.value_range import with_begun_range
 
 _LENGTH = ("epochs", "patience", "max_time")
 
@@ -23,9 +22,7 @@ def refuse_changes(folder: RunFolder, config: RunConfig, dataset: ImageDataset) 
         return
     begun = read_settings(folder.config)
     before = resolve(as_begun(parse_config(begun), begun), dataset)
-    if config.batch == AUTO:
-        config = config.model_copy(update={"batch": before.batch})
-    refuse_other_settings(with_begun_range(config, folder), before.model_dump(mode="json"), folder)
+    refuse_other_settings(config, before.model_dump(mode="json"), folder)
     changed = [
         f"{name} (was {getattr(before, name)}, now {getattr(config, name)})"
         for name in _LENGTH

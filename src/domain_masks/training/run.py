@@ -48,7 +48,7 @@ from domain_masks.training.saved import save_measured
 from domain_masks.training.schedules import note_on_length
 from domain_masks.training.state import Restored
 from domain_masks.training.surroundings import as_in_a_fresh_process
-from domain_masks.training.value_range import with_begun_range, with_own_range
+from domain_masks.training.value_range import with_own_range
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,6 @@ def _run(
             reporter = ConsoleReporter(quiet=True)
         if state == "finished":
             return _finished(folder, identified(opened, config, reporter, decode_images=False), config, reporter)
-        config = with_begun_range(config, folder if state == "resume" else None)
         restored = Restored.read(folder, config) if state == "resume" else None
         set_threads(fabric, config, restored.parts if restored is not None else ())
         # Of a run that goes on, what it began from may be gone.
@@ -120,7 +119,7 @@ def _run(
         opened, left_out = _readable(examined, config, reporter, restored)
         opened = _with_the_runs_names(opened, config, folder, restored)
         config = with_own_range(config, opened, reporter)
-        config = with_batch(config, opened, fabric, reporter, folder if state == "resume" else None)
+        config = with_batch(config, opened, fabric, reporter)
         experiment = Experiment(config, opened, fabric, reporter, restored)
         experiment.facts["left_out"] = left_out
         check_method(experiment, restored)

@@ -10,18 +10,10 @@ from domain_masks.data.image_files import UNREADABLE, upright
 from domain_masks.data.preprocessing import is_deep, range_holding, values_of
 from domain_masks.errors import InputError
 from domain_masks.progress import Reporter
-from domain_masks.records import RunFolder
-from domain_masks.records.config import OWN_RANGE, RunConfig, read_config
+from domain_masks.records.config import OWN_RANGE, RunConfig
 
 _THREADS = 4
 _PART = 256
-
-
-def with_begun_range(config: RunConfig, begun: RunFolder | None) -> RunConfig:
-    """Return the configuration with the range that a run to go on with found, where it is to be the dataset's own."""
-    if config.value_range != OWN_RANGE or begun is None or not begun.config.is_file():
-        return config
-    return config.model_copy(update={"value_range": read_config(begun.config).get("value_range")})
 
 
 def with_own_range(config: RunConfig, dataset: ImageDataset, reporter: Reporter) -> RunConfig:
