@@ -18,6 +18,7 @@ from domain_masks.experiments import accuracy_table, leave_one_out, summary, wor
 from domain_masks.methods.dmg import DMG
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records.collection import collect
+from domain_masks.records.results import held_out_name
 
 QUIET = ConsoleReporter(quiet=True)
 
@@ -151,6 +152,23 @@ def test_overall_is_the_mean_over_targets_per_seed() -> None:
     assert row["overall"] == "67.50 ± 10.61"
     (single,) = summary(pd.DataFrame(rows[:2])).to_dict("records")
     assert single["overall"] == "60.00"
+
+
+def test_a_domain_that_is_called_as_a_column_has_one_of_its_own() -> None:
+    rows = [
+        {"method": "dmg", "target": held_out_name([name]), "seed": 0, "measure": "out of domain", "split": "all"}
+        | {"accuracy": accuracy}
+        for name, accuracy in {"overall": 0.2, "method": 0.4, "c": 0.9}.items()
+    ]
+    (row,) = summary(pd.DataFrame(rows)).to_dict("records")
+    assert row == {
+        "measure": "out of domain (all)",
+        "method": "dmg",
+        "overall (domain)": "20.00",
+        "method (domain)": "40.00",
+        "c": "90.00",
+        "overall": "50.00",
+    }
 
 
 def test_table_has_a_row_per_measure_and_a_column_per_varied_setting(data: Any, plan: Any) -> None:

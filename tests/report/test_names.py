@@ -12,7 +12,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from made_runs import PAPER_CONFIG, make_run
 
 from domain_masks.records import Results
 from domain_masks.records.collection import collect
@@ -20,12 +19,15 @@ from domain_masks.records.names import columns_of
 from domain_masks.records.pairs import pair_key
 from domain_masks.records.results import MASKS_AT_START
 from domain_masks.report import build_report, drawing, write_report
+from domain_masks.report.accuracies import summary
 from domain_masks.report.cells import Column, Table, text_cell
+from domain_masks.report.groups import groups_of
 from domain_masks.report.latex import escaped as latex
 from domain_masks.report.latex import to_latex
 from domain_masks.report.markdown import escaped as markdown
 from domain_masks.report.markdown import prose
 from domain_masks.report.plots import Figure, Panel, Series
+from report.made_runs import PAPER_CONFIG, make_run
 
 DOMAINS = ("_amazon", "网络摄像头", "a|b", "x_y")
 BARS = Series("a", [0.0, 1.0], [0.5, 1.0], 0)
@@ -70,6 +72,22 @@ def test_the_note_stands_below_the_numbers(written: Path) -> None:
     assert any("hardly left their start" in note and "--lr_masks" in note for note in overview.notes)
     assert "hardly left their start" in (written / "report.html").read_text()
     assert "hardly left their start" in (written / "report.md").read_text()
+
+
+def test_a_domain_called_overall_is_not_the_mean(tmp_path: Path) -> None:
+    right = {"overall": 0.2, "b": 0.8, "c": 0.8}
+    for name, share in right.items():
+        make_run(tmp_path / name, target=name, right=share, domains=tuple(right), config=CONFIG)
+    (group,) = groups_of(collect([tmp_path]).runs)
+    rows = summary(group).query("measure == 'out_of_domain' and ensemble == 'predictions'").set_index("held_out")
+    measured = {name: json.loads((tmp_path / name / "results.json").read_text())["out_of_domain"] for name in right}
+    assert rows.index.is_unique
+    assert rows.loc["overall (domain)", "accuracy"] == measured["overall"]["accuracy"]
+    assert rows.loc["overall", "accuracy"] == pytest.approx(sum(one["accuracy"] for one in measured.values()) / 3)
+    report = build_report(collect([tmp_path]))
+    (table,) = [table for table in report.tables if table.name.endswith("-out-of-domain")]
+    shown = [cell.text for row in table.rows for cell in row] + [column.title for column in table.columns]
+    assert "overall (domain)" in shown
 
 
 def test_one_run_has_no_table_three_times(written: Path) -> None:

@@ -373,7 +373,11 @@ def test_several_processes_accumulate_as_one_does(method: str, tmp_path: Path) -
     # A network without batch norm, whose statistics are those of a process's own rows on a CPU.
     settings: dict[str, Any] = {"backbone": "squeezenet1_1", "size": 32, "epochs": 2, "batch": 13, "accumulate": 3}
     settings |= {"optimizer": "sgd", "lr": 0.01, "augmentation": "none"}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parents[1])}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(script.parents[1]), *sys.path]),
+    }
     tensors, losses = [], []
     for devices in (1, 2):
         out = tmp_path / str(devices)

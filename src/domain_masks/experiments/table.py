@@ -9,6 +9,7 @@ import pandas as pd
 
 from domain_masks.evaluation import mean_and_standard_deviation
 from domain_masks.records import Results
+from domain_masks.records.results import OVERALL, held_out_name
 
 MEASURES = {"out_of_domain": "out of domain", "in_domain": "in domain", "known_domain": "known domain"}
 COLUMNS = ("method", "target", "seed", "measure", "split", "accuracy")
@@ -34,7 +35,7 @@ def accuracy_table(results: Sequence[Results], varied: Sequence[Mapping[str, Any
                     {
                         "method": result.method,
                         **{name: values.get(name, "") for name in names},
-                        "target": ",".join(result.targets),
+                        "target": held_out_name(result.targets),
                         "seed": result.seed,
                         "measure": title,
                         "split": accuracies["split"],
@@ -54,16 +55,19 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     targets = list(dict.fromkeys(table["target"]))
     varied = [name for name in table.columns if name not in COLUMNS]
+    # A domain may be called as another column is.
+    taken = {"measure", "method", OVERALL, *varied}
+    columns = {target: f"{target} (domain)" if target in taken else target or "(none held out)" for target in targets}
     # Measures together, whatever was run first; what varies stays in the order of the runs.
     by_measure = sorted(table.groupby(["measure", "method", *varied], sort=False), key=lambda group: _rank(group[0][0]))
     for (measure, method, *values), group in by_measure:
         row = {"measure": f"{measure} ({', '.join(dict.fromkeys(group['split']))})", "method": method}
         row |= dict(zip(varied, values, strict=True))
         for target in targets:
-            row[target or "(none held out)"] = _text(group[group["target"] == target]["accuracy"].tolist())
+            row[columns[target]] = _text(group[group["target"] == target]["accuracy"].tolist())
         per_seed = group.pivot_table(index="seed", columns="target", values="accuracy")
         complete = per_seed.dropna()
-        row["overall"] = _text(complete.mean(axis=1).tolist()) if len(complete.columns) == len(targets) else "-"
+        row[OVERALL] = _text(complete.mean(axis=1).tolist()) if len(complete.columns) == len(targets) else "-"
         rows.append(row)
     return pd.DataFrame(rows)
 

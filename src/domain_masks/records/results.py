@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NotRequired, TypedDict
 
@@ -27,6 +27,8 @@ SCHEMA = 2
 """2: epochs are counted from 1. In 1 ``best_epoch`` was counted from 0, and is read as one more; two empty masks had IoU 0."""
 
 
+OVERALL = "overall"
+"""How tables call the mean over held-out domains."""
 DOMAIN_CLASSIFIER = "domain classifier"
 MOST_CONFIDENT_MASK = "most confident mask"
 """What names the nearest source: the second where there is no domain classifier."""
@@ -248,6 +250,15 @@ class Results(JSONRecord):
         if isinstance(masks, Mapping) and not list(_CHECKS["masks"](masks, "masks")) and (notes := notes_of(masks)):
             noted["notes"] = notes
         return {**nearest, **noted, **content, **best, **sites}
+
+
+def held_out_name(targets: Sequence[str]) -> str:
+    """Return held-out domains as one text, joined by commas; empty where none was held out.
+
+    A domain that is called as tables call the mean over all of them is marked, so that neither stands for the other.
+    """
+    name = ",".join(targets)
+    return f"{name} (domain)" if name == OVERALL else name
 
 
 def upgraded_masks(site: Any) -> Any:

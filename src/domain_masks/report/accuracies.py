@@ -11,12 +11,12 @@ from domain_masks.evaluation import mean_and_standard_deviation
 from domain_masks.evaluation.intervals import Interval
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
-from domain_masks.records.results import Accuracies
+from domain_masks.records.results import OVERALL, Accuracies
 from domain_masks.report.answers import KNOWN, MEASURES, OUT_OF_DOMAIN, interval
 from domain_masks.report.cells import typed
 from domain_masks.report.comparability import Difference, differences, missing_domains
 from domain_masks.report.groups import Group, Line
-from domain_masks.report.paper import OVERALL, PaperNumber, paper_number
+from domain_masks.report.paper import PaperNumber, paper_number
 
 SUMMARY = {
     "group": "str",
@@ -53,9 +53,8 @@ def summary(group: Group, lines: Sequence[Line] | None = None) -> pd.DataFrame:
     """Return a row per line (by default all of the group), measure, ensemble and held-out domain, and for "overall".
 
     - ``accuracy``, ``deviation``: mean and sample standard deviation over seeds; the deviation is missing for one seed.
-      "overall" is the unweighted mean over held-out domains, per seed, of seeds that have them all; missing "
-      "where a line lacks a
-      held-out domain that others have
+      "overall" is the unweighted mean over held-out domains, per seed, of seeds that have them all; missing where a line
+      lacks a held-out domain that others have
     - ``low``, ``high``: 95 % bootstrap interval over test pictures, all seeds drawn together; see :func:`.answers.interval`
     - ``paper_accuracy``, ``difference``: the paper's number, where the protocol is the paper's; of "overall" only where
       each of the paper's domains was held out by itself

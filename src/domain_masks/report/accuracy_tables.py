@@ -14,7 +14,7 @@ from domain_masks.evaluation.variants import METHOD
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.counts import counted
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
-from domain_masks.records.results import Accuracies
+from domain_masks.records.results import OVERALL, Accuracies
 from domain_masks.report.accuracies import accuracies_of, ensembles_of, overall, summary
 from domain_masks.report.answers import MEASURES, OUT_OF_DOMAIN
 from domain_masks.report.cells import (
@@ -34,7 +34,6 @@ from domain_masks.report.cells import (
 )
 from domain_masks.report.groups import Group, Line, line_of
 from domain_masks.report.notes import in_part, measure_notes, reading, split_notes
-from domain_masks.report.paper import OVERALL
 
 Row = Mapping[str, Any]
 _BY_DOMAIN = {

@@ -10,6 +10,7 @@ import pandas as pd
 
 from domain_masks.evaluation.variants import METHOD
 from domain_masks.records.predictions import KNOWN_DOMAIN
+from domain_masks.records.results import OVERALL
 from domain_masks.report.accuracies import overall, overall_differences
 from domain_masks.report.answers import IN_DOMAIN, KNOWN, OUT_OF_DOMAIN
 from domain_masks.report.cells import (
@@ -26,7 +27,7 @@ from domain_masks.report.cells import (
 from domain_masks.report.gaps import IN_PART, NOT_SEEN, SEEN, UNCLEAR, Gap, gap
 from domain_masks.report.groups import Group, Line
 from domain_masks.report.outline import Highlight
-from domain_masks.report.paper import BACKBONE_TITLES, OVERALL, accuracy_numbers
+from domain_masks.report.paper import BACKBONE_TITLES, accuracy_numbers
 from domain_masks.report.sweeps import IOU
 
 CLAIMS = {

@@ -11,6 +11,7 @@ from domain_masks.errors import InputError
 from domain_masks.evaluation.selection import ORACLE, SOURCE_VALIDATION, SelectedResult, selected
 from domain_masks.evaluation.variants import Variant, variants
 from domain_masks.records.collection import RunRecord
+from domain_masks.records.results import held_out_name
 from domain_masks.report.answers import RunAnswers, answers_of
 from domain_masks.report.comparability import protocol_match
 from domain_masks.report.naming import differing_settings, file_name, title_of
@@ -264,7 +265,7 @@ def _published(every: Sequence[Variant], lines: Sequence[Line]) -> Iterator[Line
 
 
 def _line(method: str, label: str, chosen: Sequence[SelectedResult], was_swept: bool) -> Line:
-    labels = {result.target: result.variant.label for result in chosen}
+    labels = {held_out_name(result.targets): result.variant.label for result in chosen}
     compared = any(result.choice.scores for result in chosen)
     oracle = any(
         (result.rule == ORACLE and bool(result.choice.scores)) or _used_labels(result.records) for result in chosen
@@ -272,7 +273,7 @@ def _line(method: str, label: str, chosen: Sequence[SelectedResult], was_swept: 
     return Line(
         method,
         label,
-        {result.target: result.records for result in chosen},
+        {held_out_name(result.targets): result.records for result in chosen},
         chosen[0].rule if compared else "",
         oracle,
         labels if was_swept else {},
@@ -289,8 +290,8 @@ def line_of(variant: Variant, undecided: bool = False) -> Line:
 
 
 def target_of(record: RunRecord) -> str:
-    """Return the held-out domains of a run, joined by commas; empty where none was held out."""
-    return ",".join(record.results.targets)
+    """Return the held-out domains of a run as tables name them."""
+    return held_out_name(record.results.targets)
 
 
 def _count(target: str, records: Sequence[RunRecord]) -> int:

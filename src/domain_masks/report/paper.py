@@ -11,7 +11,6 @@ from importlib.resources import files
 
 from domain_masks.records.predictions import MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 
-OVERALL = "overall"
 BACKBONE_TITLES = {"alexnet": "AlexNet", "resnet18": "ResNet-18", "resnet50": "ResNet-50"}
 MISPRINT = (
     'Table 2 and 6, ResNet-18, "Aggregate (reported in [29])": the paper prints 79.10 as overall; the mean of its row is '

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
+from domain_masks.records.results import OVERALL
 from domain_masks.report.accuracies import has_printed, overall_differences, target_differences
 from domain_masks.report.answers import IN_DOMAIN, OUT_OF_DOMAIN
 from domain_masks.report.cells import (
@@ -32,7 +33,6 @@ from domain_masks.report.paper import (
     BACKBONE_TITLES,
     CAPTIONS,
     MISPRINT,
-    OVERALL,
     MaskNumber,
     PaperNumber,
     accuracy_numbers,

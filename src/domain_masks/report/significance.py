@@ -11,10 +11,10 @@ import pandas as pd
 from domain_masks.evaluation.intervals import McNemar, holm
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.predictions import PREDICTION_ENSEMBLE
+from domain_masks.records.results import OVERALL
 from domain_masks.report.answers import OUT_OF_DOMAIN, paired, pooled
 from domain_masks.report.cells import ORACLE_NOTE, Cell, Column, Table, p_text, points, rows_of, text_cell, typed
 from domain_masks.report.groups import Group, Line
-from domain_masks.report.paper import OVERALL
 
 PAIRS = {
     "group": "str",
