@@ -70,7 +70,7 @@ def test_frozen_features_are_counted_once_and_not_computed(plan: Any, data: Any)
     found = estimate(runs, data, QUIET)
     assert cost.features > 0
     assert found.feature_bytes == len(data) * (1 + 3) * cost.feature
-    assert not list(cache_folder().rglob("*.npy"))
+    assert not [path for path in cache_folder().rglob("*.npy") if path.name != "probe.npy"]
 
 
 def test_what_cannot_be_timed_is_said(plan: Any, data: Any) -> None:

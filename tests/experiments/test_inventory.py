@@ -14,7 +14,8 @@ from pydantic.dataclasses import dataclass
 import generated
 from domain_masks.experiments.inventory import key_of, keys_in
 from domain_masks.methods.build import complete_method
-from domain_masks.methods.dmg import DMG, DMGSettings
+from domain_masks.methods.dmg import DMGSettings
+from domain_masks.methods.table import described
 from domain_masks.networks.presets import PRESETS
 from domain_masks.records import RunFolder
 from domain_masks.records.config import NOT_COMPUTED, RunConfig, parse_config
@@ -71,7 +72,7 @@ def test_a_new_setting_at_its_default_changes_no_key(monkeypatch: pytest.MonkeyP
     class LaterSettings(DMGSettings):
         temperature: float = field(default=2.0)
 
-    monkeypatch.setattr(DMG, "Settings", LaterSettings)
+    monkeypatch.setattr(described("dmg"), "Settings", LaterSettings)
     assert complete_method("dmg", {})["temperature"] == 2.0
     later = LaterConfig(**complete(lr=0.5).model_dump())
     assert key_of(later, DOMAINS) == before

@@ -113,8 +113,8 @@ def test_a_head_that_is_not_the_last_step_is_refused_and_left_in_place(network, 
 
 
 def test_an_unknown_head_is_named_with_a_suggestion():
-    with pytest.raises(InputError, match=r"unknown head 'ouput': .* Did you mean 'out'"):
-        MultiHeadNetwork(OwnNetwork(), 2, "ouput", "stem", 16)
+    with pytest.raises(InputError, match=r"unknown head 'outt': .* Did you mean 'out'"):
+        MultiHeadNetwork(OwnNetwork(), 2, "outt", "stem", 16)
 
 
 def test_networks_by_name():
