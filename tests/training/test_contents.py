@@ -134,7 +134,7 @@ def interrupted(tree: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """A run that ends after its training, before anything is measured."""
     with monkeypatch.context() as patched:
         patched.setattr(
-            sys.modules["domain_masks.training.run"], "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+            sys.modules["domain_masks.training.run"], "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             run(settings(tree), folder, reporter=QUIET)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from domain_masks.lazy import attach
 
 if TYPE_CHECKING:
+    from domain_masks.training.evaluating import evaluate
     from domain_masks.training.experiment import Experiment
-    from domain_masks.training.run import Run, evaluate, run
+    from domain_masks.training.finished import Run
+    from domain_masks.training.run import run
 
 __all__ = ["Experiment", "Run", "evaluate", "run"]
 
@@ -16,10 +18,8 @@ attach(
     __name__,
     {
         "experiment": ("Experiment",),
-        "run": (
-            "Run",
-            "evaluate",
-            "run",
-        ),
+        "evaluating": ("evaluate",),
+        "finished": ("Run",),
+        "run": ("run",),
     },
 )

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 
 from domain_masks.errors import RunFolderError
+from domain_masks.methods import Method
+from domain_masks.records import RunFolder
 from domain_masks.records.files import check_schema, writing
+from domain_masks.training.progress import Progress
 
 SCHEMA = 3
 """3: epochs are counted from 1. 2: the place within an epoch. 1 knew whole epochs only. A run can be gone on from each."""
@@ -42,6 +45,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path} is no checkpoint of a run: expected one written by `dmg train`, got no schema")
     check_schema(state["schema"], SCHEMA, path)
     return _counted_from_one(state) if state["schema"] < 3 else state
+
+
+def best_checkpoint(folder: RunFolder, progress: Progress, method: Method | None = None) -> dict[str, Any]:
+    """Read ``best.ckpt``; raises RunFolderError that says why where no epoch could be chosen yet.
+
+    With ``method`` the epoch has to be of the phase that the model comes from.
+    """
+    early = method is not None and not progress.has_reached_the_model(method)
+    if not progress.is_fitted and (progress.best_epoch is None or early):
+        raise RunFolderError(
+            f"{folder.path} has no epoch yet that the model could be of: its method chooses among those of a later phase. "
+            "Go on with --resume, and more time if --max_time ended it"
+        )
+    return load_checkpoint(folder.best)
 
 
 def _counted_from_one(state: dict[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,33 @@
-"""A finished run that is asked to go on."""
+"""A finished run: what it gives back, also where it is asked to go on."""
 
 from __future__ import annotations
 
-from domain_masks.data import ImageDataset
+from dataclasses import dataclass
+
+from domain_masks.data import ImageDataset, content_of
 from domain_masks.errors import RunFolderError
-from domain_masks.records import RunFolder
+from domain_masks.progress import Reporter
+from domain_masks.records import Results, RunFolder
 from domain_masks.records.config import RunConfig, parse_config, read_settings
 from domain_masks.records.preparation import as_begun
+from domain_masks.training.contents import refuse_other_content
 from domain_masks.training.defaults import resolve
 from domain_masks.training.state import refuse_other_settings
 
 _LENGTH = ("epochs", "patience", "max_time")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder and the numbers it ended with."""
+
+    folder: RunFolder
+    results: Results
+
+    @property
+    def out_of_domain(self) -> float | None:
+        """Accuracy on the held-out domains, in [0, 1]; None where none was held out."""
+        return None if self.results.out_of_domain is None else self.results.out_of_domain["accuracy"]
 
 
 def refuse_changes(folder: RunFolder, config: RunConfig, dataset: ImageDataset) -> None:
@@ -33,3 +50,11 @@ def refuse_changes(folder: RunFolder, config: RunConfig, dataset: ImageDataset) 
             f"{folder.path} holds a finished run, which does not go on: {', '.join(changed)}. Train its model further in "
             f"another folder with --init_from {folder.path} and without --resume, or begin again with --overwrite"
         )
+
+
+def finished(folder: RunFolder, dataset: ImageDataset, config: RunConfig, reporter: Reporter) -> Run:
+    """Return what a finished run that is resumed as it was has left; raises RunFolderError where settings or images differ."""
+    refuse_changes(folder, config, dataset)
+    refuse_other_content(folder, content_of(dataset))
+    reporter.say(f"{folder.path} holds a finished run: nothing to do")
+    return Run(folder, Results.read(folder.results))

@@ -1,0 +1,90 @@
+"""A run measured again from its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from domain_masks.data import ImageDataset, content_of, examine, load_dataset
+from domain_masks.data.alignment import lost_classes
+from domain_masks.errors import RunFolderError
+from domain_masks.keywords import named_keywords
+from domain_masks.progress import ConsoleReporter, Reporter
+from domain_masks.records import RunFolder
+from domain_masks.records.config import parse_config, read_settings
+from domain_masks.records.preparation import as_begun
+from domain_masks.training.checkpoints import best_checkpoint, load_checkpoint
+from domain_masks.training.conditions import parts_of, set_threads
+from domain_masks.training.contents import note_content
+from domain_masks.training.defaults import resolve
+from domain_masks.training.engine import launch, repeatable
+from domain_masks.training.experiment import Experiment
+from domain_masks.training.finished import Run
+from domain_masks.training.measuring import finish, measure
+from domain_masks.training.phases import planned_epochs
+from domain_masks.training.progress import read_progress
+from domain_masks.training.run_dataset import readable_images, with_names_of_the_run
+from domain_masks.training.state import Restored
+from domain_masks.training.surroundings import as_in_a_fresh_process
+
+
+@named_keywords
+def evaluate(
+    path: Path | str,
+    reporter: Reporter | None = None,
+    *,
+    dataset: ImageDataset | None = None,
+    changes: Mapping[str, Any] | None = None,
+    config_file: Path | str | None = None,
+) -> Run:
+    """Compute all predictions and accuracies of a finished or interrupted run again, from its best checkpoint.
+
+    - ``changes``: settings that differ from the run's own, such as where the dataset lies now
+    - ``config_file``: a YAML in place of the run's own
+
+    Raises RunFolderError where the folder holds no run with a checkpoint, InputError for settings that cannot be used.
+    """
+    reporter = reporter or ConsoleReporter()
+    with as_in_a_fresh_process(reporter):
+        return _evaluate(RunFolder(path), reporter, dataset, changes or {}, config_file)
+
+
+def _evaluate(
+    folder: RunFolder,
+    reporter: Reporter,
+    dataset: ImageDataset | None,
+    changes: Mapping[str, Any],
+    config_file: Path | str | None,
+) -> Run:
+    if config_file is None and not folder.config.is_file():
+        raise RunFolderError(f"{folder.path} holds no run: expected a folder that `dmg train` has written")
+    values = read_settings(Path(config_file) if config_file is not None else folder.config)
+    config = as_begun(parse_config({**values, **changes, "devices": 1}), values)
+    opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
+    last = load_checkpoint(folder.last)
+    best = best_checkpoint(folder, read_progress(last["progress"]))
+    config = resolve(config, opened)
+    restored = Restored(best["method"], last.get("facts", {}), parts=parts_of(last))
+    examined = examine(opened, config.workers, reporter, config.verify)
+    opened, _ = readable_images(examined, config, reporter, restored)
+    opened = with_names_of_the_run(opened, config, folder, restored)
+    for name in lost_classes(opened, opened.classes):
+        reporter.say(
+            f"dataset {opened.name!r} has no images of the class {name!r}, which the run knows: none is measured"
+        )
+    fabric = launch(config)
+    repeatable(config.deterministic)
+    set_threads(fabric, config, restored.parts)
+    experiment = Experiment(config, opened, fabric, reporter, restored)
+    for line in experiment.changes:
+        reporter.say(line)
+    progress = read_progress(last["progress"])
+    if not progress.is_complete(config, planned_epochs(config, experiment.method)) and not folder.is_finished:
+        reporter.say(
+            f"{folder.path} is not finished: these are the accuracies of its best epoch so far, and nothing is written"
+        )
+        return Run(folder, measure(experiment, progress)[0])
+    results = finish(experiment, progress, folder)
+    note_content(folder, content_of(examined.dataset))
+    return Run(folder, results)

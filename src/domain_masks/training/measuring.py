@@ -1,0 +1,97 @@
+"""What a run is measured by, and what it leaves behind at its end: predictions, model and results."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from domain_masks.data import DomainSplits
+from domain_masks.evaluation import accuracies, nearest_accuracy
+from domain_masks.masks import mask_statistics
+from domain_masks.records import Predictions, Results, RunFolder
+from domain_masks.records.results import notes_of
+from domain_masks.training.domain_classifier import add_domain_classifier
+from domain_masks.training.experiment import Experiment
+from domain_masks.training.progress import Progress
+from domain_masks.training.saved import save_measured
+
+
+def finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Results:
+    """Measure the method and write predictions, model and results; the results last, which say that the run is done."""
+    results, predictions = measure(experiment, progress)
+    predictions.save(folder.predictions)
+    save_measured(folder.path, experiment, predictions, _card(experiment, results))
+    results.write(folder.results)
+    folder.failure.unlink(missing_ok=True)
+    return results
+
+
+def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predictions]:
+    """Return the results of a run and the predictions that its accuracies are computed from; writes nothing."""
+    began = time.monotonic()
+    classifier = add_domain_classifier(experiment)
+    predictions = experiment.predictions()
+    config, splits = experiment.config, experiment.splits
+    masks = {site: mask_statistics(logits, splits.sources) for site, logits in experiment.method.mask_logits().items()}
+    measured = accuracies(predictions, _held_out_name(splits))
+    nearest = nearest_accuracy(predictions)
+    if config.fast:
+        for accuracy in (*measured.values(), *([nearest] if nearest is not None else [])):
+            accuracy["split"] = f"a sample of {accuracy['split']}"
+    results = Results(
+        dataset=splits.dataset.name,
+        method=config.method_name,
+        backbone=str(config.backbone),
+        sources=list(splits.sources),
+        targets=list(splits.targets),
+        seed=config.seed,
+        epochs_run=progress.epochs_done,
+        best_epoch=progress.best_epoch,
+        protocol={"selection": config.selection, "target_labels_used": False},
+        nearest_source=nearest,
+        notes=notes_of(masks, config.lr if config.lr_masks is None else config.lr_masks) or None,
+        masks=masks or None,  # type: ignore[arg-type]
+        seconds={
+            **({"preparation": round(preparation, 3)} if (preparation := experiment.facts.get("preparation")) else {}),
+            "training": round(progress.seconds, 3),
+            "evaluation": round(time.monotonic() - began, 3),
+        },
+        out_of_domain=measured.get("out_of_domain"),
+        in_domain=measured.get("in_domain"),
+        known_domain=measured.get("known_domain"),
+        more={} if classifier is None else {"domain_classifier": classifier},
+    )
+    return results, predictions
+
+
+def _held_out_name(splits: DomainSplits) -> str:
+    """Say which pictures of the held-out domains were measured: all of them, or their official test list."""
+    held = [splits.dataset.domains.index(name) for name in splits.targets]
+    return "all" if len(splits.held_out) == int(np.isin(splits.dataset.domain_indices, held).sum()) else "test"
+
+
+def _card(experiment: Experiment, results: Results) -> dict[str, Any]:
+    written, config, splits = results.to_dict(), experiment.config, experiment.splits
+    numbers = {name: written[name] for name in ("out_of_domain", "in_domain", "known_domain") if name in written}
+    # Of a file of weights its name alone: the card may be published.
+    weights = str(config.weights)
+    training = {
+        "weights": weights if weights in ("imagenet", "none") else Path(weights).name,
+        "pictures": len(splits.train),
+        "epochs_run": results.epochs_run,
+        "seed": results.seed,
+    }
+    return {
+        "dataset": results.dataset,
+        "targets": results.targets,
+        "trained_on": experiment.facts["trained_on"],
+        "network": experiment.architecture.to_dict(),
+        "preprocessing": experiment.preprocessing.to_dict(),
+        "protocol": written["protocol"],
+        "training": training,
+        "accuracies": numbers,
+        **{name: written[name] for name in ("nearest_source", "masks") if name in written},
+    }
