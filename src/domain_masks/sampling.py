@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeAlias
 
 from domain_masks.errors import InputError
 
-Int64Array = npt.NDArray[np.int64]
+# The names of the ways of sampling are all that settings and `--help` need: NumPy is imported where something is drawn.
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Int64Array: TypeAlias = npt.NDArray[np.int64]
 
 
 def keyed_permutation(count: int, seed: int, stream: str, step: int = 0) -> Int64Array:
@@ -22,7 +25,8 @@ def keyed_permutation(count: int, seed: int, stream: str, step: int = 0) -> Int6
 
     Sorts raw bits of PCG64, whose stream numpy guarantees, unlike that of its ``Generator.permutation``.
     """
-    # It comes with torch, which the names of the ways of sampling, for `--help`, have no need of.
+    import numpy as np  # noqa: PLC0415
+
     from domain_masks.randomness import key  # noqa: PLC0415
 
     bits = np.random.PCG64(key(seed, stream, step)).random_raw(count)
@@ -62,6 +66,8 @@ def balanced_batches(domains: Int64Array, batch_size: int, seed: int, epoch: int
     repeated, larger ones are not seen whole in one epoch. Domains alternate within a batch, so that parts of a batch
     are balanced as well. Raises InputError if there is no row or the batch size is below 1.
     """
+    import numpy as np  # noqa: PLC0415
+
     _check(domains, batch_size)
     present = np.unique(domains).tolist()
     streams = [_endless_rows(np.flatnonzero(domains == domain), domain, seed, epoch) for domain in present]

@@ -22,6 +22,7 @@ from domain_masks.networks import BACKBONES, find_backbone
 from domain_masks.networks.names import OWN_NAMES, check_backbone, registered
 
 HEAVY = ("torch", "torchvision", "lightning", "timm", "kornia")
+NUMERICAL = (*HEAVY, "numpy", "pandas", "PIL", "scipy", "sklearn", "matplotlib")
 IMAGES = ["--dataset", "images", "--backbone", "small", "--weights", "none"]
 
 MISTAKES: dict[str, tuple[list[str], str]] = {
@@ -120,9 +121,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(commands: list[list[str]]) -> list[tuple[int, str, list[str]]]:
+def run(commands: list[list[str]], watched: tuple[str, ...] = HEAVY) -> list[tuple[int, str, list[str]]]:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(commands), json.dumps(HEAVY)],
+        [sys.executable, "-c", SCRIPT, json.dumps(commands), json.dumps(watched)],
         capture_output=True,
         text=True,
         check=True,
@@ -144,6 +145,14 @@ def test_every_mistake_is_told_without_torch() -> None:
 @pytest.mark.usefixtures("here")
 def test_what_needs_no_torch_does_without() -> None:
     for words, (status, error, loaded) in zip(DONE, run(DONE), strict=True):
+        assert loaded == [], words
+        assert status == 0, (words, error)
+
+
+@pytest.mark.usefixtures("here")
+def test_help_computes_nothing() -> None:
+    commands = [["--help"], *([verb, "--help"] for verb in VERBS), ["methods"]]
+    for words, (status, error, loaded) in zip(commands, run(commands, NUMERICAL), strict=True):
         assert loaded == [], words
         assert status == 0, (words, error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from domain_masks.lazy import attach
+from domain_masks.sampling import SAMPLING, balanced_batches, pooled_batches
 
 if TYPE_CHECKING:
     from domain_masks.data.augmentation import AUGMENTATIONS, BatchAugmentation
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from domain_masks.data.huggingface import load_huggingface
     from domain_masks.data.loading import BatchPlan, LoaderSettings, TrainingLoader, evaluation_batches, view_batches
     from domain_masks.data.manifest import load_manifest
-    from domain_masks.data.ordering import SAMPLING, balanced_batches, pooled_batches
     from domain_masks.data.pacs import load_pacs
     from domain_masks.data.preprocessing import Preprocessing, to_rgb
     from domain_masks.data.published import load_published
@@ -90,11 +90,6 @@ attach(
             "view_batches",
         ),
         "manifest": ("load_manifest",),
-        "ordering": (
-            "SAMPLING",
-            "balanced_batches",
-            "pooled_batches",
-        ),
         "pacs": ("load_pacs",),
         "preprocessing": (
             "Preprocessing",

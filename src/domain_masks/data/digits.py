@@ -27,8 +27,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from domain_masks.data.dataset import ImageDataset, fingerprint_of
-from domain_masks.data.ordering import keyed_permutation
 from domain_masks.randomness import key
+from domain_masks.sampling import keyed_permutation
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from domain_masks.data.dataset import ImageDataset, Int64Array, TextArray
-from domain_masks.data.ordering import keyed_permutation
 from domain_masks.errors import InputError
+from domain_masks.sampling import keyed_permutation
 
 _SCALE = 2**24
 _SWEEPS = 4

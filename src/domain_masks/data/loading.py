@@ -21,11 +21,11 @@ from domain_masks.data.content import ChangedImageError, open_same
 from domain_masks.data.cropping import RandomCrop, crop_numbers
 from domain_masks.data.dataset import Int64Array, Subset
 from domain_masks.data.image_files import UNREADABLE
-from domain_masks.data.ordering import SAMPLING
 from domain_masks.data.preprocessing import ImageBytes, Preprocessing
 from domain_masks.data.splits import source_positions
 from domain_masks.errors import InputError, unknown
 from domain_masks.randomness import BatchRandomness
+from domain_masks.sampling import SAMPLING
 
 _PREFETCHED = 4
 

@@ -15,8 +15,8 @@ from domain_masks.data.grouping import (
     check_groups_do_not_leak,
     divide_groups,
 )
-from domain_masks.data.ordering import keyed_permutation
 from domain_masks.errors import InputError, unknown
+from domain_masks.sampling import keyed_permutation
 
 _EIGHTY_TEN_TEN = (8, 1, 1)
 _NINETY_TEN = (9, 1)

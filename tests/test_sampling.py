@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from domain_masks.data.ordering import SAMPLING, balanced_batches, keyed_permutation, pooled_batches
 from domain_masks.errors import InputError
+from domain_masks.sampling import SAMPLING, balanced_batches, keyed_permutation, pooled_batches
 
 DOMAINS = np.repeat([0, 2, 3], [50, 20, 7])
 
