@@ -131,6 +131,7 @@ def test_everything_is_found_at_once(tree):
     (tree / "art" / "dog" / "phone.heic").write_text("")
     (tree / "art" / "dog" / ".DS_Store").write_text("")
     (tree / "art" / "dog" / "gone.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(tree / "art" / "dog" / "pipe.png")
     (tree / "art" / "dog" / "self.jpg").symlink_to("self.jpg")
     (tree / "art" / "up").symlink_to("..")
     findings = report_of(tree).findings
@@ -147,6 +148,7 @@ def test_everything_is_found_at_once(tree):
         "nested-picture": "warning",
         "empty-class": "warning",
         "broken-link": "warning",
+        "special-file": "warning",
         "unused-format": "warning",
         "animated": "warning",
         "small": "warning",
@@ -169,6 +171,7 @@ def test_everything_is_found_at_once(tree):
     assert only(findings, "animated").examples == (Example(("art/dog/moving.gif",), "3 frames"),)
     assert only(findings, "small").examples == (Example(("art/dog/tiny.png",), "8 x 8"),)
     assert paths(only(findings, "link-loop")) == [("art/dog/self.jpg",), ("art/up",)]
+    assert paths(only(findings, "special-file")) == [("art/dog/pipe.png",)]
     assert paths(only(findings, "broken-link")) == [("art/dog/gone.jpg",)]
 
 

@@ -90,6 +90,16 @@ def entry_findings(tree: FolderTree) -> list[Finding]:
                 by_path(tree.broken_links),
             )
         )
+    if tree.special:
+        found.append(
+            Finding(
+                "special-file",
+                "warning",
+                f"{counted(len(tree.special), 'special file')}: pipes, sockets or devices",
+                "Remove them: training ignores them.",
+                by_path(tree.special),
+            )
+        )
     return found + _not_pictures(tree)
 
 

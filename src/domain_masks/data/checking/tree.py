@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class FolderTree:
     - ``folders``: of the first and second level
     - ``ignored``: files that are no pictures by their extension; ``hidden``: their names begin with a dot, or are
       those that operating systems leave behind
+    - ``special``: pipes, sockets and devices, which are never opened: reading a pipe waits for ever
     - ``broken_links``: to nothing; ``loops``: links to themselves or to a folder that holds them
     - ``closed``: folders that cannot be listed
     - ``lists``: text files in the folder itself or in ``splits``
@@ -30,6 +32,7 @@ class FolderTree:
     folders: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
+    special: list[str] = field(default_factory=list)
     broken_links: list[str] = field(default_factory=list)
     loops: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
@@ -61,6 +64,8 @@ def walk(root: Path) -> FolderTree:
                 tree.loops.append(path)
             elif kind == "broken":
                 tree.broken_links.append(path)
+            elif kind == "special":
+                tree.special.append(path)
             else:
                 _sort_file(tree, path)
     for content in vars(tree).values():
@@ -77,12 +82,12 @@ def _kind(path: Path, above: frozenset[str]) -> str:
         except OSError:
             return "loop"
     try:
-        is_folder = path.is_dir()
+        mode = path.stat().st_mode
     except OSError:
         return "file"
-    if not is_folder:
-        return "file"
-    return "loop" if os.path.realpath(path) in above else "folder"
+    if stat.S_ISDIR(mode):
+        return "loop" if os.path.realpath(path) in above else "folder"
+    return "file" if stat.S_ISREG(mode) else "special"
 
 
 def _sort_file(tree: FolderTree, path: str) -> None:
