@@ -20,8 +20,9 @@ from domain_masks.cli.flags import (
     say,
 )
 from domain_masks.errors import InputError, together, unknown
-from domain_masks.records.config import Folder, PlaceText, describe_mistakes
 from domain_masks.records.counts import counted
+from domain_masks.records.setting_types import Folder, PlaceText
+from domain_masks.records.validation import describe_mistakes
 
 if TYPE_CHECKING:
     from domain_masks.records.collection import Collection

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from domain_masks.batch import DomainBatch
 from domain_masks.data.augmentation import augmentation_named
-from domain_masks.data.content import ChangedImageError, open_same
-from domain_masks.data.cropping import RandomCrop, crop_numbers
+from domain_masks.data.cropping import crop_numbers
 from domain_masks.data.dataset import Int64Array, Subset
-from domain_masks.data.image_files import UNREADABLE
-from domain_masks.data.preprocessing import ImageBytes, Preprocessing
+from domain_masks.data.image_reading import FloatArray, ImageReader, RowLists, image_batches, require_images
+from domain_masks.data.preprocessing import Preprocessing
 from domain_masks.data.splits import source_positions
 from domain_masks.errors import InputError, unknown
 from domain_masks.randomness import BatchRandomness
 from domain_masks.sampling import SAMPLING
-
-_PREFETCHED = 4
-
-FloatArray = npt.NDArray[np.float32]
-_Wanted = tuple[Int64Array, FloatArray | None]
 
 
 @dataclass(frozen=True)
@@ -140,10 +128,10 @@ class TrainingLoader:
         self.plan = BatchPlan(subset, sources, settings)
         self.epoch = 0
         self.start = 0
-        self._rows = _RowLists()
+        self._rows = RowLists()
         self._crop = augmentation_named(augmentation).crop(preprocessing)
-        reader = _PictureReader(subset, preprocessing, self._crop)
-        self._pictures = _picture_loader(reader, self._rows, settings.workers, keep_workers=True)
+        reader = ImageReader(subset, preprocessing, self._crop)
+        self._pictures = image_batches(reader, self._rows, settings.workers, keep_workers=True)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, that the next pass gives, from its first batch on."""
@@ -167,7 +155,7 @@ class TrainingLoader:
         planned = [batch for _, batch in self.plan.batches(self.epoch, self.start)]
         self._rows.lists = [(batch.ids.numpy(), self._numbers(batch)) for batch in planned]
         for batch, images in zip(planned, self._pictures, strict=True):
-            yield replace(batch, images=_readable(images).squeeze(1))
+            yield replace(batch, images=require_images(images).squeeze(1))
 
     def _numbers(self, batch: DomainBatch) -> FloatArray | None:
         if self._crop is None or batch.random is None:
@@ -194,11 +182,11 @@ def evaluation_batches(
     domains = None if sources is None else source_positions(subset.dataset, sources, subset.domain_indices)
     labels = subset.labels if with_labels else None
     parts = [slice(start, start + batch_size) for start in range(0, len(subset), batch_size)]
-    rows = _RowLists([(subset.indices[part], None) for part in parts])
-    reader = _PictureReader(subset, preprocessing, None)
-    for part, images in zip(parts, _picture_loader(reader, rows, workers, keep_workers=False), strict=True):
+    rows = RowLists([(subset.indices[part], None) for part in parts])
+    reader = ImageReader(subset, preprocessing, None)
+    for part, images in zip(parts, image_batches(reader, rows, workers, keep_workers=False), strict=True):
         yield DomainBatch(
-            images=_readable(images).squeeze(1),
+            images=require_images(images).squeeze(1),
             labels=None if labels is None else torch.from_numpy(labels[part]),
             domains=None if domains is None else torch.from_numpy(domains[part]),
             ids=torch.from_numpy(subset.indices[part]),
@@ -225,98 +213,7 @@ def view_batches(
         None if crop is None else torch.stack([crop_numbers(crop, random) for random in row], 1).numpy()
         for row in randoms
     ]
-    rows = _RowLists(list(zip(parts, drawn, strict=True)))
-    reader = _PictureReader(subset, preprocessing, crop)
-    for random, images in zip(randoms, _picture_loader(reader, rows, workers, keep_workers=False), strict=True):
-        yield _readable(images).expand(-1, views, -1, -1, -1), random
-
-
-@dataclass
-class _RowLists:
-    """The rows of each batch to read and the numbers that choose parts of them, replaced before every pass."""
-
-    lists: Sequence[_Wanted] = ()
-
-    def __iter__(self) -> Iterator[_Wanted]:
-        return iter(self.lists)
-
-    def __len__(self) -> int:
-        return len(self.lists)
-
-
-class _PictureReader(Dataset["Tensor | InputError"]):
-    """Reads a whole batch at once; holds no labels. Errors are returned, so that no worker's traceback hides them.
-
-    Gives (n, V, 3, size, size): the V parts that a row's numbers choose, or without numbers the one that evaluation sees.
-    """
-
-    def __init__(self, subset: Subset, preprocessing: Preprocessing, crop: RandomCrop | None) -> None:
-        self._open_image = subset.dataset.open_image
-        self._ids = subset.dataset.ids
-        self._contents = subset.dataset.contents
-        self._preprocessing = preprocessing
-        self._crop = crop
-
-    def __getitem__(self, wanted: _Wanted) -> Tensor | InputError:
-        rows, numbers = wanted
-        size = self._preprocessing.size
-        batch = np.empty((len(rows), 1 if numbers is None else numbers.shape[1], 3, size, size), dtype=np.uint8)
-        for position, row in enumerate(rows.tolist()):
-            try:
-                expected = None if self._contents is None else self._contents[row].tobytes()
-                with open_same(self._open_image, row, expected) as image:
-                    batch[position] = self._parts(image, None if numbers is None else numbers[position])
-            except ChangedImageError as problem:
-                return InputError(f"image {self._ids[row]!r}: {problem}")
-            except UNREADABLE as problem:
-                return InputError(
-                    f"picture {self._ids[row]!r} cannot be read ({type(problem).__name__}: {problem}): "
-                    "replace the file or remove it from the dataset"
-                )
-        return torch.from_numpy(batch)
-
-    def _parts(self, image: Image.Image, numbers: FloatArray | None) -> ImageBytes:
-        crop = self._crop
-        if crop is None or numbers is None:
-            return self._preprocessing.evaluation_pixels(image)[None].transpose(0, 3, 1, 2)
-        drawn = numbers.tolist()
-        found = self._preprocessing.parts(image, lambda width, height: [crop.box(one, width, height) for one in drawn])
-        return found.transpose(0, 3, 1, 2)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-_LAST_MOMENTS = 10  # seconds
-
-
-def outlive_signals(_worker: int) -> None:
-    """Let a worker go on when a signal comes to the whole group: the training process finishes its step and ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "alarm"):
-        signal.signal(signal.SIGTERM, lambda _number, _frame: signal.alarm(_LAST_MOMENTS))
-
-
-def _picture_loader(
-    reader: _PictureReader, rows: _RowLists, workers: int, keep_workers: bool
-) -> DataLoader[Tensor | InputError]:
-    return DataLoader(
-        reader,
-        batch_size=None,
-        sampler=rows,
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=outlive_signals,
-        pin_memory=torch.cuda.is_available(),
-        prefetch_factor=_PREFETCHED if workers else None,
-        persistent_workers=keep_workers and workers > 0,
-        # Otherwise every pass would draw a number from torch's global generator.
-        generator=torch.Generator(),
-    )
-
-
-def _readable(images: Tensor | InputError) -> Tensor:
-    if isinstance(images, InputError):
-        raise images
-    return images
+    rows = RowLists(list(zip(parts, drawn, strict=True)))
+    reader = ImageReader(subset, preprocessing, crop)
+    for random, images in zip(randoms, image_batches(reader, rows, workers, keep_workers=False), strict=True):
+        yield require_images(images).expand(-1, views, -1, -1, -1), random

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from domain_masks.data.cropping import Box
 from domain_masks.data.image_files import upright
 from domain_masks.errors import InputError, together, unknown
-from domain_masks.records.config import describe_mistakes
 from domain_masks.records.preparation import IMAGENET_MEAN, IMAGENET_STD
+from domain_masks.records.validation import describe_mistakes
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from domain_masks.errors import together
-from domain_masks.records.config import PlaceText, describe_mistakes
 from domain_masks.records.predictions import MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.records.run_folder import folder_name
+from domain_masks.records.setting_types import PlaceText
+from domain_masks.records.validation import describe_mistakes
 
 Format = Literal["onnx", "pt2"]
 FORMATS: tuple[Format, ...] = ("onnx", "pt2")

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from domain_masks.data import Preprocessing
 from domain_masks.data.decoding import interrupts_held, problem_of
 from domain_masks.data.image_files import UNREADABLE
-from domain_masks.data.loading import outlive_signals
+from domain_masks.data.image_reading import outlive_signals
 from domain_masks.deploy.finding import Unreadable
 from domain_masks.deploy.inputs import name_of, open_input
 from domain_masks.errors import InputError

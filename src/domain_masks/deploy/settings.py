@@ -10,7 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from domain_masks.deploy.rows import FORMATS
 from domain_masks.errors import together
-from domain_masks.records.config import PlaceText, describe_mistakes
+from domain_masks.records.setting_types import PlaceText
+from domain_masks.records.validation import describe_mistakes
 
 
 def _as_list(value: Any) -> Any:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from domain_masks.errors import RunFolderError
 from domain_masks.methods.extra_state import MOST_BYTES as MOST_STATE_BYTES
-from domain_masks.records.config import describe_mistakes
+from domain_masks.records.validation import describe_mistakes
 
 MOST_CLASSES = 100_000
 MOST_SOURCES = 1_000

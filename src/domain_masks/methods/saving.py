@@ -35,7 +35,7 @@ from domain_masks.surroundings import usual_tensors
 
 FORMAT = 1
 
-_NETWORK = "network.network."
+NETWORK = "network.network."
 _MASKS = "network.masks.logits."
 _CLASSIFIER = "method.domain_classifier.weight"
 _MOST_CHANNELS = 2**16
@@ -60,7 +60,7 @@ def _not_finite(method: Method) -> list[str]:
     """Return the buffers that hold infinity or NaN, as one may that waits for its first value; no run saves others."""
     own = {name for name, _ in method.named_parameters()}
     return [
-        _file_name(name)
+        file_name(name)
         for name, tensor in tensors_in(method.state_dict()).items()
         if name not in own and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
     ]
@@ -145,58 +145,6 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def adopt(method: Method, folder: Path, card: Mapping[str, Any], masks_alone: bool = False) -> tuple[str, ...]:
-    """Start ``method`` from the model in ``folder``; returns the sources whose masks or heads that model did not have.
-
-    The network's weights are taken over whole, masks and heads source by source, under their names. Masks of other sites
-    and what another method has besides the network are left out on both sides.
-
-    Raises InputError where the network or the classes differ; with ``masks_alone`` also where the model has masks at some of
-    the sites only, so that old masks could neither stay nor be learned.
-    """
-    path = folder / "model.safetensors"
-    there, here = tuple(card["classes"]), method.context.classes
-    if there != here:
-        raise InputError(
-            f"{folder} was trained on other classes: expected those of the dataset ({_shortened(here)}), got "
-            f"{_shortened(there)}"
-        )
-    tensors, own, per_domain = read_tensors(path), tensors_in(method.state_dict()), method.domain_tensors()
-    sources = method.context.sources
-    known = {
-        name: (list(card["sources"]).index(name), index)
-        for index, name in enumerate(sources)
-        if name in card["sources"]
-    }
-    taken, odd = {}, []
-    for name, value in own.items():
-        found = tensors.get(_file_name(name))
-        rows = len(card["sources"])
-        if name in per_domain and found is not None and found.shape == (rows, *value.shape[1:]):
-            taken[name] = value.clone()
-            for before, now in known.values():
-                taken[name][now] = found[before].to(value)
-        elif found is not None and found.shape == value.shape and name not in per_domain:
-            taken[name] = found
-        elif name.startswith(_NETWORK) and name not in per_domain:
-            odd.append(_file_name(name))
-    if odd:
-        raise InputError(
-            f"{path} does not fit: {len(odd)} tensors of the network are missing or of another shape ({', '.join(odd[:3])}"
-            f"{', ...' if len(odd) > 3 else ''}). Expected a network with one head on the same backbone, got "
-            f"{card['method']['name']} on {card['backbone']}"
-        )
-    load_tensors(method, taken, strict=False)
-    lacking = sorted(_file_name(name) for name in per_domain if name not in taken)
-    if masks_alone and lacking and len(lacking) < len(per_domain):
-        raise InputError(
-            f"the model in {folder} has no {', '.join(lacking)}: expected masks at the same sites, so that those of its "
-            "sources can stay as they are. Leave out --sites, or learn all"
-        )
-    adopted = bool(per_domain) and not lacking
-    return tuple(name for name in sources if name not in known or not adopted)
-
-
 def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
     """Rebuild what :func:`save_model` wrote, in evaluation mode on the CPU; also returns what ``model.json`` holds.
 
@@ -214,10 +162,10 @@ def _loaded(card: Mapping[str, Any], card_path: Path, path: Path) -> Method:
     method = _blank(card, card_path)
     channels = _classified_channels(method, path)
     _expect_classifier(method, channels)
-    names = {_file_name(name): name for name in method.state_dict()}
+    names = {file_name(name): name for name in method.state_dict()}
     check_forms(path, _forms(method) | extra_forms(card.get("extra_state", {})))
     tensors = read_tensors(path)
-    learned = {_file_name(name) for name, _ in method.named_parameters()}
+    learned = {file_name(name) for name, _ in method.named_parameters()}
     refuse_numbers_that_are_none(path, tensors, {*card.get("not_finite", ())} - learned)
     extra = extra_values(card.get("extra_state", {}), tensors, names, card_path)
     if _keeps_tensors_elsewhere(method):
@@ -312,17 +260,14 @@ def _keeps_tensors_elsewhere(method: Method) -> bool:
     return any(tensor.is_meta for tensor in tensors)
 
 
-def _shortened(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:5]) + (f", ... ({len(names) - 5} more)" if len(names) > 5 else "")
-
-
 def _named(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {_file_name(name): value for name, value in state.items()}
+    return {file_name(name): value for name, value in state.items()}
 
 
-def _file_name(name: str) -> str:
-    if name.startswith(_NETWORK):
-        return name.removeprefix(_NETWORK)
+def file_name(name: str) -> str:
+    """Return the name that a tensor of a method has in a model file."""
+    if name.startswith(NETWORK):
+        return name.removeprefix(NETWORK)
     if name.startswith(_MASKS):
         return "masks." + name.removeprefix(_MASKS).replace("/", ".")
     return f"method.{name}"

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from domain_masks.errors import together
 from domain_masks.methods.description import Settings
 from domain_masks.methods.table import described
-from domain_masks.records.config import describe_mistakes
 from domain_masks.records.spellings import underscored
+from domain_masks.records.validation import describe_mistakes
 
 
 def method_settings(name: str, values: Mapping[str, Any]) -> Settings:

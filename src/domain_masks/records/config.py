@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,10 +18,25 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from domain_masks.errors import InputError, nearest, together
+from domain_masks.errors import InputError, together
 from domain_masks.records.colours import check_mean, check_std, three_numbers
 from domain_masks.records.files import check_schema, write_whole
-from domain_masks.records.spellings import canonical, suggestion
+from domain_masks.records.setting_types import (
+    OWN_RANGE,
+    Colour,
+    Count,
+    Folder,
+    NotNegative,
+    Place,
+    Rate,
+    Seed,
+    as_domains,
+    as_list,
+    as_range,
+    as_seconds,
+)
+from domain_masks.records.spellings import canonical
+from domain_masks.records.validation import describe_mistakes
 from domain_masks.records.yaml_files import read_yaml, to_yaml
 from domain_masks.sampling import SAMPLING
 from domain_masks.schedules import SCHEDULES
@@ -31,73 +44,10 @@ from domain_masks.schedules import SCHEDULES
 SCHEMA = 1
 AUTO = "auto"
 DEFAULT_BATCH = 64
-OWN_RANGE = "dataset"
 NOT_COMPUTED = frozenset(
     {"workers", "device", "devices", "threads", "checkpoint_every", "verify", "domain_classifier", "dataset", "root"}
 )
 """Settings that do not decide what a run learns; whether the pictures are still the same is looked at by itself."""
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def _as_list(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-def _as_domains(value: Any) -> Any:
-    """Split a comma-separated text; what it means, ``none`` among it, is known with the dataset's domains."""
-    if isinstance(value, str):
-        return tuple(name.strip() for name in value.split(",") if name.strip())
-    return value
-
-
-def _at_home(value: Any) -> Any:
-    """Write out the home folder, which shells do not do in ``--root=~/data``, and YAML never does."""
-    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
-
-
-def _as_folder(value: Any) -> Any:
-    """Refuse an empty text, which pathlib takes for the working folder: mostly a variable that is not set."""
-    if value == "":
-        raise ValueError("expected a folder")
-    return _at_home(value)
-
-
-def _not_empty(value: str) -> str:
-    if not value:
-        raise ValueError("String should have at least 1 character")
-    return value
-
-
-def _as_seconds(value: Any) -> Any:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", value) if isinstance(value, str) else None
-    return float(match[1]) * _UNITS[match[2] or "s"] if match else value
-
-
-def _as_range(value: Any) -> Any:
-    """Write two numbers, in whatever form, as ``LOW,HIGH``."""
-    if isinstance(value, str) and value.strip() == OWN_RANGE:
-        return OWN_RANGE
-    parts = value.split(",") if isinstance(value, str) else value
-    try:
-        low, high = (float(part) for part in parts)
-    except (TypeError, ValueError):
-        raise ValueError(f"expected two numbers as in 0,4095, or {OWN_RANGE}") from None
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError("expected two finite numbers, the lower one first")
-    return f"{low:.10g},{high:.10g}"
-
-
-Colour = tuple[float, float, float]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-PlaceText = Annotated[str, AfterValidator(_not_empty)]
-"""A text that may be a path, of any bytes: pydantic's own check of the length refuses what is no UTF-8."""
-Place = Annotated[PlaceText, BeforeValidator(_at_home)]
-Folder = Annotated[Path, BeforeValidator(_as_folder)]
-
 
 CHOICES: dict[str, Callable[[], Iterable[str]]] = {
     "sampling": lambda: SAMPLING,
@@ -125,7 +75,7 @@ class RunConfig(BaseModel):
     root: Folder | None = _setting(
         "data", "the dataset's folder or its parent; default $DMG_DATA. Of a manifest: where paths start"
     )
-    target: Annotated[tuple[str, ...] | None, BeforeValidator(_as_domains)] = _setting(
+    target: Annotated[tuple[str, ...] | None, BeforeValidator(as_domains)] = _setting(
         "data", "held-out domain, or several joined by commas; `none` trains on all"
     )
     split_seed: Seed = _setting("data", "draws train, val and test where no official lists say them", 0)
@@ -150,7 +100,7 @@ class RunConfig(BaseModel):
         "once, from the original; or as the released code's DomainNet: squashed to --size first, then enlarged",
         "once",
     )
-    value_range: Annotated[str, BeforeValidator(_as_range)] | None = _setting(
+    value_range: Annotated[str, BeforeValidator(as_range)] | None = _setting(
         "data", "black and white of images deeper than 8 bits: LOW,HIGH, or dataset, the sources' own range"
     )
     workers: Annotated[int, Field(ge=0)] | None = _setting("data", "processes that read pictures; default by cores")
@@ -161,7 +111,7 @@ class RunConfig(BaseModel):
 
     backbone: str | None = _setting("network", "a name of torchvision's, timm:NAME, or small")
     weights: Place | None = _setting("network", "imagenet, none, or a .safetensors or .pth file")
-    sites: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = _setting(
+    sites: Annotated[tuple[str, ...], BeforeValidator(as_list)] = _setting(
         "network", "masked inputs: a preset (paper, last-stage, released-code, last-block) or names of modules", ()
     )
     boundary: str | None = _setting("network", "module where the task network begins; default: the first site")
@@ -205,10 +155,10 @@ class RunConfig(BaseModel):
     clip: Rate | None = _setting("training", "largest norm of the gradient")
     accumulate: Count = _setting("training", "batches per step of the optimiser", 1)
     patience: Count | None = _setting("training", "stop after so many epochs without a better one")
-    max_time: Annotated[Rate | None, BeforeValidator(_as_seconds)] = _setting(
+    max_time: Annotated[Rate | None, BeforeValidator(as_seconds)] = _setting(
         "training", "stop after the epoch in which this is over: 90s, 30m, 2h"
     )
-    checkpoint_every: Annotated[Rate, BeforeValidator(_as_seconds)] = _setting(
+    checkpoint_every: Annotated[Rate, BeforeValidator(as_seconds)] = _setting(
         "training", "time between two checkpoints within an epoch: 90s, 10m, 1h", 600.0
     )
     fast: bool = _setting("training", "smoke run: one epoch of two batches, few pictures evaluated", False)
@@ -312,35 +262,6 @@ def check_values(values: Mapping[str, Any], others: Sequence[str] = ()) -> tuple
     except ValidationError as error:
         return None, mistakes + describe_mistakes(error, [*RunConfig.model_fields, *others])
     return (config, []) if not mistakes else (None, mistakes)
-
-
-def describe_mistakes(error: ValidationError, known: Sequence[str], prefix: str = "") -> list[str]:
-    """Turn pydantic's errors into a line per mistake."""
-    lines: dict[str, str] = {}
-    for mistake in error.errors():
-        name = prefix + str(mistake["loc"][0] if mistake["loc"] else "")
-        if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            guess = suggestion(str(mistake["loc"][0]), known)
-            text = "there is no such setting" + (f": did you mean {prefix}{guess}?" if guess else "")
-        else:
-            text = mistake["msg"].removeprefix("Value error, ")
-            text = f"{text[0].lower()}{text[1:]}, got {_shortened(mistake['input'])}{_guess(mistake)}"
-        # A union reports once per member; together they say what was expected.
-        lines[name] = f"{lines[name]}; or {text}" if name in lines else f"{name}: {text}"
-    return list(lines.values())
-
-
-def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _guess(mistake: Any) -> str:
-    """Return the nearest of a few words for one that is none of them."""
-    if mistake["type"] != "literal_error" or not isinstance(mistake["input"], str):
-        return ""
-    guess = nearest(mistake["input"], re.findall(r"'([^']*)'", mistake["ctx"]["expected"]))
-    return f" (did you mean {guess!r}?)" if guess else ""
 
 
 def read_settings(path: Path, known: Collection[str] = RunConfig.model_fields) -> dict[str, Any]:

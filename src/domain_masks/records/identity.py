@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from domain_masks.errors import RunFolderError
-from domain_masks.records.config import NOT_COMPUTED, OWN_RANGE, RunConfig
+from domain_masks.records.config import NOT_COMPUTED, RunConfig
 from domain_masks.records.file_state import state_of
 from domain_masks.records.files import read_json
 from domain_masks.records.preparation import without_usual_preparation
 from domain_masks.records.run_folder import RunFolder
+from domain_masks.records.setting_types import OWN_RANGE
 
 INPUTS = "inputs"
 """Under this name ``environment.json`` keeps what :func:`inputs_of` found when the run began."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from domain_masks.records.config import AUTO, OWN_RANGE, RunConfig, parse_config
+from domain_masks.records.config import AUTO, RunConfig, parse_config
+from domain_masks.records.setting_types import OWN_RANGE
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

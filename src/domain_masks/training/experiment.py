@@ -38,7 +38,8 @@ from domain_masks.training.building import FACT, architecture_for, backbone_for,
 from domain_masks.training.contents import CONTENTS, compare_contents, content_keys
 from domain_masks.training.division import splits_of
 from domain_masks.training.fit import Sources
-from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures, FrozenLoader, frozen_batches
+from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures
+from domain_masks.training.frozen_batches import FrozenLoader, frozen_batches
 from domain_masks.training.images import preprocessing_of
 from domain_masks.training.origin import Origin, picture_keys
 from domain_masks.training.state import NOT_FINITE, Restored, infinite_buffers

@@ -15,7 +15,8 @@ from torch import Tensor
 from domain_masks.data import DomainSplits, Preprocessing
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods import Method
-from domain_masks.methods.saving import adopt, read_card
+from domain_masks.methods.adopting import adopt
+from domain_masks.methods.saving import read_card
 from domain_masks.methods.table import described
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig

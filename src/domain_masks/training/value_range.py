@@ -10,7 +10,8 @@ from domain_masks.data.image_files import UNREADABLE, upright
 from domain_masks.data.preprocessing import is_deep, range_holding, values_of
 from domain_masks.errors import InputError
 from domain_masks.progress import Reporter
-from domain_masks.records.config import OWN_RANGE, RunConfig
+from domain_masks.records.config import RunConfig
+from domain_masks.records.setting_types import OWN_RANGE
 
 _THREADS = 4
 _PART = 256

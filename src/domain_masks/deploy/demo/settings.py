@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from domain_masks.errors import together
-from domain_masks.records.config import Folder, PlaceText, describe_mistakes
+from domain_masks.records.setting_types import Folder, PlaceText
+from domain_masks.records.validation import describe_mistakes
 
 HOST = "127.0.0.1"
 PORT = 7860

@@ -1,0 +1,118 @@
+"""Images of a dataset read batch by batch, in worker processes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from domain_masks.data.content import ChangedImageError, open_same
+from domain_masks.data.cropping import RandomCrop
+from domain_masks.data.dataset import Int64Array, Subset
+from domain_masks.data.image_files import UNREADABLE
+from domain_masks.data.preprocessing import ImageBytes, Preprocessing
+from domain_masks.errors import InputError
+
+_PREFETCHED = 4
+_LAST_MOMENTS = 10  # seconds
+
+FloatArray = npt.NDArray[np.float32]
+_Wanted = tuple[Int64Array, FloatArray | None]
+
+
+@dataclass
+class RowLists:
+    """The rows of each batch to read and the numbers that choose parts of them, replaced before every pass."""
+
+    lists: Sequence[_Wanted] = ()
+
+    def __iter__(self) -> Iterator[_Wanted]:
+        return iter(self.lists)
+
+    def __len__(self) -> int:
+        return len(self.lists)
+
+
+class ImageReader(Dataset["Tensor | InputError"]):
+    """Reads a whole batch at once; holds no labels. Errors are returned, so that no worker's traceback hides them.
+
+    Gives (n, V, 3, size, size): the V parts that a row's numbers choose, or without numbers the one that evaluation sees.
+    """
+
+    def __init__(self, subset: Subset, preprocessing: Preprocessing, crop: RandomCrop | None) -> None:
+        self._open_image = subset.dataset.open_image
+        self._ids = subset.dataset.ids
+        self._contents = subset.dataset.contents
+        self._preprocessing = preprocessing
+        self._crop = crop
+
+    def __getitem__(self, wanted: _Wanted) -> Tensor | InputError:
+        rows, numbers = wanted
+        size = self._preprocessing.size
+        batch = np.empty((len(rows), 1 if numbers is None else numbers.shape[1], 3, size, size), dtype=np.uint8)
+        for position, row in enumerate(rows.tolist()):
+            try:
+                expected = None if self._contents is None else self._contents[row].tobytes()
+                with open_same(self._open_image, row, expected) as image:
+                    batch[position] = self._parts(image, None if numbers is None else numbers[position])
+            except ChangedImageError as problem:
+                return InputError(f"image {self._ids[row]!r}: {problem}")
+            except UNREADABLE as problem:
+                return InputError(
+                    f"picture {self._ids[row]!r} cannot be read ({type(problem).__name__}: {problem}): "
+                    "replace the file or remove it from the dataset"
+                )
+        return torch.from_numpy(batch)
+
+    def _parts(self, image: Image.Image, numbers: FloatArray | None) -> ImageBytes:
+        crop = self._crop
+        if crop is None or numbers is None:
+            return self._preprocessing.evaluation_pixels(image)[None].transpose(0, 3, 1, 2)
+        drawn = numbers.tolist()
+        found = self._preprocessing.parts(image, lambda width, height: [crop.box(one, width, height) for one in drawn])
+        return found.transpose(0, 3, 1, 2)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def outlive_signals(_worker: int) -> None:
+    """Let a worker go on when a signal comes to the whole group: the training process finishes its step and ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda _number, _frame: signal.alarm(_LAST_MOMENTS))
+
+
+def image_batches(
+    reader: ImageReader, rows: RowLists, workers: int, keep_workers: bool
+) -> DataLoader[Tensor | InputError]:
+    """Return what reads the images of each of ``rows`` in ``workers`` processes, or in this one if there are none."""
+    return DataLoader(
+        reader,
+        batch_size=None,
+        sampler=rows,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=outlive_signals,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=_PREFETCHED if workers else None,
+        persistent_workers=keep_workers and workers > 0,
+        # Otherwise every pass would draw a number from torch's global generator.
+        generator=torch.Generator(),
+    )
+
+
+def require_images(images: Tensor | InputError) -> Tensor:
+    """Return the images of a batch; raises what a worker found wrong with one of them."""
+    if isinstance(images, InputError):
+        raise images
+    return images

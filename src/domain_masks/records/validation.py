@@ -1,0 +1,43 @@
+"""What pydantic finds wrong with values, in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import (
+    ValidationError,
+)
+
+from domain_masks.errors import nearest
+from domain_masks.records.spellings import suggestion
+
+
+def describe_mistakes(error: ValidationError, known: Sequence[str], prefix: str = "") -> list[str]:
+    """Turn pydantic's errors into a line per mistake."""
+    lines: dict[str, str] = {}
+    for mistake in error.errors():
+        name = prefix + str(mistake["loc"][0] if mistake["loc"] else "")
+        if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            guess = suggestion(str(mistake["loc"][0]), known)
+            text = "there is no such setting" + (f": did you mean {prefix}{guess}?" if guess else "")
+        else:
+            text = mistake["msg"].removeprefix("Value error, ")
+            text = f"{text[0].lower()}{text[1:]}, got {_shortened(mistake['input'])}{_guess(mistake)}"
+        # A union reports once per member; together they say what was expected.
+        lines[name] = f"{lines[name]}; or {text}" if name in lines else f"{name}: {text}"
+    return list(lines.values())
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _guess(mistake: Any) -> str:
+    """Return the nearest of a few words for one that is none of them."""
+    if mistake["type"] != "literal_error" or not isinstance(mistake["input"], str):
+        return ""
+    guess = nearest(mistake["input"], re.findall(r"'([^']*)'", mistake["ctx"]["expected"]))
+    return f" (did you mean {guess!r}?)" if guess else ""
