@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from domain_masks.batch import DomainBatch
 from domain_masks.masks import overlap_loss, sample_masks, soft_iou
 from domain_masks.networks import MaskedNetwork, Site
-from domain_masks.networks.split import apply_mask
+from domain_masks.networks.site import apply_mask
 from domain_masks.randomness import generator
 from steps import MethodStep, Workload, bare_step, build
 from timing import Budget, Conditions, Measurement, compare, interleave

@@ -220,6 +220,18 @@ class Attention(nn.Module):
         return functional.scaled_dot_product_attention(*parts, dropout_p=self.attn_drop.p if self.training else 0.0)
 
 
+class AttentionByPosition(nn.Module):
+    """The same with its dropout by position."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.layer, self.p = nn.Linear(dim, 3 * dim), 0.5
+
+    def forward(self, tokens):
+        query, key, value = self.layer(tokens).chunk(3, -1)
+        return functional.scaled_dot_product_attention(query, key, value, None, self.p if self.training else 0.0)
+
+
 class Positional(nn.Module):
     def __init__(self, dim):
         super().__init__()
@@ -252,6 +264,7 @@ class MultiHeadAttention(nn.Module):
 
 INSIDE = {
     "attention": Attention,
+    "attention by position": AttentionByPosition,
     "positional": Positional,
     "only if training": OnlyIfTraining,
     "multi-head attention": MultiHeadAttention,

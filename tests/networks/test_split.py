@@ -7,7 +7,7 @@ from torchvision.models.swin_transformer import SwinTransformerBlock
 
 from domain_masks.errors import InputError
 from domain_masks.networks import MaskedNetwork, Network, Site, build_backbone
-from domain_masks.networks.split import apply_mask
+from domain_masks.networks.site import apply_mask
 from references.networks import (
     AuxiliaryInTraining,
     CalledTwice,

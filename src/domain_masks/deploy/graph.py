@@ -16,8 +16,9 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
 from domain_masks.errors import InputError
-from domain_masks.networks.split import Site, default_arguments, opaque_functions, training_mode
+from domain_masks.networks.site import Site
 from domain_masks.networks.tracer import ThreadTracer
+from domain_masks.networks.tracing import default_arguments, opaque_functions, training_mode
 
 # Closed, so that they can be told by their class; subclasses of convolutions that change their weights are told apart later.
 _LAYERS = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.Linear)

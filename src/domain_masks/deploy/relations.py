@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from domain_masks.deploy.graph import LayerGraph, shape_of, site_input
-from domain_masks.networks.split import apply_mask
+from domain_masks.networks.site import apply_mask
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 

@@ -9,6 +9,9 @@ from pydantic.dataclasses import dataclass
 
 from domain_masks.methods.description import Description, Paper, Settings
 
+_DMG = "Learning to Balance Specificity and Invariance for In and Out of Domain Generalization"
+_AUTHORS, _VENUE = "Chattopadhyay, Balaji, Hoffman", "ECCV 2020"
+
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -41,11 +44,7 @@ class DescribedDMG(Description):
 
     name = "dmg"
     summary = "domain-specific masks on the upper layers, kept apart by a soft-IoU overlap loss"
-    paper = Paper(
-        "Learning to Balance Specificity and Invariance for In and Out of Domain Generalization",
-        "Chattopadhyay, Balaji, Hoffman",
-        "ECCV 2020",
-    )
+    paper = Paper(_DMG, _AUTHORS, _VENUE)
     Settings: ClassVar[type[DMGSettings]] = DMGSettings
     # Equation 2 sums over pairs of domains: of one there is none, and nothing would make its mask specific to it.
     fewest_sources: ClassVar[int] = 2
@@ -79,9 +78,5 @@ class DescribedMultiHeaded(Description):
 
     name = "multi_headed"
     summary = "one last layer per source on a shared network, averaged at test time"
-    paper = Paper(
-        "Learning to Balance Specificity and Invariance for In and Out of Domain Generalization (baseline)",
-        "Chattopadhyay, Balaji, Hoffman",
-        "ECCV 2020",
-    )
+    paper = Paper(f"{_DMG} (baseline)", _AUTHORS, _VENUE)
     Settings: ClassVar[type[MultiHeadedSettings]] = MultiHeadedSettings

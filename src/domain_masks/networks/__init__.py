@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from domain_masks.networks.presets import Layout, find_head, layout, preset_names
     from domain_masks.networks.published import INTERPOLATIONS, Interpolation, Preparation, preparation_of
     from domain_masks.networks.signature import differing, signature, signature_digest
-    from domain_masks.networks.split import Site
+    from domain_masks.networks.site import Site
     from domain_masks.networks.weights_files import load_weights, read_weights
 
 __all__ = [
@@ -91,7 +91,7 @@ attach(
             "signature",
             "signature_digest",
         ),
-        "split": ("Site",),
+        "site": ("Site",),
         "weights_files": (
             "load_weights",
             "read_weights",

@@ -12,7 +12,7 @@ from domain_masks.networks.backbones import build_backbone
 from domain_masks.networks.inputs import Inputs
 from domain_masks.networks.masked import MaskedNetwork
 from domain_masks.networks.presets import layout
-from domain_masks.networks.split import Site
+from domain_masks.networks.site import Site
 
 
 @named_keywords

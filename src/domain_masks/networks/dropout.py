@@ -17,7 +17,8 @@ from domain_masks.networks.tracing import default_arguments
 
 _MODULE = re.compile(r"Drop(out|Path|Block|Connect)|StochasticDepth")
 _FUNCTION = re.compile(r"(^|_)drop(out|_?path|_?block|_?connect)|stochastic_depth|feature_dropout")
-_ATTENTION = ("scaled_dot_product_attention", "multi_head_attention_forward")
+_ATTENTION = {"scaled_dot_product_attention": 4, "multi_head_attention_forward": 10}
+"""Torch's attention by function -> the place of its ``dropout_p`` among the arguments."""
 # What moves values without computing with them: dropout before it is dropout behind it.
 _MOVING_MODULES = (nn.Identity, nn.Flatten, nn.Unflatten)
 _MOVING = frozenset(
@@ -42,6 +43,7 @@ _SELECTING = frozenset({"select", "getitem", "narrow"})
 _IN_SOURCE = re.compile(
     r"(drop|stochastic_depth)\w*\((?:[^()]|\([^()]*\))*self\.training"  # dropout(x, self.p, self.training)
     r"|drop\w*\s*=\s*[^,\n]*self\.training\s+else\s+0"  # attention(..., dropout_p=self.p if self.training else 0.0)
+    r"|scaled_dot_product_attention\((?:[^()]|\([^()]*\))*self\.training"  # the same by position
     r"|\w*drop\w*\s*=[^()]*training\s*=\s*self\.training"  # attention(..., dropout=self.p, training=self.training)
     r"|if self\.training[^\n]*:\s*[^\n]*\bdrop\w*\("  # if self.training: x = dropout(x)
 )
@@ -82,7 +84,19 @@ def source(node: fx.Node) -> fx.Node | None:
 
 def attends_with_dropout(node: fx.Node) -> bool:
     """Whether a node is torch's attention, which drops by an argument of its own."""
-    return node.op == "call_function" and name_of(node) in _ATTENTION and "dropout_p" in node.kwargs
+    return (
+        node.op == "call_function"
+        and name_of(node) in _ATTENTION
+        and ("dropout_p" in node.kwargs or len(node.args) > _ATTENTION[name_of(node)])
+    )
+
+
+def attend_without_dropout(node: fx.Node) -> None:
+    """Set to 0 what a node of :func:`attends_with_dropout` drops."""
+    if "dropout_p" in node.kwargs:
+        node.update_kwarg("dropout_p", 0.0)
+    else:
+        node.update_arg(_ATTENTION[name_of(node)], 0.0)
 
 
 def ends_in_dropout(module: nn.Module) -> set[str]:

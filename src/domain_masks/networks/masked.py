@@ -14,7 +14,7 @@ from domain_masks.masks.functional import Reduction
 from domain_masks.masks.module import Initialisation
 from domain_masks.networks.inputs import Inputs, check_domains, check_features, check_noise, check_sets
 from domain_masks.networks.network import Network
-from domain_masks.networks.split import Site
+from domain_masks.networks.site import Site
 from domain_masks.randomness import repeated
 
 

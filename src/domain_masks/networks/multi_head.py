@@ -11,7 +11,7 @@ from domain_masks.errors import InputError, unknown
 from domain_masks.networks.backbones import HeadInitialisation, initialise_normal
 from domain_masks.networks.inputs import Inputs, check_domains, example_of
 from domain_masks.networks.network import Network
-from domain_masks.networks.split import known_modules, training_mode
+from domain_masks.networks.tracing import known_modules, training_mode
 
 
 class StackedLinear(nn.Module):

@@ -13,8 +13,9 @@ from domain_masks.errors import InputError
 from domain_masks.networks import dropout
 from domain_masks.networks.inputs import Inputs, Signature, check_features, check_inputs, example_of
 from domain_masks.networks.presets import find_head
+from domain_masks.networks.site import Site
 from domain_masks.networks.sites import channel_axis, resolve_sites
-from domain_masks.networks.split import Segments, Site, split_network
+from domain_masks.networks.split import Segments, split_network
 from domain_masks.networks.tracing import required_arguments, training_mode
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from domain_masks.errors import InputError, unknown
-from domain_masks.networks.split import Site, known_modules
+from domain_masks.networks.site import Site
+from domain_masks.networks.tracing import known_modules
 
 _BLOCK = re.compile(r"(Block(V2)?|Bottleneck|InvertedResidual|MBConv|EncoderLayer|Fire|Inception[A-E]?)$")
 

@@ -19,18 +19,6 @@ from domain_masks.errors import InputError
 from domain_masks.networks import dropout
 from domain_masks.networks.beginning import Beginning, beginnings
 from domain_masks.networks.site import Site, apply_mask
-from domain_masks.networks.tracing import default_arguments, known_modules, opaque_functions, training_mode
-
-__all__ = [
-    "Segments",
-    "Site",
-    "apply_mask",
-    "default_arguments",
-    "known_modules",
-    "opaque_functions",
-    "split_network",
-    "training_mode",
-]
 
 
 @dataclass(frozen=True)
@@ -204,7 +192,7 @@ def _function(
         else:
             copies[node] = part.node_copy(node, copies.__getitem__)
             if node in left_out:
-                copies[node].update_kwarg("dropout_p", 0.0)
+                dropout.attend_without_dropout(copies[node])
     part.output(copies[end])
     code = part.python_code(root_module="self")
     namespace: dict[str, Any] = dict(code.globals)
