@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from domain_masks.errors import DomainMasksError  # noqa: PLC0415
     from domain_masks.records.config import parse_config  # noqa: PLC0415
-    from domain_masks.training.engine import launch  # noqa: PLC0415
+    from domain_masks.training.launching import launch  # noqa: PLC0415
     from timing import Budget, Conditions, as_line, as_table  # noqa: PLC0415
 
     measured = []

@@ -12,11 +12,13 @@ from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
 from domain_masks.methods import Context, Method
-from domain_masks.methods.build import build_method, method_settings
+from domain_masks.methods.build import build_method
+from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
 from domain_masks.randomness import BatchRandomness, generator, seeded
 from domain_masks.records.config import RunConfig, parse_config
-from domain_masks.training.engine import TrainingEngine, launch
+from domain_masks.training.engine import TrainingEngine
+from domain_masks.training.launching import launch
 
 CLASSES = 7
 SOURCES = ("art_painting", "cartoon", "photo")

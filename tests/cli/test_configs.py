@@ -15,7 +15,7 @@ from domain_masks.cli import main
 from domain_masks.data import AUGMENTATIONS, ImageDataset, load_digits_dataset
 from domain_masks.experiments import PlannedRun, estimate, leave_one_out, plan
 from domain_masks.methods import METHODS
-from domain_masks.methods.build import method_settings
+from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone, layout, preset_names
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.report import protocol_match

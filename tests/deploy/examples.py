@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from domain_masks.methods import Method
 from domain_masks.methods.base import Context
-from domain_masks.methods.build import build_method, method_settings
+from domain_masks.methods.build import build_method
+from domain_masks.methods.settings import method_settings
 from domain_masks.networks import MaskedNetwork, build_backbone, masked
 
 SOURCES = ("ink", "paper", "outline")

@@ -13,8 +13,8 @@ from pydantic.dataclasses import dataclass
 
 import generated
 from domain_masks.experiments.inventory import key_of, keys_in
-from domain_masks.methods.build import complete_method
 from domain_masks.methods.dmg import DMGSettings
+from domain_masks.methods.settings import complete_method
 from domain_masks.methods.table import described
 from domain_masks.networks.presets import PRESETS
 from domain_masks.records import RunFolder

@@ -10,8 +10,9 @@ import torch
 
 from domain_masks.batch import DomainBatch
 from domain_masks.methods import METHODS, Context, Settings
-from domain_masks.methods.build import build_method, method_settings
+from domain_masks.methods.build import build_method
 from domain_masks.methods.domain_classifier import DomainClassifier
+from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
 from domain_masks.randomness import BatchRandomness
 

@@ -2,7 +2,8 @@ import pytest
 
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS
-from domain_masks.methods.build import method_class, method_settings
+from domain_masks.methods.settings import method_settings
+from domain_masks.methods.table import method_class
 from methods import contract
 
 

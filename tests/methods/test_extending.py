@@ -27,7 +27,8 @@ from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.sampling import SAMPLING
 from domain_masks.schedules import SCHEDULES
 from domain_masks.training import evaluate
-from domain_masks.training.engine import TrainingEngine, launch
+from domain_masks.training.engine import TrainingEngine
+from domain_masks.training.launching import launch
 from methods.contract import SIZE, of, toy_batch
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"

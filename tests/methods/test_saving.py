@@ -8,9 +8,10 @@ from safetensors.torch import load_file, save_file
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods import METHODS
 from domain_masks.methods.base import Context
-from domain_masks.methods.build import build_method, method_settings
+from domain_masks.methods.build import build_method
 from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.saving import load_model, model_tensors, save_model
+from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
 from methods.contract import CLASSES, SOURCES, EngineDouble, built, context, toy_batch
 from references.networks import OwnNetwork

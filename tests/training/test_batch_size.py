@@ -15,7 +15,7 @@ from domain_masks.records import RunFolder
 from domain_masks.records.config import parse_config, read_config
 from domain_masks.training import Experiment, run
 from domain_masks.training.batch_size import _Attempt, largest_allowed, largest_fitting
-from domain_masks.training.engine import launch
+from domain_masks.training.launching import launch
 
 
 class Silent:

@@ -24,7 +24,7 @@ from domain_masks.training import Experiment, evaluate, run
 from domain_masks.training import domain_classifier as fitting
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.domain_classifier import add_domain_classifier, drawn
-from domain_masks.training.engine import launch
+from domain_masks.training.launching import launch
 
 TENSORS = {f"method.domain_classifier.{name}" for name in ("weight", "bias", "mean", "scale")}
 

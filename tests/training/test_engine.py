@@ -21,7 +21,8 @@ from domain_masks.errors import InputError
 from domain_masks.methods import METHODS, Context, Phase
 from domain_masks.methods.build import build_method
 from domain_masks.networks import build_backbone
-from domain_masks.training.engine import TrainingEngine, launch
+from domain_masks.training.engine import TrainingEngine
+from domain_masks.training.launching import launch
 from domain_masks.training.schedules import rate_factor
 
 

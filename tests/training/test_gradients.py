@@ -23,7 +23,8 @@ from domain_masks.errors import InputError
 from domain_masks.methods import Aggregate
 from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.training import run
-from domain_masks.training.engine import TrainingEngine, launch
+from domain_masks.training.engine import TrainingEngine
+from domain_masks.training.launching import launch
 from domain_masks.training.optimizers import trained_groups
 from methods.contract import of, toy_batch
 from training import other_methods

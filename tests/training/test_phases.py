@@ -14,7 +14,8 @@ from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods import Phase
 from domain_masks.training import evaluate, run
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
-from domain_masks.training.engine import TrainingEngine, launch
+from domain_masks.training.engine import TrainingEngine
+from domain_masks.training.launching import launch
 from domain_masks.training.phases import PhasePlan, phases_of, plan_phases
 from domain_masks.training.progress import Progress, read_progress
 from methods.contract import of

@@ -27,7 +27,7 @@ from domain_masks.records import Predictions, RunFolder
 from domain_masks.records.config import parse_config, read_config
 from domain_masks.training import Experiment, evaluate, run
 from domain_masks.training.checkpoints import load_checkpoint
-from domain_masks.training.engine import launch
+from domain_masks.training.launching import launch
 
 METHODS = ("dmg", "aggregate", "multi_headed")
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from torch import nn
 
 from domain_masks.methods.base import Context, Method, Settings
-from domain_masks.methods.settings import check_method, complete_method, method_settings
 from domain_masks.methods.table import method_class
 from domain_masks.randomness import seeded
 
@@ -18,6 +17,3 @@ def build_method(name: str, backbone: nn.Module, context: Context, settings: Set
         # Every algorithm is built from a backbone as well; the base class, which has no network yet, is not.
         kind: Callable[[nn.Module, Context, Settings], Method] = method_class(name)
         return kind(backbone, context, settings)
-
-
-__all__ = ["build_method", "check_method", "complete_method", "method_class", "method_settings"]

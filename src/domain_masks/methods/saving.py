@@ -14,11 +14,12 @@ from torch import Tensor
 
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods.base import Context, Method
-from domain_masks.methods.build import build_method, method_settings
+from domain_masks.methods.build import build_method
 from domain_masks.methods.cards import MOST_BYTES, NEEDED, check_card
 from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.extra_state import extra_cards, extra_forms, extra_tensors, extra_values, tensors_in
 from domain_masks.methods.same_answers import device_of, require_same_answers
+from domain_masks.methods.settings import method_settings
 from domain_masks.methods.tensor_files import (
     TensorForm,
     check_forms,

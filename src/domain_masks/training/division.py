@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domain_masks.data import DomainSplits, ImageDataset, split_domains
-from domain_masks.methods.build import method_class
+from domain_masks.methods.table import method_class
 from domain_masks.records.config import RunConfig
 
 

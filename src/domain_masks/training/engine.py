@@ -15,12 +15,9 @@ from domain_masks.methods import Method
 from domain_masks.records.config import RunConfig
 from domain_masks.training.accumulation import Accumulation, average_gradients
 from domain_masks.training.class_weighting import WeightingWatch
-from domain_masks.training.launching import is_main_process, launch, on_main_process, repeatable
 from domain_masks.training.optimizers import build_optimizer, trained_groups
 from domain_masks.training.phases import plan_phases
 from domain_masks.training.schedules import rate_factor
-
-__all__ = ["TrainingEngine", "is_main_process", "launch", "on_main_process", "repeatable"]
 
 _NAMED = 64
 

@@ -18,9 +18,9 @@ from domain_masks.training.checkpoints import best_checkpoint, load_checkpoint
 from domain_masks.training.conditions import parts_of, set_threads
 from domain_masks.training.contents import note_content
 from domain_masks.training.defaults import resolve
-from domain_masks.training.engine import launch, repeatable
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.finished import Run
+from domain_masks.training.launching import launch, repeatable
 from domain_masks.training.measuring import finish, measure
 from domain_masks.training.phases import planned_epochs
 from domain_masks.training.progress import read_progress

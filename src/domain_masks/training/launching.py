@@ -10,12 +10,8 @@ from lightning.fabric import Fabric
 
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records.config import RunConfig
-from domain_masks.training.opening import is_main_process
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-
-
-__all__ = ["is_main_process", "launch", "on_main_process", "repeatable"]
 
 
 def launch(config: RunConfig) -> Fabric:

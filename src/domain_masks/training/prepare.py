@@ -9,8 +9,8 @@ from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
 from domain_masks.training.conditions import set_threads
 from domain_masks.training.defaults import resolve
-from domain_masks.training.engine import launch
 from domain_masks.training.experiment import Experiment
+from domain_masks.training.launching import launch
 from domain_masks.training.surroundings import as_in_a_fresh_process
 from domain_masks.training.value_range import with_own_range
 

@@ -23,10 +23,10 @@ from domain_masks.training.conditions import conditions, note, set_threads
 from domain_masks.training.contents import inputs_now
 from domain_masks.training.defaults import notes, resolve
 from domain_masks.training.describing import describe
-from domain_masks.training.engine import launch, on_main_process, repeatable
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.finished import Run, finished
 from domain_masks.training.fit import fit
+from domain_masks.training.launching import launch, on_main_process, repeatable
 from domain_masks.training.measuring import finish
 from domain_masks.training.method_checks import check_method
 from domain_masks.training.opening import is_main_process

@@ -11,8 +11,6 @@ from domain_masks.schedules import SCHEDULES
 if TYPE_CHECKING:
     from domain_masks.records.config import RunConfig
 
-__all__ = ["SCHEDULES", "note_on_length", "rate_factor"]
-
 
 def schedule_of(config: RunConfig, group: str) -> str:
     """Return the name of the schedule that a group of parameters follows: ``masks`` may have one of its own."""

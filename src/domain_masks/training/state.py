@@ -22,7 +22,8 @@ from domain_masks.records.preparation import with_usual_preparation
 from domain_masks.records.run_folder import RunFolder
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
 from domain_masks.training.conditions import Conditions, conditions, parts_of, with_part
-from domain_masks.training.engine import TrainingEngine, on_main_process
+from domain_masks.training.engine import TrainingEngine
+from domain_masks.training.launching import on_main_process
 from domain_masks.training.progress import Progress, plan_of, read_progress
 
 NOT_FINITE = "not_finite"

@@ -15,8 +15,9 @@ from domain_masks.data import ImageDataset, LoaderSettings, TrainingLoader, eval
 from domain_masks.methods.extra_state import tensors_in
 from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
-from domain_masks.training.engine import TrainingEngine, launch
+from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.experiment import Experiment
+from domain_masks.training.launching import launch
 
 STEPS = 3
 ENOUGH = 10.0
