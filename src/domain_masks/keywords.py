@@ -54,5 +54,5 @@ def _message(name: str, signature: inspect.Signature, given: object, mismatch: T
     lines = []
     for keyword in unknown:
         guess = suggestion(keyword, known)
-        lines.append(f"{keyword!r} is no argument" + (f": did you mean {guess!r}?" if guess else ""))
-    return f"{name}(): {'; '.join(lines)}. It takes {', '.join(known)}"
+        lines.append(f"{keyword!r} is no argument" + (f": did you mean {guess!r}?" if guess else "."))
+    return f"{name}(): {' '.join(lines)} It takes {', '.join(known)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -149,6 +150,20 @@ def test_a_full_disk_behind_standard_output_is_one_message(
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main(words[verb]) == 2
+        monkeypatch.undo()
+    message = capsys.readouterr().err
+    assert "cannot write standard output: No space left on device" in message
+    assert "Traceback" not in message
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("word", ["--help", "--version", "help"])
+def test_a_full_disk_behind_an_output_without_a_buffer_is_one_message(
+    word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(full, write_through=True))
+        assert main([word]) == 2
         monkeypatch.undo()
     message = capsys.readouterr().err
     assert "cannot write standard output: No space left on device" in message

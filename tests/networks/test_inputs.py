@@ -149,3 +149,9 @@ def test_traced_and_mapped_networks_are_not_in_the_way_either(nets):
         state = dict(net.named_parameters()) | dict(net.named_buffers())
         called = torch.func.functional_call(net, state, (images(), DOMAINS))
         assert torch.equal(called, net(images(), DOMAINS))
+
+
+@pytest.mark.parametrize("domains", [0, True, 1.5, ["ink", "paper"], None])
+def test_the_number_of_domains_is_a_whole_number(domains):
+    with pytest.raises(InputError, match="expected the number of source domains"):
+        masked("small", domains, classes=5)

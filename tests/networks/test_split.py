@@ -55,6 +55,12 @@ def test_a_mask_multiplies_its_channel_axis(axis, shape):
     assert apply_mask(inputs.bfloat16(), mask, axis).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize(("axis", "size"), [(1, 4), (4, 3), (-4, 3), (0, 2), (-3, 2)])
+def test_a_site_that_does_not_fit_is_one_message(axis, size):
+    with pytest.raises(InputError, match=r"at a mask site.*\(2, 3, 5\): give the Site the axis and the size"):
+        apply_mask(torch.randn(2, 3, 5), torch.rand(2, size), axis)
+
+
 @pytest.mark.parametrize(("name", "size", "boundary"), PLACES)
 def test_task_after_features_is_the_network(name, size, boundary):
     backbone, images = build(name), images_of(size)

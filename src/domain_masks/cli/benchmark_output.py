@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain_masks.cli.flags import say
+from domain_masks.cli.outputs import table_lines
 from domain_masks.records.counts import counted
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def show_outcome(outcome: BenchmarkOutcome, dataset: str, out: Path, rule: str |
         table = accuracy_table([record.results for _, record in shown], varied)
         write_whole(out / "accuracies.csv", frame_text(table))
         say(f"\naccuracy in percent on {dataset}; columns: held-out domain" + (", mean ± sd" if len(seeds) > 1 else ""))
-        say(summary(table).to_string(index=False))
+        say("\n".join(table_lines(summary(table), index=False)))
         chosen = _show_selection(outcome, out, rule)
         say(f"runs: {out}")
     problems = chosen.problems if chosen is not None else []
@@ -82,7 +83,7 @@ def _show_selection(outcome: BenchmarkOutcome, out: Path, rule: str | None) -> S
     name = chosen.rule.upper() if chosen.is_oracle else chosen.rule
     warning = ": no result to report, only a bound" if chosen.is_oracle else ""
     lines = [f"\nchosen by {name}, the {RULES_IN_WORDS[chosen.rule]}{warning}"]
-    lines += summary(chosen.table.drop(columns=CHOSEN)).to_string(index=False).splitlines()
+    lines += table_lines(summary(chosen.table.drop(columns=CHOSEN)), index=False)
     settings = chosen.table[["method", "target", CHOSEN]].drop_duplicates()
     lines += [f"  held out {target}: {label}" for _, target, label in settings.itertuples(index=False)]
     for line in lines:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from domain_masks.cli.flags import Parser, add_config, completed_by, data_settings, parser_for, say
+from domain_masks.cli.outputs import table_lines
 from domain_masks.records.counts import counted
 
 
@@ -70,7 +71,7 @@ def _count_lines(name: str, root: Path | None) -> list[str]:
         (len(dataset.classes), "class", "classes"),
     )
     lines = [f"{dataset.name}: {', '.join(counted(*size) for size in sizes)}"]
-    lines += table.to_string().splitlines()
+    lines += table_lines(table)
     if dataset.splits is not None:
         counts = pd.Series(dataset.splits).value_counts()
         lines.append("official splits: " + ", ".join(f"{split} {count}" for split, count in counts.items()))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
-from domain_masks.cli.outputs import OutputError
+from domain_masks.cli.outputs import write
 from domain_masks.errors import InputError
 from domain_masks.records.config import CHOICES, RunConfig, parse_config, read_settings
 from domain_masks.records.spellings import spelled, suggestion, two_spellings
@@ -289,9 +289,4 @@ def say(line: str) -> None:
     """Print a result on standard output."""
     encoding = sys.stdout.encoding or "utf-8"
     # A terminal of another alphabet shows a question mark rather than an error.
-    try:
-        sys.stdout.write(line.encode(encoding, "replace").decode(encoding) + "\n")
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError.of(error) from error
+    write(line.encode(encoding, "replace").decode(encoding) + "\n")

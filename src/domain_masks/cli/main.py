@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from types import FrameType
 
 from domain_masks.cli.interruption import Terminated
-from domain_masks.cli.outputs import OutputError, flush, is_lost, let_go, replace_closed
+from domain_masks.cli.outputs import OutputError, flush, is_lost, let_go, replace_closed, write
 from domain_masks.errors import DomainMasksError, nearest
 
 VERBS = {
@@ -70,12 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        sys.stdout.write(_usage())
+        write(_usage())
         return 0
     if words[0] in ("-V", "--version"):
         from domain_masks import __version__  # noqa: PLC0415
 
-        sys.stdout.write(f"domain-masks {__version__}\n")
+        write(f"domain-masks {__version__}\n")
         return 0
     verb = words[0]
     if verb not in VERBS:

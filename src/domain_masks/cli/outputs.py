@@ -8,9 +8,12 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from domain_masks.errors import DomainMasksError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _STANDARD = 3
 
@@ -97,6 +100,24 @@ def flush() -> None:
     except OSError as error:
         let_go(sys.stdout)
         raise OutputError.of(error) from error
+
+
+def write(text: str) -> None:
+    """Write on standard output; raises OutputError, or BrokenPipeError where nobody reads it."""
+    try:
+        sys.stdout.write(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError.of(error) from error
+
+
+def table_lines(table: pd.DataFrame, index: bool = True) -> list[str]:
+    """Return a table as lines for a terminal, where letters of Chinese, Japanese and Korean take two columns."""
+    import pandas as pd  # noqa: PLC0415 - most commands show no table
+
+    with pd.option_context("display.unicode.east_asian_width", True):
+        return table.to_string(index=index).splitlines()
 
 
 def let_go(stream: TextIO) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 from torch import nn
 
+from domain_masks.errors import InputError
 from domain_masks.keywords import named_keywords
 from domain_masks.masks.module import Initialisation
 from domain_masks.networks.backbones import build_backbone
@@ -44,13 +46,20 @@ def masked(  # noqa: PLR0913
       Sites given by hand, as :class:`Site`, need none
     - ``weights``, ``image_size``: see :func:`build_backbone` and :class:`Network`
 
-    Raises InputError for unknown names (listing the candidates) and for networks that cannot be divided there.
+    Raises InputError for unknown names (listing the candidates), for networks that cannot be divided there, and unless
+    ``domains`` is a whole number from 1.
     """
+    _check_count(domains)
     module = network if isinstance(network, nn.Module) else build_backbone(network, _required(classes), weights)
     chosen = layout(module, (sites,) if isinstance(sites, str) else tuple(sites), boundary)
     return MaskedNetwork(
         module, domains, chosen.sites, chosen.boundary, image_size, initialisation, dropout_in_task, example_input
     )
+
+
+def _check_count(domains: object) -> None:
+    if isinstance(domains, bool) or not isinstance(domains, Integral) or int(domains) < 1:
+        raise InputError(f"expected the number of source domains as domains, a whole number from 1, got {domains!r}")
 
 
 def _required(classes: int | None) -> int:

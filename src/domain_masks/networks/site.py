@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+
+from domain_masks.errors import InputError
 
 
 def apply_mask(inputs: Tensor, mask: Tensor | None, axis: int) -> Tensor:
@@ -13,12 +16,24 @@ def apply_mask(inputs: Tensor, mask: Tensor | None, axis: int) -> Tensor:
     - ``inputs``: (N, ...) with K entries along ``axis``
     - ``mask``: (N, K), or None for no mask
     - returns: the shape of ``inputs``
+
+    Raises InputError where ``inputs`` has no such axis, or another number of entries along it.
     """
     if mask is None:
         return inputs
+    if not torch.compiler.is_compiling() and not torch._C._get_tracing_state():
+        _check(inputs, mask, axis)
     shape = [mask.shape[0]] + [1] * (inputs.dim() - 1)
     shape[axis] = mask.shape[1]
     return inputs * mask.reshape(shape).to(inputs.dtype)
+
+
+def _check(inputs: Tensor, mask: Tensor, axis: int) -> None:
+    got = f"got activations of the shape {tuple(inputs.shape)}: give the Site the axis and the size that they have"
+    if not -inputs.dim() <= axis < inputs.dim() or axis % inputs.dim() == 0:
+        raise InputError(f"expected an axis of the activations at a mask site behind the batch's, axis {axis}, {got}")
+    if inputs.shape[axis] != mask.shape[1]:
+        raise InputError(f"expected {mask.shape[1]} channels on axis {axis} of the activations at a mask site, {got}")
 
 
 @dataclass(frozen=True)

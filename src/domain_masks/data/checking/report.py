@@ -148,7 +148,9 @@ def check_extension(path: Path) -> None:
 
 def _plain_table(table: pd.DataFrame) -> list[str]:
     table = table.rename_axis(index=None, columns=None)
-    return [line.rstrip() for line in table.to_string().splitlines()]
+    # Letters of Chinese, Japanese and Korean take two columns.
+    with pd.option_context("display.unicode.east_asian_width", True):
+        return [line.rstrip() for line in table.to_string().splitlines()]
 
 
 def _finding_lines(finding: Finding, everything: bool) -> Iterator[str]:
