@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from domain_masks.records.counts import counted
 from domain_masks.records.pairs import pair_title
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.records.yaml_files import to_yaml
@@ -63,8 +64,8 @@ def _section(title: str, lines: Iterable[str]) -> str:
 
 def _summary(card: Mapping[str, Any]) -> str:
     return (
-        f"An image classifier for {_count(len(card['classes']), 'class', 'classes')}, trained on "
-        f"{_count(len(card['sources']), 'source domain')} by the method {_plain(card['method']['name'])} on the network "
+        f"An image classifier for {counted(len(card['classes']), 'class', 'classes')}, trained on "
+        f"{counted(len(card['sources']), 'source domain')} by the method {_plain(card['method']['name'])} on the network "
         f"{_plain(card['backbone'])}, to be used on domains that it has not seen."
     )
 
@@ -172,7 +173,7 @@ def _use(card: Mapping[str, Any], repo_id: str | None) -> Iterator[str]:
 
 def _limits(card: Mapping[str, Any]) -> Iterator[str]:
     targets = card.get("targets", ())
-    yield f"- It knows the {_count(len(card['classes']), 'class', 'classes')} above and always answers with one of them."
+    yield f"- It knows the {counted(len(card['classes']), 'class', 'classes')} above and always answers with one of them."
     if targets:
         yield (
             f"- The accuracy out of domain was measured on {_plain(_names(targets))}; on other domains it can be higher or "
@@ -205,10 +206,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
 def _names(names: Sequence[str]) -> str:
     more = f", ... ({len(names) - _LISTED} more)" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _plain(text: str) -> str:

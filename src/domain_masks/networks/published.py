@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from domain_masks.networks.architecture import Library
 from domain_masks.networks.weights_files import read_weights
+from domain_masks.records.file_state import digest_of_file
 
 Interpolation = Literal["bilinear", "bicubic"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
@@ -132,16 +131,9 @@ def _torchvision_entry(name: str, weights: str | Path) -> Any:
 
 def _sha256(path: Path) -> str:
     try:
-        status = path.stat()
-        return _digest(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return digest_of_file(path, "sha256")
     except OSError:  # it is missed where it is read
         return ""
-
-
-@lru_cache(maxsize=16)
-def _digest(path: Path, *_: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _of_entry(entry: Any) -> Preparation:

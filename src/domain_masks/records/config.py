@@ -19,7 +19,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from domain_masks.errors import InputError, together
-from domain_masks.records.colours import check_mean, check_std, three_numbers
 from domain_masks.records.files import check_schema, write_whole
 from domain_masks.records.setting_types import (
     OWN_RANGE,
@@ -34,6 +33,9 @@ from domain_masks.records.setting_types import (
     as_list,
     as_range,
     as_seconds,
+    check_mean,
+    check_std,
+    three_numbers,
 )
 from domain_masks.records.spellings import canonical
 from domain_masks.records.validation import describe_mistakes

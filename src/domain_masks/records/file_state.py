@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 SAMPLE = 4096
 """Bytes that are looked at at the beginning, in the middle and at the end of a file."""
@@ -17,6 +18,22 @@ _SETTLED = 2 * 10**9
 def content_hash(content: bytes) -> bytes:
     """Return the hash of a file's content, 16 bytes."""
     return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def digest_of_file(path: Path, kind: Literal["blake2b", "sha256"] = "blake2b") -> str:
+    """Return the hash of a file's content in hexadecimal digits, remembered in this process while the file's state stays.
+
+    ``blake2b`` has 16 bytes. Raises OSError where the file cannot be read.
+    """
+    state = settled_state_of(path)
+    return _digest_in(path, kind, state) if state is not None else _digest_in.__wrapped__(path, kind, None)
+
+
+@lru_cache(maxsize=256)
+def _digest_in(path: Path, kind: str, _state: str | None) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256 if kind == "sha256" else (lambda: hashlib.blake2b(digest_size=16))
+        return hashlib.file_digest(file, digest).hexdigest()
 
 
 def state_of(path: Path | str) -> str | None:

@@ -14,13 +14,12 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from domain_masks.errors import RunFolderError
 from domain_masks.records.config import NOT_COMPUTED, RunConfig
-from domain_masks.records.file_state import state_of
+from domain_masks.records.file_state import digest_of_file
 from domain_masks.records.files import read_json
 from domain_masks.records.preparation import without_usual_preparation
 from domain_masks.records.run_folder import RunFolder
@@ -184,12 +183,6 @@ def dataset_name(dataset: str) -> str:
 
 def _content(path: Path) -> str:
     try:
-        return _digest(path, state_of(path))
+        return digest_of_file(path)
     except OSError:
         return f"file:{path.name}" if path.name != "model.safetensors" else f"run:{path.parent.name}"
-
-
-@lru_cache(maxsize=256)
-def _digest(path: Path, _state: str | None) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
