@@ -80,15 +80,6 @@ def test_patterns_follow_links_but_not_in_circles(tree):
         assert found == sorted(root + path for path in [*expected, "photos/other/x.jpeg"])
 
 
-def test_a_pipe_in_a_folder_is_not_opened(tmp_path):
-    os.mkfifo(tmp_path / "pipe.png")
-    (tmp_path / "a.png").write_bytes(b"")
-    here = str(tmp_path)
-    assert list(find_pictures([here])) == [f"{here}/a.png", Unreadable(f"{here}/pipe.png", "not a regular file")]
-    # As in `dmg predict MODEL <(command)`.
-    assert list(find_pictures([f"{here}/pipe.png"])) == [f"{here}/pipe.png"]
-
-
 def test_very_deep_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = tmp_path

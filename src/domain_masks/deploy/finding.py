@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import glob
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -175,9 +174,7 @@ def _below(folder: str) -> Iterator[str | Unreadable]:
         if isinstance(found, Unreadable):
             yield found
         else:
-            for entry in filter(_is_picture, found.entries):
-                # Only what is named itself may be a pipe: reading one that lies about would wait for ever.
-                yield Unreadable(entry.path, "not a regular file") if _is_special(entry) else entry.path
+            yield from (entry.path for entry in filter(_is_picture, found.entries))
 
 
 def _tree(root: str) -> Iterator[_Chunk | Unreadable]:
@@ -208,14 +205,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
-
-
-def _is_special(entry: os.DirEntry[str]) -> bool:
-    try:
-        mode = entry.stat().st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:
