@@ -4,7 +4,7 @@ from PIL import Image
 
 from domain_masks.data import load_digits_dataset, split_domains
 from domain_masks.data.dataset import ImageDataset
-from domain_masks.data.splits import divided, domains_named, source_positions
+from domain_masks.data.splits import divided, domains_named, source_positions, untrained_classes
 from domain_masks.errors import InputError
 
 
@@ -153,3 +153,25 @@ def test_names_with_commas_are_put_together_again(names, meant):
 def test_a_domain_may_be_called_none():
     assert domains_named(["none"], ("none", "a")) == ("none",)
     assert domains_named([], ("none", "a")) == ()
+
+
+def test_held_out_classes_that_no_training_picture_shows_are_named():
+    dataset = made((20, 20, 20), classes=2)
+    assert untrained_classes(split_domains(dataset, ["c"])) == []
+    assert untrained_classes(split_domains(dataset, [])) == []
+    labels = dataset.labels.copy()
+    labels[40:] += 2
+    labels[40] = 0
+    renamed = ImageDataset(
+        name="made",
+        classes=("cat", "dog", "Katze", "Hund"),
+        domains=dataset.domains,
+        ids=dataset.ids,
+        labels=labels,
+        domain_indices=dataset.domain_indices,
+        splits=None,
+        open_image=lambda row: Image.new("RGB", (4, 4)),
+        fingerprint="0",
+    )
+    (line,) = untrained_classes(split_domains(renamed, ["c"]))
+    assert "no training image shows classes 'Katze', 'Hund': 19 of 20 held-out images" in line

@@ -42,6 +42,26 @@ class DomainSplits:
     held_out: Subset
 
 
+def untrained_classes(splits: DomainSplits) -> list[str]:
+    """Return a sentence where held-out pictures are of classes that no training picture shows, else nothing.
+
+    Such pictures can only be answered wrong: mostly the domains name the same classes in different ways.
+    """
+    held_out = splits.held_out.labels
+    missing = np.setdiff1d(held_out, splits.train.labels)
+    if not missing.size:
+        return []
+    classes = splits.dataset.classes
+    named = ", ".join(repr(classes[label]) for label in missing[:3])
+    more = f" and {missing.size - 3} more" if missing.size > 3 else ""
+    concerned = int(np.isin(held_out, missing).sum())
+    return [
+        f"no training image shows {'class' if missing.size == 1 else 'classes'} {named}{more}: {concerned} of "
+        f"{held_out.size} held-out images can only be answered wrong. Rename the classes where the domains name them in "
+        "different ways, or leave these images out"
+    ]
+
+
 def source_positions(dataset: ImageDataset, sources: Sequence[str], domain_indices: Int64Array) -> Int64Array:
     """Return each picture's position in ``sources``, (N,) int64.
 

@@ -119,7 +119,7 @@ _ACCURACIES = keys(
 class Note(TypedDict):
     """Something that whoever reads the numbers should know, and what to do about it.
 
-    - ``about``: which note it is: "masks_at_start", :data:`MASKS_AT_START`
+    - ``about``: which note it is: :data:`MASKS_AT_START` or :data:`UNTRAINED_CLASSES`
     - ``text``: it, in a sentence
     """
 
@@ -130,6 +130,8 @@ class Note(TypedDict):
 MASKS_AT_START = "masks_at_start"
 """All masks are nearly full, as they begin: from U(0, 1) every mask logit begins above 0, and moves by about the learning
 rate."""
+UNTRAINED_CLASSES = "untrained_classes"
+"""Held-out images are of classes that no training image shows: they can only be answered wrong."""
 _NEARLY_ALL = 0.99
 
 

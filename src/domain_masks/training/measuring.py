@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from domain_masks.data import DomainSplits
+from domain_masks.data.splits import untrained_classes
 from domain_masks.evaluation import accuracies, nearest_accuracy
 from domain_masks.masks import mask_statistics
 from domain_masks.records import Predictions, Results, RunFolder
-from domain_masks.records.results import notes_of
+from domain_masks.records.results import UNTRAINED_CLASSES, Note, notes_of
 from domain_masks.training.domain_classifier import add_domain_classifier
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.progress import Progress
@@ -52,7 +53,8 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
         best_epoch=progress.best_epoch,
         protocol={"selection": config.selection, "target_labels_used": False},
         nearest_source=nearest,
-        notes=notes_of(masks, config.lr if config.lr_masks is None else config.lr_masks) or None,
+        notes=[*notes_of(masks, config.lr if config.lr_masks is None else config.lr_masks), *_untrained(splits)]
+        or None,
         masks=masks or None,  # type: ignore[arg-type]
         seconds={
             **({"preparation": round(preparation, 3)} if (preparation := experiment.facts.get("preparation")) else {}),
@@ -71,6 +73,10 @@ def _held_out_name(splits: DomainSplits) -> str:
     """Say which pictures of the held-out domains were measured: all of them, or their official test list."""
     held = [splits.dataset.domains.index(name) for name in splits.targets]
     return "all" if len(splits.held_out) == int(np.isin(splits.dataset.domain_indices, held).sum()) else "test"
+
+
+def _untrained(splits: DomainSplits) -> list[Note]:
+    return [{"about": UNTRAINED_CLASSES, "text": line} for line in untrained_classes(splits)]
 
 
 def _card(experiment: Experiment, results: Results) -> dict[str, Any]:
