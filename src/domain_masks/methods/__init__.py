@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from domain_masks.methods.description import Description, Paper, Settings
     from domain_masks.methods.dmg import DMG
     from domain_masks.methods.multi_headed import MultiHeaded
+    from domain_masks.methods.search_ranges import Choice, Uniform
     from domain_masks.methods.table import METHODS
 
 __all__ = [
     "DMG",
     "METHODS",
     "Aggregate",
+    "Choice",
     "Context",
     "Description",
     "Engine",
@@ -26,6 +28,7 @@ __all__ = [
     "Paper",
     "Phase",
     "Settings",
+    "Uniform",
 ]
 
 attach(
@@ -36,6 +39,7 @@ attach(
         "description": ("Description", "Paper", "Settings"),
         "dmg": ("DMG",),
         "multi_headed": ("MultiHeaded",),
+        "search_ranges": ("Choice", "Uniform"),
         "table": ("METHODS",),
     },
 )

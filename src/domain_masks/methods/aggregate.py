@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
 from domain_masks.methods.base import PREDICTIONS, Context, Method, Settings, labels_of
-from domain_masks.methods.described import DescribedAggregate
+from domain_masks.methods.descriptions.baselines import DescribedAggregate
 from domain_masks.networks import Network
 
 

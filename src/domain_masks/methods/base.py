@@ -93,14 +93,9 @@ class Method(Description, nn.Module, ABC):
     paper: ClassVar[Paper]
     summary: ClassVar[str]
     needs: ClassVar[Literal["images", "features", "either"]] = "either"
-    """``images`` where F must be trained or run anew at each step, ``features`` where F is never trained.
-
-    With ``features`` the loop keeps F as it is, runs it in evaluation mode, and hands over batches of features alone.
-    """
+    """With ``features`` the loop keeps F as it is, runs it in evaluation mode, and hands over batches of features alone."""
     predicts_by_domain: ClassVar[bool] = False
     """Whether there is a prediction per source, which a domain classifier can weigh; ``predict`` then adds :meth:`weighted`."""
-    fewest_sources: ClassVar[int] = 1
-    """How many source domains it needs; 2 or more where it compares domains."""
 
     network: Network
     domain_classifier: DomainClassifier | None

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
+
+from domain_masks.methods.search_ranges import Range
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""Type of a setting that weights a term of a loss."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,23 @@ class Description:
     paper: ClassVar[Paper]
     summary: ClassVar[str]
     Settings: ClassVar[type[Settings]] = Settings
+    family: ClassVar[str] = ""
+    """What kind of method it is: one word, as those of this package in ``descriptions``."""
+    cost: ClassVar[str] = ""
+    """How long a step of training takes relative to ``aggregate``, as measured; empty where it was not."""
     needs: ClassVar[Literal["images", "features", "either"]] = "either"
-
+    """``images`` where F must be trained or run anew at each step, ``features`` where F is never trained."""
     fewest_sources: ClassVar[int] = 1
+    """How many source domains it needs; 2 or more where it compares domains."""
+    rows_per_domain: ClassVar[int] = 0
+    """How many images of every source each batch, and each process's part of it, must have at least.
+
+    From 1 on batches are sampled ``balanced`` unless ``defaults`` say otherwise.
+    """
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """The method's own defaults of run settings, used sparingly: one protocol for all is the point of a comparison."""
+    search: ClassVar[Mapping[str, Range]] = {}
+    """Where ``dmg benchmark --search`` looks: ``method.NAME``, or a setting of the run such as ``lr``, and its range."""
 
     @classmethod
     def has_masks(cls) -> bool:

@@ -17,7 +17,7 @@ from domain_masks.methods.base import (
     known,
     labels_of,
 )
-from domain_masks.methods.described import DescribedDMG, DMGSettings
+from domain_masks.methods.descriptions.masks import DescribedDMG, DMGSettings
 from domain_masks.networks import MaskedNetwork, layout
 
 

@@ -14,7 +14,7 @@ from domain_masks.methods.base import (
     known,
     labels_of,
 )
-from domain_masks.methods.described import DescribedMultiHeaded, MultiHeadedSettings
+from domain_masks.methods.descriptions.baselines import DescribedMultiHeaded, MultiHeadedSettings
 from domain_masks.networks import MultiHeadNetwork, find_head
 
 

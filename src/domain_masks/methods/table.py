@@ -7,8 +7,8 @@ from collections import UserDict
 from typing import TYPE_CHECKING
 
 from domain_masks.errors import unknown
-from domain_masks.methods.described import DescribedAggregate, DescribedDMG, DescribedMultiHeaded
 from domain_masks.methods.description import Description
+from domain_masks.methods.descriptions import DESCRIBED
 
 if TYPE_CHECKING:
     from domain_masks.methods.base import Method
@@ -28,15 +28,22 @@ class Methods(UserDict[str, "type[Method] | str"]):
 
 METHODS = Methods(
     {
+        # masks
         "dmg": "domain_masks.methods.dmg:DMG",
+        # baselines
         "aggregate": "domain_masks.methods.aggregate:Aggregate",
         "multi_headed": "domain_masks.methods.multi_headed:MultiHeaded",
+        # meta-learning
+        # adversarial
+        # alignment
+        # augmentation
+        # risk
+        # regularisation
+        # decomposition
+        # kernel
     }
 )
-DESCRIBED: dict[str, type[Description]] = {
-    kind.name: kind for kind in (DescribedDMG, DescribedAggregate, DescribedMultiHeaded)
-}
-"""Algorithms of which everything that settings depend on is known without torch."""
+"""Name -> class, by family as in ``descriptions``."""
 
 
 def method_class(name: str) -> type[Method]:

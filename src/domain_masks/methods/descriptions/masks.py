@@ -1,18 +1,21 @@
-"""The algorithms of this package as they are known without torch: where they come from, and their settings."""
+"""DMG and its family: one network, and a part of it per source domain."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from domain_masks.methods.description import Description, Paper, Settings
+from domain_masks.methods.description import Description, Paper, Settings, Weight
+from domain_masks.methods.search_ranges import Range, Uniform
 
-_DMG = "Learning to Balance Specificity and Invariance for In and Out of Domain Generalization"
-_AUTHORS, _VENUE = "Chattopadhyay, Balaji, Hoffman", "ECCV 2020"
-
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+DMG_PAPER = Paper(
+    "Learning to Balance Specificity and Invariance for In and Out of Domain Generalization",
+    "Chattopadhyay, Balaji, Hoffman",
+    "ECCV 2020",
+)
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,12 @@ class DescribedDMG(Description):
 
     name = "dmg"
     summary = "domain-specific masks on the upper layers, kept apart by a soft-IoU overlap loss"
-    paper = Paper(_DMG, _AUTHORS, _VENUE)
+    family = "masks"
+    paper = DMG_PAPER
     Settings: ClassVar[type[DMGSettings]] = DMGSettings
     # Equation 2 sums over pairs of domains: of one there is none, and nothing would make its mask specific to it.
     fewest_sources: ClassVar[int] = 2
+    search: ClassVar[Mapping[str, Range]] = {"method.overlap_weight": Uniform(0.01, 1.0, log=True)}
 
     @classmethod
     def has_masks(cls) -> bool:
@@ -55,28 +60,4 @@ class DescribedDMG(Description):
         return True
 
 
-class DescribedAggregate(Description):
-    """Aggregate."""
-
-    name = "aggregate"
-    summary = "one network on the pooled data of all sources"
-    paper = Paper("Statistical Learning Theory (empirical risk minimisation)", "Vapnik", "Wiley 1998")
-
-
-@dataclass(frozen=True)
-class MultiHeadedSettings(Settings):
-    """Settings of Multi-Headed."""
-
-    average: Literal["logits", "probabilities"] = "logits"
-    """what is averaged over the heads at test time"""
-    validation: Literal["predictions", "known"] = "predictions"
-    """predictions that choose the best epoch: the average of all heads, or each image's own head (the authors' code)"""
-
-
-class DescribedMultiHeaded(Description):
-    """Multi-Headed."""
-
-    name = "multi_headed"
-    summary = "one last layer per source on a shared network, averaged at test time"
-    paper = Paper(f"{_DMG} (baseline)", _AUTHORS, _VENUE)
-    Settings: ClassVar[type[MultiHeadedSettings]] = MultiHeadedSettings
+DESCRIPTIONS: tuple[type[Description], ...] = (DescribedDMG,)

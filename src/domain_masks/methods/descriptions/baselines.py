@@ -1,0 +1,42 @@
+"""The paper's baselines (Section 4.1)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic.dataclasses import dataclass
+
+from domain_masks.methods.description import Description, Paper, Settings
+from domain_masks.methods.descriptions.masks import DMG_PAPER
+
+
+class DescribedAggregate(Description):
+    """Aggregate."""
+
+    name = "aggregate"
+    summary = "one network on the pooled data of all sources"
+    family = "baseline"
+    paper = Paper("Statistical Learning Theory (empirical risk minimisation)", "Vapnik", "Wiley 1998")
+
+
+@dataclass(frozen=True)
+class MultiHeadedSettings(Settings):
+    """Settings of Multi-Headed."""
+
+    average: Literal["logits", "probabilities"] = "logits"
+    """what is averaged over the heads at test time"""
+    validation: Literal["predictions", "known"] = "predictions"
+    """predictions that choose the best epoch: the average of all heads, or each image's own head (the authors' code)"""
+
+
+class DescribedMultiHeaded(Description):
+    """Multi-Headed."""
+
+    name = "multi_headed"
+    summary = "one last layer per source on a shared network, averaged at test time"
+    family = "baseline"
+    paper = Paper(f"{DMG_PAPER.title} (baseline)", DMG_PAPER.authors, DMG_PAPER.venue)
+    Settings: ClassVar[type[MultiHeadedSettings]] = MultiHeadedSettings
+
+
+DESCRIPTIONS: tuple[type[Description], ...] = (DescribedAggregate, DescribedMultiHeaded)

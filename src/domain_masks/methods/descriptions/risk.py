@@ -1,0 +1,7 @@
+"""Methods that weigh or compare the risks of the source domains."""
+
+from __future__ import annotations
+
+from domain_masks.methods.description import Description
+
+DESCRIPTIONS: tuple[type[Description], ...] = ()
