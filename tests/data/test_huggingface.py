@@ -301,6 +301,64 @@ def test_class_labels_are_matched_by_name_in_every_split(tmp_path):
     assert dataset.groups.tolist() == [f"g{index // 6 * 3 + index % 3}" for index in range(COUNT)]
 
 
+def written(folder, **files):
+    folder.mkdir()
+    for name, part in files.items():
+        part.to_parquet(folder / f"{name.replace('_of_', '-of-').replace('__', '-')}.parquet")
+    return f"hf:{folder}"
+
+
+@pytest.mark.parametrize("names", [("train", "validation", "test"), ("a", "b", "c")])
+def test_class_labels_of_parquet_files_are_matched_by_name_in_every_split(names, tmp_path):
+    parts = (
+        named(range(12)),
+        named(range(12, 18), CLASSES[::-1], DOMAINS[::-1]),
+        named(range(18, COUNT), ("dog", "ape", "zebra"), ("sketch", "art", "photo")),
+    )
+    folder = tmp_path / "files"
+    address = written(folder, **dict(zip(names, parts, strict=True)))
+    if names[0] == "a":
+        listed = "".join(f"  - split: {name}\n    path: {name}.parquet\n" for name in names)
+        (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:\n{listed}---\n")
+    dataset = load_huggingface(address)
+    assert dataset.classes == (*CLASSES, "ape")
+    assert dataset.domains == DOMAINS
+    seen = [np.asarray(dataset.open_image(row))[0, 0, 0] for row in range(COUNT)]
+    assert dataset.labels.tolist() == [index % 2 for index in seen]
+    assert dataset.domain_indices.tolist() == [index % 3 for index in seen]
+
+
+def test_a_card_that_lists_other_names_than_the_files_is_not_believed(tmp_path):
+    address = written(tmp_path / "files", train=named(range(12)), test=named(range(12, COUNT)))
+    names = "".join(f"          '{place}': {name}\n" for place, name in enumerate(CLASSES[::-1]))
+    (tmp_path / "files" / "README.md").write_text(
+        "---\ndataset_info:\n  features:\n  - name: image\n    dtype: image\n  - name: label\n    dtype:\n      class_label:\n"
+        f"        names:\n{names}  - name: domain\n    dtype:\n      class_label:\n        names:\n          '0': art\n"
+        "          '1': photo\n          '2': sketch\n---\n"
+    )
+    dataset = load_huggingface(address)
+    assert [dataset.classes[label] for label in dataset.labels[:4]] == ["zebra", "dog", "zebra", "dog"]
+
+
+def test_files_of_one_split_with_class_labels_in_another_order_are_refused(tmp_path):
+    address = written(
+        tmp_path / "files",
+        train__00000_of_00002=named(range(12)),
+        train__00001_of_00002=named(range(12, COUNT), CLASSES[::-1]),
+    )
+    message = refused(address)
+    assert "the split 'train'" in message
+    assert "column 'label'" in message
+    assert "same order" in message
+
+
+def test_a_split_of_parquet_files_without_labels_is_left_out(tmp_path):
+    address = written(tmp_path / "files", train=named(range(12)), test=named(range(12, COUNT), label=None))
+    dataset = load_huggingface(address)
+    assert len(dataset) == 12
+    assert "no labels" in dataset.notes[0]
+
+
 def test_class_labels_and_texts_mean_the_same(tmp_path):
     part = table(range(12, COUNT)).remove_columns("photographer")
     features = datasets.Features({**part.features, "label": datasets.Value("string")})

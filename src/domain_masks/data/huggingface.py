@@ -14,6 +14,7 @@ from PIL import Image
 
 from domain_masks.data.dataset import ImageDataset, TextArray, fingerprint_of
 from domain_masks.data.huggingface_columns import read_column, without_unlabelled
+from domain_masks.data.huggingface_files import load_files
 from domain_masks.data.image_files import open_picture
 from domain_masks.data.manifest_lines import SPLIT_OF_WORD
 from domain_masks.errors import InputError, nearest, unknown
@@ -174,11 +175,13 @@ def _parts(address: Address) -> dict[str, Any]:
         if local and ((folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()):
             found = datasets.load_from_disk(address.name)
         else:
-            found = datasets.load_dataset(
+            found = load_files(
                 str(folder.resolve()) if local else address.name,
-                name=address.settings.get("config"),
-                revision=None if local else address.settings.get("revision"),
+                address.settings.get("config"),
+                None if local else address.settings.get("revision"),
             )
+    except InputError as error:
+        raise InputError(f"{PREFIX}{address.name}: {error}") from error
     # The library raises errors of its own, of the network's and of its readers', without a base in common.
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -186,9 +189,7 @@ def _parts(address: Address) -> dict[str, Any]:
         raise InputError(
             f"{PREFIX}{address.name} cannot be had: {reason} ({type(error).__name__}); {advice}"
         ) from error
-    parts: dict[str, Any] = (
-        dict(found) if isinstance(found, datasets.DatasetDict) else {str(found.split or "all"): found}
-    )
+    parts: dict[str, Any] = dict(found) if isinstance(found, dict) else {str(found.split or "all"): found}
     parts = {name: part for name, part in parts.items() if len(part)}
     if not parts:
         raise InputError(f"{PREFIX}{address.name} has no rows: choose another with #config=NAME or #revision=NAME")
