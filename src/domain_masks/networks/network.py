@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from domain_masks.errors import InputError
+from domain_masks.errors import InputError, unknown
 from domain_masks.networks import dropout
+from domain_masks.networks.calling import call_with, runs_eagerly
 from domain_masks.networks.inputs import Inputs, Signature, check_features, check_inputs, example_of
 from domain_masks.networks.presets import find_head
 from domain_masks.networks.site import Site
@@ -58,6 +59,7 @@ class Network(nn.Module):
         self.is_frozen = False
         self.network = network
         self._segments = self._split()
+        self._compiled: dict[bool, Segments] | None = None
         self._silent = () if dropout_in_task else self._task_dropout()
         # Their own forward drops by a function that asks whether they are in training; what lies in them stays as it is.
         self._silent_alone = () if dropout_in_task else tuple(dropout.drops_within(network, self._is_of_task_alone))
@@ -68,12 +70,12 @@ class Network(nn.Module):
         return split_network(self.network, self.boundary, self.sites, inputs, silent=not self.dropout_in_task)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_segments"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_segments", "_compiled")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__({"_signature": Signature(), **state})  # type: ignore[no-untyped-call]
         # Compiled functions cannot be pickled; they are a pure function of what can.
-        self._segments = self._split()
+        self._segments, self._compiled = self._split(), None
 
     def train(self, mode: bool = True) -> Network:
         """Set training or evaluation mode; T's dropout stays off where it is switched off, a frozen network in evaluation."""
@@ -96,7 +98,10 @@ class Network(nn.Module):
     @property
     def segments(self) -> Segments:
         """The parts F, shared T and masked T in the network's mode."""
-        return self._segments[self.training and not self.is_frozen]
+        mode = self.training and not self.is_frozen
+        if self._compiled is not None and not runs_eagerly():
+            return self._compiled[mode]
+        return self._segments[mode]
 
     def _task_dropout(self) -> tuple[str, ...]:
         if fixed := dropout.recurrent_dropout(self.network, self._segments[True].in_task):
@@ -141,6 +146,37 @@ class Network(nn.Module):
         """Run T ∘ F: images (N, 3, H, W), or the tuple that the network takes, and domains (N,) or None -> logits (N, C)."""
         return self.task(self.features(images), domains)
 
+    def call(
+        self,
+        part: Literal["features", "task", "network"],
+        weights: Mapping[str, Tensor],
+        inputs: Inputs,
+        domains: Tensor | None = None,
+        update_statistics: bool = False,
+        **options: Any,
+    ) -> Tensor:
+        """Run F, T or both with other weights, as an inner loop does; can be differentiated twice.
+
+        Mode, dropout and masks are as without other weights. What is compiled runs eagerly here.
+
+        - ``part``: ``features``, images -> features (N, ...); ``task``, features -> logits (N, C); ``network``: both
+        - ``weights``: name in ``named_parameters()`` or ``named_buffers()`` -> tensor; what it does not name is as it is
+        - ``domains``: (N,), or None where unknown or not used
+        - ``update_statistics``: whether the pass moves batch norm's running statistics, where ``weights`` does not name them
+        - ``options``: what :meth:`task` of the network takes besides, such as the noise of sampled masks
+
+        Raises InputError for another part, and for weights that are not the network's.
+        """
+        runs: dict[str, Any] = {
+            "features": lambda net: net.features(inputs),
+            "task": lambda net: net.task(inputs, domains, **options),
+            "network": lambda net: net.task(net.features(inputs), domains, **options),
+        }
+        if part not in runs:
+            raise unknown("part of the network", part, runs)
+        result: Tensor = call_with(self, weights, runs[part], update_statistics)
+        return result
+
     def pooled(self, features: Tensor) -> Tensor:
         """Return the mean of every channel of the boundary's input over its places: (N, ...) -> (N, K)."""
         features = self.segments.entering(self.network, features)
@@ -168,7 +204,7 @@ class Network(nn.Module):
 
     def compile_segments(self) -> None:
         """Compile F and T by ``torch.compile``; copies and pickles of the network are not compiled."""
-        self._segments = {
+        self._compiled = {
             mode: replace(
                 segments,
                 features=torch.compile(segments.features),
