@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +31,7 @@ class LoaderSettings:
     - ``seed``: the run's seed
     - ``workers``: worker processes that read pictures; 0 reads in this process
     - ``rank``, ``world_size``: which of how many training processes this is
+    - ``rows_per_domain``: how many rows of every source each process's part of a batch must have at least
 
     Raises InputError if a value is out of range or ``sampling`` is unknown.
     """
@@ -40,6 +42,7 @@ class LoaderSettings:
     workers: int = 0
     rank: int = 0
     world_size: int = 1
+    rows_per_domain: int = 0
 
     def __post_init__(self) -> None:
         if self.sampling not in SAMPLING:
@@ -61,7 +64,8 @@ class BatchPlan:
     global batch. With pooled sampling a last batch of a single row, or of fewer rows than processes, is left out; which
     row that is changes from epoch to epoch.
 
-    Raises InputError if there are no training pictures, or pictures of other domains than ``sources``.
+    Raises InputError if there are no training pictures, or pictures of other domains than ``sources``; :meth:`batches` where
+    one would have too few rows of a source.
     """
 
     def __init__(self, subset: Subset, sources: Sequence[str], settings: LoaderSettings) -> None:
@@ -69,6 +73,7 @@ class BatchPlan:
             raise InputError("expected at least one training picture, got none")
         self.subset = subset
         self.settings = settings
+        self._sources = tuple(sources)
         self._domains = source_positions(subset.dataset, sources, subset.domain_indices)
         self._labels = subset.labels
         self._count = math.ceil(len(subset) / settings.batch_size)
@@ -95,6 +100,7 @@ class BatchPlan:
             first = len(rows) * chosen.rank // chosen.world_size
             last = len(rows) * (chosen.rank + 1) // chosen.world_size
             positions = rows[first:last]
+            self._require_rows(positions, f"batch {index + 1} of epoch {epoch + 1}")
             random = BatchRandomness(chosen.seed, epoch * len(self) + index, first, last - first, len(rows))
             batch = DomainBatch(
                 images=None,
@@ -105,6 +111,15 @@ class BatchPlan:
             )
             planned.append((positions, batch))
         return planned
+
+    def _require_rows(self, positions: Int64Array, place: str) -> None:
+        least = self.settings.rows_per_domain
+        counts = np.bincount(self._domains[positions], minlength=len(self._sources))
+        if counts.min() < least:
+            raise InputError(
+                f"sampling {self.settings.sampling!r} gave {counts.min()} images of source {self._sources[counts.argmin()]!r} "
+                f"in {place}: expected {least} of every source, which the method needs. Use balanced, or a larger --batch"
+            )
 
 
 class TrainingLoader:

@@ -25,7 +25,8 @@ _AS_GIVEN = ("sites", "lr_masks", "schedule_masks", "workers")
 def benchmark_yaml(base: RunConfig, lists: BenchmarkLists, plan: Sequence[PlannedRun]) -> str:
     """Return a benchmark as YAML: its lists, every method with all its settings, and what the runs share.
 
-    A setting that the runs do not agree in is given as it was: it follows from the method, or from what is varied.
+    A setting that the runs do not agree in is given as it was, or left out where it was not: it follows from the method, or
+    from what is varied.
     """
     methods = [complete_method(method["name"], _own(method)) for method in lists.methods]
     targets = dict.fromkeys(",".join(planned.config.target or ()) for planned in plan if not planned.is_inner)
@@ -38,9 +39,12 @@ def benchmark_yaml(base: RunConfig, lists: BenchmarkLists, plan: Sequence[Planne
         content["select"] = lists.select
     shared = base.to_dict()
     used = [planned.config.to_dict() for planned in plan]
-    for name in shared:
-        if name not in _AS_GIVEN and all(settings[name] == used[0][name] for settings in used):
+    for name in [*shared]:
+        agree = all(settings[name] == used[0][name] for settings in used)
+        if name not in _AS_GIVEN and agree:
             shared[name] = used[0][name]
+        elif not agree and shared[name] is not None and name not in base.model_fields_set:
+            del shared[name]
     rest = {name: value for name, value in shared.items() if name not in _OF_ONE_RUN}
     return to_yaml({"schema": SCHEMA, **content, **rest})
 

@@ -52,7 +52,8 @@ def with_variation(
     has = settings_of(method["name"])
     own = {name: value for name, value in variation.own().items() if name in has}
     shared = variation.shared()
-    config = parse_config({**base.model_dump(), **shared}) if shared else base
+    # What was not given stays so: it may have a default of the method's own.
+    config = parse_config({**base.model_dump(exclude_unset=True), **shared}) if shared else base
     fitting = adapted(config, described(method["name"]))
     taken = [name for name in shared if getattr(fitting, name) == getattr(config, name)]
     names = tuple(

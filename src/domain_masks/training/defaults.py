@@ -1,4 +1,4 @@
-"""What a setting means that is not given: by dataset, else the paper's."""
+"""What a setting means that is not given: by method, by dataset, else the paper's."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from domain_masks.methods.table import described
 from domain_masks.records.config import RunConfig
 from domain_masks.records.files import is_there
 from domain_masks.records.preparation import RECORDED
+from domain_masks.settings.by_method import batch_mistakes, defaults_in_effect, defaults_not_given
 from domain_masks.settings.contradictions import contradictions
 
 PAPER: dict[str, Any] = {
@@ -42,13 +43,18 @@ _OWN_DRAWS = (
 
 
 def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
-    """Fill in every setting that is None but has a default, and the method's; make paths absolute.
+    """Fill in every setting that is None but has a default, and those of the method; make paths absolute.
+
+    A default of the method's own wins over one of the dataset, also of settings that are never None.
 
     What comes out says everything that decides the run, wherever it is read again.
 
     Raises InputError where no domain is named to be held out and the dataset has no usual one, for mistakes in the
-    method's settings, and for settings that contradict each other.
+    method's settings, and for settings that contradict each other or do not suit the method.
     """
+    kind = described(config.method_name)
+    # Before what follows from them; they are taken as given from here on.
+    config = config.model_copy(update=defaults_not_given(config, kind))
     record = record_of(dataset)
     defaults: dict[str, Any] = {
         **PAPER,
@@ -86,7 +92,8 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
     missing["target"] = targets_of(config, dataset)
     method = complete_method(config.method_name, config.method_settings)
     complete = config.model_copy(update={**missing, **_absolute(config), "method": method})
-    if wrong := contradictions(complete, described(config.method_name)):
+    sources = len(dataset.domains) - len(complete.target or ())
+    if wrong := [*contradictions(complete, kind), *batch_mistakes(complete, kind, sources)]:
         raise together(wrong)
     return complete
 
@@ -136,4 +143,11 @@ def notes(config: RunConfig, dataset: ImageDataset) -> list[str]:
         lines.append(f"note: split_seed has no effect on {dataset.name}, which brings official splits")
     if config.compile and config.devices > 1:
         lines.append(_OWN_DRAWS)
-    return lines
+    return [*lines, *filter(None, [note_on_method(config)])]
+
+
+def note_on_method(config: RunConfig) -> str:
+    """Say which settings of a complete configuration the method has brought; nothing where it has none."""
+    own = defaults_in_effect(config, described(config.method_name))
+    listed = ", ".join(f"{name} {value}" for name, value in own.items())
+    return f"note: method {config.method_name!r} has defaults of its own: {listed}" if own else ""

@@ -201,6 +201,7 @@ class Experiment:
             config.workers or 0,
             self.fabric.global_rank,
             self.fabric.world_size,
+            self.method.rows_per_domain,
         )
         names, train = self.splits.sources, self.learned_from()
         loader: Any

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from domain_masks.batch import DomainBatch
 from domain_masks.data import LoaderSettings, TrainingLoader
-from domain_masks.errors import InputError
+from domain_masks.errors import InputError, together
 from domain_masks.methods import Method
+from domain_masks.settings.by_method import batch_mistakes
 from domain_masks.training.class_weighting import UnweightedError
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.experiment import Experiment
@@ -21,12 +22,15 @@ from domain_masks.training.state import Restored
 def check_method(experiment: Experiment, restored: Restored | None) -> None:
     """Raise InputError where a run of the experiment would not train what its settings say.
 
-    That are parameters that no optimiser or that two would train, epochs that are too few for the method's phases, and class
-    weights that its steps do not use.
+    That are parameters that no optimiser or that two would train, epochs that are too few for the method's phases, batches
+    that are too small for it, and class weights that its steps do not use.
     """
     method, config = experiment.method, experiment.config
     if method.is_closed_form():
         return
+    # Again, as `--batch auto` is known by now.
+    if wrong := batch_mistakes(config, type(method), len(method.context.sources)):
+        raise together(wrong)
     if not any(trained_groups(method).values()) and type(method).step is Method.step:
         raise InputError(f"method {method.name!r} has nothing to train: every parameter is frozen")
     epochs = planned_epochs(config, method)
@@ -68,6 +72,7 @@ def _first_batch(experiment: Experiment) -> DomainBatch:
         0,
         experiment.fabric.global_rank,
         experiment.fabric.world_size,
+        experiment.method.rows_per_domain,
     )
     loader = TrainingLoader(experiment.learned_from(), splits.sources, experiment.preprocessing, settings)
     batch = experiment.prepare(next(iter(loader)))

@@ -1,0 +1,84 @@
+"""What a method says of the settings of its runs: defaults of its own, and batches that hold enough of every source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from domain_masks.errors import InputError
+from domain_masks.records.config import RunConfig, check_values
+
+if TYPE_CHECKING:
+    from domain_masks.methods import Description
+
+_NOT_A_METHODS = frozenset(
+    {"init_from", "learn", "class_weights", "fast", "selection", "domain_classifier", "seed", "max_time"}
+)
+"""Of the settings of the training, those that no method has a default of its own for."""
+
+
+def own_defaults(method: type[Description]) -> dict[str, Any]:
+    """Return the settings of runs of which ``method`` has defaults of its own, checked.
+
+    A method that needs images of every source in each batch has balanced sampling. Raises InputError, which names the method,
+    for settings that it cannot have, and for values that they cannot have.
+    """
+    own: dict[str, Any] = {"sampling": "balanced"} if method.rows_per_domain else {}
+    own |= method.defaults
+    config, mistakes = check_values(own)
+    mistakes += [f"{name}: is no setting of the training" for name in own if not _is_a_methods(name)]
+    if config is None or mistakes:
+        raise InputError(
+            f"method {method.name!r} has defaults that cannot be used: {'; '.join(mistakes)}. Expected settings of the "
+            "training in its `defaults`, such as lr"
+        )
+    return {name: getattr(config, name) for name in own}
+
+
+def _is_a_methods(name: str) -> bool:
+    field = RunConfig.model_fields.get(name)
+    # A name that there is not has been told already.
+    extra = field.json_schema_extra if field is not None else {"group": "training"}
+    is_of_training = isinstance(extra, dict) and extra.get("group") == "training" and name not in _NOT_A_METHODS
+    return is_of_training or name == "sampling"
+
+
+def defaults_not_given(config: RunConfig, method: type[Description]) -> dict[str, Any]:
+    """Return those of a method's own defaults that stand for what was not given in ``config``."""
+    own = {name: value for name, value in own_defaults(method).items() if not is_given(config, name)}
+    if is_given(config, "optimizer") and config.optimizer != method.defaults.get("optimizer", config.optimizer):
+        # They belong to the optimiser that was replaced.
+        own = {name: value for name, value in own.items() if name not in ("momentum", "lr")}
+    return own
+
+
+def is_given(config: RunConfig, name: str) -> bool:
+    """Whether somebody has chosen a setting: what was not given has its default, or None."""
+    return name in config.model_fields_set and getattr(config, name) not in (None, ())
+
+
+def defaults_in_effect(config: RunConfig, method: type[Description]) -> dict[str, Any]:
+    """Return the settings of a complete configuration that are as the method's own defaults say, and not as usual."""
+    usual = RunConfig()
+    return {
+        name: value
+        for name, value in own_defaults(method).items()
+        if getattr(config, name) == value != getattr(usual, name)
+    }
+
+
+def batch_mistakes(config: RunConfig, method: type[Description], sources: int) -> list[str]:
+    """Return a line for each setting with which a batch would lack images of a source that the method needs.
+
+    - ``sources``: how many source domains there are
+    """
+    rows = method.rows_per_domain
+    if not rows:
+        return []
+    needs = f"method {method.name!r} needs {rows} image{'s' * (rows > 1)} of every source in each batch"
+    if config.sampling == "pooled":
+        return [f"sampling: {needs}, which pooled batches may lack: use balanced"]
+    fewest = rows * sources * config.devices
+    if not isinstance(config.batch, int) or config.batch >= fewest:
+        return []
+    parts = f" on each of {config.devices} devices" if config.devices > 1 else ""
+    return [f"batch: {needs}{parts}, and there are {sources}: expected {fewest} or more, got {config.batch}"]
