@@ -16,6 +16,7 @@ GROUND = {
     "errors",
     "keywords",
     "lazy",
+    "processes",
     "randomness",
     "surroundings",
     "batch",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from domain_masks.processes import gathered
 from domain_masks.randomness import BatchRandomness
 
 
@@ -46,3 +47,21 @@ class DomainBatch:
             if (value := getattr(self, name)) is not None
         }
         return replace(self, **moved)
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Return the rows (N, ...) of the global batch, in its order, of which ``tensor`` (n, ...) holds this process's.
+
+        All processes call it together; of one process, and outside training, it is ``tensor`` itself. A loss of gathered rows,
+        mixed as one likes with means over this process's own, has the gradient that one process with the whole batch would give
+        it, to any order. Needed for every loss that is no mean over rows: variances over domains, covariances, kernels.
+
+        Raises ValueError unless ``tensor`` has a row for each of the batch.
+        """
+        if self.random is None:
+            return tensor
+        if tensor.dim() == 0 or len(tensor) != self.random.count:
+            raise ValueError(
+                f"expected a row for each of the {self.random.count} of the batch, got shape {tuple(tensor.shape)}: gather "
+                "all of them, and choose among those that come back"
+            )
+        return gathered(tensor, self.random.first, self.random.total)

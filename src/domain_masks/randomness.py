@@ -89,7 +89,52 @@ class BatchRandomness:
         import torch  # noqa: PLC0415
 
         source = generator(self.seed, stream, self.step, device)
-        everything = torch.rand(self.total, *shape, generator=source, device=device)
+        return self._own(torch.rand(self.total, *shape, generator=source, device=device))
+
+    def normal(self, stream: str, *shape: int, device: torch.device | str = "cpu") -> Tensor:
+        """Return numbers of N(0, 1), shape (count, *shape), keyed by (seed, stream, step)."""
+        import torch  # noqa: PLC0415
+
+        source = generator(self.seed, f"{stream}/normal", self.step, device)
+        return self._own(torch.randn(self.total, *shape, generator=source, device=device))
+
+    def beta(self, stream: str, alpha: float, beta: float, *shape: int, device: torch.device | str = "cpu") -> Tensor:
+        """Return numbers of Beta(``alpha``, ``beta``) in [0, 1], shape (count, *shape), keyed by (seed, stream, step).
+
+        Raises ValueError unless both are above 0.
+        """
+        import torch  # noqa: PLC0415
+
+        if not (0 < alpha < float("inf") and 0 < beta < float("inf")):
+            raise ValueError(f"expected alpha and beta above 0, got {alpha} and {beta}")
+        source = generator(self.seed, f"{stream}/beta", self.step)
+        # Gamma(a) is Gamma(a + 1) u^(1/a): in logarithms, as a small a leaves nothing of it in any precision.
+        logarithms = []
+        for concentration in (alpha, beta):
+            shapes = torch.full((self.total, *shape), concentration + 1.0, dtype=torch.float64)
+            tail = torch.rand(shapes.shape, generator=source, dtype=torch.float64)
+            drawn = torch._standard_gamma(shapes, generator=source)
+            logarithms.append(drawn.log() + torch.log1p(-tail) / concentration)
+        return self._own((logarithms[0] - logarithms[1]).sigmoid().float()).to(device)
+
+    def permutation(self, stream: str, device: torch.device | str = "cpu") -> Tensor:
+        """Return a partner for each row: (count,) int64, indices into the global batch, each of which occurs once over all.
+
+        Used with the rows of all processes: ``batch.gather(features)[index]``. Keyed by (seed, stream, step).
+        """
+        import torch  # noqa: PLC0415
+
+        source = generator(self.seed, f"{stream}/permutation", self.step)
+        return self._own(torch.randperm(self.total, generator=source)).to(device)
+
+    def once(self, stream: str, *shape: int, device: torch.device | str = "cpu") -> Tensor:
+        """Return uniform numbers in [0, 1), shape (*shape), that are equal on all processes: of the batch, not of its rows."""
+        import torch  # noqa: PLC0415
+
+        source = generator(self.seed, f"{stream}/once", self.step, device)
+        return torch.rand(shape, generator=source, device=device)
+
+    def _own(self, everything: Tensor) -> Tensor:
         return everything[self.first : self.first + self.count]
 
     @contextmanager

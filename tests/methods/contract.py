@@ -15,6 +15,7 @@ from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
 from domain_masks.randomness import BatchRandomness
+from domain_masks.training.optimizers import optimizers_of
 
 SOURCES = ("art", "cartoon", "photo")
 CLASSES = ("dog", "elephant", "giraffe", "guitar")
@@ -62,20 +63,27 @@ class EngineDouble:
     """The least that an engine is: one process, no accumulation, plain SGD with momentum."""
 
     def __init__(self, method, steps=30, lr=0.05):
-        self.steps = steps
+        self.method = method
+        self.lr = lr
+        self.epochs = 1
+        self.steps = self.steps_per_epoch = steps
         self.epoch = 0
         self.global_step = 0
         self.phase = method.phases()[0].name
         self.logged = {}
         groups = method.parameter_groups()
-        self.optimizers = {
-            name: torch.optim.SGD([parameter for group in members for parameter in groups[group]], lr, momentum=0.9)
-            for name, members in method.optimizers().items()
-        }
+        self.optimizers = {}
+        for name, kind in optimizers_of(method).items():
+            parameters = [parameter for group in kind.groups for parameter in groups[group] if parameter.requires_grad]
+            if parameters:
+                self.optimizers[name] = torch.optim.SGD(parameters, kind.lr or lr, momentum=0.9)
 
     @property
     def progress(self):
         return self.global_step / self.steps
+
+    def rate(self, group):
+        return self.lr
 
     def backward(self, loss, batch, only=None, retain=False):
         names = self.optimizers if only is None else only
@@ -87,6 +95,7 @@ class EngineDouble:
         for name in optimizers or tuple(self.optimizers):
             self.optimizers[name].step()
             self.optimizers[name].zero_grad()
+        self.method.after_update(self)
 
     def log(self, name, value):
         self.logged.setdefault(name, []).append(float(value))
@@ -98,11 +107,14 @@ class EngineDouble:
         """Run all steps; ``batch_of`` is step -> batch. Returns the sums of the terms."""
         method.train()
         losses = []
+        method.begin_phase(self.phase)
+        method.begin_epoch(self)
         for step in range(self.steps):
             self.global_step = step
             method.zero_grad()
             terms = method.step(batch_of(step), self)
             losses.append(sum(float(term) for term in terms.values()))
+        method.end_epoch(self)
         return losses
 
 
@@ -226,7 +238,7 @@ def check_groups(method):
     assert set(members) == {id(parameter) for parameter in method.parameters()}
     assert {"body", "head"} <= set(groups)
     assert all(groups.values())
-    used = [name for names in method.optimizers().values() for name in names]
+    used = [name for kind in optimizers_of(method).values() for name in kind.groups]
     assert sorted(used) == sorted(groups)
     assert abs(sum(phase.share for phase in method.phases()) - 1) < 1e-9
 

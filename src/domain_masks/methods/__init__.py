@@ -8,7 +8,7 @@ from domain_masks.lazy import attach
 
 if TYPE_CHECKING:
     from domain_masks.methods.aggregate import Aggregate
-    from domain_masks.methods.base import Context, Engine, Method, Phase
+    from domain_masks.methods.base import Context, Engine, Method, Optimizer, Phase
     from domain_masks.methods.description import Description, Paper, Settings
     from domain_masks.methods.dmg import DMG
     from domain_masks.methods.multi_headed import MultiHeaded
@@ -25,6 +25,7 @@ __all__ = [
     "Engine",
     "Method",
     "MultiHeaded",
+    "Optimizer",
     "Paper",
     "Phase",
     "Settings",
@@ -35,7 +36,7 @@ attach(
     __name__,
     {
         "aggregate": ("Aggregate",),
-        "base": ("Context", "Engine", "Method", "Phase"),
+        "base": ("Context", "Engine", "Method", "Optimizer", "Phase"),
         "description": ("Description", "Paper", "Settings"),
         "dmg": ("DMG",),
         "multi_headed": ("MultiHeaded",),

@@ -14,7 +14,7 @@ Most methods write ``training_loss`` and ``predict`` alone. The rest has default
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -27,8 +27,9 @@ from domain_masks.errors import InputError
 from domain_masks.methods.averaging import How, average, weighted_average
 from domain_masks.methods.description import Description, Paper, Settings
 from domain_masks.methods.domain_classifier import DomainClassifier
-from domain_masks.methods.engine import Engine, Phase
+from domain_masks.methods.engine import Engine, Optimizer, Phase
 from domain_masks.networks import HeadInitialisation, Network, Site, find_head, layout
+from domain_masks.randomness import BatchRandomness
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, WEIGHTED_ENSEMBLE
 
 PREDICTIONS = PREDICTION_ENSEMBLE
@@ -142,13 +143,29 @@ class Method(Description, nn.Module, ABC):
             "head": list(head.parameters()),
         }
 
-    def optimizers(self) -> dict[str, tuple[str, ...]]:
-        """Return optimiser -> the names of its parameter groups; one optimiser for all by default."""
+    def optimizers(self) -> Mapping[str, tuple[str, ...] | Optimizer]:
+        """Return optimiser -> the names of its parameter groups, or more of it; one optimiser for all by default."""
         return {"main": tuple(self.parameter_groups())}
 
     def phases(self) -> Sequence[Phase]:
         """Return the stages of training; one by default."""
         return (Phase(),)
+
+    # What these four change has to be in ``state_dict`` (``requires_grad`` is not): a run that goes on does not call them again.
+    def begin_phase(self, name: str) -> None:
+        """Prepare for a phase, before its first epoch; torch's random numbers are those of the run's seed and the phase."""
+
+    def begin_epoch(self, engine: Engine) -> None:
+        """Prepare for an epoch, before its first step."""
+
+    def end_epoch(self, engine: Engine) -> None:
+        """Conclude an epoch, after its last step and before its validation."""
+
+    def after_update(self, engine: Engine) -> None:
+        """Go on from weights that have changed: after each ``engine.update`` in which an optimiser really took a step.
+
+        Not while batches are accumulated, nor where a gradient scaler leaves the step out.
+        """
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
         """Learn from one batch; returns the named terms of its loss, whose sum the log calls the loss.
@@ -254,6 +271,13 @@ def domains_of(batch: DomainBatch) -> Tensor:
     return batch.domains
 
 
+def random_of(batch: DomainBatch) -> BatchRandomness:
+    """Return the batch's random numbers; raises ValueError where it has none, outside training."""
+    if batch.random is None:
+        raise ValueError("expected a training batch with random numbers of its own, got one without")
+    return batch.random
+
+
 __all__ = [
     "MASKS",
     "PREDICTIONS",
@@ -261,6 +285,7 @@ __all__ = [
     "Context",
     "Engine",
     "Method",
+    "Optimizer",
     "Paper",
     "Phase",
     "Settings",
@@ -269,4 +294,5 @@ __all__ = [
     "find_head_or",
     "known",
     "labels_of",
+    "random_of",
 ]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from domain_masks.processes import sum_over_processes
 from domain_masks.randomness import BatchRandomness
 
 _FUNCTIONAL = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
@@ -68,13 +69,13 @@ def normalised(
     # Sums in double precision, as PyTorch's own on a CPU.
     sums = images.sum(places, dtype=torch.float64)
     own = sums.new_tensor([images.numel() / max(1, images.shape[1])])
-    together = _over_all(torch.cat([sums, own]))
+    together = sum_over_processes(torch.cat([sums, own]))
     count = together[-1].detach()
     if float(count) <= 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(images.shape)}")
     mean = together[:-1] / count
     centred = images.float() - mean.float().reshape(shape)
-    variance = _over_all(centred.square().sum(places, dtype=torch.float64)) / count
+    variance = sum_over_processes(centred.square().sum(places, dtype=torch.float64)) / count
     with torch.no_grad():
         if running_mean is not None:
             running_mean.mul_(1 - momentum).add_(mean.to(running_mean.dtype), alpha=momentum)
@@ -89,22 +90,3 @@ def normalised(
         result = result + bias.reshape(shape)
     converted: Tensor = result.to(images.dtype)
     return converted
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over all processes; the gradient of each is the sum of all gradients, as often as one likes."""
-
-    @staticmethod
-    def forward(_context: Any, values: Tensor) -> Tensor:
-        total = values.clone()
-        torch.distributed.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(_context: Any, *gradients: Tensor) -> Any:
-        return _over_all(gradients[0].contiguous())
-
-
-def _over_all(sums: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(sums)
-    return total

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import DivergedError, InputError, unknown
 from domain_masks.methods import Method
+from domain_masks.processes import sum_over_processes
 from domain_masks.records.config import RunConfig
 from domain_masks.training.accumulation import Accumulation, average_gradients
 from domain_masks.training.class_weighting import WeightingWatch
-from domain_masks.training.optimizers import build_optimizer, trained_groups
+from domain_masks.training.hooks import Hooks
+from domain_masks.training.optimizers import base_rate, build_optimizer, optimizers_of, trained_groups
 from domain_masks.training.phases import plan_phases
 from domain_masks.training.schedules import rate_factor
 
@@ -51,11 +53,12 @@ class TrainingEngine:
         self._epoch = 0
         self._batch_index = 0
         self._rows = 0
-        self._phase_index = 0
+        self._hooks = Hooks(method, config.seed, fabric.device)
         self._asked: set[str] = set()
         self._rates: dict[str, float] = {}
         self._logged: dict[str, list[Tensor]] = {}
         self._groups = trained_groups(method)
+        self._kinds = optimizers_of(method)
         self.optimizers = self._build_optimizers()
         self._waiting = {name: Accumulation(parameters) for name, parameters in self._trained().items()}
         self._watch = WeightingWatch(method)
@@ -64,7 +67,8 @@ class TrainingEngine:
         # An optimiser whose parameters are all frozen has nothing to do; it may be named all the same.
         chosen = {name: groups for name, groups in self._groups.items() if groups}
         return {
-            name: self.fabric.setup_optimizers(build_optimizer(groups, self.config)) for name, groups in chosen.items()
+            name: self.fabric.setup_optimizers(build_optimizer(groups, self._kinds[name], self.config))
+            for name, groups in chosen.items()
         }
 
     def _trained(self) -> dict[str, list[nn.Parameter]]:
@@ -85,9 +89,14 @@ class TrainingEngine:
         return self._epoch * self.steps_per_epoch + self._batch_index
 
     @property
+    def steps(self) -> int:
+        """Steps of the whole training as planned."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
     def progress(self) -> float:
         """Share of the training that is done, in [0, 1]."""
-        return self.global_step / max(1, self.epochs * self.steps_per_epoch)
+        return self.global_step / max(1, self.steps)
 
     @property
     def phase(self) -> str:
@@ -96,8 +105,18 @@ class TrainingEngine:
 
     @property
     def rates(self) -> dict[str, float]:
-        """Parameter group -> learning rate of the running step."""
+        """Parameter group -> learning rate of the running step; groups that are frozen have none."""
         return self._rates
+
+    def rate(self, group: str) -> float:
+        """Return the learning rate of a parameter group in the running step; InputError where no optimiser names it."""
+        for kind in self._kinds.values():
+            if group in kind.groups:
+                return base_rate(group, kind, self.config) * self._rate_factor(group)
+        raise unknown("parameter group", group, [name for kind in self._kinds.values() for name in kind.groups])
+
+    def _rate_factor(self, group: str) -> float:
+        return rate_factor(self.config, self._epoch, self.global_step, self.epochs, self.steps_per_epoch, group)
 
     def begin(self, epoch: int, batch_index: int, rows: int = 0) -> None:
         """Note which step begins, set its learning rates, and drop the gradients that the step before did not use.
@@ -109,19 +128,13 @@ class TrainingEngine:
         self._logged.clear()
         self._watch.begin()
         self.method.zero_grad(set_to_none=True)
-        self._enter_phase()
-        time = (epoch, self.global_step, self.epochs, self.steps_per_epoch)
+        if any(phase.fresh_optimizers for phase in self._hooks.enter_phases(self.phases, epoch)):
+            self.optimizers = self._build_optimizers()
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * rate_factor(self.config, *time, group["name"])
+                group["lr"] = group["base_lr"] * self._rate_factor(group["name"])
                 self._rates[group["name"]] = group["lr"]
-
-    def _enter_phase(self) -> None:
-        index = self.phases.index(self._epoch)
-        entered = self.phases.phases[self._phase_index + 1 : index + 1]
-        self._phase_index = index
-        if any(phase.fresh_optimizers for phase in entered):
-            self.optimizers = self._build_optimizers()
+        self._hooks.begin_epoch(epoch, self)
 
     def backward(
         self, loss: Tensor, batch: DomainBatch, only: Collection[str] | None = None, retain: bool = False
@@ -194,9 +207,10 @@ class TrainingEngine:
         if self._watch.active and self._anywhere(self._watch.is_passed_by()):
             raise self._watch.refusal(self._place)
         self._refuse_unfrozen()
+        stepped = False
         for name in self._named(optimizers or tuple(self._groups)):
             if self.config.accumulate == 1:
-                self._step(name)
+                stepped |= self._step(name)
                 continue
             if name in self._asked:
                 raise InputError(
@@ -207,16 +221,27 @@ class TrainingEngine:
             self._waiting[name].add(self._rows or 1)
             if self._waiting[name].batches == self.config.accumulate or self._batch_index + 1 == self.steps_per_epoch:
                 self._waiting[name].give()
-                self._step(name)
+                stepped |= self._step(name)
+        if stepped:
+            self.method.after_update(self)
 
     def finish_epoch(self) -> None:
-        """Update the optimisers whose last group of batches is not full; where class weights are used, see that they were."""
+        """Update the optimisers whose last group of batches is not full, and let the method conclude the epoch.
+
+        Running statistics are then the mean over all processes. Where class weights are used, it is seen that they were.
+        """
+        stepped = False
         for name, waiting in self._waiting.items():
             if waiting.batches:
                 waiting.give()
-                self._step(name)
+                stepped |= self._step(name)
+        if stepped:
+            self.method.after_update(self)
+        self.average_buffers()
+        if self._hooks.end_epoch(self._epoch, self):
+            self.average_buffers()
         self._watch.begin()
-        in_last_phase = self._phase_index == len(self.phases.phases) - 1
+        in_last_phase = self._hooks.phase_index == len(self.phases.phases) - 1
         if self._watch.active and in_last_phase and not self._anywhere(self._watch.used):
             raise self._watch.refusal(f"every step of epoch {self._epoch + 1}")
 
@@ -229,12 +254,13 @@ class TrainingEngine:
                     f"{self._place}: expected it to stay frozen, or not to be frozen but left out of engine.update"
                 )
 
-    def _step(self, name: str) -> None:
+    def _step(self, name: str) -> bool:
+        """Let an optimiser take a step; returns whether it did."""
         optimizer, parameters = self.optimizers[name], self._waiting[name].parameters
         if self.fabric.world_size > 1:
             average_gradients(parameters)
         if all(parameter.grad is None for parameter in parameters):
-            return
+            return False
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         before = 1.0 if scaler is None else scaler.get_scale()
         if self.config.clip is not None:
@@ -244,9 +270,12 @@ class TrainingEngine:
             )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if scaler is not None and (after := scaler.get_scale()) != before:
+        after = 1.0 if scaler is None else scaler.get_scale()
+        if after != before:
             for waiting in self._waiting.values():
                 waiting.scale(after / before)
+        # The scale becomes smaller where a gradient was infinite, whose step was left out.
+        return bool(after >= before)
 
     def log(self, name: str, value: Tensor | float) -> None:
         """Note a number for ``metrics.csv``, where its mean over the epoch is ``log/NAME``; it is no part of the loss.
@@ -264,10 +293,10 @@ class TrainingEngine:
         return {name: torch.stack(values).mean() for name, values in self._logged.items()}
 
     def reduce(self, value: Tensor) -> Tensor:
-        """Return the mean of ``value`` over all processes."""
+        """Return the mean of ``value`` over all processes, which call it together; gradients flow through, to any order."""
         if self.fabric.world_size == 1:
             return value
-        return self.fabric.all_reduce(value, reduce_op="mean")  # type: ignore[return-value]
+        return sum_over_processes(value.to(self.fabric.device)) / self.fabric.world_size
 
     def average_buffers(self) -> None:
         """Give all processes the mean of their running statistics (batch norm), before they are used or saved."""
@@ -284,14 +313,14 @@ class TrainingEngine:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "waiting": {name: kept.state_dict(world) for name, kept in self._waiting.items() if kept.batches},
             "processes": world,
-            "phase": self._phase_index,
+            **self._hooks.state_dict(),
             "weighted": self._watch.used or self.method.class_weights_used,
             "precision": self.fabric.strategy.precision.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any], epochs_begun: int) -> None:
         """Take over what :meth:`state_dict` returned, of this or an older version, when so many epochs had begun."""
-        self._phase_index = state.get("phase", self.phases.index(max(0, epochs_begun - 1)))
+        self._hooks.load_state_dict(state, self.phases, epochs_begun)
         self._watch.used = bool(state.get("weighted", True))
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])

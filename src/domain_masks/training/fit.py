@@ -96,7 +96,6 @@ def fit(
         while progress.epochs_done < epochs and not progress.reason_to_stop(config):
             try:
                 means, images_per_second = loop.train(progress)
-                engine.average_buffers()
                 accuracies = loop.validate(progress)
             except RuntimeError:
                 if interruption.received is None:

@@ -9,9 +9,17 @@ from torch import nn
 
 from domain_masks.errors import InputError, unknown
 from domain_masks.methods import Method
+from domain_masks.methods.engine import Optimizer
 from domain_masks.records.config import RunConfig
 
 _NAMED = 5
+
+
+def optimizers_of(method: Method) -> dict[str, Optimizer]:
+    """Return a method's optimisers by name, those that are named by their groups alone as well."""
+    return {
+        name: given if isinstance(given, Optimizer) else Optimizer(given) for name, given in method.optimizers().items()
+    }
 
 
 def trained_groups(method: Method) -> dict[str, dict[str, list[nn.Parameter]]]:
@@ -20,13 +28,13 @@ def trained_groups(method: Method) -> dict[str, dict[str, list[nn.Parameter]]]:
     An optimiser whose parameters are all frozen has no group. Raises InputError where a parameter would never be trained, or by
     two, or is none of the method's own, so that no checkpoint would hold it.
     """
-    groups, optimizers = method.parameter_groups(), method.optimizers()
+    groups, optimizers = method.parameter_groups(), optimizers_of(method)
     names = {id(parameter): name for name, parameter in method.named_parameters()}
     places: dict[int, str] = {}
     found: dict[str, dict[str, list[nn.Parameter]]] = {}
     for optimizer, members in optimizers.items():
         found[optimizer] = {}
-        for group in members:
+        for group in members.groups:
             if group not in groups:
                 raise unknown(f"parameter group of optimiser {optimizer!r}", group, groups)
             here = f"group {group!r} of optimiser {optimizer!r}"
@@ -64,23 +72,31 @@ def _refuse_left_out(method: Method, placed: Collection[int]) -> None:
         )
 
 
-def build_optimizer(groups: dict[str, list[nn.Parameter]], config: RunConfig) -> torch.optim.Optimizer:
-    """Return the optimiser of the parameter ``groups``, each with its own learning rate.
+def base_rate(group: str, kind: Optimizer, config: RunConfig) -> float:
+    """Return the learning rate of a parameter group before the schedule: ``--lr_head`` or ``--lr_masks``, else its optimiser's.
 
     Raises ValueError for a configuration without a learning rate.
     """
-    base = config.lr
-    if base is None:
+    own = {"head": config.lr_head, "masks": config.lr_masks}.get(group) or kind.lr or config.lr
+    if own is None:
         raise ValueError("expected a resolved configuration, got one without a learning rate")
-    rates = {"head": config.lr_head, "masks": config.lr_masks}
+    return own
+
+
+def build_optimizer(groups: dict[str, list[nn.Parameter]], kind: Optimizer, config: RunConfig) -> torch.optim.Optimizer:
+    """Return the optimiser of the parameter ``groups``, each with its own learning rate; of ``kind``, and else as the run says.
+
+    Raises ValueError for a configuration without a learning rate.
+    """
+    rates = {group: base_rate(group, kind, config) for group in groups}
     parameters = [
-        {"params": trained, "name": group, "lr": rate, "base_lr": rate}
+        {"params": trained, "name": group, "lr": rates[group], "base_lr": rates[group]}
         for group, trained in groups.items()
-        for rate in (rates.get(group) or base,)
     ]
-    decay = config.weight_decay or 0.0
+    decay = (config.weight_decay or 0.0) if kind.weight_decay is None else kind.weight_decay
     # One kernel for all parameters; it cannot be combined with clipping under a gradient scaler.
     fused = config.precision != "16"
-    if config.optimizer == "adam":
+    if (kind.kind or config.optimizer) == "adam":
         return torch.optim.Adam(parameters, weight_decay=decay, fused=fused)
-    return torch.optim.SGD(parameters, lr=base, momentum=config.momentum, weight_decay=decay, fused=fused)
+    momentum = config.momentum if kind.momentum is None else kind.momentum
+    return torch.optim.SGD(parameters, lr=max(rates.values()), momentum=momentum, weight_decay=decay, fused=fused)
