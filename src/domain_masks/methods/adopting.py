@@ -14,6 +14,7 @@ from domain_masks.methods.tensor_files import (
     load_tensors,
     read_tensors,
 )
+from domain_masks.methods.training_only import lasting
 
 
 def adopt(method: Method, folder: Path, card: Mapping[str, Any], masks_alone: bool = False) -> tuple[str, ...]:
@@ -32,7 +33,7 @@ def adopt(method: Method, folder: Path, card: Mapping[str, Any], masks_alone: bo
             f"{folder} was trained on other classes: expected those of the dataset ({_shortened(here)}), got "
             f"{_shortened(there)}"
         )
-    tensors, own, per_domain = read_tensors(path), tensors_in(method.state_dict()), method.domain_tensors()
+    tensors, own, per_domain = read_tensors(path), tensors_in(lasting(method)), method.domain_tensors()
     sources = method.context.sources
     known = {
         name: (list(card["sources"]).index(name), index)

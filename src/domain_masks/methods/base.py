@@ -214,6 +214,14 @@ class Method(Description, nn.Module, ABC):
         losses = logits.new_tensor(self.context.class_weights)[labels] * losses
         return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
 
+    def training_only(self) -> tuple[str, ...]:
+        """Return the parts of the method that training alone needs, by the beginnings of their names in ``state_dict``.
+
+        Modules such as ``decoders``, or single tensors. They are in checkpoints, and in no model file or export; a run that
+        starts from another one's model begins with new ones. A method whose model is loaded has None in their places.
+        """
+        return ()
+
     def domain_tensors(self) -> frozenset[str]:
         """Return the names in ``state_dict`` of tensors whose first axis is the source domain: those of masks and heads."""
         return frozenset()

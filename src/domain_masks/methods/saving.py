@@ -29,6 +29,7 @@ from domain_masks.methods.tensor_files import (
     read_tensors,
     refuse_numbers_that_are_none,
 )
+from domain_masks.methods.training_only import lasting, leave_training
 from domain_masks.networks import Architecture, Site, architecture_of, build_architecture
 from domain_masks.records.environment import version
 from domain_masks.records.files import check_schema, read_json, write_json, writing
@@ -47,9 +48,9 @@ def model_tensors(method: Method) -> dict[str, Tensor]:
     """Return the tensors of a method under the names that they have in a model file.
 
     The user's network keeps its own names; the mask logits of a site are ``masks.SITE``; what else a method has is
-    ``method.NAME``. Tensors in a module's extra state are numbered below its name.
+    ``method.NAME``. Tensors in a module's extra state are numbered below its name. What training alone needs is not among them.
     """
-    state = _named(method.state_dict())
+    state = _named(lasting(method))
     tensors = tensors_in(state) | extra_tensors(state)
     # Cloned: tensors that share memory (tied weights, slices) are not accepted by safetensors.
     return {
@@ -62,7 +63,7 @@ def _not_finite(method: Method) -> list[str]:
     own = {name for name, _ in method.named_parameters()}
     return [
         file_name(name)
-        for name, tensor in tensors_in(method.state_dict()).items()
+        for name, tensor in tensors_in(lasting(method)).items()
         if name not in own and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
     ]
 
@@ -95,7 +96,7 @@ def save_model(
         "boundary": method.network.boundary,
         "sites": [asdict(site) for site in method.network.sites],
         "method": {"name": method.name, **(asdict(method.settings))},
-        **({"extra_state": extra} if (extra := extra_cards(_named(method.state_dict()))) else {}),
+        **({"extra_state": extra} if (extra := extra_cards(_named(lasting(method)))) else {}),
         **({"not_finite": odd} if (odd := _not_finite(method)) else {}),
         **description,
     }
@@ -161,9 +162,10 @@ def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
 def _loaded(card: Mapping[str, Any], card_path: Path, path: Path) -> Method:
     """Rebuild the method that ``card`` describes with the tensors in ``path``, in evaluation mode on the CPU."""
     method = _blank(card, card_path)
+    leave_training(method)
     channels = _classified_channels(method, path)
     _expect_classifier(method, channels)
-    names = {file_name(name): name for name in method.state_dict()}
+    names = {file_name(name): name for name in lasting(method)}
     check_forms(path, _forms(method) | extra_forms(card.get("extra_state", {})))
     tensors = read_tensors(path)
     learned = {file_name(name) for name, _ in method.named_parameters()}
@@ -171,6 +173,7 @@ def _loaded(card: Mapping[str, Any], card_path: Path, path: Path) -> Method:
     extra = extra_values(card.get("extra_state", {}), tensors, names, card_path)
     if _keeps_tensors_elsewhere(method):
         method = _built(card, card_path)
+        leave_training(method)
         _expect_classifier(method, channels)
     own = {name: tensor for name, tensor in tensors.items() if name in names}
     load_tensors(method, {names[name]: value for name, value in (own | extra).items()}, assign=True)
@@ -210,7 +213,7 @@ def _expect_classifier(method: Method, channels: int | None) -> None:
 
 
 def _forms(method: Method) -> dict[str, TensorForm]:
-    return {name: TensorForm.of(tensor) for name, tensor in tensors_in(_named(method.state_dict())).items()}
+    return {name: TensorForm.of(tensor) for name, tensor in tensors_in(_named(lasting(method))).items()}
 
 
 def _blank(card: Mapping[str, Any], path: Path) -> Method:

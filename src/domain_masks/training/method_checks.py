@@ -9,6 +9,8 @@ from domain_masks.batch import DomainBatch
 from domain_masks.data import LoaderSettings, TrainingLoader
 from domain_masks.errors import InputError, together
 from domain_masks.methods import Method
+from domain_masks.methods.same_answers import require_prediction_without_training
+from domain_masks.methods.training_only import check_training_only
 from domain_masks.settings.by_method import batch_mistakes
 from domain_masks.training.class_weighting import UnweightedError
 from domain_masks.training.engine import TrainingEngine
@@ -23,14 +25,16 @@ def check_method(experiment: Experiment, restored: Restored | None) -> None:
     """Raise InputError where a run of the experiment would not train what its settings say.
 
     That are parameters that no optimiser or that two would train, epochs that are too few for the method's phases, batches
-    that are too small for it, and class weights that its steps do not use.
+    that are too small for it, class weights that its steps do not use, and parts for training alone that it predicts with.
     """
     method, config = experiment.method, experiment.config
+    check_training_only(method)
     if method.is_closed_form():
         return
     # Again, as `--batch auto` is known by now.
     if wrong := batch_mistakes(config, type(method), len(method.context.sources)):
         raise together(wrong)
+    require_prediction_without_training(method)
     if not any(trained_groups(method).values()) and type(method).step is Method.step:
         raise InputError(f"method {method.name!r} has nothing to train: every parameter is frozen")
     epochs = planned_epochs(config, method)
