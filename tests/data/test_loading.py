@@ -216,3 +216,21 @@ def test_the_plan_of_an_epoch_is_what_the_loader_gives():
         assert loader.plan.subset.indices[positions].tolist() == batch.ids.tolist() == planned.ids.tolist()
         assert planned.random == batch.random
         assert torch.equal(planned.labels, batch.labels)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_every_process_sees_that_another_has_too_few_rows_of_a_source(rank):
+    settings = {"sampling": "balanced", "batch_size": 13, "rank": rank, "world_size": 2}
+    assert len(list(training(rows_per_domain=2, **settings))) == 8
+    with pytest.raises(
+        InputError, match=r"'balanced' gave 2 images of source '\w+' in batch 1 of epoch 1, for process 1 of 2"
+    ):
+        list(training(rows_per_domain=3, **settings))
+
+
+def test_sources_that_nothing_is_learned_from_need_no_rows():
+    dataset = load_digits_dataset()
+    rows = split_domains(dataset, ["paper"]).train
+    learned = Subset(dataset, rows.indices[rows.domain_indices == dataset.domains.index("mosaic")][:32])
+    settings = LoaderSettings(16, "balanced", rows_per_domain=8)
+    assert len(list(TrainingLoader(learned, SOURCES, PREPROCESSING, settings))) == 2

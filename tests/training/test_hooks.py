@@ -18,8 +18,10 @@ from domain_masks.errors import InputError
 from domain_masks.methods import Aggregate, Optimizer, Phase
 from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.training import run
+from domain_masks.training.defaults import resolve
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.launching import launch
+from domain_masks.training.timing import measure
 from methods.contract import of, toy_batch
 from training import other_methods
 from training.other_methods import WithCritic
@@ -233,3 +235,15 @@ def test_runs_of_several_kinds_go_on_bit_for_bit(tmp_path: Path, monkeypatch: py
 def test_an_optimiser_that_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Optimizer(("body",), **values)
+
+
+def test_what_optimisers_remember_is_measured_and_not_guessed() -> None:
+    config = generated.config(method="mixed", optimizer="adam")
+    with other_methods.registered(Mixed):
+        cost = measure(resolve(config, DATA), DATA, Quiet())  # type: ignore[arg-type]
+        method = of(Mixed)
+    sizes = {group: sum(value.numel() for value in values) for group, values in method.parameter_groups().items()}
+    # Momentum of SGD, two averages and a count for each parameter of Adam; the critic tells two sources here.
+    critic = sizes["critic"] * 2 // 3
+    expected = 4 * (sizes["body"] + sizes["head"] * 3 // 4 + 2 * critic + len(method.parameter_groups()["critic"]))
+    assert cost.optimizer == expected

@@ -75,6 +75,7 @@ class BatchPlan:
         self.settings = settings
         self._sources = tuple(sources)
         self._domains = source_positions(subset.dataset, sources, subset.domain_indices)
+        self._present = np.unique(self._domains)
         self._labels = subset.labels
         self._count = math.ceil(len(subset) / settings.batch_size)
         last = len(subset) - (self._count - 1) * settings.batch_size
@@ -100,7 +101,7 @@ class BatchPlan:
             first = len(rows) * chosen.rank // chosen.world_size
             last = len(rows) * (chosen.rank + 1) // chosen.world_size
             positions = rows[first:last]
-            self._require_rows(positions, f"batch {index + 1} of epoch {epoch + 1}")
+            self._require_rows(rows, f"batch {index + 1} of epoch {epoch + 1}")
             random = BatchRandomness(chosen.seed, epoch * len(self) + index, first, last - first, len(rows))
             batch = DomainBatch(
                 images=None,
@@ -112,14 +113,19 @@ class BatchPlan:
             planned.append((positions, batch))
         return planned
 
-    def _require_rows(self, positions: Int64Array, place: str) -> None:
-        least = self.settings.rows_per_domain
-        counts = np.bincount(self._domains[positions], minlength=len(self._sources))
-        if counts.min() < least:
-            raise InputError(
-                f"sampling {self.settings.sampling!r} gave {counts.min()} images of source {self._sources[counts.argmin()]!r} "
-                f"in {place}: expected {least} of every source, which the method needs. Use balanced, or a larger --batch"
-            )
+    def _require_rows(self, rows: Int64Array, place: str) -> None:
+        """Look at the parts of all processes, so that none goes on without the others; at the sources that are learned from."""
+        least, parts = self.settings.rows_per_domain, self.settings.world_size
+        for part in range(parts) if least else ():
+            positions = rows[len(rows) * part // parts : len(rows) * (part + 1) // parts]
+            counts = np.bincount(self._domains[positions], minlength=len(self._sources))[self._present]
+            if counts.min() < least:
+                source = self._sources[self._present[counts.argmin()]]
+                raise InputError(
+                    f"sampling {self.settings.sampling!r} gave {counts.min()} images of source {source!r} in "
+                    f"{place}{f', for process {part + 1} of {parts}' if parts > 1 else ''}: expected {least} of every source, "
+                    "which the method needs. Use balanced, or a larger --batch"
+                )
 
 
 class TrainingLoader:

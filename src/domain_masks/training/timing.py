@@ -105,18 +105,23 @@ class _Timer:
         self.method.eval()
         read, evaluation = self._timed(self._evaluation_batches(), self._predict).per_picture(config.workers or 0)
         is_frozen = self.experiment.features is not None
-        trained = sum(_bytes(value) for value in self.method.parameters() if value.requires_grad)
         return Cost(
             start=start,
             training=training if is_frozen else max(features, training),
             evaluation=evaluation if is_frozen else max(read, evaluation),
             features=features if is_frozen else 0.0,
             weights=sum(map(_bytes, tensors_in(self.method.state_dict()).values())),
-            optimizer=trained * (2 if config.optimizer == "adam" else 1),
+            optimizer=self._optimizer_bytes(),
             predictions=4 * self.logits,
             feature=self.feature,
             device=str(self.experiment.fabric.device),
         )
+
+    def _optimizer_bytes(self) -> int:
+        """Return the size of what the optimisers remember, each of its own kind, after the steps that were timed."""
+        states = [] if self.engine is None else [one.state_dict()["state"] for one in self.engine.optimizers.values()]
+        values = [value for state in states for kept in state.values() for value in kept.values()]
+        return sum(_bytes(value) for value in values if isinstance(value, Tensor))
 
     def _timed(self, batches: Iterator[DomainBatch], work: Callable[[DomainBatch, int], None]) -> _Seconds:
         """Time ``work`` on a few batches; the first one, which comes with everything that is done once, does not count."""
