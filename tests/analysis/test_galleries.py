@@ -85,6 +85,14 @@ def test_thumbnails_of_any_mode(mode):
     assert small.mode == "RGB"
 
 
+def test_thumbnails_of_deep_images_show_the_range_that_the_network_saw():
+    deep = Image.fromarray(np.full((8, 8), 2048, dtype=np.uint16))
+    by_type = opened(thumbnail(stored(deep, "TIFF"))).getpixel((4, 4))
+    by_range = opened(thumbnail(stored(deep, "TIFF"), (0.0, 4095.0))).getpixel((4, 4))
+    assert max(by_type) < 16
+    assert min(by_range) > 120
+
+
 def test_pictures_that_cannot_be_read_are_named():
     dataset = pictures.dataset(per_class=2)
     found, lost = thumbnails(dataset, [dataset.ids[1], "gone.png"])

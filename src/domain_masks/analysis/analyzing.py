@@ -25,6 +25,7 @@ from domain_masks.records.files import as_bytes
 from domain_masks.records.predictions import PREDICTION_ENSEMBLE
 from domain_masks.records.results import DOMAIN_CLASSIFIER
 from domain_masks.records.run_folder import folder_name
+from domain_masks.records.setting_types import bounds_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,7 +78,7 @@ def analyze(
             notes += more
         except DomainMasksError as error:
             notes.append(f"no neurons were switched off: {error}")
-    small = _with_thumbnails(content, opened, notes)
+    small = _with_thumbnails(content, opened, bounds_of(record.config.get("value_range")))
     return _written(record.folder, content, small)
 
 
@@ -145,14 +146,18 @@ def _open(
         return None
 
 
-def _with_thumbnails(content: dict[str, Any], dataset: ImageDataset | None, notes: list[str]) -> dict[str, bytes]:
+def _with_thumbnails(
+    content: dict[str, Any], dataset: ImageDataset | None, value_range: tuple[float, float] | None
+) -> dict[str, bytes]:
     """Put the paths of thumbnails into the galleries; returns id -> thumbnail."""
     items = [item for gallery in (content.get("galleries") or {}).values() for item in gallery["items"]]
     if dataset is None or not items:
         return {}
-    small, lost = thumbnails(dataset, list(dict.fromkeys(item["id"] for item in items)))
+    small, lost = thumbnails(dataset, list(dict.fromkeys(item["id"] for item in items)), value_range)
     if lost:
-        notes.append(f"{counted(len(lost), 'image')} of the galleries cannot be read any more, such as {lost[0]!r}")
+        content["notes"].append(
+            f"{counted(len(lost), 'image')} of the galleries cannot be read any more, such as {lost[0]!r}"
+        )
     for item in items:
         if item["id"] in small:
             item["thumbnail"] = f"figures/thumbnails/{thumbnail_name(item['id'])}"

@@ -99,11 +99,14 @@ def _fraction(value: Any) -> float:
     return min(1.0, float(value))
 
 
-def thumbnail(image: Image.Image) -> bytes:
-    """Return an opened picture as WebP of at most ``THUMBNAIL`` pixels a side, upright, without what its file knew."""
+def thumbnail(image: Image.Image, value_range: tuple[float, float] | None = None) -> bytes:
+    """Return an opened picture as WebP of at most ``THUMBNAIL`` pixels a side, upright, without what its file knew.
+
+    ``value_range``: black and white of images deeper than 8 bits, as the network saw them; see :func:`to_rgb`.
+    """
     if image.format == "JPEG":
         image.draft(None, (2 * THUMBNAIL, 2 * THUMBNAIL))
-    picture = to_rgb(image)
+    picture = to_rgb(image, value_range)
     picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     content = io.BytesIO()
     # A new picture: what was noted in the file, such as where it was taken, stays behind.
@@ -111,7 +114,9 @@ def thumbnail(image: Image.Image) -> bytes:
     return content.getvalue()
 
 
-def thumbnails(dataset: ImageDataset, ids: Sequence[str]) -> tuple[dict[str, bytes], list[str]]:
+def thumbnails(
+    dataset: ImageDataset, ids: Sequence[str], value_range: tuple[float, float] | None = None
+) -> tuple[dict[str, bytes], list[str]]:
     """Return id -> thumbnail of the pictures that are there and can be read, and the ids of the others."""
     found, lost = {}, []
     for name, row in zip(ids, rows_of(dataset, ids).tolist(), strict=True):
@@ -119,7 +124,7 @@ def thumbnails(dataset: ImageDataset, ids: Sequence[str]) -> tuple[dict[str, byt
             if row < 0:
                 raise FileNotFoundError(name)
             with dataset.open_image(row) as image:
-                found[name] = thumbnail(image)
+                found[name] = thumbnail(image, value_range)
         except UNREADABLE:
             lost.append(name)
     return found, lost

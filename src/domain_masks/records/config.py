@@ -21,7 +21,6 @@ from pydantic_core import PydanticCustomError
 from domain_masks.errors import InputError, together
 from domain_masks.records.files import check_schema, write_whole
 from domain_masks.records.setting_types import (
-    OWN_RANGE,
     Colour,
     Count,
     Folder,
@@ -33,6 +32,7 @@ from domain_masks.records.setting_types import (
     as_list,
     as_range,
     as_seconds,
+    bounds_of,
     check_mean,
     check_std,
     three_numbers,
@@ -219,10 +219,7 @@ class RunConfig(BaseModel):
     @property
     def value_bounds(self) -> tuple[float, float] | None:
         """Black and white of deep images; None where the files' types say it, or the dataset has not been looked at yet."""
-        if self.value_range in (None, OWN_RANGE):
-            return None
-        low, high = map(float, str(self.value_range).split(","))
-        return low, high
+        return bounds_of(self.value_range)
 
     @property
     def batch_size(self) -> int:

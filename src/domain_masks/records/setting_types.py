@@ -67,6 +67,14 @@ def as_range(value: Any) -> Any:
     return f"{low:.10g},{high:.10g}"
 
 
+def bounds_of(value_range: str | None) -> tuple[float, float] | None:
+    """Return the two numbers that ``LOW,HIGH`` stands for; None where there are none, or they have not been looked for yet."""
+    if value_range in (None, OWN_RANGE):
+        return None
+    low, high = map(float, str(value_range).split(","))
+    return low, high
+
+
 def three_numbers(value: Any) -> Any:
     """Take one number for three, and a text of numbers with commas or blanks between for a list."""
     if value is None:

@@ -219,7 +219,7 @@ def _is_slanted(panel: Panel) -> bool:
 def _locator(panel: Panel) -> Any:
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
-    return MaxNLocator(nbins=6, integer=panel.x_label == "epoch")
+    return MaxNLocator(nbins=6, integer=panel.x_label == "epoch", min_n_ticks=1)
 
 
 def _line(axes: Axes, series: Series) -> None:

@@ -89,6 +89,9 @@ def test_a_picture_is_shown_upright_and_small(tmp_path: Path) -> None:
     Image.new("I;16", (9, 7), 4000).save(tmp_path / "deep.png")
     deep = picture_of(lambda: tmp_path / "deep.png", "x")
     assert (deep.mode, deep.size) == ("RGB", (9, 7))
+    assert max(deep.getpixel((3, 3))) < 20
+    as_seen = picture_of(lambda: tmp_path / "deep.png", "x", (0.0, 4095.0))
+    assert min(as_seen.getpixel((3, 3))) > 240
 
 
 @pytest.mark.parametrize(

@@ -79,11 +79,14 @@ class Shown:
         return (min(row), max(row)) if row else None
 
 
-def picture_of(open_it: Callable[[], Picture], name: str) -> Image.Image:
+def picture_of(
+    open_it: Callable[[], Picture], name: str, value_range: tuple[float, float] | None = None
+) -> Image.Image:
     """Return a picture in RGB as it is seen, upright, at most 640 pixels wide and high.
 
     - ``open_it``: gives it
     - ``name``: what the message calls it
+    - ``value_range``: black and white of images deeper than 8 bits, as the model sees them; see :func:`to_rgb`
 
     Raises InputError for what is no picture.
     """
@@ -92,7 +95,7 @@ def picture_of(open_it: Callable[[], Picture], name: str) -> Image.Image:
         picture = open_it()
         path = name_of(picture)
         with open_input(picture) as image:
-            rgb = to_rgb(image)
+            rgb = to_rgb(image, value_range)
     except UNREADABLE as error:
         reason = problem_of(error, None if path is None else Path(path)).reason
         raise InputError(

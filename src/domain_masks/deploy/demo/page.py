@@ -77,7 +77,9 @@ def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, wh
             with gr.Column(scale=4, min_width=300):
                 dropped = gr.File(label="Your picture", file_count="single", height=150, elem_id="dmg-file")
                 _html(_promise(where))
-                offered = _html(_offered(examples), js_on_load=_ON_CLICK, elem_id="dmg-examples")
+                offered = _html(
+                    _offered(examples, model.preprocessing.value_range), js_on_load=_ON_CLICK, elem_id="dmg-examples"
+                )
                 chosen = choose(
                     choices, value=ensemble, label="Ensemble", info="How the answer is made.", elem_id="dmg-ensemble"
                 )
@@ -141,7 +143,7 @@ class _Asking:
         self, open_it: Callable[[], Picture], name: str, label: str | None, ensemble: str
     ) -> tuple[Answer | None, str, str, str]:
         try:
-            seen = markup.picture(picture_of(open_it, name), name)
+            seen = markup.picture(picture_of(open_it, name, self._model.preprocessing.value_range), name)
             asked = answer(self._model, open_it(), name, label)
             return asked, seen, *self._shown(asked, ensemble)
         except InputError as error:
@@ -171,8 +173,8 @@ def _promise(where: str) -> str:
     return f'<p class="dmg-note">{markup.text(kept)}</p>'
 
 
-def _offered(examples: Examples) -> str:
-    thumbnails = [picture_of(example.open, example.name) for example in examples.pictures]
+def _offered(examples: Examples, value_range: tuple[float, float] | None) -> str:
+    thumbnails = [picture_of(example.open, example.name, value_range) for example in examples.pictures]
     buttons = markup.example_buttons(examples.pictures, thumbnails)
     return f'<p class="dmg-title">{markup.text(examples.title)}</p>{buttons}'
 
