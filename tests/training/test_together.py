@@ -60,3 +60,12 @@ def test_global_batch_norm_of_one_process_is_pytorchs_own_to_the_second_derivati
     torch.testing.assert_close(*second, atol=1e-4, rtol=1e-3)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         normalised(torch.randn(1, 3), (None, None), (None, None))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_batch_norm_of_the_whole_batch_is_as_precise_as_its_images(dtype: torch.dtype) -> None:
+    images = (torch.randn(8, 3, 5, 5, dtype=torch.float64) + 3).to(dtype)
+    result = normalised(images, (None, None), (None, None))
+    expected = torch.nn.functional.batch_norm(images.double(), None, None, training=True)
+    assert result.dtype == dtype
+    torch.testing.assert_close(result, expected.to(dtype))

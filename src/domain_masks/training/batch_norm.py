@@ -74,7 +74,8 @@ def normalised(
     if float(count) <= 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(images.shape)}")
     mean = together[:-1] / count
-    centred = images.float() - mean.float().reshape(shape)
+    precision = torch.promote_types(images.dtype, torch.float32)
+    centred = images.to(precision) - mean.to(precision).reshape(shape)
     variance = sum_over_processes(centred.square().sum(places, dtype=torch.float64)) / count
     with torch.no_grad():
         if running_mean is not None:
@@ -82,7 +83,7 @@ def normalised(
         if running_var is not None:
             unbiased = variance * count / (count - 1)
             running_var.mul_(1 - momentum).add_(unbiased.to(running_var.dtype), alpha=momentum)
-    scale = (variance + eps).rsqrt().float()
+    scale = (variance + eps).rsqrt().to(precision)
     if weight is not None:
         scale = scale * weight
     result = centred * scale.reshape(shape)
