@@ -4,6 +4,7 @@ A method of one's own is held against it by ``check(method)`` for each of ``CHEC
 """
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -30,7 +31,8 @@ ALLOWED = {"predictions", "masks", "weighted", *KNOWN}
 
 
 def context(**options):
-    return Context(SOURCES, CLASSES, image_size=SIZE, **options)
+    further = partial(build_backbone, "small", len(CLASSES))
+    return Context(SOURCES, CLASSES, image_size=SIZE, further_backbone=further, **options)
 
 
 def built(name, seed=0, **settings):

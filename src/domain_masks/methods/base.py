@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -25,10 +24,11 @@ from torch.nn import functional
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
 from domain_masks.methods.averaging import How, average, weighted_average
+from domain_masks.methods.context import Context
 from domain_masks.methods.description import Description, Paper, Settings
 from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.engine import Engine, Optimizer, Phase
-from domain_masks.networks import HeadInitialisation, Network, Site, find_head, layout
+from domain_masks.networks import Network, find_head
 from domain_masks.randomness import BatchRandomness
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, WEIGHTED_ENSEMBLE
 
@@ -45,39 +45,6 @@ WEIGHTED_BY_CLASS = "weighted by class"
 def known(domain: str) -> str:
     """Return the name of the prediction under one source domain's own mask or head."""
     return f"{KNOWN_DOMAIN}{domain}"
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a method must know of its task besides the backbone.
-
-    - ``sources``: names of the source domains; their order is that of masks and heads
-    - ``classes``: names of the C classes
-    - ``sites``: a preset or names of modules; none for the backbone's default
-    - ``boundary``: name of the module where T begins, or None for the first site
-    - ``image_size``: H = W in pixels
-    - ``head_initialisation``: of the heads that a method makes itself; see :func:`build_backbone`
-    - ``class_weights``: C factors of the classes in the loss, whose mean over the training pictures is 1; None: all 1
-    """
-
-    sources: tuple[str, ...]
-    classes: tuple[str, ...]
-    sites: tuple[str | Site, ...] = ()
-    boundary: str | None = None
-    image_size: int = 224
-    head_initialisation: HeadInitialisation = "default"
-    class_weights: tuple[float, ...] | None = None
-
-    def boundary_of(self, backbone: nn.Module) -> str:
-        """Return where T begins in ``backbone`` for a method without masks: as with masks, else at the head."""
-        if self.boundary and not self.sites:
-            return self.boundary
-        try:
-            return layout(backbone, self.sites, self.boundary).boundary
-        except InputError:
-            if self.sites:
-                raise
-            return find_head(backbone)
 
 
 class Method(Description, nn.Module, ABC):

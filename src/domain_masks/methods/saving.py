@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -245,15 +246,16 @@ def _built(card: Mapping[str, Any], path: Path) -> Method:
 def _made(card: Mapping[str, Any]) -> Method:
     settings = dict(card["method"])
     name = settings.pop("name")
+    make = partial(build_architecture, network_of(card), len(card["classes"]), card["backbone"])
     context = Context(
         sources=tuple(card["sources"]),
         classes=tuple(card["classes"]),
         sites=tuple(Site(**site) for site in card["sites"]),
         boundary=card["boundary"],
         image_size=card["image_size"],
+        further_backbone=make,
     )
-    backbone = build_architecture(network_of(card), len(context.classes), card["backbone"])
-    return build_method(name, backbone, context, method_settings(name, settings))
+    return build_method(name, make(), context, method_settings(name, settings))
 
 
 def _keeps_tensors_elsewhere(method: Method) -> bool:

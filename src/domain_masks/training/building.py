@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods.saving import network_of
+from domain_masks.methods.tensor_files import load_tensors, read_tensors
 from domain_masks.networks import Architecture, architecture_of, build_backbone
 from domain_masks.progress import Reporter
 from domain_masks.randomness import seeded
@@ -71,3 +73,38 @@ def backbone_for(
             architecture=architecture,
             say=lambda line: reporter.say(f"note: {line}"),
         )
+
+
+@dataclass(frozen=True)
+class FurtherBackbones:
+    """Builds what a method has besides its network, as that was built: from the same weights, heads drawn anew.
+
+    - ``restored``: whether a checkpoint's weights take the place of all that is built, so that none have to be read
+    """
+
+    config: RunConfig
+    classes: int
+    architecture: Architecture
+    restored: bool = False
+
+    def __call__(self) -> nn.Module:
+        """Build one; what it draws comes from torch's generator."""
+        config = self.config
+        begins = not self.restored and config.init_from is None
+        network = build_backbone(
+            str(config.backbone),
+            self.classes,
+            str(config.weights) if begins else "none",
+            config.head_initialisation or "default",
+            architecture=self.architecture,
+            say=_nothing,
+        )
+        if config.init_from is not None and not self.restored:
+            tensors, own = read_tensors(config.init_from / "model.safetensors"), network.state_dict()
+            fitting = {name: value for name, value in tensors.items() if name in own and value.shape == own[name].shape}
+            load_tensors(network, fitting, strict=False)
+        return network
+
+
+def _nothing(_line: str) -> None:
+    """Pass over what has been said of the weights when the method's own network was built."""

@@ -35,7 +35,7 @@ from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import Reporter
 from domain_masks.records import Predictions
 from domain_masks.records.config import RunConfig
-from domain_masks.training.building import FACT, architecture_for, backbone_for, synchronised
+from domain_masks.training.building import FACT, FurtherBackbones, architecture_for, backbone_for, synchronised
 from domain_masks.training.contents import CONTENTS, compare_contents, content_keys
 from domain_masks.training.division import splits_of
 from domain_masks.training.fit import Sources
@@ -103,7 +103,9 @@ class Experiment:
         config = self.config
         settings = method_settings(config.method_name, config.method_settings)
         begins = self._restored is None and config.init_from is None
-        backbone = backbone_for(config, len(self.splits.dataset.classes), self.architecture, begins, self.reporter)
+        classes = len(self.splits.dataset.classes)
+        backbone = backbone_for(config, classes, self.architecture, begins, self.reporter)
+        further = FurtherBackbones(config, classes, self.architecture)
         context = Context(
             sources=self.splits.sources,
             classes=self.splits.dataset.classes,
@@ -111,15 +113,19 @@ class Experiment:
             boundary=config.boundary,
             image_size=self.preprocessing.size,
             head_initialisation=config.head_initialisation or "default",
+            preprocessing=self.preprocessing,
+            further_backbone=replace(further, restored=self._restored is not None),
         )
         method = build_method(config.method_name, backbone, context, settings, config.seed).to(self.fabric.device)
+        # What a phase builds that begins later is no longer overwritten.
+        method.context = replace(context, further_backbone=further)
         check_extra_state(method)
         self.facts[NOT_FINITE] = infinite_buffers(method)
         self._start(method)
         if config.class_weights == "balanced":
             # Of the pictures that anything is learned from, which is known only now.
-            weights = balanced_class_weights(self.learned_from().labels, len(context.classes))
-            method.context = replace(context, class_weights=weights)
+            weights = balanced_class_weights(self.learned_from().labels, classes)
+            method.context = replace(method.context, class_weights=weights)
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             method.network.network = synchronised(method.network.network)
         if config.channels_last:
