@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import generated
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import DivergedError, InputError
 from domain_masks.methods import Aggregate, Method
-from domain_masks.methods.saving import load_model
+from domain_masks.methods.saving import largest_file, load_model, save_model
 from domain_masks.records import Predictions
 from domain_masks.training import evaluate, run
 from domain_masks.training.checkpoints import load_checkpoint
@@ -118,8 +119,94 @@ def test_buffers_that_change_their_form_are_refused(data: Any, tmp_path: Path) -
         def fit_closed_form(self, features: DomainBatch) -> None:
             self.means = torch.zeros(len(features), 3)
 
-    with other_methods.registered(Growing), pytest.raises(InputError, match=r"other tensors after .* \(means\)"):
+    with other_methods.registered(Growing), pytest.raises(InputError, match=r"other tensors after .* \(means; "):
         run(generated.config(method="growing"), tmp_path / "run", dataset=data, reporter=Quiet())
+
+
+class Landmarks(NearestMean):
+    """Keeps a third of the training images' features; how many that are, the data decide."""
+
+    name = "landmarks"
+    every: ClassVar[int] = 3
+
+    def __init__(self, backbone: nn.Module, context: Any, settings: Any) -> None:
+        super().__init__(backbone, context, settings)
+        self.kept: Tensor
+        self.labels: Tensor
+        self.register_buffer("kept", torch.zeros(0, self.means.shape[1]))
+        self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
+
+    def fit_closed_form(self, features: DomainBatch) -> None:
+        super().fit_closed_form(features)
+        self.kept, self.labels = features.features.flatten(1)[:: self.every], features.labels[:: self.every]
+
+    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
+        nearest = torch.cdist(self.boundary_features(batch).flatten(1), self.kept).argmin(1) if len(self.kept) else None
+        logits = super().predict(batch)["predictions"]
+        return {
+            "predictions": logits
+            if nearest is None
+            else logits + torch.eye(len(self.context.classes)).to(logits)[self.labels[nearest]]
+        }
+
+
+@pytest.mark.parametrize("settings", [{}, FROZEN], ids=["images", "frozen"])
+def test_buffers_whose_length_the_data_decide_are_kept(settings: dict[str, Any], data: Any, tmp_path: Path) -> None:
+    with other_methods.registered(Landmarks):
+        config = generated.config(method="landmarks", **settings)
+        done = run(config, tmp_path / "run", dataset=data, reporter=Quiet())
+        state = load_checkpoint(done.folder.last)["method"]
+        method, card = load_model(done.folder.path)
+        assert len(method.kept) == len(method.labels) == 16
+        assert torch.equal(method.kept, state["kept"])
+        assert evaluate(done.folder.path, Quiet(), dataset=data).results.in_domain == done.results.in_domain
+        done.folder.results.unlink()
+        again = run(config, tmp_path / "run", resume=True, dataset=data, reporter=Quiet())
+        assert again.results.in_domain == done.results.in_domain
+        save_model(tmp_path / "copy", method, card["backbone"], {"network": card["network"]})
+        assert (tmp_path / "copy" / "model.safetensors").read_bytes() == done.folder.model.read_bytes()
+        size = done.folder.model.stat().st_size
+        assert size < largest_file(card, done.folder.model_card) < size + 2 * 64_000_000 + 101_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        (
+            "kept",
+            torch.zeros(5, 7),
+            r"method\.kept: expected F32 \[any, 256\] of at most 64,000,000 bytes, got F32 \[5, 7\]",
+        ),
+        ("kept", torch.zeros(70000, 256), r"method\.kept: expected F32 \[any, .*got F32 \[70000, 256\]"),
+        ("labels", torch.zeros(5), r"method\.labels: expected I64 \[any\] .*got F32 \[5\]"),
+        ("means", torch.zeros(9, 256), r"method\.means: expected F32 \[4, 256\], got F32 \[9, 256\]"),
+    ],
+)
+def test_a_file_with_buffers_of_another_form_is_refused(
+    name: str, tensor: Tensor, message: str, tmp_path: Path
+) -> None:
+    with other_methods.registered(Landmarks):
+        method = of(Landmarks)
+        save_model(tmp_path, method, "small", {})
+        path = tmp_path / "model.safetensors"
+        save_file({**load_file(path), f"method.{name}": tensor}, path)
+        with pytest.raises(InputError, match=message):
+            load_model(tmp_path)
+
+
+def test_buffers_that_become_too_large_are_refused(data: Any, tmp_path: Path) -> None:
+    class Hoarding(Landmarks):
+        name = "hoarding"
+
+        def fit_closed_form(self, features: DomainBatch) -> None:
+            super().fit_closed_form(features)
+            self.kept = self.kept.new_zeros(16_000_000 // self.kept.shape[1] + 1, self.kept.shape[1])
+
+    with (
+        other_methods.registered(Hoarding),
+        pytest.raises(InputError, match=r"\(kept; kept: .*at most 64,000,000 bytes"),
+    ):
+        run(generated.config(method="hoarding"), tmp_path / "run", dataset=data, reporter=Quiet())
 
 
 def test_a_closed_form_that_is_not_finite_is_not_saved(data: Any, tmp_path: Path) -> None:

@@ -148,7 +148,8 @@ class Method(Description, nn.Module, ABC):
         """Fit without gradients from the features of all training images at once; called in evaluation mode.
 
         What it learns belongs into buffers (or parameters) that the constructor has registered with their final shape: they
-        are what checkpoints and model files hold. Raises InputError unless the method says that it can.
+        are what checkpoints and model files hold. An axis whose length the data decide is registered with length 0.
+        Raises InputError unless the method says that it can.
         """
         raise InputError(f"method {self.name!r} learns by gradient: it has no closed form")
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from domain_masks.errors import RunFolderError
-from domain_masks.methods.extra_state import MOST_BYTES as MOST_STATE_BYTES
+from domain_masks.methods.tensor_files import MOST_BYTES as MOST_STATE_BYTES
 from domain_masks.records.validation import describe_mistakes
 
 MOST_CLASSES = 100_000

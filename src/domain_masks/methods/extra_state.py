@@ -10,10 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from domain_masks.errors import InputError
-from domain_masks.methods.tensor_files import TensorForm
+from domain_masks.methods.tensor_files import MOST_BYTES, TensorForm
 
-MOST_BYTES = 64_000_000
-"""Of the tensors in one extra state: what is larger belongs into buffers."""
 _MARK = "_extra_state"
 
 

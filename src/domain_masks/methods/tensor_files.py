@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from domain_masks.errors import InputError
 from domain_masks.records.files import utf8_path
 
+MOST_BYTES = 64_000_000
+"""Of what a file may hold where nothing else says how large it is: a tensor of open length, the tensors of an extra state."""
 HEADER_LIMIT = 100_000_000
 """Bytes that safetensors allows a header."""
 
@@ -37,7 +39,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class TensorForm:
-    """Type, as safetensors names it, and shape of a tensor."""
+    """Type, as safetensors names it, and shape of a tensor; an axis of length 0 is one whose length the data decide."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -47,18 +49,57 @@ class TensorForm:
         """Return the form of ``tensor``, which may lie on the meta device."""
         return cls(_DTYPES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the data decide its size."""
+        return 0 in self.shape
+
+    def allows(self, found: TensorForm) -> bool:
+        """Whether a tensor of the form ``found`` can stand here: of this form, its open axes of any length up to the limit."""
+        if self == found:
+            return True
+        fits = len(self.shape) == len(found.shape) and all(map(_fits, self.shape, found.shape))
+        return fits and self.dtype == found.dtype and found.bytes <= MOST_BYTES
+
+    @property
+    def bytes(self) -> int:
+        """How much memory a tensor of this form needs; the most that it may where it is open."""
+        if self.is_open:
+            return MOST_BYTES
+        sizes = {name: torch.empty(0, dtype=dtype).element_size() for dtype, name in _DTYPES.items()}
+        return sizes[self.dtype] * torch.Size(self.shape).numel()
+
     def __str__(self) -> str:
-        return f"{self.dtype} {list(self.shape)}"
+        lengths = ", ".join("any" if length == 0 else str(length) for length in self.shape)
+        limit = f" of at most {MOST_BYTES:,} bytes" if self.is_open else ""
+        return f"{self.dtype} [{lengths}]{limit}"
+
+
+def _fits(expected: int, found: int) -> bool:
+    return expected in (0, found)
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Any], *, strict: bool = True, assign: bool = False) -> None:
     """Load ``tensors`` as a state dict of ``module`` in its present version, which some modules insist on being told.
 
+    Buffers with an axis of length 0 take the lengths that they have in ``tensors``.
+
     Raises what ``load_state_dict`` raises.
     """
     state = OrderedDict(tensors)
     state._metadata = getattr(tensors, "_metadata", None) or module.state_dict()._metadata  # type: ignore[attr-defined]
+    _lengthen(module, state)
     module.load_state_dict(state, strict=strict, assign=assign)
+
+
+def _lengthen(module: nn.Module, tensors: Mapping[str, Any]) -> None:
+    for path, part in module.named_modules():
+        for name, buffer in part._buffers.items():
+            found = tensors.get(f"{path}.{name}" if path else name)
+            if buffer is None or not isinstance(found, Tensor) or 0 not in buffer.shape:
+                continue
+            if TensorForm.of(buffer).allows(TensorForm.of(found)):
+                part._buffers[name] = buffer.new_empty(found.shape)
 
 
 def read_forms(path: Path) -> dict[str, TensorForm]:
@@ -87,12 +128,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def check_forms(path: Path, expected: Mapping[str, TensorForm]) -> None:
     """Raise InputError that counts and names the tensors in ``path`` that are not as ``expected``."""
     got = read_forms(path)
-    odd = sorted(name for name in expected.keys() | got.keys() if expected.get(name) != got.get(name))
+    odd = odd_forms(expected, got)
     if odd:
         raise InputError(
             f"{path} does not fit model.json: {len(odd)} tensors are missing, foreign or of another shape or type "
             f"({', '.join(odd[:_SHOWN])}{', ...' if len(odd) > _SHOWN else ''}). {_first(odd[0], expected, got)}"
         )
+
+
+def odd_forms(expected: Mapping[str, TensorForm], got: Mapping[str, TensorForm]) -> list[str]:
+    """Return the names of the tensors that are not as ``expected``, in order."""
+    same = {name for name in expected.keys() & got.keys() if expected[name].allows(got[name])}
+    return sorted((expected.keys() | got.keys()) - same)
 
 
 def refuse_numbers_that_are_none(path: Path, tensors: Mapping[str, Tensor], but: Collection[str] = ()) -> None:
@@ -106,8 +153,7 @@ def refuse_numbers_that_are_none(path: Path, tensors: Mapping[str, Tensor], but:
 
 def count_bytes(forms: Mapping[str, TensorForm]) -> int:
     """Return how many bytes the largest file with these tensors has, its header as large as it may be."""
-    sizes = {name: torch.empty(0, dtype=dtype).element_size() for dtype, name in _DTYPES.items()}
-    return HEADER_LIMIT + sum(sizes[form.dtype] * torch.Size(form.shape).numel() for form in forms.values())
+    return HEADER_LIMIT + sum(form.bytes for form in forms.values())
 
 
 def _first(name: str, expected: Mapping[str, TensorForm], got: Mapping[str, TensorForm]) -> str:

@@ -14,6 +14,7 @@ from domain_masks.data import Subset
 from domain_masks.errors import InputError
 from domain_masks.methods import Method
 from domain_masks.methods.extra_state import tensors_in
+from domain_masks.methods.tensor_files import TensorForm, odd_forms
 from domain_masks.randomness import seeded
 from domain_masks.records import RunFolder
 from domain_masks.training.experiment import FAST_PICTURES, Experiment
@@ -36,10 +37,11 @@ def fit_at_once(experiment: Experiment, folder: RunFolder, restored: Restored | 
     with torch.no_grad(), seeded(experiment.config.seed, "closed form", device=experiment.fabric.device):
         method.fit_closed_form(features)
     after = _forms(method)
-    if odd := sorted(name for name in forms.keys() | after.keys() if forms.get(name) != after.get(name)):
+    if odd := odd_forms(forms, after):
+        first = f"{odd[0]}: expected {forms.get(odd[0], 'none')}, got {after.get(odd[0], 'none')}"
         raise InputError(
-            f"method {method.name!r} has other tensors after it was fitted ({', '.join(odd[:3])}): expected its constructor to "
-            "register every buffer with its final shape"
+            f"method {method.name!r} has other tensors after it was fitted ({', '.join(odd[:3])}; {first}): expected its "
+            "constructor to register every buffer with its final shape, and an axis whose length the data decide with length 0"
         )
     progress = Progress(is_fitted=True, seconds=time.monotonic() - began)
     state = RunState(method, experiment.fabric, experiment.config, folder, experiment.facts)
@@ -83,5 +85,5 @@ def _some_of_every_class(subset: Subset) -> Subset:
     return Subset(subset.dataset, np.sort(subset.indices[np.concatenate(rows)]))
 
 
-def _forms(method: Method) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in tensors_in(method.state_dict()).items()}
+def _forms(method: Method) -> dict[str, TensorForm]:
+    return {name: TensorForm.of(value) for name, value in tensors_in(method.state_dict()).items()}
