@@ -8,7 +8,7 @@ from torch.nn import functional
 from domain_masks.methods.build import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
-from methods.contract import CLASSES, SOURCES, built, context, toy_batch
+from methods.contract import CLASSES, SOURCES, built, context, still, toy_batch
 
 
 def rows_of(batch, domain):
@@ -20,13 +20,6 @@ def rows_of(batch, domain):
 
 def heads(method):
     return method.network.network.classifier.head
-
-
-def still(method):
-    """In training mode, but with batch norm and dropout as in evaluation."""
-    method.train()
-    method.network.network.eval()
-    return method
 
 
 @pytest.mark.parametrize("domain", range(3))

@@ -35,11 +35,15 @@ METHODS = Methods(
         "multi_headed": "domain_masks.methods.multi_headed:MultiHeaded",
         # meta-learning
         # adversarial
+        "dann": "domain_masks.methods.algorithms.dann:DANN",
+        "crossgrad": "domain_masks.methods.algorithms.crossgrad:CrossGrad",
+        "dsn": "domain_masks.methods.algorithms.dsn:DSN",
         # alignment
         # augmentation
         # risk
         # regularisation
         # decomposition
+        "fusion": "domain_masks.methods.algorithms.fusion:Fusion",
         # kernel
     }
 )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         build_architecture,
         build_backbone,
         find_backbone,
+        with_new_head,
     )
     from domain_masks.networks.build import masked
     from domain_masks.networks.masked import MaskedNetwork
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from domain_masks.networks.network import Network
     from domain_masks.networks.presets import Layout, find_head, layout, preset_names
     from domain_masks.networks.published import INTERPOLATIONS, Interpolation, Preparation, preparation_of
+    from domain_masks.networks.represented import RepresentedNetwork
     from domain_masks.networks.signature import differing, signature, signature_digest
     from domain_masks.networks.site import Site
     from domain_masks.networks.weights_files import load_weights, read_weights
@@ -37,6 +39,7 @@ __all__ = [
     "MultiHeadNetwork",
     "Network",
     "Preparation",
+    "RepresentedNetwork",
     "Site",
     "StackedLinear",
     "architecture_of",
@@ -53,6 +56,7 @@ __all__ = [
     "read_weights",
     "signature",
     "signature_digest",
+    "with_new_head",
 ]
 
 attach(
@@ -66,6 +70,7 @@ attach(
             "build_architecture",
             "build_backbone",
             "find_backbone",
+            "with_new_head",
         ),
         "build": ("masked",),
         "masked": ("MaskedNetwork",),
@@ -86,6 +91,7 @@ attach(
             "Preparation",
             "preparation_of",
         ),
+        "represented": ("RepresentedNetwork",),
         "signature": (
             "differing",
             "signature",

@@ -133,7 +133,7 @@ def build_architecture(architecture: Architecture, classes: int, called: str | N
             arguments["init_weights"] = True
         if "input_size" in arguments:
             arguments["input_size"] = tuple(arguments["input_size"])
-        return _with_new_head(models.get_model(name, weights=None, **arguments), classes)
+        return with_new_head(models.get_model(name, weights=None, **arguments), classes)
     import timm  # noqa: PLC0415
 
     pretrained = arguments.pop(AS_PRETRAINED, False)
@@ -164,7 +164,7 @@ def _with_published_weights(name: str, classes: int, architecture: Architecture)
         published = published_weights(library, plain, "imagenet")
         with _download(name):
             network = models.get_model(plain, weights=published.entry if published else "DEFAULT")
-        network = _with_new_head(_without_auxiliary_outputs(network), classes)
+        network = with_new_head(_without_auxiliary_outputs(network), classes)
     else:
         import timm  # noqa: PLC0415
 
@@ -200,7 +200,8 @@ def _without_auxiliary_outputs(network: nn.Module) -> nn.Module:
     return network
 
 
-def _with_new_head(network: nn.Module, classes: int) -> nn.Module:
+def with_new_head(network: nn.Module, classes: int) -> nn.Module:
+    """Put a new last layer for ``classes`` into ``network`` and return it; raises InputError where there is none to replace."""
     head = find_head(network)
     layer = network.get_submodule(head)
     parent, _, last = head.rpartition(".")

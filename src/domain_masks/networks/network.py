@@ -14,7 +14,7 @@ from domain_masks.networks import dropout
 from domain_masks.networks.calling import call_with, runs_eagerly
 from domain_masks.networks.inputs import Inputs, Signature, check_features, check_inputs, example_of
 from domain_masks.networks.presets import find_head
-from domain_masks.networks.site import Site
+from domain_masks.networks.site import Site, channel_means
 from domain_masks.networks.sites import channel_axis, resolve_sites
 from domain_masks.networks.split import Segments, split_network
 from domain_masks.networks.tracing import required_arguments, training_mode
@@ -182,9 +182,7 @@ class Network(nn.Module):
         features = self.segments.entering(self.network, features)
         given = [site.axis for site in self.sites if site.name == self.boundary]
         module = self.network.get_submodule(self.boundary)
-        axis = given[0] if given else channel_axis(module, tuple(features.shape))
-        places = [place for place in range(1, features.dim()) if place != axis % features.dim()]
-        return features.mean(places) if places else features
+        return channel_means(features, given[0] if given else channel_axis(module, tuple(features.shape)))
 
     def in_features(self, name: str) -> bool:
         """Whether the module or tensor ``name`` of the user's network belongs to F, or to both F and T as what holds them."""

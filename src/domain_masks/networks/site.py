@@ -28,6 +28,12 @@ def apply_mask(inputs: Tensor, mask: Tensor | None, axis: int) -> Tensor:
     return inputs * mask.reshape(shape).to(inputs.dtype)
 
 
+def channel_means(activations: Tensor, axis: int) -> Tensor:
+    """Return the mean of every channel over its places: (N, ...) with K entries along ``axis`` -> (N, K)."""
+    places = [place for place in range(1, activations.dim()) if place != axis % activations.dim()]
+    return activations.mean(places) if places else activations
+
+
 def _check(inputs: Tensor, mask: Tensor, axis: int) -> None:
     got = f"got activations of the shape {tuple(inputs.shape)}: give the Site the axis and the size that they have"
     if not -inputs.dim() <= axis < inputs.dim() or axis % inputs.dim() == 0:

@@ -2,6 +2,43 @@
 
 from __future__ import annotations
 
-from domain_masks.methods.description import Description
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
-DESCRIPTIONS: tuple[type[Description], ...] = ()
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from domain_masks.methods.description import Description, Paper, Settings, Weight
+from domain_masks.methods.search_ranges import Range, Uniform
+
+
+@dataclass(frozen=True)
+class FusionSettings(Settings):
+    """Settings of Fusion."""
+
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """α, share of the domain-agnostic part, the mean of all sources' classifiers"""
+    assignment: Literal["known", "predicted"] = "known"
+    """of training images to sources: the `known` one, or what the domain branch `predicted`"""
+    domain_weight: Weight = 1.0
+    """weight of the domain branch's loss"""
+
+
+class DescribedFusion(Description):
+    """Fusion."""
+
+    name = "fusion"
+    summary = "one last layer per source, fused by how much an image is like each source"
+    family = "decomposition"
+    paper = Paper(
+        "Best Sources Forward: Domain Generalization through Source-Specific Nets", "Mancini et al.", "ICIP 2018"
+    )
+    Settings: ClassVar[type[FusionSettings]] = FusionSettings
+    fewest_sources: ClassVar[int] = 2
+    search: ClassVar[Mapping[str, Range]] = {
+        "method.alpha": Uniform(0.0, 1.0),
+        "method.domain_weight": Uniform(0.1, 10.0, log=True),
+    }
+
+
+DESCRIPTIONS: tuple[type[Description], ...] = (DescribedFusion,)

@@ -1,0 +1,85 @@
+"""CrossGrad: a label net and a domain net that learn from each other's perturbations (Shankar et al., ICLR 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from domain_masks.batch import DomainBatch
+from domain_masks.methods.base import PREDICTIONS, Context, Method, Optimizer, domains_of, labels_of
+from domain_masks.methods.descriptions.adversarial import CrossGradSettings, DescribedCrossGrad
+from domain_masks.networks import Network, with_new_head
+
+LABEL, DOMAIN = "label_net", "domain_net"
+
+
+def perturbed(images: Tensor, gradients: Tensor, epsilon: float, clip: float | None, scale: Tensor) -> Tensor:
+    """Return x + ε clip(∇J), taken in a space whose unit is ``scale`` of the images' (Algorithm 1; the clipping is the code's).
+
+    - ``images``, ``gradients``: (N, 3, H, W); ``clip``: largest absolute value, or None
+    - ``scale``: (3, 1, 1), how far a step of 1 in that space goes in the images'
+    """
+    steps = gradients * scale
+    if clip is not None:
+        steps = steps.clamp(-clip, clip)
+    return (images + epsilon * scale * steps).detach()
+
+
+class CrossGrad(DescribedCrossGrad, Method):
+    """Label net (the backbone) and domain net (another one) each learn from images as they are and as the other perturbs them.
+
+    J is the mean loss over the batch, as in the authors' code and Dassl: with larger batches the gradient of an image, and its
+    step where that is not clipped, is smaller. Both perturbations come from the nets as they are before the step. In the
+    space ``pixels`` images are numbers from -1 to 1, as the authors' preprocessing makes them (Dassl perturbs what it has
+    normalised); where the normalisation is not known, images are perturbed as they come.
+    """
+
+    def __init__(self, backbone: nn.Module, context: Context, settings: CrossGradSettings) -> None:
+        super().__init__(context, settings)
+        self.network = Network(backbone, context.boundary_of(backbone), image_size=context.image_size)
+        self.domain_net = with_new_head(context.build_backbone(), len(context.sources))
+        pixels = context.preprocessing if settings.space == "pixels" else None
+        # A step of 1 from -1 to 1 is one of 1/2 from black to white, and of 1/2 std as normalised.
+        self.scale = (1.0, 1.0, 1.0) if pixels is None else tuple(0.5 / deviation for deviation in pixels.std)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return those of the label net, and ``domain_net``."""
+        return {**super().parameter_groups(), DOMAIN: list(self.domain_net.parameters())}
+
+    def optimizers(self) -> Mapping[str, tuple[str, ...] | Optimizer]:
+        """Return one for each net."""
+        return {LABEL: ("body", "head"), DOMAIN: Optimizer((DOMAIN,), lr=self.settings.domain_lr)}
+
+    def training_only(self) -> tuple[str, ...]:
+        """Return the domain net: it predicts nothing."""
+        return ("domain_net",)
+
+    def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return (1 - α) J(x) + α J(x perturbed) of both nets; no parameter is in both."""
+        labels, domains, settings = labels_of(batch), domains_of(batch), self.settings
+        if batch.images is None:
+            raise ValueError("expected a batch with images to perturb, got one without")
+        images = batch.images.detach().requires_grad_()
+        label_loss = self.classification_loss(self.network(images), labels)
+        domain_loss = functional.cross_entropy(self.domain_net(images), domains)
+        for_domains, for_labels = (self._perturbed(batch, images, loss) for loss in (label_loss, domain_loss))
+        perturbed_label_loss = self.classification_loss(self.network(for_labels), labels)
+        perturbed_domain_loss = functional.cross_entropy(self.domain_net(for_domains), domains)
+        return {
+            "classification": torch.lerp(label_loss, perturbed_label_loss, settings.label_weight),
+            "domain": torch.lerp(domain_loss, perturbed_domain_loss, settings.domain_weight),
+        }
+
+    def _perturbed(self, batch: DomainBatch, images: Tensor, loss: Tensor) -> Tensor:
+        (gradients,) = torch.autograd.grad(loss, images, retain_graph=True)
+        # The mean is over the whole batch, of which this process may hold a part.
+        total = len(batch) if batch.random is None else batch.random.total
+        scale = images.new_tensor(self.scale).view(-1, 1, 1)
+        return perturbed(images, gradients * (len(batch) / total), self.settings.epsilon, self.settings.clip, scale)
+
+    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the label net's logits."""
+        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}

@@ -1,0 +1,62 @@
+"""A classifier that shows what its last layer is given: the representation on which methods compare domains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from domain_masks.networks.inputs import check_features, example_of
+from domain_masks.networks.network import Network
+from domain_masks.networks.presets import find_head
+from domain_masks.networks.site import channel_means
+from domain_masks.networks.sites import resolve_sites
+from domain_masks.networks.split import Segments, split_network
+
+
+class RepresentedNetwork(Network):
+    """A classifier M = T ∘ F whose T is divided once more, at the input of its last layer.
+
+    So T is ``classify`` after ``represent``. A representation belongs to T, dropout directly before the last layer
+    included: with F frozen there is something to learn in it, unless the boundary is the last layer itself.
+
+    See :class:`Network`; raises InputError where the last layer cannot be told.
+    """
+
+    def _split(self) -> dict[bool, Segments]:
+        if not hasattr(self, "_head_site"):
+            example, signature = example_of(self.network, None, self.image_size)
+            (self._head_site,), _ = resolve_sites(self.network, (find_head(self.network),), example, signature)
+        # Not a site of the network's own: nothing is masked there, and no record has to know of it.
+        self._parts = split_network(self.network, self.boundary, (self._head_site,), self._signature.count)
+        return super()._split()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_parts"}
+
+    @property
+    def head(self) -> str:
+        """Qualified name of the last layer."""
+        return self._head_site.name
+
+    @property
+    def width(self) -> int:
+        """How many channels a representation has."""
+        return self._head_site.size
+
+    def represent(self, features: Tensor) -> Tensor:
+        """Run T up to its last layer: features (N, ...) -> what that layer is given, (N, K), of convolutions (N, K, H, W)."""
+        check_features(features)
+        return self._divided.shared(self.network, features)
+
+    def classify(self, representation: Tensor) -> Tensor:
+        """Run T from its last layer on: (N, K) or (N, K, H, W) -> logits (N, C)."""
+        return self._divided.masked(self.network, representation, None)
+
+    def channels(self, representation: Tensor) -> Tensor:
+        """Return the means of a representation's channels over their places: (N, ...) -> (N, K)."""
+        return channel_means(representation, self._head_site.axis)
+
+    @property
+    def _divided(self) -> Segments:
+        return self._parts[self.training and not self.is_frozen]
