@@ -10,6 +10,7 @@ from functools import cache
 from importlib.resources import files
 
 from domain_masks.records.predictions import MASK_ENSEMBLE, PREDICTION_ENSEMBLE
+from domain_masks.report.paper_settings import QUOTED
 
 BACKBONE_TITLES = {"alexnet": "AlexNet", "resnet18": "ResNet-18", "resnet50": "ResNet-50"}
 MISPRINT = (
@@ -34,7 +35,7 @@ _OWN_NAMES = {
     "DMG (Pred-Ens)": "dmg",
     "DMG (Mask-Ens)": "dmg",
     "DICA": "dica",
-    "D-MTAE": "mtae",
+    "D-MTAE": "d_mtae",
     "DSN": "dsn",
     "TF-CNN": "tf_cnn",
     "Fusion": "fusion",
@@ -52,7 +53,8 @@ class PaperNumber:
     """One accuracy of Tables 1, 2, 3, 5 and 6, a fraction in [0, 1].
 
     - ``shown``: the method as the paper calls it; ``method``, ``optimizer``, ``measure`` and ``ensemble`` as this package does.
-      ``method`` is None for one that the authors took from elsewhere ("reported in [29]")
+      ``method`` is None for one that the authors took from elsewhere ("reported in [29]"), ``optimizer`` is None for methods
+      that are quoted from papers of their own (:data:`QUOTED`)
     - ``target``: the held-out domain, or "overall"
     """
 
@@ -61,7 +63,7 @@ class PaperNumber:
     backbone: str
     shown: str
     method: str | None
-    optimizer: str
+    optimizer: str | None
     measure: str
     ensemble: str
     target: str
@@ -104,7 +106,7 @@ def paper_number(
 
     ``measure`` is "out_of_domain", "in_domain" or "known_domain". Of a number that stands in several tables the first counts.
     """
-    wanted = (dataset, backbone, method, optimizer, measure, ensemble, target)
+    wanted = (dataset, backbone, method, None if method in QUOTED else optimizer, measure, ensemble, target)
     for number in accuracy_numbers():
         have = (
             number.dataset,
@@ -122,13 +124,14 @@ def paper_number(
 
 def _number(row: dict[str, str]) -> PaperNumber:
     shown = row["method"]
+    method = _OWN_NAMES.get(shown)
     return PaperNumber(
         table=int(row["table"]),
         dataset=row["dataset"],
         backbone=row["backbone"],
         shown=shown,
-        method=_OWN_NAMES.get(shown),
-        optimizer="sgd" if shown == "Aggregate-SGD" else "adam",
+        method=method,
+        optimizer=None if method in QUOTED else "sgd" if shown == "Aggregate-SGD" else "adam",
         measure="known_domain" if shown == "DMG-KD" else row["metric"],
         ensemble=MASK_ENSEMBLE if "Mask-Ens" in shown else PREDICTION_ENSEMBLE,
         target=row["target_domain"],

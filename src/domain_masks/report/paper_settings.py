@@ -155,7 +155,44 @@ METHOD_SETTINGS: Mapping[str, Mapping[str, Classified]] = {
     "aggregate": {},
     "multi_headed": {"average": Fixed("logits"), "validation": Later("predictions")},
 }
-"""Method -> its own settings -> what each must be. Of other methods the paper quotes numbers of other protocols."""
+"""Method -> its own settings -> what each must be, of those that the paper trained itself."""
+
+QUOTED = frozenset(
+    {
+        *(
+            "metareg",
+            "mldg",
+            "maml",
+            "masf",
+            "epi_fcr",
+            "crossgrad",
+            "dann",
+            "dsn",
+            "fusion",
+            "d_mtae",
+            "tf_cnn",
+            "dica",
+        ),
+    }
+)
+"""Methods whose numbers the paper quotes from papers of their own: with other splits, training, selection and code."""
+OF_TRAINING = frozenset(
+    {
+        *(
+            "sampling",
+            "augmentation",
+            "boundary",
+            "head_initialisation",
+            "epochs",
+            "batch",
+            "lr",
+            "lr_head",
+            "weight_decay",
+        ),
+        *("schedule", "schedule_unit", "schedule_decay", "schedule_gamma", "schedule_power", "clip"),
+    }
+)
+"""Settings that decide how a quoted method is trained, which its own paper did in a way of its own."""
 
 IN_WORDS: Mapping[str, Mapping[Any, str]] = {
     "freeze_features": {False: "the whole network trained", True: "features frozen, the task network trained alone"},

@@ -38,7 +38,12 @@ from domain_masks.report.paper import (
     accuracy_numbers,
     mask_numbers,
 )
+from domain_masks.report.paper_settings import QUOTED
 
+_QUOTED_NOTE = (
+    "Numbers of other methods than DMG, Multi-Headed and Aggregate are quoted by the paper from the methods' own papers, with "
+    "other splits, training, selection and code: a difference from them has more than one cause."
+)
 MASK_TABLE = {
     "group": "str",
     "method": "str",
@@ -69,11 +74,16 @@ def comparison(group: Group) -> list[Block]:
         if unknown:
             blocks.append(Words(f"{_labels(unknown)}: the protocol is the paper's, which has no such number."))
         if beside and not found:
-            blocks.append(
-                Words(
-                    f"{_labels(beside)}: dataset, backbone and protocol are the paper's; its numbers stand beside these."
+            trained = [line for line in beside if line.method not in QUOTED]
+            if trained:
+                blocks.append(
+                    Words(
+                        f"{_labels(trained)}: dataset, backbone and protocol are the paper's; its numbers stand beside "
+                        "these."
+                    )
                 )
-            )
+            if quoted := [line for line in beside if line.method in QUOTED]:
+                blocks.append(Words(f"{_labels(quoted)}: dataset and backbone are the paper's. {_QUOTED_NOTE}"))
         elif found:
             blocks += _unlike(alike, found, targets)
     if group.dataset == "pacs":
@@ -182,6 +192,8 @@ def _paper_table(table: int, measure: str, numbers: Sequence[PaperNumber], own: 
         [f"* {MISPRINT}"] if any("reported in [29]" in n.shown and n.backbone == "resnet18" for n in numbers) else []
     )
     caption = CAPTIONS[table] + (f", {what}" if table == 5 else "")
+    if any(number.optimizer is None and _own(own, number) is not None for number in numbers):
+        notes.append(_QUOTED_NOTE)
     name = f"paper-table-{table}" + (f"-{measure.replace('_', '-')}" if table == 5 else "")
     return Table(name, f"The paper's Table {table}: {caption}", columns, rows, frame, notes, folded=True)
 
@@ -195,7 +207,7 @@ def _own(own: pd.DataFrame, number: PaperNumber) -> float | None:
         & (own["dataset"] == number.dataset)
         & (own["backbone"] == number.backbone)
         & (own["method"] == number.method)
-        & (own["optimizer"] == number.optimizer)
+        & ((own["optimizer"] == number.optimizer) | (number.optimizer is None))
         & (own["measure"] == number.measure)
         & (own["ensemble"] == number.ensemble)
         & (own["held_out"] == number.target)
