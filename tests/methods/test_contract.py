@@ -5,6 +5,8 @@ from domain_masks.methods import METHODS
 from domain_masks.methods.settings import method_settings
 from domain_masks.methods.table import method_class
 from methods import contract
+from methods.contract_runs import RUN_CHECKS
+from methods.expected import EXPECTED
 
 
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
@@ -13,10 +15,15 @@ def test_contract(name, check):
     check(contract.built(name))
 
 
+@pytest.mark.parametrize("check", RUN_CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_promises_its_ensembles(name):
-    assert METHODS[name].name == name
-    assert name in contract.PROMISED
+def test_contract_in_runs(name, check):
+    check(name)
+
+
+def test_every_method_is_known_by_its_name_and_nothing_is_expected_of_others():
+    assert all(METHODS[name].name == name for name in METHODS)
+    assert set(EXPECTED) <= set(METHODS)
 
 
 @pytest.mark.parametrize("name", METHODS)

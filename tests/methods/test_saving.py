@@ -6,14 +6,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from domain_masks.errors import InputError, RunFolderError
-from domain_masks.methods import METHODS
 from domain_masks.methods.base import Context
 from domain_masks.methods.build import build_method
 from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.saving import load_model, model_tensors, save_model
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
-from methods.contract import CLASSES, SOURCES, EngineDouble, built, context, toy_batch
+from methods.contract import CLASSES, SOURCES, built, context, toy_batch
+from methods.engine_double import EngineDouble
 from references.networks import OwnNetwork
 
 SETTINGS = {"dmg": {"overlap_weight": 0.25, "average": "probabilities"}, "multi_headed": {"average": "probabilities"}}
@@ -25,7 +25,7 @@ def trained(name):
     return method.eval()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["dmg", "aggregate", "multi_headed"])
 def test_a_model_file_gives_back_the_method(tmp_path, name):
     method = trained(name)
     save_model(tmp_path, method, "small", {"epoch": 3})
@@ -48,7 +48,7 @@ def test_a_model_file_gives_back_the_method(tmp_path, name):
             assert torch.equal(logits, ensembles[ensemble])
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["dmg", "aggregate", "multi_headed"])
 def test_equal_weights_are_equal_files(tmp_path, name):
     save_model(tmp_path / "first", trained(name), "small", {"note": "one"})
     save_model(tmp_path / "second", trained(name), "small", {"note": "another"})

@@ -1,0 +1,56 @@
+"""What the contract suite has to know of a method besides what its class says; most need no entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SOURCES = ("art", "cartoon", "photo")
+KNOWN = frozenset(f"known:{source}" for source in SOURCES)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a method promises the suite.
+
+    - ``ensembles``: the predictions that it has
+    - ``penalties``: setting that weights a term -> what the names of the parameters begin with that the term's gradient has to
+      reach; with another weight each of these groups of parameters is another one after a step
+    - ``settings``: of the method, where its defaults would take the suite too long
+    - ``run``: settings of the suite's runs, where six epochs of Adam at 3e-3 teach it nothing
+    - ``accuracy``: that it must reach on images of the sources that it has not learned from; by chance it is 0.25
+    - ``off``: by how much its weights may differ after a few steps on two processes
+    """
+
+    ensembles: frozenset[str] = frozenset({"predictions"})
+    penalties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)
+    accuracy: float = 0.7
+    off: float = 1e-5
+
+
+EXPECTED: dict[str, Expected] = {
+    # masks
+    "dmg": Expected(
+        frozenset({"predictions", "masks", *KNOWN}),
+        penalties={"overlap_weight": ("network.masks.",), "sparsity_weight": ("network.masks.",)},
+    ),
+    # baselines
+    "multi_headed": Expected(frozenset({"predictions", *KNOWN})),
+    # meta-learning
+    # adversarial
+    "fusion": Expected(frozenset({"predictions", *KNOWN})),
+    # alignment
+    # augmentation
+    # risk
+    # regularisation
+    # decomposition
+    # kernel
+}
+
+
+def expected(name: str) -> Expected:
+    """Return what is expected of a method: what stands here, or of one like most."""
+    return EXPECTED.get(name, Expected())
