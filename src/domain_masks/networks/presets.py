@@ -82,13 +82,19 @@ def _is_pointwise(layer: nn.Conv2d) -> bool:
     return all(size == 1 for size in layer.kernel_size)
 
 
-def find_last_block(network: nn.Module) -> str | None:
-    """Return the name of the last outermost building block (residual, inverted, transformer, ...), or None."""
+def find_blocks(network: nn.Module) -> list[str]:
+    """Return the names of the outermost building blocks (residual, inverted, transformer, ...), the first ones first."""
     found: list[str] = []
     for name, module in network.named_modules():
         is_block = bool(name) and _BLOCK.search(type(module).__name__) is not None
         if is_block and not (found and name.startswith(found[-1] + ".")):
             found.append(name)
+    return found
+
+
+def find_last_block(network: nn.Module) -> str | None:
+    """Return the name of the last outermost building block, or None."""
+    found = find_blocks(network)
     return found[-1] if found else None
 
 
