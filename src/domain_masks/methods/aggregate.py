@@ -2,20 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
-from domain_masks.methods.base import PREDICTIONS, Context, Method, Settings, labels_of
-from domain_masks.methods.descriptions.baselines import DescribedAggregate
+from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, Phase, Settings, labels_of
+from domain_masks.methods.descriptions.baselines import AggregateSettings, DescribedAggregate
 from domain_masks.networks import Network
+
+_HEAD = "head"
+"""The phase in which the last layer learns alone, and the optimiser and parameter group that it has."""
 
 
 class Aggregate(DescribedAggregate, Method):
-    """Empirical risk minimisation on all sources together; dropout as usual."""
+    """Empirical risk minimisation on all sources together; dropout as usual.
+
+    With ``head_first``, as in ERM++, the last layer learns alone at first, in a phase from which no epoch is chosen, and the
+    whole network then with fresh optimisers.
+    """
+
+    network: Network
 
     def __init__(self, backbone: nn.Module, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)
         self.network = Network(backbone, context.boundary_of(backbone), image_size=context.image_size)
+        # A class that stands on this one may have settings without them.
+        self._own = settings if isinstance(settings, AggregateSettings) else AggregateSettings()
+
+    def train(self, mode: bool = True) -> Aggregate:
+        """Set training or evaluation mode; batch norm that is fixed stays in evaluation."""
+        super().train(mode)
+        if self._own.batch_norm == "fixed":
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def phases(self) -> Sequence[Phase]:
+        """Return one phase, or two: the last layer alone, then everything."""
+        share = self._own.head_first
+        if not share:
+            return super().phases()
+        return (Phase(_HEAD, share, selects=False), Phase("network", 1 - share, fresh_optimizers=True))
+
+    def optimizers(self) -> dict[str, tuple[str, ...]]:
+        """Return one optimiser, or one for the last layer and one for the rest where the last layer learns alone at first."""
+        return {"body": ("body",), _HEAD: (_HEAD,)} if self._own.head_first else {"main": ("body", _HEAD)}
+
+    def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
+        """Learn from one batch, in the first phase with the last layer alone."""
+        if engine.phase != _HEAD:
+            return super().step(batch, engine)
+        loss = self.training_loss(batch)["classification"]
+        engine.backward(loss, batch, only=(_HEAD,))
+        engine.update(_HEAD)
+        return {"classification": loss.detach()}
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the cross entropy, the mean over the batch."""
