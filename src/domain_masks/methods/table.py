@@ -40,6 +40,7 @@ METHODS = Methods(
         "dsn": "domain_masks.methods.algorithms.dsn:DSN",
         # alignment
         # augmentation
+        "mixup": "domain_masks.methods.algorithms.mixup:Mixup",
         # risk
         # regularisation
         # decomposition

@@ -22,11 +22,16 @@ def as_list(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-def as_domains(value: Any) -> Any:
-    """Split a comma-separated text; what it means, ``none`` among it, is known with the dataset's domains."""
+def as_names(value: Any) -> Any:
+    """Split a comma-separated text into names."""
     if isinstance(value, str):
         return tuple(name.strip() for name in value.split(",") if name.strip())
     return value
+
+
+def as_domains(value: Any) -> Any:
+    """Split a comma-separated text; what it means, ``none`` among it, is known with the dataset's domains."""
+    return as_names(value)
 
 
 def _at_home(value: Any) -> Any:

@@ -1,0 +1,60 @@
+"""Mixup between domains: train on blends of images of two source domains (Zhang et al. 2018; DomainBed's version)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from domain_masks.batch import DomainBatch
+from domain_masks.errors import InputError
+from domain_masks.methods.base import PREDICTIONS, Context, Method, domains_of, labels_of, random_of
+from domain_masks.methods.descriptions.augmentation import DescribedMixup, MixupSettings
+from domain_masks.methods.partners import partners_in_next_domain
+from domain_masks.networks import Network
+
+
+class Mixup(DescribedMixup, Method):
+    """λ x_i + (1 - λ) x_j with λ ~ Beta(α, α), against both labels.
+
+    As in DomainBed the domains stand in a random ring, the images of each are blended with those of the next, and all blends of
+    a pair of domains have one λ. ``partners=any`` is Zhang's own: partners from the whole batch, and one λ for it.
+    """
+
+    network: Network
+
+    def __init__(self, backbone: nn.Module, context: Context, settings: MixupSettings) -> None:
+        super().__init__(context, settings)
+        if settings.partners == "next-domain" and len(context.sources) < 2:
+            raise InputError(
+                "method 'mixup' blends images of different source domains, got one source: name more, or use "
+                "--method.partners any"
+            )
+        self.network = Network(backbone, context.boundary_of(backbone), image_size=context.image_size)
+
+    def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the cross entropy of the blends against both labels, the mean over the batch."""
+        labels = labels_of(batch)
+        if batch.images is None:
+            raise ValueError("expected a batch with images or features to blend, got no images")
+        partner, share = self.blending(batch)
+        images = batch.images
+        other = batch.gather(images)[partner]
+        weight = share.to(images.dtype).view(-1, *[1] * (images.dim() - 1))
+        logits = self.network(weight * images + (1 - weight) * other)
+        own = self.classification_loss(logits, labels, reduction="none")
+        others = self.classification_loss(logits, batch.gather(labels)[partner], reduction="none")
+        return {"classification": (share * own + (1 - share) * others).mean()}
+
+    def blending(self, batch: DomainBatch) -> tuple[Tensor, Tensor]:
+        """Return for each row of this process its partner's row in the global batch, and λ; both (n,)."""
+        random, alpha, device = random_of(batch), self.settings.alpha, batch.device
+        # A λ per row is drawn; rows that share one take that of a domain's, or the batch's, first row.
+        shares = batch.gather(random.beta("mixup/share", alpha, alpha, device=device))
+        if self.settings.partners == "any":
+            return random.permutation("mixup/partner", device=device), shares[:1].expand(random.count)
+        partner = partners_in_next_domain(batch, "mixup/partner", len(self.context.sources))
+        first = (batch.gather(domains_of(batch)) == domains_of(batch)[:, None]).int().argmax(1)
+        return partner, shares[first]
+
+    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the network's logits."""
+        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}
