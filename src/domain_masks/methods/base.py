@@ -4,7 +4,7 @@ Most methods write ``training_loss`` and ``predict`` alone. The rest has default
 
 - several optimisers, alternating updates (CrossGrad, DANN without gradient reversal): ``optimizers`` and ``step``, in which
   ``engine.backward(loss, batch, only=...)`` says whose gradients a loss gives
-- inner loops (MLDG, MetaReg): ``step``, with ``torch.func.functional_call`` on the network
+- inner loops (MLDG, MetaReg): ``step``, with ``network.call`` on other weights
 - episodes over domain-specific copies of F and T (Epi-FCR): more parameter groups, ``step``
 - stages (MetaReg learns its regulariser, then the final network): ``phases`` and ``engine.phase``
 - a weight that grows over training (DANN): ``engine.progress``

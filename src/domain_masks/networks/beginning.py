@@ -23,18 +23,21 @@ class Beginning:
     node: fx.Node
 
 
-def beginnings(network: nn.Module, boundary: str, sites: Sequence[str], inputs: int) -> Iterator[dict[bool, Beginning]]:
+def beginnings(
+    network: nn.Module, boundary: str, sites: Sequence[str], inputs: int, watched: bool = False
+) -> Iterator[dict[bool, Beginning]]:
     """Yield the places where T could begin, by training mode: the latest first.
 
-    They differ by reshaping alone, in case that values such as the batch size pass one of them by.
+    They differ by reshaping alone, in case that values such as the batch size pass one of them by. With ``watched`` the outputs
+    of modules that are looked into are marked, see :func:`trace`.
 
     Raises InputError where the network cannot be traced to boundary and sites.
     """
     with training_mode(network, True):
-        traced, opened = _with_dropout_in_sight(network, boundary, sites, inputs)
+        traced, opened = _with_dropout_in_sight(network, boundary, sites, inputs, watched)
         steps = _steps_before(traced.boundary, network)
     with training_mode(network, False):
-        again = trace(network, boundary, sites, inputs, opened)
+        again = trace(network, boundary, sites, inputs, opened, watched)
         steps_again = _steps_before(again.boundary, network)
     drops = [index for index, step in enumerate(steps) if dropout.drops(step, network)]
     if not drops:
@@ -56,12 +59,12 @@ def beginnings(network: nn.Module, boundary: str, sites: Sequence[str], inputs: 
 
 
 def _with_dropout_in_sight(
-    network: nn.Module, boundary: str, sites: Sequence[str], inputs: int
+    network: nn.Module, boundary: str, sites: Sequence[str], inputs: int, watched: bool
 ) -> tuple[Traced, set[str]]:
     """Trace in training mode, where all dropout can be seen; modules with dropout at their end are looked into, and named."""
     opened: set[str] = set()
     while True:
-        traced = trace(network, boundary, sites, inputs, opened)
+        traced = trace(network, boundary, sites, inputs, opened, watched)
         last = _start(_steps_before(traced.boundary, network), traced.boundary)
         name = str(last.target)
         inner = dropout.ends_in_dropout(network.get_submodule(name)) if last.op == "call_module" else set()

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from domain_masks.networks.tracer import ThreadTracer
-from domain_masks.networks.tracing import default_arguments
+from domain_masks.networks.tracing import default_arguments, module_output
 
 _MODULE = re.compile(r"Drop(out|Path|Block|Connect)|StochasticDepth")
 _FUNCTION = re.compile(r"(^|_)drop(out|_?path|_?block|_?connect)|stochastic_depth|feature_dropout")
@@ -37,6 +37,7 @@ _MOVING = frozenset(
             "float",
         ),
         *("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "type_as", "t"),
+        module_output.__name__,
     }
 )
 _SELECTING = frozenset({"select", "getitem", "narrow"})

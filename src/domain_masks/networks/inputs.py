@@ -26,12 +26,14 @@ class Signature:
     - ``floating``: whether each holds floating-point numbers
     - ``count``: how many inputs there are
     - ``images``: whether there is one input, images (N, 3, H, W)
+    - ``shapes``: of each input without the batch; empty where there is no example
     """
 
     count: int = 1
     dims: tuple[int, ...] = ()
     floating: tuple[bool, ...] = ()
     images: bool = False
+    shapes: tuple[tuple[int, ...], ...] = ()
 
     @property
     def expected(self) -> str:
@@ -53,7 +55,7 @@ def example_of(
     first = next(network.parameters(), torch.zeros(()))
     if example_input is None:
         images = torch.zeros(1, 3, image_size, image_size, dtype=first.dtype, device=first.device)
-        return (images,), Signature(1, (4,), (True,), images=True)
+        return (images,), Signature(1, (4,), (True,), images=True, shapes=((3, image_size, image_size),))
     given = example_input if isinstance(example_input, tuple) else (example_input,)
     if not given or not all(isinstance(value, Tensor) and value.dim() > 0 for value in given):
         got = ", ".join(type(value).__name__ for value in given) or "an empty tuple"
@@ -66,7 +68,23 @@ def example_of(
         value.to(first.device, first.dtype) if value.is_floating_point() else value.to(first.device) for value in given
     )
     return moved, Signature(
-        len(given), tuple(value.dim() for value in given), tuple(value.is_floating_point() for value in given)
+        len(given),
+        tuple(value.dim() for value in given),
+        tuple(value.is_floating_point() for value in given),
+        shapes=tuple(tuple(value.shape[1:]) for value in given),
+    )
+
+
+def blank_inputs(network: nn.Module, signature: Signature) -> tuple[Tensor, ...]:
+    """Return inputs like the example's, one row of zeros each; raises InputError where there was no example that fits."""
+    if not signature.shapes:
+        raise InputError(
+            "expected a network that was made with an example_input, as its inputs are no images: give one"
+        )
+    first = next(network.parameters(), torch.zeros(()))
+    return tuple(
+        torch.zeros(1, *shape, dtype=first.dtype if floating else torch.int64, device=first.device)
+        for shape, floating in zip(signature.shapes, signature.floating, strict=True)
     )
 
 

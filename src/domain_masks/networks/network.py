@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,13 +12,17 @@ from torch import Tensor, nn
 
 from domain_masks.errors import InputError, unknown
 from domain_masks.networks import dropout
-from domain_masks.networks.calling import call_with, runs_eagerly
-from domain_masks.networks.inputs import Inputs, Signature, check_features, check_inputs, example_of
+from domain_masks.networks.calling import call_with, eagerly, runs_eagerly
+from domain_masks.networks.inputs import Inputs, Signature, blank_inputs, check_features, check_inputs, example_of
+from domain_masks.networks.outputs import Changes, Counted, hooked
 from domain_masks.networks.presets import find_head
 from domain_masks.networks.site import Site, channel_means
 from domain_masks.networks.sites import channel_axis, resolve_sites
 from domain_masks.networks.split import Segments, split_network
-from domain_masks.networks.tracing import required_arguments, training_mode
+from domain_masks.networks.tracing import known_modules, required_arguments, training_mode
+
+_REBUILT = ("_segments", "_compiled", "_changes", "_changeable")
+"""What copies and pickles are without: compiled functions cannot be pickled, and follow from what can."""
 
 
 class Network(nn.Module):
@@ -60,22 +65,24 @@ class Network(nn.Module):
         self.network = network
         self._segments = self._split()
         self._compiled: dict[bool, Segments] | None = None
+        self._changes = Changes()
+        self._changeable: dict[bool, Segments] = {}
         self._silent = () if dropout_in_task else self._task_dropout()
         # Their own forward drops by a function that asks whether they are in training; what lies in them stays as it is.
         self._silent_alone = () if dropout_in_task else tuple(dropout.drops_within(network, self._is_of_task_alone))
         self.train(network.training)
 
-    def _split(self) -> dict[bool, Segments]:
-        inputs = self._signature.count
-        return split_network(self.network, self.boundary, self.sites, inputs, silent=not self.dropout_in_task)
+    def _split(self, changes: Changes | None = None) -> dict[bool, Segments]:
+        inputs, silent = self._signature.count, not self.dropout_in_task
+        return split_network(self.network, self.boundary, self.sites, inputs, silent, changes)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_segments", "_compiled")}
+        return {name: value for name, value in self.__dict__.items() if name not in _REBUILT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__({"_signature": Signature(), **state})  # type: ignore[no-untyped-call]
-        # Compiled functions cannot be pickled; they are a pure function of what can.
         self._segments, self._compiled = self._split(), None
+        self._changes, self._changeable = Changes(), {}
 
     def train(self, mode: bool = True) -> Network:
         """Set training or evaluation mode; T's dropout stays off where it is switched off, a frozen network in evaluation."""
@@ -98,7 +105,11 @@ class Network(nn.Module):
     @property
     def segments(self) -> Segments:
         """The parts F, shared T and masked T in the network's mode."""
-        mode = self.training and not self.is_frozen
+        return self._segments_in(self.training and not self.is_frozen)
+
+    def _segments_in(self, mode: bool) -> Segments:
+        if self._changes.functions:
+            return self._changeable[mode]
         if self._compiled is not None and not runs_eagerly():
             return self._compiled[mode]
         return self._segments[mode]
@@ -127,7 +138,7 @@ class Network(nn.Module):
     def frozen_features(self, images: Tensor) -> Tensor:
         """Run F as evaluation does, whatever the mode, and without gradients: images (N, 3, H, W) -> (N, ...)."""
         with training_mode(self.network, False):
-            return self._segments[False].features(self.network, images)
+            return self._segments_in(False).features(self.network, images)
 
     def freeze_features(self) -> None:
         """Keep F's parameters as they are; F has to be run by :meth:`frozen_features` then."""
@@ -176,6 +187,52 @@ class Network(nn.Module):
             raise unknown("part of the network", part, runs)
         result: Tensor = call_with(self, weights, runs[part], update_statistics)
         return result
+
+    @contextmanager
+    def on_output(self, module_name: str, function: Callable[[Any], Any]) -> Iterator[None]:
+        """Let ``function(output)`` replace what a module of the user's network gives, within the block.
+
+        Wherever it runs: in F, in T, also where the division looks into it so that PyTorch's forward hooks on it never fire.
+        What is compiled runs eagerly meanwhile. With activation checkpointing the backward pass belongs into the block, too.
+
+        - ``module_name``: as in ``named_modules()`` of the user's network
+
+        Raises InputError for a name that there is not, for a module that is looked into and gives no single tensor, and, at the
+        end of the block, where the module never gave anything.
+        """
+        found = dict(self.network.named_modules(remove_duplicate=False))
+        module = found.get(module_name) if module_name else None
+        if module is None:
+            raise unknown("module", module_name, known_modules(self.network))
+        opened = self._opened
+        if not opened.get(module_name, True):
+            raise InputError(
+                f"module {module_name!r} gives no single tensor, and the boundary or a mask site lies within it: what it gives "
+                "cannot be changed. Choose a module within it or behind it"
+            )
+        change = Counted(module_name, function)
+        if module_name in opened and not self._changeable:
+            self._changeable = self._split(self._changes)
+        # Both: what one division looks into, another one can call.
+        looked_into = self._changes.add(module_name, change) if module_name in opened else nullcontext()
+        with eagerly(), hooked(module, change), looked_into:
+            yield
+        change.require_made("T" if module_name in opened or not self.in_features(module_name) else "F")
+
+    @property
+    def _opened(self) -> Mapping[str, bool]:
+        """The modules that a division looks into -> whether each gives one tensor."""
+        return self._segments[True].opened
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of what :meth:`features` gives for one image, frozen features too: without N.
+
+        Raises InputError where it is not known what the network takes.
+        """
+        inputs = blank_inputs(self.network, self._signature)
+        with torch.no_grad(), training_mode(self.network, False):
+            return tuple(self._segments[False].features(self.network, *inputs).shape[1:])
 
     def pooled(self, features: Tensor) -> Tensor:
         """Return the mean of every channel of the boundary's input over its places: (N, ...) -> (N, K)."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from domain_masks.networks.inputs import check_features, example_of
 from domain_masks.networks.network import Network
+from domain_masks.networks.outputs import Changes
 from domain_masks.networks.presets import find_head
 from domain_masks.networks.site import channel_means
 from domain_masks.networks.sites import resolve_sites
@@ -23,16 +25,26 @@ class RepresentedNetwork(Network):
     See :class:`Network`; raises InputError where the last layer cannot be told.
     """
 
-    def _split(self) -> dict[bool, Segments]:
+    def _split(self, changes: Changes | None = None) -> dict[bool, Segments]:
         if not hasattr(self, "_head_site"):
             example, signature = example_of(self.network, None, self.image_size)
             (self._head_site,), _ = resolve_sites(self.network, (find_head(self.network),), example, signature)
         # Not a site of the network's own: nothing is masked there, and no record has to know of it.
-        self._parts = split_network(self.network, self.boundary, (self._head_site,), self._signature.count)
-        return super()._split()
+        sites, inputs = (self._head_site,), self._signature.count
+        parts = split_network(self.network, self.boundary, sites, inputs, changes=changes)
+        if changes is None:
+            self._parts = parts
+        else:
+            self._changeable_parts = parts
+        return super()._split(changes)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_parts"}
+        rebuilt = ("_parts", "_changeable_parts")
+        return {name: value for name, value in super().__getstate__().items() if name not in rebuilt}
+
+    @property
+    def _opened(self) -> Mapping[str, bool]:
+        return {**self._parts[True].opened, **super()._opened}
 
     @property
     def head(self) -> str:
@@ -59,4 +71,5 @@ class RepresentedNetwork(Network):
 
     @property
     def _divided(self) -> Segments:
-        return self._parts[self.training and not self.is_frozen]
+        parts = self._changeable_parts if self._changes.functions else self._parts
+        return parts[self.training and not self.is_frozen]

@@ -9,7 +9,7 @@ Dropout directly before the boundary belongs to T: see :mod:`domain_masks.networ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,9 @@ from torch import Tensor, fx, nn
 from domain_masks.errors import InputError
 from domain_masks.networks import dropout
 from domain_masks.networks.beginning import Beginning, beginnings
+from domain_masks.networks.outputs import Changes
 from domain_masks.networks.site import Site, apply_mask
+from domain_masks.networks.tracing import module_output
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Segments:
     - ``shared(network, features)`` -> the tensor from which the domains' ways part: computed once for all domains
     - ``masked(network, shared, *masks)`` -> logits; one mask (N, K) or None per site, in the sites' order
     - ``task_names``, ``feature_names``: the modules and parameters that T and F use, whole
+    - ``opened``: the modules that no part calls, as they are looked into -> whether each gives one tensor
     """
 
     features: Callable[..., Tensor]
@@ -38,6 +41,7 @@ class Segments:
     masked: Callable[..., Tensor]
     task_names: tuple[str, ...]
     feature_names: tuple[str, ...]
+    opened: Mapping[str, bool]
 
     def in_task(self, name: str) -> bool:
         """Whether the module or parameter ``name`` belongs to T."""
@@ -49,21 +53,37 @@ class Segments:
 
 
 def split_network(
-    network: nn.Module, boundary: str, sites: Sequence[Site], inputs: int = 1, silent: bool = False
+    network: nn.Module,
+    boundary: str,
+    sites: Sequence[Site],
+    inputs: int = 1,
+    silent: bool = False,
+    changes: Changes | None = None,
 ) -> dict[bool, Segments]:
     """Cut ``network`` at ``boundary`` and open it at ``sites``, in training mode (True) and in evaluation (False).
 
     - ``inputs``: how many arguments the network is called with
     - ``silent``: leave out of T the dropout that can be left out; the rest are modules to be put into evaluation mode
+    - ``changes``: let the outputs of the modules that are looked into be changed by these
 
     Raises InputError where a name is not a module of the network, is not called exactly once, where the boundary is not
     the only way from the inputs to the logits, or where a site lies before the boundary.
     """
-    found = beginnings(network, boundary, [site.name for site in sites], inputs)
+    found = beginnings(network, boundary, [site.name for site in sites], inputs, changes is not None)
     possible = [parts for parts in found if all(_divides(part) for part in parts.values())]
     if not possible:
         raise InputError(_passed_by(boundary))
+    for part in possible[0].values():
+        _let_change(part.traced.graph, changes)
     return {mode: _segments(network, boundary, sites, part, silent) for mode, part in possible[0].items()}
+
+
+def _let_change(graph: fx.Graph, changes: Changes | None) -> None:
+    """Put into the place of every mark of a module's output the function that changes it."""
+    for node in graph.nodes:
+        if changes is not None and node.op == "call_function" and node.target is module_output:
+            output, name = node.args
+            node.target, node.args = changes.at(str(name)), (output,)
 
 
 def _divides(part: Beginning) -> bool:
@@ -102,6 +122,7 @@ def _segments(network: nn.Module, boundary: str, sites: Sequence[Site], part: Be
         masked=_function(graph, [parting], logits, "shared", {marks[site.name]: site for site in sites}, off),
         task_names=task_names,
         feature_names=feature_names,
+        opened=traced.opened,
     )
 
 

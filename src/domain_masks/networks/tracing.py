@@ -28,21 +28,34 @@ class Traced:
     - ``inputs``: the network's inputs, in order
     - ``boundary``: the tensor that enters the boundary
     - ``marks``: site -> the node that stands for its mask
+    - ``opened``: the modules that were looked into -> whether each gave one tensor
     """
 
     graph: fx.Graph
     inputs: list[fx.Node]
     boundary: fx.Node
     marks: dict[str, fx.Node]
+    opened: dict[str, bool]
+
+
+def module_output(output: Any, name: str) -> Any:
+    """Stand in a graph for the output of a module that was looked into, which no call of it gives."""
+    return output
 
 
 def trace(
-    network: nn.Module, boundary: str, sites: Sequence[str], inputs: int = 1, opened: Collection[str] = ()
+    network: nn.Module,
+    boundary: str,
+    sites: Sequence[str],
+    inputs: int = 1,
+    opened: Collection[str] = (),
+    watched: bool = False,
 ) -> Traced:
     """Trace ``network`` in its present training mode.
 
     - ``inputs``: how many arguments its forward is given
     - ``opened``: modules that are looked into besides those on the way to boundary and sites
+    - ``watched``: mark the outputs of all modules that are looked into by :func:`module_output`
 
     Raises InputError where a name is no module of the network or is not called exactly once, and where the forward cannot
     be followed to it.
@@ -51,7 +64,7 @@ def trace(
     for kind, name in [("boundary", boundary), *(("site", site) for site in sites)]:
         if name not in known:
             raise unknown(kind, name, known_modules(network))
-    tracer = _Tracer(network, boundary, sites, opened)
+    tracer = _Tracer(network, boundary, sites, opened, watched)
     try:
         graph = tracer.trace(network, concrete_args=default_arguments(network, inputs))
     except InputError:
@@ -70,7 +83,8 @@ def trace(
                 "exactly once"
             )
     placeholders = [node for node in graph.nodes if node.op == "placeholder"][:inputs]
-    return Traced(graph, placeholders, tracer.entered[boundary][0], {site: tracer.marks[site] for site in sites})
+    marks = {site: tracer.marks[site] for site in sites}
+    return Traced(graph, placeholders, tracer.entered[boundary][0], marks, tracer.opened)
 
 
 def default_arguments(network: nn.Module, inputs: int = 1) -> dict[str, Any]:
@@ -108,10 +122,14 @@ class _Tracer(ThreadTracer):
     # What the forward computes from a buffer must be computed anew in each call, not once while tracing.
     proxy_buffer_attributes = True
 
-    def __init__(self, root: nn.Module, boundary: str, sites: Sequence[str], opened: Collection[str]) -> None:
+    def __init__(
+        self, root: nn.Module, boundary: str, sites: Sequence[str], opened: Collection[str], watched: bool
+    ) -> None:
         super().__init__(autowrap_functions=tuple(opaque_functions()))
         self.entered: dict[str, list[fx.Node]] = {name: [] for name in [boundary, *sites]}
         self.marks: dict[str, fx.Node] = {}
+        self.opened: dict[str, bool] = {}
+        self._watched = watched
         self._sites = sites
         within = [*self.entered, *(f"{name}." for name in opened)]
         self._open = {name[:end] for name in within for end, letter in enumerate(name) if letter == "."}
@@ -133,6 +151,19 @@ class _Tracer(ThreadTracer):
         return any(tensor is own for own in (*self.root.parameters(), *self.root.buffers()))
 
     def called(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._noted(m, self._called(m, forward, args, kwargs))
+
+    def _noted(self, m: nn.Module, output: Any) -> Any:
+        """Note what a module gave that was looked into."""
+        path = self.path_of_module(m)
+        if self.is_leaf_module(m, path):
+            return output
+        self.opened[path] = isinstance(output, fx.Proxy)
+        if not self._watched or not self.opened[path]:
+            return output
+        return self.create_proxy("call_function", module_output, (output, path), {})
+
+    def _called(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = self._names.get(id(m))
         if name is None:
             return super().called(m, forward, args, kwargs)
