@@ -218,8 +218,10 @@ def test_layouts_that_a_loader_accepts_are_no_mistakes(tmp_path):
 def test_nothing_to_look_at_is_an_error_of_the_call(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file.png").write_text("")
-    with pytest.raises(InputError, match=name):
-        report_of(name)
+    for root in ("", str(tmp_path)):
+        monkeypatch.setenv("DMG_DATA", root)
+        with pytest.raises(InputError, match=name):
+            report_of(name)
 
 
 # Folders: the walk and the layout, as tables

@@ -12,11 +12,15 @@ from torch import nn
 from torchvision import models
 
 from domain_masks.errors import InputError
+from domain_masks.methods.base import Context
+from domain_masks.methods.build import build_method
 from domain_masks.methods.saving import network_of
+from domain_masks.methods.settings import method_settings
 from domain_masks.networks import (
     Architecture,
     architecture_of,
     build_architecture,
+    build_backbone,
     differing,
     preparation_of,
     signature,
@@ -276,3 +280,16 @@ def test_a_description_of_another_network_than_its_name_is_refused() -> None:
         network_of({"backbone": "resnet50", "network": network})
     tagged = Architecture("timm", "resnet18.a1_in1k").to_dict()
     assert network_of({"backbone": "timm:resnet18", "network": tagged}).name == "resnet18.a1_in1k"
+
+
+@pytest.mark.parametrize(("name", "size"), [("mobilenet_v2", 64), ("alexnet", 64), ("resnet18", 64), ("small", 28)])
+def test_features_are_those_of_one_function_whatever_the_method(name: str, size: int) -> None:
+    digests = set()
+    for method in ("aggregate", "dmg", "multi_headed"):
+        context = Context(("a", "b"), ("cat", "dog"), image_size=size)
+        with torch.device("meta"):
+            backbone = build_backbone(name, 2, "none")
+        backbone = backbone.to_empty(device="cpu")
+        network = build_method(method, backbone, context, method_settings(method, {})).network
+        digests.add(signature_digest(network.network, network.in_features))
+    assert len(digests) == 1

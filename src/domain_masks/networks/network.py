@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -243,7 +244,19 @@ class Network(nn.Module):
 
     def in_features(self, name: str) -> bool:
         """Whether the module or tensor ``name`` of the user's network belongs to F, or to both F and T as what holds them."""
-        return not self._segments[True].in_task(name)
+        return not self._segments[True].in_task(name) and name not in self._task_containers
+
+    @cached_property
+    def _task_containers(self) -> frozenset[str]:
+        """Containers without code of their own that hold parts of T alone: whether they were opened says nothing of F."""
+        in_task = self._segments[True].in_task
+        found: set[str] = set()
+        for name, module in reversed(list(self.network.named_modules())):
+            if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict) and len(module):
+                children = [f"{name}.{child}" for child, _ in module.named_children()]
+                if all(in_task(child) or child in found for child in children):
+                    found.add(name)
+        return frozenset(found)
 
     def task_state(self) -> dict[str, Tensor]:
         """Return the parameters and buffers of T that belong to the user's network, by name."""

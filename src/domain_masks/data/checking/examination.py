@@ -53,7 +53,7 @@ def open_index(name: str, root: str | Path | None) -> Index:
         dataset = load_dataset(name, root)
     except InputError as refusal:
         # Its own loader stops at the first problem: what lies there is looked at all the same.
-        nearest = _folder_of(name, root)
+        nearest = _folder_of(name, root) if name in DATASETS else None
         if nearest is None:
             raise
         index = _with_layout(_folder_index(name, nearest))
