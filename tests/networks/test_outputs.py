@@ -176,15 +176,16 @@ def test_dropout_that_is_left_out_leaves_the_change():
     torch.testing.assert_close(features, backbone.first[:2](images))
 
 
-def test_copies_and_pickles_begin_without_changes():
+@pytest.mark.parametrize("module", ["features", "features.block1"])
+def test_copies_and_pickles_begin_without_changes(module):
     net = divided("small", 32, "features.block2", ("features.block3", "classifier.head")).eval()
     images = images_of(32)
     plain = net(images)
-    with net.on_output("features", lambda output: 0 * output):
+    with net.on_output(module, lambda output: 0 * output):
         assert not torch.allclose(net(images), plain)
         for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
             assert torch.equal(twin(images), plain)
-    with twin.on_output("features", lambda output: 2 * output):
+    with twin.on_output(module, lambda output: 2 * output):
         assert not torch.equal(twin(images), plain)
 
 

@@ -41,10 +41,23 @@ class Changes:
                 del self.functions[name]
 
 
+class _Hook:
+    """Changes the output of a module while it is called; in copies and pickles of the module it does nothing."""
+
+    def __init__(self, function: Change | None = None) -> None:
+        self.function = function
+
+    def __call__(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+        return None if self.function is None else self.function(output)
+
+    def __reduce__(self) -> Any:
+        return _Hook, ()
+
+
 @contextmanager
 def hooked(module: nn.Module, function: Change) -> Iterator[None]:
     """Change the output of a module that is called within the block."""
-    handle = module.register_forward_hook(lambda _module, _inputs, output: function(output))
+    handle = module.register_forward_hook(_Hook(function))
     try:
         yield
     finally:
