@@ -41,6 +41,7 @@ METHODS = Methods(
         # alignment
         # augmentation
         "mixup": "domain_masks.methods.algorithms.mixup:Mixup",
+        "mixstyle": "domain_masks.methods.algorithms.mixstyle:MixStyle",
         # risk
         # regularisation
         # decomposition

@@ -1,0 +1,112 @@
+"""MixStyle: mix the feature statistics of two images within the network (Zhou et al., ICLR 2021, Section 2.2)."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from math import prod
+
+from torch import Tensor, nn
+
+from domain_masks.batch import DomainBatch
+from domain_masks.errors import InputError, unknown
+from domain_masks.methods.base import PREDICTIONS, Context, Method, labels_of, random_of
+from domain_masks.methods.descriptions.augmentation import DescribedMixStyle, MixStyleSettings
+from domain_masks.methods.partners import partners_in_next_domain
+from domain_masks.networks import Network
+from domain_masks.networks.stages import Shape, output_shapes, places_of, stages
+
+Style = tuple[Tensor, Tensor]
+
+
+def style_of(features: Tensor, epsilon: float = 1e-6) -> Style:
+    """Return μ and σ = √(variance + ε) of every image's channels over its places, without gradient.
+
+    - ``features``: (N, C, H, W), (N, H, W, C) or (N, T, C), with more than one place
+    - returns: both (N, C, 1, 1), or as the axes are; the variance is the unbiased one, as in the authors' code
+    """
+    values, places = features.detach().float(), places_of(tuple(features.shape))
+    return values.mean(places, keepdim=True), (values.var(places, keepdim=True) + epsilon).sqrt()
+
+
+def mix_styles(features: Tensor, own: Style, other: Style, share: Tensor) -> Tensor:
+    """Return γ (x - μ) / σ + β with γ = λσ + (1 - λ)σ' and β = λμ + (1 - λ)μ' (Equations 4 to 6).
+
+    - ``own``, ``other``: (μ, σ) of every image and of its partner
+    - ``share``: λ, (N,)
+    """
+    weight = share.view(-1, *[1] * (features.dim() - 1))
+    mean, deviation = (weight * mine + (1 - weight) * theirs for mine, theirs in zip(own, other, strict=True))
+    return ((features - own[0]) / own[1] * deviation + mean).to(features.dtype)
+
+
+class MixStyle(DescribedMixStyle, Method):
+    """The classes are learned as by Aggregate, from features whose styles are mixed behind some modules."""
+
+    network: Network
+
+    def __init__(self, backbone: nn.Module, context: Context, settings: MixStyleSettings) -> None:
+        super().__init__(context, settings)
+        if settings.partners == "next-domain" and len(context.sources) < 2:
+            raise InputError(
+                "method 'mixstyle' mixes styles of different source domains, got one source: name more, or use "
+                "--method.partners random"
+            )
+        self.network = Network(backbone, context.boundary_of(backbone), image_size=context.image_size)
+        self.modules_mixed = mixed_modules(backbone, context.image_size, settings.modules)
+
+    def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the cross entropy, the mean over the batch."""
+        labels = labels_of(batch)
+        with ExitStack() as mixing:
+            for name in self.modules_mixed:
+                mixing.enter_context(self.network.on_output(name, partial(self.mixed, batch, name)))
+            logits = self.network.task(self.boundary_features(batch))
+        return {"classification": self.classification_loss(logits, labels)}
+
+    def mixed(self, batch: DomainBatch, name: str, output: Tensor) -> Tensor:
+        """Return the output of the module ``name`` with mixed styles, or as it is, by the batch's draw."""
+        random, settings, stream = random_of(batch), self.settings, f"mixstyle/{name}"
+        if random.once(f"{stream}/probability", 1).item() > settings.probability:
+            return output
+        if settings.partners == "random":
+            partner = random.permutation(stream, device=output.device)
+        else:
+            partner = partners_in_next_domain(batch, stream, len(self.context.sources))
+        share = random.beta(stream, settings.alpha, settings.alpha, device=output.device)
+        own = style_of(output, settings.epsilon)
+        return mix_styles(output, own, (batch.gather(own[0])[partner], batch.gather(own[1])[partner]), share)
+
+    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the network's logits; nothing is mixed."""
+        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}
+
+
+def mixed_modules(network: nn.Module, image_size: int, names: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the modules whose outputs are mixed: those named, or the last three stages but the very last one.
+
+    Raises InputError for a name that is no module, and for one whose output is no tensor with several places.
+    """
+    shapes = output_shapes(network, image_size)
+    for name in names or ():
+        if name not in dict(network.named_modules()) or not name:
+            raise unknown("module", name, list(shapes))
+        if name not in shapes or _places(shapes[name]) < 2:
+            got = f"shape (N, {', '.join(map(str, shapes[name][1:]))})" if name in shapes else "no single tensor"
+            raise InputError(
+                f"method.modules: {name!r} gives {got} for images of {image_size} pixels: expected feature maps of more "
+                "than one place, over which a mean and a deviation can be taken"
+            )
+    if names:
+        return names
+    found = tuple(name for name in stages(network, image_size, shapes)[:-1][-3:] if _places(shapes[name]) > 1)
+    if not found:
+        raise InputError(
+            f"the stages of {type(network).__name__} have a single place for images of {image_size} pixels: method "
+            "'mixstyle' needs larger images, or --method.modules"
+        )
+    return found
+
+
+def _places(shape: Shape) -> int:
+    return prod(shape[axis] for axis in places_of(shape)) if len(shape) > 2 else 1
