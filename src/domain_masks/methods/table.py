@@ -42,6 +42,7 @@ METHODS = Methods(
         # augmentation
         "mixup": "domain_masks.methods.algorithms.mixup:Mixup",
         "mixstyle": "domain_masks.methods.algorithms.mixstyle:MixStyle",
+        "rsc": "domain_masks.methods.algorithms.rsc:RSC",
         # risk
         # regularisation
         # decomposition
