@@ -44,6 +44,7 @@ EXPECTED: dict[str, Expected] = {
     "fusion": Expected(frozenset({"predictions", *KNOWN})),
     # alignment
     # augmentation
+    "sagnet": Expected(penalties={"adversary_weight": ("network.network.features.",)}),
     # risk
     # regularisation
     # decomposition

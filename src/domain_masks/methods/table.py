@@ -43,6 +43,7 @@ METHODS = Methods(
         "mixup": "domain_masks.methods.algorithms.mixup:Mixup",
         "mixstyle": "domain_masks.methods.algorithms.mixstyle:MixStyle",
         "rsc": "domain_masks.methods.algorithms.rsc:RSC",
+        "sagnet": "domain_masks.methods.algorithms.sagnet:SagNet",
         # risk
         # regularisation
         # decomposition

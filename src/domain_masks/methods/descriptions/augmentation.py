@@ -128,4 +128,4 @@ class DescribedSagNet(Description):
     search: ClassVar[Mapping[str, Range]] = {"method.adversary_weight": Uniform(0.01, 10.0, log=True)}
 
 
-DESCRIPTIONS: tuple[type[Description], ...] = (DescribedMixup, DescribedMixStyle, DescribedRSC)
+DESCRIPTIONS: tuple[type[Description], ...] = (DescribedMixup, DescribedMixStyle, DescribedRSC, DescribedSagNet)
