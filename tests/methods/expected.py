@@ -47,6 +47,7 @@ EXPECTED: dict[str, Expected] = {
     "sagnet": Expected(penalties={"adversary_weight": ("network.network.features.",)}),
     # risk
     # regularisation
+    "miro": Expected(penalties={"weight": ("network.network.features.", "variances.")}),
     # decomposition
     # kernel
 }

@@ -46,6 +46,7 @@ METHODS = Methods(
         "sagnet": "domain_masks.methods.algorithms.sagnet:SagNet",
         # risk
         # regularisation
+        "miro": "domain_masks.methods.algorithms.miro:MIRO",
         # decomposition
         "fusion": "domain_masks.methods.algorithms.fusion:Fusion",
         # kernel
