@@ -26,6 +26,14 @@ SEED = 0
 
 
 @dataclass(frozen=True)
+class Scale:
+    """How pixels would have become the numbers in the images."""
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
 class Workload:
     """A network, the side of its pictures in pixels, and the pictures of a step."""
 
@@ -79,23 +87,31 @@ def bare_step(network: nn.Module, images: Tensor, labels: Tensor) -> Callable[[]
 
 def build(workload: Workload, name: str, device: torch.device, sources: tuple[str, ...] = SOURCES) -> Method:
     """Return the method ``name`` with its default settings around a fresh network."""
-    context = Context(sources, tuple(f"class {index}" for index in range(CLASSES)), image_size=workload.pixels)
+    context = Context(
+        sources,
+        tuple(f"class {index}" for index in range(CLASSES)),
+        image_size=workload.pixels,
+        preprocessing=Scale(),
+        further_backbone=lambda: workload.build(device),
+    )
     return build_method(name, workload.build(device), context, method_settings(name, {}), SEED).to(device).train()
 
 
 class MethodStep:
     """The steps of a method on the engine, with everything around them that `dmg train` does for a batch."""
 
-    def __init__(self, workload: Workload, method: Method, device: torch.device, steps: int = 1) -> None:
+    def __init__(
+        self, workload: Workload, method: Method, device: torch.device, steps: int = 1, epochs: int = 1
+    ) -> None:
         config = workload.config(device)
         self.method = method
         self.fabric: Fabric = launch(config)
-        self.engine = TrainingEngine(self.fabric, method, config, epochs=1, steps_per_epoch=steps)
+        self.engine = TrainingEngine(self.fabric, method, config, epochs=epochs, steps_per_epoch=steps)
 
-    def __call__(self, batch: DomainBatch, index: int = 0) -> None:
-        """Learn from a batch that is on the device, augmented and normalised, as step ``index`` of its epoch."""
+    def __call__(self, batch: DomainBatch, index: int = 0, epoch: int = 0) -> None:
+        """Learn from a batch that is on the device, augmented and normalised, as step ``index`` of epoch ``epoch``."""
         if batch.random is None:
             raise ValueError("expected a training batch with random numbers of its own")
-        self.engine.begin(0, index)
+        self.engine.begin(epoch, index)
         with self.fabric.autocast(), batch.random.seeded("layers", self.fabric.device):
             self.method.step(batch, self.engine)

@@ -13,7 +13,7 @@ from domain_masks.networks import masked
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 DATA = Path(os.environ.get("DMG_DATA") or Path(__file__).parents[2] / "shared" / "data")
-NAMES = ("timing", "steps", "masks", "ensemble", "loading", "predict", "folding", "run")
+NAMES = ("timing", "steps", "masks", "ensemble", "loading", "predict", "folding", "costs", "run")
 CPU = torch.device("cpu")
 LINE = re.compile(
     r"  (?P<name>.+?): (?P<median>\S+) \[(?P<lower>\S+)–(?P<upper>\S+)\] of (?P<baseline>.+) \(.+ rounds\)"
