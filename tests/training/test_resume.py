@@ -59,6 +59,9 @@ def check_kills(folder: Path, settings: dict[str, Any], kills: int) -> None:
     [
         pytest.param({"method": "dmg"}, id="images", marks=pytest.mark.slow),
         pytest.param({"method": "multi_headed", **FROZEN}, id="frozen"),
+        pytest.param({"method": "dmg", "average": "ema", **FROZEN}, id="average", marks=pytest.mark.slow),
+        pytest.param({"method": "dmg", "average": "swa"}, id="average of images", marks=pytest.mark.slow),
+        pytest.param({"method": "dmg", "average": "swad", "average_interval": 3}, id="valley", marks=pytest.mark.slow),
     ],
 )
 def test_killed_runs_end_bit_for_bit_like_undisturbed_ones(tmp_path: Path, settings: dict[str, Any]) -> None:
@@ -429,9 +432,9 @@ def test_a_run_whose_time_was_over_trains_no_further(tmp_path: Path) -> None:
 def test_a_signal_while_the_last_state_is_saved_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = RunState.save
 
-    def interrupted(self: RunState, progress: Progress, best: bool = False) -> None:
+    def interrupted(self: RunState, progress: Progress, *more: Any) -> None:
         signal.raise_signal(signal.SIGINT)
-        save(self, progress, best)
+        save(self, progress, *more)
 
     monkeypatch.setattr(RunState, "save", interrupted)
     settings = generated.config(epochs=9, max_time="0.001s")

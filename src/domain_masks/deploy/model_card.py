@@ -9,6 +9,7 @@ from typing import Any
 from domain_masks.records.counts import counted
 from domain_masks.records.pairs import pair_title
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
+from domain_masks.records.results import average_in_words
 from domain_masks.records.yaml_files import to_yaml
 
 _LISTED = 50
@@ -82,6 +83,7 @@ def _training(card: Mapping[str, Any]) -> Iterator[str]:
         "classes": _names(card["classes"]),
         "training pictures": training.get("pictures"),
         "epochs": training.get("epochs_run"),
+        "weights": average_in_words(average) if isinstance(average := training.get("average"), Mapping) else None,
         "initial weights": training.get("weights"),
         "seed": training.get("seed"),
         "method's settings": ", ".join(f"{key}={value}" for key, value in card["method"].items() if key != "name"),

@@ -17,6 +17,12 @@ _NO_VARIANT = {"seed", "target", "method", *NOT_COMPUTED}
 _DEFAULTS = {name: value for name, value in RunConfig().model_dump(mode="json").items() if name not in _NO_VARIANT}
 
 
+def short_name(setting: str) -> str:
+    """Return a setting's name without what says that it is a method's, unless a setting of the run has that name too."""
+    name = setting.removeprefix(METHOD)
+    return setting if name in RunConfig.model_fields else name
+
+
 @dataclass(frozen=True, eq=False)
 class Variant:
     """The runs of one method with the same settings.
@@ -95,7 +101,7 @@ def _order(value: Any) -> tuple[int, Any]:
 
 
 def _label(method: str, settings: Mapping[str, Any]) -> str:
-    shown = (f"{name.removeprefix(METHOD)} {_text(value)}" for name, value in settings.items() if value is not None)
+    shown = (f"{short_name(name)} {_text(value)}" for name, value in settings.items() if value is not None)
     return ", ".join((method, *shown))
 
 

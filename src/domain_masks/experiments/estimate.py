@@ -20,7 +20,9 @@ from domain_masks.records.config import RunConfig
 from domain_masks.training.division import splits_of
 from domain_masks.training.experiment import FAST_PICTURES
 from domain_masks.training.fit import FAST_BATCHES
+from domain_masks.training.reestimation import BATCHES
 from domain_masks.training.timing import STEPS, Cost, measure
+from domain_masks.training.weight_average import interval_of
 
 _COSTS_NOTHING = {
     *(
@@ -191,11 +193,21 @@ class _Timed:
     def seconds(self, size: _Size) -> float:
         cost = self.cost
         epoch = size.training * cost.training + size.validation * cost.evaluation
-        return cost.start + size.epochs_left * epoch + size.measured * cost.evaluation
+        looks, config = 0.0, size.run.config
+        if config.average != "none":
+            # At most: no weight is changed by it.
+            epoch += min(size.training, BATCHES * config.batch_size) * cost.training
+        if config.average == "swad":
+            steps = max(1, size.epochs_left * size.training // config.batch_size)
+            looks = steps / interval_of(config, steps) * size.validation * cost.evaluation
+        return cost.start + size.epochs_left * epoch + looks + size.measured * cost.evaluation
 
     def bytes(self, size: _Size) -> int:
         # Last checkpoint with the optimiser's state, best checkpoint, model.
-        needed = 3 * self.cost.weights + self.cost.optimizer + size.measured * self.cost.predictions
+        config = size.run.config
+        averages = {"none": 0, "swad": config.average_overfit_patience + 2}.get(config.average, 2)
+        weights = (3 + averages) * self.cost.weights
+        needed = weights + self.cost.optimizer + size.measured * self.cost.predictions
         return max(0, needed - _bytes_below(size.run.folder.path))
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from domain_masks.data import ImageDataset, content_of, domains_named
 from domain_masks.errors import InputError, together, unknown
 from domain_masks.evaluation.selection import LEAVE_ONE_DOMAIN_OUT
+from domain_masks.evaluation.variants import short_name
 from domain_masks.experiments.claims import is_free, places
 from domain_masks.experiments.inventory import Inventory, key_of
 from domain_masks.keywords import named_keywords
@@ -188,11 +189,6 @@ def varied_texts(plan: Sequence[PlannedRun]) -> list[Mapping[str, str]]:
     ]
 
 
-def short_name(setting: str) -> str:
-    """Return a setting's name without what says that it is a method's."""
-    return setting.removeprefix(METHOD)
-
-
 def value_text(value: Any) -> str:
     """Return a setting's value as a table shows it."""
     if isinstance(value, float):
@@ -209,7 +205,7 @@ def _word(value: Any) -> str:
 
 
 def _value(config: RunConfig, name: str) -> Any:
-    return config.method[short_name(name)] if name.startswith(METHOD) else getattr(config, name)
+    return config.method[name.removeprefix(METHOD)] if name.startswith(METHOD) else getattr(config, name)
 
 
 def _held_out(targets: Sequence[str], known: Sequence[str]) -> list[tuple[str, ...]]:

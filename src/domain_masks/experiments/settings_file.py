@@ -18,8 +18,8 @@ from domain_masks.settings.sweeps import Variation
 
 NAME = "benchmark.yaml"
 _OF_ONE_RUN = ("target", "seed", "method")
-_AS_GIVEN = ("sites", "lr_masks", "schedule_masks", "workers")
-"""What a method without masks does not take is for the others all the same; and processes are by the machine's cores."""
+_AS_GIVEN = ("sites", "lr_masks", "schedule_masks", "average", "workers")
+"""What one method does not take is for the others all the same; and processes are by the machine's cores."""
 
 
 def benchmark_yaml(base: RunConfig, lists: BenchmarkLists, plan: Sequence[PlannedRun]) -> str:

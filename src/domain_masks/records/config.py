@@ -156,6 +156,27 @@ class RunConfig(BaseModel):
     schedule_power: NotNegative = _setting("training", "power of the inverse schedule", 0.75)
     clip: Rate | None = _setting("training", "largest norm of the gradient")
     accumulate: Count = _setting("training", "batches per step of the optimiser", 1)
+    average: Literal["none", "ema", "swa", "swad"] = _setting(
+        "training", "weights averaged over the steps, which the model is made of: none, ema, swa or swad", "none"
+    )
+    average_decay: Annotated[float, Field(ge=0, lt=1)] | None = _setting(
+        "training", "of ema: weight of the average before; default: 1 - 10 / steps, from 0.5 to 0.999"
+    )
+    average_start: Annotated[float, Field(ge=0, lt=1)] = _setting(
+        "training", "of swa: share of the steps after which averaging begins", 0.5
+    )
+    average_interval: Count | None = _setting(
+        "training", "of swad: steps between two looks at the validation loss; default: a fiftieth of all"
+    )
+    average_patience: Count = _setting(
+        "training", "of swad: losses in a row of which the first is lowest, where averaging begins", 3
+    )
+    average_overfit_patience: Count = _setting(
+        "training", "of swad: losses in a row that are above the tolerance, where averaging ends", 6
+    )
+    average_tolerance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = _setting(
+        "training", "of swad: times the loss at the beginning, above which averaging ends", 1.3
+    )
     patience: Count | None = _setting("training", "stop after so many epochs without a better one")
     max_time: Annotated[Rate | None, BeforeValidator(as_seconds)] = _setting(
         "training", "stop after the epoch in which this is over: 90s, 30m, 2h"

@@ -20,6 +20,7 @@ from domain_masks.records.checks import (
     truth,
     whole,
 )
+from domain_masks.records.counts import counted as number_of
 from domain_masks.records.json_record import JSONRecord
 from domain_masks.records.pairs import pair_of
 
@@ -116,6 +117,35 @@ _ACCURACIES = keys(
 )
 
 
+class WeightAverage(TypedDict):
+    """What the weights of a model are an average of.
+
+    - ``kind``: "ema", "swa" or "swad"
+    - ``updates``: of how many updates of the optimiser; with several optimisers, of the one with the most
+    - ``first_step``, ``last_step``: of the training, counted from 1, whose updates these are; absent where there were none
+    - ``valley``: of swad, whether the valley of the validation loss had "ended", "started" or was "not found"; then the last
+      segment between two looks at it is averaged
+    - ``batch_norm_images``: training images over which statistics of batch norm were taken anew; 0 where there is no such layer
+    """
+
+    kind: str
+    updates: int
+    first_step: NotRequired[int]
+    last_step: NotRequired[int]
+    valley: NotRequired[str]
+    batch_norm_images: int
+
+
+def average_in_words(average: Mapping[str, Any]) -> str:
+    """Return in a phrase what weights are an average of; ``average`` is a :class:`WeightAverage`."""
+    updates = average.get("updates", 0)
+    steps = f", steps {average['first_step']:,} to {average['last_step']:,}" if average.get("first_step") else ""
+    valley = f"; valley of the validation loss {average['valley']}" if average.get("valley") else ""
+    images = average.get("batch_norm_images", 0)
+    anew = f"; statistics of batch norm of {images:,} training images" if images else ""
+    return f"an average ({average.get('kind')}) over {number_of(updates, 'update')}{steps}{valley}{anew}"
+
+
 class Note(TypedDict):
     """Something that whoever reads the numbers should know, and what to do about it.
 
@@ -164,6 +194,17 @@ _SITE = {
     "average_activated": fraction,
     "kinds": each(fraction),
 }
+WEIGHT_AVERAGE = keys(
+    {
+        "kind": text,
+        "updates": whole,
+        "first_step": whole,
+        "last_step": whole,
+        "valley": text,
+        "batch_norm_images": whole,
+    },
+    optional=("first_step", "last_step", "valley"),
+)
 _CHECKS: dict[str, Check] = {
     "schema": whole,
     "dataset": text,
@@ -174,6 +215,7 @@ _CHECKS: dict[str, Check] = {
     "seed": whole,
     "epochs_run": whole,
     "best_epoch": counted,
+    "average": WEIGHT_AVERAGE,
     "protocol": keys({"selection": text, "target_labels_used": truth}),
     "out_of_domain": _ACCURACIES,
     "in_domain": _ACCURACIES,
@@ -191,6 +233,7 @@ class Results(JSONRecord):
 
     - ``sources``: in the order of the masks' rows; ``targets``: the held-out domains
     - ``epochs_run``: how many; ``best_epoch``: which of them, from 1, gave the weights that were measured
+    - ``average``: what the weights are an average of, where they are one
     - ``nearest_source``: how far the nearest source can be trusted, for methods that have a mask or head per source, of
       which there are two or more
     - ``masks``: mask site -> :class:`SiteMasks`
@@ -206,6 +249,7 @@ class Results(JSONRecord):
     checks: ClassVar[Mapping[str, Check]] = _CHECKS
     optional: ClassVar[tuple[str, ...]] = (
         "best_epoch",
+        "average",
         "out_of_domain",
         "in_domain",
         "known_domain",
@@ -225,6 +269,7 @@ class Results(JSONRecord):
     epochs_run: int
     protocol: Protocol
     best_epoch: int | None = None
+    average: WeightAverage | None = None
     out_of_domain: Accuracies | None = None
     in_domain: Accuracies | None = None
     known_domain: Accuracies | None = None

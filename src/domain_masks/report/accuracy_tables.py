@@ -10,7 +10,7 @@ import pandas as pd
 
 from domain_masks.evaluation import mean_and_standard_deviation
 from domain_masks.evaluation.selection import RULES_IN_WORDS
-from domain_masks.evaluation.variants import METHOD
+from domain_masks.evaluation.variants import short_name
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.counts import counted
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
@@ -183,7 +183,7 @@ def every_setting(group: Group) -> Table | None:
         cells += [_cell(_row(frame, line, OUT_OF_DOMAIN, name), None, line.oracle) for name in group.main_targets]
         cells += [_cell(_row(frame, line, measure, OVERALL), None, line.oracle) for measure in MEASURES]
         rows.append([*(replace(cell, detail="") for cell in cells), number(_mean_iou(line))])
-    columns = [Column("method", is_number=False), *(Column(name.removeprefix(METHOD)) for name in names)]
+    columns = [Column("method", is_number=False), *(Column(short_name(name)) for name in names)]
     columns += [*(Column(name or "–") for name in group.main_targets)]
     columns += [*(Column(f"{title}, overall") for title in MEASURES.values()), Column("IoU")]
     note = (

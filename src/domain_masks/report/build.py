@@ -204,6 +204,7 @@ def _protocol(group: Group) -> Iterator[Block]:
         "weight_decay",
         "schedule",
         "schedule_masks",
+        "average",
         "sites",
         "precision",
     )

@@ -120,6 +120,18 @@ SETTINGS: Mapping[str, Classified] = {
     "schedule_power": ByDataset({"domainnet": Fixed(0.75)}),
     "clip": Fixed(None),
     "accumulate": Fixed(1),
+    "average": Later("none"),
+    **dict.fromkeys(
+        (
+            "average_decay",
+            "average_start",
+            "average_interval",
+            "average_patience",
+            "average_overfit_patience",
+            "average_tolerance",
+        ),
+        Free("is of averaged weights, which are a difference by themselves"),
+    ),
     "patience": Fixed(None),
     "max_time": Fixed(None),
     "checkpoint_every": _PLACE,

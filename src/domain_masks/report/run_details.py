@@ -12,6 +12,7 @@ from domain_masks.errors import DomainMasksError
 from domain_masks.evaluation import variants
 from domain_masks.records.collection import Collection, RunRecord
 from domain_masks.records.files import printable, read_json
+from domain_masks.records.results import average_in_words
 from domain_masks.report.accuracies import accuracies_of
 from domain_masks.report.answers import MEASURES
 from domain_masks.report.cells import Cell, Column, Table, number, percent, text_cell
@@ -113,6 +114,8 @@ def _details(record: RunRecord, labels: Mapping[int, str], place: int) -> Sectio
         environment = read_json(record.folder.environment)
     pairs = [("folder", str(record.folder.path)), ("sources", ", ".join(results.sources))]
     pairs += [(f"time for {name}", f"{value:.1f} s") for name, value in results.seconds.items()]
+    if results.average is not None:
+        pairs.append(("weights", average_in_words(results.average)))
     if (nearest := results.nearest_source) is not None:
         said = f"right on {100 * nearest['accuracy']:.1f} % of the sources' own {nearest['split']} images"
         pairs.append(("nearest source", f"by the {nearest['by']}, {said}"))

@@ -15,6 +15,11 @@ _OF_SCHEDULE = {
     "schedule_gamma": ("inverse",),
     "schedule_power": ("inverse",),
 }
+_OF_AVERAGE = {
+    "average_decay": "ema",
+    "average_start": "swa",
+    **dict.fromkeys(("average_interval", "average_patience", "average_overfit_patience", "average_tolerance"), "swad"),
+}
 _OWN = frozenset({"constant", "exponential", "inverse", "cosine"})
 """Schedules whose settings are known; one that was added may look at any."""
 
@@ -25,7 +30,7 @@ def contradictions(config: RunConfig, method: type[Description]) -> list[str]:
     A complete ``config.yaml`` holds every setting: one is taken as meant where it differs from its default. What
     :func:`domain_masks.training.defaults.resolve` fills in never contradicts itself.
     """
-    return [*_of_the_method(config, method), *_of_the_training(config)]
+    return [*_of_the_method(config, method), *_of_the_training(config), *_of_the_average(config)]
 
 
 def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str]:
@@ -41,6 +46,8 @@ def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str
             yield f"sites: method {name!r} has no masks: leave them out (boundary says where frozen features end)"
         if config.learn == "masks":
             yield f"learn: 'masks' needs a method that has masks, and {name!r} has none: use all"
+    if method.is_closed_form() and config.average != "none":
+        yield f"average: method {name!r} is fitted in closed form, without steps to average over: leave it out"
     if method.is_closed_form() and config.class_weights != "none":
         yield f"class_weights: method {name!r} is fitted in closed form, without a loss to weight: leave it out"
 
@@ -72,6 +79,14 @@ def _of_the_training(config: RunConfig) -> Iterator[str]:
         yield f"batch: {config.batch} pictures cannot be shared by {config.devices} devices: use at least one for each"
     if config.backbone == "small" and config.weights == "imagenet":
         yield "weights: backbone 'small' has none of ImageNet: use none or a file"
+
+
+def _of_the_average(config: RunConfig) -> Iterator[str]:
+    for name, kind in _OF_AVERAGE.items():
+        if _differs(config, name) and config.average != kind:
+            yield f"{name}: is of average {kind}, and this one is {config.average}: leave it out"
+    if config.average == "swad" and config.patience is not None:
+        yield "patience: average swad ends training by a rule of its own, and chooses no epoch: leave it out"
 
 
 def _differs(config: RunConfig, name: str) -> bool:

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 
 def adapted(config: RunConfig, method: type[Description]) -> RunConfig:
-    """Return a benchmark's shared settings without those of masks for a method that has none."""
-    if method.has_masks():
-        return config
-    changes: dict[str, Any] = {"lr_masks": None, "schedule_masks": "same"}
-    if not sites_matter(config):
-        changes["sites"] = ()
+    """Return a benchmark's shared settings without those that a method has no use for.
+
+    Those of masks where it has none, and the average of weights where it is fitted without steps.
+    """
+    changes: dict[str, Any] = {}
+    if not method.has_masks():
+        changes |= {"lr_masks": None, "schedule_masks": "same"} | ({} if sites_matter(config) else {"sites": ()})
+    if method.is_closed_form():
+        changes |= {name: field.default for name, field in RunConfig.model_fields.items() if name.startswith("average")}
     return config.model_copy(update=changes)
 
 

@@ -55,8 +55,8 @@ def best_checkpoint(folder: RunFolder, progress: Progress, method: Method | None
     early = method is not None and not progress.has_reached_the_model(method)
     if not progress.is_fitted and (progress.best_epoch is None or early):
         raise RunFolderError(
-            f"{folder.path} has no epoch yet that the model could be of: its method chooses among those of a later phase. "
-            "Go on with --resume, and more time if --max_time ended it"
+            f"{folder.path} has no epoch yet that the model could be of: its method chooses among those of a later phase, or "
+            "its average of the weights begins later. Go on with --resume, and more time if --max_time ended it"
         )
     return load_checkpoint(folder.best)
 

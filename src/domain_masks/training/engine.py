@@ -20,6 +20,7 @@ from domain_masks.training.hooks import Hooks
 from domain_masks.training.optimizers import base_rate, build_optimizer, optimizers_of, trained_groups
 from domain_masks.training.phases import plan_phases
 from domain_masks.training.schedules import rate_factor
+from domain_masks.training.weight_average import WeightAverage
 
 _NAMED = 64
 
@@ -62,6 +63,7 @@ class TrainingEngine:
         self.optimizers = self._build_optimizers()
         self._waiting = {name: Accumulation(parameters) for name, parameters in self._trained().items()}
         self._watch = WeightingWatch(method)
+        self.average = None if config.average == "none" else WeightAverage(method, config, self._trained())
 
     def _build_optimizers(self) -> dict[str, Any]:
         # An optimiser whose parameters are all frozen has nothing to do; it may be named all the same.
@@ -104,6 +106,13 @@ class TrainingEngine:
         return self.phases.phase(self._epoch).name
 
     @property
+    def phase_steps(self) -> range:
+        """The steps of the running phase, counted as :attr:`global_step` is."""
+        return range(
+            self.phases.start(self._epoch) * self.steps_per_epoch, self.phases.end(self._epoch) * self.steps_per_epoch
+        )
+
+    @property
     def rates(self) -> dict[str, float]:
         """Parameter group -> learning rate of the running step; groups that are frozen have none."""
         return self._rates
@@ -128,8 +137,11 @@ class TrainingEngine:
         self._logged.clear()
         self._watch.begin()
         self.method.zero_grad(set_to_none=True)
-        if any(phase.fresh_optimizers for phase in self._hooks.enter_phases(self.phases, epoch)):
+        entered = self._hooks.enter_phases(self.phases, epoch)
+        if any(phase.fresh_optimizers for phase in entered):
             self.optimizers = self._build_optimizers()
+        if entered and self.average is not None:
+            self.average.restart(self.global_step)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * self._rate_factor(group["name"])
@@ -207,10 +219,10 @@ class TrainingEngine:
         if self._watch.active and self._anywhere(self._watch.is_passed_by()):
             raise self._watch.refusal(self._place)
         self._refuse_unfrozen()
-        stepped = False
+        stepped = []
         for name in self._named(optimizers or tuple(self._groups)):
             if self.config.accumulate == 1:
-                stepped |= self._step(name)
+                stepped += [name] if self._step(name) else []
                 continue
             if name in self._asked:
                 raise InputError(
@@ -221,22 +233,34 @@ class TrainingEngine:
             self._waiting[name].add(self._rows or 1)
             if self._waiting[name].batches == self.config.accumulate or self._batch_index + 1 == self.steps_per_epoch:
                 self._waiting[name].give()
-                stepped |= self._step(name)
+                stepped += [name] if self._step(name) else []
+        self._after(stepped)
+
+    def drop(self, *optimizers: str) -> None:
+        """Clear the gradients of the named optimisers (all, where none is named) without a step."""
+        for name in self._named(optimizers or tuple(self._groups)):
+            for parameter in self._waiting[name].parameters:
+                parameter.grad = None
+
+    def _after(self, stepped: Sequence[str]) -> None:
+        """Tell the method, and let the average go on, where optimisers really took a step."""
         if stepped:
             self.method.after_update(self)
+        for name in stepped:
+            if self.average is not None:
+                self.average.update(name, self.global_step, self.phase_steps)
 
     def finish_epoch(self) -> None:
         """Update the optimisers whose last group of batches is not full, and let the method conclude the epoch.
 
         Running statistics are then the mean over all processes. Where class weights are used, it is seen that they were.
         """
-        stepped = False
+        stepped = []
         for name, waiting in self._waiting.items():
             if waiting.batches:
                 waiting.give()
-                stepped |= self._step(name)
-        if stepped:
-            self.method.after_update(self)
+                stepped += [name] if self._step(name) else []
+        self._after(stepped)
         self.average_buffers()
         if self._hooks.end_epoch(self._epoch, self):
             self.average_buffers()
@@ -316,6 +340,7 @@ class TrainingEngine:
             **self._hooks.state_dict(),
             "weighted": self._watch.used or self.method.class_weights_used,
             "precision": self.fabric.strategy.precision.state_dict(),
+            **({} if self.average is None else {"average": self.average.state_dict()}),
         }
 
     def load_state_dict(self, state: dict[str, Any], epochs_begun: int) -> None:
@@ -329,3 +354,5 @@ class TrainingEngine:
                 kept, self.fabric.global_rank, self.fabric.world_size, state["processes"]
             )
         self.fabric.strategy.precision.load_state_dict(state["precision"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])

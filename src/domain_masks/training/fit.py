@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
+from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import DivergedError, InputError
@@ -24,9 +26,11 @@ from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.interruption import Interruption
 from domain_masks.training.means import LOGGED, LOSS, EpochMeans
 from domain_masks.training.phases import planned_epochs
-from domain_masks.training.progress import Progress
+from domain_masks.training.progress import Choice, Progress
+from domain_masks.training.reestimation import reestimate
 from domain_masks.training.state import RunState
 from domain_masks.training.together import all_names, as_one_process
+from domain_masks.training.weight_average import said_of
 
 FAST_BATCHES = 2
 
@@ -69,6 +73,8 @@ def fit(
 ) -> Progress:
     """Train ``method`` and leave ``last.ckpt`` and ``best.ckpt`` in the run folder; goes on from ``last.ckpt``.
 
+    Where weights are averaged, it is the average that is validated, chosen and kept in ``best.ckpt``; ``last.ckpt`` holds both.
+
     The best epoch is the first with the highest mean over source domains of the validation accuracy, among those of the last
     phase that selects. A checkpoint is written after each epoch, within an epoch every ``config.checkpoint_every`` seconds, and
     when a signal asks the run to end, which then does what it would have done at once (Ctrl-C raises KeyboardInterrupt).
@@ -91,12 +97,15 @@ def fit(
             board.add(row)
     with Interruption(fabric) as interruption:
         began = time.monotonic() - progress.seconds
+        if engine.average is not None:
+            each = " of each phase" if len(engine.phases.phases) > 1 else ""
+            reporter.say(f"the model is an average of the weights{each}: {said_of(config, len(engine.phase_steps))}")
         loop = _Loop(method, sources, engine, state, interruption, reporter, began)
         # At the head: a run that had come to its end before it was interrupted must not train on when it is resumed.
         while progress.epochs_done < epochs and not progress.reason_to_stop(config):
             try:
                 means, images_per_second = loop.train(progress)
-                accuracies = loop.validate(progress)
+                measured = loop.measure(progress)
             except RuntimeError:
                 if interruption.received is None:
                     raise
@@ -104,16 +113,18 @@ def fit(
                 reporter.say(f"interrupted in epoch {progress.epochs_done + 1}. {state.kept}")
                 interruption.deliver()
                 raise
-            accuracy = sum(accuracies.values()) / len(accuracies)
+            accuracy = sum(measured.accuracies.values()) / len(measured.accuracies)
             progress.seconds = time.monotonic() - began
-            improved = progress.finish_epoch(accuracy, engine.phases)
+            in_last_phase = engine.phase_steps.stop == epochs * steps
+            progress.average_has_ended = in_last_phase and engine.average is not None and engine.average.has_ended
+            improved = progress.finish_epoch(accuracy, engine.phases, measured.average, measured.choice)
             epoch = progress.epochs_done
-            row = _row(method, engine, epoch, means, accuracies, progress)
+            row = _row(engine, epoch, means, measured, progress)
             # The row first: what is surplus is dropped by a resumed run, what is missing would stay so.
             state.log(log, {**row, "images_per_second": images_per_second})
             if board is not None:
                 board.add(row)
-            state.save(progress, improved)
+            state.save(progress, improved, measured.weights)
             reporter.say(
                 f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {row['loss']:.4f}  "
                 f"validation {100 * accuracy:6.2f} %{' (best)' if improved else '       '}  "
@@ -125,6 +136,21 @@ def fit(
     if board is not None:
         board.close()
     return progress
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What validation says of the weights that an epoch ends with, or of their average.
+
+    - ``accuracies``: source -> accuracy; ``masks``: columns of ``metrics.csv``
+    - ``weights``, ``average``: those that were measured, and what they are an average of; None where nothing is averaged
+    """
+
+    accuracies: dict[str, float]
+    masks: dict[str, float | int | str]
+    weights: Mapping[str, Any] | None = None
+    average: dict[str, Any] | None = None
+    choice: Choice = "best"
 
 
 @dataclass(frozen=True)
@@ -153,6 +179,8 @@ class _Loop:
         means = EpochMeans(fabric, progress.totals)
         # An epoch whose batches are all done has no step that would say where it stands.
         engine.begin(epoch, max(0, progress.batches_done - 1))
+        if progress.batches_done:
+            self._look_for_valley(progress, means)
         begun, rows = time.monotonic(), 0
         left = engine.steps_per_epoch - progress.batches_done
         batches = self.reporter.track(self.sources.train, left, f"epoch {epoch + 1}")
@@ -166,8 +194,10 @@ class _Loop:
             rows += len(batch)
             progress.batches_done = index + 1
             if engine.is_settled and index + 1 < engine.steps_per_epoch:
+                self._look_for_valley(progress, means)
                 self.heed(progress, means)
         engine.finish_epoch()
+        self._look_for_valley(progress, means)
         self._say_what_is_drawn_apart()
         progress.totals = means.totals()
         found = {name: total.mean for name, total in progress.totals.items()}
@@ -204,11 +234,47 @@ class _Loop:
         logged = {f"{LOGGED}{name}": value for name, value in engine.logged.items()}
         return {f"{LOSS}{name}": term for name, term in terms.items()} | logged
 
-    def validate(self, progress: Progress) -> dict[str, float]:
-        """Return source -> accuracy on its validation pictures, by the predictions that the method chooses epochs with."""
+    def measure(self, progress: Progress) -> _Measured:
+        """Validate the weights as they are, or their average, for which batch norm takes its statistics anew."""
+        engine, average = self.engine, self.engine.average
+        if average is None:
+            return _Measured(self.validate(progress)[0], _of_masks(self.method))
+        if not average.has_begun(engine.global_step, engine.phase_steps):
+            return _Measured(self.validate(progress)[0], _of_masks(self.method), choice="never")
+        with average.in_place():
+            images = reestimate(engine, self._first_batches(progress), self._as_a_step)
+            accuracies, _ = self.validate(progress)
+            weights = copy.deepcopy(self.method.state_dict())
+            masks = _of_masks(self.method)
+        summary = average.summary() | {"batch_norm_images": images}
+        return _Measured(accuracies, masks, weights, summary, "newest" if engine.config.average == "swad" else "best")
+
+    def _first_batches(self, progress: Progress) -> Iterator[DomainBatch]:
+        """Yield the first training batches of the epoch again, as they were."""
+        self.sources.train.set_epoch(progress.epochs_done)
+        for raw, _ in zip(self.sources.train, range(self.engine.steps_per_epoch), strict=False):
+            yield self.sources.prepare(raw)
+
+    def _as_a_step(self, batch: DomainBatch, function: Callable[[], object]) -> None:
+        fabric = self.engine.fabric
+        with fabric.autocast(), as_one_process(fabric, self.engine.config, batch) as uncut:
+            function()
+        self.uncut.update(uncut)
+
+    def _look_for_valley(self, progress: Progress, means: EpochMeans) -> None:
+        """Close a segment of SWAD where it is time to, by the validation loss of the weights as they are."""
+        engine, average = self.engine, self.engine.average
+        if average is not None and average.is_due(engine.global_step, engine.phase_steps):
+            average.close_segment(self.validate(progress, means)[1], engine.global_step)
+
+    def validate(self, progress: Progress, means: EpochMeans | None = None) -> tuple[dict[str, float], float]:
+        """Return source -> accuracy on its validation images, and the mean over sources of their cross entropy.
+
+        Both by the predictions that the method chooses epochs with.
+        """
         method, fabric, names = self.method, self.engine.fabric, self.sources.names
         correct = torch.zeros(len(names), device=fabric.device)
-        count = torch.zeros_like(correct)
+        count, losses = torch.zeros_like(correct), torch.zeros_like(correct)
         training = method.training
         method.eval()
         with torch.inference_mode(), fabric.autocast():
@@ -216,16 +282,20 @@ class _Loop:
                 batch = self.sources.prepare(raw)
                 if batch.labels is None or batch.domains is None:
                     raise ValueError("expected validation batches with labels and domains")
-                hits = method.validation_logits(batch).argmax(-1).eq(batch.labels).to(correct.dtype)
+                logits = method.validation_logits(batch)
+                hits = logits.argmax(-1).eq(batch.labels).to(correct.dtype)
                 correct.index_add_(0, batch.domains, hits)
+                entropy = functional.cross_entropy(logits.float(), batch.labels, reduction="none")
+                losses.index_add_(0, batch.domains, entropy.to(losses.dtype))
                 count.index_add_(0, batch.domains, torch.ones_like(hits))
                 if fabric.world_size == 1:
-                    self.heed(progress)
+                    self.heed(progress, means)
         method.train(training)
         if fabric.world_size > 1:
-            correct, count = fabric.all_reduce((correct, count), reduce_op="sum")
-        shares = (correct / count.clamp(min=1)).tolist()
-        return {name: share for name, share, seen in zip(names, shares, count.tolist(), strict=True) if seen}
+            correct, count, losses = fabric.all_reduce((correct, count, losses), reduce_op="sum")
+        shares, seen = (correct / count.clamp(min=1)).tolist(), count > 0
+        accuracies = {name: share for name, share, one in zip(names, shares, seen.tolist(), strict=True) if one}
+        return accuracies, float((losses[seen] / count[seen]).mean())
 
     def heed(self, progress: Progress, means: EpochMeans | None = None, saved: bool = False) -> None:
         """Save the running epoch where a signal came or it is time to; then let the signal act."""
@@ -243,22 +313,22 @@ class _Loop:
 
 
 def _row(
-    method: Method,
-    engine: TrainingEngine,
-    epoch: int,
-    means: dict[str, float],
-    accuracies: dict[str, float],
-    progress: Progress,
+    engine: TrainingEngine, epoch: int, means: dict[str, float], measured: _Measured, progress: Progress
 ) -> dict[str, float | int | str]:
     row: dict[str, float | int | str] = {"epoch": epoch, "step": engine.global_step + 1}
     row |= {f"lr/{name}": rate for name, rate in engine.rates.items()}
     row |= {"loss": sum(value for name, value in means.items() if name.startswith(LOSS))} | means
     row |= {"validation_accuracy": progress.history[-1]}
-    row |= {f"validation_accuracy/{name}": value for name, value in accuracies.items()}
+    row |= {f"validation_accuracy/{name}": value for name, value in measured.accuracies.items()}
+    return row | measured.masks | {"seconds": progress.seconds}
+
+
+def _of_masks(method: Method) -> dict[str, float | int | str]:
+    row: dict[str, float | int | str] = {}
     for site, logits in method.mask_logits().items():
         statistics = mask_statistics(logits, method.context.sources)
         if "overall_iou" in statistics:
             row[f"mask_iou/{site}"] = statistics["overall_iou"]
         row |= {f"mask_activated/{site}/{name}": share for name, share in statistics["activated"].items()}
         row |= {f"mask_kinds/{site}/{kind}": share for kind, share in statistics["kinds"].items()}
-    return row | {"seconds": progress.seconds}
+    return row

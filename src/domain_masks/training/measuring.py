@@ -51,6 +51,7 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
         seed=config.seed,
         epochs_run=progress.epochs_done,
         best_epoch=progress.best_epoch,
+        average=progress.average,  # type: ignore[arg-type]
         protocol={"selection": config.selection, "target_labels_used": False},
         nearest_source=nearest,
         notes=[*notes_of(masks, config.lr if config.lr_masks is None else config.lr_masks), *_untrained(splits)]
@@ -89,6 +90,7 @@ def _card(experiment: Experiment, results: Results) -> dict[str, Any]:
         "pictures": len(splits.train),
         "epochs_run": results.epochs_run,
         "seed": results.seed,
+        **({} if results.average is None else {"average": results.average}),
     }
     return {
         "dataset": results.dataset,

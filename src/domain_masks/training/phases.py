@@ -32,6 +32,11 @@ class PhasePlan:
         """Return the first epoch of the phase that ``epoch`` belongs to."""
         return self.starts[self.index(epoch)]
 
+    def end(self, epoch: int) -> int:
+        """Return the first epoch behind the phase that ``epoch`` belongs to."""
+        later = self.starts[self.index(epoch) + 1 :]
+        return later[0] if later else self.epochs
+
     def decides(self, epoch: int) -> bool:
         """Whether ``epoch`` belongs to the phase that the model comes from: the last one that selects."""
         return self.index(epoch) == max(index for index, phase in enumerate(self.phases) if phase.selects)

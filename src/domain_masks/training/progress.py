@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from domain_masks.methods import Method
 from domain_masks.records.config import RunConfig
 from domain_masks.training.means import LOSS, Total
 from domain_masks.training.phases import PhasePlan, phases_of, plan_phases
+
+Choice = Literal["best", "newest", "never"]
 
 
 @dataclass
@@ -22,6 +24,8 @@ class Progress:
     - ``history``: validation accuracy of every epoch
     - ``patience_from``: how many epochs are done where patience begins to count, with the phase that the model will come from
     - ``phase_starts``: how many epochs are done where each of the method's phases begins
+    - ``average``: what the weights of the best epoch are an average of, where they are one
+    - ``average_has_ended``: whether no later step of the training can belong to the average
     - ``is_fitted``: whether the method was fitted in closed form, which has no epochs
     """
 
@@ -34,22 +38,30 @@ class Progress:
     history: list[float] = field(default_factory=list)
     patience_from: int = 0
     phase_starts: list[int] = field(default_factory=list)
+    average: dict[str, Any] | None = None
+    average_has_ended: bool = False
     is_fitted: bool = False
 
-    def finish_epoch(self, accuracy: float, phases: PhasePlan) -> bool:
+    def finish_epoch(
+        self, accuracy: float, phases: PhasePlan, average: dict[str, Any] | None = None, choice: Choice = "best"
+    ) -> bool:
         """Note the accuracy of the epoch that ends; returns whether it is the best so far.
 
         An epoch is compared with those of its own phase alone, and is none to choose from where its phase does not select.
+
+        - ``average``: what its weights are an average of; None where they are none
+        - ``choice``: whether the ``best`` is chosen by accuracy, the ``newest`` taken, or this one is not to be chosen
         """
         index = self.epochs_done
         self.epochs_done, self.batches_done, self.totals = index + 1, 0, {}
         self.history.append(accuracy)
         start, best = phases.start(index), self.best_epoch or 0
-        improved = phases.phase(index).selects and (best <= start or accuracy > self.best_accuracy)
+        improved = phases.phase(index).selects and choice != "never"
+        improved = improved and (best <= start or choice == "newest" or accuracy > self.best_accuracy)
         if improved:
-            self.best_epoch, self.best_accuracy = self.epochs_done, accuracy
+            self.best_epoch, self.best_accuracy, self.average = self.epochs_done, accuracy, average
         # No epoch counts before that phase, and none behind it.
-        self.patience_from = start if phases.decides(index) else self.epochs_done
+        self.patience_from = start if phases.decides(index) and choice != "never" else self.epochs_done
         return improved
 
     def is_complete(self, config: RunConfig, epochs: int) -> bool:
@@ -65,6 +77,8 @@ class Progress:
             return f"no better epoch for {config.patience} epochs"
         if config.max_time is not None and self.seconds >= config.max_time and self.epochs_done < (config.epochs or 1):
             return f"the time of {config.max_time:g} s is over"
+        if self.average_has_ended:
+            return "the valley of the validation loss has ended, and with it the average"
         return ""
 
     def has_reached_the_model(self, method: Method) -> bool:

@@ -28,6 +28,8 @@ from domain_masks.training.progress import Progress, plan_of, read_progress
 
 NOT_FINITE = "not_finite"
 """Among the facts: the buffers of the new method that are not finite, see :func:`infinite_buffers`."""
+MEASURED = "measured"
+"""Where the best epoch has just ended: the weights that were validated, if others than training goes on with."""
 REPEATABLE = {"epochs", "patience", "max_time", *NOT_COMPUTED}
 """Settings that a resumed run may change."""
 
@@ -98,15 +100,17 @@ class RunState:
         """Whether the time between two checkpoints within an epoch is over."""
         return time.monotonic() - self._saved_at >= self.config.checkpoint_every
 
-    def save(self, progress: Progress, best: bool = False) -> None:
+    def save(self, progress: Progress, best: bool = False, measured: Mapping[str, Any] | None = None) -> None:
         """Write ``last.ckpt``, and ``best.ckpt`` where the epoch that just ended is the best; all processes call it together.
+
+        ``measured`` are the weights that were validated, where they are others than those that training goes on with.
 
         Raises DivergedError where a weight is not finite, RunFolderError where the files cannot be written; what was
         saved before is still there.
         """
         self._refuse_broken_weights(progress)
         check_extra_state(self.method)
-        weights, engine = self.method.state_dict(), {} if self.engine is None else self.engine.state_dict()
+        weights, engine = self._weights(), {} if self.engine is None else self.engine.state_dict()
         # In the middle of an epoch the running statistics of batch norm differ from process to process.
         buffers = self._buffers_of_all() if progress.batches_done and self.fabric.world_size > 1 else None
 
@@ -120,15 +124,21 @@ class RunState:
                 "config": self.config.model_dump(mode="json"),
                 "facts": self.facts,
                 "conditions": self.parts,
+                **({MEASURED: measured} if best and measured is not None else {}),
             }
             # In this order: of the best epoch, the last checkpoint can make the best one again.
             save_checkpoint(self.folder.last, state)
             if best:
-                self._save_best(weights, progress)
+                self._save_best(weights if measured is None else measured, progress)
 
         self._write_or_fail_together(write)
         self._saved = progress.place
         self._saved_at = time.monotonic()
+
+    def _weights(self) -> Mapping[str, Any]:
+        """Return the weights that training goes on with, also while their average is in their place."""
+        average = None if self.engine is None else self.engine.average
+        return self.method.state_dict() if average is None or average.aside is None else average.aside
 
     def log(self, log: MetricsLog, row: Mapping[str, float | int | str]) -> None:
         """Add a row to ``metrics.csv``; raises RunFolderError that says what is kept where it cannot be written.
@@ -172,7 +182,7 @@ class RunState:
         self.parts = with_part(parts_of(state), self.parts[-1])
         self._saved = progress.place
         if progress.epochs_done and progress.best_epoch == progress.epochs_done and not progress.batches_done:
-            on_main_process(self.fabric, lambda: self._mend_best(state["method"], progress))
+            on_main_process(self.fabric, lambda: self._mend_best(state.get(MEASURED, state["method"]), progress))
         return progress
 
     def _save_best(self, weights: Mapping[str, Any], progress: Progress) -> None:

@@ -1,0 +1,168 @@
+"""The average of a run's weights, which is validated, chosen and saved in their place: ``--average ema|swa|swad``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
+
+from domain_masks.methods import Method
+from domain_masks.methods.tensor_files import load_tensors
+from domain_masks.records.config import RunConfig
+from domain_masks.records.counts import counted
+from domain_masks.training.average import Average, Step
+from domain_masks.training.loss_valley import LossValley, Segment
+
+LOOKS = 50
+"""Into how many segments SWAD divides a phase where no interval is set: as the authors, every 100 steps of 5,000."""
+
+
+class WeightAverage:
+    """The average of the parameters that a run trains; they themselves go on as they would without it.
+
+    - ``ema``: after every update of an optimiser, decay × the average + (1 - decay) × its parameters, from the first update on
+    - ``swa``: the mean over all updates from ``average_start`` of the phase's steps on (Izmailov et al., UAI 2018, densely as
+      Cha et al. and Arpit et al. do)
+    - ``swad``: the mean over all updates between start and end of a valley of the validation loss; see
+      :class:`~domain_masks.training.loss_valley.LossValley`
+
+    An average moves exactly when an optimiser has taken a step: not per batch while batches are accumulated, not where a
+    gradient scaler leaves a step out, and of several optimisers for each by itself. It begins anew with each phase.
+
+    Mask logits are averaged as all parameters are: they are what the optimiser moves, and their average is a mask like any
+    other. Probabilities are the sigmoid of the averaged logits, and hard masks are on where these are above 0. An average of
+    hard masks would be none, and one of probabilities differs from this by little where a logit moves little.
+
+    - ``trained``: optimiser -> its parameters
+    """
+
+    def __init__(self, method: Method, config: RunConfig, trained: Mapping[str, Sequence[nn.Parameter]]) -> None:
+        names = {id(parameter): name for name, parameter in method.named_parameters()}
+        self.method = method
+        self.config = config
+        self.aside: Mapping[str, Any] | None = None
+        """The state of the method as training goes on with it, while the average is in its place; else None."""
+        self._parameters = {
+            optimizer: {names[id(parameter)]: parameter for parameter in group} for optimizer, group in trained.items()
+        }
+        self._all = {name: parameter for group in self._parameters.values() for name, parameter in group.items()}
+        self.restart(0)
+
+    def restart(self, step: int) -> None:
+        """Begin anew with ``step``, which is the first of a phase. Steps are counted from 0 over the whole training."""
+        config = self.config
+        self._average = Average()
+        self._first, self._last = 0, 0
+        self._segment_begins = step
+        self._valley = LossValley(config.average_patience, config.average_overfit_patience, config.average_tolerance)
+
+    def update(self, optimizer: str, step: int, phase: range) -> None:
+        """Take the parameters of an optimiser that has just moved them in ``step`` of a phase of the steps ``phase``."""
+        if self._valley.has_ended or not self.has_begun(step, phase):
+            return
+        self._first = self._first or step + 1
+        self._last = step + 1
+        self._average.add(optimizer, self._parameters[optimizer], self._function(len(phase)))
+
+    def _function(self, steps: int) -> Step:
+        if self.config.average == "ema":
+            return get_ema_multi_avg_fn(decay_of(self.config, steps))  # type: ignore[no-any-return, no-untyped-call]
+        return get_swa_multi_avg_fn()  # type: ignore[no-any-return, no-untyped-call]
+
+    def has_begun(self, step: int, phase: range) -> bool:
+        """Whether an update in ``step`` is averaged: of swa not before its start, unless that was nearer when it began."""
+        if self.config.average != "swa" or self._average.count:
+            return True
+        return step >= phase.start + int(self.config.average_start * len(phase))
+
+    def is_due(self, step: int, phase: range) -> bool:
+        """Whether the validation loss has to be looked at after ``step``, before the next one."""
+        if self.config.average != "swad" or self._valley.has_ended or not self._average.count:
+            return False
+        return step + 1 - self._segment_begins >= interval_of(self.config, len(phase))
+
+    def close_segment(self, loss: float, step: int) -> None:
+        """Note the validation loss of the weights as they are after ``step``."""
+        self._valley.add(Segment(self._average, loss, self._first, self._last))
+        self._average, self._first, self._last = Average(), 0, 0
+        self._segment_begins = step + 1
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no later update can belong to it."""
+        return self._valley.has_ended
+
+    def _current(self) -> Segment:
+        found = self._valley.found() if self.config.average == "swad" else None
+        return found or Segment(self._average, 0.0, self._first, self._last)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Put the averages into the method within the block; before any update its weights are what they are."""
+        self.aside = copy.deepcopy(self.method.state_dict())
+        try:
+            self._current().mean.give(self._all)
+            yield
+        finally:
+            load_tensors(self.method, self.aside)
+            self.aside = None
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the average is of by now, as ``results.json`` keeps it."""
+        current, kind = self._current(), self.config.average
+        found: dict[str, Any] = {"kind": kind, "updates": current.mean.count}
+        if current.mean.count:
+            found |= {"first_step": current.first, "last_step": current.last}
+        if kind == "swad":
+            found["valley"] = (
+                "ended" if self._valley.has_ended else "started" if self._valley.has_started else "not found"
+            )
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        steps = {"first": self._first, "last": self._last, "segment_begins": self._segment_begins}
+        return {"average": self._average.state_dict(), "steps": steps, "valley": self._valley.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` returned."""
+        self._average = Average.read(state["average"]).to(self._all)
+        steps = state["steps"]
+        self._first, self._last, self._segment_begins = steps["first"], steps["last"], steps["segment_begins"]
+        self._valley.load_state_dict(state["valley"], self._all)
+
+
+def interval_of(config: RunConfig, steps: int) -> int:
+    """Return after how many steps SWAD looks at the validation loss, in a phase of ``steps``."""
+    return config.average_interval or max(1, steps // LOOKS)
+
+
+def decay_of(config: RunConfig, steps: int) -> float:
+    """Return the decay of ``ema`` in a phase of ``steps``; by default the average is of about the last tenth of its updates."""
+    if config.average_decay is not None:
+        return config.average_decay
+    return min(0.999, max(0.5, 1 - 10 * config.accumulate / steps))
+
+
+def said_of(config: RunConfig, steps: int | None = None) -> str:
+    """Say in a phrase how the weights of a run are averaged; empty where they are not.
+
+    ``steps`` are those of a phase, where they are known.
+    """
+    known = "" if steps is None else f" of {steps:,}"
+    if config.average == "ema":
+        decay = config.average_decay if steps is None else decay_of(config, steps)
+        return f"ema with decay {'1 - 10 / steps' if decay is None else f'{decay:.6g}'}"
+    if config.average == "swa":
+        first = f"{config.average_start:g} of the steps" if steps is None else f"{int(config.average_start * steps):,}"
+        return f"swa over the steps after the first {first}{known}"
+    if config.average != "swad":
+        return ""
+    every = f"every {config.average_interval} steps" if config.average_interval else f"{LOOKS} times"
+    if steps is not None:
+        every = f"every {counted(interval_of(config, steps), 'step')}{known}"
+    return f"swad, which looks at the sources' validation loss {every}"
