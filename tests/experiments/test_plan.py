@@ -163,3 +163,10 @@ def test_mistakes_in_what_is_varied_are_named_together(
         plan(**varied)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_setting_of_the_run_and_one_of_its_method_may_have_one_name(plan: Any) -> None:
+    sweep = {"average": ["none", "ema"], "method.average": ["logits", "probabilities"]}
+    runs = plan(targets=["dots"], methods=["dmg"], sweep=sweep)
+    assert len({run.folder.path for run in runs}) == len({tuple(run.variation.items()) for run in runs}) == 4
+    assert runs[-1].variation == {"average": "ema", "method.average": "probabilities"}

@@ -432,9 +432,9 @@ def test_a_run_whose_time_was_over_trains_no_further(tmp_path: Path) -> None:
 def test_a_signal_while_the_last_state_is_saved_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = RunState.save
 
-    def interrupted(self: RunState, progress: Progress, *more: Any) -> None:
+    def interrupted(self: RunState, progress: Progress, best: bool = False) -> None:
         signal.raise_signal(signal.SIGINT)
-        save(self, progress, *more)
+        save(self, progress, best)
 
     monkeypatch.setattr(RunState, "save", interrupted)
     settings = generated.config(epochs=9, max_time="0.001s")

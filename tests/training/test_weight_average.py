@@ -283,8 +283,8 @@ def test_a_run_goes_on_bit_for_bit_from_anywhere(
     for stop in (4, 7):
         left = list(range(stop))
 
-        def interrupted(self: RunState, progress: Progress, *more: Any, left: list[int] = left) -> None:
-            save(self, progress, *more)
+        def interrupted(self: RunState, progress: Progress, best: bool = False, left: list[int] = left) -> None:
+            save(self, progress, best)
             if not left:
                 places.append(progress.place)
                 raise KeyboardInterrupt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,10 @@ _NO_VARIANT = {"seed", "target", "method", *NOT_COMPUTED}
 _DEFAULTS = {name: value for name, value in RunConfig().model_dump(mode="json").items() if name not in _NO_VARIANT}
 
 
-def short_name(setting: str) -> str:
-    """Return a setting's name without what says that it is a method's, unless a setting of the run has that name too."""
+def short_name(setting: str, among: Collection[str] = ()) -> str:
+    """Return a setting's name without what says that it is a method's, unless one of the run is ``among`` them that has it."""
     name = setting.removeprefix(METHOD)
-    return setting if name in RunConfig.model_fields else name
+    return setting if name in among else name
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def _order(value: Any) -> tuple[int, Any]:
 
 
 def _label(method: str, settings: Mapping[str, Any]) -> str:
-    shown = (f"{short_name(name)} {_text(value)}" for name, value in settings.items() if value is not None)
+    shown = (f"{name.removeprefix(METHOD)} {_text(value)}" for name, value in settings.items() if value is not None)
     return ", ".join((method, *shown))
 
 

@@ -160,7 +160,7 @@ class _Planner:
             values = {name: _value(complete, name) for name in names}
             folder = self._inventory.find(key) or self._free(key, self._out / _place(complete, values))
             self._taken[folder.path] = key
-            shown = {short_name(name): value for name, value in values.items()}
+            shown = {short_name(name, values): value for name, value in values.items()}
             self.runs[key] = PlannedRun(complete, folder, key, self._out, shown, variation.name, is_inner)
 
     def _free(self, key: str, preferred: Path) -> RunFolder:
@@ -173,7 +173,7 @@ class _Planner:
 
 def _place(config: RunConfig, varied: Mapping[str, Any]) -> Path:
     """Return the path of a run below the benchmark's folder: method, what is varied, held-out domains, seed."""
-    words = ",".join(f"{short_name(name)}={_word(value)}" for name, value in varied.items())
+    words = ",".join(f"{short_name(name, varied)}={_word(value)}" for name, value in varied.items())
     between = (folder_name(words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."),) if words else ()
     target = "+".join(map(folder_name, config.target or ())) or "none"
     return Path(config.method_name, *between, target, f"seed-{config.seed}")

@@ -183,7 +183,7 @@ def every_setting(group: Group) -> Table | None:
         cells += [_cell(_row(frame, line, OUT_OF_DOMAIN, name), None, line.oracle) for name in group.main_targets]
         cells += [_cell(_row(frame, line, measure, OVERALL), None, line.oracle) for measure in MEASURES]
         rows.append([*(replace(cell, detail="") for cell in cells), number(_mean_iou(line))])
-    columns = [Column("method", is_number=False), *(Column(short_name(name)) for name in names)]
+    columns = [Column("method", is_number=False), *(Column(short_name(name, names)) for name in names)]
     columns += [*(Column(name or "–") for name in group.main_targets)]
     columns += [*(Column(f"{title}, overall") for title in MEASURES.values()), Column("IoU")]
     note = (

@@ -182,7 +182,7 @@ def _of_cases(best: int, level: int, total: int) -> str:
 
 
 def _sweep_rows(sweeps: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
-    named = {short_name(setting): frame for setting, frame in sweeps.items()}
+    named = {short_name(setting, sweeps): frame for setting, frame in sweeps.items()}
     if set(NAMES) <= set(named):
         yield from _sensitivity({name: _overall_by_value(named[name], OUT_OF_DOMAIN, "") for name in NAMES})
     if "overlap_weight" in named:

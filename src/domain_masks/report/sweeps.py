@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from domain_masks.evaluation import mean_and_standard_deviation
-from domain_masks.evaluation.variants import Variant, short_name
+from domain_masks.evaluation.variants import METHOD, Variant
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.results import OVERALL
 from domain_masks.report.accuracies import accuracy_of
@@ -70,7 +70,7 @@ def sweeps_of(group: Group) -> list[Sweep]:
             for rest_key, values in series.items():
                 if len(values) > 1:
                     rest = json.loads(rest_key)
-                    others = ", ".join(f"{short_name(key)} {value}" for key, value in rest.items())
+                    others = ", ".join(f"{key.removeprefix(METHOD)} {value}" for key, value in rest.items())
                     found.append(Sweep(method, name, others, dict(sorted(values.items()))))
     return found
 
@@ -82,7 +82,7 @@ def sweep_frame(group: Group, sweep: Sweep) -> pd.DataFrame:
         shared = {
             "group": group.name,
             "method": sweep.method,
-            "setting": short_name(sweep.setting),
+            "setting": sweep.setting.removeprefix(METHOD),
             "value": value,
             "others": sweep.others,
         }
@@ -107,7 +107,7 @@ def sweep_frame(group: Group, sweep: Sweep) -> pd.DataFrame:
 
 def sweep_figures(group: Group, sweep: Sweep, frame: pd.DataFrame) -> list[Figure]:
     """Return accuracies and overlap against the swept value, and overlap by site, on an axis that has a place for 0."""
-    name = short_name(sweep.setting)
+    name = sweep.setting.removeprefix(METHOD)
     places, ticks = axis(list(sweep.values))
     label = _SYMBOLS.get(name, name)
     panels = []

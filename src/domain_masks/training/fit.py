@@ -124,7 +124,7 @@ def fit(
             state.log(log, {**row, "images_per_second": images_per_second})
             if board is not None:
                 board.add(row)
-            state.save(progress, improved, measured.weights)
+            state.save(progress, improved)
             reporter.say(
                 f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {row['loss']:.4f}  "
                 f"validation {100 * accuracy:6.2f} %{' (best)' if improved else '       '}  "
@@ -143,12 +143,11 @@ class _Measured:
     """What validation says of the weights that an epoch ends with, or of their average.
 
     - ``accuracies``: source -> accuracy; ``masks``: columns of ``metrics.csv``
-    - ``weights``, ``average``: those that were measured, and what they are an average of; None where nothing is averaged
+    - ``average``: what the weights are an average of; None where they are none
     """
 
     accuracies: dict[str, float]
     masks: dict[str, float | int | str]
-    weights: Mapping[str, Any] | None = None
     average: dict[str, Any] | None = None
     choice: Choice = "best"
 
@@ -244,10 +243,10 @@ class _Loop:
         with average.in_place():
             images = reestimate(engine, self._first_batches(progress), self._as_a_step)
             accuracies, _ = self.validate(progress)
-            weights = copy.deepcopy(self.method.state_dict())
+            average.measured = copy.deepcopy(self.method.state_dict())
             masks = _of_masks(self.method)
         summary = average.summary() | {"batch_norm_images": images}
-        return _Measured(accuracies, masks, weights, summary, "newest" if engine.config.average == "swad" else "best")
+        return _Measured(accuracies, masks, summary, "newest" if engine.config.average == "swad" else "best")
 
     def _first_batches(self, progress: Progress) -> Iterator[DomainBatch]:
         """Yield the first training batches of the epoch again, as they were."""

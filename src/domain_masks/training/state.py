@@ -100,10 +100,10 @@ class RunState:
         """Whether the time between two checkpoints within an epoch is over."""
         return time.monotonic() - self._saved_at >= self.config.checkpoint_every
 
-    def save(self, progress: Progress, best: bool = False, measured: Mapping[str, Any] | None = None) -> None:
+    def save(self, progress: Progress, best: bool = False) -> None:
         """Write ``last.ckpt``, and ``best.ckpt`` where the epoch that just ended is the best; all processes call it together.
 
-        ``measured`` are the weights that were validated, where they are others than those that training goes on with.
+        The best weights are those that were validated: where they are averaged, others than those that training goes on with.
 
         Raises DivergedError where a weight is not finite, RunFolderError where the files cannot be written; what was
         saved before is still there.
@@ -111,6 +111,8 @@ class RunState:
         self._refuse_broken_weights(progress)
         check_extra_state(self.method)
         weights, engine = self._weights(), {} if self.engine is None else self.engine.state_dict()
+        average = None if self.engine is None else self.engine.average
+        measured = None if average is None else average.measured
         # In the middle of an epoch the running statistics of batch norm differ from process to process.
         buffers = self._buffers_of_all() if progress.batches_done and self.fabric.world_size > 1 else None
 

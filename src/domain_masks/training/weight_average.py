@@ -46,6 +46,8 @@ class WeightAverage:
         self.config = config
         self.aside: Mapping[str, Any] | None = None
         """The state of the method as training goes on with it, while the average is in its place; else None."""
+        self.measured: Mapping[str, Any] | None = None
+        """The state of the method with the average in its place as it was validated last."""
         self._parameters = {
             optimizer: {names[id(parameter)]: parameter for parameter in group} for optimizer, group in trained.items()
         }
