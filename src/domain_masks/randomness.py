@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -68,6 +68,23 @@ def repeated(times: int) -> Iterator[None]:
         yield
     finally:
         _REPETITIONS.reset(token)
+
+
+_SELECTED: ContextVar[tuple[int, int, int] | None] = ContextVar("selected", default=None)
+
+
+@contextmanager
+def selected(first: int, count: int, total: int) -> Iterator[None]:
+    """Say that within the block the first axis holds some rows of the batch alone, as those of one domain.
+
+    They are ``count`` here, from place ``first`` on among the ``total`` of all processes, in the order of the batch. What
+    layers draw there is then cut from what one process with all of them draws.
+    """
+    token = _SELECTED.set((first, count, total))
+    try:
+        yield
+    finally:
+        _SELECTED.reset(token)
 
 
 @dataclass(frozen=True)
@@ -133,6 +150,11 @@ class BatchRandomness:
 
         source = generator(self.seed, f"{stream}/once", self.step, device)
         return torch.rand(shape, generator=source, device=device)
+
+    def of_selected(self) -> BatchRandomness:
+        """Return what belongs to the rows that are there; those of a block of :func:`selected` where it runs within one."""
+        place = _SELECTED.get()
+        return self if place is None else replace(self, first=place[0], count=place[1], total=place[2])
 
     def _own(self, everything: Tensor) -> Tensor:
         return everything[self.first : self.first + self.count]

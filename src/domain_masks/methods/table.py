@@ -34,6 +34,8 @@ METHODS = Methods(
         "aggregate": "domain_masks.methods.aggregate:Aggregate",
         "multi_headed": "domain_masks.methods.multi_headed:MultiHeaded",
         # meta-learning
+        "mldg": "domain_masks.methods.algorithms.mldg:MLDG",
+        "maml": "domain_masks.methods.algorithms.maml:MAML",
         # adversarial
         "dann": "domain_masks.methods.algorithms.dann:DANN",
         "crossgrad": "domain_masks.methods.algorithms.crossgrad:CrossGrad",

@@ -30,20 +30,26 @@ class GlobalDraws(TorchDispatchMode):
 
     A tensor counts as one of the batch where it was computed from it and its first axis holds its rows, each once or several
     times; one that was made from nothing, where its first axis is as long as the batch. All others are drawn alike on all
-    processes. What was computed from the batch and no longer has its rows, such as the part of one domain, is drawn from
-    numbers of each process's own, and its operation named in ``uncut``: a run of one process would draw otherwise.
+    processes. What was computed from the batch and no longer has its rows is drawn from numbers of each process's own, and its
+    operation named in ``uncut``: a run of one process would draw otherwise. Where the part of some domains is computed with, a
+    block of :func:`domain_masks.randomness.selected` says which rows there are.
 
     - ``batch``: this process's rows, with their place in the global batch
     """
 
     def __init__(self, batch: DomainBatch, random: BatchRandomness) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.random = random
+        self._random = random
         self.uncut: set[str] = set()
         self._of_batch: dict[int, StorageWeakRef] = {}
         self._own = 0
         for tensor in (batch.images, batch.features, batch.labels, batch.domains, batch.ids):
             self._follow(tensor)
+
+    @property
+    def random(self) -> BatchRandomness:
+        """The place of the rows that are computed with among those of all processes."""
+        return self._random.of_selected()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

@@ -1,0 +1,32 @@
+"""MAML (Finn et al., ICML 2017) over episodes of source domains: weights from which a few steps on some lead to the others."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from domain_masks.methods.descriptions.meta_learning import DescribedMAML, MAMLSettings
+from domain_masks.methods.episodes import Episodic, Part, stepped
+
+
+class MAML(DescribedMAML, Episodic):
+    """G(θ_k) after k steps θ_i = θ_{i-1} - α ∇F(θ_{i-1}) from the weights θ of the whole network (Algorithm 1).
+
+    F and G are the mean risks of the meta-train and the meta-test sources, and the meta-train images are the same in all steps.
+    The gradient goes through all steps; ``order`` first is the paper's first-order approximation. For domain generalization
+    there is no code of its authors: a public version for PACS takes ``inner_steps`` 3, both rates being 5e-4. What is
+    predicted with are the weights before the steps, as nothing is known of a new domain.
+    """
+
+    settings: MAMLSettings
+
+    def losses(self, train: Part, test: Part) -> dict[str, Tensor]:
+        """Return G after the steps."""
+        settings, weights = self.settings, self.weights()
+        for index in range(settings.inner_steps):
+            risk = self.risk(train, self.logits(train, weights, own=index == 0))
+            if index:
+                self.refuse_diverged(risk, settings.inner_lr)
+            weights = stepped(weights, risk, settings.inner_lr, settings.order == "second")
+        ahead = self.risk(test, self.logits(test, weights))
+        self.refuse_diverged(ahead, settings.inner_lr)
+        return {"meta_test": ahead}

@@ -1,0 +1,175 @@
+"""Episodes: a step holds some sources out and asks what a step on the others does to them, on a copy of the weights."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from domain_masks.batch import DomainBatch
+from domain_masks.errors import DivergedError, InputError
+from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, domains_of, labels_of, random_of
+from domain_masks.networks import Network
+from domain_masks.processes import process_count, sum_over_processes
+from domain_masks.randomness import selected
+
+DIVERGED = 100.0
+"""A loss that is so many times the loss of guessing after a step on a copy of the weights is no loss to learn from."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of a batch that are of some sources; what is gathered are those of all processes, in the order of the batch."""
+
+    batch: DomainBatch
+    domains: tuple[int, ...]
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Which rows of this process's batch they are, (n,) bool."""
+        own = domains_of(self.batch)
+        return torch.isin(own, torch.tensor(self.domains, device=own.device))
+
+    @cached_property
+    def _everywhere(self) -> Tensor:
+        return self.batch.gather(self.rows)
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Labels of the rows of all processes, (K,)."""
+        return self.batch.gather(labels_of(self.batch))[self._everywhere]
+
+    @cached_property
+    def sources(self) -> Tensor:
+        """Sources of the rows of all processes, (K,)."""
+        return self.batch.gather(domains_of(self.batch))[self._everywhere]
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Return values (K, ...) of the rows of all processes, of which ``values`` (k, ...) are this one's."""
+        if process_count() == 1:
+            return values
+        placed = values.new_zeros(len(self.batch), *values.shape[1:])
+        return self.batch.gather(placed.index_put((self.rows,), values))[self._everywhere]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let layers draw, within the block, for these rows as one process with all of them would."""
+        if process_count() == 1:
+            yield
+            return
+        first, everywhere = random_of(self.batch).first, self._everywhere
+        with selected(int(everywhere[:first].sum()), int(self.rows.sum()), int(everywhere.sum())):
+            yield
+
+
+class Episodic(Method):
+    """One network, learned from episodes: each step holds out ``meta_test_domains`` of the sources, drawn anew.
+
+    Each part of a batch is passed through the network by itself, so that batch norm sees it as the papers' code does; running
+    statistics are those of the passes with the network's own weights. A batch of features steps T alone.
+    """
+
+    meta_test_domains = 1
+
+    def __init__(self, backbone: nn.Module, context: Context, settings: Any) -> None:
+        super().__init__(context, settings)
+        self.network = Network(backbone, context.boundary_of(backbone), image_size=context.image_size)
+        held_out = getattr(settings, "meta_test_domains", self.meta_test_domains)
+        if held_out >= len(context.sources):
+            raise InputError(
+                f"method.meta_test_domains: expected fewer than the {len(context.sources)} sources "
+                f"({', '.join(context.sources)}), so that some are left to step on, got {held_out}"
+            )
+        self.meta_test_domains = held_out
+
+    @abstractmethod
+    def losses(self, train: Part, test: Part) -> dict[str, Tensor]:
+        """Return the named terms of the loss of an episode, which are added up."""
+
+    def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
+        """Learn from one episode."""
+        order = random_of(batch).once("episode", len(self.context.sources)).argsort().tolist()
+        test, train = sorted(order[: self.meta_test_domains]), sorted(order[self.meta_test_domains :])
+        terms = self.losses(Part(batch, tuple(train)), Part(batch, tuple(test)))
+        engine.backward(torch.stack(list(terms.values())).sum(), batch)
+        engine.update()
+        return {name: term.detach() for name, term in terms.items()}
+
+    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the network's logits."""
+        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the network's weights that are learned, by their names in it."""
+        return {name: value for name, value in self.network.named_parameters() if value.requires_grad}
+
+    def logits(self, part: Part, weights: Mapping[str, Tensor], own: bool = False) -> Tensor:
+        """Return the logits (K, C) of the rows of all processes with ``weights`` in the place of the network's.
+
+        - ``own``: whether they are the network's own, whose passes alone move the statistics of batch norm
+        """
+        batch = part.batch
+        inputs = batch.images if batch.features is None else batch.features
+        if inputs is None:
+            raise ValueError("expected a batch with images or features, got neither")
+        # The other kernels of attention have no second derivative.
+        with part.alone(), sdpa_kernel(SDPBackend.MATH):
+            logits = self.network.call(
+                "network" if batch.features is None else "task", weights, inputs[part.rows], update_statistics=own
+            )
+        return part.gather(logits)
+
+    def risk(self, part: Part, logits: Tensor) -> Tensor:
+        """Return the mean over the sources of a part of the mean cross entropy of each."""
+        losses = self.classification_loss(logits, part.labels, reduction="none")
+        return torch.stack([losses[part.sources == domain].mean() for domain in part.domains]).mean()
+
+    def refuse_diverged(self, loss: Tensor, rate: float) -> None:
+        """Raise DivergedError where a ``loss`` after steps at ``rate`` is not finite, or far above that of guessing."""
+        value = float(loss.detach())
+        if not value <= DIVERGED * math.log(max(2, len(self.context.classes))):
+            raise DivergedError(
+                f"method.inner_lr: after a step at the inner rate {rate:g} the loss is {value:.4g}: the rate is too large for "
+                "this network and these images. No weight was changed by this step. Use a lower --method.inner_lr."
+            )
+
+
+def stepped(
+    weights: Mapping[str, Tensor],
+    loss: Tensor,
+    rate: float,
+    second_order: bool,
+    kind: Literal["sgd", "adam"] = "sgd",
+    clip: float | None = None,
+) -> dict[str, Tensor]:
+    """Return ``weights`` after a step of gradient descent on ``loss``, a loss over the rows of all processes.
+
+    - ``second_order``: whether what follows is differentiated through the gradient of this step, or takes it as a constant
+    - ``kind``: ``adam`` is its first step, which has nothing to remember: about the rate times the gradient's sign
+    - ``clip``: largest norm of each tensor's gradient; None: any
+    """
+    found = torch.autograd.grad(
+        loss, list(weights.values()), create_graph=second_order, retain_graph=True, allow_unused=True
+    )
+    gradients = [
+        torch.zeros_like(value) if gradient is None else gradient
+        for value, gradient in zip(weights.values(), found, strict=True)
+    ]
+    if (processes := process_count()) > 1:
+        # Of its own rows each.
+        flat = sum_over_processes(torch.cat([gradient.reshape(-1) for gradient in gradients])) / processes
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        gradients = [part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True)]
+    if clip is not None:
+        gradients = [gradient * (clip / gradient.norm().clamp(min=1e-12)).clamp(max=1.0) for gradient in gradients]
+    if kind == "adam":
+        gradients = [gradient / (gradient.abs() + 1e-8) for gradient in gradients]
+    return {name: value - rate * gradient for (name, value), gradient in zip(weights.items(), gradients, strict=True)}
