@@ -40,6 +40,8 @@ EXPECTED: dict[str, Expected] = {
     # baselines
     "multi_headed": Expected(frozenset({"predictions", *KNOWN})),
     # meta-learning
+    "mldg": Expected(penalties={"beta": ("network.",)}),
+    "masf": Expected(penalties={"global_weight": ("network.",), "local_weight": ("network.", "metric.")}),
     # adversarial
     "fusion": Expected(frozenset({"predictions", *KNOWN})),
     # alignment

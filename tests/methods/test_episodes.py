@@ -12,10 +12,14 @@ from torch import Tensor, nn
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import DivergedError, InputError
 from domain_masks.methods import METHODS, Context
+from domain_masks.methods.algorithms.masf import class_means, semi_hard_triplets, soft_label_divergence
 from domain_masks.methods.build import build_method
 from domain_masks.methods.episodes import Episodic, Part
 from domain_masks.methods.settings import method_settings
 from domain_masks.randomness import BatchRandomness
+from domain_masks.records.config import RunConfig
+from domain_masks.training.engine import TrainingEngine
+from domain_masks.training.launching import launch
 from references import meta_learning as reference
 
 SOURCES, CLASSES, SIZE, HIDDEN = ("art", "cartoon", "photo"), ("dog", "horse"), 2, 4
@@ -112,14 +116,15 @@ def test_each_step_holds_other_sources_out(held_out: int) -> None:
     assert min(sum(domain in test for _, test in seen) for domain in range(3)) >= 8 * held_out
 
 
-@pytest.mark.parametrize("name", ["mldg", "maml"])
+@pytest.mark.parametrize("name", ["mldg", "maml", "masf"])
 def test_frozen_features_step_the_task_network_alone(name: str) -> None:
     method = method_of(name)
     method.network.freeze_features()
+    # Of a batch of features, that of images being what F makes of them.
     assert set(method.weights()) == {"network.fc.weight", "network.fc.bias"}
 
 
-@pytest.mark.parametrize("name", ["mldg", "maml"])
+@pytest.mark.parametrize("name", ["mldg", "maml", "masf"])
 @pytest.mark.parametrize("rate", [1e9, 1e308])
 def test_an_inner_rate_that_diverges_is_named(name: str, rate: float) -> None:
     method = method_of(name, inner_lr=rate, **({"clip": None} if name == "masf" else {}))
@@ -129,7 +134,7 @@ def test_an_inner_rate_that_diverges_is_named(name: str, rate: float) -> None:
         gradients(method, (0, 2), (1,))
 
 
-@pytest.mark.parametrize("name", ["mldg", "maml"])
+@pytest.mark.parametrize("name", ["mldg", "maml", "masf"])
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
@@ -150,7 +155,7 @@ def test_a_negative_beta_is_told() -> None:
         method_of("mldg", beta=-1)
 
 
-@pytest.mark.parametrize("name", ["mldg", "maml"])
+@pytest.mark.parametrize("name", ["mldg", "maml", "masf"])
 def test_attention_can_be_differentiated_twice(name: str) -> None:
     from torchvision.models import VisionTransformer  # noqa: PLC0415
 
@@ -162,3 +167,130 @@ def test_attention_can_be_differentiated_twice(name: str) -> None:
     loss = torch.stack(list(method.losses(Part(batch, (0, 1)), Part(batch, (2,))).values())).sum()
     loss.backward()
     assert all(value.grad is not None for value in method.network.parameters())
+
+
+def masf_objective(method: Any, clip: float | None, rate: float) -> Callable[[Any], Tensor]:
+    batch, metric = batch_of(), [value.detach() for value in method.metric.parameters()]
+
+    def embedded(hidden: Tensor) -> Tensor:
+        inside = nn.functional.leaky_relu(hidden @ metric[0].T + metric[1], 0.2)
+        return nn.functional.leaky_relu(inside @ metric[2].T + metric[3], 0.2)
+
+    def objective(weights: Any) -> Tensor:
+        train = rows_of(batch, 0, 2)
+        slopes = reference.gradient_of(lambda given: reference.risk(given, train), weights)
+        if clip is not None:
+            slopes = [value * min(1.0, clip / float(value.norm())) for value in slopes]
+        ahead = [value - rate * slope for value, slope in zip(weights, slopes, strict=True)]
+        logits = reference.logits_of(ahead, batch.images.flatten(1))
+        parts = [(logits[batch.domains == d], batch.labels[batch.domains == d]) for d in range(3)]
+        aligned = sum(reference.masf_global(parts[one], parts[1], len(CLASSES), 1.5) for one in (0, 2)) / 2
+        local = reference.semi_hard_triplets(
+            embedded(reference.hidden_of(ahead, batch.images.flatten(1))), batch.labels, 0.2
+        )
+        return reference.risk(weights, train) + 0.8 * aligned + 0.3 * local
+
+    return objective
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_masf_is_the_papers_objective_and_its_gradient_goes_through_the_step(clip: float | None) -> None:
+    settings = {"inner_lr": 0.5, "clip": clip, "global_weight": 0.8, "local_weight": 0.3}
+    method = method_of("masf", **settings, temperature=1.5, margin=0.2)
+    objective = masf_objective(method, clip, 0.5)
+    loss, found = gradients(method, (0, 2), (1,))
+    assert loss.item() == pytest.approx(objective(weights_of(method)).item(), abs=1e-10)
+    assert_close(found, reference.by_differences(objective, weights_of(method)), 1e-7)
+
+
+def test_each_penalty_of_masf_reaches_what_it_is_meant_for() -> None:
+    method, batch = method_of("masf"), batch_of()
+    terms = method.losses(Part(batch, (0, 2)), Part(batch, (1,)))
+    own = dict(method.named_parameters())
+    reached = {}
+    for name, term in terms.items():
+        slopes = torch.autograd.grad(term, list(own.values()), retain_graph=True, allow_unused=True)
+        reached[name] = {key for key, slope in zip(own, slopes, strict=True) if slope is not None and slope.any()}
+    network, metric = ({name for name in own if name.startswith(part)} for part in ("network.", "metric."))
+    assert reached["task"] == reached["global"] == network
+    # The last layer is behind what is embedded; through the inner step, it matters for it.
+    assert reached["local"] == network | metric
+    assert "network.network.hidden.weight" in reached["local"]
+
+
+def test_a_class_that_a_source_lacks_is_not_aligned() -> None:
+    one, other = torch.randn(2, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
+    labels = torch.tensor([0, 2]), torch.tensor([0, 1, 1, 2])
+    expected = reference.masf_global((one, labels[0]), (other, labels[1]), 3, 2.0)
+    batch = DomainBatch(
+        torch.zeros(6, 1), torch.cat(labels), torch.tensor([0, 0, 1, 1, 1, 1]), torch.arange(6), random=None
+    )
+    means = class_means(torch.cat([one, other]) / 2.0, Part(batch, (0, 1)), 3)
+    torch.testing.assert_close(soft_label_divergence(means[0], means[1]), expected)
+    assert expected > 0
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2, 2, 2], [0, 1, 2, 3, 4, 5, 6], [0] * 7, [0, 0, 0, 0, 0, 0, 1]])
+@pytest.mark.parametrize("margin", [0.1, 10.0])
+def test_triplets_are_semi_hard(labels: list[int], margin: float) -> None:
+    torch.manual_seed(1)
+    embedded, twin = (torch.randn(7, 3, dtype=torch.float64) for _ in range(2))
+    twin = embedded.clone().requires_grad_()
+    embedded.requires_grad_()
+    found = semi_hard_triplets(embedded, torch.tensor(labels), margin)
+    expected = reference.semi_hard_triplets(twin, torch.tensor(labels), margin)
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    if expected.requires_grad:
+        expected.backward()
+        torch.testing.assert_close(embedded.grad, twin.grad)
+    assert torch.isfinite(embedded.grad).all()
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_metareg_learns_its_regulariser_by_what_it_does_to_another_source(steps: int) -> None:
+    method, batch = method_of("metareg", inner_lr=0.7, inner_steps=steps, initial=0.05), batch_of()
+    assert method.regularised == ["network.fc.weight", "network.fc.bias"]
+    hidden = reference.hidden_of(weights_of(method), batch.images.flatten(1))
+    rows = [(hidden[batch.domains == d], batch.labels[batch.domains == d]) for d in (2, 0)]
+    task = [value.detach() for value in method.tasks[2].parameters()]
+
+    def objective(phi: Any) -> Tensor:
+        return reference.metareg(phi, task, rows[0], rows[1], 0.7, steps)
+
+    loss = method.meta_loss(batch, 2, 0)
+    assert loss.item() == pytest.approx(objective(method.phi).item(), abs=1e-12)
+    found = torch.autograd.grad(loss, list(method.phi))
+    assert all(slope.any() for slope in found)
+    assert_close(list(found), reference.by_differences(objective, list(method.phi)), 1e-8)
+
+
+def test_metareg_fixes_its_regulariser_and_adds_it() -> None:
+    method = method_of("metareg", initial=0.3)
+    own = {name: value.detach() for name, value in method.network.named_parameters()}
+    expected = 0.3 * sum(own[f"network.fc.{name}"].abs().sum() for name in ("weight", "bias"))
+    torch.testing.assert_close(method.regulariser(own), expected)
+    with torch.no_grad():
+        method.phi[1].fill_(-1.0)
+    torch.testing.assert_close(
+        method.regulariser(own), 0.3 * own["network.fc.weight"].abs().sum() - own["network.fc.bias"].abs().sum()
+    )
+    config = RunConfig(optimizer="sgd", lr=0.1, momentum=0.0)
+    engine = TrainingEngine(launch(config), method, config, epochs=2, steps_per_epoch=2)
+    moved = []
+    for step in range(4):
+        before = {name: value.detach().clone() for name, value in method.named_parameters()}
+        engine.begin(*divmod(step, 2))
+        terms = method.step(batch_of(step), engine)
+        moved.append(
+            {name.split(".")[0] for name, value in method.named_parameters() if not torch.equal(value, before[name])}
+        )
+        if step < 2:
+            assert all(torch.equal(before[f"network.{name}"], own[name]) for name in method.regularised)
+    assert moved == [{"network", "phi", "tasks"}] * 2 + [{"network"}] * 2
+    assert set(terms) == {"classification", "regularisation"}
+
+
+def test_metareg_names_an_inner_rate_that_diverges() -> None:
+    with pytest.raises(DivergedError, match=r"^method\.inner_lr: after a step at the inner rate 1e\+09 the loss is"):
+        method_of("metareg", inner_lr=1e9).meta_loss(batch_of(), 0, 1)

@@ -80,3 +80,55 @@ def maml(weights: Weights, train: Sequence[Rows], test: Sequence[Rows], rate: fl
     for _ in range(steps):
         weights = step_of(weights, train, rate)
     return risk(weights, test)
+
+
+def soft_labels(logits: Tensor, labels: Tensor, label: int, temperature: float) -> Tensor | None:
+    """Softmax of the mean logits of one class over a temperature; None where there is no such row."""
+    rows = [logits[row] for row, found in enumerate(labels.tolist()) if found == label]
+    if not rows:
+        return None
+    exponentials = (torch.stack(rows).mean(0) / temperature).exp()
+    return exponentials / exponentials.sum()
+
+
+def masf_global(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], classes: int, temperature: float) -> Tensor:
+    """Half of both Kullback-Leibler divergences for every class that both sources have, over all classes."""
+    total = one[0].new_zeros(())
+    for label in range(classes):
+        p, q = (soft_labels(*rows, label, temperature) for rows in (one, other))
+        if p is not None and q is not None:
+            total = total + ((p * (p / q).log()).sum() + (q * (q / p).log()).sum()) / 2
+    return total / classes
+
+
+def semi_hard_triplets(embedded: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """The triplet loss of FaceNet, pair by pair."""
+    found, names = [], labels.tolist()
+    for anchor, label in enumerate(names):
+        others = [(embedded[anchor] - embedded[row]).square().sum() for row, name in enumerate(names) if name != label]
+        for positive, name in enumerate(names):
+            if name != label or positive == anchor or not others:
+                continue
+            near = (embedded[anchor] - embedded[positive]).square().sum()
+            farther = [value for value in others if value > near]
+            negative = min(farther) if farther else max(others)
+            found.append((margin + near - negative).clamp(min=0))
+    return torch.stack(found).mean() if found else embedded.new_zeros(())
+
+
+def metareg(
+    phi: Weights, task: Weights, one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], rate: float, steps: int
+) -> Tensor:
+    """Cross entropy of a linear task network on one source after steps on another under Σ φ |θ|."""
+
+    def loss(weights: Weights, rows: tuple[Tensor, Tensor]) -> Tensor:
+        logits = rows[0] @ weights[0].T + weights[1]
+        return -logits.log_softmax(1)[torch.arange(len(rows[1])), rows[1]].mean()
+
+    for _ in range(steps):
+        gradients = gradient_of(
+            lambda given: loss(given, one) + sum((p * value.abs()).sum() for p, value in zip(phi, given, strict=True)),
+            task,
+        )
+        task = [value.detach() - rate * gradient for value, gradient in zip(task, gradients, strict=True)]
+    return loss(task, other)

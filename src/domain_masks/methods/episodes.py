@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -59,49 +59,35 @@ class Part:
         placed = values.new_zeros(len(self.batch), *values.shape[1:])
         return self.batch.gather(placed.index_put((self.rows,), values))[self._everywhere]
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Let layers draw, within the block, for these rows as one process with all of them would."""
-        if process_count() == 1:
-            yield
-            return
-        first, everywhere = random_of(self.batch).first, self._everywhere
-        with selected(int(everywhere[:first].sum()), int(self.rows.sum()), int(everywhere.sum())):
-            yield
+    def place(self) -> tuple[int, int, int]:
+        """Return the first of this process's rows among those of all, how many it has, and how many there are."""
+        return (
+            int(self._everywhere[: random_of(self.batch).first].sum()),
+            int(self.rows.sum()),
+            int(self._everywhere.sum()),
+        )
 
 
-class Episodic(Method):
-    """One network, learned from episodes: each step holds out ``meta_test_domains`` of the sources, drawn anew.
+@contextmanager
+def passing(part: Part) -> Iterator[None]:
+    """Pass a part of a batch through a network: layers draw for its rows as one process would, and twice differentiable."""
+    # The other kernels of attention have no second derivative.
+    with sdpa_kernel(SDPBackend.MATH), selected(*part.place()) if process_count() > 1 else nullcontext():
+        yield
 
-    Each part of a batch is passed through the network by itself, so that batch norm sees it as the papers' code does; running
-    statistics are those of the passes with the network's own weights. A batch of features steps T alone.
+
+class InParts(Method):
+    """One network, through which the parts of a batch are passed one by one, with its own weights or others.
+
+    So batch norm sees each part by itself, as in the papers' code; its running statistics are those of the passes with the
+    network's own weights. A batch of features steps T alone.
     """
 
-    meta_test_domains = 1
+    network_kind: ClassVar[type[Network]] = Network
 
     def __init__(self, backbone: nn.Module, context: Context, settings: Any) -> None:
         super().__init__(context, settings)
-        self.network = Network(backbone, context.boundary_of(backbone), image_size=context.image_size)
-        held_out = getattr(settings, "meta_test_domains", self.meta_test_domains)
-        if held_out >= len(context.sources):
-            raise InputError(
-                f"method.meta_test_domains: expected fewer than the {len(context.sources)} sources "
-                f"({', '.join(context.sources)}), so that some are left to step on, got {held_out}"
-            )
-        self.meta_test_domains = held_out
-
-    @abstractmethod
-    def losses(self, train: Part, test: Part) -> dict[str, Tensor]:
-        """Return the named terms of the loss of an episode, which are added up."""
-
-    def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
-        """Learn from one episode."""
-        order = random_of(batch).once("episode", len(self.context.sources)).argsort().tolist()
-        test, train = sorted(order[: self.meta_test_domains]), sorted(order[self.meta_test_domains :])
-        terms = self.losses(Part(batch, tuple(train)), Part(batch, tuple(test)))
-        engine.backward(torch.stack(list(terms.values())).sum(), batch)
-        engine.update()
-        return {name: term.detach() for name, term in terms.items()}
+        self.network = self.network_kind(backbone, context.boundary_of(backbone), image_size=context.image_size)
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the network's logits."""
@@ -111,21 +97,32 @@ class Episodic(Method):
         """Return the network's weights that are learned, by their names in it."""
         return {name: value for name, value in self.network.named_parameters() if value.requires_grad}
 
-    def logits(self, part: Part, weights: Mapping[str, Tensor], own: bool = False) -> Tensor:
+    def order(self, batch: DomainBatch) -> list[int]:
+        """Return the sources in an order that is drawn for the step, the same on all processes."""
+        drawn: list[int] = random_of(batch).once("episode", len(self.context.sources)).argsort().tolist()
+        return drawn
+
+    def logits(
+        self, part: Part, weights: Mapping[str, Tensor], own: bool = False, features: Tensor | None = None
+    ) -> Tensor:
         """Return the logits (K, C) of the rows of all processes with ``weights`` in the place of the network's.
 
         - ``own``: whether they are the network's own, whose passes alone move the statistics of batch norm
+        - ``features``: those of the whole batch, (n, ...), where they are there already
         """
-        batch = part.batch
-        inputs = batch.images if batch.features is None else batch.features
-        if inputs is None:
-            raise ValueError("expected a batch with images or features, got neither")
-        # The other kernels of attention have no second derivative.
-        with part.alone(), sdpa_kernel(SDPBackend.MATH):
+        features = part.batch.features if features is None else features
+        inputs = self.images_of(part.batch) if features is None else features
+        with passing(part):
             logits = self.network.call(
-                "network" if batch.features is None else "task", weights, inputs[part.rows], update_statistics=own
+                "network" if features is None else "task", weights, inputs[part.rows], update_statistics=own
             )
         return part.gather(logits)
+
+    def images_of(self, batch: DomainBatch) -> Tensor:
+        """Return the images (n, 3, H, W) of a batch without features; raises ValueError where it has none."""
+        if batch.images is None:
+            raise ValueError("expected a batch with images or features, got neither")
+        return batch.images
 
     def risk(self, part: Part, logits: Tensor) -> Tensor:
         """Return the mean over the sources of a part of the mean cross entropy of each."""
@@ -140,6 +137,30 @@ class Episodic(Method):
                 f"method.inner_lr: after a step at the inner rate {rate:g} the loss is {value:.4g}: the rate is too large for "
                 "this network and these images. No weight was changed by this step. Use a lower --method.inner_lr."
             )
+
+
+class Episodic(InParts):
+    """One network, learned from episodes: each step holds out ``meta_test_domains`` of the sources, drawn anew."""
+
+    def __init__(self, backbone: nn.Module, context: Context, settings: Any) -> None:
+        super().__init__(backbone, context, settings)
+        if settings.meta_test_domains >= len(context.sources):
+            raise InputError(
+                f"method.meta_test_domains: expected fewer than the {len(context.sources)} sources "
+                f"({', '.join(context.sources)}), so that some are left to step on, got {settings.meta_test_domains}"
+            )
+
+    @abstractmethod
+    def losses(self, train: Part, test: Part) -> dict[str, Tensor]:
+        """Return the named terms of the loss of an episode, which are added up."""
+
+    def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
+        """Learn from one episode."""
+        order, held_out = self.order(batch), self.settings.meta_test_domains
+        terms = self.losses(Part(batch, tuple(sorted(order[held_out:]))), Part(batch, tuple(sorted(order[:held_out]))))
+        engine.backward(torch.stack(list(terms.values())).sum(), batch)
+        engine.update()
+        return {name: term.detach() for name, term in terms.items()}
 
 
 def stepped(

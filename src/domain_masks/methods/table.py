@@ -36,6 +36,8 @@ METHODS = Methods(
         # meta-learning
         "mldg": "domain_masks.methods.algorithms.mldg:MLDG",
         "maml": "domain_masks.methods.algorithms.maml:MAML",
+        "masf": "domain_masks.methods.algorithms.masf:MASF",
+        "metareg": "domain_masks.methods.algorithms.metareg:MetaReg",
         # adversarial
         "dann": "domain_masks.methods.algorithms.dann:DANN",
         "crossgrad": "domain_masks.methods.algorithms.crossgrad:CrossGrad",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -84,4 +84,78 @@ class DescribedMAML(DescribedEpisodic):
     }
 
 
-DESCRIPTIONS: tuple[type[Description], ...] = (DescribedMLDG, DescribedMAML)
+@dataclass(frozen=True)
+class MASFSettings(EpisodeSettings):
+    """Settings of MASF; weights, temperature, margin and clipping are the authors'."""
+
+    global_weight: Weight = 1.0
+    """β1, weight of the alignment of the classes' soft labels across sources"""
+    local_weight: Weight = 0.005
+    """β2, weight of the triplet loss on the metric embedding"""
+    temperature: Rate = 2.0
+    """τ, by which the classes' mean logits are divided"""
+    margin: Rate = 10.0
+    """ξ, by which an image of another class must be farther than one of the same, in squared distance"""
+    clip: Rate | None = 2.0
+    """largest norm of each tensor's gradient in the inner step"""
+    metric_lr: Rate | None = None
+    """learning rate of the metric embedding; default --lr"""
+
+
+class DescribedMASF(DescribedEpisodic):
+    """MASF."""
+
+    name = "masf"
+    summary = (
+        "after a step on some sources, classes are related alike in the others, and images of a class lie together"
+    )
+    paper = Paper(
+        "Domain Generalization via Model-Agnostic Learning of Semantic Features",
+        "Dou, Castro, Kamnitsas, Glocker",
+        "NeurIPS 2019",
+    )
+    Settings: ClassVar[type[MASFSettings]] = MASFSettings
+    search: ClassVar[Mapping[str, Range]] = {
+        "method.inner_lr": Uniform(1e-5, 0.1, log=True),
+        "method.global_weight": Uniform(0.1, 10.0, log=True),
+        "method.local_weight": Uniform(5e-4, 0.05, log=True),
+    }
+
+
+@dataclass(frozen=True)
+class MetaRegSettings(Settings):
+    """Settings of MetaReg; the paper's constants are not published, these are ours."""
+
+    inner_lr: Rate = 0.01
+    """α2, rate of the inner steps of a task network under the regulariser"""
+    inner_steps: Count = 5
+    """l, how many they are"""
+    meta_lr: Rate = 0.1
+    """rate of the regulariser's weights φ, which plain gradient descent learns"""
+    initial: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    """of all φ"""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """of the epochs in which the regulariser is learned; in the rest the final task network is"""
+
+
+class DescribedMetaReg(DescribedEpisodic):
+    """MetaReg."""
+
+    name = "metareg"
+    summary = "a weighted L1 penalty of the task network, learned so that what one source teaches serves another"
+    paper = Paper(
+        "MetaReg: Towards Domain Generalization using Meta-Regularization",
+        "Balaji, Sankaranarayanan, Chellappa",
+        "NeurIPS 2018",
+    )
+    Settings: ClassVar[type[MetaRegSettings]] = MetaRegSettings
+    # By Adam its objective could not be optimised (footnote of Table 1).
+    defaults: ClassVar[Mapping[str, Any]] = {"optimizer": "sgd", "lr": 1e-2}
+    search: ClassVar[Mapping[str, Range]] = {
+        "method.inner_lr": Uniform(1e-3, 0.1, log=True),
+        "method.inner_steps": Choice((1, 3, 5, 10)),
+        "method.meta_lr": Uniform(1e-2, 10.0, log=True),
+    }
+
+
+DESCRIPTIONS: tuple[type[Description], ...] = (DescribedMLDG, DescribedMAML, DescribedMASF, DescribedMetaReg)

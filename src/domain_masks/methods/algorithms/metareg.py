@@ -1,0 +1,109 @@
+"""MetaReg (Balaji et al., NeurIPS 2018): a regulariser of the task network, learned so that it helps on another source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from domain_masks.batch import DomainBatch
+from domain_masks.methods.base import Context, Engine, Optimizer, Phase, labels_of
+from domain_masks.methods.descriptions.meta_learning import DescribedMetaReg, MetaRegSettings
+from domain_masks.methods.episodes import InParts, Part, stepped
+
+LEARNING_PHI, LEARNING_T = "regulariser", "classifier"
+
+
+class MetaReg(DescribedMetaReg, InParts):
+    """R_φ(θ) = Σ φ_i |θ_i| over the weights θ of T, with φ learned first (Algorithm 1), then fixed while T is learned.
+
+    In the first phase every source has a task network of its own, all on one F. Each step updates them and F by the cross
+    entropy of their sources; then it draws sources a and b, takes ``inner_steps`` steps from the task network of a on its
+    cross entropy and R_φ, and moves φ by the gradient of the cross entropy of b after them, which goes through all steps.
+    In the second phase T, which is as it was in the beginning, and F are learned on all sources with R_φ added.
+
+    The authors published no code, and neither the paper's l and rates nor how long each part lasts could be had: steps,
+    rates, ``share`` and the first φ are ours, the images of a are the same in all inner steps, and φ is of any sign. A public
+    version cuts φ out of the inner steps, so that it never changes; another takes 10 steps at 1e-4.
+    """
+
+    settings: MetaRegSettings
+
+    def __init__(self, backbone: nn.Module, context: Context, settings: MetaRegSettings) -> None:
+        super().__init__(backbone, context, settings)
+        inside, own = self.network.task_state(), dict(self.network.named_parameters())
+        self.regularised = [name for name in own if name.removeprefix("network.") in inside]
+        """Names of T's weights in the network; the lists below are in this order."""
+        values = [own[name].detach() for name in self.regularised]
+        self.phi = nn.ParameterList(torch.full_like(value, settings.initial) for value in values)
+        self.tasks = nn.ModuleList(nn.ParameterList(value.clone() for value in values) for _ in context.sources)
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the learning of the regulariser, of whose epochs none is the model, and that of the network with it."""
+        share = self.settings.share
+        return Phase(LEARNING_PHI, share, selects=False), Phase(LEARNING_T, 1 - share, fresh_optimizers=True)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return those of the network, ``tasks`` and ``regulariser``."""
+        return {**super().parameter_groups(), "tasks": list(self.tasks.parameters()), LEARNING_PHI: list(self.phi)}
+
+    def optimizers(self) -> Mapping[str, tuple[str, ...] | Optimizer]:
+        """Return one for the network and the sources' task networks, and plain gradient descent for φ."""
+        meta = Optimizer((LEARNING_PHI,), kind="sgd", lr=self.settings.meta_lr, momentum=0.0, weight_decay=0.0)
+        return {"networks": ("body", "head", "tasks"), LEARNING_PHI: meta}
+
+    def training_only(self) -> tuple[str, ...]:
+        """Return φ and the sources' task networks."""
+        return "phi", "tasks"
+
+    def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
+        """Learn from one batch what the phase is about."""
+        if engine.phase == LEARNING_T:
+            loss = self.classification_loss(self.network.task(self.boundary_features(batch)), labels_of(batch))
+            penalty = self.regulariser(dict(self.network.named_parameters()))
+            engine.backward(loss + penalty, batch, only=("networks",))
+            engine.update("networks")
+            return {"classification": loss.detach(), "regularisation": penalty.detach()}
+        loss = self.sources_loss(batch)
+        engine.backward(loss, batch)
+        engine.update("networks")
+        ahead = self.meta_loss(batch, *self.order(batch)[:2])
+        engine.backward(ahead, batch, only=(LEARNING_PHI,))
+        engine.update(LEARNING_PHI)
+        engine.log("meta_test", ahead)
+        return {"classification": loss.detach()}
+
+    def regulariser(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """Return R_φ of T's ``weights``, by their names in the network."""
+        terms = [(phi * weights[name].abs()).sum() for name, phi in zip(self.regularised, self.phi, strict=True)]
+        return torch.stack(terms).sum()
+
+    def task_of(self, source: int) -> dict[str, Tensor]:
+        """Return the weights of a source's own task network, by their names in the network."""
+        return dict(zip(self.regularised, self.tasks[source].parameters(), strict=True))
+
+    def sources_loss(self, batch: DomainBatch) -> Tensor:
+        """Return the mean over sources of the cross entropy of each source's own task network on its images."""
+        features = self.boundary_features(batch)
+        parts = [Part(batch, (source,)) for source in range(len(self.context.sources))]
+        logits = [self.logits(part, self.task_of(part.domains[0]), features=features) for part in parts]
+        return torch.stack([self.risk(part, found) for part, found in zip(parts, logits, strict=True)]).mean()
+
+    def meta_loss(self, batch: DomainBatch, one: int, other: int) -> Tensor:
+        """Return the cross entropy on ``other`` after steps on ``one`` with R_φ; only φ is learned from it."""
+        settings = self.settings
+        with torch.no_grad():
+            features = (
+                self.network.call("features", {}, self.images_of(batch)) if batch.features is None else batch.features
+            )
+        train, test = Part(batch, (one,)), Part(batch, (other,))
+        weights = {name: value.detach().requires_grad_() for name, value in self.task_of(one).items()}
+        for index in range(settings.inner_steps):
+            risk = self.risk(train, self.logits(train, weights, features=features))
+            if index:
+                self.refuse_diverged(risk, settings.inner_lr)
+            weights = stepped(weights, risk + self.regulariser(weights), settings.inner_lr, second_order=True)
+        ahead = self.risk(test, self.logits(test, weights, features=features))
+        self.refuse_diverged(ahead, settings.inner_lr)
+        return ahead
