@@ -200,7 +200,8 @@ def test_masf_is_the_papers_objective_and_its_gradient_goes_through_the_step(cli
     objective = masf_objective(method, clip, 0.5)
     loss, found = gradients(method, (0, 2), (1,))
     assert loss.item() == pytest.approx(objective(weights_of(method)).item(), abs=1e-10)
-    assert_close(found, reference.by_differences(objective, weights_of(method)), 1e-7)
+    # In smaller steps than elsewhere: the triplets and the embedding have kinks.
+    assert_close(found, reference.by_differences(objective, weights_of(method), 1e-6), 1e-8)
 
 
 def test_each_penalty_of_masf_reaches_what_it_is_meant_for() -> None:
