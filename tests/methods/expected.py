@@ -20,7 +20,7 @@ class Expected:
     - ``settings``: of the method, where its defaults would take the suite too long
     - ``run``: settings of the suite's runs, where six epochs of Adam at 3e-3 teach it nothing
     - ``accuracy``: that it must reach on images of the sources that it has not learned from; by chance it is 0.25
-    - ``off``: by how much its weights may differ after a few steps on two processes
+    - ``off``: by how much its weights may differ after a few steps on two processes; its loss by ten times that
     """
 
     ensembles: frozenset[str] = frozenset({"predictions"})
@@ -43,7 +43,19 @@ EXPECTED: dict[str, Expected] = {
     "mldg": Expected(penalties={"beta": ("network.",)}),
     "masf": Expected(penalties={"global_weight": ("network.",), "local_weight": ("network.", "metric.")}),
     # adversarial
-    "fusion": Expected(frozenset({"predictions", *KNOWN})),
+    "dann": Expected(penalties={"weight": ("network.network.features.",)}),
+    "crossgrad": Expected(
+        penalties={"label_weight": ("network.",), "domain_weight": ("domain_net.",)},
+        # Images move along a gradient, which ReLU and max pooling let jump where weights change in their last bits.
+        off=1e-4,
+    ),
+    "dsn": Expected(
+        penalties={
+            "reconstruction_weight": ("network.network.features.", "private.", "decoder."),
+            "difference_weight": ("network.network.features.", "private."),
+            "similarity_weight": ("network.network.features.", "domain_net."),
+        }
+    ),
     # alignment
     # augmentation
     "sagnet": Expected(penalties={"adversary_weight": ("network.network.features.",)}),
@@ -51,6 +63,10 @@ EXPECTED: dict[str, Expected] = {
     # regularisation
     "miro": Expected(penalties={"weight": ("network.network.features.", "variances.")}),
     # decomposition
+    "fusion": Expected(
+        frozenset({"predictions", *KNOWN}),
+        penalties={"domain_weight": ("network.network.features.", "domain_branch.")},
+    ),
     # kernel
 }
 

@@ -64,8 +64,8 @@ def test_a_part_of_a_batch_is_perturbed_as_in_the_whole(monkeypatch):
     method = still(built("crossgrad", epsilon=1000.0, clip=None))
     method.domain_net.eval()
     seen = []
-    original = method.network.forward
-    monkeypatch.setattr(method.network, "forward", lambda images: seen.append(images.detach()) or original(images))
+    original = method.network.features
+    monkeypatch.setattr(method.network, "features", lambda images: seen.append(images.detach()) or original(images))
     batch = toy_batch()
     method.training_loss(batch)
     part = replace(

@@ -47,8 +47,8 @@ def test_one_process_and_two_agree(name: str, on_two_processes: Path, tmp_path: 
     trained(name, tmp_path / name, **contract_processes.SETTINGS)
     places = (tmp_path / name, on_two_processes / name)
     losses = [[row["loss"] for row in MetricsLog(place / "metrics.csv").read()] for place in places]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
-    tensors = [load_file(place / "model.safetensors") for place in places]
     off = expected(name).off
+    assert losses[1] == pytest.approx(losses[0], rel=10 * off)
+    tensors = [load_file(place / "model.safetensors") for place in places]
     for key, value in tensors[0].items():
         torch.testing.assert_close(tensors[1][key], value, atol=off, rtol=10 * off, msg=key)

@@ -97,6 +97,16 @@ def test_differences_of_logits() -> None:
     assert largest_difference(small, {"predictions": torch.tensor([[2e-5, 0.0]])}) == pytest.approx(1)
 
 
+def test_all_that_a_method_has_shares_its_batch_norm_in_several_processes() -> None:
+    within = nn.ModuleList([timm.create_model("mobilenetv3_small_050", num_classes=3), nn.BatchNorm1d(2)])
+    method = nn.ModuleDict({"network": SmallConvNet(3), "further": within})
+    before = sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in method.modules())
+    synchronised(method)
+    shared = [module for module in method.modules() if isinstance(module, nn.SyncBatchNorm)]
+    assert len(shared) == before > 4
+    assert any(hasattr(module, "act") for module in shared)
+
+
 def test_timms_batch_norm_keeps_its_activation_in_several_processes() -> None:
     """PyTorch's own conversion to statistics of all processes leaves it out."""
     torch.manual_seed(0)

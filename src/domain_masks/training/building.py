@@ -45,8 +45,8 @@ def architecture_for(config: RunConfig, facts: Mapping[str, Any] | None) -> Arch
 
 
 def synchronised(network: nn.Module) -> nn.Module:
-    """Return a network whose batch norm shares its statistics with other processes, also timm's, which has an activation."""
-    if type(network).__module__.partition(".")[0] == "timm":
+    """Let all batch norm in a network or method share its statistics with other processes, also timm's with an activation."""
+    if any(type(module).__module__.partition(".")[0] == "timm" for module in network.modules()):
         from timm.layers.norm_act import convert_sync_batchnorm  # noqa: PLC0415
 
         # PyTorch's own conversion would lose the activation that timm puts into its batch norm.

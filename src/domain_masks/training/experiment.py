@@ -127,7 +127,7 @@ class Experiment:
             weights = balanced_class_weights(self.learned_from().labels, classes)
             method.context = replace(method.context, class_weights=weights)
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
-            method.network.network = synchronised(method.network.network)
+            synchronised(method)
         if config.channels_last:
             method.network.network.to(memory_format=torch.channels_last)
         if config.compile:

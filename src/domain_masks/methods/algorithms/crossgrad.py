@@ -63,22 +63,26 @@ class CrossGrad(DescribedCrossGrad, Method):
         if batch.images is None:
             raise ValueError("expected a batch with images to perturb, got one without")
         images = batch.images.detach().requires_grad_()
-        label_loss = self.classification_loss(self.network(images), labels)
+        label_loss = self.classification_loss(self._labels(images), labels)
         domain_loss = functional.cross_entropy(self.domain_net(images), domains)
         for_domains, for_labels = (self._perturbed(batch, images, loss) for loss in (label_loss, domain_loss))
-        perturbed_label_loss = self.classification_loss(self.network(for_labels), labels)
+        perturbed_label_loss = self.classification_loss(self._labels(for_labels), labels)
         perturbed_domain_loss = functional.cross_entropy(self.domain_net(for_domains), domains)
         return {
             "classification": torch.lerp(label_loss, perturbed_label_loss, settings.label_weight),
             "domain": torch.lerp(domain_loss, perturbed_domain_loss, settings.domain_weight),
         }
 
+    def _labels(self, images: Tensor) -> Tensor:
+        # Eagerly, as what is compiled cannot be differentiated twice, for the images and then for the weights.
+        return self.network.call("network", {}, images, update_statistics=True)
+
     def _perturbed(self, batch: DomainBatch, images: Tensor, loss: Tensor) -> Tensor:
-        (gradients,) = torch.autograd.grad(loss, images, retain_graph=True)
-        # The mean is over the whole batch, of which this process may hold a part.
-        total = len(batch) if batch.random is None else batch.random.total
+        # J is the mean over the batch, of which this process may hold a part, and batch norm hands gradients on to the others.
+        share = 1.0 if batch.random is None else len(batch) / batch.random.total
+        (gradients,) = torch.autograd.grad(share * loss, images, retain_graph=True)
         scale = images.new_tensor(self.scale).view(-1, 1, 1)
-        return perturbed(images, gradients * (len(batch) / total), self.settings.epsilon, self.settings.clip, scale)
+        return perturbed(images, gradients, self.settings.epsilon, self.settings.clip, scale)
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the label net's logits."""
