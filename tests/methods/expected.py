@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SOURCES = ("art", "cartoon", "photo")
+BODY = ("network.network.features.", "network.network.classifier.hidden.")
+HEAD = "network.network.classifier.head."
 KNOWN = frozenset(f"known:{source}" for source in SOURCES)
 
 
@@ -57,16 +59,27 @@ EXPECTED: dict[str, Expected] = {
         }
     ),
     # alignment
+    "coral": Expected(penalties={"penalty_weight": BODY}),
+    "mmd": Expected(penalties={"penalty_weight": BODY}),
+    # With the default weight plain SGD diverges.
+    "fishr": Expected(penalties={"penalty_weight": (*BODY, HEAD)}, settings={"penalty_weight": 1.0}),
     # augmentation
     "sagnet": Expected(penalties={"adversary_weight": ("network.network.features.",)}),
     # risk
+    # With the default weight 24 steps teach it nothing.
+    "irm": Expected(penalties={"penalty_weight": (*BODY, HEAD)}, settings={"penalty_weight": 1.0}),
+    "vrex": Expected(penalties={"penalty_weight": (*BODY, HEAD)}),
+    "groupdro": Expected(penalties={"step_size": (*BODY, HEAD)}),
     # regularisation
     "miro": Expected(penalties={"weight": ("network.network.features.", "variances.")}),
+    "sam": Expected(penalties={"radius": (*BODY, HEAD)}),
+    "sagm": Expected(penalties={"radius": (*BODY, HEAD), "descent": (*BODY, HEAD)}),
     # decomposition
     "fusion": Expected(
         frozenset({"predictions", *KNOWN}),
         penalties={"domain_weight": ("network.network.features.", "domain_branch.")},
     ),
+    "csd": Expected(penalties={"common_weight": (*BODY, HEAD), "orthonormality_weight": (HEAD, "specific.weight")}),
     # kernel
 }
 

@@ -11,6 +11,7 @@ from domain_masks.methods.build import build_method
 from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.saving import load_model, model_tensors, save_model
 from domain_masks.methods.settings import method_settings
+from domain_masks.methods.training_only import lasting
 from domain_masks.networks import build_backbone
 from methods.contract import CLASSES, SOURCES, built, context, toy_batch
 from methods.engine_double import EngineDouble
@@ -39,8 +40,8 @@ def test_a_model_file_gives_back_the_method(tmp_path, name):
     assert again.network.sites == method.network.sites
     assert card["epoch"] == 3
     state = again.state_dict()
-    assert state.keys() == method.state_dict().keys()
-    assert all(torch.equal(value, state[key]) for key, value in method.state_dict().items())
+    assert state.keys() == lasting(method).keys()
+    assert all(torch.equal(value, state[key]) for key, value in lasting(method).items())
     batch = toy_batch(5)
     with torch.no_grad():
         ensembles = again.predict(batch)

@@ -54,6 +54,8 @@ class Description:
 
     From 1 on batches are sampled ``balanced`` unless ``defaults`` say otherwise.
     """
+    scaled_gradients: ClassVar[bool] = True
+    """Whether it can do with gradients that are scaled, as with ``--precision 16``; not where it reads them itself."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """The method's own defaults of run settings, used sparingly: one protocol for all is the point of a comparison."""
     search: ClassVar[Mapping[str, Range]] = {}

@@ -43,16 +43,25 @@ METHODS = Methods(
         "crossgrad": "domain_masks.methods.algorithms.crossgrad:CrossGrad",
         "dsn": "domain_masks.methods.algorithms.dsn:DSN",
         # alignment
+        "coral": "domain_masks.methods.algorithms.coral:CORAL",
+        "mmd": "domain_masks.methods.algorithms.mmd:MMD",
+        "fishr": "domain_masks.methods.algorithms.fishr:Fishr",
         # augmentation
         "mixup": "domain_masks.methods.algorithms.mixup:Mixup",
         "mixstyle": "domain_masks.methods.algorithms.mixstyle:MixStyle",
         "rsc": "domain_masks.methods.algorithms.rsc:RSC",
         "sagnet": "domain_masks.methods.algorithms.sagnet:SagNet",
         # risk
+        "irm": "domain_masks.methods.algorithms.irm:IRM",
+        "vrex": "domain_masks.methods.algorithms.vrex:VREx",
+        "groupdro": "domain_masks.methods.algorithms.groupdro:GroupDRO",
         # regularisation
         "miro": "domain_masks.methods.algorithms.miro:MIRO",
+        "sam": "domain_masks.methods.algorithms.sam:SAM",
+        "sagm": "domain_masks.methods.algorithms.sagm:SAGM",
         # decomposition
         "fusion": "domain_masks.methods.algorithms.fusion:Fusion",
+        "csd": "domain_masks.methods.algorithms.csd:CSD",
         # kernel
     }
 )

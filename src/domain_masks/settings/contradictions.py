@@ -48,6 +48,8 @@ def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str
             yield f"learn: 'masks' needs a method that has masks, and {name!r} has none: use all"
     if method.is_closed_form() and config.average != "none":
         yield f"average: method {name!r} is fitted in closed form, without steps to average over: leave it out"
+    if config.precision == "16" and not method.scaled_gradients:
+        yield f"precision: method {name!r} reads gradients, which are scaled with 16: use bf16 or 32"
     if method.is_closed_form() and config.class_weights != "none":
         yield f"class_weights: method {name!r} is fitted in closed form, without a loss to weight: leave it out"
 

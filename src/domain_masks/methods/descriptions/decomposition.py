@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from domain_masks.methods.description import Description, Paper, Settings, Weight
-from domain_masks.methods.search_ranges import Range, Uniform
+from domain_masks.methods.search_ranges import Choice, Range, Uniform
 
 
 @dataclass(frozen=True)
@@ -41,4 +41,38 @@ class DescribedFusion(Description):
     }
 
 
-DESCRIPTIONS: tuple[type[Description], ...] = (DescribedFusion,)
+@dataclass(frozen=True)
+class CSDSettings(Settings):
+    """Settings of CSD."""
+
+    rank: Annotated[int, Field(ge=1)] = 1
+    """k, how many specific last layers the sources mix; below the number of features that the last layer takes"""
+    common_weight: Weight = 1.0
+    """λ, weight of the cross entropy of the common part alone"""
+    orthonormality_weight: Weight = 1.0
+    """κ, weight of the penalty that keeps common and specific weights of a class orthonormal"""
+    form: Literal["paper", "released-code"] = "paper"
+    """`paper`: Algorithm 1; `released-code`: tanh of factors, one for the common part too, the penalty a mean"""
+
+
+class DescribedCSD(Description):
+    """CSD."""
+
+    name = "csd"
+    summary = "a last layer of all sources and low-rank specific ones beside it, which are thrown away after training"
+    family = "decomposition"
+    paper = Paper(
+        "Efficient Domain Generalization via Common-Specific Low-Rank Decomposition",
+        "Piratla, Netrapalli, Sarawagi",
+        "ICML 2020",
+    )
+    Settings: ClassVar[type[CSDSettings]] = CSDSettings
+    fewest_sources: ClassVar[int] = 2
+    search: ClassVar[Mapping[str, Range]] = {
+        "method.rank": Choice((1, 2)),
+        "method.common_weight": Uniform(0.1, 10.0, log=True),
+        "method.orthonormality_weight": Uniform(0.01, 10.0, log=True),
+    }
+
+
+DESCRIPTIONS: tuple[type[Description], ...] = (DescribedFusion, DescribedCSD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from domain_masks.methods.description import Description, Paper, Settings, Weight
@@ -39,4 +39,54 @@ class DescribedMIRO(Description):
     search: ClassVar[Mapping[str, Range]] = {"method.weight": Choice((0.001, 0.01, 0.1, 1.0))}
 
 
-DESCRIPTIONS: tuple[type[Description], ...] = (DescribedMIRO,)
+Radius = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class SAMSettings(Settings):
+    """Settings of SAM; the default is the paper's."""
+
+    radius: Radius = 0.05
+    """ρ, how far the weights are moved to where the loss is higher, in the Euclidean norm of all"""
+
+
+class DescribedSAM(Description):
+    """SAM."""
+
+    name = "sam"
+    summary = "each step by the gradient at weights that are moved to where the loss is higher"
+    family = "regularisation"
+    paper = Paper(
+        "Sharpness-Aware Minimization for Efficiently Improving Generalization",
+        "Foret, Kleiner, Mobahi, Neyshabur",
+        "ICLR 2021",
+    )
+    Settings: ClassVar[type[SAMSettings]] = SAMSettings
+    scaled_gradients: ClassVar[bool] = False
+    search: ClassVar[Mapping[str, Range]] = {"method.radius": Choice((0.01, 0.02, 0.05, 0.1))}
+
+
+@dataclass(frozen=True)
+class SAGMSettings(SAMSettings):
+    """Settings of SAGM; the defaults are the authors' for PACS."""
+
+    descent: Weight = 0.001
+    """α, how much of the gradient is taken off where the perturbed loss is looked at"""
+
+
+class DescribedSAGM(Description):
+    """SAGM."""
+
+    name = "sagm"
+    summary = "the gradients of the loss and of SAM's perturbed loss, whose directions are made to agree"
+    family = "regularisation"
+    paper = Paper("Sharpness-Aware Gradient Matching for Domain Generalization", "Wang, Zhang, Lei, Zhang", "CVPR 2023")
+    Settings: ClassVar[type[SAGMSettings]] = SAGMSettings
+    scaled_gradients: ClassVar[bool] = False
+    search: ClassVar[Mapping[str, Range]] = {
+        "method.radius": Choice((0.01, 0.02, 0.05, 0.1)),
+        "method.descent": Choice((0.0005, 0.001, 0.01, 0.02, 0.05, 0.1)),
+    }
+
+
+DESCRIPTIONS: tuple[type[Description], ...] = (DescribedMIRO, DescribedSAM, DescribedSAGM)

@@ -1,0 +1,54 @@
+"""GroupDRO: the worst mixture of the sources' risks, by weights that move online (Sagawa et al., ICLR 2020)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from domain_masks.batch import DomainBatch
+from domain_masks.methods.base import Context, Engine, labels_of
+from domain_masks.methods.descriptions.risk import DescribedGroupDRO, GroupDROSettings
+from domain_masks.methods.one_network import OneNetwork, by_domain, mean_weights
+
+
+def moved_weights(log_weights: Tensor, risks: Tensor, step_size: float) -> Tensor:
+    """Return the logarithms of the weights q after a step of exponentiated gradient ascent (Algorithm 1): (D,), (D,) -> (D,).
+
+    Logarithms, as a weight that has become 0 could never grow again.
+    """
+    return (log_weights + step_size * risks).log_softmax(0)
+
+
+class GroupDRO(DescribedGroupDRO, OneNetwork):
+    """Weights the sources' risks by q, which grows by exp(η · risk) with every batch and then adds up to 1.
+
+    Every source is drawn equally often, as in Algorithm 1. The adjustment of the authors' code by the groups' sizes
+    (``generalization_adjustment``, off by default) is not here.
+    """
+
+    log_weights: Tensor
+
+    def __init__(self, backbone: nn.Module, context: Context, settings: GroupDROSettings) -> None:
+        super().__init__(backbone, context, settings)
+        count = len(context.sources)
+        self.register_buffer("log_weights", torch.full((count,), 1 / count).log())
+        self._moved = self.log_weights
+
+    def training_only(self) -> tuple[str, ...]:
+        """Return the name of the sources' weights."""
+        return ("log_weights",)
+
+    def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the risks of the sources under the weights that follow from them."""
+        losses = batch.gather(self.classification_loss(self.logits(batch), labels_of(batch), reduction="none"))
+        risks = mean_weights(by_domain(batch, self.context.sources), losses) @ losses
+        self._moved = moved_weights(self.log_weights, risks.detach().float(), self.settings.step_size)
+        return {"classification": self._moved.exp() @ risks}
+
+    def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
+        """Learn from one batch, and keep the weights that it has moved."""
+        terms = super().step(batch, engine)
+        self.log_weights.copy_(self._moved)
+        for source, weight in zip(self.context.sources, self.log_weights.exp(), strict=True):
+            engine.log(f"weight/{source}", weight)
+        return terms

@@ -1,0 +1,85 @@
+"""What methods have in common that learn one ordinary network in their own way, and predict with it as Aggregate does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from domain_masks.batch import DomainBatch
+from domain_masks.errors import InputError
+from domain_masks.methods.base import PREDICTIONS, Context, Method, domains_of
+from domain_masks.networks import Network, RepresentedNetwork
+
+
+class OneNetwork(Method):
+    """One network T ∘ F for all sources; how it is learned is left to the method."""
+
+    def __init__(self, backbone: nn.Module, context: Context, settings: Any) -> None:
+        super().__init__(context, settings)
+        self.network = self.divided(backbone, context.boundary_of(backbone), context.image_size)
+
+    def divided(self, backbone: nn.Module, boundary: str, image_size: int) -> Network:
+        """Return the backbone, divided into F and T."""
+        return Network(backbone, boundary, image_size=image_size)
+
+    def logits(self, batch: DomainBatch) -> Tensor:
+        """Return the network's logits, (N, C)."""
+        return self.network.task(self.boundary_features(batch))
+
+    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the network's logits."""
+        return {PREDICTIONS: self.logits(batch)}
+
+
+class OneRepresentedNetwork(OneNetwork):
+    """One network for all sources, of which the method uses what the last layer is given."""
+
+    network: RepresentedNetwork
+
+    def divided(self, backbone: nn.Module, boundary: str, image_size: int) -> RepresentedNetwork:
+        """Return the backbone, divided into F, T, and T's last layer."""
+        return RepresentedNetwork(backbone, boundary, image_size=image_size)
+
+    def represented(self, batch: DomainBatch) -> tuple[Tensor, Tensor]:
+        """Return the channels that the last layer is given, (N, K), and the logits, (N, C), both in single precision."""
+        representation = self.network.represent(self.boundary_features(batch))
+        return self.network.channels(representation).float(), self.network.classify(representation).float()
+
+    def linear_head(self) -> nn.Linear:
+        """Return the last layer; raises InputError unless it is linear and its output are the logits."""
+        head = self.network.network.get_submodule(self.network.head)
+        image = torch.zeros(1, 3, self.context.image_size, self.context.image_size)
+        with torch.no_grad():
+            given = self.network.represent(self.network.frozen_features(image.to(next(head.parameters()).device)))
+            if isinstance(head, nn.Linear) and torch.equal(head(given), self.network.classify(given)):
+                return head
+        raise InputError(
+            f"method {self.name!r} needs a network that ends with a linear layer, got {type(head).__name__} "
+            f"{self.network.head!r}: choose another backbone"
+        )
+
+
+def by_domain(batch: DomainBatch, sources: tuple[str, ...], fewest: int = 1) -> Tensor:
+    """Return which rows of the global batch each source has, (D, N), as booleans; equal on all processes.
+
+    Raises InputError where a source has less than ``fewest``.
+    """
+    domains = batch.gather(domains_of(batch))
+    rows: Tensor = domains == torch.arange(len(sources), device=domains.device)[:, None]
+    counts = rows.sum(1).tolist()
+    if min(counts) < fewest:
+        got = ", ".join(f"{count} of {source!r}" for source, count in zip(sources, counts, strict=True))
+        raise InputError(
+            f"expected at least {fewest} of the images in each batch to be of each source domain, got {got}: "
+            "use a larger --batch, and --sampling balanced"
+        )
+    return rows
+
+
+def mean_weights(rows: Tensor, like: Tensor) -> Tensor:
+    """Return factors (D, N) of which each row adds up to 1, so that ``weights @ values`` are the means of the sources."""
+    weights = rows.to(like.dtype)
+    normalised: Tensor = weights / weights.sum(1, keepdim=True)
+    return normalised
