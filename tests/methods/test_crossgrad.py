@@ -61,7 +61,7 @@ def test_the_space_is_that_of_pixels_or_of_what_the_network_sees():
 
 
 def test_a_part_of_a_batch_is_perturbed_as_in_the_whole(monkeypatch):
-    method = still(built("crossgrad", epsilon=1000.0, clip=None))
+    method = still(built("crossgrad", epsilon=1000.0, clip="none"))
     method.domain_net.eval()
     seen = []
     original = method.network.features

@@ -82,7 +82,8 @@ class CrossGrad(DescribedCrossGrad, Method):
         share = 1.0 if batch.random is None else len(batch) / batch.random.total
         (gradients,) = torch.autograd.grad(share * loss, images, retain_graph=True)
         scale = images.new_tensor(self.scale).view(-1, 1, 1)
-        return perturbed(images, gradients, self.settings.epsilon, self.settings.clip, scale)
+        clip = None if self.settings.clip == "none" else self.settings.clip
+        return perturbed(images, gradients, self.settings.epsilon, clip, scale)
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the label net's logits."""

@@ -53,10 +53,8 @@ class DSN(DescribedDSN, Method):
     def __init__(self, backbone: nn.Module, context: Context, settings: DSNSettings) -> None:
         super().__init__(context, settings)
         self.network = RepresentedNetwork(backbone, context.boundary_of(backbone), image_size=context.image_size)
-        with torch.no_grad():
-            device = next(backbone.parameters()).device
-            image = torch.zeros(1, 3, context.image_size, context.image_size, device=device)
-            inside = self.network.pooled(self.network.frozen_features(image)).shape[1]
+        features = torch.zeros(1, *self.network.feature_shape)
+        inside = self.network.pooled(features).shape[1]
         outside, domains = self.network.width, len(context.sources)
         self.private = nn.ModuleList(perceptron(inside, settings.width, outside, 2) for _ in range(domains))
         self.decoder = perceptron(outside, settings.width, inside, 2)

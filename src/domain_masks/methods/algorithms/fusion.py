@@ -41,8 +41,7 @@ class Fusion(DescribedFusion, Method):
         self.network = MultiHeadNetwork(
             backbone, domains, head, boundary, context.image_size, context.head_initialisation
         )
-        image = torch.zeros(1, 3, context.image_size, context.image_size, device=next(backbone.parameters()).device)
-        features = self.network.frozen_features(image)
+        features = torch.zeros(1, *self.network.feature_shape)
         self.domain_branch = nn.Linear(self.network.pooled(features).shape[1], domains)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:

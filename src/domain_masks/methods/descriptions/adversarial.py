@@ -59,8 +59,8 @@ class CrossGradSettings(Settings):
     """α_d, share of the perturbed images in the loss of the domain net"""
     epsilon: Weight = 10.0
     """ε, how far images move along the clipped gradient; 1 in Dassl"""
-    clip: Positive | None = 0.1
-    """largest absolute value of the gradient by which an image moves; `null` for no limit (paper)"""
+    clip: Literal["none"] | Positive = 0.1
+    """largest absolute value of the gradient by which an image moves, or `none` for no limit (paper)"""
     space: Literal["pixels", "normalised"] = "pixels"
     """in which images move: `pixels` from -1 to 1 (the authors' code), or as `normalised` for the network (Dassl)"""
     domain_lr: Positive | None = None
