@@ -57,6 +57,12 @@ def test_what_belongs_to_its_optimiser_does_not_come_with_another() -> None:
     assert chosen(of_method(optimizer="adam")) == ("balanced", "adam", 0.9, 3e-3, 48)
 
 
+def test_what_suits_a_default_is_not_told_to_contradict_the_usual_one() -> None:
+    assert chosen(of_method(momentum=0.8)) == ("balanced", "sgd", 0.8, 1e-2, 48)
+    with pytest.raises(InputError, match="momentum: adam has none"):
+        check_settings({"method": "episodic", "momentum": 0.8, "optimizer": "adam"})
+
+
 def test_they_are_said_and_a_complete_configuration_stays_as_it_is() -> None:
     config = of_method(lr=0.3)
     said = "note: method 'episodic' has defaults of its own: sampling balanced, optimizer sgd, momentum 0.5, batch 48"

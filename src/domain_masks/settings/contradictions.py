@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from domain_masks.records.config import RunConfig
+from domain_masks.settings.by_method import defaults_not_given
 
 if TYPE_CHECKING:
     from domain_masks.methods import Description
@@ -28,8 +29,10 @@ def contradictions(config: RunConfig, method: type[Description]) -> list[str]:
     """Return a line for every setting that another one excludes or leaves without any effect.
 
     A complete ``config.yaml`` holds every setting: one is taken as meant where it differs from its default. What
-    :func:`domain_masks.training.defaults.resolve` fills in never contradicts itself.
+    :func:`domain_masks.training.defaults.resolve` fills in never contradicts itself. What was not given is as the method's own
+    defaults say, also where they have not been filled in yet.
     """
+    config = config.model_copy(update=defaults_not_given(config, method))
     return [*_of_the_method(config, method), *_of_the_training(config), *_of_the_average(config)]
 
 
