@@ -28,7 +28,7 @@ class MASF(DescribedMASF, Episodic):
     over the images of all sources.
 
     The gradient goes through the inner step, as in Algorithm 1; the authors' code takes it as a constant (``order`` first).
-    That code steps at α = 1e-5, as its Adam does, clips the gradient of the regularisers too (here by ``--clip``, of all
+    That code steps at α = 1e-5, as both its Adams do, clips the gradient of the regularisers too (here by ``--clip``, of all
     terms), updates them by an Adam of their own and the embedding by two, and keeps the checkpoint of the best accuracy on
     the target, which is never looked at here.
     """

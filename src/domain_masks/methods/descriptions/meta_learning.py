@@ -50,6 +50,7 @@ class DescribedMLDG(DescribedEpisodic):
     """MLDG."""
 
     name = "mldg"
+    cost = "2.9"
     summary = "a step on some sources must lower the loss of the others too, which each step holds out anew"
     paper = Paper(
         "Learning to Generalize: Meta-Learning for Domain Generalization", "Li, Yang, Song, Hospedales", "AAAI 2018"
@@ -73,6 +74,7 @@ class DescribedMAML(DescribedEpisodic):
     """MAML."""
 
     name = "maml"
+    cost = "3.0"
     summary = "weights from which a few steps on some sources lead to a low loss on those that are held out"
     paper = Paper(
         "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", "Finn, Abbeel, Levine", "ICML 2017"
@@ -98,14 +100,15 @@ class MASFSettings(EpisodeSettings):
     """ξ, by which an image of another class must be farther than one of the same, in squared distance"""
     clip: Rate | None = 2.0
     """largest norm of each tensor's gradient in the inner step"""
-    metric_lr: Rate | None = None
-    """learning rate of the metric embedding; default --lr"""
+    metric_lr: Rate = 1e-5
+    """γ, learning rate of the metric embedding; at the network's the triplet loss soon outweighs all else"""
 
 
 class DescribedMASF(DescribedEpisodic):
     """MASF."""
 
     name = "masf"
+    cost = "3.9"
     summary = (
         "after a step on some sources, classes are related alike in the others, and images of a class lie together"
     )
@@ -142,6 +145,7 @@ class DescribedMetaReg(DescribedEpisodic):
     """MetaReg."""
 
     name = "metareg"
+    cost = "2.7"
     summary = "a weighted L1 penalty of the task network, learned so that what one source teaches serves another"
     paper = Paper(
         "MetaReg: Towards Domain Generalization using Meta-Regularization",
