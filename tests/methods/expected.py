@@ -64,6 +64,9 @@ EXPECTED: dict[str, Expected] = {
     # With the default weight plain SGD diverges.
     "fishr": Expected(penalties={"penalty_weight": (*BODY, HEAD)}, settings={"penalty_weight": 1.0}),
     # augmentation
+    # Channels that are nearly dead in an image make much of the last bit, step by step: at a hundredth of the suite's learning
+    # rate both numbers of processes agree to 1e-7.
+    "mixstyle": Expected(off=5e-3),
     "sagnet": Expected(penalties={"adversary_weight": ("network.network.features.",)}),
     # risk
     # With the default weight 24 steps teach it nothing.
@@ -71,9 +74,12 @@ EXPECTED: dict[str, Expected] = {
     "vrex": Expected(penalties={"penalty_weight": (*BODY, HEAD)}),
     "groupdro": Expected(penalties={"step_size": (*BODY, HEAD)}),
     # regularisation
-    "miro": Expected(penalties={"weight": ("network.network.features.", "variances.")}),
     "sam": Expected(penalties={"radius": (*BODY, HEAD)}),
     "sagm": Expected(penalties={"radius": (*BODY, HEAD), "descent": (*BODY, HEAD)}),
+    # With fixed statistics both networks are the same at first, and the distance is at its least.
+    "miro": Expected(
+        penalties={"weight": ("network.network.features.", "variances.")}, settings={"batch_norm": "learned"}
+    ),
     # decomposition
     "fusion": Expected(
         frozenset({"predictions", *KNOWN}),

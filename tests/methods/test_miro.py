@@ -88,7 +88,7 @@ def test_the_distance_reaches_the_stages_and_the_variances_alone():
 
 
 def test_the_oracle_is_the_network_as_training_finds_it_and_stays_so():
-    method = built("miro")
+    method = built("miro", batch_norm="learned")
     moved(method).begin_phase("train")
     state = {name: value.clone() for name, value in method.oracle.state_dict().items()}
     assert all(torch.equal(value, state[name]) for name, value in method.network.state_dict().items())
@@ -98,6 +98,15 @@ def test_the_oracle_is_the_network_as_training_finds_it_and_stays_so():
     assert not any(module.training for module in method.oracle.network.modules())
     assert all(torch.equal(value, state[name]) for name, value in method.oracle.state_dict().items())
     assert any(not torch.equal(value, state[name]) for name, value in method.network.state_dict().items())
+
+
+@pytest.mark.parametrize("how", ["fixed", "learned"])
+def test_with_fixed_statistics_the_distance_begins_with_that_of_equal_networks(how):
+    method = built("miro", batch_norm=how, weight=1.0).train()
+    distance = method.training_loss(toy_batch())["oracle"].item()
+    equal = sum(variance().log().mean().item() / 2 for variance in method.variances)
+    assert (distance == pytest.approx(equal, abs=1e-5)) is (how == "fixed")
+    assert method.network.network.classifier.dropout.training
 
 
 def test_the_model_is_without_the_oracle():

@@ -10,6 +10,7 @@ from domain_masks.batch import DomainBatch
 from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, Phase, Settings, labels_of
 from domain_masks.methods.descriptions.baselines import AggregateSettings, DescribedAggregate
 from domain_masks.networks import Network
+from domain_masks.networks.batch_norm import keep_statistics
 
 _HEAD = "head"
 """The phase in which the last layer learns alone, and the optimiser and parameter group that it has."""
@@ -34,9 +35,7 @@ class Aggregate(DescribedAggregate, Method):
         """Set training or evaluation mode; batch norm that is fixed stays in evaluation."""
         super().train(mode)
         if self._own.batch_norm == "fixed":
-            for module in self.network.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+            keep_statistics(self.network)
         return self
 
     def phases(self) -> Sequence[Phase]:

@@ -14,9 +14,11 @@ from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import unknown
-from domain_masks.methods.base import PREDICTIONS, Context, Method, Optimizer, labels_of
+from domain_masks.methods.base import Context, Optimizer, labels_of
 from domain_masks.methods.descriptions.regularisation import DescribedMIRO, MIROSettings
+from domain_masks.methods.one_network import OneNetwork
 from domain_masks.networks import Network
+from domain_masks.networks.batch_norm import keep_statistics
 from domain_masks.networks.stages import channel_axis_of, output_shapes, stages
 
 _EPSILON = 1e-5
@@ -53,27 +55,31 @@ def distance_to_oracle(features: Tensor, oracle: Tensor, variance: Tensor) -> Te
     return ((features - oracle).pow(2) / variance + variance.log()).mean() / 2
 
 
-class MIRO(DescribedMIRO, Method):
+class MIRO(DescribedMIRO, OneNetwork):
     """The classes are learned as by Aggregate; the features of every stage have to stay near to the pretrained network's.
 
     The oracle is the network as it was before training: with ``--weights none`` it knows nothing, and only keeps the network
-    near to its beginning. The authors keep the batch norm of both networks in evaluation mode, here the oracle's alone.
+    near to its beginning. As in the authors' code batch norm keeps the statistics that the weights came with, so that at first
+    both networks give the same; ``batch_norm=learned`` takes those of the batches, for the network alone.
     """
 
-    network: Network
-
     def __init__(self, backbone: nn.Module, context: Context, settings: MIROSettings) -> None:
-        super().__init__(context, settings)
-        boundary = context.boundary_of(backbone)
+        super().__init__(backbone, context, settings)
         shapes = output_shapes(backbone, context.image_size)
         for name in settings.modules or ():
             if name not in shapes:
                 raise unknown("module", name, list(shapes))
         self._stages = settings.modules or stages(backbone, context.image_size, shapes)
-        self.network = Network(backbone, boundary, image_size=context.image_size)
-        self.oracle = Network(copy.deepcopy(backbone), boundary, image_size=context.image_size)
+        self.oracle = Network(copy.deepcopy(backbone), self.network.boundary, image_size=context.image_size)
         self.oracle.freeze()
         self.variances = nn.ModuleList(Variance(shapes[name]) for name in self._stages)
+
+    def train(self, mode: bool = True) -> MIRO:
+        """Set training or evaluation mode; batch norm that is fixed stays in evaluation."""
+        super().train(mode)
+        if self.settings.batch_norm == "fixed":
+            keep_statistics(self.network)
+        return self
 
     def begin_phase(self, name: str) -> None:
         """Take the network as training finds it, weights of another run among them, for the oracle."""
@@ -97,7 +103,7 @@ class MIRO(DescribedMIRO, Method):
         if batch.images is None:
             raise ValueError("expected a batch with images or features to learn from, got no images")
         with self._watched(self.network) as seen:
-            logits = self.network.task(self.boundary_features(batch))
+            logits = self.logits(batch)
         terms = {"classification": self.classification_loss(logits, labels)}
         if self.settings.weight:
             with torch.no_grad(), self._watched(self.oracle) as before:
@@ -123,7 +129,3 @@ class MIRO(DescribedMIRO, Method):
             for name in self._stages:
                 watching.enter_context(network.on_output(name, partial(note, name)))
             yield seen
-
-    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the network's logits."""
-        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}

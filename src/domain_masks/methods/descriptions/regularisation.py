@@ -21,6 +21,8 @@ class MIROSettings(Settings):
     """λ, weight of the distances to the pretrained network's features"""
     modules: Annotated[tuple[str, ...] | None, BeforeValidator(as_names)] = None
     """whose outputs are compared, joined by commas; default: all stages, maxpool,layer1,...,layer4 of a ResNet"""
+    batch_norm: Literal["fixed", "learned"] = "fixed"
+    """statistics of batch norm in training: fixed as the weights came with (the authors' code), or of the batches"""
 
 
 class DescribedMIRO(Description):
