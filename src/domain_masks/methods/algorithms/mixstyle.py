@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError, unknown
-from domain_masks.methods.base import PREDICTIONS, Context, Method, labels_of, random_of
+from domain_masks.methods.base import Context, labels_of, random_of
 from domain_masks.methods.descriptions.augmentation import DescribedMixStyle, MixStyleSettings
+from domain_masks.methods.one_network import OneNetwork
 from domain_masks.methods.partners import partners_in_next_domain
-from domain_masks.networks import Network
 from domain_masks.networks.stages import Shape, output_shapes, places_of, stages
 
 Style = tuple[Tensor, Tensor]
@@ -40,19 +40,16 @@ def mix_styles(features: Tensor, own: Style, other: Style, share: Tensor) -> Ten
     return ((features - own[0]) / own[1] * deviation + mean).to(features.dtype)
 
 
-class MixStyle(DescribedMixStyle, Method):
+class MixStyle(DescribedMixStyle, OneNetwork):
     """The classes are learned as by Aggregate, from features whose styles are mixed behind some modules."""
 
-    network: Network
-
     def __init__(self, backbone: nn.Module, context: Context, settings: MixStyleSettings) -> None:
-        super().__init__(context, settings)
+        super().__init__(backbone, context, settings)
         if settings.partners == "next-domain" and len(context.sources) < 2:
             raise InputError(
                 "method 'mixstyle' mixes styles of different source domains, got one source: name more, or use "
                 "--method.partners random"
             )
-        self.network = Network(backbone, context.boundary_of(backbone), image_size=context.image_size)
         self.modules_mixed = mixed_modules(backbone, context.image_size, settings.modules)
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
@@ -61,7 +58,7 @@ class MixStyle(DescribedMixStyle, Method):
         with ExitStack() as mixing:
             for name in self.modules_mixed:
                 mixing.enter_context(self.network.on_output(name, partial(self.mixed, batch, name)))
-            logits = self.network.task(self.boundary_features(batch))
+            logits = self.logits(batch)
         return {"classification": self.classification_loss(logits, labels)}
 
     def mixed(self, batch: DomainBatch, name: str, output: Tensor) -> Tensor:
@@ -76,10 +73,6 @@ class MixStyle(DescribedMixStyle, Method):
         share = random.beta(stream, settings.alpha, settings.alpha, device=output.device)
         own = style_of(output, settings.epsilon)
         return mix_styles(output, own, (batch.gather(own[0])[partner], batch.gather(own[1])[partner]), share)
-
-    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the network's logits; nothing is mixed."""
-        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}
 
 
 def mixed_modules(network: nn.Module, image_size: int, names: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -6,29 +6,26 @@ from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
-from domain_masks.methods.base import PREDICTIONS, Context, Method, domains_of, labels_of, random_of
+from domain_masks.methods.base import Context, domains_of, labels_of, random_of
 from domain_masks.methods.descriptions.augmentation import DescribedMixup, MixupSettings
+from domain_masks.methods.one_network import OneNetwork
 from domain_masks.methods.partners import partners_in_next_domain
-from domain_masks.networks import Network
 
 
-class Mixup(DescribedMixup, Method):
+class Mixup(DescribedMixup, OneNetwork):
     """λ x_i + (1 - λ) x_j with λ ~ Beta(α, α), against both labels.
 
     As in DomainBed the domains stand in a random ring, the images of each are blended with those of the next, and all blends of
     a pair of domains have one λ. ``partners=any`` is Zhang's own: partners from the whole batch, and one λ for it.
     """
 
-    network: Network
-
     def __init__(self, backbone: nn.Module, context: Context, settings: MixupSettings) -> None:
-        super().__init__(context, settings)
+        super().__init__(backbone, context, settings)
         if settings.partners == "next-domain" and len(context.sources) < 2:
             raise InputError(
                 "method 'mixup' blends images of different source domains, got one source: name more, or use "
                 "--method.partners any"
             )
-        self.network = Network(backbone, context.boundary_of(backbone), image_size=context.image_size)
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the cross entropy of the blends against both labels, the mean over the batch."""
@@ -54,7 +51,3 @@ class Mixup(DescribedMixup, Method):
         partner = partners_in_next_domain(batch, "mixup/partner", len(self.context.sources))
         first = (batch.gather(domains_of(batch)) == domains_of(batch)[:, None]).int().argmax(1)
         return partner, shares[first]
-
-    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the network's logits."""
-        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}

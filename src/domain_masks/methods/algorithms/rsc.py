@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError, unknown
-from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, labels_of, random_of
+from domain_masks.methods.base import Context, Engine, labels_of, random_of
 from domain_masks.methods.descriptions.augmentation import DescribedRSC, RSCSettings
-from domain_masks.networks import Network
+from domain_masks.methods.one_network import OneNetwork
 from domain_masks.networks.stages import channel_axis_of, places_of, stages
 from domain_masks.networks.tracing import known_modules
 
@@ -44,18 +44,15 @@ def challenged(changes: Tensor, share: float) -> Tensor:
     return chosen & (changes > _LEAST_CHANGE)
 
 
-class RSC(DescribedRSC, Method):
+class RSC(DescribedRSC, OneNetwork):
     """The classes are learned from features of which those that speak most for the own class are muted in a part of the batch.
 
     What is muted is the output of the last stage, or the boundary's input where T begins behind it. Masks and changes are
     computed in evaluation mode, as in the authors' code.
     """
 
-    network: Network
-
     def __init__(self, backbone: nn.Module, context: Context, settings: RSCSettings) -> None:
-        super().__init__(context, settings)
-        self.network = Network(backbone, context.boundary_of(backbone), image_size=context.image_size)
+        super().__init__(backbone, context, settings)
         self.module = self._module_muted(backbone)
         self._epoch = 0
 
@@ -140,7 +137,3 @@ class RSC(DescribedRSC, Method):
             return self.network.task(change(features))
         with self.network.on_output(self.module, change):
             return self.network.task(features)
-
-    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the network's logits; nothing is muted."""
-        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}

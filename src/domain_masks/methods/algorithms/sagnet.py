@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
-from domain_masks.methods.base import PREDICTIONS, Context, Method, labels_of, random_of
+from domain_masks.methods.base import Context, labels_of, random_of
 from domain_masks.methods.descriptions.augmentation import DescribedSagNet, SagNetSettings
-from domain_masks.networks import Network
+from domain_masks.methods.one_network import OneNetwork
 from domain_masks.networks.stages import places_of
 
 _EPSILON = 1e-5
@@ -33,7 +33,7 @@ def with_style(content: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     return content * (variance + _EPSILON).sqrt() + mean
 
 
-class SagNet(DescribedSagNet, Method):
+class SagNet(DescribedSagNet, OneNetwork):
     """T learns the classes under random styles; a style network learns them under random contents, and F to deceive it.
 
     The style network is another T: the same weights where the network's are given, a head of its own. Randomised is the
@@ -42,11 +42,8 @@ class SagNet(DescribedSagNet, Method):
     its gradient to the part it is meant for, and all parts step together, where public code takes one step after the other.
     """
 
-    network: Network
-
     def __init__(self, backbone: nn.Module, context: Context, settings: SagNetSettings) -> None:
-        super().__init__(context, settings)
-        self.network = Network(backbone, context.boundary_of(backbone), image_size=context.image_size)
+        super().__init__(backbone, context, settings)
         shape = (1, *self.network.feature_shape)
         if prod(shape[axis] for axis in places_of(shape) or (1,)) < 2:
             raise InputError(
@@ -129,7 +126,3 @@ class SagNet(DescribedSagNet, Method):
         own = self.network.named_parameters()
         fixed = {name: own_one.detach() for name, own_one in own if name not in self._trained_by_adversary}
         return self.network.call("features", fixed, batch.images)
-
-    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the network's logits; nothing is randomised."""
-        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}
