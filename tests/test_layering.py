@@ -35,7 +35,8 @@ ALLOWED: dict[str, set[str]] = {
     "networks": {*GROUND, "masks"},
     "methods": {*GROUND, "masks", "networks"},
     "data": GROUND,
-    "evaluation": GROUND,
+    # The settings of methods and their defaults, which need no torch.
+    "evaluation": {*GROUND, "methods"},
     "settings": PARTS,
     "training": {*PARTS, "settings"},
     "analysis": PARTS,

@@ -308,10 +308,11 @@ def test_settings_that_an_older_run_did_not_know_were_at_their_default(tmp_path)
     old = bare(tmp_path, seed=1)
     lean = {name: value for name, value in old.config.items() if name not in ("views", "clip")}
     assert len(variants([bare(tmp_path), replace(old, config=lean)])) == 1
-    assert [v.label for v in variants([bare(tmp_path, average="logits"), bare(tmp_path)])] == [
-        "dmg",
-        "dmg, average logits",
-    ]
+    assert len(variants([bare(tmp_path, average="logits"), bare(tmp_path)])) == 1
+    other = variants([bare(tmp_path, average="probabilities"), bare(tmp_path)])
+    assert [variant.label for variant in other] == ["dmg, average logits", "dmg, average probabilities"]
+    unknown = [bare(tmp_path, "of somebody"), bare(tmp_path, "of somebody", strength=1)]
+    assert [variant.label for variant in variants(unknown)] == ["of somebody", "of somebody, strength 1"]
 
 
 def test_lists_truths_and_long_numbers_in_a_label(tmp_path):

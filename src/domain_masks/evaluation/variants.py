@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from domain_masks.errors import InputError
+from domain_masks.methods.settings import method_defaults
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.config import NOT_COMPUTED, RunConfig
 
@@ -28,7 +29,7 @@ class Variant:
     """The runs of one method with the same settings.
 
     - ``settings``: those that differ between the method's variants, name -> value; a method's own are ``method.NAME``.
-      None is a setting that is switched off, or that an older run did not write down
+      None is a setting that is switched off. One that an older run did not write down was at its default
     - ``label``: the method and these settings, such as "dmg, overlap_weight 0.01"; those that are None are not shown
     - ``records``: the runs, in the order in which they were given; of the same targets and seed only the first
     """
@@ -84,7 +85,8 @@ def _of_one_method(method: str, records: Sequence[RunRecord]) -> list[Variant]:
 def _settings(record: RunRecord) -> dict[str, Any]:
     """Return all that could make a variant; what an older run did not know was at its default."""
     run = {name: value for name, value in record.config.items() if name not in _NO_VARIANT}
-    method = {METHOD + name: value for name, value in sorted(record.method_settings.items())}
+    own = {**method_defaults(record.results.method), **record.method_settings}
+    method = {METHOD + name: value for name, value in sorted(own.items())}
     # A list without entries is one that was not given.
     return {name: value if value != [] else None for name, value in (_DEFAULTS | run | method).items()}
 

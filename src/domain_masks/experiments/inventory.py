@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from domain_masks.data import ImageDataset, content_of
-from domain_masks.errors import DomainMasksError, InputError
-from domain_masks.methods.settings import complete_method
-from domain_masks.methods.table import described
+from domain_masks.errors import DomainMasksError
+from domain_masks.methods.settings import complete_method, method_defaults
 from domain_masks.records import Results, RunFolder
 from domain_masks.records.collection import run_folders
 from domain_masks.records.config import AUTO, RunConfig, parse_config, read_config
@@ -46,7 +44,7 @@ def key_of(
     config: RunConfig, domains: Iterable[str], inputs: dict[str, Any] | None = None, content: str | None = None
 ) -> str:
     """Return the key of a complete configuration on a dataset with these domains and this content."""
-    return run_key(config, inputs or inputs_of(config, domains, content), _method_defaults(config.method_name))
+    return run_key(config, inputs or inputs_of(config, domains, content), method_defaults(config.method_name))
 
 
 def keys_in(
@@ -106,16 +104,3 @@ def _domains_of(folder: RunFolder) -> list[str] | None:
 
 def _worth(folder: RunFolder) -> tuple[int, bool]:
     return 2 if folder.is_finished else int(folder.last.is_file()), not is_of_unknown_content(folder)
-
-
-@lru_cache(maxsize=64)
-def _defaults_by_settings(name: str, _settings: type) -> dict[str, Any]:
-    try:
-        return complete_method(name, {})
-    except InputError:  # one that has to be given something
-        return {}
-
-
-def _method_defaults(name: str) -> dict[str, Any]:
-    settings: Any = described(name).Settings
-    return _defaults_by_settings(name, settings)

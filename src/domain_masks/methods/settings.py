@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from domain_masks.errors import together
+from domain_masks.errors import InputError, together
 from domain_masks.methods.description import Settings
 from domain_masks.methods.table import described
 from domain_masks.records.spellings import underscored
@@ -41,3 +42,17 @@ def complete_method(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the method's name and all its settings as plain values, defaults filled in; raises InputError for mistakes."""
     settings = method_settings(name, values)
     return {"name": name, **TypeAdapter(type(settings)).dump_python(settings, mode="json")}
+
+
+def method_defaults(name: str) -> dict[str, Any]:
+    """Return the defaults of a method's own settings; none of one that has to be given something, or is not known here."""
+    try:
+        settings: Any = described(name).Settings
+        return dict(_defaults_of(name, settings))
+    except InputError:
+        return {}
+
+
+@lru_cache(maxsize=64)
+def _defaults_of(name: str, _settings: type) -> dict[str, Any]:
+    return {key: value for key, value in complete_method(name, {}).items() if key != "name"}

@@ -164,7 +164,7 @@ METHOD_SETTINGS: Mapping[str, Mapping[str, Classified]] = {
         "average": Fixed("logits"),
         "validation": Fixed("predictions"),
     },
-    "aggregate": {},
+    "aggregate": {"head_first": Later(0.0), "batch_norm": Later("learned")},
     "multi_headed": {"average": Fixed("logits"), "validation": Later("predictions")},
 }
 """Method -> its own settings -> what each must be, of those that the paper trained itself."""
