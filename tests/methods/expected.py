@@ -86,6 +86,7 @@ EXPECTED: dict[str, Expected] = {
         penalties={"domain_weight": ("network.network.features.", "domain_branch.")},
     ),
     "csd": Expected(penalties={"common_weight": (*BODY, HEAD), "orthonormality_weight": (HEAD, "specific.weight")}),
+    "tf_cnn": Expected(frozenset({"predictions", *KNOWN})),
     # kernel
 }
 

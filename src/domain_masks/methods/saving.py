@@ -176,7 +176,8 @@ def _loaded(card: Mapping[str, Any], card_path: Path, path: Path) -> Method:
         method = _built(card, card_path)
         leave_training(method)
         _expect_classifier(method, channels)
-    own = {name: tensor for name, tensor in tensors.items() if name in names}
+    # Cloned: of small matrices a product's last bits depend on where in memory they begin, and in the file that is anywhere.
+    own = {name: tensor.clone() for name, tensor in tensors.items() if name in names}
     load_tensors(method, {names[name]: value for name, value in (own | extra).items()}, assign=True)
     return method.eval()
 

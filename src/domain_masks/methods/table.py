@@ -62,6 +62,8 @@ METHODS = Methods(
         # decomposition
         "fusion": "domain_masks.methods.algorithms.fusion:Fusion",
         "csd": "domain_masks.methods.algorithms.csd:CSD",
+        "tf_cnn": "domain_masks.methods.algorithms.tf_cnn:TFCNN",
+        "d_mtae": "domain_masks.methods.algorithms.d_mtae:DMTAE",
         # kernel
     }
 )

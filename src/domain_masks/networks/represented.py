@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from domain_masks.networks.inputs import check_features, example_of
 from domain_masks.networks.network import Network
@@ -17,18 +17,26 @@ from domain_masks.networks.split import Segments, split_network
 
 
 class RepresentedNetwork(Network):
-    """A classifier M = T ∘ F whose T is divided once more, at the input of its last layer.
+    """A classifier M = T ∘ F whose T is divided once more, at the input of its last layer, or of another one.
 
     So T is ``classify`` after ``represent``. A representation belongs to T, dropout directly before the last layer
     included: with F frozen there is something to learn in it, unless the boundary is the last layer itself.
 
+    - ``last``: name of the module at whose input a representation is taken; None for the last layer
+
     See :class:`Network`; raises InputError where the last layer cannot be told.
     """
+
+    def __init__(self, network: nn.Module, boundary: str, image_size: int = 224, last: str | None = None) -> None:
+        self._last = last
+        super().__init__(network, boundary, image_size=image_size)
 
     def _split(self, changes: Changes | None = None) -> dict[bool, Segments]:
         if not hasattr(self, "_head_site"):
             example, signature = example_of(self.network, None, self.image_size)
-            (self._head_site,), _ = resolve_sites(self.network, (find_head(self.network),), example, signature)
+            (self._head_site,), _ = resolve_sites(
+                self.network, (self._last or find_head(self.network),), example, signature
+            )
         # Not a site of the network's own: nothing is masked there, and no record has to know of it.
         sites, inputs = (self._head_site,), self._signature.count
         parts = split_network(self.network, self.boundary, sites, inputs, changes=changes)
@@ -49,7 +57,7 @@ class RepresentedNetwork(Network):
     @property
     def head(self) -> str:
         """Qualified name of the last layer."""
-        return self._head_site.name
+        return find_head(self.network)
 
     @property
     def width(self) -> int:

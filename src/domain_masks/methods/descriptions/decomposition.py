@@ -75,4 +75,59 @@ class DescribedCSD(Description):
     }
 
 
-DESCRIPTIONS: tuple[type[Description], ...] = (DescribedFusion, DescribedCSD)
+@dataclass(frozen=True)
+class TFCNNSettings(Settings):
+    """Settings of TF-CNN; the paper's ranks could not be had, and those here are stated where they stand."""
+
+    rank: Annotated[int, Field(ge=1)] | None = None
+    """directions of a layer's inputs, and at most so many of its outputs; by default as many as its smaller side has"""
+    domain_rank: Annotated[int, Field(ge=1)] | None = None
+    """directions in which domains differ, the shared one included; by default one more than there are sources"""
+    layers: Annotated[int, Field(ge=1)] = 1
+    """how many of the last linear layers depend on the domain"""
+
+
+class DescribedTFCNN(Description):
+    """TF-CNN."""
+
+    name = "tf_cnn"
+    summary = "low-rank weights of the last layers, a shared part and one per source; the shared part alone predicts"
+    family = "decomposition"
+    paper = Paper("Deeper, Broader and Artier Domain Generalization", "Li et al.", "ICCV 2017")
+    Settings: ClassVar[type[TFCNNSettings]] = TFCNNSettings
+    fewest_sources: ClassVar[int] = 2
+    search: ClassVar[Mapping[str, Range]] = {"method.domain_rank": Choice((2, 3, None))}
+
+
+@dataclass(frozen=True)
+class DMTAESettings(Settings):
+    """Settings of D-MTAE; hidden units and corruption are those of the paper's digits."""
+
+    hidden: Annotated[int, Field(ge=1)] = 500
+    """sigmoid units of the shared encoder"""
+    corruption: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """share of an input's entries that are set to 0; 0 is the paper's MTAE"""
+    pretraining: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """share of the epochs in which encoder and decoders learn to reconstruct, before classes are learned"""
+    learned: Literal["all", "encoder", "classifier"] = "all"
+    """by the classes' loss: `all` layers, or, on features that stay, `encoder` and classifier, or the `classifier` alone"""
+
+
+class DescribedDMTAE(Description):
+    """D-MTAE."""
+
+    name = "d_mtae"
+    summary = "an encoder that reconstructs features of each source from those of the others, then a classifier on it"
+    family = "decomposition"
+    paper = Paper(
+        "Domain Generalization for Object Recognition with Multi-task Autoencoders", "Ghifary et al.", "ICCV 2015"
+    )
+    Settings: ClassVar[type[DMTAESettings]] = DMTAESettings
+    fewest_sources: ClassVar[int] = 2
+    search: ClassVar[Mapping[str, Range]] = {
+        "method.corruption": Uniform(0.0, 0.5),
+        "method.pretraining": Uniform(0.1, 0.5),
+    }
+
+
+DESCRIPTIONS: tuple[type[Description], ...] = (DescribedFusion, DescribedCSD, DescribedTFCNN, DescribedDMTAE)
