@@ -44,6 +44,7 @@ _BY_DATASET = {
 }
 
 
+_PLUGIN = "code with a method of one's own, imported first; may be given several times"
 _OTHER_NAMES = (
     "Usual other names are taken too (--learning_rate, --batch_size, --num_workers, ...; see docs/configuration.md), and\n"
     "hyphens for underscores in every flag."
@@ -75,6 +76,10 @@ class Parser(argparse.ArgumentParser):
         flags = [flag for action in self._actions for flag in action.option_strings]
         words, mistakes = own_names(arguments, flags)
         known, rest = self.parse_known_args(words)
+        if getattr(known, "plugin", None):
+            from domain_masks.methods.plugins import load_plugins  # noqa: PLC0415
+
+            load_plugins(known.plugin)
         after_flag = False
         for word in rest:
             is_flag = word.startswith("-") and not word.lstrip("-")[:1].isdigit()
@@ -111,11 +116,14 @@ def own_names(arguments: Sequence[str], flags: Sequence[str]) -> tuple[list[str]
 
 def parser_for(verb: str, summary: str, example: str) -> Parser:
     """Return the parser of one verb, with what it does above its flags and an example below."""
-    return Parser(
+    parser = Parser(
         prog=f"dmg {verb}",
         description=textwrap.fill(summary, 100),
         epilog=f"example:\n{textwrap.indent(textwrap.dedent(example).strip(), '  ')}",
     )
+    plugin = parser.add_argument("--plugin", action="append", metavar="FILE.py|MODULE", help=_PLUGIN)
+    completed_by(plugin, files=True)
+    return parser
 
 
 def completed_by(
@@ -154,7 +162,7 @@ def add_settings(parser: argparse.ArgumentParser, without: Iterable[str] = ()) -
     parser.epilog = f"{parser.epilog or ''}\n\n{_OTHER_NAMES}"
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
     for name, field in RunConfig.model_fields.items():
-        if name in without:
+        if name in (*without, "plugin"):
             continue
         extra = field.json_schema_extra
         group = groups[str(extra["group"])] if isinstance(extra, dict) else parser
@@ -269,7 +277,7 @@ def settings_from(
 def own_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of a verb that has names of its own: those of ``--config`` with the flags on top, unchecked."""
     values = read_settings(Path(arguments.config), vars(arguments)) if arguments.config is not None else {}
-    output = ("config", "quiet", "verbose")
+    output = ("config", "quiet", "verbose", "plugin")
     given = {name: value for name, value in vars(arguments).items() if name not in output and value not in (None, [])}
     return {**values, **given}
 

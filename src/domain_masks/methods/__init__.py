@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from domain_masks.methods.description import Description, Paper, Settings
     from domain_masks.methods.dmg import DMG
     from domain_masks.methods.multi_headed import MultiHeaded
+    from domain_masks.methods.plugins import load_plugins
     from domain_masks.methods.search_ranges import Choice, Uniform
     from domain_masks.methods.table import METHODS
 
@@ -30,6 +31,7 @@ __all__ = [
     "Phase",
     "Settings",
     "Uniform",
+    "load_plugins",
 ]
 
 attach(
@@ -40,6 +42,7 @@ attach(
         "description": ("Description", "Paper", "Settings"),
         "dmg": ("DMG",),
         "multi_headed": ("MultiHeaded",),
+        "plugins": ("load_plugins",),
         "search_ranges": ("Choice", "Uniform"),
         "table": ("METHODS",),
     },

@@ -112,6 +112,7 @@ class _Card(_Open):
     dataset: Name | None = None
     targets: Names = []
     trained_on: Names = []
+    plugin: Name | None = None
     network: dict[str, Any] | None = None
     preprocessing: dict[str, Any] | None = None
     protocol: _Protocol | None = None

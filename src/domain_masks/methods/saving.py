@@ -19,8 +19,10 @@ from domain_masks.methods.build import build_method
 from domain_masks.methods.cards import MOST_BYTES, NEEDED, check_card
 from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.extra_state import extra_cards, extra_forms, extra_tensors, extra_values, tensors_in
+from domain_masks.methods.plugins import source_of, unfamiliar
 from domain_masks.methods.same_answers import device_of, require_same_answers
 from domain_masks.methods.settings import method_settings
+from domain_masks.methods.table import METHODS
 from domain_masks.methods.tensor_files import (
     TensorForm,
     check_forms,
@@ -97,11 +99,12 @@ def save_model(
         "boundary": method.network.boundary,
         "sites": [asdict(site) for site in method.network.sites],
         "method": {"name": method.name, **(asdict(method.settings))},
+        **({"plugin": source} if (source := source_of(type(method))) else {}),
         **({"extra_state": extra} if (extra := extra_cards(_named(lasting(method)))) else {}),
         **({"not_finite": odd} if (odd := _not_finite(method)) else {}),
         **description,
     }
-    read_by = (*NEEDED, "network", "training", "extra_state", "not_finite")
+    read_by = (*NEEDED, "network", "training", "extra_state", "not_finite", "plugin")
     known = json.loads(json.dumps({name: card[name] for name in read_by if name in card}, default=str))
     with writing(folder / "model.safetensors") as temporary:
         # In memory first: the library's own writer hides what the file system says, such as that the disk is full.
@@ -247,6 +250,9 @@ def _built(card: Mapping[str, Any], path: Path) -> Method:
 def _made(card: Mapping[str, Any]) -> Method:
     settings = dict(card["method"])
     name = settings.pop("name")
+    source = card.get("plugin")
+    if name not in METHODS or (source is not None and source_of(METHODS[name]) is None):
+        raise InputError(unfamiliar(name, [source]))
     make = partial(build_architecture, network_of(card), len(card["classes"]), card["backbone"])
     context = Context(
         sources=tuple(card["sources"]),

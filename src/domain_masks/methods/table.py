@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections import UserDict
+from collections.abc import Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from domain_masks.errors import unknown
+from domain_masks.errors import InputError, unknown
 from domain_masks.methods.description import Description
 from domain_masks.methods.descriptions import DESCRIBED
 
@@ -14,16 +16,68 @@ if TYPE_CHECKING:
     from domain_masks.methods.base import Method
 
 
+ENTRY_POINTS = "domain_masks.methods"
+"""The group of entry points by which installed packages add methods: ``name = "package.module:Class"``."""
+
+
 class Methods(UserDict[str, "type[Method] | str"]):
-    """Name -> the class of an algorithm, or its address ``module:Class``, which is looked up with its first use."""
+    """Name -> the class of an algorithm, or its address ``module:Class``, which is looked up with its first use.
+
+    Installed packages are asked for theirs when a name is not one of these, or when all names are asked for. A name of this
+    package's stays this package's.
+    """
+
+    _packaged: dict[str, str] | None = None
+
+    def _ask_packages(self) -> None:
+        if self._packaged is not None:
+            return
+
+        from importlib.metadata import entry_points  # noqa: PLC0415 - it takes its time
+
+        found = {point.name: point for point in entry_points(group=ENTRY_POINTS) if point.name not in self.data}
+        self._packaged = {name: point.module for name, point in found.items()}
+        self.data |= {name: f"{point.module}:{point.attr}" for name, point in found.items()}
+
+    def packaged_in(self, name: str) -> str | None:
+        """Return the module of an installed package that has added the method ``name``; None for any other method."""
+        return (self._packaged or {}).get(name)
 
     def __getitem__(self, name: str) -> type[Method]:
-        """Return a class; what it needs is imported."""
+        """Return a class; what it needs is imported. Raises InputError for one of another package that cannot be."""
+        if name not in self.data:
+            self._ask_packages()
         found = self.data[name]
         if isinstance(found, str):
-            module, _, kind = found.partition(":")
-            found = self.data[name] = getattr(importlib.import_module(module), kind)
+            found = self.data[name] = _imported(name, found)
         return found
+
+    def __contains__(self, name: object) -> bool:
+        if name not in self.data:
+            self._ask_packages()
+        return name in self.data
+
+    def __iter__(self) -> Iterator[str]:
+        self._ask_packages()
+        return iter(self.data)
+
+    def __len__(self) -> int:
+        self._ask_packages()
+        return len(self.data)
+
+
+def _imported(name: str, address: str) -> type[Method]:
+    module, _, kind = address.partition(":")
+    try:
+        found: type[Method] = attrgetter(kind)(importlib.import_module(module))
+    except Exception as error:
+        if module.startswith("domain_masks."):
+            raise
+        raise InputError(
+            f"method {name!r} is of the installed package {module.partition('.')[0]!r}, whose {address} cannot be imported "
+            f"({type(error).__name__}: {error}): mend that package, or remove it"
+        ) from error
+    return found
 
 
 METHODS = Methods(

@@ -47,9 +47,20 @@ SCHEMA = 1
 AUTO = "auto"
 DEFAULT_BATCH = 64
 NOT_COMPUTED = frozenset(
-    {"workers", "device", "devices", "threads", "checkpoint_every", "verify", "domain_classifier", "dataset", "root"}
+    {
+        "workers",
+        "device",
+        "devices",
+        "threads",
+        "checkpoint_every",
+        "verify",
+        "domain_classifier",
+        "dataset",
+        "root",
+        "plugin",
+    }
 )
-"""Settings that do not decide what a run learns; whether the pictures are still the same is looked at by itself."""
+"""Settings that do not decide what a run learns; whether images and plugins are still the same is looked at by itself."""
 
 CHOICES: dict[str, Callable[[], Iterable[str]]] = {
     "sampling": lambda: SAMPLING,
@@ -110,6 +121,9 @@ class RunConfig(BaseModel):
     skip_bad: bool = _setting("data", "leave out pictures that cannot be read, instead of refusing to train", False)
 
     method: dict[str, Any] = _setting("method", "a name from `dmg methods`", {"name": "dmg"})
+    plugin: Annotated[tuple[str, ...], BeforeValidator(as_list)] = _setting(
+        "method", "a file.py or a module with methods of one's own, imported first; can be given several times", ()
+    )
 
     backbone: str | None = _setting("network", "a name of torchvision's, timm:NAME, or small")
     weights: Place | None = _setting("network", "imagenet, none, or a .safetensors or .pth file")

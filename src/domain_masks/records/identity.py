@@ -21,6 +21,7 @@ from domain_masks.errors import RunFolderError
 from domain_masks.records.config import NOT_COMPUTED, RunConfig
 from domain_masks.records.file_state import digest_of_file
 from domain_masks.records.files import read_json
+from domain_masks.records.plugins import plugin_file
 from domain_masks.records.preparation import without_usual_preparation
 from domain_masks.records.run_folder import RunFolder
 from domain_masks.records.setting_types import OWN_RANGE
@@ -30,6 +31,8 @@ INPUTS = "inputs"
 REVISED = "revisions"
 """Among the inputs: the names of the revisions that concern a run."""
 SITE_PRESETS = frozenset({"paper", "last-stage", "released-code", "last-block"})
+PLUGINS = "plugins"
+"""Among the inputs: the contents of the plugins that a run uses."""
 CONTENT = "content"
 """Among the inputs: the fingerprint of the dataset's images, which runs of older versions did not note."""
 _NAMES = ("imagenet", "none")
@@ -118,6 +121,11 @@ def revised_since(config: RunConfig, inputs: Mapping[str, Any]) -> list[str]:
     return [(REVISIONS[name].__doc__ or name).splitlines()[0].rstrip(".") for name in missing]
 
 
+def plugins_changed(config: RunConfig, inputs: Mapping[str, Any]) -> bool:
+    """Return whether the plugins of a run have another content than when it noted its ``inputs``."""
+    return bool(config.plugin) and inputs.get(PLUGINS) != _contents_of_plugins(config)
+
+
 def run_key(config: RunConfig, inputs: Mapping[str, Any], method_defaults: Mapping[str, Any]) -> str:
     """Return the key of a run, 16 hexadecimal digits: equal for runs that compute the same.
 
@@ -145,8 +153,9 @@ def run_key(config: RunConfig, inputs: Mapping[str, Any], method_defaults: Mappi
 def inputs_of(config: RunConfig, domains: Iterable[str], content: str | None = None) -> dict[str, Any]:
     """Return what a configuration points to: the dataset's name, domains and ``content``, the content of files of weights.
 
-    Also the batch as it was asked for, which may be ``auto`` where ``config.yaml`` says the number that was chosen, and the
-    revisions that concern the configuration. A file that is not there counts by its name.
+    That of plugins, too: a method that has been changed since is another one. Also the batch as it was asked for, which may be
+    ``auto`` where ``config.yaml`` says the number that was chosen, and the revisions that concern the configuration. A file
+    that is not there counts by its name.
     """
     found: dict[str, Any] = {"dataset": dataset_name(config.dataset), "domains": sorted(domains)}
     if content is not None:
@@ -159,6 +168,8 @@ def inputs_of(config: RunConfig, domains: Iterable[str], content: str | None = N
         found["batch"] = config.batch
     if config.value_range == OWN_RANGE:
         found["value_range"] = config.value_range
+    if config.plugin:
+        found[PLUGINS] = _contents_of_plugins(config)
     if concerned := revisions(config):
         found[REVISED] = concerned
     return found
@@ -179,6 +190,15 @@ def dataset_name(dataset: str) -> str:
         address = dataset.removeprefix(_HUB)
         return f"{_HUB}{Path(address).name}" if Path(address).is_absolute() else dataset
     return dataset if Path(dataset).name == dataset else f"folder:{Path(dataset).name}"
+
+
+def _contents_of_plugins(config: RunConfig) -> list[str]:
+    return sorted(map(_content_of_plugin, config.plugin))
+
+
+def _content_of_plugin(plugin: str) -> str:
+    path = plugin_file(plugin)
+    return f"module:{plugin}" if path is None else _content(path)
 
 
 def _content(path: Path) -> str:

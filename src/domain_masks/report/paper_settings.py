@@ -92,6 +92,7 @@ SETTINGS: Mapping[str, Classified] = {
     "verify": Free("looks at the images before training, and changes none"),
     "skip_bad": Fixed(False),
     "method": _FIRST_COLUMN,
+    "plugin": Free("says where the code of a method lies, which is looked at by its name"),
     "backbone": _FIRST_COLUMN,
     "weights": Fixed("imagenet"),
     "sites": Together("of DMG alone, and by backbone"),

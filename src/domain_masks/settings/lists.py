@@ -9,7 +9,7 @@ from typing import Any
 from domain_masks.errors import InputError, together, unknown
 from domain_masks.records.config import RunConfig, check_values
 from domain_masks.records.spellings import canonical, suggestion, underscored
-from domain_masks.settings.mistakes import BENCHMARK_LISTS, unknown_names
+from domain_masks.settings.mistakes import BENCHMARK_LISTS, import_plugins, unknown_names
 from domain_masks.settings.sweeps import Variation, read_sweep, read_variants, variations
 from domain_masks.settings.varied import settings_of, varied_mistakes
 
@@ -58,6 +58,7 @@ def check_benchmark(
     Raises InputError with a line per mistake.
     """
     values, spellings = canonical(values, RunConfig.model_fields)
+    import_plugins(values)
     base, wrong = check_values(values, BENCHMARK_LISTS)
     mistakes = [*others, *spellings, *wrong, *unknown_names(values), *_targets_and_seeds(lists)[1]]
     checked, more = check_lists(base, values.get("method"), lists, flags)

@@ -22,10 +22,11 @@ def check_settings(values: Mapping[str, Any], others: Iterable[str] = (), words:
     - ``others``: mistakes that were found before, to be reported together with these
     - ``words``: what else could have been meant by a name that there is not
 
-    No name needs torch to be looked up but that of a method of one's own.
+    No name needs torch to be looked up but that of a method of one's own, whose plugin is imported first.
     Raises InputError with a line per mistake.
     """
     values, mistakes = canonical(values, (*RunConfig.model_fields, *BENCHMARK_LISTS))
+    import_plugins(values)
     mistakes = [*others, *mistakes]
     lists = [name for name in BENCHMARK_LISTS if name in values]
     if lists:
@@ -39,6 +40,14 @@ def check_settings(values: Mapping[str, Any], others: Iterable[str] = (), words:
     if mistakes or config is None:
         raise together(mistakes)
     return config
+
+
+def import_plugins(values: Mapping[str, Any]) -> None:
+    """Import the plugins that settings name, before the others are looked at; raises InputError where that is not possible."""
+    if values.get("plugin"):
+        from domain_masks.settings.plugins import load_named  # noqa: PLC0415
+
+        load_named(values)
 
 
 def unknown_names(values: Mapping[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from domain_masks.records.files import is_there
 from domain_masks.records.preparation import RECORDED
 from domain_masks.settings.by_method import batch_mistakes, defaults_in_effect, defaults_not_given
 from domain_masks.settings.contradictions import contradictions
+from domain_masks.settings.plugins import needed_plugins
 
 PAPER: dict[str, Any] = {
     "backbone": "resnet18",
@@ -90,6 +91,7 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
         images = image_defaults(networked, record)
         missing |= {name: value for name, value in images.items() if getattr(networked, name) is None}
     missing["target"] = targets_of(config, dataset)
+    missing["plugin"] = needed_plugins(config)
     method = complete_method(config.method_name, config.method_settings)
     complete = config.model_copy(update={**missing, **_absolute(config), "method": method})
     sources = len(dataset.domains) - len(complete.target or ())

@@ -14,6 +14,7 @@ from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import RunFolder
 from domain_masks.records.config import parse_config, read_settings
 from domain_masks.records.preparation import as_begun
+from domain_masks.settings.plugins import require_plugins
 from domain_masks.training.checkpoints import best_checkpoint, load_checkpoint
 from domain_masks.training.conditions import parts_of, set_threads
 from domain_masks.training.contents import note_content
@@ -60,6 +61,7 @@ def _evaluate(
     if config_file is None and not folder.config.is_file():
         raise RunFolderError(f"{folder.path} holds no run: expected a folder that `dmg train` has written")
     values = read_settings(Path(config_file) if config_file is not None else folder.config)
+    require_plugins(values, folder.path)
     config = as_begun(parse_config({**values, **changes, "devices": 1}), values)
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     last = load_checkpoint(folder.last)

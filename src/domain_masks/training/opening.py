@@ -13,6 +13,7 @@ from domain_masks.methods.table import described
 from domain_masks.records.config import RunConfig, parse_config, read_settings
 from domain_masks.records.files import is_there
 from domain_masks.records.run_folder import RunFolder
+from domain_masks.settings.plugins import require_plugins
 from domain_masks.training.defaults import require_model, targets_of
 
 _NO_FILES = ("imagenet", "none")
@@ -49,6 +50,7 @@ def open_finished(path: Path | str, changes: dict[str, object], config_file: Pat
     if config_file is None and not is_there(folder.config):
         raise RunFolderError(f"{folder.path} holds no run: expected a folder that `dmg train` has written")
     values = read_settings(Path(config_file) if config_file is not None else folder.config)
+    require_plugins(values, folder.path)
     config = parse_config({**values, **changes})
     for checkpoint in (folder.last, folder.best):
         if not is_there(checkpoint):

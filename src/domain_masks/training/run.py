@@ -9,12 +9,13 @@ from pathlib import Path
 from domain_masks.data import ImageDataset, examine, identified, load_dataset
 from domain_masks.errors import DomainMasksError
 from domain_masks.keywords import named_keywords
+from domain_masks.methods.plugins import load_plugins
 from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Results, RunFolder, write_json
 from domain_masks.records.config import RunConfig, read_config
 from domain_masks.records.environment import environment
-from domain_masks.records.identity import INPUTS, inputs_noted, revised_since
+from domain_masks.records.identity import INPUTS, inputs_noted, plugins_changed, revised_since
 from domain_masks.records.preparation import as_begun
 from domain_masks.training.batch_size import with_batch
 from domain_masks.training.checkpoints import best_checkpoint
@@ -36,6 +37,11 @@ from domain_masks.training.state import Restored
 from domain_masks.training.surroundings import as_in_a_fresh_process
 from domain_masks.training.value_range import with_own_range
 
+_PLUGIN_CHANGED = (
+    "note: the code of a plugin is not what it was when the run was begun: it goes on with what the code is now, and is known "
+    "by what it was"
+)
+
 
 @named_keywords
 def run(
@@ -55,6 +61,7 @@ def run(
     Raises InputError for settings that cannot be used, RunFolderError for a folder that cannot.
     """
     reporter = reporter or ConsoleReporter()
+    load_plugins(config.plugin)
     with as_in_a_fresh_process(reporter):
         return _run(config, RunFolder(out), dataset, reporter, resume=resume, overwrite=overwrite)
 
@@ -122,6 +129,7 @@ def _run(
     said = [
         describe(experiment),
         *notes(config, opened),
+        *([_PLUGIN_CHANGED] if plugins_changed(config, inputs) else ()),
         *experiment.changes,
         *revised,
         *filter(None, changed),

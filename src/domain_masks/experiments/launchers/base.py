@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from domain_masks.data import ImageDataset
 from domain_masks.errors import DiskFullError, DomainMasksError
 from domain_masks.experiments.claims import claimed, settle, settled
+from domain_masks.methods.plugins import load_plugins
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
@@ -77,6 +78,7 @@ def execute(job: Job, dataset: ImageDataset, reporter: Reporter) -> Outcome:
     """
     folder: RunFolder | None = None
     try:
+        load_plugins(job.config.plugin)
         with claimed(job.out, job.key) as mine:
             if not mine:
                 return Outcome("busy")
