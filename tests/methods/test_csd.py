@@ -3,7 +3,10 @@ import torch
 
 from domain_masks.errors import InputError
 from domain_masks.methods.algorithms.csd import orthonormality
-from methods.contract import built, still, toy_batch
+from domain_masks.methods.build import build_method
+from domain_masks.methods.settings import method_settings
+from domain_masks.networks import build_backbone
+from methods.contract import CLASSES, built, context, still, toy_batch
 from references import penalties
 
 
@@ -60,3 +63,14 @@ def test_a_rank_beyond_the_features_is_refused():
     built("csd", rank=width - 1)
     with pytest.raises(InputError, match=rf"method\.rank: expected less than the {width} features .*, got {width}"):
         built("csd", rank=width)
+
+
+@pytest.mark.parametrize("name", ["csd", "fishr"])
+def test_looking_at_the_last_layer_leaves_batch_norm_as_it_was(name):
+    torch.manual_seed(0)
+    backbone = build_backbone("small", len(CLASSES)).train()
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    method = build_method(name, backbone, context(boundary="features.block2"), method_settings(name, {}))
+    assert method.network.network.training
+    assert any("running" in key for key in before)
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())

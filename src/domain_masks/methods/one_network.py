@@ -11,6 +11,7 @@ from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
 from domain_masks.methods.base import PREDICTIONS, Context, Method, domains_of
 from domain_masks.networks import Network, RepresentedNetwork
+from domain_masks.networks.tracing import training_mode
 
 
 class OneNetwork(Method):
@@ -51,7 +52,7 @@ class OneRepresentedNetwork(OneNetwork):
         """Return the last layer; raises InputError unless it is linear and its output are the logits."""
         head = self.network.network.get_submodule(self.network.head)
         image = torch.zeros(1, 3, self.context.image_size, self.context.image_size)
-        with torch.no_grad():
+        with torch.no_grad(), training_mode(self.network, False):
             given = self.network.represent(self.network.frozen_features(image.to(next(head.parameters()).device)))
             if isinstance(head, nn.Linear) and torch.equal(head(given), self.network.classify(given)):
                 return head

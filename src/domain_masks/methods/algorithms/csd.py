@@ -19,7 +19,7 @@ def orthonormality(common: Tensor, specific: Tensor) -> Tensor:
     - returns: (C, k + 1, k + 1)
     """
     rows = torch.cat([common[None], specific]).transpose(0, 1)
-    return (torch.eye(rows.shape[1], device=rows.device) - rows @ rows.transpose(1, 2)).square()
+    return (torch.eye(rows.shape[1]).to(rows) - rows @ rows.transpose(1, 2)).square()
 
 
 class SpecificHead(nn.Module):
