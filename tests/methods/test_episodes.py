@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import DivergedError, InputError
-from domain_masks.methods import METHODS, Context
+from domain_masks.methods import METHODS, Context, episodes
 from domain_masks.methods.algorithms.masf import class_means, semi_hard_triplets, soft_label_divergence
 from domain_masks.methods.build import build_method
 from domain_masks.methods.episodes import Episodic, Part
 from domain_masks.methods.settings import method_settings
+from domain_masks.networks import build_backbone
 from domain_masks.randomness import BatchRandomness
 from domain_masks.records.config import RunConfig
 from domain_masks.training.engine import TrainingEngine
@@ -295,3 +296,17 @@ def test_metareg_fixes_its_regulariser_and_adds_it() -> None:
 def test_metareg_names_an_inner_rate_that_diverges() -> None:
     with pytest.raises(DivergedError, match=r"^method\.inner_lr: after a step at the inner rate 1e\+09 the loss is"):
         method_of("metareg", inner_lr=1e9).meta_loss(batch_of(), 0, 1)
+
+
+@pytest.mark.parametrize("name", ["mldg", "maml", "masf", "metareg"])
+def test_batch_norm_over_several_gpus_is_not_differentiated_twice(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = METHODS[name](
+        build_backbone("small", 2), Context(SOURCES, CLASSES, image_size=16), method_settings(name, {})
+    )
+    method.network.network = nn.SyncBatchNorm.convert_sync_batchnorm(method.network.network)
+    monkeypatch.setattr(episodes, "process_count", lambda: 2)
+    config = RunConfig(lr=0.1)
+    engine = TrainingEngine(launch(config), method, config, epochs=2, steps_per_epoch=1)
+    engine.begin(0, 0)
+    with pytest.raises(InputError, match=f"^devices: method '{name}' differentiates its inner steps"):
+        method.step(batch_of(), engine)

@@ -129,6 +129,14 @@ class InParts(Method):
         losses = self.classification_loss(logits, part.labels, reduction="none")
         return torch.stack([losses[part.sources == domain].mean() for domain in part.domains]).mean()
 
+    def refuse_synchronised(self) -> None:
+        """Raise InputError where batch norm over several GPUs would have to be differentiated twice, which PyTorch's cannot."""
+        if process_count() > 1 and any(isinstance(module, nn.SyncBatchNorm) for module in self.network.modules()):
+            raise InputError(
+                f"devices: method {self.name!r} differentiates its inner steps, which PyTorch's batch norm over several GPUs "
+                "cannot: use one device, or --method.order first where the method has it"
+            )
+
     def refuse_diverged(self, loss: Tensor, rate: float) -> None:
         """Raise DivergedError where a ``loss`` after steps at ``rate`` is not finite, or far above that of guessing."""
         value = float(loss.detach())
@@ -156,6 +164,8 @@ class Episodic(InParts):
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
         """Learn from one episode."""
+        if self.settings.order == "second":
+            self.refuse_synchronised()
         order, held_out = self.order(batch), self.settings.meta_test_domains
         terms = self.losses(Part(batch, tuple(sorted(order[held_out:]))), Part(batch, tuple(sorted(order[:held_out]))))
         engine.backward(torch.stack(list(terms.values())).sum(), batch)

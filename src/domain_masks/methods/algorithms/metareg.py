@@ -65,6 +65,7 @@ class MetaReg(DescribedMetaReg, InParts):
             engine.backward(loss + penalty, batch, only=("networks",))
             engine.update("networks")
             return {"classification": loss.detach(), "regularisation": penalty.detach()}
+        self.refuse_synchronised()
         loss = self.sources_loss(batch)
         engine.backward(loss, batch)
         engine.update("networks")
