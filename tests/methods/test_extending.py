@@ -38,17 +38,17 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"),
 @pytest.fixture
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Import the page's first block as a user's own module; METHODS and sys.modules are put back afterwards."""
-    file = tmp_path / "mixup.py"
+    file = tmp_path / "manifold_mixup.py"
     file.write_text(BLOCKS[0], encoding="utf-8")
     # The page's last line sets it for good; set here first, it is removed again.
-    monkeypatch.setitem(METHODS, "mixup", METHODS["aggregate"])
-    specification = importlib.util.spec_from_file_location("mixup_of_the_page", file)
+    monkeypatch.setitem(METHODS, "manifold_mixup", METHODS["aggregate"])
+    specification = importlib.util.spec_from_file_location("manifold_mixup_of_the_page", file)
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
-    monkeypatch.setitem(sys.modules, "mixup_of_the_page", module)
+    monkeypatch.setitem(sys.modules, "manifold_mixup_of_the_page", module)
     specification.loader.exec_module(module)
-    assert METHODS["mixup"] is module.Mixup
+    assert METHODS["manifold_mixup"] is module.ManifoldMixup
     monkeypatch.chdir(tmp_path)
 
 
@@ -58,12 +58,12 @@ def test_the_pages_method_trains(tmp_path: Path) -> None:
     exec(BLOCKS[1], names)
     run = names["run"]
     assert isinstance(run, dm.training.Run)
-    assert run.results.method == "mixup"
+    assert run.results.method == "manifold_mixup"
     assert run.results.epochs_run == 1
     assert run.out_of_domain is not None
     assert set(run.results.out_of_domain["by_ensemble"]) == {"predictions"}
-    method, card = load_model(tmp_path / "runs" / "mixup")
-    assert card["method"] == {"name": "mixup", "strongest": 0.5}
+    method, card = load_model(tmp_path / "runs" / "manifold-mixup")
+    assert card["method"] == {"name": "manifold_mixup", "strongest": 0.5}
     (epoch,) = MetricsLog(run.folder.metrics).read()
     assert epoch["step"] == 2
     with seeded(0, "initialisation/backbone"):
@@ -75,19 +75,19 @@ def test_the_pages_method_trains(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("registered")
 def test_its_settings_are_checked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"method\.strongest: .*less than or equal to 1"):
-        dm.train(method={"name": "mixup", "strongest": 2.0}, out=tmp_path / "run")
+        dm.train(method={"name": "manifold_mixup", "strongest": 2.0}, out=tmp_path / "run")
 
 
 @pytest.mark.usefixtures("registered")
 def test_it_is_listed_with_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["methods", "mixup"]) == 0
+    assert main(["methods", "manifold_mixup"]) == 0
     assert "--method.strongest (default: 1.0)  largest share that the partner gets" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("frozen", [{}, {"freeze_features": True, "views": 1}], ids=["images", "frozen"])
 def test_it_weights_the_classes(tmp_path: Path, frozen: dict[str, Any]) -> None:
-    run = dm.train(method="mixup", class_weights="balanced", fast=True, out=tmp_path / "run", **frozen)
+    run = dm.train(method="manifold_mixup", class_weights="balanced", fast=True, out=tmp_path / "run", **frozen)
     assert run.results.epochs_run == 1
 
 
