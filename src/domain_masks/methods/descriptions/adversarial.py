@@ -38,6 +38,7 @@ class DescribedDANN(Description):
     """DANN."""
 
     name = "dann"
+    cost = "1.0"
     summary = "a domain classifier learns to tell the sources apart, the features that it cannot"
     family = "adversarial"
     paper = Paper("Domain-Adversarial Training of Neural Networks", "Ganin et al.", "JMLR 2016")
@@ -71,6 +72,7 @@ class DescribedCrossGrad(Description):
     """CrossGrad."""
 
     name = "crossgrad"
+    cost = "5.0"
     summary = "label net and domain net, each also trained on images that the other one's gradient has perturbed"
     family = "adversarial"
     paper = Paper("Generalizing Across Domains via Cross-Gradient Training", "Shankar et al.", "ICLR 2018")
@@ -107,6 +109,7 @@ class DescribedDSN(Description):
     """DSN."""
 
     name = "dsn"
+    cost = "1.1"
     summary = (
         "a private encoding of every source and a shared one: orthogonal, together enough to reconstruct the features"
     )

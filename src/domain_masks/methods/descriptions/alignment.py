@@ -30,6 +30,7 @@ class DescribedCORAL(Description):
     """CORAL."""
 
     name = "coral"
+    cost = "1.2"
     summary = "mean and covariance of the last layer's input made alike in all pairs of sources"
     family = "alignment"
     paper = Paper("Deep CORAL: Correlation Alignment for Deep Domain Adaptation", "Sun, Saenko", "ECCV Workshops 2016")
@@ -62,6 +63,7 @@ class DescribedMMD(Description):
     """MMD."""
 
     name = "mmd"
+    cost = "1.0"
     summary = "the last layer's input made alike in all pairs of sources by the maximum mean discrepancy"
     family = "alignment"
     paper = Paper(
@@ -91,6 +93,7 @@ class DescribedFishr(Description):
     """Fishr."""
 
     name = "fishr"
+    cost = "1.0"
     summary = "the variance of the last layer's gradients made alike in all sources"
     family = "alignment"
     paper = Paper(

@@ -31,6 +31,7 @@ class DescribedMixup(Description):
     """Mixup."""
 
     name = "mixup"
+    cost = "1.0"
     summary = "images of two source domains, and their labels, are blended"
     family = "augmentation"
     paper = Paper(
@@ -63,6 +64,7 @@ class DescribedMixStyle(Description):
     """MixStyle."""
 
     name = "mixstyle"
+    cost = "1.1"
     summary = "means and deviations of two images' feature maps are mixed in the lower stages"
     family = "augmentation"
     paper = Paper("Domain Generalization with MixStyle", "Zhou, Yang, Qiao, Xiang", "ICLR 2021")
@@ -96,6 +98,7 @@ class DescribedRSC(Description):
     """RSC."""
 
     name = "rsc"
+    cost = "1.0"
     summary = "the features that speak most for the own class are muted, so that others have to be learned"
     family = "augmentation"
     paper = Paper("Self-Challenging Improves Cross-Domain Generalization", "Huang, Wang, Xing, Huang", "ECCV 2020")
@@ -120,6 +123,7 @@ class DescribedSagNet(Description):
     """SagNet."""
 
     name = "sagnet"
+    cost = "1.1"
     summary = "T sees random styles; a second T, which sees random contents, is what F learns to deceive"
     family = "augmentation"
     paper = Paper("Reducing Domain Gap by Reducing Style Bias", "Nam, Lee, Park, Yoon, Yoo", "CVPR 2021")

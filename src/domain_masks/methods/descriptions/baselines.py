@@ -25,6 +25,7 @@ class DescribedAggregate(Description):
     """Aggregate."""
 
     name = "aggregate"
+    cost = "1.0"
     summary = "one network on the pooled data of all sources"
     family = "baseline"
     paper = Paper("Statistical Learning Theory (empirical risk minimisation)", "Vapnik", "Wiley 1998")
@@ -45,6 +46,7 @@ class DescribedMultiHeaded(Description):
     """Multi-Headed."""
 
     name = "multi_headed"
+    cost = "1.1"
     summary = "one last layer per source on a shared network, averaged at test time"
     family = "baseline"
     paper = Paper(f"{DMG_PAPER.title} (baseline)", DMG_PAPER.authors, DMG_PAPER.venue)

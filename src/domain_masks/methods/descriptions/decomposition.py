@@ -28,6 +28,7 @@ class DescribedFusion(Description):
     """Fusion."""
 
     name = "fusion"
+    cost = "1.0"
     summary = "one last layer per source, fused by how much an image is like each source"
     family = "decomposition"
     paper = Paper(
@@ -59,6 +60,7 @@ class DescribedCSD(Description):
     """CSD."""
 
     name = "csd"
+    cost = "0.9"
     summary = "a last layer of all sources and low-rank specific ones beside it, which are thrown away after training"
     family = "decomposition"
     paper = Paper(

@@ -46,6 +46,7 @@ class DescribedDMG(Description):
     """DMG."""
 
     name = "dmg"
+    cost = "1.1"
     summary = "domain-specific masks on the upper layers, kept apart by a soft-IoU overlap loss"
     family = "masks"
     paper = DMG_PAPER

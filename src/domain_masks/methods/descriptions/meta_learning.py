@@ -50,7 +50,7 @@ class DescribedMLDG(DescribedEpisodic):
     """MLDG."""
 
     name = "mldg"
-    cost = "2.9"
+    cost = "4.0"
     summary = "a step on some sources must lower the loss of the others too, which each step holds out anew"
     paper = Paper(
         "Learning to Generalize: Meta-Learning for Domain Generalization", "Li, Yang, Song, Hospedales", "AAAI 2018"
@@ -74,7 +74,7 @@ class DescribedMAML(DescribedEpisodic):
     """MAML."""
 
     name = "maml"
-    cost = "3.0"
+    cost = "4.0"
     summary = "weights from which a few steps on some sources lead to a low loss on those that are held out"
     paper = Paper(
         "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", "Finn, Abbeel, Levine", "ICML 2017"
@@ -108,7 +108,7 @@ class DescribedMASF(DescribedEpisodic):
     """MASF."""
 
     name = "masf"
-    cost = "3.9"
+    cost = "4.8"
     summary = (
         "after a step on some sources, classes are related alike in the others, and images of a class lie together"
     )
@@ -145,7 +145,7 @@ class DescribedMetaReg(DescribedEpisodic):
     """MetaReg."""
 
     name = "metareg"
-    cost = "2.7"
+    cost = "1.5"
     summary = "a weighted L1 penalty of the task network, learned so that what one source teaches serves another"
     paper = Paper(
         "MetaReg: Towards Domain Generalization using Meta-Regularization",

@@ -29,6 +29,7 @@ class DescribedMIRO(Description):
     """MIRO."""
 
     name = "miro"
+    cost = "1.3"
     summary = "the features of every stage stay near to those of the pretrained network"
     family = "regularisation"
     paper = Paper(
@@ -56,6 +57,7 @@ class DescribedSAM(Description):
     """SAM."""
 
     name = "sam"
+    cost = "2.2"
     summary = "each step by the gradient at weights that are moved to where the loss is higher"
     family = "regularisation"
     paper = Paper(
@@ -80,6 +82,7 @@ class DescribedSAGM(Description):
     """SAGM."""
 
     name = "sagm"
+    cost = "2.2"
     summary = "the gradients of the loss and of SAM's perturbed loss, whose directions are made to agree"
     family = "regularisation"
     paper = Paper("Sharpness-Aware Gradient Matching for Domain Generalization", "Wang, Zhang, Lei, Zhang", "CVPR 2023")

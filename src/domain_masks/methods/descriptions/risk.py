@@ -48,6 +48,7 @@ class DescribedIRM(DescribedRisk):
     """IRM."""
 
     name = "irm"
+    cost = "1.0"
     summary = "a penalty on each source's gradient by a scale of the classifier, so that one is optimal for all (IRMv1)"
     paper = Paper("Invariant Risk Minimization", "Arjovsky, Bottou, Gulrajani, Lopez-Paz", "arXiv 1907.02893, 2019")
     Settings: ClassVar[type[IRMSettings]] = IRMSettings
@@ -71,6 +72,7 @@ class DescribedVREx(DescribedRisk):
     """V-REx."""
 
     name = "vrex"
+    cost = "1.0"
     summary = "a penalty on the variance of the sources' risks"
     paper = Paper("Out-of-Distribution Generalization via Risk Extrapolation (REx)", "Krueger et al.", "ICML 2021")
     Settings: ClassVar[type[VRExSettings]] = VRExSettings
@@ -92,6 +94,7 @@ class DescribedGroupDRO(DescribedRisk):
     """GroupDRO."""
 
     name = "groupdro"
+    cost = "1.0"
     summary = "the sources' risks under weights that grow where the risk is high"
     paper = Paper(
         "Distributionally Robust Neural Networks for Group Shifts", "Sagawa, Koh, Hashimoto, Liang", "ICLR 2020"
