@@ -55,7 +55,7 @@ def _are_others(config: RunConfig) -> Iterator[bool]:
 
 
 def _is_of_another(thing: Any) -> bool:
-    module = getattr(getattr(thing, "func", thing), "__module__", "")
+    module = getattr(getattr(thing, "func", thing), "__module__", None) or ""
     return thing is not None and bool(module.partition(".")[0] != "domain_masks")
 
 
