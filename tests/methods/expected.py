@@ -39,6 +39,8 @@ EXPECTED: dict[str, Expected] = {
         frozenset({"predictions", "masks", *KNOWN}),
         penalties={"overlap_weight": ("network.masks.",), "sparsity_weight": ("network.masks.",)},
     ),
+    "dsbn": Expected(frozenset({"predictions", *KNOWN})),
+    "lora": Expected(frozenset({"predictions", *KNOWN})),
     # baselines
     "multi_headed": Expected(frozenset({"predictions", *KNOWN})),
     # meta-learning

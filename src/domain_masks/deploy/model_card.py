@@ -88,7 +88,7 @@ def _training(card: Mapping[str, Any]) -> Iterator[str]:
         "seed": training.get("seed"),
         "method's settings": ", ".join(f"{key}={value}" for key, value in card["method"].items() if key != "name"),
         "task network from": card["boundary"],
-        "mask sites": _names([site["name"] for site in card["sites"]]),
+        ("mask sites" if card.get("masks") else "sites"): _names([site["name"] for site in card["sites"]]),
         "pictures": f"{card['image_size']} x {card['image_size']} pixels"
         + (
             ", squashed to a square" if preprocessing.get("square") else ", the centre cut out" if preprocessing else ""

@@ -34,7 +34,7 @@ def adopt(method: Method, folder: Path, card: Mapping[str, Any], masks_alone: bo
             f"{_shortened(there)}"
         )
     tensors, own, per_domain = read_tensors(path), tensors_in(lasting(method)), method.domain_tensors()
-    sources = method.context.sources
+    sources, shared = method.context.sources, method.shared_beginnings()
     known = {
         name: (list(card["sources"]).index(name), index)
         for index, name in enumerate(sources)
@@ -48,6 +48,8 @@ def adopt(method: Method, folder: Path, card: Mapping[str, Any], masks_alone: bo
             taken[name] = value.clone()
             for before, now in known.values():
                 taken[name][now] = found[before].to(value)
+        elif name in shared and found is not None and found.shape == value.shape[1:]:
+            taken[name] = found.expand_as(value).to(value)
         elif found is not None and found.shape == value.shape and name not in per_domain:
             taken[name] = found
         elif name.startswith(NETWORK) and name not in per_domain:

@@ -194,6 +194,10 @@ class Method(Description, nn.Module, ABC):
         """Return the names in ``state_dict`` of tensors whose first axis is the source domain: those of masks and heads."""
         return frozenset()
 
+    def shared_beginnings(self) -> frozenset[str]:
+        """Return those of :meth:`domain_tensors` of which a model that has one for all domains begins every domain's."""
+        return frozenset()
+
     def learn_masks(self, sources: Sequence[str]) -> None:
         """Freeze everything but the masks of ``sources``; raises InputError unless the method has masks."""
         raise InputError(

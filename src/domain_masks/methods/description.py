@@ -67,6 +67,11 @@ class Description:
         return False
 
     @classmethod
+    def has_sites(cls) -> bool:
+        """Whether the method does something at the sites of masks."""
+        return cls.has_masks()
+
+    @classmethod
     def is_closed_form(cls) -> bool:
         """Whether the method is fitted at once, without gradients and epochs."""
         return False

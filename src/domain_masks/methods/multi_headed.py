@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from domain_masks.batch import DomainBatch
-from domain_masks.methods.base import (
-    PREDICTIONS,
-    Context,
-    Method,
-    average,
-    domains_of,
-    known,
-    labels_of,
-)
+from domain_masks.methods.base import Context
+from domain_masks.methods.by_domain import ByDomain
 from domain_masks.methods.descriptions.baselines import DescribedMultiHeaded, MultiHeadedSettings
 from domain_masks.networks import MultiHeadNetwork, find_head
 
 
-class MultiHeaded(DescribedMultiHeaded, Method):
+class MultiHeaded(DescribedMultiHeaded, ByDomain):
     """Each instance trains its own domain's head; at test time the predictions of all heads are averaged."""
 
-    predicts_by_domain = True
     network: MultiHeadNetwork
 
     def __init__(self, backbone: nn.Module, context: Context, settings: MultiHeadedSettings) -> None:
@@ -35,27 +26,7 @@ class MultiHeaded(DescribedMultiHeaded, Method):
             context.head_initialisation,
         )
 
-    def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the cross entropy of each instance's own head, the mean over the batch."""
-        logits = self.network.task(self.boundary_features(batch), domains_of(batch))
-        return {"classification": self.classification_loss(logits, labels_of(batch))}
-
     def domain_tensors(self) -> frozenset[str]:
         """Return the names of the stacked heads."""
         head = f"network.network.{self.network.head}."
         return frozenset(name for name in self.state_dict() if name.startswith(head))
-
-    def validation_logits(self, batch: DomainBatch) -> Tensor:
-        """Return the logits that choose the best epoch, as the setting ``validation`` says."""
-        features = self.boundary_features(batch)
-        if self.settings.validation == "known" and batch.domains is not None:
-            return self.network.task(features, batch.domains)
-        return average(self.network.task_domain_logits(features), self.settings.average)
-
-    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the average over all heads, the weighted one where there is a domain classifier, and every single head."""
-        features = self.boundary_features(batch)
-        heads = self.network.task_domain_logits(features)
-        ensembles = {PREDICTIONS: average(heads, self.settings.average)}
-        ensembles |= self.weighted(heads, features, self.settings.average)
-        return ensembles | {known(source): heads[index] for index, source in enumerate(self.context.sources)}

@@ -84,6 +84,8 @@ METHODS = Methods(
     {
         # masks
         "dmg": "domain_masks.methods.dmg:DMG",
+        "dsbn": "domain_masks.methods.algorithms.dsbn:DSBN",
+        "lora": "domain_masks.methods.algorithms.lora:LoRA",
         # baselines
         "aggregate": "domain_masks.methods.aggregate:Aggregate",
         "multi_headed": "domain_masks.methods.multi_headed:MultiHeaded",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         with_new_head,
     )
     from domain_masks.networks.build import masked
+    from domain_masks.networks.by_domain import DomainNetwork
     from domain_masks.networks.masked import MaskedNetwork
     from domain_masks.networks.multi_head import MultiHeadNetwork, StackedLinear
     from domain_masks.networks.network import Network
@@ -32,6 +33,7 @@ __all__ = [
     "BACKBONES",
     "INTERPOLATIONS",
     "Architecture",
+    "DomainNetwork",
     "HeadInitialisation",
     "Interpolation",
     "Layout",
@@ -73,6 +75,7 @@ attach(
             "with_new_head",
         ),
         "build": ("masked",),
+        "by_domain": ("DomainNetwork",),
         "masked": ("MaskedNetwork",),
         "multi_head": (
             "MultiHeadNetwork",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,6 @@ from domain_masks.masks.module import Initialisation
 from domain_masks.networks.inputs import Inputs, check_domains, check_features, check_noise, check_sets
 from domain_masks.networks.network import Network
 from domain_masks.networks.site import Site
-from domain_masks.randomness import repeated
 
 
 class MaskedNetwork(Network):
@@ -110,17 +108,8 @@ class MaskedNetwork(Network):
         - returns: (P, N, C)
         """
         check_features(features)
-        segments = self.segments
         sets = check_sets(masks, self._sizes)
-        shared = segments.shared(self.network, features)
-        count = shared.shape[0]
-        copies = shared.unsqueeze(0).expand(sets, *shared.shape).flatten(0, 1)
-        # Unlike repeat_interleave, this is exported to ONNX with a batch of any size.
-        each = [masks[site.name].unsqueeze(1).expand(-1, count, -1).flatten(0, 1) for site in self.sites]
-        # Layers draw in training alone; elsewhere there is nothing to say, which exporting could not follow.
-        with repeated(sets) if self.training else nullcontext():
-            logits = segments.masked(self.network, copies, *each)
-        return logits.reshape(sets, count, logits.shape[-1])
+        return self.under_each(features, sets, lambda of_rows: [of_rows(masks[site.name]) for site in self.sites])
 
     def overlap_loss(self, reduction: Reduction = "sum", epsilon: float = 0.0) -> Tensor:
         """Return Equation 2's inner sums over sites and pairs of domains; scalar."""

@@ -21,6 +21,7 @@ from domain_masks.networks.site import Site, channel_means
 from domain_masks.networks.sites import channel_axis, resolve_sites
 from domain_masks.networks.split import Segments, split_network
 from domain_masks.networks.tracing import known_modules, required_arguments, training_mode
+from domain_masks.randomness import repeated
 
 _REBUILT = ("_segments", "_compiled", "_changes", "_changeable")
 """What copies and pickles are without: compiled functions cannot be pickled, and follow from what can."""
@@ -153,6 +154,32 @@ class Network(nn.Module):
         check_features(features)
         segments = self.segments
         return segments.masked(self.network, segments.shared(self.network, features), *[None] * len(self.sites))
+
+    def under_each(
+        self, features: Tensor, sets: int, at_openings: Callable[[Callable[[Tensor], Tensor]], Sequence[Any]]
+    ) -> Tensor:
+        """Run T once under P sets of what is done at its openings; the batch is N until the first of them, P·N from there on.
+
+        - ``features``: (N, ...); ``sets``: P
+        - ``at_openings``: what is done at each opening, of a function that takes a tensor of all sets (P, ...) to that of the
+          rows, (P·N, ...)
+        - returns: logits (P, N, C)
+        """
+        check_features(features)
+        segments = self.segments
+        shared = segments.shared(self.network, features)
+        count = shared.shape[0]
+        copies = shared.unsqueeze(0).expand(sets, *shared.shape).flatten(0, 1)
+
+        def of_rows(values: Tensor) -> Tensor:
+            # Unlike repeat_interleave, this is exported to ONNX with a batch of any size.
+            return values.unsqueeze(1).expand(-1, count, *values.shape[1:]).flatten(0, 1)
+
+        given = at_openings(of_rows)
+        # Layers draw in training alone; elsewhere there is nothing to say, which exporting could not follow.
+        with repeated(sets) if self.training else nullcontext():
+            logits = segments.masked(self.network, copies, *given)
+        return logits.reshape(sets, count, logits.shape[-1])
 
     def forward(self, images: Inputs, domains: Tensor | None = None) -> Tensor:
         """Run T ∘ F: images (N, 3, H, W), or the tuple that the network takes, and domains (N,) or None -> logits (N, C)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,17 +11,26 @@ from torch import Tensor
 from domain_masks.errors import InputError
 
 
-def apply_mask(inputs: Tensor, mask: Tensor | None, axis: int) -> Tensor:
+class Opening(Protocol):
+    """What is done with the activations at an opening of T where they are not masked."""
+
+    def at(self, inputs: Tensor, axis: int) -> Any:
+        """Return what the opened module is called with, of activations (N, ...) with K entries along ``axis``."""
+
+
+def apply_mask(inputs: Tensor, mask: Tensor | Opening | None, axis: int) -> Any:
     """Multiply activations with one mask value per neuron or channel.
 
     - ``inputs``: (N, ...) with K entries along ``axis``
-    - ``mask``: (N, K), or None for no mask
+    - ``mask``: (N, K), None for no mask, or something else that is done with them
     - returns: the shape of ``inputs``
 
     Raises InputError where ``inputs`` has no such axis, or another number of entries along it.
     """
     if mask is None:
         return inputs
+    if not isinstance(mask, Tensor):
+        return mask.at(inputs, axis)
     if not torch.compiler.is_compiling() and not torch._C._get_tracing_state():
         _check(inputs, mask, axis)
     shape = [mask.shape[0]] + [1] * (inputs.dim() - 1)

@@ -45,10 +45,10 @@ def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str
             yield f"lr_masks: method {name!r} has no masks: leave it out"
         if config.schedule_masks != "same":
             yield f"schedule_masks: method {name!r} has no masks: leave it out"
-        if config.sites and not sites_matter(config):
-            yield f"sites: method {name!r} has no masks: leave them out (boundary says where frozen features end)"
         if config.learn == "masks":
             yield f"learn: 'masks' needs a method that has masks, and {name!r} has none: use all"
+    if not method.has_sites() and config.sites and not sites_matter(config):
+        yield f"sites: method {name!r} has no masks: leave them out (boundary says where frozen features end)"
     if method.is_closed_form() and config.average != "none":
         yield f"average: method {name!r} is fitted in closed form, without steps to average over: leave it out"
     if config.precision == "16" and not method.scaled_gradients:

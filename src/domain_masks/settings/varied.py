@@ -24,7 +24,9 @@ def adapted(config: RunConfig, method: type[Description]) -> RunConfig:
     """
     changes: dict[str, Any] = {}
     if not method.has_masks():
-        changes |= {"lr_masks": None, "schedule_masks": "same"} | ({} if sites_matter(config) else {"sites": ()})
+        changes |= {"lr_masks": None, "schedule_masks": "same"}
+    if not method.has_sites() and not sites_matter(config):
+        changes["sites"] = ()
     if method.is_closed_form():
         changes |= {name: field.default for name, field in RunConfig.model_fields.items() if name.startswith("average")}
     return config.model_copy(update=changes)

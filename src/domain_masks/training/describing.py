@@ -18,6 +18,7 @@ def describe(experiment: Experiment) -> str:
         )
         start = f"\nstarts from {config.init_from}{learned}"
     sites = ", ".join(site.name for site in experiment.method.network.sites)
+    kind = "masks" if experiment.method.has_masks() else "adapters"
     epochs = f"{config.epochs} epoch{'s' if config.epochs != 1 else ''}"
     if config.fast:
         phases = len(experiment.method.phases())
@@ -29,6 +30,6 @@ def describe(experiment: Experiment) -> str:
         f"{config.method_name} on {splits.dataset.name}, held out: {held}; sources: {', '.join(splits.sources)}\n"
         f"{len(splits.train)} training, {len(splits.validation)} validation, {len(splits.held_out)} held-out pictures at "
         f"{experiment.preprocessing.size} pixels; {config.backbone} ({config.weights}), task network from "
-        f"{experiment.method.network.boundary}{', masks on ' + sites if sites else ''}"
+        f"{experiment.method.network.boundary}{f', {kind} on {sites}' if sites else ''}"
         f"{'; features frozen' if config.freeze_features else ''}; {epochs} on {experiment.fabric.device}{start}"
     )

@@ -65,7 +65,7 @@ class Origin:
         sites = tuple(site["name"] for site in self.card["sites"])
         if method == self.card["method"]["name"] or sites:
             settings["boundary"] = self.card["boundary"]
-        if sites and described(method).has_masks():
+        if sites and described(method).has_sites():
             settings["sites"] = sites
         return {name: value for name, value in settings.items() if value is not None}
 

@@ -14,6 +14,7 @@ from domain_masks.batch import DomainBatch
 from domain_masks.methods import Engine, Method
 from domain_masks.methods.extra_state import is_extra
 from domain_masks.methods.tensor_files import load_tensors
+from domain_masks.networks.normalised import DomainBatchNorm
 from domain_masks.training.engine import TrainingEngine
 
 BATCHES = 50
@@ -38,12 +39,12 @@ class Rehearsal:
         """Note nothing."""
 
 
-def layers_of(method: Method) -> dict[str, nn.modules.batchnorm._BatchNorm]:
+def layers_of(method: Method) -> dict[str, nn.modules.batchnorm._BatchNorm | DomainBatchNorm]:
     """Return name -> layer of batch norm whose running statistics a step in training mode can move."""
     return {
         name: module
         for name, module in method.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm | DomainBatchNorm)
         and module.training
         and module.running_mean is not None
         and module.num_batches_tracked is not None
@@ -87,7 +88,7 @@ def reestimate(
         for name, layer in layers.items():
             layer.momentum = momenta[name]
         method.zero_grad(set_to_none=True)
-    taken = {name for name, layer in layers.items() if int(layer.num_batches_tracked)}  # type: ignore[arg-type]
+    taken = {name for name, layer in layers.items() if bool(layer.num_batches_tracked.any())}  # type: ignore[union-attr]
     _put_back(method, before, {f"{name}.{kept}" for name in taken for kept in _STATISTICS})
     engine.average_buffers()
     return sum(seen) if taken else 0

@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from domain_masks.methods.description import Description, Paper, Settings, Weight
-from domain_masks.methods.search_ranges import Range, Uniform
+from domain_masks.methods.search_ranges import Choice, Range, Uniform
 
 DMG_PAPER = Paper(
     "Learning to Balance Specificity and Invariance for In and Out of Domain Generalization",
@@ -61,4 +61,72 @@ class DescribedDMG(Description):
         return True
 
 
-DESCRIPTIONS: tuple[type[Description], ...] = (DescribedDMG,)
+@dataclass(frozen=True)
+class ByDomainSettings(Settings):
+    """Settings of methods that average the predictions by each domain's part."""
+
+    average: Literal["logits", "probabilities"] = "logits"
+    """what is averaged over the domains at test time"""
+    validation: Literal["predictions", "known"] = "predictions"
+    """predictions that choose the best epoch: the average over all domains, or by each image's own"""
+
+
+@dataclass(frozen=True)
+class DSBNSettings(ByDomainSettings):
+    """Settings of batch norm by domain."""
+
+    instance: bool = False
+    """mix the image's own statistics in, in a share that each domain learns (DSON); without, DSBN"""
+
+
+class DescribedDSBN(Description):
+    """Batch norm by domain."""
+
+    name = "dsbn"
+    summary = (
+        "batch norm of the upper layers once per source; with the setting instance mixed with instance norm (DSON)"
+    )
+    family = "masks"
+    paper = Paper(
+        "Domain-Specific Batch Normalization for Unsupervised Domain Adaptation; DSON: Learning to Optimize Domain Specific "
+        "Normalization for Domain Generalization",
+        "Chang, You, Seo, Kwak, Han; Seo, Suh, Kim, Kim, Han, Han",
+        "CVPR 2019; ECCV 2020",
+    )
+    Settings: ClassVar[type[DSBNSettings]] = DSBNSettings
+    rows_per_domain: ClassVar[int] = 2
+    search: ClassVar[Mapping[str, Range]] = {"method.instance": Choice((False, True))}
+
+
+@dataclass(frozen=True)
+class LoRASettings(ByDomainSettings):
+    """Settings of adapters by domain; the defaults are peft's."""
+
+    rank: Annotated[int, Field(ge=1)] = 8
+    """r, of the adapters; at most the channels of the narrowest site"""
+    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
+    """α: adapters count α/r times"""
+
+
+class DescribedLoRA(Description):
+    """Low-rank adapters by domain."""
+
+    name = "lora"
+    summary = "a low-rank adapter per source on the inputs of the upper layers, where DMG has masks"
+    family = "masks"
+    paper = Paper(
+        "LoRA: Low-Rank Adaptation of Large Language Models", "Hu, Shen, Wallis, Allen-Zhu et al.", "ICLR 2022"
+    )
+    Settings: ClassVar[type[LoRASettings]] = LoRASettings
+    search: ClassVar[Mapping[str, Range]] = {
+        "method.rank": Choice((2, 4, 8, 16)),
+        "method.alpha": Uniform(1.0, 32.0, log=True),
+    }
+
+    @classmethod
+    def has_sites(cls) -> bool:
+        """Its adapters are at the sites of masks."""
+        return True
+
+
+DESCRIPTIONS: tuple[type[Description], ...] = (DescribedDMG, DescribedDSBN, DescribedLoRA)
