@@ -46,6 +46,7 @@ EXPECTED: dict[str, Expected] = {
     # meta-learning
     "mldg": Expected(penalties={"beta": ("network.",)}),
     "masf": Expected(penalties={"global_weight": ("network.",), "local_weight": ("network.", "metric.")}),
+    "epi_fcr": Expected(penalties={"features_weight": BODY, "classifier_weight": (HEAD,), "random_weight": BODY}),
     # adversarial
     "dann": Expected(penalties={"weight": ("network.network.features.",)}),
     "crossgrad": Expected(

@@ -94,6 +94,7 @@ METHODS = Methods(
         "maml": "domain_masks.methods.algorithms.maml:MAML",
         "masf": "domain_masks.methods.algorithms.masf:MASF",
         "metareg": "domain_masks.methods.algorithms.metareg:MetaReg",
+        "epi_fcr": "domain_masks.methods.algorithms.epi_fcr:EpiFCR",
         # adversarial
         "dann": "domain_masks.methods.algorithms.dann:DANN",
         "crossgrad": "domain_masks.methods.algorithms.crossgrad:CrossGrad",
@@ -121,6 +122,7 @@ METHODS = Methods(
         "tf_cnn": "domain_masks.methods.algorithms.tf_cnn:TFCNN",
         "d_mtae": "domain_masks.methods.algorithms.d_mtae:DMTAE",
         # kernel
+        "dica": "domain_masks.methods.algorithms.dica:DICA",
     }
 )
 """Name -> class, by family as in ``descriptions``."""

@@ -2,6 +2,56 @@
 
 from __future__ import annotations
 
-from domain_masks.methods.description import Description
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
-DESCRIPTIONS: tuple[type[Description], ...] = ()
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from domain_masks.methods.description import Description, Paper, Settings
+from domain_masks.methods.search_ranges import Range, Uniform
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class DICASettings(Settings):
+    """Settings of DICA; the paper chooses λ, ε and the number of components by cross-validation."""
+
+    regulariser: Positive = 0.1
+    """λ, of the directions' weights"""
+    output_regulariser: Positive = 0.01
+    """ε, of the labels' kernel"""
+    components: Annotated[int, Field(ge=1)] | None = None
+    """how many directions are kept; by default all, one less than there are classes"""
+    width: Positive = 1.0
+    """of the Gaussian kernel, in median distances of the landmarks"""
+    landmarks: Annotated[int, Field(ge=2)] = 1000
+    """training images that stand for the kernel (Nyström), drawn at random; all images make it exact"""
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 1e-5
+    """eigenvalues of the landmarks' kernel below this share of the largest one are left out"""
+
+
+class DescribedDICA(Description):
+    """DICA."""
+
+    name = "dica"
+    summary = "a kernel projection in closed form that keeps the classes and brings the sources' means together"
+    family = "kernel"
+    paper = Paper("Domain Generalization via Invariant Feature Representation", "Muandet et al.", "ICML 2013")
+    Settings: ClassVar[type[DICASettings]] = DICASettings
+    needs: ClassVar[Literal["images", "features", "either"]] = "features"
+    fewest_sources: ClassVar[int] = 2
+    search: ClassVar[Mapping[str, Range]] = {
+        "method.regulariser": Uniform(1e-3, 10.0, log=True),
+        "method.output_regulariser": Uniform(1e-4, 1.0, log=True),
+        "method.width": Uniform(0.3, 3.0, log=True),
+    }
+
+    @classmethod
+    def is_closed_form(cls) -> bool:
+        """DICA is."""
+        return True
+
+
+DESCRIPTIONS: tuple[type[Description], ...] = (DescribedDICA,)

@@ -162,4 +162,44 @@ class DescribedMetaReg(DescribedEpisodic):
     }
 
 
-DESCRIPTIONS: tuple[type[Description], ...] = (DescribedMLDG, DescribedMAML, DescribedMASF, DescribedMetaReg)
+@dataclass(frozen=True)
+class EpiFCRSettings(Settings):
+    """Settings of Epi-FCR; the weights are the paper's on PACS, the warm-up is that of the authors' code."""
+
+    features_weight: Weight = 2.0
+    """λ₁, weight of the features' loss under a wrong source's classifier"""
+    classifier_weight: Weight = 0.05
+    """λ₂, weight of the classifier's loss on a wrong source's features"""
+    random_weight: Weight = 0.1
+    """λ₃, weight of the features' loss under a classifier that stays as it was drawn"""
+    episodes: Literal["all", "one"] = "all"
+    """whose images meet a wrong source in a step: `all` (paper), or those of `one` source (the authors' code)"""
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 1 / 6
+    """share of the epochs before the episodes, in which every network learns alone"""
+    batch_norm: Literal["fixed", "learned"] = "fixed"
+    """statistics of batch norm in training: fixed as the weights came with (the authors' code), or of the batches"""
+
+
+class DescribedEpiFCR(Description):
+    """Epi-FCR."""
+
+    name = "epi_fcr"
+    summary = "features that serve other sources' classifiers, and a classifier that serves other sources' features"
+    family = "meta-learning"
+    paper = Paper("Episodic Training for Domain Generalization", "Li et al.", "ICCV 2019")
+    Settings: ClassVar[type[EpiFCRSettings]] = EpiFCRSettings
+    fewest_sources: ClassVar[int] = 2
+    search: ClassVar[Mapping[str, Range]] = {
+        "method.features_weight": Uniform(0.1, 10.0, log=True),
+        "method.classifier_weight": Uniform(0.01, 1.0, log=True),
+        "method.random_weight": Uniform(0.01, 1.0, log=True),
+    }
+
+
+DESCRIPTIONS: tuple[type[Description], ...] = (
+    DescribedMLDG,
+    DescribedMAML,
+    DescribedMASF,
+    DescribedMetaReg,
+    DescribedEpiFCR,
+)

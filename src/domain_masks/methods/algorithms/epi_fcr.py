@@ -1,0 +1,154 @@
+"""Epi-FCR: features and classifier, each trained with a partner that knows another domain (Li et al., ICCV 2019)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from domain_masks.batch import DomainBatch
+from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, Phase, domains_of, labels_of, random_of
+from domain_masks.methods.descriptions.meta_learning import DescribedEpiFCR, EpiFCRSettings
+from domain_masks.networks import RepresentedNetwork
+from domain_masks.networks.calling import call_with
+
+_WARM_UP, _EPISODES = "warm-up", "episodes"
+_MAIN, _SPECIFIC = "main", "specific"
+
+
+class EpiFCR(DescribedEpiFCR, Method):
+    """Aggregate, whose features serve the frozen classifiers of wrong sources, and whose classifier their frozen features.
+
+    θ is the network up to its last layer, ψ the last layer; every source i has a network (θ_i, ψ_i) of its own, which learns
+    from its images alone. For an image of source i and a drawn j ≠ i, with frozen parts in brackets, the network learns
+    l(ψ θ x) + λ₁ l([ψ_j] θ x) + λ₂ l(ψ [θ_j] x) + λ₃ l([ψ_r] θ x), where ψ_r stays as it was drawn. In the warm-up both
+    learn their own losses alone. Networks of single sources run in evaluation mode: without dropout, and with the
+    statistics of batch norm that they came with.
+
+    With ``episodes="one"`` (the authors' code) only the images of one source, drawn in each step, have the terms of λ₁ and
+    λ₂, all with the same j, and weigh as they do there: a source's share of the batch.
+    """
+
+    network: RepresentedNetwork
+
+    def __init__(self, backbone: nn.Module, context: Context, settings: EpiFCRSettings) -> None:
+        super().__init__(context, settings)
+        boundary, size = context.boundary_of(backbone), context.image_size
+        self.network = RepresentedNetwork(backbone, boundary, size)
+        backbones = [context.build_backbone() for _ in context.sources]
+        self.specific = nn.ModuleList(RepresentedNetwork(one, boundary, size) for one in backbones)
+        self.head = self.network.head
+        self.random_head = copy.deepcopy(backbone.get_submodule(self.head)).requires_grad_(False)
+        self.random_head.reset_parameters()  # type: ignore[operator]
+
+    def train(self, mode: bool = True) -> EpiFCR:
+        """Set training or evaluation mode; the sources' own networks, and batch norm that is fixed, stay in evaluation."""
+        super().train(mode)
+        # A loaded model has none.
+        kept: list[nn.Module] = [] if self.specific is None else [self.specific]
+        if self.settings.batch_norm == "fixed":
+            kept += [module for module in self.network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        for module in kept:
+            module.eval()
+        return self
+
+    def training_only(self) -> tuple[str, ...]:
+        """Return the sources' own networks and the classifier that was drawn."""
+        return ("specific", "random_head")
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the warm-up, if there is one, and the episodes."""
+        share = self.settings.warm_up
+        warm_up = (Phase(_WARM_UP, share, selects=False),) if share else ()
+        return (*warm_up, Phase(_EPISODES, 1 - share))
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return those of the network, and ``specific``."""
+        return {**super().parameter_groups(), _SPECIFIC: list(self.specific.parameters())}
+
+    def optimizers(self) -> Mapping[str, tuple[str, ...]]:
+        """Return one for the network, and one for those of single sources."""
+        return {_MAIN: ("body", "head"), _SPECIFIC: (_SPECIFIC,)}
+
+    def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
+        """Let the sources' own networks learn, then the network beside them as they are by now."""
+        specific = self.specific_loss(batch)
+        engine.backward(specific, batch, only=(_SPECIFIC,))
+        engine.update(_SPECIFIC)
+        engine.log("specific", specific)
+        terms = self.episodic_terms(batch) if engine.phase == _EPISODES else self.terms(batch)
+        engine.backward(torch.stack(list(terms.values())).sum(), batch, only=(_MAIN,))
+        engine.update(_MAIN)
+        return {name: term.detach() for name, term in terms.items()}
+
+    def specific_loss(self, batch: DomainBatch) -> Tensor:
+        """Return the cross entropy of every image by its own source's network, the mean over the batch."""
+        logits = self._each_by(domains_of(batch), batch, lambda network, rows: network.classify(rows))
+        return self.classification_loss(logits, labels_of(batch))
+
+    def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the loss of the warm-up, the network's own cross entropy."""
+        logits = self.network.task(self.boundary_features(batch))
+        return {"classification": self.classification_loss(logits, labels_of(batch))}
+
+    def episodic_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the weighted terms of the episodes, means over the batch."""
+        labels, settings = labels_of(batch), self.settings
+        partners, share = self.partners(batch)
+        representation = self.network.represent(self.boundary_features(batch))
+        with torch.no_grad():
+            features = self._each_by(partners, batch, lambda _network, rows: rows)
+        heads = [network.network.get_submodule(self.head) for network in self._networks]
+        by_wrong = torch.stack([self._classified(representation, head) for head in heads])
+        by_wrong = by_wrong[partners, torch.arange(len(partners), device=partners.device)]
+        wrong_classifier = self.classification_loss(by_wrong, labels, reduction="none")
+        wrong_features = self.classification_loss(self.network.classify(features), labels, reduction="none")
+        drawn = self.classification_loss(self._classified(representation, self.random_head), labels)
+        return {
+            "classification": self.classification_loss(self.network.classify(representation), labels),
+            "features": settings.features_weight * (share * wrong_classifier).mean(),
+            "classifier": settings.classifier_weight * (share * wrong_features).mean(),
+            "random": settings.random_weight * drawn,
+        }
+
+    def partners(self, batch: DomainBatch) -> tuple[Tensor, Tensor]:
+        """Return the other source that every image meets, (N,), and whether it does, 1 or 0."""
+        domains, random, count = domains_of(batch), random_of(batch), len(self.context.sources)
+        if self.settings.episodes == "one":
+            chosen, drawn = random.once("epi_fcr/episode", 2, device=domains.device)
+            share = (domains == (chosen * count).long()).float()
+        else:
+            drawn = random.uniform("epi_fcr/partner", device=domains.device)
+            share = torch.ones_like(drawn)
+        return (domains + 1 + (drawn * (count - 1)).long()) % count, share
+
+    @property
+    def _networks(self) -> list[RepresentedNetwork]:
+        return [network for network in self.specific if isinstance(network, RepresentedNetwork)]
+
+    def _classified(self, representation: Tensor, head: nn.Module) -> Tensor:
+        weights = {f"network.{self.head}.{name}": value.detach() for name, value in head.named_parameters()}
+        logits: Tensor = call_with(self.network, weights, lambda network: network.classify(representation))
+        return logits
+
+    def _each_by(
+        self, which: Tensor, batch: DomainBatch, run: Callable[[RepresentedNetwork, Tensor], Tensor]
+    ) -> Tensor:
+        """Return what ``run`` makes of every image's representation by the network of the source ``which`` (N,), in order."""
+        results, order = [], []
+        for index, network in enumerate(self._networks):
+            rows = torch.nonzero(which == index)[:, 0]
+            if len(rows):
+                given = batch.features if batch.features is not None else batch.images
+                if given is None:
+                    raise ValueError("expected a batch with images or features, got neither")
+                features = given[rows] if batch.features is not None else network.features(given[rows])
+                results.append(run(network, network.represent(features)))
+                order.append(rows)
+        return torch.cat(results)[torch.cat(order).argsort()]
+
+    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Return the network's logits."""
+        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}

@@ -1,0 +1,93 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from domain_masks.batch import DomainBatch
+from domain_masks.randomness import BatchRandomness
+from methods.contract import built, learn, steps_of, still, toy_batch
+from references import episodes
+
+WEIGHTS = {"features_weight": 1.5, "classifier_weight": 0.3, "random_weight": 0.7}
+TERMS = ("classification", "features", "classifier", "random")
+
+
+@pytest.mark.parametrize("kind", ["all", "one"])
+def test_terms_are_those_of_single_images(kind):
+    method = still(built("epi_fcr", episodes=kind, **WEIGHTS))
+    batch = toy_batch()
+    partners, share = method.partners(batch)
+    terms = method.episodic_terms(batch)
+    expected = episodes.epi_fcr(method, batch, partners, share, list(WEIGHTS.values()))
+    assert list(terms) == list(TERMS)
+    assert [term.item() for term in terms.values()] == pytest.approx(expected, rel=1e-4)
+
+
+def drawn(kind, steps=200):
+    method = built("epi_fcr", episodes=kind)
+    domains = torch.arange(30) % 3
+    for step in range(steps):
+        random = BatchRandomness(0, step, 0, 30, 30)
+        yield domains, *method.partners(DomainBatch(None, None, domains, torch.arange(30), random=random))
+
+
+def test_every_image_meets_any_other_source():
+    counts = torch.zeros(3, 3)
+    for domains, partners, share in drawn("all"):
+        assert share.all()
+        counts.index_put_((domains, partners), torch.ones(30), accumulate=True)
+    assert not counts.diagonal().any()
+    assert (counts / counts.sum(1, keepdim=True))[~torch.eye(3, dtype=torch.bool)].sub(0.5).abs().max() < 0.05
+
+
+def test_images_of_one_source_meet_the_same_other_one():
+    seen = set()
+    for domains, partners, share in drawn("one"):
+        chosen = domains[share.bool()]
+        assert len(chosen) == 10
+        assert len(set(chosen.tolist())) == len(set(partners[share.bool()].tolist())) == 1
+        seen.add((int(chosen[0]), int(partners[share.bool()][0])))
+    assert len(seen) == 6
+
+
+@pytest.mark.parametrize(
+    ("term", "reached"), [("features", "body"), ("classifier", "head"), ("random", "body"), ("classification", "all")]
+)
+def test_each_term_reaches_what_it_is_meant_for_alone(term, reached):
+    method = still(built("epi_fcr", **WEIGHTS))
+    method.episodic_terms(toy_batch())[term].backward()
+    head = f"network.network.{method.network.head}."
+    own = {name for name, _ in method.named_parameters() if name.startswith("network.")}
+    meant = {"all": own, "head": {name for name in own if name.startswith(head)}}
+    meant["body"] = own - meant["head"]
+    got = {name for name, value in method.named_parameters() if value.grad is not None and value.grad.any()}
+    assert got == meant[reached]
+
+
+def test_each_source_teaches_its_own_network_alone():
+    method = built("epi_fcr").train()
+    batch = replace(toy_batch(), domains=torch.ones(24, dtype=torch.int64))
+    method.specific_loss(batch).backward()
+    got = {name for name, value in method.named_parameters() if value.grad is not None and value.grad.any()}
+    assert got == {name for name, _ in method.named_parameters() if name.startswith("specific.1.")}
+
+
+def test_networks_learn_alone_in_the_warm_up_and_what_is_drawn_stays():
+    method, batches = built("epi_fcr"), steps_of(built("epi_fcr"))
+    before = {name: value.clone() for name, value in method.random_head.state_dict().items()}
+    assert set(learn(method, batches, only=0)) == {"classification"}
+    assert set(learn(method, batches, only=1)) == set(TERMS)
+    assert all(torch.equal(value, before[name]) for name, value in method.random_head.state_dict().items())
+    own = method.network.network.get_submodule(method.network.head).state_dict()
+    assert not torch.equal(before["weight"], own["weight"])
+    assert [phase.name for phase in built("epi_fcr", warm_up=0.0).phases()] == ["episodes"]
+
+
+@pytest.mark.parametrize(("batch_norm", "learned"), [("fixed", False), ("learned", True)])
+def test_batch_norm_is_fixed_unless_asked_for(batch_norm, learned):
+    method = built("epi_fcr", batch_norm=batch_norm)
+    method.network.network.features.add_module("norm", torch.nn.BatchNorm2d(3))
+    method.train()
+    assert method.network.network.features.norm.training == learned
+    assert method.network.network.training
+    assert not any(module.training for module in method.specific.modules())
