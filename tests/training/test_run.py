@@ -24,6 +24,7 @@ from domain_masks.methods.prediction import predict_batches
 from domain_masks.methods.saving import load_model
 from domain_masks.networks import build_backbone
 from domain_masks.records import Predictions, RunFolder
+from domain_masks.records.cache import CACHE_VARIABLE
 from domain_masks.records.config import parse_config, read_config
 from domain_masks.training import Experiment, evaluate, run
 from domain_masks.training.checkpoints import load_checkpoint
@@ -321,6 +322,22 @@ def test_diverging_run_names_the_step_and_keeps_the_checkpoint(
         )
     kept = load_checkpoint(tmp_path / "p" / "checkpoints" / "last.ckpt")
     assert all(torch.isfinite(value).all() for value in kept["method"].values())
+
+
+def test_runs_of_every_precision_share_frozen_features_of_single_precision(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {}
+    for first in ("bf16", "32"):
+        monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / first))
+        settings = generated.config(freeze_features=True, views=2, epochs=1, precision=first)
+        run(settings, tmp_path / f"run-{first}", dataset=data, reporter=Silent())
+        files = sorted((tmp_path / first / "features").rglob("*.npy"))
+        assert files
+        kept[first] = {str(file.relative_to(tmp_path / first)): np.load(file) for file in files}
+    assert kept["bf16"].keys() == kept["32"].keys()
+    for name, features in kept["bf16"].items():
+        np.testing.assert_array_equal(features, kept["32"][name])
 
 
 def test_frozen_features_are_computed_once_and_f_stays(data: Any, tmp_path: Path) -> None:

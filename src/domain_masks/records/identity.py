@@ -90,6 +90,12 @@ def _frozen_features_of_the_function(config: RunConfig) -> bool:
     return config.freeze_features and _OF_ONE_FUNCTION.fullmatch(config.backbone or "") is None
 
 
+def _frozen_features_in_single_precision(config: RunConfig) -> bool:
+    """Frozen features are computed in single precision; before, in that of the first run that needed them."""
+    # Of single precision itself, the check of the saved model refused features of another.
+    return config.freeze_features and config.precision != "32"
+
+
 REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
     "crops-from-originals": _crops_from_originals,
     "drop-path-in-task": _drop_path_in_task,
@@ -97,6 +103,7 @@ REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
     "mean-of-accumulated-rows": _mean_of_accumulated_rows,
     "contract-of-methods": _contract_of_methods,
     "frozen-features-of-the-function": _frozen_features_of_the_function,
+    "frozen-features-in-single-precision": _frozen_features_in_single_precision,
 }
 """Name of a change in what is computed -> whether it concerns a run, by its complete configuration.
 

@@ -39,8 +39,11 @@ from domain_masks.randomness import generator
 from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
 from domain_masks.records.files import partial_files, writing
 
-SCHEMA = 2
-"""Part of the folder's name: features that are laid out in another way are never mistaken for these."""
+SCHEMA = 3
+"""Part of the folder's name: features that are laid out or computed in another way are never mistaken for these.
+
+Those of 2 were of whatever precision the run had that computed them first.
+"""
 _CHUNK = 64
 _PROBE = "probe.npy"
 _SAME = 1e-2
@@ -175,6 +178,12 @@ class FrozenFeatures:
             )
 
     @torch.inference_mode()
+    def _features(self, images: Tensor) -> Tensor:
+        """Run F in single precision, whatever the run's: runs of any precision share what is kept."""
+        with torch.autocast(images.device.type, enabled=False):
+            return self.recipe.network.features(images.float())
+
+    @torch.inference_mode()
     def _chunks(self, pictures: Subset, kind: str) -> Iterator[Tensor]:
         recipe = self.recipe
         if kind == "evaluation":
@@ -182,18 +191,14 @@ class FrozenFeatures:
                 if batch.images is None:
                     raise ValueError("expected images")
                 images = batch.images.to(recipe.device)
-                yield recipe.network.features(recipe.preprocessing.normalize(images))
+                yield self._features(recipe.preprocessing.normalize(images))
             return
         augment = BatchAugmentation(recipe.augmentation, recipe.preprocessing).to(recipe.device)
         reading = (_CHUNK, recipe.workers)
         for parts, randoms in view_batches(pictures, recipe.preprocessing, recipe.augmentation, recipe.views, reading):
             on_device = parts.to(recipe.device).unbind(1)
             yield torch.stack(
-                [
-                    recipe.network.features(augment(view, random))
-                    for view, random in zip(on_device, randoms, strict=True)
-                ],
-                1,
+                [self._features(augment(view, random)) for view, random in zip(on_device, randoms, strict=True)], 1
             )
 
 
