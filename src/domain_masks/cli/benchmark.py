@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domain_masks.cli.benchmark_output import show_outcome, show_plan
+from domain_masks.cli.benchmark_output import show_outcome, show_plan, show_search
 from domain_masks.cli.flags import (
     Parser,
     add_output,
@@ -45,6 +45,7 @@ def parser() -> Parser:
         dmg benchmark --dataset pacs --root data --methods dmg aggregate multi_headed --seeds 0 1 2 --out runs/pacs
         dmg benchmark --methods dmg --sweep method.overlap_weight=0,1e-3,1e-2,1e-1,1 --jobs 4
         dmg benchmark --methods aggregate --variants optimizer=adam optimizer=sgd,lr=1e-3 --dry_run
+        dmg benchmark --methods dmg aggregate mldg dann --search 8 --seeds 0 1 2 --out runs/search
         """,
     )
     out = parser.add_argument("--out", metavar="DIR", help="folder of all runs (default: runs/benchmark-DATASET)")
@@ -79,6 +80,12 @@ def _add_lists(group: argparse._ArgumentGroup) -> None:
         action="extend",
         metavar="NAME=V,NAME=V",
         help="settings that are run one by one, in place of every combination; each with what is swept",
+    )
+    group.add_argument(
+        "--search",
+        metavar="N",
+        help="try N settings of every method, its defaults and N - 1 drawn from its ranges (see `dmg methods NAME`), with the "
+        "first seed; what source validation chooses is run with all seeds",
     )
     rule = group.add_argument(
         "--select",
@@ -135,18 +142,24 @@ def main(arguments: Sequence[str]) -> int:
         say(yaml.rstrip())
         return 0
     if flags.dry_run:
+        if checked.search is not None:
+            planned = show_search(settings, dataset, checked, out, planned)
         show_plan(planned, dataset, out, jobs or 1, reporter)
         return 0
     if flags.verbose:
         reporter.say(yaml.rstrip())
 
     from domain_masks.experiments import work_off  # noqa: PLC0415
+    from domain_masks.experiments.search import search  # noqa: PLC0415
 
     keep(out, yaml)
     launcher = _launcher(flags, jobs, settings.device != "cpu")
     with resumable("What is done is kept; go on with the same command"):
-        outcome = work_off(planned, dataset, reporter, launcher)
-    return show_outcome(outcome, dataset.name, out, checked.select)
+        if checked.search is not None:
+            outcome = search(settings, dataset, checked, out, lambda runs: work_off(runs, dataset, reporter, launcher))
+        else:
+            outcome = work_off(planned, dataset, reporter, launcher)
+    return show_outcome(outcome, dataset.name, out, checked.select, is_search=checked.search is not None)
 
 
 def _lists(flags: argparse.Namespace, values: dict[str, Any]) -> dict[str, Any]:

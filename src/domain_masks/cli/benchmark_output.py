@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from domain_masks.experiments import BenchmarkOutcome, PlannedRun
     from domain_masks.experiments.selection import Selection
     from domain_masks.progress import ConsoleReporter
+    from domain_masks.records.config import RunConfig
+    from domain_masks.settings.lists import BenchmarkLists
 
 _STATES = ("done", "failed", "begun", "open")
 _RED = "\x1b[1;31m"
@@ -49,8 +51,43 @@ def show_plan(
         say(line)
 
 
-def show_outcome(outcome: BenchmarkOutcome, dataset: str, out: Path, rule: str | None) -> int:
-    """Print the table of a benchmark, what ``rule`` chose of it, and what failed; returns the exit status."""
+def show_search(
+    settings: RunConfig, dataset: ImageDataset, lists: BenchmarkLists, out: Path, planned: Sequence[PlannedRun]
+) -> list[PlannedRun]:
+    """Print where a search looks and what follows; returns its plan, with what is chosen where that is known already."""
+    from domain_masks.experiments.plan import draws_of, repeated  # noqa: PLC0415
+    from domain_masks.experiments.search import winners  # noqa: PLC0415
+    from domain_masks.records.collection import read_run  # noqa: PLC0415
+
+    first, others = lists.seeds[0], lists.seeds[1:]
+    say(
+        f"search: {lists.search} settings of each method, the first its defaults, drawn and run with seed {first}, from"
+    )
+    for name, (ranges, _) in draws_of(settings, dataset, lists).items():
+        words = "; ".join(f"{setting} {within}" for setting, within in ranges.items())
+        say(f"  {name}: {words or 'nothing: it is run with its defaults'}")
+    if not others:
+        return list(planned)
+    seeds = " ".join(map(str, others))
+    if all(run.state == "done" for run in planned):
+        chosen = winners([(run, read_run(run.folder)) for run in planned])
+        say(f"what source validation chose is run with {'seed' if len(others) == 1 else 'seeds'} {seeds} as well")
+        return [*planned, *repeated(settings, dataset, lists, out, chosen)]
+    pairs = len({(run.config.method_name, run.config.target) for run in planned})
+    say(
+        f"what source validation chooses of each method and held-out domain is run with {seeds} as well: "
+        f"{counted(pairs * len(others), 'run')} more, not counted below"
+    )
+    return list(planned)
+
+
+def show_outcome(
+    outcome: BenchmarkOutcome, dataset: str, out: Path, rule: str | None, *, is_search: bool = False
+) -> int:
+    """Print the table of a benchmark, what ``rule`` chose of it, and what failed; returns the exit status.
+
+    Of a search what was chosen is shown alone: the rest stands in ``accuracies.csv`` and ``search.json``.
+    """
     from domain_masks.experiments import accuracy_table, summary  # noqa: PLC0415
     from domain_masks.experiments.plan import varied_texts  # noqa: PLC0415
     from domain_masks.records import write_whole  # noqa: PLC0415
@@ -64,8 +101,9 @@ def show_outcome(outcome: BenchmarkOutcome, dataset: str, out: Path, rule: str |
         table = accuracy_table([record.results for _, record in shown], varied)
         write_whole(out / "accuracies.csv", frame_text(table))
         say(f"\naccuracy in percent on {dataset}; columns: held-out domain" + (", mean ± sd" if len(seeds) > 1 else ""))
-        say("\n".join(table_lines(summary(table), index=False)))
-        chosen = _show_selection(outcome, out, rule)
+        if not is_search:
+            say("\n".join(table_lines(summary(table), index=False)))
+        chosen = _show_selection(outcome, out, rule, is_search)
         say(f"runs: {out}")
     problems = chosen.problems if chosen is not None else []
     for problem in problems:
@@ -75,7 +113,7 @@ def show_outcome(outcome: BenchmarkOutcome, dataset: str, out: Path, rule: str |
     return 1 if outcome.failed or problems else 0
 
 
-def _show_selection(outcome: BenchmarkOutcome, out: Path, rule: str | None) -> Selection | None:
+def _show_selection(outcome: BenchmarkOutcome, out: Path, rule: str | None, is_search: bool) -> Selection | None:
     """Print what a rule chooses among the settings that vary; nothing where there is no choice."""
     from domain_masks.evaluation.selection import RULES_IN_WORDS, SELECTION_RULES  # noqa: PLC0415
     from domain_masks.experiments import summary  # noqa: PLC0415
@@ -83,7 +121,7 @@ def _show_selection(outcome: BenchmarkOutcome, out: Path, rule: str | None) -> S
     from domain_masks.records import write_whole  # noqa: PLC0415
     from domain_masks.report.cells import frame_text  # noqa: PLC0415
 
-    chosen = select(outcome.runs, rule or SELECTION_RULES[0])
+    chosen = select(outcome.runs, rule or SELECTION_RULES[0], with_single=is_search)
     if chosen is None or chosen.table.empty:
         return chosen
     write_whole(out / "selected.csv", frame_text(chosen.table))

@@ -50,6 +50,8 @@ def work_off(
 
     Raises InputError where pictures cannot be read, DiskFullError where the disk is full.
     """
+    if not plan:
+        return BenchmarkOutcome()
     waiting = [planned for planned in plan if planned.state != "done"]
     if waiting:
         # Before all runs, which would otherwise all fail for the same pictures; each notes by itself what it leaves out.

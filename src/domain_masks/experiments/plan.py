@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,10 @@ from domain_masks.errors import InputError, together, unknown
 from domain_masks.evaluation.selection import LEAVE_ONE_DOMAIN_OUT
 from domain_masks.evaluation.variants import short_name
 from domain_masks.experiments.claims import is_free, places
+from domain_masks.experiments.draws import draws, ranges_of
 from domain_masks.experiments.inventory import Inventory, key_of
 from domain_masks.keywords import named_keywords
+from domain_masks.methods.search_ranges import Range
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
 from domain_masks.records.run_folder import folder_name
@@ -36,6 +38,7 @@ class PlannedRun:
     - ``variation``: what it has in place of the shared settings, name -> value, a method's own without prefix
     - ``variant``: the name of the listed variant that it belongs to, or nothing
     - ``is_inner``: whether it is there for a selection rule alone, and no row of a table
+    - ``drawn``: what a search drew for it, by its whole names
     """
 
     config: RunConfig
@@ -45,6 +48,7 @@ class PlannedRun:
     variation: Mapping[str, Any] = field(default_factory=dict)
     variant: str = ""
     is_inner: bool = False
+    drawn: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -96,15 +100,17 @@ def plan(base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists, out: Pat
       ``METHOD/TARGET/seed-N``, or ``METHOD/NAME=VALUE/TARGET/seed-N`` where settings are varied (each value, the default
       too), with its key behind where another run has that folder
     - ``lists``: with the rule ``leave-one-domain-out`` to choose among settings, every source is held out together with each
-      target as well
+      target as well; of a search all draws are run with the first seed, and what is chosen with the others later, see
+      :func:`repeated`
 
     Raises InputError for an unknown held-out domain, and where that rule would leave a single source.
     """
     held_out = _held_out(lists.targets, dataset.domains)
-    planner = _Planner(base, dataset, lists.seeds, out)
+    planner = _Planner(base, dataset, lists.seeds[:1] if lists.search else lists.seeds, out)
+    draws = draws_of(base, dataset, lists) if lists.search else {}
     for domains in held_out:
         for method in lists.methods:
-            for variation in lists.variations:
+            for variation in draws[method["name"]][1] if lists.search else lists.variations:
                 planner.add(method, variation, domains)
     to_choose = choices(list(planner.runs.values())) if lists.select == LEAVE_ONE_DOMAIN_OUT else {}
     for domains in _with_a_source(held_out, dataset.domains) if to_choose else ():
@@ -115,12 +121,41 @@ def plan(base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists, out: Pat
     return list(planner.runs.values())
 
 
-def choices(plan: Sequence[PlannedRun]) -> dict[tuple[str, str], list[PlannedRun]]:
-    """Return (method, name of the variant) -> its runs, where these have several settings to choose between."""
+Draws = tuple[Mapping[str, Range], Sequence[Variation]]
+"""Of a method the ranges in which a search looks, and what it draws; the first draw is no change."""
+
+
+def draws_of(base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists) -> dict[str, Draws]:
+    """Return method -> its ranges and draws; see :mod:`domain_masks.experiments.draws`."""
+    domains, seed = _held_out(lists.targets, dataset.domains)[0], lists.seeds[0]
+    found: dict[str, Draws] = {}
+    for method in lists.methods:
+        usual = with_variation(base, method, Variation())
+        if usual is None:
+            raise ValueError(f"expected settings of method {method['name']!r} without any variation, got none")
+        config = resolve(usual[0].model_copy(update={"target": domains, "seed": seed}), dataset)
+        found[method["name"]] = ranges_of(config), draws(config, lists.search or 1, seed)
+    return found
+
+
+def repeated(
+    base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists, out: Path, chosen: Sequence[PlannedRun]
+) -> list[PlannedRun]:
+    """Return the runs that a search has ``chosen`` again, with the benchmark's other seeds; each beside the first."""
+    planner = _Planner(base, dataset, lists.seeds[1:], out)
+    for planned in chosen:
+        planner.repeat(planned)
+    return list(planner.runs.values())
+
+
+def choices(plan: Sequence[PlannedRun], fewest: int = 2) -> dict[tuple[str, str], list[PlannedRun]]:
+    """Return (method, name of the variant) -> its runs, where these have ``fewest`` settings or more to choose between."""
     groups: dict[tuple[str, str], list[PlannedRun]] = {}
     for planned in plan:
         groups.setdefault((planned.config.method_name, planned.variant), []).append(planned)
-    return {name: runs for name, runs in groups.items() if len({tuple(run.variation.items()) for run in runs}) > 1}
+    return {
+        name: runs for name, runs in groups.items() if len({tuple(run.variation.items()) for run in runs}) >= fewest
+    }
 
 
 def _with_a_source(held_out: Sequence[tuple[str, ...]], known: Sequence[str]) -> list[tuple[str, ...]]:
@@ -161,7 +196,19 @@ class _Planner:
             folder = self._inventory.find(key) or self._free(key, self._out / _place(complete, values))
             self._taken[folder.path] = key
             shown = {short_name(name, values): value for name, value in values.items()}
-            self.runs[key] = PlannedRun(complete, folder, key, self._out, shown, variation.name, is_inner)
+            self.runs[key] = PlannedRun(
+                complete, folder, key, self._out, shown, variation.name, is_inner, dict(variation.settings)
+            )
+
+    def repeat(self, planned: PlannedRun) -> None:
+        """Add a run that is planned already with each of the seeds."""
+        for seed in self._seeds:
+            complete = planned.config.model_copy(update={"seed": seed})
+            key = key_of(complete, self._dataset.domains, content=self._content)
+            beside = planned.folder.path.with_name(f"seed-{seed}")
+            folder = self._inventory.find(key) or self._free(key, beside)
+            self._taken[folder.path] = key
+            self.runs[key] = replace(planned, config=complete, folder=folder, key=key)
 
     def _free(self, key: str, preferred: Path) -> RunFolder:
         return next(

@@ -36,14 +36,15 @@ class Selection:
         return self.rule == ORACLE
 
 
-def select(runs: Sequence[tuple[PlannedRun, RunRecord]], rule: str) -> Selection | None:
+def select(runs: Sequence[tuple[PlannedRun, RunRecord]], rule: str, with_single: bool = False) -> Selection | None:
     """Choose among the variations of every method by ``rule``; None where no method has several.
 
-    Named variants are baselines of their own, each chosen among its own settings.
+    Named variants are baselines of their own, each chosen among its own settings. Methods with one setting alone are left out
+    unless ``with_single``.
     """
     found: list[tuple[str, SelectedResult]] = []
     problems = []
-    for (method, variant), members in choices([planned for planned, _ in runs]).items():
+    for (method, variant), members in choices([planned for planned, _ in runs], 1 if with_single else 2).items():
         keys = {planned.key for planned in members}
         records = [record for planned, record in runs if planned.key in keys]
         targets = dict.fromkeys(planned.config.target or () for planned in members if not planned.is_inner)

@@ -37,6 +37,8 @@ def benchmark_yaml(base: RunConfig, lists: BenchmarkLists, plan: Sequence[Planne
         content["variants"] = [_entry(variant) for variant in lists.variants]
     if lists.select is not None:
         content["select"] = lists.select
+    if lists.search is not None:
+        content["search"] = lists.search
     shared = base.to_dict()
     used = [planned.config.to_dict() for planned in plan]
     for name in [*shared]:

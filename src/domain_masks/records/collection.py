@@ -18,6 +18,7 @@ from domain_masks.records.predictions import Predictions
 from domain_masks.records.preparation import with_usual_preparation
 from domain_masks.records.results import Results
 from domain_masks.records.run_folder import RunFolder
+from domain_masks.records.search import SearchRecord
 
 RESULTS = "results.json"
 _CONFIG = "config.yaml"
@@ -88,12 +89,14 @@ class Collection:
     - ``skipped``: folders whose records cannot be used, each with the reason
     - ``failed``: runs that ended with an error, each with its message
     - ``unfinished``: run folders that were begun and have no results yet
+    - ``searches``: of benchmarks that searched for settings
     """
 
     runs: tuple[RunRecord, ...]
     skipped: tuple[Skipped, ...] = field(default=())
     failed: tuple[Skipped, ...] = field(default=())
     unfinished: tuple[Path, ...] = field(default=())
+    searches: tuple[SearchRecord, ...] = field(default=())
 
 
 def collect(paths: Sequence[Path | str]) -> Collection:
@@ -121,7 +124,21 @@ def collect(paths: Sequence[Path | str]) -> Collection:
             failed.append(Skipped(folder.path, read_failure(folder.failure)))
         else:
             unfinished.append(folder.path)
-    return Collection(tuple(runs), tuple(skipped), tuple(failed), tuple(unfinished))
+    searches = list(_searches(paths, skipped))
+    return Collection(tuple(runs), tuple(skipped), tuple(failed), tuple(unfinished), tuple(searches))
+
+
+def _searches(paths: Sequence[Path | str], skipped: list[Skipped]) -> Iterator[SearchRecord]:
+    """Yield the search of each folder, or of those directly below it: a benchmark's folder, or one of several benchmarks."""
+    folders = [folder for path in map(Path, paths) for folder in (path, *sorted(path.iterdir())) if folder.is_dir()]
+    for folder in dict.fromkeys(folder.resolve() for folder in folders):
+        try:
+            search = SearchRecord.read(folder)
+        except DomainMasksError as error:
+            skipped.append(Skipped(folder, str(error)))
+            continue
+        if search is not None:
+            yield search
 
 
 def run_folders(path: Path | str) -> Iterator[RunFolder]:

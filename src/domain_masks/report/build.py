@@ -29,6 +29,7 @@ from domain_masks.report.mask_figures import course_figures, mask_figures, mask_
 from domain_masks.report.outline import Block, Facts, Highlight, Report, Section, Words
 from domain_masks.report.published import comparison, mask_by_domain_tables, published_section
 from domain_masks.report.run_details import runs_section, shown
+from domain_masks.report.searches import searches_section
 from domain_masks.report.significance import pairs, significance
 from domain_masks.report.sweeps import sweep_figures, sweep_frame, sweeps_of
 from domain_masks.report.understanding import understanding
@@ -51,6 +52,8 @@ def build_report(collection: Collection, rule: str = SOURCE_VALIDATION, gallery:
         sections += _group_sections(group, frame, gallery, alone=len(groups) == 1)
     if (published := published_section(groups, frames)) is not None:
         sections.append(published)
+    if (search := searches_section(collection.searches)) is not None:
+        sections.append(search)
     sections.append(runs_section(collection))
     return Report(
         _title(collection.runs, groups),

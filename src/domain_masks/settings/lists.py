@@ -14,6 +14,7 @@ from domain_masks.settings.sweeps import Variation, read_sweep, read_variants, v
 from domain_masks.settings.varied import settings_of, varied_mistakes
 
 DEFAULT_METHODS = ("dmg", "aggregate")
+MOST_DRAWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class BenchmarkLists:
     - ``sweep``: setting -> values, every combination of which is run
     - ``variants``: settings that are run one by one, each with every combination of the sweep
     - ``select``: the rule that chooses among what is swept; None where none is named
+    - ``search``: how many settings of each method are drawn and chosen among; None for no search
     """
 
     methods: list[dict[str, Any]]
@@ -33,6 +35,7 @@ class BenchmarkLists:
     sweep: dict[str, list[Any]] = field(default_factory=dict)
     variants: list[Variation] = field(default_factory=list)
     select: str | None = None
+    search: int | None = None
 
     @property
     def variations(self) -> list[Variation]:
@@ -50,8 +53,8 @@ def check_benchmark(
 
     - ``values``: the shared settings; those of ``method`` go to the methods that have them
     - ``lists``: ``methods`` (names, or mappings of a name and its own settings, which win over the shared ones),
-      ``targets``, ``seeds``, ``sweep`` and ``variants`` (see :mod:`domain_masks.settings.sweeps`), ``select``; None for the
-      default
+      ``targets``, ``seeds``, ``sweep`` and ``variants`` (see :mod:`domain_masks.settings.sweeps`), ``select``, ``search``;
+      None for the default
     - ``flags``: settings of methods that win over both
     - ``others``: mistakes that were found before
 
@@ -80,7 +83,8 @@ def check_lists(
     names = [method["name"] for method in methods]
     mistakes += _repeated("methods", names)
     sweep, variants = read_sweep(lists.get("sweep"), mistakes), read_variants(lists.get("variants"), mistakes)
-    checked = BenchmarkLists(methods, targets, seeds, sweep, variants, _rule(lists.get("select"), mistakes))
+    rule, search = _rule(lists.get("select"), mistakes), _search(lists, mistakes)
+    checked = BenchmarkLists(methods, targets, seeds, sweep, variants, rule, search)
     mistakes += varied_mistakes(base, methods, checked.variations)
     if base is not None:
         mistakes += _not_for_a_benchmark(base, names)
@@ -162,6 +166,29 @@ def _rule(given: Any, mistakes: list[str]) -> str | None:
     if given is not None and given not in SELECTION_RULES:
         mistakes.append(f"select: {unknown('selection rule', str(given), SELECTION_RULES)}")
     return None if given is None else str(given)
+
+
+def _search(lists: Mapping[str, Any], mistakes: list[str]) -> int | None:
+    from domain_masks.evaluation.selection import SOURCE_VALIDATION  # noqa: PLC0415
+
+    given = lists.get("search")
+    if given is None:
+        return None
+    text = str(given).strip()
+    if isinstance(given, bool) or not text.isdecimal() or not 2 <= int(text) <= MOST_DRAWS:
+        mistakes.append(
+            f"search: expected how many settings of each method are tried, the defaults among them, a whole number from 2 to "
+            f"{MOST_DRAWS}, got {given!r}"
+        )
+        return None
+    for name in ("sweep", "variants"):
+        if lists.get(name):
+            mistakes.append(f"{name}: settings are either listed or searched for: leave it out, or search")
+    if lists.get("select") not in (None, SOURCE_VALIDATION):
+        mistakes.append(
+            f"select: a search is decided by {SOURCE_VALIDATION} alone, got {lists.get('select')!r}: leave it out"
+        )
+    return int(text)
 
 
 def _listed(lists: Mapping[str, Any], name: str) -> list[Any]:

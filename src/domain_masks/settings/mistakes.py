@@ -12,7 +12,7 @@ from domain_masks.records.files import is_there
 from domain_masks.records.spellings import canonical
 from domain_masks.settings.contradictions import contradictions
 
-BENCHMARK_LISTS = ("methods", "targets", "seeds", "sweep", "variants", "select")
+BENCHMARK_LISTS = ("methods", "targets", "seeds", "sweep", "variants", "select", "search")
 """Settings that only a benchmark has."""
 
 

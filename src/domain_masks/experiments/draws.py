@@ -1,0 +1,58 @@
+"""What a search for settings draws: as many settings for every method, from ranges that stand in its description.
+
+A draw is keyed by the seed, the setting and its number: of more draws the first ones are the same, and what all methods share,
+such as the learning rate, is drawn alike for all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from domain_masks.errors import InputError, together
+from domain_masks.methods.search_ranges import Range, Uniform
+from domain_masks.methods.table import described
+from domain_masks.randomness import key
+from domain_masks.records.config import RunConfig
+from domain_masks.settings.sweeps import METHOD, Variation
+from domain_masks.settings.varied import varied_mistakes
+
+FACTOR = 10.0
+"""The learning rate of every method that has one is drawn between that of the defaults divided and multiplied by this."""
+_DIGITS = 3
+
+
+def ranges_of(config: RunConfig) -> dict[str, Range]:
+    """Return setting -> where it is drawn from, for the method of a complete configuration."""
+    kind = described(config.method_name)
+    shared: dict[str, Range] = {}
+    if not kind.is_closed_form() and config.lr is not None:
+        shared["lr"] = Uniform(_rounded(config.lr / FACTOR), _rounded(config.lr * FACTOR), log=True)
+    return shared | dict(kind.search)
+
+
+def draws(config: RunConfig, count: int, seed: int) -> list[Variation]:
+    """Return what is tried for the method of a complete configuration: the defaults, and ``count`` - 1 draws.
+
+    Raises InputError where its description has ranges of settings that there are not, or with values that they cannot have.
+    """
+    name, ranges = config.method_name, ranges_of(config)
+    found = [Variation(methods=(name,))]
+    for number in range(1, count):
+        settings = {setting: _drawn(setting, name, within, seed, number) for setting, within in ranges.items()}
+        found.append(Variation(settings=settings, methods=(name,)))
+    if wrong := list(varied_mistakes(None, [{"name": name}], found)):
+        raise InputError(f"method {name!r} has ranges for a search that cannot be used: {together(wrong)}")
+    return found
+
+
+def _drawn(setting: str, method: str, within: Range, seed: int, number: int) -> Any:
+    own = f"{method}/" if setting.startswith(METHOD) else ""
+    value = within.at(key(seed, f"search/{own}{setting}", number) / 2**63)
+    if isinstance(value, float) and isinstance(within, Uniform):
+        # As one would write it; what is rounded stays in the range.
+        return min(max(_rounded(value), within.low), within.high)
+    return value
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
