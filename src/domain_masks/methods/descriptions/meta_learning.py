@@ -174,7 +174,7 @@ class EpiFCRSettings(Settings):
     """λ₃, weight of the features' loss under a classifier that stays as it was drawn"""
     episodes: Literal["all", "one"] = "all"
     """whose images meet a wrong source in a step: `all` (paper), or those of `one` source (the authors' code)"""
-    warm_up: Annotated[float, Field(ge=0, lt=1)] = 1 / 6
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.167
     """share of the epochs before the episodes, in which every network learns alone"""
     batch_norm: Literal["fixed", "learned"] = "fixed"
     """statistics of batch norm in training: fixed as the weights came with (the authors' code), or of the batches"""
