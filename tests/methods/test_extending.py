@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional
 
 import domain_masks as dm
 from domain_masks.cli import main
 from domain_masks.errors import InputError
-from domain_masks.methods import METHODS, Aggregate, Method, Paper, Phase
-from domain_masks.methods.base import PREDICTIONS
+from domain_masks.methods import METHODS, Aggregate, Method, plugins
+from domain_masks.methods.base import domains_of, labels_of
 from domain_masks.methods.saving import load_model
-from domain_masks.networks import Network
 from domain_masks.randomness import seeded
 from domain_masks.records.config import RunConfig
 from domain_masks.records.metrics_log import MetricsLog
@@ -29,27 +27,71 @@ from domain_masks.schedules import SCHEDULES
 from domain_masks.training import evaluate
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.launching import launch
+from methods import contract, contract_runs
 from methods.contract import SIZE, of, toy_batch
+from methods.contract_runs import RUN_CHECKS, check_export
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
+WHOLE = {found.group(1): text for text in BLOCKS if (found := re.search(r'^METHODS\["(\w+)"\]', text, re.MULTILINE))}
+"""Name -> the file of a whole method of the page."""
+
+
 @pytest.fixture
-def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Import the page's first block as a user's own module; METHODS and sys.modules are put back afterwards."""
-    file = tmp_path / "manifold_mixup.py"
-    file.write_text(BLOCKS[0], encoding="utf-8")
-    # The page's last line sets it for good; set here first, it is removed again.
-    monkeypatch.setitem(METHODS, "manifold_mixup", METHODS["aggregate"])
-    specification = importlib.util.spec_from_file_location("manifold_mixup_of_the_page", file)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    monkeypatch.setitem(sys.modules, "manifold_mixup_of_the_page", module)
-    specification.loader.exec_module(module)
-    assert METHODS["manifold_mixup"] is module.ManifoldMixup
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Import the page's whole methods as a user's own files; METHODS is put back afterwards."""
+    monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.chdir(tmp_path)
+    before = dict(METHODS.data)
+    for name, text in WHOLE.items():
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    plugins.load_plugins([f"{name}.py" for name in WHOLE])
+    yield
+    METHODS.data = before
+    plugins._LOADED.clear()
+    contract_runs.whole.cache_clear()
+
+
+def test_there_is_a_whole_method_of_every_kind() -> None:
+    assert [*WHOLE] == ["manifold_mixup", "fish", "deceived", "anchored", "nearest_mean"]
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("name", WHOLE)
+def test_each_holds_the_contract(name: str) -> None:
+    assert METHODS[name].name == name
+    for check in contract.CHECKS:
+        check(contract.built(name))
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("name", WHOLE)
+def test_each_holds_the_contract_in_runs(name: str) -> None:
+    for check in RUN_CHECKS:
+        if check is not check_export:
+            check(name)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("name", WHOLE)
+def test_each_is_exported(name: str) -> None:
+    check_export(name)
+
+
+@pytest.mark.usefixtures("registered")
+def test_the_pages_commands_show_it(capsys: pytest.CaptureFixture[str]) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    commands = re.search(r"^```sh\n(dmg methods manifold_mixup.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert commands is not None
+    for command in commands.group(1).splitlines():
+        if "--dry_run" not in command:
+            assert main(shlex.split(command)[1:]) == 0, command
+    shown = capsys.readouterr().out
+    assert "searched: 0.1 to 1.0" in shown
+    assert "run folder    runs/manifold-mixup" in shown
 
 
 @pytest.mark.usefixtures("registered")
@@ -99,50 +141,42 @@ def block(first_line: str) -> str:
 
 def defined(code: str, **names: Any) -> dict[str, Any]:
     """Run a block of the page; returns what it defines."""
-    known = {"torch": torch, "functional": functional, "Phase": Phase, "Method": Method, "Paper": Paper} | names
+    known = {"torch": torch, "functional": functional} | names
     before = {*known}
     exec(code, known)
     return {name: value for name, value in known.items() if name not in before and name != "__builtins__"}
 
 
-class WithCritic(Aggregate):
-    """What the page's steps with two optimisers are written for."""
-
-    name = "with_critic"
-
-    def __init__(self, backbone: nn.Module, context: Any, settings: Any) -> None:
-        super().__init__(backbone, context, settings)
-        image = torch.zeros(1, 3, context.image_size, context.image_size)
-        width = self.network.frozen_features(image).flatten(1).shape[1]
-        self.critic = nn.Linear(width, len(context.sources))
+TWO_PASSES = block("def step(self, batch, engine):\n    features")
 
 
-ONE_PASS, TWO_PASSES = block("def parameter_groups(self)"), block("def step(self, batch, engine):\n    features")
+def with_critic(*steps: str) -> type[Method]:
+    """Return the page's method with two optimisers, or with another step of the page."""
+    kind: type[Method] = METHODS["deceived"]
+    known = {"domains_of": domains_of, "labels_of": labels_of}
+    own = {name: value for code in steps for name, value in defined(code, **known).items()}
+    return type("OfThePage", (kind,), {"name": "of_the_page", **own})
 
 
-def with_steps(*codes: str) -> type[Method]:
-    """Return a method with the functions of the page's blocks."""
-    functions = {name: value for code in codes for name, value in defined(code).items()}
-    kind: type[Method] = type("OfThePage", (WithCritic,), {"name": "of_the_page"})
-    for name, function in functions.items():
-        if "super()" in "".join(codes) and name == "parameter_groups":
-            # A function outside a class has no class that super() could ask.
-            function = lambda self: {  # noqa: E731, PLW2901
-                **Aggregate.parameter_groups(self),
-                "critic": list(self.critic.parameters()),
-            }
-        setattr(kind, name, function)
-    return kind
+def deceived(*steps: str) -> Method:
+    """Return such a method, with a rate of the critic like that of the classifier."""
+    kind: Any = with_critic(*steps)
+    made: Method = kind(contract.built_backbone(), contract.context(), kind.Settings(critic_lr=RATE))
+    return made
+
+
+RATE = 0.05
 
 
 def gradient(loss: torch.Tensor, parameters: Any) -> list[torch.Tensor]:
     return list(torch.autograd.grad(loss, list(parameters), allow_unused=True, retain_graph=True))
 
 
-@pytest.mark.parametrize("codes", [(ONE_PASS,), (ONE_PASS, TWO_PASSES)], ids=["one pass", "two passes"])
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("codes", [(), (TWO_PASSES,)], ids=["one pass", "two passes"])
 def test_two_optimisers_learn_each_from_its_own_loss(codes: tuple[str, ...]) -> None:
-    method = of(with_steps(*codes)).train()
-    batch, rate = toy_batch(), 0.05
+    method: Any = deceived(*codes).train()
+    batch, rate = toy_batch(), RATE
     names = dict(method.named_parameters())
     critic = {name: value for name, value in names.items() if name.startswith("critic.")}
     others = {name: value for name, value in names.items() if name not in critic}
@@ -157,7 +191,7 @@ def test_two_optimisers_learn_each_from_its_own_loss(codes: tuple[str, ...]) -> 
         name: before[name] - rate * value
         for (name, _), value in zip(critic.items(), gradient(told, critic.values()), strict=True)
     }
-    weights = {name: expected[f"critic.{name}"] for name in ("weight", "bias")} if len(codes) > 1 else None
+    weights = {name: expected[f"critic.{name}"] for name in ("weight", "bias")} if codes else None
     answered = features.flatten(1)
     scores = (
         method.critic(answered) if weights is None else functional.linear(answered, weights["weight"], weights["bias"])
@@ -178,9 +212,10 @@ def test_two_optimisers_learn_each_from_its_own_loss(codes: tuple[str, ...]) -> 
     assert not torch.equal(before["critic.weight"], method.critic.weight)
 
 
-@pytest.mark.parametrize("codes", [(ONE_PASS,), (ONE_PASS, TWO_PASSES)], ids=["one pass", "two passes"])
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("codes", [(), (TWO_PASSES,)], ids=["one pass", "two passes"])
 def test_two_optimisers_train_a_run(codes: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "of_the_page", with_steps(*codes))
+    monkeypatch.setitem(METHODS, "of_the_page", with_critic(*codes))
     run = dm.train(method="of_the_page", fast=True, accumulate=2, class_weights="balanced", out=tmp_path / "run")
     (epoch,) = MetricsLog(run.folder.metrics).read()
     terms = {name: value for name, value in epoch.items() if name.startswith("loss/")}
@@ -206,21 +241,43 @@ def test_the_default_step_is_the_one_shown() -> None:
         assert torch.equal(value, learned[1][name]), name
 
 
-def test_phases_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = type("Phased", (Aggregate,), {"name": "phased", **defined(block("def phases(self)"))})
-    monkeypatch.setitem(METHODS, "phased", kind)
-    run = dm.train(method="phased", fast=True, out=tmp_path / "run")
+@pytest.mark.usefixtures("registered")
+def test_phases_are_run(tmp_path: Path) -> None:
+    run = dm.train(method="anchored", fast=True, out=tmp_path / "run")
     assert run.results.epochs_run == 2
     assert run.results.best_epoch == 2
+    first, second = MetricsLog(run.folder.metrics).read()
+    assert "loss/distance" not in first or first["loss/distance"] in ("", None)
+    assert float(second["loss/distance"]) >= 0
 
 
-def test_the_closed_form_is_fitted_and_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = defined(block("class NearestMean"), Network=Network, PREDICTIONS=PREDICTIONS)["NearestMean"]
-    monkeypatch.setitem(METHODS, kind.name, kind)
-    run = dm.train(method=kind.name, fast=True, size=SIZE, out=tmp_path / "run")
+@pytest.mark.usefixtures("registered")
+def test_the_closed_form_is_fitted_and_measured(tmp_path: Path) -> None:
+    run = dm.train(method="nearest_mean", fast=True, size=SIZE, out=tmp_path / "run")
     assert run.results.epochs_run == 0
     assert run.results.in_domain["accuracy"] > 0.2
     assert evaluate(tmp_path / "run").results.in_domain == run.results.in_domain
+
+
+@pytest.mark.usefixtures("registered")
+def test_the_inner_loop_goes_where_its_steps_have_led() -> None:
+    """One step of SGD at the inner rate ends where one step on each source after the other ends."""
+    method: Any = contract.still(contract.built("fish"))
+    batch, rate = toy_batch(), method.settings.inner_lr
+    twin: Any = contract.still(contract.built("fish"))
+    for domain in twin.order(batch):
+        rows = batch.domains == domain
+        loss = functional.cross_entropy(twin.network(batch.images[rows]), batch.labels[rows])
+        for parameter, slope in zip(
+            twin.network.parameters(), torch.autograd.grad(loss, list(twin.network.parameters())), strict=True
+        ):
+            parameter.data -= rate * slope
+    config = RunConfig(optimizer="sgd", lr=rate, momentum=0.0)
+    engine = TrainingEngine(launch(config), method, config, epochs=1, steps_per_epoch=1)
+    engine.begin(0, 0)
+    method.step(batch, engine)
+    for name, value in method.named_parameters():
+        torch.testing.assert_close(value, dict(twin.named_parameters())[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_schedules_and_ways_of_sampling_are_added(
