@@ -19,6 +19,7 @@ from domain_masks.cli import main
 from domain_masks.cli import train as train_module
 from domain_masks.cli.data import ACTIONS
 from domain_masks.cli.main import VERBS
+from domain_masks.methods.settings import complete_method
 from domain_masks.records.config import parse_config
 from domain_masks.settings.of_a_run import default_folder
 
@@ -83,7 +84,8 @@ def test_flags_win_over_yaml_and_the_method_is_merged(capsys: pytest.CaptureFixt
     assert shown["method"]["average"] == "probabilities"
     assert shown["method"]["validation"] == "predictions", "defaults are written out"
     assert main(["train", "--config", "settings.yaml", "--method", "aggregate", "--print_config"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out)["method"] == {"name": "aggregate"}
+    method = yaml.safe_load(capsys.readouterr().out)["method"]
+    assert method == complete_method("aggregate", {}), "what the file says is of another method"
 
 
 def test_printed_config_is_complete_and_can_be_used(capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,7 +245,7 @@ def test_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_methods_and_data_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["methods"]) == 0
+    assert main(["methods", "dmg"]) == 0
     assert "--method.overlap_weight (default: 0.1)" in capsys.readouterr().out
     assert main(["data", "list"]) == 0
     assert "pacs" in capsys.readouterr().out

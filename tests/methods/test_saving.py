@@ -114,7 +114,11 @@ def changed_card(folder, **changes):
         ({"format": None}, RunFolderError, r"expected format 1 or older, got none"),
         ({"sources": None, "sites": None}, RunFolderError, r"describes no model: .* got no sources, sites"),
         ({"method": {"overlap_weight": 0.1}}, RunFolderError, r"describes no model: .* got no name"),
-        ({"method": {"name": "dgm"}}, InputError, r"unknown method 'dgm'"),
+        (
+            {"method": {"name": "dgm"}},
+            InputError,
+            r"method 'dgm' is not known here, .* give its file as --plugin. Did you mean 'dmg'",
+        ),
         ({"method": {"name": "dmg", "no_such": 1}}, InputError, r"method\.no_such: there is no such setting"),
         ({"backbone": "smal"}, InputError, r"unknown backbone 'smal'"),
         ({"sources": ["art", "photo"]}, InputError, r"does not fit model\.json: 2 tensors .*masks\.classifier"),

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 
-from domain_masks.errors import InputError
+from domain_masks.errors import InputError, nearest
 from domain_masks.methods.table import METHODS
 from domain_masks.records.file_state import digest_of_file
 from domain_masks.records.plugins import is_file, plugin_file
@@ -155,9 +155,10 @@ def unfamiliar(name: str, sources: Iterable[str | None]) -> str:
     """Say that a method is not known here, and what has to be imported first: ``sources`` as far as they are known."""
     known = [source for source in sources if source]
     if not known or known == ["__main__"]:
+        guess = nearest(name, METHODS)
         return (
             f"method {name!r} is not known here, and is none of this package's: run the code that defines it first, in Python, "
-            "or give its file as --plugin"
+            f"or give its file as --plugin{f'. Did you mean {guess!r}?' if guess else ''}"
         )
     flags = " ".join(f"--plugin {source}" for source in known)
     return (
