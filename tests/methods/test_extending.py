@@ -29,7 +29,7 @@ from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.launching import launch
 from methods import contract, contract_runs
 from methods.contract import SIZE, of, toy_batch
-from methods.contract_runs import RUN_CHECKS, check_export
+from methods.contract_runs import RUN_CHECKS
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
@@ -70,15 +70,7 @@ def test_each_holds_the_contract(name: str) -> None:
 @pytest.mark.parametrize("name", WHOLE)
 def test_each_holds_the_contract_in_runs(name: str) -> None:
     for check in RUN_CHECKS:
-        if check is not check_export:
-            check(name)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("registered")
-@pytest.mark.parametrize("name", WHOLE)
-def test_each_is_exported(name: str) -> None:
-    check_export(name)
+        check(name)
 
 
 @pytest.mark.usefixtures("registered")
