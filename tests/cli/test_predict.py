@@ -172,7 +172,7 @@ def test_a_configuration_holds_the_settings_and_flags_win(run: Path, digits: Pat
     )
     assert main(["predict", "--config", "a.yaml", "--top", "3", "--quiet"]) == 0
     assert "class_3" in Path("a.csv").read_text().splitlines()[0]
-    flags = {action.dest for action in parser()._actions} - {"help", "config", "quiet", "verbose"}
+    flags = {action.dest for action in parser()._actions} - {"help", "config", "quiet", "verbose", "plugin"}
     assert flags == set(PredictSettings.model_fields)
 
 

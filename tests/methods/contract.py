@@ -131,8 +131,8 @@ def some(batch, rows):
 
 
 def has_loss(method):
-    """Whether it says how it learns by a loss alone, and not by a step of its own or a closed form."""
-    return type(method).step is Method.step and not method.is_closed_form()
+    """Whether it has a loss that can be looked at alone, and not only a step of its own or a closed form."""
+    return type(method).training_loss is not Method.training_loss
 
 
 def check_description(method):
@@ -182,6 +182,8 @@ def check_terms(method):
         return
     batch = learnable(method.train(), toy_batch())
     trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    # A penalty may have no weight before.
+    method.begin_phase(method.phases()[-1].name)
     terms = method.training_loss(batch)
     assert terms
     for name, term in terms.items():

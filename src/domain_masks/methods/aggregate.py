@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
-from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, Phase, Settings, labels_of
+from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, Optimizer, Phase, Settings, labels_of
 from domain_masks.methods.descriptions.baselines import AggregateSettings, DescribedAggregate
 from domain_masks.networks import Network
 from domain_masks.networks.batch_norm import keep_statistics
@@ -45,9 +45,12 @@ class Aggregate(DescribedAggregate, Method):
             return super().phases()
         return (Phase(_HEAD, share, selects=False), Phase("network", 1 - share, fresh_optimizers=True))
 
-    def optimizers(self) -> dict[str, tuple[str, ...]]:
+    def optimizers(self) -> Mapping[str, tuple[str, ...] | Optimizer]:
         """Return one optimiser, or one for the last layer and one for the rest where the last layer learns alone at first."""
-        return {"body": ("body",), _HEAD: (_HEAD,)} if self._own.head_first else {"main": ("body", _HEAD)}
+        if not self._own.head_first:
+            return super().optimizers()
+        rest = tuple(name for name in self.parameter_groups() if name != _HEAD)
+        return {"body": rest, _HEAD: (_HEAD,)}
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
         """Learn from one batch, in the first phase with the last layer alone."""
