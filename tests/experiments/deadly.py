@@ -22,11 +22,11 @@ class DeadlyOpener(generated.Opener):
     def __init__(self, pixels: np.ndarray, trigger: Path) -> None:
         super().__init__(pixels)
         self.trigger = trigger
-        self.opened: set[int] = set()
+        self.opened: set[tuple[int, int]] = set()
 
     def __call__(self, row: int) -> Image.Image:
-        if multiprocessing.parent_process() is None or row not in self.opened:
-            self.opened.add(row)
+        if multiprocessing.parent_process() is None or (os.getpid(), row) not in self.opened:
+            self.opened.add((os.getpid(), row))
             return super().__call__(row)
         try:
             self.trigger.unlink()

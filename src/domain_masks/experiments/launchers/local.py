@@ -93,19 +93,26 @@ class _Worker:
         if self.job is None:
             return None
         job = self.job
+        outcome = self.listen(reporter)
+        if outcome is not None or self.process.is_alive():
+            return outcome
+        self.job = None
+        return lost(job, how_it_ended(self.process.exitcode))
+
+    def listen(self, reporter: Reporter) -> Outcome | None:
+        """Show what the process has said so far, also one that has ended; returns the outcome of its job if it is there."""
+        if self.job is None:
+            return None
         try:
             while self.connection.poll():
                 said: str | Outcome = self.connection.recv()
                 if isinstance(said, Outcome):
                     self.job = None
                     return said
-                _show(job, said, reporter)
+                _show(self.job, said, reporter)
         except (EOFError, OSError):
             self.process.join()
-        if self.process.is_alive():
-            return None
-        self.job = None
-        return lost(job, how_it_ended(self.process.exitcode))
+        return None
 
     def close(self) -> None:
         """Let the process end, which it does when nobody can send it another job."""
@@ -161,9 +168,11 @@ def _stop(workers: Sequence[_Worker], reporter: Reporter) -> None:
             while worker.process.is_alive():
                 # Reading on, as a process cannot end while what it says does not fit into the pipe.
                 wait([worker.connection, worker.process.sentinel])
-                worker.look(reporter)
+                worker.listen(reporter)
                 if worker.job is None:
                     worker.close()
+            # One that ended while another was waited for.
+            worker.listen(reporter)
     except BaseException:
         for worker in running:
             worker.process.kill()
