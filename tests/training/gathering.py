@@ -19,6 +19,7 @@ from torch.nn import functional
 from domain_masks.batch import DomainBatch
 from domain_masks.processes import process_count, sum_over_processes
 from domain_masks.randomness import BatchRandomness
+from training.forked import in_processes
 
 ROWS, CLASSES, DOMAINS = 11, 3, 3
 Loss = Callable[[nn.Module, DomainBatch], Tensor]
@@ -130,19 +131,7 @@ def main(folder: str) -> None:
     torch.set_num_threads(1)
     expected = {loss.__name__: gradients(loss, 0, 1) for loss in LOSSES}
     for processes in (2, 3):
-        children = []
-        for rank in range(processes):
-            if (child := os.fork()) == 0:
-                status = 1
-                try:
-                    compare(Path(folder), expected, rank, processes)
-                    status = 0
-                finally:
-                    sys.stdout.flush()
-                    os._exit(status)
-            children.append(child)
-        if any(os.waitpid(child, 0)[1] for child in children):
-            raise SystemExit("a process failed")
+        in_processes(processes, lambda rank, count=processes: compare(Path(folder), expected, rank, count))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from domain_masks.batch import DomainBatch
 from domain_masks.randomness import BatchRandomness, repeated
 from domain_masks.training.batch_norm import GlobalBatchNorm
 from domain_masks.training.draws import GlobalDraws
+from training.forked import in_processes
 
 ROWS = 7
 STEPS = 2
@@ -169,19 +170,7 @@ def main(folder: str) -> None:
         network = build().train()
         expected[name] = (step(name, network, 0, 1)[0], state(network, 1))
     for processes in (2, 3):
-        children = []
-        for rank in range(processes):
-            if (child := os.fork()) == 0:
-                status = 1
-                try:
-                    compare(Path(folder), expected, rank, processes)
-                    status = 0
-                finally:
-                    sys.stdout.flush()
-                    os._exit(status)
-            children.append(child)
-        if any(os.waitpid(child, 0)[1] for child in children):
-            raise SystemExit("a process failed")
+        in_processes(processes, lambda rank, count=processes: compare(Path(folder), expected, rank, count))
 
 
 def compare(folder: Path, expected: dict[str, tuple[Tensor, list[Tensor]]], rank: int, processes: int) -> None:

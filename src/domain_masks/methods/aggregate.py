@@ -7,27 +7,24 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
-from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, Optimizer, Phase, Settings, labels_of
+from domain_masks.methods.base import Context, Engine, Optimizer, Phase, Settings, labels_of
 from domain_masks.methods.descriptions.baselines import AggregateSettings, DescribedAggregate
-from domain_masks.networks import Network
+from domain_masks.methods.one_network import OneNetwork
 from domain_masks.networks.batch_norm import keep_statistics
 
 _HEAD = "head"
 """The phase in which the last layer learns alone, and the optimiser and parameter group that it has."""
 
 
-class Aggregate(DescribedAggregate, Method):
+class Aggregate(DescribedAggregate, OneNetwork):
     """Empirical risk minimisation on all sources together; dropout as usual.
 
     With ``head_first``, as in ERM++, the last layer learns alone at first, in a phase from which no epoch is chosen, and the
     whole network then with fresh optimisers.
     """
 
-    network: Network
-
     def __init__(self, backbone: nn.Module, context: Context, settings: Settings) -> None:
-        super().__init__(context, settings)
-        self.network = Network(backbone, context.boundary_of(backbone), image_size=context.image_size)
+        super().__init__(backbone, context, settings)
         # A class that stands on this one may have settings without them.
         self._own = settings if isinstance(settings, AggregateSettings) else AggregateSettings()
 
@@ -63,9 +60,4 @@ class Aggregate(DescribedAggregate, Method):
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the cross entropy, the mean over the batch."""
-        logits = self.network.task(self.boundary_features(batch))
-        return {"classification": self.classification_loss(logits, labels_of(batch))}
-
-    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the network's logits."""
-        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}
+        return {"classification": self.classification_loss(self.logits(batch), labels_of(batch))}

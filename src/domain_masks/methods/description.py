@@ -11,6 +11,8 @@ from pydantic import ConfigDict, Field
 from domain_masks.methods.search_ranges import Range
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
 """Type of a setting that weights a term of a loss."""
 
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
-from domain_masks.methods.base import PREDICTIONS, Context, Method, Optimizer, domains_of, labels_of
+from domain_masks.methods.base import Context, Optimizer, domains_of, labels_of
 from domain_masks.methods.descriptions.adversarial import CrossGradSettings, DescribedCrossGrad
-from domain_masks.networks import Network, with_new_head
+from domain_masks.methods.one_network import OneNetwork
+from domain_masks.networks import with_new_head
 
 LABEL, DOMAIN = "label_net", "domain_net"
 
@@ -28,7 +29,7 @@ def perturbed(images: Tensor, gradients: Tensor, epsilon: float, clip: float | N
     return (images + epsilon * scale * steps).detach()
 
 
-class CrossGrad(DescribedCrossGrad, Method):
+class CrossGrad(DescribedCrossGrad, OneNetwork):
     """Label net (the backbone) and domain net (another one) each learn from images as they are and as the other perturbs them.
 
     J is the mean loss over the batch, as in the authors' code and Dassl: with larger batches the gradient of an image, and its
@@ -38,8 +39,7 @@ class CrossGrad(DescribedCrossGrad, Method):
     """
 
     def __init__(self, backbone: nn.Module, context: Context, settings: CrossGradSettings) -> None:
-        super().__init__(context, settings)
-        self.network = Network(backbone, context.boundary_of(backbone), image_size=context.image_size)
+        super().__init__(backbone, context, settings)
         self.domain_net = with_new_head(context.build_backbone(), len(context.sources))
         pixels = context.preprocessing if settings.space == "pixels" else None
         # A step of 1 from -1 to 1 is one of 1/2 from black to white, and of 1/2 std as normalised.
@@ -84,7 +84,3 @@ class CrossGrad(DescribedCrossGrad, Method):
         scale = images.new_tensor(self.scale).view(-1, 1, 1)
         clip = None if self.settings.clip == "none" else self.settings.clip
         return perturbed(images, gradients, self.settings.epsilon, clip, scale)
-
-    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the label net's logits."""
-        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}

@@ -12,14 +12,14 @@ from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
 from domain_masks.methods.adversary import growing_strength, perceptron, refuse_nothing_to_learn, reverse_gradient
-from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, Optimizer, domains_of, labels_of
+from domain_masks.methods.base import Context, Engine, Optimizer, domains_of, labels_of
 from domain_masks.methods.descriptions.adversarial import DANNSettings, DescribedDANN
-from domain_masks.networks import RepresentedNetwork
+from domain_masks.methods.one_network import OneRepresentedNetwork
 
 CLASSIFIER, ADVERSARY = "classifier", "domain_net"
 
 
-class DANN(DescribedDANN, Method):
+class DANN(DescribedDANN, OneRepresentedNetwork):
     """What the last layer is given tells nothing of the domain: a domain net learns to tell it, through reversed gradients.
 
     The domain net minimises its cross entropy with weight 1, whatever λ is; the layers before the last one maximise λ times it.
@@ -27,11 +27,8 @@ class DANN(DescribedDANN, Method):
     and steps of the network, where here both learn in each step, as in the paper.
     """
 
-    network: RepresentedNetwork
-
     def __init__(self, backbone: nn.Module, context: Context, settings: DANNSettings) -> None:
-        super().__init__(context, settings)
-        self.network = RepresentedNetwork(backbone, context.boundary_of(backbone), image_size=context.image_size)
+        super().__init__(backbone, context, settings)
         self.domain_net = perceptron(self.network.width, settings.width, len(context.sources), settings.layers)
         self.strength = settings.weight
         """λ of the running step; a pure function of how much of the training is done."""
@@ -68,7 +65,3 @@ class DANN(DescribedDANN, Method):
             "classification": classification,
             "domain": functional.cross_entropy(self.domain_net(reversed_), domains_of(batch)),
         }
-
-    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the network's logits."""
-        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}

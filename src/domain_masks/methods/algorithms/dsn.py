@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
 from domain_masks.methods.adversary import perceptron, refuse_nothing_to_learn, reverse_gradient
-from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, Optimizer, domains_of, labels_of
+from domain_masks.methods.base import Context, Engine, Optimizer, domains_of, labels_of
 from domain_masks.methods.descriptions.adversarial import DescribedDSN, DSNSettings
-from domain_masks.networks import RepresentedNetwork
+from domain_masks.methods.one_network import OneRepresentedNetwork
 
 MAIN, SEPARATION, ADVERSARY = "main", "separation", "domain_net"
 
@@ -38,7 +38,7 @@ def scale_invariant_error(true: Tensor, reconstructed: Tensor) -> Tensor:
     return (true - reconstructed).var(1, correction=0)
 
 
-class DSN(DescribedDSN, Method):
+class DSN(DescribedDSN, OneRepresentedNetwork):
     """What the last layer is given is the shared encoding; encoders of the sources' own hold what it shall not hold.
 
     Where the paper encodes and reconstructs images, this does F's features, the means of their channels over their places: the
@@ -48,11 +48,8 @@ class DSN(DescribedDSN, Method):
     are means over the domains in the batch (the paper adds up its two).
     """
 
-    network: RepresentedNetwork
-
     def __init__(self, backbone: nn.Module, context: Context, settings: DSNSettings) -> None:
-        super().__init__(context, settings)
-        self.network = RepresentedNetwork(backbone, context.boundary_of(backbone), image_size=context.image_size)
+        super().__init__(backbone, context, settings)
         features = torch.zeros(1, *self.network.feature_shape)
         inside = self.network.pooled(features).shape[1]
         outside, domains = self.network.width, len(context.sources)
@@ -108,7 +105,3 @@ class DSN(DescribedDSN, Method):
             for domain in torch.unique(domains)
         ]
         return torch.stack(each).mean()
-
-    def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the logits of the shared encoding."""
-        return {PREDICTIONS: self.network.task(self.boundary_features(batch))}

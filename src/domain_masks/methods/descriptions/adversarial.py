@@ -8,12 +8,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from domain_masks.methods.description import Description, Paper, Settings, Weight
+from domain_masks.methods.description import Count, Description, Paper, Positive, Settings, Weight
 from domain_masks.methods.search_ranges import Choice, Range, Uniform
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from domain_masks.methods.description import Description, Paper, Settings
+from domain_masks.methods.description import Description, Paper, Positive, Settings
 from domain_masks.methods.search_ranges import Range, Uniform
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from domain_masks.methods.description import Description, Paper, Settings, Weight
+from domain_masks.methods.description import Count, Description, Paper, Positive, Settings, Weight
 from domain_masks.methods.search_ranges import Choice, Range, Uniform
-
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class DescribedEpisodic(Description):
@@ -28,7 +25,7 @@ class DescribedEpisodic(Description):
 class EpisodeSettings(Settings):
     """Settings of a step on a copy of the weights."""
 
-    inner_lr: Rate = 0.01
+    inner_lr: Positive = 0.01
     """α, rate of the step on the meta-train sources"""
     order: Literal["second", "first"] = "second"
     """whether the gradient goes through that of the inner step (`second`), or takes it as a constant (`first`)"""
@@ -94,13 +91,13 @@ class MASFSettings(EpisodeSettings):
     """β1, weight of the alignment of the classes' soft labels across sources"""
     local_weight: Weight = 0.005
     """β2, weight of the triplet loss on the metric embedding"""
-    temperature: Rate = 2.0
+    temperature: Positive = 2.0
     """τ, by which the classes' mean logits are divided"""
-    margin: Rate = 10.0
+    margin: Positive = 10.0
     """ξ, by which an image of another class must be farther than one of the same, in squared distance"""
-    clip: Rate | None = 2.0
+    clip: Positive | None = 2.0
     """largest norm of each tensor's gradient in the inner step"""
-    metric_lr: Rate = 1e-5
+    metric_lr: Positive = 1e-5
     """γ, learning rate of the metric embedding; at the network's the triplet loss soon outweighs all else"""
 
 
@@ -129,11 +126,11 @@ class DescribedMASF(DescribedEpisodic):
 class MetaRegSettings(Settings):
     """Settings of MetaReg; the paper's constants are not published, these are ours."""
 
-    inner_lr: Rate = 0.01
+    inner_lr: Positive = 0.01
     """α2, rate of the inner steps of a task network under the regulariser"""
     inner_steps: Count = 5
     """l, how many they are"""
-    meta_lr: Rate = 0.1
+    meta_lr: Positive = 0.1
     """rate of the regulariser's weights φ, which plain gradient descent learns"""
     initial: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     """of all φ"""
