@@ -1,4 +1,4 @@
-"""How fast training from files is, against training on the same pictures as tensors in memory.
+"""How fast training from files is, against training on the same images as tensors in memory.
 
 Both make the same passes: the same batches, augmentation and steps of DMG, on one network. They are interleaved pass
 by pass and not step by step, or workers would read ahead during the other's steps; the wait for a pass's first batch
@@ -41,8 +41,8 @@ PACS_SIDE = 227
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Training pictures of several sources, and what to call them."""
+class Images:
+    """Training images of several sources, and what to call them."""
 
     subset: Subset
     sources: tuple[str, ...]
@@ -54,19 +54,19 @@ def measure(conditions: Conditions) -> Iterator[Measurement]:
     workload = FAST_WORKLOAD if conditions.fast else WORKLOAD
     count = workload.batch * (FAST_BATCHES if conditions.fast else BATCHES)
     with tempfile.TemporaryDirectory() as folder:
-        pictures = pacs(conditions.root, count) if conditions.root else generated(Path(folder), count)
-        yield from _compare(workload, pictures, conditions.budget, conditions.device)
+        images = pacs(conditions.root, count) if conditions.root else generated(Path(folder), count)
+        yield from _compare(workload, images, conditions.budget, conditions.device)
 
 
-def pacs(root: str, count: int) -> Pictures:
-    """Return ``count`` training pictures of PACS without sketches, spread evenly over domains and classes."""
+def pacs(root: str, count: int) -> Images:
+    """Return ``count`` training images of PACS without sketches, spread evenly over domains and classes."""
     splits = split_domains(load_pacs(root), ("sketch",))
     chosen = np.linspace(0, len(splits.train) - 1, count).round().astype(np.int64)
-    return Pictures(Subset(splits.dataset, splits.train.indices[chosen]), splits.sources, "PACS")
+    return Images(Subset(splits.dataset, splits.train.indices[chosen]), splits.sources, "PACS")
 
 
-def generated(folder: Path, count: int) -> Pictures:
-    """Write ``count`` smooth random pictures of PACS's size as JPEG files and return them."""
+def generated(folder: Path, count: int) -> Images:
+    """Write ``count`` smooth random images of PACS's size as JPEG files and return them."""
     random = np.random.default_rng(0)
     for index in range(count):
         target = folder / SOURCES[index % len(SOURCES)] / "class" / f"{index}.jpg"
@@ -75,7 +75,7 @@ def generated(folder: Path, count: int) -> Pictures:
         coarse = Image.fromarray(random.integers(0, 256, (24, 24, 3), dtype=np.uint8))
         coarse.resize((PACS_SIDE, PACS_SIDE), Image.Resampling.BICUBIC).save(target, quality=90)
     dataset = load_folder(folder)
-    return Pictures(Subset(dataset, range(len(dataset))), dataset.domains, "generated JPEG files")
+    return Images(Subset(dataset, range(len(dataset))), dataset.domains, "generated JPEG files")
 
 
 class InMemory:
@@ -84,23 +84,23 @@ class InMemory:
     def __init__(self, loader: TrainingLoader, preprocessing: Preprocessing) -> None:
         self.plan = loader.plan
         parts = evaluation_batches(loader.plan.subset, preprocessing, loader.plan.settings.batch_size)
-        self.pictures = torch.cat([part.images for part in parts if part.images is not None])
+        self.images = torch.cat([part.images for part in parts if part.images is not None])
 
     def __iter__(self) -> Iterator[DomainBatch]:
         for positions, batch in self.plan.batches(epoch=0):
-            yield replace(batch, images=self.pictures[torch.from_numpy(positions)])
+            yield replace(batch, images=self.images[torch.from_numpy(positions)])
 
 
-def _compare(workload: Workload, pictures: Pictures, budget: Budget, device: torch.device) -> Iterator[Measurement]:
-    preprocessing = default_preprocessing(pictures.subset.dataset, workload.pixels)
+def _compare(workload: Workload, images: Images, budget: Budget, device: torch.device) -> Iterator[Measurement]:
+    preprocessing = default_preprocessing(images.subset.dataset, workload.pixels)
     loaders = {
         workers: TrainingLoader(
-            pictures.subset, pictures.sources, preprocessing, LoaderSettings(workload.batch, workers=workers), "pacs"
+            images.subset, images.sources, preprocessing, LoaderSettings(workload.batch, workers=workers), "pacs"
         )
         for workers in WORKERS
     }
     augment = BatchAugmentation("pacs", preprocessing).to(device)
-    learn = MethodStep(workload, build(workload, "dmg", device, pictures.sources), device, len(loaders[0]))
+    learn = MethodStep(workload, build(workload, "dmg", device, images.sources), device, len(loaders[0]))
 
     def one_pass(batches: Iterable[DomainBatch]) -> Callable[[], None]:
         def run() -> None:
@@ -115,12 +115,12 @@ def _compare(workload: Workload, pictures: Pictures, budget: Budget, device: tor
     calls = {"memory": one_pass(InMemory(loaders[0], preprocessing))}
     calls |= {_named(workers): one_pass(loader) for workers, loader in loaders.items()}
     seconds = interleave(calls, budget, device)
-    count = len(pictures.subset)
+    count = len(images.subset)
     speeds = {name: [count / taken for taken in times] for name, times in seconds.items()}
     for workers in WORKERS:
         name = _named(workers)
         yield Measurement(
-            f"images per second of training from files ({pictures.name}), {name}",
+            f"images per second of training from files ({images.name}), {name}",
             f"those from tensors in memory ({workload})",
             [speed / other for speed, other in zip(speeds[name], speeds["memory"], strict=True)],
             f"{np.median(speeds[name]):.4g} against {np.median(speeds['memory']):.4g} images/s",

@@ -1,4 +1,4 @@
-"""How fast predicting files is, against the bare network on the same pictures as tensors in memory; and how its memory grows.
+"""How fast predicting files is, against the bare network on the same images as tensors in memory; and how its memory grows.
 
 What is timed is what `dmg predict` does after loading: find, read and prepare the files, run the method with all its
 ensembles, write the rows. The bare network gets normalised batches that lie in memory, and nothing is written.
@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from domain_masks.data import Preprocessing, default_preprocessing, evaluation_batches
 from domain_masks.data.dataset import FileOpener
 from domain_masks.deploy import Model, load
-from domain_masks.deploy.finding import find_pictures
+from domain_masks.deploy.finding import find_images
 from domain_masks.deploy.rows import rows_to_file
 from domain_masks.methods.saving import save_model
-from loading import BATCHES, FAST_BATCHES, FAST_WORKLOAD, WORKLOAD, Pictures, generated, pacs
+from loading import BATCHES, FAST_BATCHES, FAST_WORKLOAD, WORKLOAD, Images, generated, pacs
 from steps import Workload, build
 from timing import Budget, Conditions, Measurement, interleave
 
@@ -46,10 +46,10 @@ def measure(conditions: Conditions) -> Iterator[Measurement]:
     count = workload.batch * (FAST_BATCHES if conditions.fast else BATCHES)
     with tempfile.TemporaryDirectory() as temporary:
         here = Path(temporary)
-        pictures = pacs(conditions.root, count) if conditions.root else generated(here / "pictures", count)
-        preprocessing = default_preprocessing(pictures.subset.dataset, workload.pixels)
+        images = pacs(conditions.root, count) if conditions.root else generated(here / "images", count)
+        preprocessing = default_preprocessing(images.subset.dataset, workload.pixels)
         model = saved(workload, preprocessing, here / "model", conditions.device)
-        yield from _speed(workload, pictures, model, here, conditions.budget)
+        yield from _speed(workload, images, model, here, conditions.budget)
         yield _memory(here, FAST_FEW if conditions.fast else FEW)
 
 
@@ -60,24 +60,24 @@ def saved(workload: Workload, preprocessing: Preprocessing, folder: Path, device
     return load(folder, device=device.type)
 
 
-def paths_of(pictures: Pictures) -> list[str]:
-    """Return the files of ``pictures``, in their order."""
-    opener = pictures.subset.dataset.open_image
+def paths_of(images: Images) -> list[str]:
+    """Return the files of ``images``, in their order."""
+    opener = images.subset.dataset.open_image
     if not isinstance(opener, FileOpener):
-        raise TypeError("expected pictures that are files")
-    return [str(opener.root / opener.paths[row]) for row in pictures.subset.indices.tolist()]
+        raise TypeError("expected images that are files")
+    return [str(opener.root / opener.paths[row]) for row in images.subset.indices.tolist()]
 
 
-def _speed(workload: Workload, pictures: Pictures, model: Model, folder: Path, budget: Budget) -> Iterator[Measurement]:
-    paths = paths_of(pictures)
-    parts = evaluation_batches(pictures.subset, model.preprocessing, workload.batch)
+def _speed(workload: Workload, images: Images, model: Model, folder: Path, budget: Budget) -> Iterator[Measurement]:
+    paths = paths_of(images)
+    parts = evaluation_batches(images.subset, model.preprocessing, workload.batch)
     tensors = [model.preprocessing.normalize(part.images).to(model.device) for part in parts if part.images is not None]
     network = workload.build(model.device).eval()
 
     def from_files(workers: int) -> Callable[[], None]:
         def run() -> None:
             with rows_to_file(folder / "votes.csv", 5, model.sources) as rows:
-                for prediction in model.stream(find_pictures(paths), batch=workload.batch, workers=workers):
+                for prediction in model.stream(find_images(paths), batch=workload.batch, workers=workers):
                     rows.add(prediction)
 
         return run
@@ -89,7 +89,7 @@ def _speed(workload: Workload, pictures: Pictures, model: Model, folder: Path, b
     for workers in WORKERS:
         name = _named(workers)
         yield Measurement(
-            f"images per second of predicting files ({pictures.name}), {name}",
+            f"images per second of predicting files ({images.name}), {name}",
             f"those of the bare network on tensors in memory ({workload})",
             [speed / other for speed, other in zip(speeds[name], speeds["memory"], strict=True)],
             f"{np.median(speeds[name]):.4g} against {np.median(speeds['memory']):.4g} images/s",
@@ -104,7 +104,7 @@ def bare_pass(network: nn.Module, tensors: list[Tensor]) -> None:
 
 
 def _memory(folder: Path, few: int) -> Measurement:
-    """Compare the peak resident memory of two runs of the command; a network of its own, so that the pictures count."""
+    """Compare the peak resident memory of two runs of the command; a network of its own, so that the images count."""
     preprocessing = Preprocessing(32, 32, square=True)
     saved(FAST_WORKLOAD, preprocessing, folder / "small", torch.device("cpu"))
     original = paths_of(generated(folder / "one", 1))[0]
@@ -117,16 +117,16 @@ def _memory(folder: Path, few: int) -> Measurement:
         for count, found in peaks.items():
             found.append(_peak(folder / "small", folder / str(count), folder / "votes.csv"))
     return Measurement(
-        f"peak memory of predicting {MANY * few} pictures",
+        f"peak memory of predicting {MANY * few} images",
         f"that of predicting {few} (small, 32 px)",
         [many / other for many, other in zip(peaks[MANY * few], peaks[few], strict=True)],
         f"{np.median(peaks[MANY * few]):.4g} against {np.median(peaks[few]):.4g} MB",
     )
 
 
-def _peak(model: Path, pictures: Path, out: Path) -> float:
+def _peak(model: Path, images: Path, out: Path) -> float:
     """Return the peak resident memory of one run of the command, in MB."""
-    words = ["predict", str(model), str(pictures), "--out", str(out), "--device", "cpu", "--workers", "0", "--quiet"]
+    words = ["predict", str(model), str(images), "--out", str(out), "--device", "cpu", "--workers", "0", "--quiet"]
     done = subprocess.run([sys.executable, "-c", CHILD, *words], capture_output=True, text=True, check=True)
     return int(done.stdout) / (1e6 if sys.platform == "darwin" else 1e3)
 

@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--fast", action="store_true", help="smoke run: small, two rounds; the numbers mean nothing")
     result.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     result.add_argument(
-        "--root", help="PACS's folder or its parent; default: $DMG_DATA, without PACS there generated pictures"
+        "--root", help="PACS's folder or its parent; default: $DMG_DATA, without PACS there generated images"
     )
     result.add_argument("--markdown", action="store_true", help="print a table for docs/performance.md at the end")
     return result

@@ -35,7 +35,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Workload:
-    """A network, the side of its pictures in pixels, and the pictures of a step."""
+    """A network, the side of its images in pixels, and the images of a step."""
 
     backbone: str
     pixels: int
@@ -50,7 +50,7 @@ class Workload:
             return build_backbone(self.backbone, CLASSES).to(device)
 
     def images(self, device: torch.device) -> Tensor:
-        """Return pictures of random numbers, (batch, 3, pixels, pixels)."""
+        """Return images of random numbers, (batch, 3, pixels, pixels)."""
         return torch.randn(self.batch, 3, self.pixels, self.pixels, generator=generator(SEED, "images")).to(device)
 
     def domain_batch(self, device: torch.device) -> DomainBatch:

@@ -34,8 +34,8 @@ class Conditions:
 
     - ``budget``: of one benchmark; it divides it between its comparisons
     - ``device``: where the network computes
-    - ``fast``: smoke run: small pictures and batches, numbers that mean nothing
-    - ``root``: PACS's folder or its parent; None where pictures are to be generated
+    - ``fast``: smoke run: small images and batches, numbers that mean nothing
+    - ``root``: PACS's folder or its parent; None where images are to be generated
     """
 
     budget: Budget

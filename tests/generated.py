@@ -1,4 +1,4 @@
-"""Small pictures made on the spot: three domains, three classes, a colour per class and a texture per domain."""
+"""Small images made on the spot: three domains, three classes, a colour per class and a texture per domain."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Opener:
 
 
 def pixels_of(domain: int, label: int, random: np.random.Generator) -> np.ndarray:
-    picture = random.integers(0, 80, (18, 18, 3))
-    picture[..., 2 - label] += 120
+    image = random.integers(0, 80, (18, 18, 3))
+    image[..., 2 - label] += 120
     if domain == 0:
-        picture[::4, ::4] = 255
+        image[::4, ::4] = 255
     elif domain == 2:
-        picture[::3] //= 2
-    return picture.astype(np.uint8)
+        image[::3] //= 2
+    return image.astype(np.uint8)
 
 
 def dataset(per_class: int = 20, labels_type: type[np.ndarray] | None = None) -> ImageDataset:

@@ -60,7 +60,7 @@ def test_smoke_run_prints_every_ratio_with_its_spread_and_baseline(module, monke
         *(f"{from_files}, {workers}" for workers in ("0 workers", "1 worker", "2 workers")),
         *(f"{predicting}, {workers}" for workers in ("0 workers", "2 workers")),
     ]
-    assert names.count("peak memory of predicting 200 pictures") == 1
+    assert names.count("peak memory of predicting 200 images") == 1
     assert [name for name in names if name.startswith("one mask")] == [
         "one mask, unfolded",
         "one mask, folded",
@@ -158,11 +158,11 @@ def test_mask_operations_work_on_what_enters_the_sites(module):
     assert network.network.training
 
 
-def test_both_sources_of_pictures_give_the_same_batches(module, tmp_path):
+def test_both_sources_of_images_give_the_same_batches(module, tmp_path):
     loading, data = module("loading"), importlib.import_module("domain_masks.data")
-    pictures = loading.generated(tmp_path, count=6)
-    preprocessing = data.default_preprocessing(pictures.subset.dataset, 16)
-    loader = data.TrainingLoader(pictures.subset, pictures.sources, preprocessing, data.LoaderSettings(4))
+    images = loading.generated(tmp_path, count=6)
+    preprocessing = data.default_preprocessing(images.subset.dataset, 16)
+    loader = data.TrainingLoader(images.subset, images.sources, preprocessing, data.LoaderSettings(4))
     batches = list(zip(loader, loading.InMemory(loader, preprocessing), strict=True))
     assert len(batches) == 2
     for from_file, from_memory in batches:

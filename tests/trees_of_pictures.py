@@ -1,4 +1,4 @@
-"""Folders domain/class/picture on the disk, clean to begin with, and the ways to break them."""
+"""Folders domain/class/image on the disk, clean to begin with, and the ways to break them."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def _check(domains: Int64Array, batch_size: int) -> None:
     if batch_size < 1:
         raise InputError(f"expected a batch size of 1 or more, got {batch_size}")
     if len(domains) == 0:
-        raise InputError("expected at least one training picture, got none")
+        raise InputError("expected at least one training image, got none")
 
 
 def pooled_batches(domains: Int64Array, batch_size: int, seed: int, epoch: int) -> list[Int64Array]:

@@ -87,9 +87,9 @@ def test_measured_against_masks_by_hand():
     """A network that is its masks: the class is the neuron with the largest activation under the mean mask."""
     logits = {"site": torch.tensor([[2.0, 1.0, -1.0], [2.0, 1.0, 1.0]])}
     chosen = list(variants(logits, draws=2))
-    pictures = torch.tensor([[1.0, 0.9, 0.1], [0.1, 1.0, 0.0], [0.0, 0.1, 1.0]])
+    images = torch.tensor([[1.0, 0.9, 0.1], [0.1, 1.0, 0.0], [0.0, 0.1, 1.0]])
     batches = [
-        DomainBatch(images=None, labels=None, domains=None, ids=torch.tensor(rows), features=pictures[rows])
+        DomainBatch(images=None, labels=None, domains=None, ids=torch.tensor(rows), features=images[rows])
         for rows in ([0, 1], [2])
     ]
     predicted, rows = measure(
@@ -100,7 +100,7 @@ def test_measured_against_masks_by_hand():
     soft = torch.sigmoid(logits["site"]).mean(0)
     for index, variant in enumerate(chosen):
         off = variant.off.get("site", torch.zeros(3, dtype=torch.bool))
-        assert predicted[index].tolist() == (pictures * soft * ~off).argmax(1).tolist()
+        assert predicted[index].tolist() == (images * soft * ~off).argmax(1).tolist()
 
 
 def test_rows_are_means_over_draws_by_domain():

@@ -1,4 +1,4 @@
-"""A run's masks analyzed as a whole, on generated pictures."""
+"""A run's masks analyzed as a whole, on generated images."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def test_everything_is_there(copied: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_nothing_switched_off_is_what_the_run_stored(copied: Path) -> None:
-    found = analyzed(copied, pictures=None).ablation
+    found = analyzed(copied, images=None).ablation
     assert found is not None
     none = found["rows"][0]
     assert none["accuracy"] == Analysis.read(copied / "analysis.json").mask_by_domain["predictions"]
-    assert found["pictures"] == {"dots": 6, "plain": 6, "stripes": 60}
+    assert found["images"] == {"dots": 6, "plain": 6, "stripes": 60}
     everything = [row for row in found["rows"] if row["kind"] in ("shared", "specific") and row["fraction"] == 1]
     assert everything
     assert all(row["draws"] == 1 for row in everything)
@@ -90,9 +90,9 @@ def test_nothing_switched_off_is_what_the_run_stored(copied: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_same_numbers_again(copied: Path) -> None:
-    first = analyzed(copied, pictures=30)
-    assert analyzed(copied, pictures=30) == first
-    assert sum(first.ablation["pictures"].values()) == 30  # type: ignore[index]
+    first = analyzed(copied, images=30)
+    assert analyzed(copied, images=30) == first
+    assert sum(first.ablation["images"].values()) == 30  # type: ignore[index]
 
 
 def two_figures(content: dict[str, Any], small: dict[str, bytes]) -> Iterator[tuple[str, Figure]]:
@@ -105,16 +105,16 @@ def test_what_an_earlier_analysis_left_is_replaced_and_other_files_stay(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("domain_masks.analysis.analyzing._figures", two_figures)
-    assert "ablation-stripes.png" in analyzed(copied, pictures=20).figures
+    assert "ablation-stripes.png" in analyzed(copied, images=20).figures
     folder = RunFolder(copied)
     (folder.figures / "mine.png").write_text("mine")
-    found = analyzed(copied, with_pictures=False)
+    found = analyzed(copied, with_images=False)
     assert found.ablation is None
     there = {path.name for path in folder.figures.iterdir() if path.is_file()}
     assert there == {*found.figures, "index.json", "mine.png"}
     assert "ablation-stripes.png" not in there
     assert not list(folder.thumbnails.iterdir())
-    assert any("no pictures were looked at" in note for note in found.notes)
+    assert any("no images were looked at" in note for note in found.notes)
     folder.prepare(overwrite=True)
     assert [path.name for path in copied.rglob("*") if path.is_file()] == ["mine.png"]
 
@@ -132,23 +132,23 @@ def test_without_its_dataset_the_rest_is_done(copied: Path) -> None:
     found = analyze(copied, reporter=Silent())  # there is no dataset of that name
     assert found.sites is not None
     assert found.ablation is None
-    assert any("pictures are not there" in note and "generated" in note for note in found.notes)
+    assert any("images are not there" in note and "generated" in note for note in found.notes)
     with pytest.raises(InputError, match="nowhere"):
         analyze(copied, reporter=Silent(), changes={"dataset": "./nowhere"})
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_pictures_that_are_gone_are_counted(copied: Path) -> None:
+def test_images_that_are_gone_are_counted(copied: Path) -> None:
     whole = generated.dataset()
     gone = [row for row, name in enumerate(whole.ids) if name.startswith("stripes/red/")]
-    found = analyzed(copied, dataset=without_rows(whole, gone), pictures=None)
-    assert any("20 of 72 pictures are no longer" in note for note in found.notes)
+    found = analyzed(copied, dataset=without_rows(whole, gone), images=None)
+    assert any("20 of 72 images are no longer" in note for note in found.notes)
     assert found.ablation is not None
-    assert found.ablation["pictures"]["stripes"] == 40
+    assert found.ablation["images"]["stripes"] == 40
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_pictures_that_are_others_are_told(copied: Path) -> None:
+def test_images_that_are_others_are_told(copied: Path) -> None:
     other = generated.dataset()
     other.open_image.pixels = 255 - other.open_image.pixels  # type: ignore[attr-defined]
     found = analyzed(copied, dataset=other)
@@ -156,14 +156,14 @@ def test_pictures_that_are_others_are_told(copied: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_class_without_test_pictures_is_absent_and_said(copied: Path) -> None:
+def test_a_class_without_test_images_is_absent_and_said(copied: Path) -> None:
     folder = RunFolder(copied)
     predictions = Predictions.load(folder.predictions)
     held_out = (predictions.splits == "held_out") & (predictions.labels == generated.CLASSES.index("red"))
     predictions.rows(~held_out).save(folder.predictions)
-    found = analyzed(copied, with_pictures=False)
+    found = analyzed(copied, with_images=False)
     assert set(found.per_class["stripes"]) == {"blue", "green"}
-    assert any("stripes has no pictures of red" in note for note in found.notes)
+    assert any("stripes has no images of red" in note for note in found.notes)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -190,7 +190,7 @@ def test_a_method_without_masks_gets_what_it_can_have(tmp_path: Path, method: st
 
 @pytest.mark.usefixtures("undrawn")
 def test_tables_hold_the_numbers(copied: Path) -> None:
-    found = analyzed(copied, pictures=20)
+    found = analyzed(copied, images=20)
     rows = list(csv.DictReader((copied / "figures" / "mask_by_domain.csv").open()))
     assert {row["ensemble"]: float(row["stripes"]) for row in rows} == {
         name: row["stripes"] for name, row in found.mask_by_domain.items()
@@ -216,8 +216,8 @@ def test_the_summary_says_what_was_found(copied: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_misuse(copied: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="at least one picture"):
-        analyzed(copied, pictures=0)
+    with pytest.raises(InputError, match="at least one image"):
+        analyzed(copied, images=0)
     with pytest.raises(InputError, match="'tpu'"):
         analyzed(copied, changes={"device": "tpu"})
     with pytest.raises(RunFolderError, match=r"results\.json is missing"):

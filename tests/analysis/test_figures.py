@@ -33,7 +33,7 @@ def ablation(domain="sketch"):
         for kind, matched in (("shared", None), ("random", "shared")):
             row = {"site": site, "kind": kind, "fraction": 1.0, "neurons": 9, "draws": 1, "accuracy": {domain: 0.3}}
             rows.append(row if matched is None else {**row, "matched": matched, "deviation": {domain: 0.1}})
-    return {"split": {domain: "held_out"}, "pictures": {domain: 10}, "rows": rows}
+    return {"split": {domain: "held_out"}, "images": {domain: 10}, "rows": rows}
 
 
 def test_the_table_of_masks_outlines_own_cells():
@@ -99,7 +99,7 @@ def test_what_is_predicted():
     assert {str(count) for row in taken["counts"] for count in row if count} <= set(written)
 
 
-def test_a_class_without_pictures_says_so():
+def test_a_class_without_images_says_so():
     counts = {"classes": ["cat", "$dog$"], "counts": [[2, 1], [0, 0]], "of": 9, "pairs": []}
     written = texts(prediction_figures.confusion_figure(counts, "sketch"))
     assert "$dog$ (none)" in written

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import generated as pictures
+import generated as images
 from domain_masks.analysis.galleries import THUMBNAIL, galleries, thumbnail, thumbnail_name, thumbnails
 from domain_masks.evaluation import nearest_source, shown, source_logits
 from domain_masks.evaluation.by_mask import confidences
@@ -28,7 +28,7 @@ def test_the_most_confident_mistakes_come_first(part):
         assert item["confidence"] == pytest.approx(sure[row])
 
 
-def test_a_row_of_pictures_for_each_source(part):
+def test_a_row_of_images_for_each_source(part):
     nearest, sure = nearest_source(source_logits(part)), confidences(source_logits(part))
     rows = {str(name): row for row, name in enumerate(part.ids)}
     for index, source in enumerate(SOURCES):
@@ -93,8 +93,8 @@ def test_thumbnails_of_deep_images_show_the_range_that_the_network_saw():
     assert min(by_range) > 120
 
 
-def test_pictures_that_cannot_be_read_are_named():
-    dataset = pictures.dataset(per_class=2)
+def test_images_that_cannot_be_read_are_named():
+    dataset = images.dataset(per_class=2)
     found, lost = thumbnails(dataset, [dataset.ids[1], "gone.png"])
     assert list(found) == [dataset.ids[1]]
     assert lost == ["gone.png"]

@@ -30,7 +30,7 @@ def nearest(called):
         "right": {"by": DOMAIN_CLASSIFIER, "split": "test", "accuracy": 0.75},
         "rules": {},
         "domains": dict.fromkeys(called, share),
-        "pictures": dict.fromkeys(called, 12),
+        "images": dict.fromkeys(called, 12),
     }
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-import generated as pictures
-from domain_masks.analysis.pictures import device_named, rows_of, sample
+import generated as images
+from domain_masks.analysis.images import device_named, rows_of, sample
 from domain_masks.errors import InputError
 from domain_masks.evaluation import shown
 from references.predictions import generated
@@ -47,12 +47,12 @@ def test_all_are_taken_where_there_are_no_more(count):
     assert len(sample(parts, count)) == sum(map(len, parts.values()))
 
 
-def test_one_picture_is_enough():
+def test_one_image_is_enough():
     assert len(sample(shown(generated()), 1)) == 1
 
 
 def test_rows_are_found_by_id():
-    dataset = pictures.dataset(per_class=2)
+    dataset = images.dataset(per_class=2)
     wanted = [dataset.ids[3], "gone.png", dataset.ids[0]]
     assert rows_of(dataset, wanted).tolist() == [3, -1, 0]
 

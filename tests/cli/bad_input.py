@@ -66,7 +66,7 @@ def numeric_cases() -> dict[str, Case]:
 # What the cases find in their folder.
 
 
-def pictures(
+def images(
     root: Path, domains: tuple[str, ...] = ("a", "b", "c"), classes: tuple[str, ...] = ("x", "y"), count: int = 4
 ) -> None:
     random = np.random.default_rng(0)
@@ -80,7 +80,7 @@ def pictures(
 
 
 def folder(**options: Any) -> Callable[[Path], None]:
-    return lambda here: pictures(here / "pictures", **options)
+    return lambda here: images(here / "images", **options)
 
 
 def file(name: str, content: bytes | str = b"") -> Callable[[Path], None]:
@@ -171,14 +171,14 @@ def manifest(*rows: str, header: str = "path,label,domain") -> Callable[[Path], 
 def grouped(here: Path) -> None:
     rows = [
         f"{path.relative_to(here)},{path.parts[-2]},{path.parts[-3]},{'anna' if path.name == '0.png' else path.stem + path.parts[-3]}"
-        for path in sorted((here / "pictures").rglob("*.png"))
+        for path in sorted((here / "images").rglob("*.png"))
     ]
     manifest(*rows, header="path,label,domain,group")(here)
 
 
 def pacs(here: Path) -> None:
     for domain in DOMAINS:
-        pictures(here / "pacs", (domain,), CLASSES, 2)
+        images(here / "pacs", (domain,), CLASSES, 2)
         lines = [f"{domain}/{name}/0.png {label}" for label, name in enumerate(CLASSES, 1)]
         file(f"pacs/splits/{domain}_train_kfold.txt", "\n".join(lines))(here)
         lines = [line.replace("/0.png", "/1.png") for line in lines]
@@ -186,10 +186,10 @@ def pacs(here: Path) -> None:
     file("pacs/splits/photo_train_kfold.txt", "photo/dog/1.png 8")(here)
 
 
-PICTURES = [
+IMAGES = [
     "train",
     "--dataset",
-    "pictures",
+    "images",
     "--target",
     "a",
     "--backbone",
@@ -199,7 +199,7 @@ PICTURES = [
     "--size",
     "16",
 ]
-PICTURES += ["--out", "run", "--device", "cpu", "--fast"]
+IMAGES += ["--out", "run", "--device", "cpu", "--fast"]
 RESUME = ["train", "--resume", "--out", "run"]
 WEIGHTS = [*TRAIN, "--backbone", "small", "--weights"]
 
@@ -235,27 +235,27 @@ CASES: dict[str, Case] = {
     "one source only": Case([*TRAIN, "--target", "ink,paper,outline"], ("two source domains", "mosaic")),
     "no source": Case([*TRAIN, "--target", "ink,paper,outline,mosaic"], ("two source domains",)),
     "no held-out domain": Case(
-        ["train", "--dataset", "pictures", "--out", "run"], ("--target", "a, b, c"), folder()
+        ["train", "--dataset", "images", "--out", "run"], ("--target", "a, b, c"), folder()
     ),
     # Folders.
-    "empty folder": Case(PICTURES, ("pictures", "domain"), lambda here: (here / "pictures").mkdir()),
-    "no folder": Case([*PICTURES, "--dataset", "./nowhere"], ("nowhere", "does not exist")),
-    "file for a dataset": Case([*PICTURES, "--dataset", "./file"], ("file",), file("file")),
-    "pictures at the top": Case(PICTURES, ("pictures", "0.png"), both(folder(), lambda here: shutil.copy(here / "pictures/a/x/0.png", here / "pictures/0.png"))),
-    "pictures without a class": Case(PICTURES, ("a/0.png",), both(folder(), lambda here: shutil.copy(here / "pictures/a/x/0.png", here / "pictures/a/0.png"))),
-    "one domain": Case(PICTURES, ("two source domains",), folder(domains=("a",))),
-    "two domains": Case(PICTURES, ("two source domains",), folder(domains=("a", "b"))),
-    "domain without pictures": Case(PICTURES, ("no picture", "'c'"), both(folder(), lambda here: [path.unlink() for path in (here / "pictures" / "c").rglob("*.png")])),
-    "domain without classes": Case(PICTURES, ("'d'",), both(folder(), lambda here: (here / "pictures" / "d").mkdir())),
-    "too few pictures": Case(PICTURES, ("no validation pictures",), folder(count=1)),
+    "empty folder": Case(IMAGES, ("images", "domain"), lambda here: (here / "images").mkdir()),
+    "no folder": Case([*IMAGES, "--dataset", "./nowhere"], ("nowhere", "does not exist")),
+    "file for a dataset": Case([*IMAGES, "--dataset", "./file"], ("file",), file("file")),
+    "images at the top": Case(IMAGES, ("images", "0.png"), both(folder(), lambda here: shutil.copy(here / "images/a/x/0.png", here / "images/0.png"))),
+    "images without a class": Case(IMAGES, ("a/0.png",), both(folder(), lambda here: shutil.copy(here / "images/a/x/0.png", here / "images/a/0.png"))),
+    "one domain": Case(IMAGES, ("two source domains",), folder(domains=("a",))),
+    "two domains": Case(IMAGES, ("two source domains",), folder(domains=("a", "b"))),
+    "domain without images": Case(IMAGES, ("no image", "'c'"), both(folder(), lambda here: [path.unlink() for path in (here / "images" / "c").rglob("*.png")])),
+    "domain without classes": Case(IMAGES, ("'d'",), both(folder(), lambda here: (here / "images" / "d").mkdir())),
+    "too few images": Case(IMAGES, ("no validation images",), folder(count=1)),
     "no dataset of that name here": Case([*TRAIN, "--dataset", "pacs", "--root", "."], ("PACS", "art_painting")),
     "no root": Case([*TRAIN, "--dataset", "pacs"], ("pacs", "DMG_DATA")),
     "root is a file": Case([*TRAIN, "--dataset", "pacs", "--root", "file"], ("file",), file("file")),
-    "unreadable picture": Case(PICTURES, ("b/x/0.png", "cannot be read"), both(folder(), file("pictures/b/x/0.png", "no picture"))),
-    "truncated picture": Case(PICTURES, ("b/x/0.png",), both(folder(), cut("pictures/b/x/0.png"))),
-    "empty picture": Case(PICTURES, ("b/x/0.png",), both(folder(), file("pictures/b/x/0.png"))),
-    "broken link": Case([*PICTURES, "--dataset", "./link"], ("link", "does not exist"), link("link", "nowhere")),
-    "loop of links": Case([*PICTURES, "--dataset", "./link"], ("link",), both(link("link", "other"), link("other", "link"))),
+    "unreadable image": Case(IMAGES, ("b/x/0.png", "cannot be read"), both(folder(), file("images/b/x/0.png", "no image"))),
+    "truncated image": Case(IMAGES, ("b/x/0.png",), both(folder(), cut("images/b/x/0.png"))),
+    "empty image": Case(IMAGES, ("b/x/0.png",), both(folder(), file("images/b/x/0.png"))),
+    "broken link": Case([*IMAGES, "--dataset", "./link"], ("link", "does not exist"), link("link", "nowhere")),
+    "loop of links": Case([*IMAGES, "--dataset", "./link"], ("link",), both(link("link", "other"), link("other", "link"))),
     "loop of links for the run": Case([*TRAIN, "--out", "link/run"], ("link",), both(link("link", "other"), link("other", "link"))),
     "name with a newline": Case([*TRAIN, "--dataset", "./no\nwhere"], ("nowhere".replace("now", "no\\nw"),)),
     "name of 256 characters": Case([*TRAIN, "--dataset", "./" + "n" * 256], ("n" * 40,)),
@@ -318,10 +318,10 @@ CASES: dict[str, Case] = {
     "analysis without predictions": Case(["analyze", "run"], ("predictions.npz", "missing"), both(finished, lambda here: (here / "run" / "predictions.npz").unlink())),
     "analysis of half the predictions": Case(["analyze", "run"], ("predictions.npz", "dmg evaluate"), both(finished, cut("run/predictions.npz"))),
     "analysis with a dataset that is not there": Case(["analyze", "run", "--dataset", "./nowhere"], ("nowhere",), finished),
-    "analysis of no pictures": Case(["analyze", "run", "--pictures", "0"], ("--pictures", "'0'"), finished),
-    "analysis of some pictures": Case(["analyze", "run", "--pictures", "some"], ("--pictures", "'some'", "all"), finished),
+    "analysis of no images": Case(["analyze", "run", "--images", "0"], ("--images", "'0'"), finished),
+    "analysis of some images": Case(["analyze", "run", "--images", "some"], ("--images", "'some'", "all"), finished),
     "analysis on a device": Case(["analyze", "run", "--device", "gpu"], ("device", "gpu"), finished),
-    "analysis with a misspelt flag": Case(["analyze", "run", "--no_picture"], ("--no_picture", "--no_pictures"), finished),
+    "analysis with a misspelt flag": Case(["analyze", "run", "--no_image"], ("--no_image", "--no_images"), finished),
     "analysis with a root that is a number": Case(["analyze", "run", "--config", "a.yaml"], ("root", "got 5"), both(finished, file("a.yaml", "root: 5"))),
     # Configurations.
     "configuration that is not there": Case([*TRAIN, "--config", "nowhere.yaml"], ("nowhere.yaml",)),
@@ -356,7 +356,7 @@ CASES: dict[str, Case] = {
     "benchmark's variants that contradict": Case(["benchmark", "--variants", "optimizer=adam,momentum=0.5"], ("momentum", "adam")),
     "benchmark's sweep in YAML": Case(["benchmark", "--config", "a.yaml"], ("sweep lr", "expected values"), file("a.yaml", "sweep: {lr: []}")),
     "benchmark's rule": Case(["benchmark", "--select", "orcale"], ("orcale", "oracle", "source-validation")),
-    "rule that leaves one source": Case(["benchmark", *PICTURES[1:3], *PICTURES[5:11], "--targets", "a", "--sweep", "lr=0.1,0.2", "--select", "leave-one-domain-out"], ("leave-one-domain-out", "two or more"), folder()),
+    "rule that leaves one source": Case(["benchmark", *IMAGES[1:3], *IMAGES[5:11], "--targets", "a", "--sweep", "lr=0.1,0.2", "--select", "leave-one-domain-out"], ("leave-one-domain-out", "two or more"), folder()),
     "benchmark's jobs": Case(["benchmark", "--jobs", "0"], ("--jobs", "'0'")),
     "benchmark's launcher": Case(["benchmark", "--launcher", "slurm", "--lr", "0"], ("2 settings", "local or ray", "lr")),
     "address without a cluster": Case(["benchmark", "--ray_address", "auto"], ("--ray_address", "--launcher ray")),
@@ -366,22 +366,22 @@ CASES: dict[str, Case] = {
     "data of nothing": Case(["data", "list", "./nowhere"], ("nowhere",)),
     "method to show": Case(["methods", "dgm"], ("dgm", "dmg")),
     # Manifests.
-    "no manifest": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv",)),
-    "empty manifest": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv",), file("list.csv")),
-    "manifest without rows": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv",), file("list.csv", "path,label,domain\n")),
-    "manifest without a column": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv", "domain"), file("list.csv", "path,label,domian\na,b,c\n")),
-    "manifest with an unknown split": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv", "dev2"), both(folder(), manifest("a/x/0.png,x,a,dev2", header="path,label,domain,split"))),
-    "manifest of pictures that are not there": Case([*PICTURES, "--dataset", "list.csv"], ("gone.png",), both(folder(), manifest("gone.png,x,a"))),
-    "manifest with two labels for a picture": Case([*PICTURES, "--dataset", "list.csv"], ("a/x/0.png",), both(folder(), manifest("pictures/a/x/0.png,x,a", "pictures/a/x/0.png,y,a"))),
-    "manifest with an empty cell": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv", "label"), both(folder(), manifest("pictures/a/x/0.png,,a"))),
-    "manifest that is no text": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv",), file("list.csv", bytes(range(256)))),
-    "manifest that is no Parquet": Case([*PICTURES, "--dataset", "list.parquet"], ("list.parquet",), file("list.parquet", "text")),
-    "manifest that is a folder": Case([*PICTURES, "--dataset", "list.csv"], ("list.csv",), lambda here: (here / "list.csv").mkdir()),
-    "group in a source and in the held-out domain": Case([*PICTURES, "--dataset", "list.csv"], ("anna", "held out"), both(folder(count=9), grouped)),
+    "no manifest": Case([*IMAGES, "--dataset", "list.csv"], ("list.csv",)),
+    "empty manifest": Case([*IMAGES, "--dataset", "list.csv"], ("list.csv",), file("list.csv")),
+    "manifest without rows": Case([*IMAGES, "--dataset", "list.csv"], ("list.csv",), file("list.csv", "path,label,domain\n")),
+    "manifest without a column": Case([*IMAGES, "--dataset", "list.csv"], ("list.csv", "domain"), file("list.csv", "path,label,domian\na,b,c\n")),
+    "manifest with an unknown split": Case([*IMAGES, "--dataset", "list.csv"], ("list.csv", "dev2"), both(folder(), manifest("a/x/0.png,x,a,dev2", header="path,label,domain,split"))),
+    "manifest of images that are not there": Case([*IMAGES, "--dataset", "list.csv"], ("gone.png",), both(folder(), manifest("gone.png,x,a"))),
+    "manifest with two labels for an image": Case([*IMAGES, "--dataset", "list.csv"], ("a/x/0.png",), both(folder(), manifest("images/a/x/0.png,x,a", "images/a/x/0.png,y,a"))),
+    "manifest with an empty cell": Case([*IMAGES, "--dataset", "list.csv"], ("list.csv", "label"), both(folder(), manifest("images/a/x/0.png,,a"))),
+    "manifest that is no text": Case([*IMAGES, "--dataset", "list.csv"], ("list.csv",), file("list.csv", bytes(range(256)))),
+    "manifest that is no Parquet": Case([*IMAGES, "--dataset", "list.parquet"], ("list.parquet",), file("list.parquet", "text")),
+    "manifest that is a folder": Case([*IMAGES, "--dataset", "list.csv"], ("list.csv",), lambda here: (here / "list.csv").mkdir()),
+    "group in a source and in the held-out domain": Case([*IMAGES, "--dataset", "list.csv"], ("anna", "held out"), both(folder(count=9), grouped)),
     "label outside the classes": Case([*TRAIN, "--dataset", "pacs", "--root", ".", "--target", "sketch"], ("photo_train_kfold.txt", "1 to 7", "photo/dog/1.png 8"), pacs),
-    "dataset of Hugging Face's that is not there": Case([*PICTURES, "--dataset", "hf:./nowhere"], ("nowhere",)),
-    "held-out domain without pictures": Case([*PICTURES, "--target", "c"], ("'c'", "no picture"), both(folder(), lambda here: [path.unlink() for path in (here / "pictures" / "c").rglob("*.png")])),
-    "every picture of a domain unreadable": Case([*PICTURES, "--skip_bad"], ("domain 'c'",), both(folder(), lambda here: [path.write_bytes(b"") for path in (here / "pictures" / "c").rglob("*.png")])),
+    "dataset of Hugging Face's that is not there": Case([*IMAGES, "--dataset", "hf:./nowhere"], ("nowhere",)),
+    "held-out domain without images": Case([*IMAGES, "--target", "c"], ("'c'", "no image"), both(folder(), lambda here: [path.unlink() for path in (here / "images" / "c").rglob("*.png")])),
+    "every image of a domain unreadable": Case([*IMAGES, "--skip_bad"], ("domain 'c'",), both(folder(), lambda here: [path.write_bytes(b"") for path in (here / "images" / "c").rglob("*.png")])),
     # Contradictions.
     "momentum of Adam": Case([*TRAIN, "--momentum", "0.5"], ("momentum", "adam")),
     "views without frozen features": Case([*TRAIN, "--views", "8"], ("views", "freeze_features")),
@@ -389,7 +389,7 @@ CASES: dict[str, Case] = {
     "rate of masks without masks": Case([*TRAIN, "--method", "aggregate", "--lr_masks", "0.1"], ("lr_masks", "aggregate")),
     "sites without masks": Case([*TRAIN, "--method", "aggregate", "--sites", "classifier.head"], ("sites", "aggregate")),
     "leave out without looking": Case([*TRAIN, "--skip_bad", "--no_verify"], ("skip_bad", "verify")),
-    "fewer pictures than devices": Case([*TRAIN, "--batch", "2", "--devices", "3"], ("batch", "3 devices")),
+    "fewer images than devices": Case([*TRAIN, "--batch", "2", "--devices", "3"], ("batch", "3 devices")),
     "known domain that is held out": Case(["evaluate", "run", "--ensemble", "known:mosaic"], ("mosaic", "held out"), finished),
     "known domain that is not there": Case(["evaluate", "run", "--ensemble", "known:inc"], ("inc", "ink"), finished),
     "ensemble that is not there": Case(["evaluate", "run", "--ensemble", "prediction"], ("prediction", "predictions"), finished),
@@ -399,7 +399,7 @@ CASES: dict[str, Case] = {
     "check of nothing": Case(["data", "check", "./nowhere"], ("nowhere",)),
     "check without a name": Case(["data", "check"], ("dataset",)),
     "check of a file": Case(["data", "check", "./file"], ("file",), file("file")),
-    "check into another format": Case(["data", "check", "pictures", "--out", "report.txt"], (".json", ".csv"), folder()),
+    "check into another format": Case(["data", "check", "images", "--out", "report.txt"], (".json", ".csv"), folder()),
     "download of nothing": Case(["data", "download", "pasc", "--root", "."], ("pasc", "pacs")),
     "download to nowhere": Case(["data", "download", "pacs"], ("--root", "DMG_DATA")),
     "download into a file": Case(["data", "download", "pacs", "--root", "file", "--url", "http://127.0.0.1:9/"], ("file",), file("file")),
@@ -418,7 +418,7 @@ CASES: dict[str, Case] = {
     # Predicting.
     "export without a model": Case(["export"], ("model", "run folder")),
     "export of nothing": Case(["export", "nowhere", "--format", "pt2"], ("nowhere", "no model")),
-    "export of a folder without a model": Case(["export", "pictures"], ("pictures", "model.safetensors"), folder()),
+    "export of a folder without a model": Case(["export", "images"], ("images", "model.safetensors"), folder()),
     "export of a checkpoint": Case(["export", "run/checkpoints/best.ckpt"], ("best.ckpt", "code"), finished),
     "export in an unknown format": Case(["export", "run", "--format", "onxx"], ("format", "onxx", "'onnx'"), finished),
     "export with two mistakes": Case(["export", "run", "--opset", "new", "--prune", "2", "--haff"], ("3 settings", "opset", "prune", "--half"), finished),
@@ -430,20 +430,20 @@ CASES: dict[str, Case] = {
     "export under another ending": Case(["export", "run", "--out", "model.pt2"], ("out", ".onnx"), finished),
     "export into a folder": Case(["export", "run", "--out", "a.onnx"], ("a.onnx", "folder"), lambda here: (here / "a.onnx").mkdir()),
     "export below a file": Case(["export", "run", "--format", "pt2", "--out", "file/a.pt2"], ("file/a.pt2", "cannot write"), both(finished, file("file"))),
-    "export compared on no picture": Case(["export", "run", "--pictures", "text.jpg"], ("text.jpg", "cannot be read"), both(finished, file("text.jpg", "text"))),
+    "export compared on no image": Case(["export", "run", "--images", "text.jpg"], ("text.jpg", "cannot be read"), both(finished, file("text.jpg", "text"))),
     "export compared on a dataset that is not there": Case(["export", "run", "--dataset", "./nowhere"], ("nowhere",), finished),
-    "export compared on other classes": Case(["export", "run", "--dataset", "pictures"], ("pictures", "other classes"), both(finished, folder())),
+    "export compared on other classes": Case(["export", "run", "--dataset", "images"], ("images", "other classes"), both(finished, folder())),
     "export with a limit of no curve": Case(["export", "run", "--limit", "5"], ("limit", "prune"), finished),
-    "curve without labels": Case(["export", "run", "--prune", "0.5", "0.6", "--pictures", "a.png"], ("pictures", "labels"), finished),
+    "curve without labels": Case(["export", "run", "--prune", "0.5", "0.6", "--images", "a.png"], ("images", "labels"), finished),
     "curve without a dataset": Case(["export", "run", "--prune", "0.5", "0.6"], ("config.yaml", "--dataset"), both(finished, lambda here: (here / "run" / "config.yaml").unlink())),
     "curve into a model": Case(["export", "run", "--prune", "0.5", "0.6", "--out", "a.onnx"], ("out", ".csv"), finished),
     "export by a misspelt name": Case(["export", "--config", "a.yaml"], ("ensembel", "ensemble"), both(finished, file("a.yaml", "model: run\nensembel: masks"))),
-    "predict without anything": Case(["predict"], ("2 settings", "model", "pictures")),
-    "predict without pictures": Case(["predict", "run"], ("pictures",), finished),
-    "predict with nothing": Case(["predict", "run", "empty"], ("no picture", "'empty'", "without pictures"), both(finished, lambda here: (here / "empty").mkdir())),
-    "predict what matches nothing": Case(["predict", "run", "*.gif"], ("no picture", "'*.gif'"), finished),
+    "predict without anything": Case(["predict"], ("2 settings", "model", "images")),
+    "predict without images": Case(["predict", "run"], ("images",), finished),
+    "predict with nothing": Case(["predict", "run", "empty"], ("no image", "'empty'", "without images"), both(finished, lambda here: (here / "empty").mkdir())),
+    "predict what matches nothing": Case(["predict", "run", "*.gif"], ("no image", "'*.gif'"), finished),
     "predict without a model": Case(["predict", "nowhere", "a.png"], ("nowhere", "no model")),
-    "predict with a folder without a model": Case(["predict", "pictures", "a.png"], ("pictures", "model.safetensors"), folder()),
+    "predict with a folder without a model": Case(["predict", "images", "a.png"], ("images", "model.safetensors"), folder()),
     "predict with a checkpoint": Case(["predict", "run/checkpoints/best.ckpt", "a.png"], ("best.ckpt", "code", "'run'"), finished),
     "predict with weights alone": Case(["predict", "weights.pth", "a.png"], ("weights.pth", "code"), poisoned_pickle),
     "predict with a pickle for weights": Case(["predict", "run", "a.png"], ("model.safetensors", "code"), both(finished, lambda here: (here / "run" / "model.safetensors").write_bytes(pickle.dumps(RunsCode())))),
@@ -455,7 +455,7 @@ CASES: dict[str, Case] = {
     "predict with a held-out domain's mask": Case(["predict", "run", "a.png", "--ensemble", "known:mosaic"], ("mosaic", "held out"), finished),
     "predict into another format": Case(["predict", "run", "a.png", "--out", "a.txt"], ("out", ".jsonl"), finished),
     "predict into a folder": Case(["predict", "run", "a.png", "--out", "a.csv"], ("a.csv", "folder"), both(finished, lambda here: (here / "a.csv").mkdir())),
-    "predict below a file": Case(["predict", "run", "pictures", "--out", "file/a.csv", "--device", "cpu"], ("file/a.csv", "cannot write"), both(finished, folder(), file("file"))),
+    "predict below a file": Case(["predict", "run", "images", "--out", "file/a.csv", "--device", "cpu"], ("file/a.csv", "cannot write"), both(finished, folder(), file("file"))),
     "predict into one file twice": Case(["predict", "run", "a.png", "--out", "a.csv", "--errors", "./a.csv"], ("out and errors", "a.csv"), finished),
     "predict with a misspelt flag": Case(["predict", "run", "a.png", "--ensembel", "masks"], ("--ensembel", "--ensemble"), finished),
     "predict a number of classes": Case(["predict", "run", "a.png", "--top", "0"], ("top", "'0'"), finished),

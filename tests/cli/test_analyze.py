@@ -36,13 +36,13 @@ def runs(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def test_one_run(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    assert main(["analyze", "runs/deep/one", "--pictures", "20", "--device", "cpu", "--quiet"]) == 0
+    assert main(["analyze", "runs/deep/one", "--images", "20", "--device", "cpu", "--quiet"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
     for word in ("only ink", "mosaic (held out)", "IoU", "nearest", "neurons off", "calibration"):
         assert word in captured.out
     content = json.loads((runs / "deep" / "one" / "analysis.json").read_text())
-    assert sum(content["ablation"]["pictures"].values()) == 20
+    assert sum(content["ablation"]["images"].values()) == 20
     assert set(content["mask_by_domain_splits"]) == {"ink", "paper", "outline", "mosaic"}
 
 
@@ -52,7 +52,7 @@ def test_every_run_below_a_folder_and_what_cannot_be_is_named(runs: Path, capsys
     (shutil.copytree(runs / "deep" / "one", runs / "bad") / "predictions.npz").write_text("")
     (shutil.copytree(runs / "deep" / "one", runs / "begun") / "results.json").unlink()
     capsys.readouterr()
-    assert main(["analyze", "runs", "runs/two", "--no_pictures"]) == 1
+    assert main(["analyze", "runs", "runs/two", "--no_images"]) == 1
     captured = capsys.readouterr()
     assert captured.out.count("held out mosaic, seed 0") == 2
     for name, reason in (("half", "malformed"), ("bad", "predictions.npz"), ("begun", "not finished")):
@@ -62,7 +62,7 @@ def test_every_run_below_a_folder_and_what_cannot_be_is_named(runs: Path, capsys
 
 def test_runs_that_are_not_finished_are_no_failure(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (shutil.copytree(runs / "deep" / "one", runs / "begun") / "results.json").unlink()
-    assert main(["analyze", "runs", "--no_pictures"]) == 0
+    assert main(["analyze", "runs", "--no_images"]) == 0
     assert "begun is left out: it is not finished" in capsys.readouterr().err
 
 
@@ -73,5 +73,5 @@ def test_a_run_whose_dataset_is_elsewhere(runs: Path, capsys: pytest.CaptureFixt
     assert "gone" in capsys.readouterr().out
     Path("where.yaml").write_text("dataset: digits\n")
     for where in (["--dataset", "digits"], ["--config", "where.yaml"]):
-        assert main(["analyze", "runs/deep/one", "--pictures", "20", "--quiet", *where]) == 0
+        assert main(["analyze", "runs/deep/one", "--images", "20", "--quiet", *where]) == 0
         assert "neurons off" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cli.bad_input import CASES, FINISHED, PICTURES, Case, numeric_cases, numeric_settings, pictures
+from cli.bad_input import CASES, FINISHED, IMAGES, Case, numeric_cases, numeric_settings, images
 from domain_masks.cli import main
 
 
@@ -74,7 +74,7 @@ def test_there_are_enough_cases() -> None:
 )
 def test_names_that_are_odd_but_good(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    pictures(tmp_path / name, classes=("x y", "ä"), domains=("a b", "é", "c'"))
+    images(tmp_path / name, classes=("x y", "ä"), domains=("a b", "é", "c'"))
     flags = [
         "--target",
         "a b",
@@ -113,15 +113,13 @@ def test_names_that_are_odd_but_good(name: str, tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
-@pytest.mark.parametrize("what", ["pictures", "pictures/b", "pictures/b/x/0.png", "."])
+@pytest.mark.parametrize("what", ["images", "images/b", "images/b/x/0.png", "."])
 def test_no_permission_is_one_message(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures(tmp_path / "pictures")
+    images(tmp_path / "images")
     (tmp_path / what).chmod(0o500 if what == "." else 0)
     try:
-        check(
-            Case(PICTURES, ("run" if what == "." else what.removeprefix("pictures/"),)), tmp_path, monkeypatch, capsys
-        )
+        check(Case(IMAGES, ("run" if what == "." else what.removeprefix("images/"),)), tmp_path, monkeypatch, capsys)
     finally:
         (tmp_path / what).chmod(0o700)

@@ -56,7 +56,7 @@ def command(path: Path) -> list[str]:
 
 
 def stand_in(name: str) -> ImageDataset:
-    """A dataset with the name and the domains of a large one, and a picture of each."""
+    """A dataset with the name and the domains of a large one, and an image of each."""
     if name == "digits":
         return load_digits_dataset()
     domains = DOMAINS[name]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from domain_masks.cli import main
 
-SETTINGS = ["--dataset", "./pictures", "--backbone", "small", "--weights", "none", "--size", "16", "--device", "cpu"]
+SETTINGS = ["--dataset", "./images", "--backbone", "small", "--weights", "none", "--size", "16", "--device", "cpu"]
 SETTINGS += ["--freeze_features", "--views", "2", "--workers", "0"]
 
 
@@ -18,7 +18,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for domain in "abc":
         for name in "xy":
             for number in range(6):
-                path = tmp_path / "pictures" / domain / name / f"{number}.png"
+                path = tmp_path / "images" / domain / name / f"{number}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(random.integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(path)
     monkeypatch.chdir(tmp_path)
@@ -73,7 +73,7 @@ def test_nothing_is_cleared_where_something_is_wrong(here: Path, capsys: pytest.
     main(["data", "cache", *SETTINGS])
     before = arrays(here)
     assert before
-    for wrong in (["--quite"], ["--dataset", "./pictures"], ["extra", "words"], ["--lr", "1"], ["--method.x", "1"]):
+    for wrong in (["--quite"], ["--dataset", "./images"], ["extra", "words"], ["--lr", "1"], ["--method.x", "1"]):
         assert main(["data", "cache", "--clear", "features", *wrong]) == 2
         assert wrong[0].partition(".")[0] in capsys.readouterr().err
     assert arrays(here) == before

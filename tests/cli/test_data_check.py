@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from domain_masks.cli import main
-from trees_of_pictures import clean, cut, save
+from trees_of_images import clean, cut, save
 
 
 @pytest.fixture
@@ -27,11 +27,11 @@ def test_status_is_0_without_errors_and_1_with_them(tree: Path, capsys: pytest.C
     assert "nothing found" in capsys.readouterr().out
     save(tree / "art" / "dog" / "small.png", 900, side=8)
     assert main(["data", "check", "animals/"]) == 0
-    assert "WARNING  1 picture with a side" in capsys.readouterr().out
+    assert "WARNING  1 image with a side" in capsys.readouterr().out
     cut(tree / "art" / "dog" / "1.jpg")
     assert main(["data", "check", "animals/"]) == 1
     captured = capsys.readouterr()
-    assert "ERROR    1 picture cut off" in captured.out
+    assert "ERROR    1 image cut off" in captured.out
     assert "art/dog/1.jpg" in captured.out
     assert captured.err == ""
 
@@ -52,7 +52,7 @@ def test_everything_is_written_for_machines(tree: Path, capsys: pytest.CaptureFi
 def test_settings_come_from_yaml_too(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("settings.yaml").write_text("dataset: animals\nepochs: 3\n")
     assert main(["data", "check", "--config", "settings.yaml"]) == 0
-    assert "animals: 60 pictures" in capsys.readouterr().out
+    assert "animals: 60 images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

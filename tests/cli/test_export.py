@@ -22,7 +22,7 @@ from domain_masks.deploy import load
 from domain_masks.deploy.classifier import Deployable
 from domain_masks.deploy.export_settings import ExportFormat, ExportSettings
 from domain_masks.deploy.formats import read_description, runner
-from domain_masks.deploy.pictures import pictures_of_run, run_data
+from domain_masks.deploy.images import images_of_run, run_data
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "exporting.md"
 
@@ -43,7 +43,7 @@ def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("run")
 
 
-def picture(path: Path, row: int = 0, scale: int = 3) -> Path:
+def write_digit(path: Path, row: int = 0, scale: int = 3) -> Path:
     with load_digits_dataset().open_image(row) as image:
         image.convert("RGB").resize((image.width * scale, image.height * scale)).save(path)
     return path
@@ -56,7 +56,7 @@ def test_without_flags_the_prediction_ensemble_is_written_beside_the_model(
     path = run / "model-predictions.onnx"
     shown = capsys.readouterr().out
     assert f"file        {path}" in shown
-    assert "12 of 12 pictures (digits: mosaic; batches of 1 and 12)" in shown
+    assert "12 of 12 images (digits: mosaic; batches of 1 and 12)" in shown
     described = read_description(path, "onnx")
     assert described["classes"] == [str(digit) for digit in range(10)]
     assert described["targets"] == ["mosaic"]
@@ -79,7 +79,7 @@ def test_the_documented_script_gives_the_models_answers_without_this_package(
     run: Path, flags: tuple[str, ...], tmp_path: Path
 ) -> None:
     assert main(["export", str(run), "--ensemble", "masks", "--out", "model.onnx", *flags, "--quiet"]) == 0
-    paths = [picture(tmp_path / f"{row}.png", row) for row in (0, 700, 1500)]
+    paths = [write_digit(tmp_path / f"{row}.png", row) for row in (0, 700, 1500)]
     (tmp_path / "run.py").write_text(program(), encoding="utf-8")
     # As in a Python that has only these: anything of torch's or ours that is imported ends the script.
     (tmp_path / "torch.py").write_text("raise ImportError('torch')")
@@ -113,7 +113,7 @@ def test_a_pruned_model_says_what_was_removed(run: Path, capsys: pytest.CaptureF
     assert list(run.glob("model-masks-pruned-*.pt2"))
 
 
-def test_pruning_says_what_it_does_to_the_pictures(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pruning_says_what_it_does_to_the_images(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Above every probability the file answers as the pruned network, which answers nothing any more: that is said."""
     assert main(["export", str(run), "--format", "pt2", "--prune", "1", "--quiet"]) == 0
     shown = capsys.readouterr().out
@@ -123,8 +123,8 @@ def test_pruning_says_what_it_does_to_the_pictures(run: Path, capsys: pytest.Cap
     (line,) = (line for line in shown.splitlines() if line.startswith("changed"))
     changed = int(line.split("gives ")[1].split()[0])
     model = load(run, device="cpu")
-    found = pictures_of_run(run_data(run, model.card, {}), model.preprocessing)
-    before = model.logits([one.prepared for one in found.pictures])["masks"].argmax(1)
+    found = images_of_run(run_data(run, model.card, {}), model.preprocessing)
+    before = model.logits([one.prepared for one in found.images])["masks"].argmax(1)
     # What is left is the bias of the head: one class for all.
     assert changed in {int((before != label).sum()) for label in range(10)}
     assert changed > 0
@@ -133,7 +133,7 @@ def test_pruning_says_what_it_does_to_the_pictures(run: Path, capsys: pytest.Cap
 @pytest.mark.parametrize("kind", ["onnx", "pt2"])
 def test_the_weighted_ensemble_in_half_precision(run: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(run), "--ensemble", "weighted", "--half", "--format", kind, "--quiet"]) == 0
-    assert "12 of 12 pictures" in capsys.readouterr().out
+    assert "12 of 12 images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("opset", ["17", "99"])
@@ -146,14 +146,14 @@ def test_an_opset_that_nothing_here_writes_is_refused_before_anything_is_done(
     assert "exporting" not in message
 
 
-def test_a_dataset_that_is_gone_is_named_where_pictures_are_generated(
+def test_a_dataset_that_is_gone_is_named_where_images_are_generated(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = (run / "config.yaml").read_text().replace("dataset: digits", "dataset: /nowhere/photos")
     (run / "config.yaml").write_text(config)
     assert main(["export", str(run), "--ensemble", "masks", "--format", "pt2"]) == 0
     shown = capsys.readouterr()
-    assert "compared on generated pictures: " in shown.out + shown.err
+    assert "compared on generated images: " in shown.out + shown.err
     assert "--root" in shown.out + shown.err
 
 
@@ -179,7 +179,7 @@ def test_the_curve_is_a_table_and_a_figure(run: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.slow
 def test_the_curves_first_point_has_the_runs_own_accuracy(trained: Path, tmp_path: Path) -> None:
-    """The smoke run has measured a sample of its pictures, so all are measured again."""
+    """The smoke run has measured a sample of its images, so all are measured again."""
     from domain_masks.training import evaluate  # noqa: PLC0415
 
     run = tmp_path / "run"
@@ -217,14 +217,14 @@ def test_a_file_that_answers_otherwise_is_not_kept(
     assert (run / "old.pt2").read_bytes() == b"an older file"
 
 
-def test_where_the_pictures_come_from(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_the_images_come_from(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--format", "pt2", "--ensemble", "masks", "--quiet"]
-    path = picture(tmp_path / "seven.png", 7)
-    assert main(["export", str(run), *flags, "--pictures", str(path), "--preprocessing"]) == 0
-    assert "1 of 1 pictures (the pictures given; batches of 1)" in capsys.readouterr().out
+    path = write_digit(tmp_path / "seven.png", 7)
+    assert main(["export", str(run), *flags, "--images", str(path), "--preprocessing"]) == 0
+    assert "1 of 1 images (the images given; batches of 1)" in capsys.readouterr().out
     (run / "config.yaml").unlink()
     assert main(["export", str(run), *flags]) == 0
-    assert "generated pictures" in capsys.readouterr().out
+    assert "generated images" in capsys.readouterr().out
     assert main(["export", str(run), *flags, "--dataset", "digits"]) == 0
     assert "digits: mosaic" in capsys.readouterr().out
 

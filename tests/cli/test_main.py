@@ -100,8 +100,8 @@ def test_printed_config_is_complete_and_can_be_used(capsys: pytest.CaptureFixtur
     assert main(["train", "--config", "all.yaml", "--quiet", "--out", "run"]) == 0
 
 
-def pictures(folder: Path, domains: Sequence[str]) -> Path:
-    """Write a manifest of a few pictures, whose domains may have any name."""
+def images(folder: Path, domains: Sequence[str]) -> Path:
+    """Write a manifest of a few images, whose domains may have any name."""
     lines = ["path,label,domain"]
     for index, domain in enumerate(domains):
         for number in range(12):
@@ -114,7 +114,7 @@ def pictures(folder: Path, domains: Sequence[str]) -> Path:
 
 
 def test_domains_of_any_name_can_be_held_out(capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = pictures(Path("photos"), ["Berlin, Mitte", "none", "north/south", "Wien"])
+    manifest = images(Path("photos"), ["Berlin, Mitte", "none", "north/south", "Wien"])
     train = ["train", "--dataset", str(manifest), "--backbone", "small", "--weights", "none", "--size", "16"]
     for target, meant in {
         "Berlin, Mitte": ["Berlin, Mitte"],

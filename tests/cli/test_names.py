@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import trees_of_pictures
+import trees_of_images
 from domain_masks.cli import main
 from domain_masks.deploy import load
 from domain_masks.records import Predictions, Results
@@ -43,9 +43,9 @@ def train(dataset: Path, out: Path, *words: str) -> int:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset in a folder of such a name, with such an image in every class, and a run in another one."""
     root = tmp_path_factory.mktemp("names") / ODD
-    for folder in sorted(trees_of_pictures.clean(root / "tree").glob("*/*")):
+    for folder in sorted(trees_of_images.clean(root / "tree").glob("*/*")):
         (folder / "1.jpg").rename(folder / f"{ODD}.jpg")
-    trees_of_pictures.clean(root / ODD)
+    trees_of_images.clean(root / ODD)
     assert train(root / ODD, root / f"run-{ODD}", "--target", "sketch", "--quiet") == 0
     return root
 
@@ -89,7 +89,7 @@ def test_a_file_is_predicted_as_in_its_folder(root: Path, ending: str) -> None:
 def test_a_class_or_domain_of_such_a_name_is_one_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], level: str
 ) -> None:
-    tree = trees_of_pictures.clean(tmp_path / "tree")
+    tree = trees_of_images.clean(tmp_path / "tree")
     before = tree / "art" / "cat" if level == "class" else tree / "art"
     before.rename(before.with_name(ODD))
     assert train(tree, tmp_path / "run", "--target", "sketch") == 2
@@ -100,7 +100,7 @@ def test_a_class_or_domain_of_such_a_name_is_one_message(
 
 
 def test_an_ascii_terminal_shows_what_it_can(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    tree = trees_of_pictures.clean(tmp_path / "tr\u00e9e")
+    tree = trees_of_images.clean(tmp_path / "tr\u00e9e")
     (tree / "art" / "cat").rename(tree / "art" / "\u732b")
     run = str(root / f"run-{ODD}")
     for words in (["data", "list"], ["data", "check"], ["predict", run]):
@@ -171,7 +171,7 @@ def test_a_full_disk_behind_an_output_without_a_buffer_is_one_message(
 
 
 def test_one_source_is_enough_for_what_compares_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tree, run = trees_of_pictures.clean(tmp_path / "tree"), tmp_path / "run"
+    tree, run = trees_of_images.clean(tmp_path / "tree"), tmp_path / "run"
     single = ["--target", "art,photo"]
     assert train(tree, tmp_path / "dmg", *single) == 2
     assert "two source domains" in capsys.readouterr().err
@@ -194,7 +194,7 @@ def test_one_source_is_enough_for_what_compares_none(tmp_path: Path, capsys: pyt
 
 
 def test_a_benchmark_over_single_sources(tmp_path: Path) -> None:
-    tree, out = trees_of_pictures.clean(tmp_path / "tree"), tmp_path / "runs"
+    tree, out = trees_of_images.clean(tmp_path / "tree"), tmp_path / "runs"
     words = ["--dataset", str(tree), *SETTINGS, "--methods", "aggregate", "--targets", "art,photo", "photo,sketch"]
     assert main(["benchmark", *words, "--out", str(out), "--dry_run"]) == 0
     assert main(["benchmark", *words, "--out", str(out)]) == 0

@@ -21,7 +21,7 @@ from domain_masks.methods.table import Methods
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records.config import parse_config
 from domain_masks.sampling import SAMPLING
-from trees_of_pictures import clean
+from trees_of_images import clean
 
 CODE = '''
 from typing import ClassVar

@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def digits(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The held-out pictures that the run has predicted itself, as files."""
+    """The held-out images that the run has predicted itself, as files."""
     root = tmp_path_factory.mktemp("digits")
     data, stored = load_digits_dataset(), Predictions.load(run / "predictions.npz").select("held_out")
     for name in stored.ids:
@@ -90,7 +90,7 @@ def test_rows_go_to_standard_output_and_everything_else_does_not(
     assert main(command(run, digits)) == 0
     captured = capfdbinary.readouterr()
     rows = table(captured.out)
-    assert f"{len(rows)} pictures predicted".encode() in captured.err
+    assert f"{len(rows)} images predicted".encode() in captured.err
     assert list(rows[0])[:3] == ["path", "class", "probability"]
 
 
@@ -107,7 +107,7 @@ def test_json_holds_the_same(run: Path, digits: Path, ending: str) -> None:
     assert [one["nearest_source"]["domain"] for one in found] == [row["nearest_source"] for row in rows]
 
 
-def test_unreadable_pictures_are_listed_and_all_others_predicted(
+def test_unreadable_images_are_listed_and_all_others_predicted(
     run: Path, digits: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(digits / "mosaic" / "3", "mixed")
@@ -132,10 +132,10 @@ def test_unreadable_pictures_are_listed_and_all_others_predicted(
     }
     assert "6 could not be read:" in captured.err
     assert all(f"'{path}': {reason}" in captured.err for path, reason in bad.items())
-    assert f"{count} pictures predicted: a.csv" in captured.err
+    assert f"{count} images predicted: a.csv" in captured.err
 
 
-def test_nothing_but_unreadable_pictures_is_status_1(run: Path) -> None:
+def test_nothing_but_unreadable_images_is_status_1(run: Path) -> None:
     Path("empty.png").touch()
     assert main(command(run, "empty.png", "--out", "a.json", "--quiet")) == 1
     assert json.loads(Path("a.json").read_text()) == []
@@ -149,9 +149,9 @@ def test_paths_of_any_bytes_come_on_standard_input_and_survive(
     run: Path, digits: Path, monkeypatch: pytest.MonkeyPatch, null: bool
 ) -> None:
     names = ODD if null else [name for name in ODD if b"\n" not in name]
-    picture = next(digits.rglob("*.png"))
+    image = next(digits.rglob("*.png"))
     for name in names:
-        shutil.copy(picture, os.fsdecode(name))
+        shutil.copy(image, os.fsdecode(name))
     content = (b"\0" if null else b"\n").join(names)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     assert main(command(run, "-", "--out", "a.csv", "--quiet", *(["-0"] if null else []))) == 0
@@ -186,7 +186,7 @@ def test_several_mistakes_are_one_message(run: Path, capsys: pytest.CaptureFixtu
         "batch: ",
         "out: expected a file name that ends in .csv",
         "workers: ",
-        "pictures: ",
+        "images: ",
     ):
         assert words in error
 
@@ -223,22 +223,22 @@ def test_a_terminal_gets_a_table_and_no_control_characters_of_names(run: Path, d
     shutil.copy(next(digits.rglob("*.png")), "\x1b[31mred.png")
     lines = on_a_terminal(command(run, ".")).splitlines()
     head = next(number for number, line in enumerate(lines) if line.split()[:2] == ["prob.", "class"])
-    assert lines[head].split() == ["prob.", "class", "ink", "paper", "outline", "nearest", "picture"]
+    assert lines[head].split() == ["prob.", "class", "ink", "paper", "outline", "nearest", "image"]
     assert lines[head + 1].endswith("./\\x1b[31mred.png")
     assert "\x1b" not in "".join(lines)
 
 
 def test_a_terminal_shows_as_many_classes_as_are_asked_for(run: Path, digits: Path) -> None:
-    picture = next(digits.rglob("*.png"))
-    lines = on_a_terminal(command(run, picture, "--top", 3)).splitlines()
+    image = next(digits.rglob("*.png"))
+    lines = on_a_terminal(command(run, image, "--top", 3)).splitlines()
     head = next(number for number, line in enumerate(lines) if "prob." in line)
     assert re.split(r"  +", lines[head].strip())[:6] == ["prob.", "class", "prob.", "class 2", "prob.", "class 3"]
-    assert main(command(run, picture, "--top", 3, "--out", "a.csv", "--quiet")) == 0
+    assert main(command(run, image, "--top", 3, "--out", "a.csv", "--quiet")) == 0
     (row,) = table(Path("a.csv").read_bytes())
     shown = re.split(r"  +", lines[head + 1].strip())
     assert shown[1:6:2] == [row["class"], row["class_2"], row["class_3"]]
     assert shown[0:6:2] == [f"{100 * float(row[name]):.1f} %" for name in PROBABILITIES]
-    assert shown[-1].endswith(picture.name)
+    assert shown[-1].endswith(image.name)
 
 
 PROBABILITIES = ("probability", "probability_2", "probability_3")
@@ -249,7 +249,7 @@ PROBABILITIES = ("probability", "probability_2", "probability_3")
     [
         (["missing/"], ["'missing/': there is no such file or folder"]),
         (["missing", "b*"], ["'missing'", "'b*': nothing matches this pattern"]),
-        (["empty"], ["'empty': a folder without pictures"]),
+        (["empty"], ["'empty': a folder without images"]),
         (["-", "-"], ["named twice"]),
     ],
 )
@@ -284,7 +284,7 @@ def test_interrupting_leaves_no_file_and_no_process(run: Path, digits: Path) -> 
     while not any(path.stat().st_size > 100 for path in Path().glob(".a.csv.*")) and time.monotonic() < deadline:
         if process.poll() is not None:
             break
-        # Rows wait in a buffer of some kilobytes: more pictures, until the first ones are in the file.
+        # Rows wait in a buffer of some kilobytes: more images, until the first ones are in the file.
         process.stdin.write(os.fsencode(next(digits.rglob("*.png"))) + b"\n")
         process.stdin.flush()
         time.sleep(0.01)

@@ -12,7 +12,7 @@ from domain_masks.randomness import BatchRandomness
 PREPROCESSING = Preprocessing(size=28, resize=28, square=True)
 
 
-def pictures(count):
+def random_images(count):
     generator = torch.Generator().manual_seed(0)
     small = torch.rand(count, 3, 5, 5, generator=generator)
     return (torch.nn.functional.interpolate(small, (32, 32), mode="bilinear") * 255).to(torch.uint8)
@@ -26,7 +26,7 @@ def randomness(count, step=0, first=0, total=None):
 @pytest.mark.parametrize("total", [4, 7])
 def test_parts_of_a_batch_equal_the_whole(name, total):
     augmentation = BatchAugmentation(name, PREPROCESSING)
-    images = pictures(total)
+    images = random_images(total)
     whole = augmentation(images, randomness(total))
     assert whole.shape == images.shape
     assert whole.dtype == torch.float32
@@ -36,19 +36,19 @@ def test_parts_of_a_batch_equal_the_whole(name, total):
 
 
 @pytest.mark.parametrize("name", ["pacs", "domainnet", "digits"])
-def test_numbers_are_keyed_by_step_and_differ_between_pictures(name):
+def test_numbers_are_keyed_by_step_and_differ_between_images(name):
     augmentation = BatchAugmentation(name, PREPROCESSING)
-    same = pictures(1).expand(8, -1, -1, -1)
+    same = random_images(1).expand(8, -1, -1, -1)
     state = torch.get_rng_state()
     once = augmentation(same, randomness(8))
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(augmentation(same, randomness(8)), once)
     assert any(not torch.allclose(augmentation(same, randomness(8, step)), once) for step in range(1, 4))
-    assert len({tuple(picture.flatten().tolist()) for picture in once}) >= (2 if name == "domainnet" else 5)
+    assert len({tuple(image.flatten().tolist()) for image in once}) >= (2 if name == "domainnet" else 5)
 
 
 def test_none_changes_nothing():
-    images = pictures(2)
+    images = random_images(2)
     torch.testing.assert_close(
         BatchAugmentation("none", PREPROCESSING)(images, randomness(2)), PREPROCESSING.normalize(images)
     )
@@ -69,7 +69,7 @@ _CHANGES = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
 
 
 def test_colours_are_torchvisions_in_an_order_of_each_images_own():
-    jitter, images, random = ColorJitter(0.4, 0.4, 0.4, 0.4), pictures(24).float() / 255, randomness(24)
+    jitter, images, random = ColorJitter(0.4, 0.4, 0.4, 0.4), random_images(24).float() / 255, randomness(24)
     changed = jitter(images, random)
     factors, orders = jitter.draw(random)
     assert len({tuple(order) for order in orders.tolist()}) > 10
@@ -106,12 +106,12 @@ def test_misuse_is_named():
     with pytest.raises(InputError, match="unknown augmentation 'pac'"):
         BatchAugmentation("pac", PREPROCESSING)
     with pytest.raises(InputError, match="uint8"):
-        augmentation(pictures(2).float(), randomness(2))
+        augmentation(random_images(2).float(), randomness(2))
     with pytest.raises(InputError, match="expected 3 "):
-        augmentation(pictures(2), randomness(3))
+        augmentation(random_images(2), randomness(3))
 
 
 def test_an_empty_part_stays_empty():
     augmentation = BatchAugmentation("pacs", PREPROCESSING)
-    empty = augmentation(pictures(2)[:0], BatchRandomness(seed=0, step=0, first=0, count=0, total=1))
+    empty = augmentation(random_images(2)[:0], BatchRandomness(seed=0, step=0, first=0, count=0, total=1))
     assert empty.shape == (0, 3, 32, 32)

@@ -12,19 +12,19 @@ from PIL import Image
 
 import generated
 from domain_masks.data import load_dataset, load_folder, split_domains, verify
-from domain_masks.data.checking import Example, Finding, Picture, Report, check
+from domain_masks.data.checking import Example, Finding, CheckedImage, Report, check
 from domain_masks.data.checking.classes import class_findings
 from domain_masks.data.checking.content import content_findings
 from domain_masks.data.checking.duplicates import duplicate_findings
 from domain_masks.data.checking.examination import open_index
 from domain_masks.data.checking.layout import entry_findings, layout_findings
-from domain_masks.data.checking.lists import ListedPicture, apply_lists, number_findings
+from domain_masks.data.checking.lists import ListedImage, apply_lists, number_findings
 from domain_masks.data.checking.tree import FolderTree, walk
-from domain_masks.data.decoding import PictureFacts, Problem
+from domain_masks.data.decoding import ImageFacts, Problem
 from domain_masks.data.names import spellings
 from domain_masks.errors import InputError
 from domain_masks.progress import ConsoleReporter
-from trees_of_pictures import CLASSES, DOMAINS, PER_CLASS, clean, cut, pixels, save
+from trees_of_images import CLASSES, DOMAINS, PER_CLASS, clean, cut, pixels, save
 
 QUIET = ConsoleReporter(quiet=True)
 
@@ -51,12 +51,12 @@ def tree(tmp_path):
     return clean(tmp_path / "animals")
 
 
-def picture(path, pixel_hash="", file_hash="", split="", **facts):
+def image(path, pixel_hash="", file_hash="", split="", **facts):
     """A row for the rules, its domain and class taken from its path."""
     domain, class_name, _ = path.split("/")
     values = {"width": 64, "height": 64, "frames": 1, **facts}
-    seen = PictureFacts(**values, file_hash=file_hash or path, pixel_hash=pixel_hash or path)
-    return Picture(path, domain, class_name, split, facts=seen)
+    seen = ImageFacts(**values, file_hash=file_hash or path, pixel_hash=pixel_hash or path)
+    return CheckedImage(path, domain, class_name, split, facts=seen)
 
 
 # A clean dataset
@@ -68,13 +68,13 @@ def test_a_clean_folder_has_no_findings(tree):
     assert not report.has_errors
     assert report.counts.loc["dog"].to_dict() == dict.fromkeys(DOMAINS, PER_CLASS)
     assert "nothing found" in report.text()
-    assert report.text().startswith("animals: 60 pictures, 3 domains, 2 classes")
+    assert report.text().startswith("animals: 60 images, 3 domains, 2 classes")
 
 
 def test_a_clean_dataset_in_memory_has_no_findings(monkeypatch):
     monkeypatch.setattr("domain_masks.data.checking.examination.load_dataset", lambda name, root: generated.dataset(10))
     report = report_of("digits")
-    # Pictures of 18 pixels are small, and nothing else.
+    # Images of 18 pixels are small, and nothing else.
     assert codes(report.findings) == {"small": "warning"}
     assert int(report.counts.to_numpy().sum()) == 90
 
@@ -104,7 +104,7 @@ def test_check_decodes_whatever_is_remembered(tree):
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     path.write_bytes(bytes(len(content)))
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert codes(report_of(tree).findings) == {"not-a-picture": "error"}
+    assert codes(report_of(tree).findings) == {"not-a-image": "error"}
 
 
 # Folders: everything at once
@@ -136,16 +136,16 @@ def test_everything_is_found_at_once(tree):
     (tree / "art" / "up").symlink_to("..")
     findings = report_of(tree).findings
     assert codes(findings) == {
-        "misplaced-picture": "error",
+        "misplaced-image": "error",
         "empty-domain": "error",
         "link-loop": "error",
         "empty": "error",
-        "not-a-picture": "error",
+        "not-a-image": "error",
         "truncated": "error",
         "contradicting-labels": "error",
         "same-in-domains": "error",
         "similar-classes": "error",
-        "nested-picture": "warning",
+        "nested-image": "warning",
         "empty-class": "warning",
         "broken-link": "warning",
         "special-file": "warning",
@@ -154,7 +154,7 @@ def test_everything_is_found_at_once(tree):
         "small": "warning",
         "repeated": "warning",
         "class-in-one-domain": "warning",
-        "single-picture": "warning",
+        "single-image": "warning",
         "ignored-file": "note",
         "hidden-file": "note",
     }
@@ -175,10 +175,10 @@ def test_everything_is_found_at_once(tree):
     assert paths(only(findings, "broken-link")) == [("art/dog/gone.jpg",)]
 
 
-def test_a_picture_in_a_deep_folder_is_decoded_too(tree):
+def test_a_image_in_a_deep_folder_is_decoded_too(tree):
     (tree / "art" / "dog" / "more").mkdir()
     (tree / "art" / "dog" / "more" / "1.png").write_bytes(b"")
-    assert codes(report_of(tree).findings) == {"nested-picture": "warning", "empty": "error"}
+    assert codes(report_of(tree).findings) == {"nested-image": "warning", "empty": "error"}
 
 
 def test_what_the_loader_refuses_is_said_even_if_nothing_else_found_it(tree, monkeypatch):
@@ -196,12 +196,12 @@ def test_layouts_that_a_loader_accepts_are_no_mistakes(tmp_path):
     for domain in ("CALTECH", "LABELME", "PASCAL", "SUN"):
         for split in ("train", "crossval", "test"):
             for label in range(5):
-                picture = save(tmp_path / "VLCS" / domain / split / str(label) / "1.png", next(seeds))
+                image = save(tmp_path / "VLCS" / domain / split / str(label) / "1.png", next(seeds))
                 whole = tmp_path / "VLCS" / domain / "full" / str(label) / f"{split}.png"
                 whole.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(picture, whole)
+                shutil.copy(image, whole)
     report = report_of("vlcs", tmp_path)
-    assert codes(report.findings) == {"few-pictures": "warning"}
+    assert codes(report.findings) == {"few-images": "warning"}
     assert report.counts.loc["bird", "SUN09"] == 3
     for domain in ("Caltech101", "LabelMe", "SUN09", "VOC2007"):
         for label in range(5):
@@ -209,8 +209,8 @@ def test_layouts_that_a_loader_accepts_are_no_mistakes(tmp_path):
     save(tmp_path / "plain" / "stray.png", 1)
     save(tmp_path / "plain" / "SUN09" / "0" / "more" / "1.png", 2)
     assert codes(report_of("vlcs", tmp_path / "plain").findings) == {
-        "nested-picture": "warning",
-        "single-picture": "warning",
+        "nested-image": "warning",
+        "single-image": "warning",
     }
 
 
@@ -231,7 +231,7 @@ def test_the_walk_follows_links_but_not_in_circles(tree, tmp_path):
     (tree / "clipart").symlink_to(tree / "photo")
     (tree / "photo" / "loop").symlink_to(tree)
     found = walk(tree)
-    assert len(found.pictures) == 80
+    assert len(found.images) == 80
     assert found.loops == ["clipart/loop", "photo/loop"]
     assert found.misplaced == []
 
@@ -248,7 +248,7 @@ def test_a_folder_without_permission_is_found(tree):
 def folder_tree(*files, **more):
     folders = {"/".join(path.split("/")[:depth]) for path in files for depth in (1, 2) if path.count("/") >= depth}
     return FolderTree(
-        pictures=[path for path in files if path.count("/") == 2],
+        images=[path for path in files if path.count("/") == 2],
         misplaced=[path for path in files if path.count("/") != 2],
         folders=sorted(folders | set(more.pop("folders", ()))),
         **more,
@@ -257,11 +257,11 @@ def folder_tree(*files, **more):
 
 LAYOUTS = {
     "good": (["a/x/1.png", "b/x/1.png"], {}),
-    "nothing": ([], {"no-pictures": "error"}),
-    "flat": (["1.png"], {"no-pictures": "error"}),
-    "one level": (["dog/1.png", "cat/1.png"], {"no-pictures": "error"}),
-    "parent": (["data/a/x/1.png", "data/b/x/1.png"], {"no-pictures": "error"}),
-    "splits above": (["train/a/x/1.png", "test/a/x/1.png"], {"no-pictures": "error"}),
+    "nothing": ([], {"no-images": "error"}),
+    "flat": (["1.png"], {"no-images": "error"}),
+    "one level": (["dog/1.png", "cat/1.png"], {"no-images": "error"}),
+    "parent": (["data/a/x/1.png", "data/b/x/1.png"], {"no-images": "error"}),
+    "splits above": (["train/a/x/1.png", "test/a/x/1.png"], {"no-images": "error"}),
     "splits for domains": (["train/x/1.png", "test/x/1.png"], {"split-folders": "error"}),
     "swapped": (["dog/photo/1.png", "dog/sketch/1.png", "cat/photo/1.png"], {"swapped-levels": "warning"}),
     "swapped by number": ([f"{n}/{d}/1.png" for n in range(9) for d in "ab"], {"swapped-levels": "note"}),
@@ -269,7 +269,7 @@ LAYOUTS = {
     "usual domains first": (["photo/real/1.png", "sketch/dog/1.png"], {}),
     "stray and deep": (
         ["a/x/1.png", "b/x/1.png", "1.png", "a/2.png", "a/x/y/3.png"],
-        {"misplaced-picture": "error", "nested-picture": "warning"},
+        {"misplaced-image": "error", "nested-image": "warning"},
     ),
 }
 
@@ -308,7 +308,7 @@ def table(**counts):
     rows = []
     for name, count in counts.items():
         domain, class_name = name.split("__")
-        rows += [picture(f"{domain}/{class_name}/{number}.png") for number in range(count)]
+        rows += [image(f"{domain}/{class_name}/{number}.png") for number in range(count)]
     return rows
 
 
@@ -321,7 +321,7 @@ COUNTS = {
     "in one": ({"a__x": 10, "a__y": 10, "b__x": 10, "c__x": 10}, {"class-in-one-domain": "warning"}),
     "few": (
         {"a__x": 1, "a__y": 10, "b__x": 2, "b__y": 9, "c__x": 10, "c__y": 10},
-        {"single-picture": "warning", "few-pictures": "warning"},
+        {"single-image": "warning", "few-images": "warning"},
     ),
 }
 
@@ -344,18 +344,18 @@ def test_a_class_of_one_domain_that_is_nearly_another_is_said_to_be_it():
 )
 def test_names_that_differ_in_case_and_blanks(other):
     rows = [
-        picture(f"{domain}/{name}/{n}.png") for domain in "abc" for name in ("traffic light", other) for n in range(10)
+        image(f"{domain}/{name}/{n}.png") for domain in "abc" for name in ("traffic light", other) for n in range(10)
     ]
     found = only(class_findings(rows), "similar-classes")
     assert found.severity == "error"
     assert sorted(found.examples[0].paths) == sorted((repr("traffic light"), repr(other)))
-    domains = [picture(f"{name}/x/{n}.png") for name in ("traffic light", other) for n in range(10)]
+    domains = [image(f"{name}/x/{n}.png") for name in ("traffic light", other) for n in range(10)]
     assert "similar-domains" in codes(class_findings(domains))
 
 
 def test_names_in_different_unicode_forms_are_told_apart_in_print():
     names = [unicodedata.normalize(form, "Bär") for form in ("NFC", "NFD")]
-    rows = [picture(f"{domain}/{name}/{n}.png") for domain in "abc" for name in names for n in range(10)]
+    rows = [image(f"{domain}/{name}/{n}.png") for domain in "abc" for name in names for n in range(10)]
     shown = only(class_findings(rows), "similar-classes").examples[0].paths
     assert set(shown) == {"'Ba\\u0308r'", "'B\\xe4r'"}
 
@@ -371,23 +371,23 @@ def test_names_that_are_no_utf8_are_found_and_can_be_printed(tree):
     json.dumps(report.to_dict(), ensure_ascii=False).encode()
 
 
-# Pictures, as tables
+# Images, as tables
 
 
-@pytest.mark.parametrize("kind", ["unopened", "empty", "not-a-picture", "truncated", "too-large", "broken"])
+@pytest.mark.parametrize("kind", ["unopened", "empty", "not-a-image", "truncated", "too-large", "broken"])
 def test_every_kind_of_problem_is_an_error_of_its_own(kind):
-    rows = [picture("a/x/1.png"), Picture("a/x/2.png", "a", "x", problem=Problem(kind, "so it is"))]
+    rows = [image("a/x/1.png"), CheckedImage("a/x/2.png", "a", "x", problem=Problem(kind, "so it is"))]
     (found,) = content_findings(rows)
     assert (found.code, found.severity) == (kind, "error")
     assert found.examples == (Example(("a/x/2.png",), "so it is"),)
-    assert found.what.startswith("1 picture ")
+    assert found.what.startswith("1 image ")
 
 
 def test_sides_and_frames():
     rows = [
-        picture("a/x/1.png", width=32, height=32),
-        picture("a/x/2.png", width=31, height=400),
-        picture("a/x/3.gif", frames=2),
+        image("a/x/1.png", width=32, height=32),
+        image("a/x/2.png", width=31, height=400),
+        image("a/x/3.gif", frames=2),
     ]
     findings = content_findings(rows)
     assert paths(only(findings, "small")) == [("a/x/2.png",)]
@@ -420,22 +420,22 @@ DUPLICATES = {
 @pytest.mark.parametrize("name", DUPLICATES)
 def test_duplicates(name):
     rows, expected = DUPLICATES[name]
-    findings = duplicate_findings([picture(path, pixel_hash, "f", split) for path, pixel_hash, split in rows])
+    findings = duplicate_findings([image(path, pixel_hash, "f", split) for path, pixel_hash, split in rows])
     assert codes(findings) == expected
 
 
-def test_duplicates_are_counted_in_pictures_and_files_and_those_that_differ_in_bytes():
-    rows = [picture(f"a/x/{n}.png", "p", f"file {n}") for n in range(3)]
-    rows += [picture(f"a/x/{n}.png", "q", "same") for n in range(3, 5)]
+def test_duplicates_are_counted_in_images_and_files_and_those_that_differ_in_bytes():
+    rows = [image(f"a/x/{n}.png", "p", f"file {n}") for n in range(3)]
+    rows += [image(f"a/x/{n}.png", "q", "same") for n in range(3, 5)]
     found = only(duplicate_findings(rows), "repeated")
-    assert found.what.startswith("2 pictures (5 files) more than once")
+    assert found.what.startswith("2 images (5 files) more than once")
     assert "the files of 1 differ in bytes" in found.what
     assert [(len(example.paths), bool(example.detail)) for example in found.examples] == [(3, True), (2, False)]
 
 
-def test_pictures_without_a_place_and_rows_of_one_file_are_no_duplicates():
-    seen = PictureFacts(64, 64, 1, "f", "p")
-    rows = [Picture("x/1.png", "", "", facts=seen), picture("a/x/1.png", "p"), picture("a/x/1.png", "p")]
+def test_images_without_a_place_and_rows_of_one_file_are_no_duplicates():
+    seen = ImageFacts(64, 64, 1, "f", "p")
+    rows = [CheckedImage("x/1.png", "", "", facts=seen), image("a/x/1.png", "p"), image("a/x/1.png", "p")]
     assert duplicate_findings(rows) == []
 
 
@@ -443,11 +443,11 @@ def test_pictures_without_a_place_and_rows_of_one_file_are_no_duplicates():
 
 
 def listed(path, label=0, split="train"):
-    return ListedPicture("list:1", path, label, split)
+    return ListedImage("list:1", path, label, split)
 
 
 def test_lists_give_splits_and_a_list_of_everything_is_none():
-    rows = [picture(f"a/x/{n}.png") for n in range(3)] + [picture("b/x/0.png")]
+    rows = [image(f"a/x/{n}.png") for n in range(3)] + [image("b/x/0.png")]
     lines = [
         *(listed(f"a/x/{n}.jpg", split="test") for n in range(3)),
         listed("a/x/0.png"),
@@ -475,14 +475,14 @@ LISTS = {
 @pytest.mark.parametrize("name", LISTS)
 def test_what_is_wrong_with_lists(name):
     lines, expected = LISTS[name]
-    rows = [picture(f"a/x/{n}.png") for n in range(3)] + [picture("a/y/3.png")]
+    rows = [image(f"a/x/{n}.png") for n in range(3)] + [image("a/y/3.png")]
     _, findings = apply_lists(rows, lines)
     found = {code: severity for code, severity in codes(findings).items() if code != "list-lacks"}
     assert found == expected
 
 
-def test_pictures_in_no_list_are_found_where_their_domain_has_lists():
-    rows = [picture("a/x/0.png"), picture("a/x/1.png"), picture("b/x/0.png")]
+def test_images_in_no_list_are_found_where_their_domain_has_lists():
+    rows = [image("a/x/0.png"), image("a/x/1.png"), image("b/x/0.png")]
     _, findings = apply_lists(rows, [listed("a/x/0.png")])
     assert paths(only(findings, "list-lacks")) == [("a/x/1.png",)]
 
@@ -561,7 +561,7 @@ def test_a_named_dataset_that_its_loader_refuses_is_checked_all_the_same(tmp_pat
         "refused": "error",
         "empty": "error",
         "list-absent": "warning",
-        "few-pictures": "warning",
+        "few-images": "warning",
         "labels-from-1": "note",
     }
     assert "photo/dog/1.png is listed but not there" in only(findings, "refused").what
@@ -579,7 +579,7 @@ def test_a_named_dataset_that_is_nowhere_is_an_error_of_the_call(tmp_path, monke
 
 
 def manifest(tree, **changes):
-    rows = [path.split("/") for path in walk(tree).pictures]
+    rows = [path.split("/") for path in walk(tree).images]
     table = pd.DataFrame(
         {
             "path": ["/".join(row) for row in rows],
@@ -657,7 +657,7 @@ MANIFESTS = {
 def test_what_is_wrong_with_manifests(tree, name):
     change, expected = MANIFESTS[name]
     findings = report_of(written(tree, change(manifest(tree)))).findings
-    counts = {"few-pictures"}
+    counts = {"few-images"}
     assert {code: severity for code, severity in codes(findings).items() if code not in counts} == expected
 
 
@@ -689,8 +689,8 @@ def test_a_check_reads_what_training_reads(tree):
     index = open_index(str(path), None)
     dataset = load_dataset(path)
     assert index.name == dataset.name == "list.csv"
-    assert tuple(picture.path for picture in index.pictures) == dataset.ids
-    assert [picture.split for picture in index.pictures] == dataset.splits.tolist()
+    assert tuple(image.path for image in index.images) == dataset.ids
+    assert [image.split for image in index.images] == dataset.splits.tolist()
 
 
 def test_what_the_loader_has_against_a_manifest_is_said(tree, monkeypatch):
@@ -722,7 +722,7 @@ def a_report(count=12):
     examples = tuple(Example((f"a/x/{n}.png", f"b/x/{n}.png"), "why" if n == 0 else "") for n in range(count))
     counts = pd.DataFrame({"a": [count, 1], "b": [count, 0]}, index=["x", "y"])
     findings = (
-        Finding("same-in-domains", "error", "12 pictures in several domains", "Remove them.", examples),
+        Finding("same-in-domains", "error", "12 images in several domains", "Remove them.", examples),
         Finding("labels-from-1", "note", "labels count from 1", "Nothing."),
     )
     return Report("zoo", "folder zoo", counts, findings)
@@ -730,7 +730,7 @@ def a_report(count=12):
 
 def test_text_shows_the_first_examples_or_all():
     text = a_report().text()
-    assert text.splitlines()[0] == "zoo: 25 pictures, 2 domains, 2 classes"
+    assert text.splitlines()[0] == "zoo: 25 images, 2 domains, 2 classes"
     assert "a/x/4.png = b/x/4.png" in text
     assert "a/x/5.png" not in text
     assert "... and 7 more (--all)" in text
@@ -774,7 +774,7 @@ def test_machines_get_everything(tmp_path):
 
 @pytest.mark.slow
 def test_real_pacs_is_clean(real_data):
-    """No duplicates at all, by pixels, in the 9,991 pictures; their lists count from 1."""
+    """No duplicates at all, by pixels, in the 9,991 images; their lists count from 1."""
     report = check("pacs", real_data, None, QUIET)
     assert codes(report.findings) == {"labels-from-1": "note"}
     assert int(report.counts.to_numpy().sum()) == 9991
@@ -801,7 +801,7 @@ def test_which_names_are_one(names, same):
 
 def test_groups_that_differ_in_case_or_quotes_are_found_those_of_other_codes_are_not():
     rows = [
-        Picture(f"{domain}/x/{n}.png", domain, "x", "", group)
+        CheckedImage(f"{domain}/x/{n}.png", domain, "x", "", group)
         for domain in "ab"
         for n, group in enumerate(["p-1-2", "p-12", "P-12 ", "'p-12'"])
     ]
@@ -815,13 +815,16 @@ def test_groups_that_differ_in_case_or_quotes_are_found_those_of_other_codes_are
 )
 def test_what_programs_write_for_no_value_is_found_as_a_name(name, severity):
     rows = [
-        Picture(f"{place}{label}{n}", place, label) for place in "abc" for label in ("dog", name) for n in range(10)
+        CheckedImage(f"{place}{label}{n}", place, label)
+        for place in "abc"
+        for label in ("dog", name)
+        for n in range(10)
     ]
     found = only(class_findings(rows), "no-name")
     assert found.severity == severity
-    assert found.examples == (Example((repr(name),), "class, 30 pictures"),)
-    domains = [Picture(f"{place}{n}", place, "dog") for place in ("a", name) for n in range(10)]
-    assert only(class_findings(domains), "no-name").examples[0].detail == "domain, 10 pictures"
+    assert found.examples == (Example((repr(name),), "class, 30 images"),)
+    domains = [CheckedImage(f"{place}{n}", place, "dog") for place in ("a", name) for n in range(10)]
+    assert only(class_findings(domains), "no-name").examples[0].detail == "domain, 10 images"
 
 
 def test_the_text_nan_in_a_manifest_is_found(tree):

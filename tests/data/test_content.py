@@ -30,7 +30,7 @@ from domain_masks.errors import InputError
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records import file_state
 from domain_masks.records.file_state import read_with_state, settled_state_of, state_of
-from trees_of_pictures import clean, pixels
+from trees_of_images import clean, pixels
 
 QUIET = ConsoleReporter(quiet=True)
 YEARS_AGO = 10**18

@@ -21,7 +21,7 @@ from domain_masks.data import (
     view_batches,
 )
 from domain_masks.data.cropping import ResizedCrop, WholeImage, Window
-from trees_of_pictures import clean
+from trees_of_images import clean
 
 
 def boxes(crop, width: int, height: int, count: int = 4000) -> np.ndarray:

@@ -23,15 +23,15 @@ def test_domains_are_stratified_by_class():
     assert np.ptp(counts.sum(axis=1)) <= 1
 
 
-def test_pictures_are_small_rgb_and_rendered_the_same_every_time():
+def test_images_are_small_rgb_and_rendered_the_same_every_time():
     dataset = load_digits_dataset()
     again = load_digits_dataset.__wrapped__()
     assert again is not dataset
     assert again.fingerprint == dataset.fingerprint
     assert (again.open_image.pixels == dataset.open_image.pixels).all()
-    picture = dataset.open_image(1000)
-    assert (picture.size, picture.mode) == ((32, 32), "RGB")
-    assert pickle.loads(pickle.dumps(dataset.open_image))(1000).tobytes() == picture.tobytes()
+    image = dataset.open_image(1000)
+    assert (image.size, image.mode) == ((32, 32), "RGB")
+    assert pickle.loads(pickle.dumps(dataset.open_image))(1000).tobytes() == image.tobytes()
 
 
 def test_domains_look_different():
@@ -42,6 +42,6 @@ def test_domains_look_different():
     assert (ink.mean(axis=(1, 2, 3)) < 128).all()
     assert paper.mean() > 140
     assert (np.ptp(paper, axis=-1).mean(axis=(1, 2)) > 5).all()
-    # Most of an outline picture is one flat colour, none of a mosaic is.
-    assert all((picture == picture[0, 0]).all(axis=-1).mean() > 0.6 for picture in outline)
-    assert all((picture == picture[0, 0]).all(axis=-1).mean() < 0.2 for picture in mosaic)
+    # Most of an outline image is one flat colour, none of a mosaic is.
+    assert all((image == image[0, 0]).all(axis=-1).mean() > 0.6 for image in outline)
+    assert all((image == image[0, 0]).all(axis=-1).mean() < 0.2 for image in mosaic)

@@ -20,7 +20,7 @@ TEST = 4
 
 
 def made(root, domains=DOMAINS, validation=False):
-    """DomainNet in small: per class ten pictures in the training list, or nine and one for validation, and four in test."""
+    """DomainNet in small: per class ten images in the training list, or nine and one for validation, and four in test."""
     (root / "splits").mkdir(parents=True)
     for domain in domains:
         lines = {"train": [], "val": [], "test": []}
@@ -76,7 +76,7 @@ def test_a_tenth_of_the_official_training_lists_chooses_the_epoch(tree):
     measured = {*splits.test.ids, *splits.held_out.ids}
     assert all(int(name[-6:-4]) < TEST for name in measured)
     assert all(int(name[-6:-4]) >= TEST for name in (*splits.train.ids, *splits.validation.ids))
-    # One picture of every class and domain.
+    # One image of every class and domain.
     assert len({name.rpartition("/")[0] for name in splits.validation.ids}) == 15
     assert split_domains(dataset, ["sketch"], 0).validation.ids == splits.validation.ids
     assert split_domains(dataset, ["sketch"], 1).validation.ids != splits.validation.ids
@@ -108,11 +108,11 @@ def test_some_domains_are_enough_but_it_is_said(tmp_path):
     assert "got none" in refused(tmp_path / "empty")
 
 
-def test_missing_lists_and_pictures_are_counted_and_named(tree):
+def test_missing_lists_and_images_are_counted_and_named(tree):
     for path in ("real/zebra/real_00.jpg", "real/airplane/real_05.jpg"):
         (tree / path).unlink()
     message = refused(tree)
-    assert "2 mistakes; 2 of 252 pictures" in message
+    assert "2 mistakes; 2 of 252 images" in message
     assert "real/zebra/real_00.jpg is listed but not there" in message
     (tree / "splits" / "real_train.txt").unlink()
     (tree / "splits" / "sketch_test.txt").unlink()
@@ -137,7 +137,7 @@ def test_lists_that_contradict_each_other_are_refused(tree):
         "label 2 stands for 'airplane' and for 'zebra'",
         "class 'zebra' has the labels 0 and 2",
         "class 'airplane' has the labels 2 and 4",
-        "no picture has the label 3",
+        "no image has the label 3",
     ):
         assert expected in message, message
 

@@ -7,7 +7,7 @@ from domain_masks.data import DATASETS, default_preprocessing, load_dataset, loa
 from domain_masks.errors import InputError
 
 
-def picture(path, colour=(10, 20, 30)):
+def write_image(path, colour=(10, 20, 30)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (6, 6), colour).save(path)
     return path
@@ -19,12 +19,12 @@ def tree(tmp_path):
     for domain, classes in {"sketch": ("dog", "cat"), "photo": ("dog", "owl"), "art": ("cat",)}.items():
         for class_name in classes:
             for index in range(2):
-                picture(root / domain / class_name / f"{index}.png")
+                write_image(root / domain / class_name / f"{index}.png")
     return root
 
 
 def test_names_are_sorted_and_classes_are_those_of_all_domains(tree):
-    picture(tree / "art" / "cat" / "LARGE.JPG")
+    write_image(tree / "art" / "cat" / "LARGE.JPG")
     dataset = load_folder(tree)
     assert dataset.name == "animals"
     assert dataset.domains == ("art", "photo", "sketch")
@@ -42,13 +42,13 @@ def test_names_are_sorted_and_classes_are_those_of_all_domains(tree):
 
 def test_hidden_files_lists_and_other_files_are_ignored(tree):
     count = len(load_folder(tree))
-    picture(tree / ".cache" / "dog" / "1.png")
-    picture(tree / "photo" / "dog" / ".hidden.png")
-    (tree / "photo" / "dog" / "notes.txt").write_text("not a picture")
+    write_image(tree / ".cache" / "dog" / "1.png")
+    write_image(tree / "photo" / "dog" / ".hidden.png")
+    (tree / "photo" / "dog" / "notes.txt").write_text("not an image")
     (tree / "splits").mkdir()
     (tree / "splits" / "train.txt").write_text("photo/dog/0.png 1")
     assert len(load_folder(tree)) == count
-    picture(tree / "splits" / "dog" / "1.png")
+    write_image(tree / "splits" / "dog" / "1.png")
     assert "splits" in load_folder(tree).domains
 
 
@@ -76,16 +76,16 @@ def test_other_layouts_are_refused(tmp_path, tree):
         return str(caught.value)
 
     assert "does not exist" in refused(tmp_path / "nowhere")
-    assert "is a file" in refused(picture(tmp_path / "one.png"))
+    assert "is a file" in refused(write_image(tmp_path / "one.png"))
     (tmp_path / "empty").mkdir()
     assert "got no folders" in refused(tmp_path / "empty")
     (tmp_path / "hollow" / "photo" / "dog").mkdir(parents=True)
-    assert "no picture in its class folders in 'photo'" in refused(tmp_path / "hollow")
-    picture(tmp_path / "one_level" / "dog" / "1.png")
+    assert "no image in its class folders in 'photo'" in refused(tmp_path / "hollow")
+    write_image(tmp_path / "one_level" / "dog" / "1.png")
     message = refused(tmp_path / "one_level")
     assert "dog/1.png" in message
-    assert "expected <domain>/<class>/<picture>" in message
-    picture(tmp_path / "flat" / "1.png")
+    assert "expected <domain>/<class>/<image>" in message
+    write_image(tmp_path / "flat" / "1.png")
     assert "directly in it" in refused(tmp_path / "flat")
     (tree / "documents").mkdir()
     assert "no class folders in 'documents'" in refused(tree)
@@ -126,9 +126,9 @@ def test_what_is_left_out_is_counted_and_said(tree):
     for name in ("1.heic", "2.HEIC", "notes.txt", "bare", ".hidden.png", "Thumbs.db", ".DS_Store", "._0.png"):
         (here / name).write_bytes(b"")
     for index in range(3):
-        picture(here / "more" / "deeper" / f"{index}.png")
-    picture(here / "@eaDir" / "0.png")
-    picture(tree / "__MACOSX" / "dog" / "0.png")
+        write_image(here / "more" / "deeper" / f"{index}.png")
+    write_image(here / "@eaDir" / "0.png")
+    write_image(tree / "__MACOSX" / "dog" / "0.png")
     (note,) = load_dataset(tree).notes
     assert note.startswith("7 of 17 files in the class folders of 'animals' are left out: 4 by extension (2 .heic, ")
     assert "1 no extension" in note
@@ -139,8 +139,8 @@ def test_what_is_left_out_is_counted_and_said(tree):
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "validation"), ("train", "test"), ("test",)])
 def test_parts_of_a_dataset_are_no_domains(tmp_path, names):
     for name in names:
-        picture(tmp_path / "parts" / name / "dog" / "1.png")
-        picture(tmp_path / "whole" / name / "photo" / "dog" / "1.png")
+        write_image(tmp_path / "parts" / name / "dog" / "1.png")
+        write_image(tmp_path / "whole" / name / "photo" / "dog" / "1.png")
     for folder in ("parts", "whole"):
         with pytest.raises(InputError, match="which are parts of a dataset") as caught:
             load_folder(tmp_path / folder)
@@ -149,5 +149,5 @@ def test_parts_of_a_dataset_are_no_domains(tmp_path, names):
 
 
 def test_a_domain_may_be_called_like_a_part(tree):
-    picture(tree / "train" / "dog" / "1.png")
+    write_image(tree / "train" / "dog" / "1.png")
     assert "train" in load_folder(tree).domains

@@ -13,7 +13,7 @@ from PIL import Image
 
 from domain_masks.data import split_domains
 from domain_masks.data.dataset import ImageDataset
-from domain_masks.data.grouping import GroupedPictures, divide_groups
+from domain_masks.data.grouping import GroupedImages, divide_groups
 from domain_masks.errors import InputError
 
 THREE = (8, 1, 1)
@@ -21,23 +21,23 @@ TWO = (9, 1)
 NAMES = ("a", "b", "c")
 
 
-def pictures(groups, domains, labels):
-    return GroupedPictures(np.array([f"g{group}" for group in groups]), np.array(domains), np.array(labels), NAMES)
+def images(groups, domains, labels):
+    return GroupedImages(np.array([f"g{group}" for group in groups]), np.array(domains), np.array(labels), NAMES)
 
 
 @st.composite
 def drawn(draw, most_groups=12, most_domains=3, domains_share_groups=True):
-    """Groups of 1 to 6 pictures, of one domain each or of several."""
+    """Groups of 1 to 6 images, of one domain each or of several."""
     rows = []
     for group in range(draw(st.integers(1, most_groups))):
         home = draw(st.integers(0, most_domains - 1))
         for _ in range(draw(st.integers(1, 6))):
             domain = draw(st.integers(0, most_domains - 1)) if domains_share_groups else home
             rows.append((group, domain, draw(st.integers(0, 2))))
-    return pictures(*zip(*rows, strict=True))
+    return images(*zip(*rows, strict=True))
 
 
-def deviation(given: GroupedPictures, parts: np.ndarray, tenths: tuple[int, ...]) -> Fraction:
+def deviation(given: GroupedImages, parts: np.ndarray, tenths: tuple[int, ...]) -> Fraction:
     """The sum in the module's description, restated without haste."""
     total = Fraction(0)
     for domain in set(given.domains.tolist()):
@@ -51,7 +51,7 @@ def deviation(given: GroupedPictures, parts: np.ndarray, tenths: tuple[int, ...]
     return total
 
 
-def missing(given: GroupedPictures, parts: np.ndarray, tenths: tuple[int, ...]) -> tuple[int, int, int]:
+def missing(given: GroupedImages, parts: np.ndarray, tenths: tuple[int, ...]) -> tuple[int, int, int]:
     """What matters before the deviation: domains without training or validation, classes without training, no test."""
     domains = sorted(set(given.domains.tolist()))
     empty = [[not ((given.domains == d) & (parts == p)).any() for d in domains] for p in range(len(tenths))]
@@ -69,7 +69,7 @@ def test_no_group_is_divided_and_the_division_repeats_in_any_order(given, seed, 
     for group in np.unique(given.groups):
         assert len(set(parts[given.groups == group].tolist())) == 1
     order = np.random.default_rng(seed).permutation(len(parts))
-    shuffled = GroupedPictures(given.groups[order], given.domains[order], given.labels[order], NAMES)
+    shuffled = GroupedImages(given.groups[order], given.domains[order], given.labels[order], NAMES)
     assert divide_groups(shuffled, tenths, seed).tolist() == parts[order].tolist()
 
 
@@ -106,16 +106,16 @@ def test_a_domains_division_depends_on_no_other(given, seed):
     parts = divide_groups(given, THREE, seed)
     for domain in set(given.domains.tolist()):
         own = given.domains == domain
-        alone = GroupedPictures(given.groups[own], given.domains[own], given.labels[own], NAMES)
+        alone = GroupedImages(given.groups[own], given.domains[own], given.labels[own], NAMES)
         assert divide_groups(alone, THREE, seed).tolist() == parts[own].tolist()
 
 
 def patients(seed=0, count=60, per_domain=1):
-    """Patients with 1 to 20 pictures each, of three classes, in three hospitals."""
+    """Patients with 1 to 20 images each, of three classes, in three hospitals."""
     random = np.random.default_rng(seed)
     sizes = random.integers(1, 21, count)
     group = np.repeat(np.arange(count), sizes)
-    return pictures(
+    return images(
         group, group % 3 if per_domain else random.integers(0, 3, len(group)), random.integers(0, 3, len(group))
     )
 
@@ -145,7 +145,7 @@ def test_a_division_is_what_it_was_when_it_was_written():
     """Runs with the same split seed have to stay comparable: a change of this is a change of everybody's splits."""
     sizes = [1 + 7 * index % 11 for index in range(20)]
     group = np.repeat(np.arange(20), sizes)
-    given = pictures(group, group % 2, np.arange(len(group)) % 3)
+    given = images(group, group % 2, np.arange(len(group)) % 3)
     _, first = np.unique(group, return_index=True)
     assert "".join(map(str, divide_groups(given, THREE, 7)[first])) == "10002201001200000002"
 
@@ -167,7 +167,7 @@ def made(groups, splits=None, domains=(0, 1, 2)):
 
 
 def own_groups(count, sizes=3):
-    """Groups of ``sizes`` pictures, ``count`` in every domain."""
+    """Groups of ``sizes`` images, ``count`` in every domain."""
     return [f"{name}{index}" for name in NAMES for index in range(count) for _ in range(sizes)]
 
 
@@ -225,7 +225,7 @@ def test_official_splits_that_divide_a_group_are_refused():
     assert "9 groups are ('a0', 'a1', 'a2', 'b0', 'b1', ...) in several" in message
 
 
-def test_official_test_pictures_may_share_groups_with_held_out_ones():
+def test_official_test_images_may_share_groups_with_held_out_ones():
     """Both only measure: no weight and no choice of an epoch has seen them."""
     names = own_groups(3)
     splits = [{"0": "train", "1": "val", "2": "test"}[name[1:]] for name in names]

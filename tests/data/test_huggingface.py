@@ -45,14 +45,14 @@ def offline(monkeypatch, tmp_path):
     datasets.disable_progress_bars()
 
 
-def picture(index):
+def image(index):
     return Image.fromarray(np.full((6, 6, 3), index, dtype=np.uint8))
 
 
 def table(rows=range(COUNT), **changes):
     rows = list(rows)
     columns = {
-        "image": [picture(index) for index in rows],
+        "image": [image(index) for index in rows],
         "label": [index % 2 for index in rows],
         "domain": [DOMAINS[index % 3] for index in rows],
         "photographer": [f"p{index // 6 * 3 + index % 3}" for index in rows],
@@ -162,7 +162,7 @@ def test_batches_are_read_in_worker_processes(tmp_path):
 
 
 def with_bad_rows(folder, bad):
-    """Save a table in which the pictures of some rows are no pictures."""
+    """Save a table in which the images of some rows are no images."""
     undecoded = table().cast_column("image", datasets.Image(decode=False))
     broken = undecoded.map(
         lambda row, index: {"image": {"bytes": b"", "path": None}} if index in bad else {}, with_indices=True
@@ -191,9 +191,9 @@ def test_a_check_looks_at_rows_and_remembers_them(tmp_path):
     address = with_bad_rows(tmp_path / "saved", {3})
     report = check(address, None, 0, ConsoleReporter(quiet=True))
     errors = {finding.code: finding for finding in report.findings if finding.severity == "error"}
-    assert set(errors) == {"not-a-picture"}
+    assert set(errors) == {"not-a-image"}
     dataset = load_dataset(address)
-    assert errors["not-a-picture"].examples[0].paths == (dataset.ids[3],)
+    assert errors["not-a-image"].examples[0].paths == (dataset.ids[3],)
     assert int(report.counts.to_numpy().sum()) == COUNT
 
     def unexpected(line):
@@ -268,7 +268,7 @@ def named(rows, label=CLASSES, domain=DOMAINS, group=None):
     """Rows whose class labels have their names in another order; -1 where a name is not among them."""
     rows = list(rows)
     features = {"image": datasets.Image()}
-    columns = {"image": [picture(index) for index in rows]}
+    columns = {"image": [image(index) for index in rows]}
     for role, names, meant in (
         ("label", label, [CLASSES[index % 2] for index in rows]),
         ("domain", domain, [DOMAINS[index % 3] for index in rows]),

@@ -25,7 +25,7 @@ class BlindSubset(Subset):
 
     @property
     def labels(self):
-        raise AssertionError("the labels of held-out pictures were read")
+        raise AssertionError("the labels of held-out images were read")
 
 
 def training(count=100, **settings):
@@ -42,7 +42,7 @@ def same(one, other):
     ) and (one.random == other.random)
 
 
-def test_an_epoch_holds_every_picture_with_its_own_columns():
+def test_an_epoch_holds_every_image_with_its_own_columns():
     loader = training()
     dataset = loader.plan.subset.dataset
     batches = list(loader)
@@ -163,7 +163,7 @@ def test_evaluation_of_sources_knows_their_domains():
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("damage", ["text", "cut", "gone"])
-def test_unreadable_pictures_are_named(tmp_path, workers, damage):
+def test_unreadable_images_are_named(tmp_path, workers, damage):
     for domain in ("a", "b"):
         for index in range(3):
             path = tmp_path / domain / "dog" / f"{index}.png"
@@ -175,8 +175,8 @@ def test_unreadable_pictures_are_named(tmp_path, workers, damage):
     if damage == "gone":
         broken.unlink()
     else:
-        broken.write_bytes(b"no picture" if damage == "text" else content[: len(content) // 2])
-    with pytest.raises(InputError, match=r"^picture 'b/dog/1.png' cannot be read .*replace the file or remove it"):
+        broken.write_bytes(b"no image" if damage == "text" else content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"^image 'b/dog/1.png' cannot be read .*replace the file or remove it"):
         list(evaluation_batches(Subset(dataset, range(6)), PREPROCESSING, 2, workers))
 
 
@@ -195,9 +195,9 @@ def test_misuse_is_named(settings, words):
         training(**settings)
 
 
-def test_training_needs_pictures_of_its_sources():
+def test_training_needs_images_of_its_sources():
     dataset = load_digits_dataset()
-    with pytest.raises(InputError, match="at least one training picture"):
+    with pytest.raises(InputError, match="at least one training image"):
         TrainingLoader(Subset(dataset, []), SOURCES, PREPROCESSING, LoaderSettings(16))
     with pytest.raises(InputError, match="got one of 'paper'"):
         TrainingLoader(Subset(dataset, range(len(dataset))), SOURCES, PREPROCESSING, LoaderSettings(16))

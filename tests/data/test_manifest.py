@@ -244,7 +244,7 @@ def test_many_mistakes_are_counted(folder):
     [
         ("", "is empty"),
         ("\n\n", "is empty"),
-        ("path,label,domain\n\n", "lists no pictures"),
+        ("path,label,domain\n\n", "lists no images"),
         (
             "Path,lable,site\na.png,dog,x\n",
             r"got Path, lable, site without path \('Path'\?\), label \('lable'\?\), domain",

@@ -14,7 +14,7 @@ from domain_masks.analysis.galleries import thumbnail
 from domain_masks.data import to_rgb
 from domain_masks.data.dataset import FileOpener
 from domain_masks.data.decoding import decode
-from domain_masks.data.image_files import open_picture
+from domain_masks.data.image_files import open_image_file
 from domain_masks.deploy.inputs import open_input
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 10, 3), dtype=np.uint8)
@@ -81,7 +81,7 @@ FORMS = {
 
 
 def shown(content):
-    with open_picture(io.BytesIO(content)) as image:
+    with open_image_file(io.BytesIO(content)) as image:
         return np.asarray(to_rgb(image))
 
 
@@ -96,7 +96,7 @@ def test_a_resolution_in_words_does_not_hide_the_orientation(make, tmp_path):
     assert decode(FileOpener(tmp_path, ("odd",)), 0).problem is None
     for opened in (open_input(str(file)), open_input(Image.open(file))):
         assert np.array_equal(np.asarray(to_rgb(opened)), shown(content))
-    thumbnail(open_picture(file))
+    thumbnail(open_image_file(file))
 
 
 @pytest.mark.parametrize("make", FORMS.values(), ids=FORMS)

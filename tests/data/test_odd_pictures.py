@@ -1,4 +1,4 @@
-"""Odd but good pictures train like any other; what would fill the memory is refused by name."""
+"""Odd but good images train like any other; what would fill the memory is refused by name."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def opaque(alpha=255):
 
 
 def palette_with_transparency(path):
-    picture = Image.fromarray(COLOUR).quantize(16)
-    picture.save(path, transparency=3)
+    image = Image.fromarray(COLOUR).quantize(16)
+    image.save(path, transparency=3)
 
 
 def animation(path):
@@ -67,7 +67,7 @@ ODD = {
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """Every odd picture in each of three domains and in two classes."""
+    """Every odd image in each of three domains and in two classes."""
     root = tmp_path_factory.mktemp("odd")
     for domain in ("a", "b", "c"):
         for class_name in ("x", "y"):
@@ -84,10 +84,10 @@ def pixels(dataset, preprocessing=None, workers=0):
     return dict(zip(dataset.ids, stacked.transpose(0, 2, 3, 1), strict=True))
 
 
-def test_every_odd_picture_is_found_and_looks_right(tree):
+def test_every_odd_image_is_found_and_looks_right(tree):
     seen = pixels(load_folder(tree))
     assert len(seen) == 6 * len(ODD)
-    own = {name.removeprefix("a/x/"): picture.astype(int) for name, picture in seen.items() if name.startswith("a/x/")}
+    own = {name.removeprefix("a/x/"): image.astype(int) for name, image in seen.items() if name.startswith("a/x/")}
     ramp = own["grey.jpg"]
     for name in ("grey16.png", "float.tif"):
         assert np.abs(own[name] - ramp).max() <= 3, name
@@ -119,7 +119,7 @@ def test_they_train_and_are_measured(tree, tmp_path):
 
 
 def flat_png(path, width, height):
-    """A grey picture without content, written without holding it in memory."""
+    """A grey image without content, written without holding it in memory."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -145,7 +145,7 @@ def test_a_wide_scan_is_read_without_a_word(tmp_path):
     assert (seen["scan.png"] == 0).all()
 
 
-def test_the_centre_of_a_wide_picture_is_seen_where_it_is_not_squashed(tmp_path):
+def test_the_centre_of_a_wide_image_is_seen_where_it_is_not_squashed(tmp_path):
     wide = np.zeros((20, 20_000, 3), dtype=np.uint8)
     wide[:, 9_980:10_020] = (0, 200, 0)
     Image.fromarray(wide).save(tmp_path / "wide.png")
@@ -154,7 +154,7 @@ def test_the_centre_of_a_wide_picture_is_seen_where_it_is_not_squashed(tmp_path)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_would_fill_the_memory_is_refused_by_name(tmp_path, workers):
+def test_a_image_that_would_fill_the_memory_is_refused_by_name(tmp_path, workers):
     flat_png(tmp_path / "bomb.png", 60_000, 60_000 // 8)
     with pytest.raises(InputError, match=r"'bomb.png' cannot be read \(DecompressionBombError: .*450000000 pixels"):
         pixels(listed(tmp_path, "bomb.png"), workers=workers)

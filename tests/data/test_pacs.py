@@ -14,7 +14,7 @@ DATA = Path(os.environ.get("DMG_DATA") or Path(__file__).parents[3] / "shared" /
 
 @pytest.fixture
 def tree(tmp_path):
-    """PACS in small: two training pictures and one for validation of every class and domain."""
+    """PACS in small: two training images and one for validation of every class and domain."""
     root = tmp_path / "pacs"
     (root / "splits").mkdir(parents=True)
     for domain in DOMAINS:
@@ -72,7 +72,7 @@ def test_disagreements_are_counted_and_named_together(tree):
     assert "cartoon/horse/1.png has label 6 (house)" in message
 
 
-def test_unlisted_twice_listed_and_foreign_pictures_are_named(tree):
+def test_unlisted_twice_listed_and_foreign_images_are_named(tree):
     Image.new("RGB", (4, 4)).save(tree / "photo" / "dog" / "extra.png")
     assert "photo/dog/extra.png is in neither" in refused(tree)
     (tree / "photo" / "dog" / "extra.png").unlink()

@@ -12,10 +12,10 @@ WHOLE = Preprocessing(size=8, resize=8, square=True)
 
 
 def colour(image):
-    """The one colour of a picture, as to_rgb shows it."""
-    picture = to_rgb(image)
-    assert picture.mode == "RGB"
-    colours = picture.getcolors()
+    """The one colour of an image, as to_rgb shows it."""
+    rgb = to_rgb(image)
+    assert rgb.mode == "RGB"
+    colours = rgb.getcolors()
     assert len(colours) == 1
     return colours[0][1]
 
@@ -105,8 +105,8 @@ def test_square_squashes_and_otherwise_the_centre_is_cut():
 
 def test_evaluation_sees_the_central_part():
     ramp = Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (256, 1)))
-    picture = Preprocessing(size=224, resize=256, square=False).load(ramp)
-    assert picture[0, 0].tolist() == list(range(16, 240))
+    image = Preprocessing(size=224, resize=256, square=False).load(ramp)
+    assert image[0, 0].tolist() == list(range(16, 240))
 
 
 def test_large_jpegs_look_the_same_as_without_reduced_decoding(tmp_path):

@@ -18,7 +18,7 @@ FOLDERS = {
 }
 
 
-def picture(path, colour=0):
+def image(path, colour=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (2, 2), (colour, 0, 0)).save(path)
 
@@ -26,7 +26,7 @@ def picture(path, colour=0):
 def arranged(root, name, folders=None, classes=None):
     for domain in folders or FOLDERS[name]:
         for class_name in classes or PUBLISHED[name].classes:
-            picture(root / domain / class_name / "1.png")
+            image(root / domain / class_name / "1.png")
     return root
 
 
@@ -81,7 +81,7 @@ def older_vlcs(root, splits=("train", "crossval", "test", "full")):
         for label in range(5):
             for number, split in enumerate(splits):
                 for index in range(3 if split == "train" else 1):
-                    picture(root / domain / split / str(label) / f"imgs_{index}.png", 50 * label + number)
+                    image(root / domain / split / str(label) / f"imgs_{index}.png", 50 * label + number)
     return root
 
 
@@ -113,7 +113,7 @@ def raw_terra(root, locations=(38, 43, "46", "100", "7")):
     for location in locations:
         for number, category in enumerate(categories):
             key = f"{location}-{number}"
-            picture(root / "eccv_18_all_images_sm" / f"{key}.png", number)
+            image(root / "eccv_18_all_images_sm" / f"{key}.png", number)
             images.append({"id": key, "file_name": f"{key}.png", "location": location, "seq_id": "x"})
             annotations += [{"id": f"{key}a", "image_id": key, "category_id": category}] * 2
     annotations.append({"id": "more", "image_id": "38-1", "category_id": 3})
@@ -146,7 +146,7 @@ def test_camera_traps_as_published(tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["raw", "arranged"])
-def test_a_picture_of_several_labels_is_never_divided(tmp_path, layout):
+def test_a_image_of_several_labels_is_never_divided(tmp_path, layout):
     labels = {
         f"{location}-{number}": {number % 10, (number * 3 + 1) % 10} for location in (38, 43) for number in range(60)
     }
@@ -158,10 +158,10 @@ def test_a_picture_of_several_labels_is_never_divided(tmp_path, layout):
         images.append({"id": key, "file_name": f"{key}.png", "location": location})
         annotations += [{"image_id": key, "category_id": number} for number in numbers]
         if layout == "raw":
-            picture(tmp_path / "eccv_18_all_images_sm" / f"{key}.png")
+            image(tmp_path / "eccv_18_all_images_sm" / f"{key}.png")
         else:
             for number in numbers:
-                picture(tmp_path / f"location_{location}" / classes[number] / f"{key}.png")
+                image(tmp_path / f"location_{location}" / classes[number] / f"{key}.png")
     if layout == "raw":
         categories = [{"id": number, "name": name} for number, name in enumerate(classes)]
         described = {"images": images, "annotations": annotations, "categories": categories}
@@ -179,12 +179,12 @@ def test_a_picture_of_several_labels_is_never_divided(tmp_path, layout):
 
 
 def test_camera_traps_without_a_location(tmp_path):
-    assert "there are no pictures of location_100" in refused("terra_incognita", raw_terra(tmp_path, (38, 43, 46)))
+    assert "there are no images of location_100" in refused("terra_incognita", raw_terra(tmp_path, (38, 43, 46)))
 
 
 def test_wrong_domains_and_classes_are_named_together(tmp_path):
     arranged(tmp_path, "vlcs", FOLDERS["vlcs"][:3])
-    picture(tmp_path / "LabelMe" / "cat" / "1.png")
+    image(tmp_path / "LabelMe" / "cat" / "1.png")
     (tmp_path / "SUN09" / "dog" / "1.png").unlink()
     (tmp_path / "SUN09" / "dog").rmdir()
     message = refused("vlcs", tmp_path)
@@ -201,7 +201,7 @@ def test_other_folders_are_no_dataset(tmp_path):
     for label in range(5):
         (tmp_path / "SUN" / "test" / str(label) / "imgs_0.png").unlink()
     assert "expected all domains to be divided into the same of" in refused("vlcs", tmp_path)
-    picture(tmp_path / "Pascal" / "train" / "0" / "1.png")
+    image(tmp_path / "Pascal" / "train" / "0" / "1.png")
     assert "VOC2007 is there twice" in refused("vlcs", tmp_path)
 
 
@@ -227,7 +227,7 @@ def test_other_spellings_of_a_name_get_the_right_one(tmp_path, monkeypatch, give
 def test_what_is_left_out_of_class_folders_is_said(tmp_path):
     root = arranged(tmp_path / "vlcs", "vlcs")
     (root / "SUN09" / "dog" / "2.heic").write_bytes(b"")
-    picture(root / "SUN09" / "dog" / "crops" / "3.png")
+    image(root / "SUN09" / "dog" / "crops" / "3.png")
     (note,) = load_dataset("vlcs", tmp_path).notes
     assert note.startswith(
         "2 of 22 files in the class folders of 'vlcs' are left out: 1 by extension (1 .heic) and 1 image"

@@ -9,7 +9,7 @@ from domain_masks.errors import InputError
 
 
 def made(sizes, splits=None, classes=2):
-    """A dataset of domains a, b, ... with ``sizes`` pictures each, classes in turn."""
+    """A dataset of domains a, b, ... with ``sizes`` images each, classes in turn."""
     domains = tuple("abcdef"[: len(sizes)])
     labels = np.concatenate([np.arange(size) % classes for size in sizes])
     return ImageDataset(
@@ -51,7 +51,7 @@ def test_division_depends_on_the_split_seed_and_on_no_other_domain():
 
 
 @pytest.mark.parametrize("sizes", [[1], [2], [3], [2, 2], [1, 1, 4], [5] * 6, [15, 7, 1], [40, 3]])
-def test_small_classes_keep_a_training_picture_and_give_what_they_can(sizes):
+def test_small_classes_keep_a_training_image_and_give_what_they_can(sizes):
     labels = np.repeat(np.arange(len(sizes)), sizes)
     train, validation, test = divided(labels, 0, "domain", [str(index) for index in range(len(sizes))])
     assert sorted([*train.tolist(), *validation.tolist(), *test.tolist()]) == list(range(sum(sizes)))
@@ -71,15 +71,15 @@ def test_official_splits_are_used():
     assert divided_officially.held_out.indices.tolist() == [7]
 
 
-def test_without_an_official_test_list_every_target_picture_is_held_out():
+def test_without_an_official_test_list_every_target_image_is_held_out():
     splits = split_domains(made([4, 4, 4], ["train", "train", "val", "val"] * 3), ["c"])
     assert splits.test is None
     assert splits.held_out.indices.tolist() == [8, 9, 10, 11]
 
 
-def test_a_held_out_domain_without_official_test_pictures_is_named():
+def test_a_held_out_domain_without_official_test_images_is_named():
     dataset = made([4, 4, 4, 4], ["train", "train", "val", "test"] * 2 + ["train", "train", "val", "val"] * 2)
-    with pytest.raises(InputError, match="held-out domain 'c' of dataset 'made' has no pictures in the official split"):
+    with pytest.raises(InputError, match="held-out domain 'c' of dataset 'made' has no images in the official split"):
         split_domains(dataset, ["a", "c"])
     with pytest.raises(InputError, match="held-out domains 'c', 'd' of dataset 'made' have"):
         split_domains(dataset, ["c", "d"])
@@ -102,9 +102,9 @@ def test_several_targets_and_none():
         ([4, 4, 4], ["x"], "unknown domain 'x'"),
         ([4, 4, 4], ["a", "a"], "every held-out domain once"),
         ([4, 4, 4], ["a", "b"], "at least two source domains"),
-        ([4, 4, 0], ["c"], "has no pictures"),
-        ([4, 4, 0], ["a"], "'c' .* no training pictures"),
-        ([4, 4, 2], ["a"], "'c' .* no validation pictures"),
+        ([4, 4, 0], ["c"], "has no images"),
+        ([4, 4, 0], ["a"], "'c' .* no training images"),
+        ([4, 4, 2], ["a"], "'c' .* no validation images"),
         ([4, 4, 4], "a", "put it in a list"),
     ],
 )
@@ -155,7 +155,7 @@ def test_a_domain_may_be_called_none():
     assert domains_named([], ("none", "a")) == ()
 
 
-def test_held_out_classes_that_no_training_picture_shows_are_named():
+def test_held_out_classes_that_no_training_image_shows_are_named():
     dataset = made((20, 20, 20), classes=2)
     assert untrained_classes(split_domains(dataset, ["c"])) == []
     assert untrained_classes(split_domains(dataset, [])) == []

@@ -20,7 +20,7 @@ from domain_masks.data.verification_memory import Entry, VerificationMemory
 from domain_masks.errors import InputError
 from domain_masks.records.cache import cache_folder
 from domain_masks.records.config import parse_config
-from trees_of_pictures import CLASSES, DOMAINS, clean, cut, save
+from trees_of_images import CLASSES, DOMAINS, clean, cut, save
 
 
 class Words:
@@ -44,14 +44,14 @@ def settings(tree, **changes):
 
 
 def verified_count(words):
-    """How many pictures were said to be decoded."""
+    """How many images were said to be decoded."""
     return sum(int(line.split()[1]) for line in words.lines if line.startswith("verifying"))
 
 
 def verified(root, workers=0):
     words = Words()
     bad = verify(load_folder(root), workers, words)
-    return {picture.id: picture.reason for picture in bad}, verified_count(words)
+    return {image.id: image.reason for image in bad}, verified_count(words)
 
 
 def test_only_new_and_changed_files_are_read_again(tree):
@@ -92,7 +92,7 @@ def test_a_memory_that_cannot_be_used_is_rebuilt(tree, content):
     assert verified(tree) == ({}, 0)
 
 
-def test_where_nothing_can_be_remembered_pictures_are_verified_all_the_same(tree, tmp_path, monkeypatch):
+def test_where_nothing_can_be_remembered_images_are_verified_all_the_same(tree, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DMG_CACHE", str(tmp_path / "file" / "cache"))
     cut(tree / "photo" / "dog" / "1.jpg")
@@ -113,7 +113,7 @@ def test_what_is_found_before_an_interruption_is_kept(tree):
     assert verified(tree) == ({}, 20)
 
 
-def test_it_is_saved_from_time_to_time_and_not_for_every_picture(tree, monkeypatch):
+def test_it_is_saved_from_time_to_time_and_not_for_every_image(tree, monkeypatch):
     clock = SimpleNamespace(monotonic=map(float, count()).__next__)
     monkeypatch.setattr(memory_module, "time", clock)
     memory = VerificationMemory(tree)
@@ -180,7 +180,7 @@ def test_what_the_file_system_refuses_is_not_remembered(tree):
     assert verified_count(words) == 1
 
 
-def test_pictures_in_memory_need_no_verification(tmp_path):
+def test_images_in_memory_need_no_verification(tmp_path):
     words = Words()
     assert verify(generated.dataset(), 0, words) == ()
     assert words.lines == []
@@ -189,15 +189,15 @@ def test_pictures_in_memory_need_no_verification(tmp_path):
 
 BROKEN = {
     "empty": ("empty", b""),
-    "web page": ("not-a-picture", b"\xef\xbb\xbf\n <!DOCTYPE html><html>"),
-    "pointer": ("not-a-picture", b"version https://git-lfs.github.com/spec/v1\noid"),
-    "zeros": ("not-a-picture", bytes(500)),
-    "noise": ("not-a-picture", bytes(range(100, 200))),
+    "web page": ("not-a-image", b"\xef\xbb\xbf\n <!DOCTYPE html><html>"),
+    "pointer": ("not-a-image", b"version https://git-lfs.github.com/spec/v1\noid"),
+    "zeros": ("not-a-image", bytes(500)),
+    "noise": ("not-a-image", bytes(range(100, 200))),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_files_that_are_no_pictures(tree, name):
+def test_files_that_are_no_images(tree, name):
     kind, content = BROKEN[name]
     (tree / "art" / "cat" / "1.jpg").write_bytes(content)
     dataset = load_folder(tree)
@@ -225,12 +225,12 @@ def test_truncated_files_are_found_whether_or_not_every_pixel_is_decoded(tmp_pat
     assert decode(dataset.open_image, 0, with_facts=True).problem is not None
 
 
-def test_a_picture_of_too_many_pixels_is_found_before_it_is_decoded(tree, monkeypatch):
+def test_a_image_of_too_many_pixels_is_found_before_it_is_decoded(tree, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     dataset = load_folder(tree)
     assert decode(dataset.open_image, 0).problem.kind == "too-large"
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    # Between once and twice the limit Pillow only warns, and training reads the picture.
+    # Between once and twice the limit Pillow only warns, and training reads the image.
     assert decode(dataset.open_image, 0).problem is None
 
 

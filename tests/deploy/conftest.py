@@ -1,4 +1,4 @@
-"""One small trained run and its pictures as files, for all tests of what is done with a model."""
+"""One small trained run and its images as files, for all tests of what is done with a model."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every picture that the run was trained and measured on, under its id."""
-    root = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every image that the run was trained and measured on, under its id."""
+    root = tmp_path_factory.mktemp("images")
     data = generated.dataset(8)
     for row, name in enumerate(data.ids):
         (root / name).parent.mkdir(parents=True, exist_ok=True)

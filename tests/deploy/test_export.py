@@ -24,7 +24,7 @@ from domain_masks.deploy.export_settings import FORMATS, ExportFormat
 from domain_masks.deploy.formats import check_format, read_description, runner, trace, write_onnx
 from domain_masks.deploy.inside import LEVELS, PreprocessingInside
 from domain_masks.deploy.parity import Parity, compare
-from domain_masks.deploy.pictures import Pictures, generated_pictures, pictures_of_files, preprocessing_of
+from domain_masks.deploy.parity_images import ParityImages, generated_images, images_of_files, preprocessing_of
 from domain_masks.errors import InputError, ParityError
 from domain_masks.networks import Interpolation
 
@@ -34,8 +34,8 @@ PREPROCESSING = preprocessing_of(card())
 def export(path: Path, name: str = "dmg", size: int = 32, backbone: str = "small", **settings: Any) -> Exported:
     described = card(size, backbone)
     chosen = ExportFormat(format=path.suffix[1:], **settings)
-    pictures = generated_pictures(preprocessing_of(described))
-    return export_model(method(name, backbone, size), described, chosen, path, pictures)
+    parity_images = generated_images(preprocessing_of(described))
+    return export_model(method(name, backbone, size), described, chosen, path, parity_images)
 
 
 def test_onnx_takes_bytes_of_any_size_and_holds_every_mask(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_what_older_cards_and_source_trees_do_not_say(tmp_path: Path, monkeypatc
     described["preprocessing"] = {k: v for k, v in described["preprocessing"].items() if k not in ("mean", "std")}
     path = tmp_path / "model.onnx"
     settings = ExportFormat(ensemble="masks")
-    assert export_model(method(), described, settings, path, generated_pictures(PREPROCESSING)).parity.holds
+    assert export_model(method(), described, settings, path, generated_images(PREPROCESSING)).parity.holds
     found = read_description(path, "onnx")
     assert "version" not in found
     assert found["preprocessing"]["mean"] == list(preprocessing_of(described).mean)
@@ -189,16 +189,16 @@ def reference() -> nn.Module:
 
 @pytest.mark.parametrize(("change", "holds"), [(0.0, True), (5e-5, True), (2e-4, False), (float("nan"), False)])
 def test_comparison(change: float, holds: bool) -> None:
-    network, pictures = reference(), generated_pictures(PREPROCESSING)
+    network, parity_images = reference(), generated_images(PREPROCESSING)
 
     def run(images: torch.Tensor) -> torch.Tensor:
         # Only with several images, as a file that fixed its batch would err.
         return network(images) + (change if len(images) > 1 else 0)
 
-    parity = compare(run, network, pictures, PREPROCESSING, inside=False, half=False)
+    parity = compare(run, network, parity_images, PREPROCESSING, inside=False, half=False)
     assert parity.holds is holds
-    assert parity.pictures == 12
-    assert compare(run, network, pictures, PREPROCESSING, inside=False, half=True).holds is not math.isnan(change)
+    assert parity.parity_images == 12
+    assert compare(run, network, parity_images, PREPROCESSING, inside=False, half=True).holds is not math.isnan(change)
 
 
 def test_preprocessing_of_the_file_is_held_against_pillow() -> None:
@@ -230,24 +230,26 @@ def test_preprocessing_inside_is_pillows(
     )
 
 
-def test_pictures_are_read_whole_and_prepared_as_the_model_sees_them(tmp_path: Path) -> None:
+def test_images_are_read_whole_and_prepared_as_the_model_sees_them(tmp_path: Path) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 200), dtype=np.uint8))
     image.save(tmp_path / "grey.jpg")
-    pictures = pictures_of_files([tmp_path / "grey.jpg"], PREPROCESSING)
-    (picture,) = pictures.pictures
-    assert picture.raw.shape == (1, 3, 300, 200)
-    assert picture.prepared.shape == (3, 32, 32)
-    (tmp_path / "text.jpg").write_text("no picture")
+    parity_images = images_of_files([tmp_path / "grey.jpg"], PREPROCESSING)
+    (parity_image,) = parity_images.parity_images
+    assert parity_image.raw.shape == (1, 3, 300, 200)
+    assert parity_image.prepared.shape == (3, 32, 32)
+    (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(InputError, match=r"text\.jpg' cannot be read"):
-        pictures_of_files([tmp_path / "text.jpg"], PREPROCESSING)
+        images_of_files([tmp_path / "text.jpg"], PREPROCESSING)
 
 
-def test_generated_pictures_have_several_sizes_and_are_always_the_same() -> None:
-    first, second = generated_pictures(PREPROCESSING), generated_pictures(PREPROCESSING)
-    assert len({tuple(one.raw.shape) for one in first.pictures}) > 2
-    assert all(torch.equal(one.raw, other.raw) for one, other in zip(first.pictures, second.pictures, strict=True))
+def test_generated_images_have_several_sizes_and_are_always_the_same() -> None:
+    first, second = generated_images(PREPROCESSING), generated_images(PREPROCESSING)
+    assert len({tuple(one.raw.shape) for one in first.parity_images}) > 2
+    assert all(
+        torch.equal(one.raw, other.raw) for one, other in zip(first.parity_images, second.parity_images, strict=True)
+    )
     assert "generated" in first.origin
-    assert isinstance(first, Pictures)
+    assert isinstance(first, ParityImages)
 
 
 def test_onnx_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:

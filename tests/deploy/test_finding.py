@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from domain_masks.deploy import Unreadable, find_pictures
+from domain_masks.deploy import Unreadable, find_images
 from domain_masks.deploy.finding import listed_places
 from domain_masks.errors import InputError
 
@@ -40,18 +40,18 @@ ALL = ["photos/0.tif", "photos/a/1.webp", "photos/b/10.PNG", "photos/b/2.png", "
         (["photos/**/*"], [*ALL, "photos/notes.txt"]),
     ],
 )
-def test_places_name_pictures(tree, places, found):
-    assert sorted(find_pictures(places)) == sorted(found)
+def test_places_name_images(tree, places, found):
+    assert sorted(find_images(places)) == sorted(found)
 
 
 def test_folders_are_walked_in_the_order_of_names(tree):
-    assert list(find_pictures(["photos"])) == ALL
+    assert list(find_images(["photos"])) == ALL
 
 
-def test_places_without_pictures_are_problems(tree):
-    found = list(find_pictures(["photos/empty", "photos/*.gif", "photos/a"]))
+def test_places_without_images_are_problems(tree):
+    found = list(find_images(["photos/empty", "photos/*.gif", "photos/a"]))
     assert [type(item) for item in found] == [Unreadable, Unreadable, str]
-    assert found[0] == Unreadable("photos/empty", "a folder without pictures")
+    assert found[0] == Unreadable("photos/empty", "a folder without images")
     assert found[1] == Unreadable("photos/*.gif", "nothing matches this pattern")
 
 
@@ -59,24 +59,24 @@ def test_a_name_with_stars_that_exists_is_no_pattern(tree):
     (tree / "odd [1]*?.png").touch()
     (tree / "dir[1]").mkdir()
     (tree / "dir[1]" / "x.png").touch()
-    assert list(find_pictures(["odd [1]*?.png", "dir[1]"])) == ["odd [1]*?.png", "dir[1]/x.png"]
+    assert list(find_images(["odd [1]*?.png", "dir[1]"])) == ["odd [1]*?.png", "dir[1]/x.png"]
 
 
 def test_links_are_followed_but_not_in_circles(tree):
     (tree / "photos" / "a" / "up").symlink_to(tree / "photos")
     (tree / "photos" / "a" / "gone.png").symlink_to("nowhere")
     (tree / "elsewhere").symlink_to("photos/b/deep")
-    found = list(find_pictures(["photos", "elsewhere"]))
+    found = list(find_images(["photos", "elsewhere"]))
     assert sorted(found) == sorted([*ALL, "photos/a/gone.png", "elsewhere/x.jpeg"])
 
 
 def test_patterns_follow_links_but_not_in_circles(tree):
-    expected = sorted(find_pictures(["photos/**/*.jpeg"]))
+    expected = sorted(find_images(["photos/**/*.jpeg"]))
     (tree / "photos" / "a" / "up").symlink_to(tree / "photos")
     (tree / "photos" / "self").symlink_to(".")
     (tree / "photos" / "other").symlink_to(tree / "photos" / "b" / "deep")
     for pattern, root in (("photos/**/*.jpeg", ""), (f"{tree}/photos/**/*.jpeg", f"{tree}/"), ("**/*.jpeg", "")):
-        found = sorted(find_pictures([pattern]))
+        found = sorted(find_images([pattern]))
         assert found == sorted(root + path for path in [*expected, "photos/other/x.jpeg"])
 
 
@@ -87,7 +87,7 @@ def test_very_deep_folders(tmp_path, monkeypatch):
         here = here / "d"
     here.mkdir(parents=True)
     (here / "x.png").touch()
-    (found,) = find_pictures(["d"])
+    (found,) = find_images(["d"])
     assert found == "d/" * 300 + "x.png"
 
 
@@ -97,7 +97,7 @@ def test_names_of_any_bytes_survive(tmp_path, monkeypatch):
     names = [b"new\nline.png", b"latin-\xe4.png", "ä ピ.png".encode(), b"quo\"te',.png", b"tab\t.png", b"-dash.png"]
     for name in names:
         (tmp_path / os.fsdecode(name)).touch()
-    assert sorted(os.fsencode(name) for name in find_pictures(["."])) == sorted(b"./" + name for name in names)
+    assert sorted(os.fsencode(name) for name in find_images(["."])) == sorted(b"./" + name for name in names)
     stream = io.BytesIO(b"\0".join(names))
     assert [os.fsencode(name) for name in listed_places(stream, null=True)] == names
 
@@ -140,7 +140,7 @@ def test_large_folders_need_no_list(tmp_path, monkeypatch):
     monkeypatch.setattr("domain_masks.deploy.finding._SORTED", 3)
     for number in range(10):
         (tmp_path / f"{number}.png").touch()
-    taken = list(find_pictures([str(tmp_path)]))
+    taken = list(find_images([str(tmp_path)]))
     assert len(set(taken)) == 10
     for start in range(0, 10, 3):
         assert taken[start : start + 3] == sorted(taken[start : start + 3])
@@ -174,5 +174,5 @@ def test_what_operating_systems_leave_behind_is_no_image(tmp_path):
     for name in ("a.png", "._a.png", "b.jfif", "__MACOSX/c.png", "@eaDir/d.png", "e.JPE"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    found = [Path(str(place)).name for place in find_pictures([str(tmp_path)])]
+    found = [Path(str(place)).name for place in find_images([str(tmp_path)])]
     assert found == ["a.png", "b.jfif", "e.JPE"]

@@ -51,10 +51,10 @@ def hub(own_hub, run_folder):
 
 
 @pytest.mark.parametrize(("name", "dataset"), [("owner/name", "second"), ("hf:owner/name@v1", "first")])
-def test_a_model_of_the_hub_is_loaded(hub, model, pictures, name, dataset):
+def test_a_model_of_the_hub_is_loaded(hub, model, images, name, dataset):
     loaded = dm.load(name, device="cpu")
     assert loaded.card["dataset"] == dataset
-    path = pictures / "dots" / "red" / "0.png"
+    path = images / "dots" / "red" / "0.png"
     assert loaded.predict(path) == model.predict(path)
     fetched = {path.rpartition("/")[2] for _, path in hub.requests if "/resolve/" in path}
     assert fetched == set(FILES), "nothing else is fetched"
@@ -128,7 +128,7 @@ def test_pickles_on_the_hub_are_not_fetched(hub):
 
 
 @pytest.mark.parametrize("form", ["model", "folder"])
-def test_a_model_is_published_and_comes_back(own_hub, model, run_folder, pictures, form):
+def test_a_model_is_published_and_comes_back(own_hub, model, run_folder, images, form):
     own_hub.token = "hf_secret"
     if form == "model":
         address = model.push_to_hub("someone/sketches", private=True, token="hf_secret")
@@ -145,7 +145,7 @@ def test_a_model_is_published_and_comes_back(own_hub, model, run_folder, picture
     for name in FILES:
         assert files[name] == (run_folder / name).read_bytes()
     assert files["README.md"].decode() == model.model_card("someone/sketches")
-    path = pictures / "plain" / "red" / "0.png"
+    path = images / "plain" / "red" / "0.png"
     assert dm.load("someone/sketches", device="cpu", token="hf_secret").predict(path) == model.predict(path)
 
 
@@ -186,8 +186,8 @@ def test_without_the_library_the_extra_is_named(monkeypatch, model):
 
 
 @pytest.mark.slow
-def test_the_command_takes_a_model_from_the_hub(hub, pictures, tmp_path):
+def test_the_command_takes_a_model_from_the_hub(hub, images, tmp_path):
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
-    command = [sys.executable, "-m", "domain_masks", "predict", "hf:owner/name", str(pictures), "--device", "cpu"]
+    command = [sys.executable, "-m", "domain_masks", "predict", "hf:owner/name", str(images), "--device", "cpu"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert len(done.stdout.splitlines()) == 73

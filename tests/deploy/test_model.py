@@ -16,9 +16,9 @@ from domain_masks.records import Predictions
 from methods.contract import built
 
 
-def test_predictions_of_files_are_those_of_the_run(model, run_folder, pictures):
+def test_predictions_of_files_are_those_of_the_run(model, run_folder, images):
     stored = Predictions.load(run_folder / "predictions.npz")
-    paths = [pictures / name for name in stored.ids]
+    paths = [images / name for name in stored.ids]
     logits = model.logits(paths, batch=7)
     assert set(logits) == set(stored.ensembles) == {"predictions", "masks", "weighted", "known:dots", "known:plain"}
     for name, expected in stored.logits.items():
@@ -29,8 +29,8 @@ def test_predictions_of_files_are_those_of_the_run(model, run_folder, pictures):
         assert [one.name for one in predicted] == [str(path) for path in paths]
 
 
-def test_a_prediction_says_classes_votes_and_nearest_source(model, pictures):
-    path = pictures / "stripes" / "red" / "0.png"
+def test_a_prediction_says_classes_votes_and_nearest_source(model, images):
+    path = images / "stripes" / "red" / "0.png"
     (one,) = model.predict(path, top=99)
     probabilities = {name: torch.softmax(values[0].double(), 0) for name, values in model.logits(path).items()}
     best, order = probabilities["predictions"].sort(descending=True)
@@ -51,20 +51,20 @@ def test_a_prediction_says_classes_votes_and_nearest_source(model, pictures):
 
 def test_without_a_domain_classifier_the_surest_mask_is_the_nearest():
     model = toy_model("dmg")
-    picture = np.random.default_rng(3).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-    (one,) = model.predict(picture)
+    image = np.random.default_rng(3).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    (one,) = model.predict(image)
     confidence = {source: vote.probability for source, vote in one.votes.items()}
     assert one.nearest_source == max(confidence, key=confidence.get)
     assert one.nearest_weight == pytest.approx(max(confidence.values()) / sum(confidence.values()))
-    assert model.domain_probabilities(picture) is None
+    assert model.domain_probabilities(image) is None
     assert (one.nearest_accuracy, model.nearest_accuracy) == (None, None)
     assert "most confident mask; how often that is right was not measured" in model.about_nearest()
     with pytest.raises(InputError, match=r"no domain classifier.*dmg evaluate RUN"):
-        model.predict(picture, ensemble="weighted")
+        model.predict(image, ensemble="weighted")
 
 
-def test_every_form_of_a_picture_gives_the_same(model, pictures):
-    path = pictures / "dots" / "green" / "1.png"
+def test_every_form_of_a_image_gives_the_same(model, images):
+    path = images / "dots" / "green" / "1.png"
     pixels = np.array(Image.open(path))
     expected = model.logits(str(path))["predictions"]
     channels_first = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
@@ -93,8 +93,8 @@ def test_every_form_of_a_picture_gives_the_same(model, pictures):
     assert len({one.probability for one in three}) == 1
 
 
-def odd_pictures(folder):
-    """Yield pictures of every mode that cameras and scanners leave."""
+def odd_images(folder):
+    """Yield images of every mode that cameras and scanners leave."""
     random = np.random.default_rng(0)
     colour = Image.fromarray(random.integers(0, 256, (40, 24, 3), dtype=np.uint8))
     grey = random.integers(0, 65536, (24, 40), dtype=np.uint16)
@@ -115,8 +115,8 @@ def odd_pictures(folder):
         yield folder / name
 
 
-def test_pictures_of_any_mode_are_prepared_as_evaluation_does(model, tmp_path):
-    paths = list(odd_pictures(tmp_path))
+def test_images_of_any_mode_are_prepared_as_evaluation_does(model, tmp_path):
+    paths = list(odd_images(tmp_path))
     with torch.inference_mode():
         for path in paths:
             with Image.open(path) as image:
@@ -126,8 +126,8 @@ def test_pictures_of_any_mode_are_prepared_as_evaluation_does(model, tmp_path):
     assert len(model.predict(paths)) == len(paths)
 
 
-def test_a_picture_of_the_callers_is_left_as_it_is(model, tmp_path):
-    *_, path = odd_pictures(tmp_path)
+def test_a_image_of_the_callers_is_left_as_it_is(model, tmp_path):
+    *_, path = odd_images(tmp_path)
     with Image.open(path) as image:
         before = image.size
         from_image, from_file = model.logits(image), model.logits(path)
@@ -159,15 +159,15 @@ def test_grey_arrays_of_8_and_16_bits(model, tmp_path):
         (np.full((8, 8, 3), np.nan), r"\[0, 1\], got nan"),
         (torch.zeros(8, 8, 3), r"channels first, got the shape \(8, 8, 3\)"),
         (torch.zeros(2, 2, 3, 8, 8), r"channels first"),
-        (5, r"expected pictures, .*got a int"),
-        ([None], r"expected a picture as .*got a NoneType"),
+        (5, r"expected images, .*got a int"),
+        ([None], r"expected an image as .*got a NoneType"),
         ({"a": 1}, r"got a dict"),
         ("nowhere.png", r"'nowhere\.png' cannot be read: there is no such file"),
         (".", r"'\.' cannot be read: it is a folder"),
         ("nul\0l", r"cannot be read"),
     ],
 )
-def test_what_is_no_picture_is_one_clear_message(model, given, message):
+def test_what_is_no_image_is_one_clear_message(model, given, message):
     with pytest.raises(InputError, match=message):
         model.predict(given)
 
@@ -192,7 +192,7 @@ def test_options_are_checked_before_anything_is_read(model, options, message):
         model.stream(never(), **options)
 
 
-def test_no_pictures_are_no_predictions(model):
+def test_no_images_are_no_predictions(model):
     assert model.predict([]) == []
     assert {name: tuple(values.shape) for name, values in model.logits([]).items()} == dict.fromkeys(
         model.ensembles, (0, 3)
@@ -211,9 +211,9 @@ def test_a_stream_takes_no_more_than_it_needs(model):
     assert len(taken) == 12
 
 
-def test_unreadable_pictures_are_told_and_left_out(model, pictures, tmp_path):
+def test_unreadable_images_are_told_and_left_out(model, images, tmp_path):
     (tmp_path / "empty.png").touch()
-    good = pictures / "dots" / "red" / "0.png"
+    good = images / "dots" / "red" / "0.png"
     problems = []
     mixed = [good, tmp_path / "empty.png", Unreadable("elsewhere", "why"), "nowhere.png", good]
     found = list(model.stream(mixed, batch=2, unreadable=problems.append))
@@ -225,8 +225,8 @@ def test_unreadable_pictures_are_told_and_left_out(model, pictures, tmp_path):
     ]
 
 
-def test_worker_processes_change_nothing(model, pictures):
-    paths = [*sorted(pictures.rglob("*.png"))[:20], pictures / "nowhere.png"]
+def test_worker_processes_change_nothing(model, images):
+    paths = [*sorted(images.rglob("*.png"))[:20], images / "nowhere.png"]
     alone, together = [], []
     first = list(model.stream(paths, batch=4, unreadable=alone.append))
     second = list(model.stream(paths, batch=4, workers=2, unreadable=together.append))
@@ -237,8 +237,8 @@ def test_worker_processes_change_nothing(model, pictures):
         list(model.stream([np.zeros((3, 8, 8), dtype=np.uint8)], workers=1))
 
 
-def test_a_batch_that_does_not_fit_into_memory_is_halved(model, pictures, monkeypatch):
-    paths = sorted(pictures.rglob("*.png"))[:7]
+def test_a_batch_that_does_not_fit_into_memory_is_halved(model, images, monkeypatch):
+    paths = sorted(images.rglob("*.png"))[:7]
     expected = model.logits(paths)
     real = model.method.predict
 
@@ -252,7 +252,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(model, pictures, monkey
         torch.testing.assert_close(values, expected[name])
     assert model.domain_probabilities(paths).shape == (7, 2)
     monkeypatch.setattr(model.method, "predict", lambda _: small([0] * 3))
-    with pytest.raises(InputError, match="not enough memory for one picture"):
+    with pytest.raises(InputError, match="not enough memory for one image"):
         model.logits(paths)
 
 
@@ -286,8 +286,8 @@ def test_a_saved_model_is_the_same_file_for_file(model, run_folder, tmp_path):
     for name in ("model.safetensors", "model.json"):
         assert (tmp_path / "copy" / name).read_bytes() == (run_folder / name).read_bytes()
     again = load(tmp_path / "copy", device="cpu")
-    picture = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
-    assert again.predict(picture) == model.predict(picture)
+    image = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
+    assert again.predict(image) == model.predict(image)
 
 
 @pytest.mark.parametrize(
@@ -335,8 +335,8 @@ def test_the_package_loads_a_model(run_folder):
     assert "deploy" in dir(dm)
 
 
-def test_predictions_are_plain_data(model, pictures):
-    (one,) = model.predict(pictures / "dots" / "red" / "0.png")
+def test_predictions_are_plain_data(model, images):
+    (one,) = model.predict(images / "dots" / "red" / "0.png")
     assert replace(one, name="other").name == "other"
     content = json.loads(json.dumps(one.to_dict()))
     assert content["votes"]["plain"].keys() == {"class", "probability"}

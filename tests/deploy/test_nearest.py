@@ -38,7 +38,7 @@ def trained(folder: Path, **changes: Any) -> Path:
 @pytest.fixture(scope="module", params=[{}, {"method": "multi_headed"}, {"domain_classifier": False}], ids=str)
 def finished(request: Any, tmp_path_factory: Any) -> Path:
     path = trained(tmp_path_factory.mktemp("runs") / "run", **request.param)
-    analyze(path, dataset=DATA, with_model=False, with_pictures=False, reporter=Silent())
+    analyze(path, dataset=DATA, with_model=False, with_images=False, reporter=Silent())
     return path
 
 
@@ -96,12 +96,12 @@ def test_a_run_whose_predictions_do_not_know_the_classifier_names_none_by_anothe
     with np.load(path / "predictions.npz") as archive:
         content = {name: archive[name] for name in archive.files if name != "domain_probabilities"}
     np.savez(path / "predictions.npz", **content)
-    found = analyze(path, dataset=DATA, with_model=False, with_pictures=False, reporter=Silent())
+    found = analyze(path, dataset=DATA, with_model=False, with_images=False, reporter=Silent())
     assert found.nearest_source is None
     assert not [one for one in (found.galleries or {}).values() if one["kind"] == "nearest"]
     assert any("no nearest source" in note and "dmg evaluate RUN" in note for note in found.notes)
     evaluate(path, Silent(), dataset=DATA)
-    again = analyze(path, dataset=DATA, with_model=False, with_pictures=False, reporter=Silent())
+    again = analyze(path, dataset=DATA, with_model=False, with_images=False, reporter=Silent())
     assert again.nearest_source is not None
     assert again.nearest_source["right"]["by"] == "domain classifier"
 
@@ -110,5 +110,5 @@ def test_a_method_without_masks_says_why_there_is_none(tmp_path: Path) -> None:
     path = trained(tmp_path / "run", method="aggregate")
     assert "nearest_source" not in json.loads((path / "results.json").read_text())
     assert "no mask or head per source" in load(path, device="cpu").about_nearest()
-    found = analyze(path, dataset=DATA, with_model=False, with_pictures=False, reporter=Silent())
+    found = analyze(path, dataset=DATA, with_model=False, with_images=False, reporter=Silent())
     assert any("no nearest source: the method has no mask or head per source" in note for note in found.notes)

@@ -64,7 +64,7 @@ def test_large_logits_stay_finite():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_numbers_that_are_none_name_the_picture(value):
+def test_numbers_that_are_none_name_the_image(value):
     broken = {**LOGITS, "known:ink": LOGITS["known:ink"] * np.array([[1], [value]], dtype=np.float32)}
     with pytest.raises(InputError, match=r"for 'b' \(known:ink\)"):
         list(predictions_from(broken, "predictions", 1, ["a", "b"], CLASSES, SOURCES))

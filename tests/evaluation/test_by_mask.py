@@ -18,11 +18,11 @@ from references.by_mask import nearest_source as slow
 from references.predictions import SOURCES, generated
 
 
-def test_sources_are_shown_on_their_test_pictures_and_come_first():
+def test_sources_are_shown_on_their_test_images_and_come_first():
     assert shown_splits(generated()) == {"photo": "test", "art": "test", "cartoon": "test", "sketch": "held_out"}
 
 
-def test_without_test_pictures_validation_is_shown_and_says_so():
+def test_without_test_images_validation_is_shown_and_says_so():
     splits = shown_splits(generated(splits=("validation", "held_out")))
     assert splits == {"photo": "validation", "art": "validation", "cartoon": "validation", "sketch": "held_out"}
     assert list(shown_splits(generated(splits=("validation",)))) == list(SOURCES)

@@ -19,7 +19,7 @@ WEIGHTS = (0.001, 0.01, 0.1)
 
 
 def predictions_of(targets, random, skill=1.0):
-    """Random logits on validation pictures of the sources and all of the held-out domains, of a given skill."""
+    """Random logits on validation images of the sources and all of the held-out domains, of a given skill."""
     domains, labels, splits = [], [], []
     for index, domain in enumerate(DOMAINS):
         count = 12 + 3 * index

@@ -94,7 +94,7 @@ def test_processes_share_the_runs_and_one_that_is_killed_fails_its_run_alone(
     assert "SIGKILL" in message
     assert json.loads((tmp_path / "all" / name / "failed.json").read_text())["kind"] == "ProcessLost"
     assert len(outcome.results) == 3
-    # Which run is killed is up to whoever opens a picture first; every other one says how far it is.
+    # Which run is killed is up to whoever opens an image first; every other one says how far it is.
     done = [run.name for run in runs if run.name != name]
     assert all(any(line.startswith(f"{other}: epoch 1/1") for line in words.lines) for other in done)
     again = work_off(plan(tmp_path / "all", **lists), deadly, words, LocalProcesses(2, uses_gpus=False))

@@ -18,7 +18,7 @@ from domain_masks.data import ImageDataset
 from domain_masks.data.dataset import fingerprint_of
 from domain_masks.deploy.export import export_model
 from domain_masks.deploy.export_settings import ExportFormat
-from domain_masks.deploy.pictures import generated_pictures, preprocessing_of
+from domain_masks.deploy.images import generated_images, preprocessing_of
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS, Method
 from domain_masks.methods.saving import load_model
@@ -169,7 +169,7 @@ def check_export(name: str) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt2"
         exported = export_model(
-            method, card, ExportFormat(format="pt2"), path, generated_pictures(preprocessing_of(card))
+            method, card, ExportFormat(format="pt2"), path, generated_images(preprocessing_of(card))
         )
         assert exported.parity.holds
 

@@ -82,8 +82,8 @@ def test_equal_features_are_equal_classifiers():
 
 
 @pytest.mark.parametrize(("domains", "count"), [([0, 0, 1], 3), ([0, 0, 0], 1), ([0, 1, 3], 3)])
-def test_every_domain_needs_a_picture(domains, count):
-    with pytest.raises(ValueError, match="expected pictures of each of two or more domains"):
+def test_every_domain_needs_a_image(domains, count):
+    with pytest.raises(ValueError, match="expected images of each of two or more domains"):
         fit_domain_classifier(torch.rand(3, 4), torch.tensor(domains), count)
 
 

@@ -30,7 +30,7 @@ CONTENT = {
                   "count": 4},
         "rules": {"domain classifier": 0.75, "most confident mask": 0.5},
         "domains": {"sketch": {"photo": 1.0, "art": 0.0}},
-        "pictures": {"sketch": 4},
+        "images": {"sketch": 4},
         "agreement": {"sketch": 1.0},
         "accuracy": {"sketch": {"nearest": 0.5, "predictions": 0.5, "best_single": 0.75}},
         "best_single": {"sketch": "art"},
@@ -38,7 +38,7 @@ CONTENT = {
     },
     "ablation": {
         "split": {"sketch": "held_out"},
-        "pictures": {"sketch": 4},
+        "images": {"sketch": 4},
         "rows": [
             {"site": "all", "kind": "none", "fraction": 0.0, "neurons": 0, "draws": 1, "accuracy": {"sketch": 0.5}},
             {
@@ -47,7 +47,7 @@ CONTENT = {
             },
         ],
     },
-    "calibration": {"sketch": {"ece": 0.1, "pictures": 4, "bins": BINS}},
+    "calibration": {"sketch": {"ece": 0.1, "images": 4, "bins": BINS}},
     "confusion": {
         "sketch": {
             "classes": ["cat", "dog"], "counts": [[1, 1], [0, 2]], "of": 2,
@@ -67,7 +67,7 @@ CONTENT = {
         }
     },
     "figures": ["overlap.png"],
-    "notes": ["no pictures"],
+    "notes": ["no images"],
 }  # fmt: skip
 OPTIONAL = ("sites", "epochs", "nearest_source", "ablation", "galleries")
 

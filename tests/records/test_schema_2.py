@@ -1,4 +1,4 @@
-"""Files of schema 2, in which images were called pictures, mean the same as ever: runs are done, resumed, measured, used."""
+"""Files of schema 2, in which images were called images, mean the same as ever: runs are done, resumed, measured, used."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_its_analysis_is_read(files: Path) -> None:
     found = Analysis.read(path)
     assert found.ablation is not None
     assert found.sites is not None
-    assert content["calibration"]["stripes"]["pictures"] == 24
+    assert content["calibration"]["stripes"]["images"] == 24
     found.write(path)
     assert Analysis.read(path) == found
 

@@ -17,7 +17,7 @@ from domain_masks.records.spellings import SYNONYMS, canonical, spelled, suggest
 from domain_masks.settings.lists import check_benchmark
 from domain_masks.settings.mistakes import BENCHMARK_LISTS, check_settings
 
-FLAGS_OF_OTHERS = {"out", "top", "jobs", "pictures", "no_pictures"}
+FLAGS_OF_OTHERS = {"out", "top", "jobs", "images", "no_images"}
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 

@@ -1,4 +1,4 @@
-"""Which source a picture is most like, and which classes are taken for which: sample by sample."""
+"""Which source an image is most like, and which classes are taken for which: sample by sample."""
 
 from references.ensembles import softmax
 

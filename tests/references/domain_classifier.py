@@ -9,7 +9,7 @@ def softmax(scores):
 
 
 def probabilities(classifier, row):
-    """Of one picture's channel means, from a classifier's four tensors."""
+    """Of one image's channel means, from a classifier's four tensors."""
     standard = [
         (value - mean) / scale
         for value, mean, scale in zip(row, classifier.mean.tolist(), classifier.scale.tolist(), strict=True)

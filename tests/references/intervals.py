@@ -1,4 +1,4 @@
-"""The bootstrap, picture by picture, and the exact McNemar test in whole numbers."""
+"""The bootstrap, image by image, and the exact McNemar test in whole numbers."""
 
 import math
 from fractions import Fraction
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def bootstrap_accuracies(groups, samples, seed):
-    """Return the accuracy of every resample; each draws pictures with replacement within each domain."""
+    """Return the accuracy of every resample; each draws images with replacement within each domain."""
     generator = np.random.default_rng(seed)
     result = []
     for _ in range(samples):

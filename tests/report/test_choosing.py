@@ -28,7 +28,7 @@ WEIGHTS = (0.0, 0.1, 1.0)
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """DMG with three overlap weights, the paper's the worst on validation pictures, and Aggregate."""
+    """DMG with three overlap weights, the paper's the worst on validation images, and Aggregate."""
     out = tmp_path_factory.mktemp("swept")
     for weight, right, overlap in zip(WEIGHTS, (0.7, 0.65, 0.68), (0.9, 0.8, 0.2), strict=True):
         make_benchmark(out / f"o{weight}", {"dmg": right}, [0, 1], overlap=overlap, settings={"overlap_weight": weight})
@@ -141,7 +141,7 @@ def test_seeds_without_every_domain_leave_no_overall_and_say_why(tmp_path):
         ({0: -0.02, 1: -0.03}, (-0.04, -0.01), "not seen"),
     ],
 )
-def test_a_difference_is_seen_where_neither_pictures_nor_seeds_could_turn_it(by_seed, bounds, result):
+def test_a_difference_is_seen_where_neither_images_nor_seeds_could_turn_it(by_seed, bounds, result):
     values = list(by_seed.values())
     assert Gap(np.mean(values), 3, 4, by_seed, float(np.std(values, ddof=1)), bounds).result == result
 

@@ -11,7 +11,7 @@ from PIL import Image
 from browser import browser, visit
 from domain_masks.records.collection import collect
 from domain_masks.report import build_report, write_report
-from domain_masks.report.outline import Gallery, Picture, Report, Section
+from domain_masks.report.outline import Gallery, GalleryImage, Report, Section
 from report.made_runs import make_benchmark
 
 EVIL = ("<script>alert(1)</script>", 'x"><img src=x onerror=alert(2)>', "photo")
@@ -30,7 +30,7 @@ def page(tmp_path_factory):
     make_benchmark(out / "swept", {"dmg": 0.7}, [0], domains=EVIL, settings={"overlap_weight": 0.0})
     report = build_report(collect([out]), "oracle")
     Image.new("RGB", (32, 24), (200, 30, 30)).save(out / "dog.jpg")
-    gallery = Gallery("Most like photo", [Picture(out / "dog.jpg", EVIL[1], "dog 99 %", [("photo", "dog 99 %")])])
+    gallery = Gallery("Most like photo", [GalleryImage(out / "dog.jpg", EVIL[1], "dog 99 %", [("photo", "dog 99 %")])])
     sections = [*report.sections, Section("Gallery", "gallery", [gallery])]
     shown = Report(report.title, report.subtitle, report.highlights, sections, report.warnings)
     return write_report(shown, out / "report.html", beside=False).page
@@ -55,9 +55,9 @@ def test_the_page_is_whole(chromium, page, width, theme):
             "Math.min(...[...document.querySelectorAll('.panel text')].map((one) => one.getBoundingClientRect().height))"
         )
         assert smallest > 8
-        picture = Image.open(io.BytesIO(tab.screenshot()))
-        assert picture.size == (width, 900)
-        background = picture.convert("L").getpixel((2, 890))
+        image = Image.open(io.BytesIO(tab.screenshot()))
+        assert image.size == (width, 900)
+        background = image.convert("L").getpixel((2, 890))
         assert background > 200 if theme == "light" else background < 60
         assert seen.complaints == []
 

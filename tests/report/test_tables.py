@@ -50,7 +50,7 @@ def test_overall_is_the_mean_over_held_out_domains_per_seed(benchmark):
         seeds.append(sum(run.out_of_domain["accuracy"] for run in runs) / len(runs))
     assert row["accuracy"] == pytest.approx(sum(seeds) / 2)
     assert row["deviation"] == pytest.approx(abs(seeds[0] - seeds[1]) / math.sqrt(2))
-    assert (row["seeds"], row["runs"], row["pictures"]) == (2, 8, 160)
+    assert (row["seeds"], row["runs"], row["images"]) == (2, 8, 160)
     assert row["low"] < row["accuracy"] < row["high"]
 
 
@@ -60,8 +60,8 @@ def test_the_interval_is_that_of_the_mean_over_seeds(benchmark):
     runs = [r for r in benchmark.runs if r.results.method == "dmg" and r.results.targets == ["sketch"]]
     parts = [run.predictions().select("validation") for run in runs]
     right = [part.of("predictions").argmax(1) == part.labels for part in parts]
-    per_picture = np.mean(right, axis=0).reshape(3, 40)
-    error = math.sqrt(sum(part.var() / 40 for part in per_picture)) / 3
+    per_image = np.mean(right, axis=0).reshape(3, 40)
+    error = math.sqrt(sum(part.var() / 40 for part in per_image)) / 3
     assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * error, rel=0.08)
 
 
@@ -252,7 +252,7 @@ def test_missing_predictions_leave_numbers_without_an_interval(tmp_path):
     assert pairs(group).empty
 
 
-def test_a_difference_that_other_pictures_could_turn_is_not_clear(tmp_path):
+def test_a_difference_that_other_images_could_turn_is_not_clear(tmp_path):
     make_benchmark(tmp_path, {"dmg": 0.7, "aggregate": 0.69}, [0])
     (group,) = groups_of(collect([tmp_path]).runs)
     lines = {line.method: line for line in group.lines}

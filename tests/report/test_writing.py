@@ -12,7 +12,7 @@ from domain_masks.report.cells import Cell, Column, Table, typed
 from domain_masks.report.drawing import panel_svg, sheet_svg
 from domain_masks.report.latex import to_latex
 from domain_masks.report.markdown import table_lines, to_markdown
-from domain_masks.report.outline import Gallery, Picture, Report, Section
+from domain_masks.report.outline import Gallery, GalleryImage, Report, Section
 from domain_masks.report.page import Embedding
 from domain_masks.report.plots import Figure, Panel, Series
 from report.made_runs import make_benchmark, make_run
@@ -83,8 +83,8 @@ def test_csv_numbers_are_not_rounded(small, tmp_path):
     suffixes = {path.suffix for path in written.files}
     assert suffixes == {".csv", ".tex", ".svg", ".md"}
     markdown = (tmp_path / "out" / "report.md").read_text()
-    for picture in re.findall(r"!\[.*?\]\((.*?)\)", markdown):
-        assert (tmp_path / "out" / picture).is_file()
+    for image in re.findall(r"!\[.*?\]\((.*?)\)", markdown):
+        assert (tmp_path / "out" / image).is_file()
 
 
 def collect_again(report):
@@ -138,14 +138,14 @@ def test_ids_of_two_figures_do_not_meet():
         assert set(re.findall(r"#(p[\w-]+)", text)) <= own
 
 
-def test_pictures_are_embedded_as_long_as_there_is_room(tmp_path):
+def test_images_are_embedded_as_long_as_there_is_room(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.jpg").write_bytes(b"x" * 300)
     (tmp_path / "notes.txt").write_text("secret")
     names = ("a.jpg", "b.jpg", "gone.jpg", "notes.txt")
-    pictures = [Picture(tmp_path / name, name, "dog") for name in names]
+    images = [GalleryImage(tmp_path / name, name, "dog") for name in names]
     embedding = Embedding(most_bytes=500)
-    page = render_page(Report("t", "s", [], [Section("a", "a", [Gallery("g", pictures)])]), embedding)
+    page = render_page(Report("t", "s", [], [Section("a", "a", [Gallery("g", images)])]), embedding)
     assert page.count("data:image/jpeg;base64,") == 1
     assert embedding.left_out == 1
     assert [path.name for path in embedding.unreadable] == ["gone.jpg", "notes.txt"]

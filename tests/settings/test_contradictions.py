@@ -60,16 +60,16 @@ def test_what_goes_together_is_allowed(values: dict[str, Any]) -> None:
     check_settings(values)
 
 
-def test_methods_that_need_pictures_or_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    class OnPictures(Aggregate):
-        name = "on_pictures"
+def test_methods_that_need_images_or_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnImages(Aggregate):
+        name = "on_images"
         needs = "images"
 
         def fit_closed_form(self, features: Any) -> None: ...
 
-    monkeypatch.setitem(METHODS, "on_pictures", OnPictures)
-    config = parse_config({"method": "on_pictures", "freeze_features": True, "class_weights": "balanced"})
-    assert [line.partition(":")[0] for line in contradictions(config, OnPictures)] == [
+    monkeypatch.setitem(METHODS, "on_images", OnImages)
+    config = parse_config({"method": "on_images", "freeze_features": True, "class_weights": "balanced"})
+    assert [line.partition(":")[0] for line in contradictions(config, OnImages)] == [
         "freeze_features",
         "class_weights",
     ]

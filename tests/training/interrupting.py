@@ -31,13 +31,13 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def pictures(folder: Path) -> Path:
+def images(folder: Path) -> Path:
     dataset = generated.dataset(20)
     for row, name in enumerate(dataset.ids):
-        (folder / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
-        picture: Image.Image = dataset.open_image(row)
-        picture.save(folder / "pictures" / name)
-    return folder / "pictures"
+        (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        image: Image.Image = dataset.open_image(row)
+        image.save(folder / "images" / name)
+    return folder / "images"
 
 
 def start(arguments: list[str], log: Path) -> int:
@@ -71,7 +71,7 @@ def main(folder: str) -> None:
     """Interrupt each way, go on, and compare with a run that was left alone."""
     root, chance = Path(folder), random.Random(0)
     os.environ["DMG_CACHE"] = str(root / "cache")
-    base = ["train", "--dataset", str(pictures(root)), "--target", "stripes", "--backbone", "small", "--size", "16"]
+    base = ["train", "--dataset", str(images(root)), "--target", "stripes", "--backbone", "small", "--size", "16"]
     base += ["--epochs", "8", "--batch", "16", "--lr", "0.003", "--device", "cpu", "--workers", "0"]
     for name, way in WAYS.items():
         out, log = root / name.replace(" ", "-"), root / "log"

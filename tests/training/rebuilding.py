@@ -28,7 +28,7 @@ import generated
 from domain_masks.deploy import load
 from domain_masks.deploy.export import export_model
 from domain_masks.deploy.export_settings import ExportFormat
-from domain_masks.deploy.pictures import generated_pictures
+from domain_masks.deploy.images import generated_images
 from domain_masks.networks import find_backbone
 from domain_masks.records import Predictions, RunFolder
 from domain_masks.training import evaluate, run
@@ -110,7 +110,7 @@ def rebuilt(name: str, size: int | None, method: str, out: Path, export: bool = 
     first = difference({ensemble: values[:6] for ensemble, values in measured.logits.items()}, got)
     if export:
         settings = ExportFormat(format="pt2", preprocessing=True)
-        export_model(model.method, model.card, settings, out / "model.pt2", generated_pictures(model.preprocessing))
+        export_model(model.method, model.card, settings, out / "model.pt2", generated_images(model.preprocessing))
     evaluate(out, Silent(), dataset=data)
     again = Predictions.load(RunFolder(out).predictions)
     return first, difference(measured.logits, again.logits)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import trees_of_pictures
+import trees_of_images
 from domain_masks.data import ImageDataset, load_dataset
 from domain_masks.data.alignment import aligned, lost_classes
 from domain_masks.data.dataset import FileOpener
@@ -34,7 +34,7 @@ class Silent:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained")
-    trees_of_pictures.clean(root / "tree")
+    trees_of_images.clean(root / "tree")
     run(parse_config({**SETTINGS, "dataset": str(root / "tree")}), root / "run", reporter=Silent())
     return root
 
@@ -88,7 +88,7 @@ def test_a_run_that_starts_from_another_keeps_its_order(root: Path) -> None:
 
 @pytest.mark.parametrize("name", ["aardvark", "zebra"])
 def test_a_class_that_the_held_out_domain_has_gained_is_named(root: Path, name: str) -> None:
-    trees_of_pictures.save(root / "tree" / "sketch" / name / "1.png", 1)
+    trees_of_images.save(root / "tree" / "sketch" / name / "1.png", 1)
     with pytest.raises(InputError) as caught:
         again(root)
     assert f"a class '{name}' (1 image in sketch)" in str(caught.value)
@@ -96,7 +96,7 @@ def test_a_class_that_the_held_out_domain_has_gained_is_named(root: Path, name: 
 
 
 def test_a_new_domain_is_named(root: Path) -> None:
-    trees_of_pictures.save(root / "tree" / "clipart" / "cat" / "1.png", 1)
+    trees_of_images.save(root / "tree" / "clipart" / "cat" / "1.png", 1)
     with pytest.raises(InputError, match="a domain 'clipart' \\(1 image\\)"):
         again(root)
 
@@ -110,8 +110,8 @@ def test_a_class_that_the_held_out_domain_has_lost_is_measured_without(root: Pat
 
 def test_a_class_that_is_gone_keeps_its_position(root: Path) -> None:
     with_third = root / "tree" / "sketch" / "ape"
-    trees_of_pictures.save(with_third / "1.png", 5)
-    trees_of_pictures.save(with_third / "2.png", 6)
+    trees_of_images.save(with_third / "1.png", 5)
+    trees_of_images.save(with_third / "2.png", 6)
     config = parse_config({**SETTINGS, "dataset": str(root / "tree")})
     run(config, root / "third", reporter=Silent())
     shutil.rmtree(with_third)

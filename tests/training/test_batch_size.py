@@ -30,11 +30,11 @@ class Silent:
 
 
 @pytest.mark.parametrize(
-    ("pictures", "most", "expected"),
+    ("images", "most", "expected"),
     [(10_000, 512, 512), (2047, 512, 256), (2048, 512, 512), (96, 64, 16), (10_000, 64, 64), (10, 64, 8)],
 )
-def test_a_quarter_of_the_pictures_and_no_more(pictures: int, most: int, expected: int) -> None:
-    assert largest_allowed(pictures, most) == expected
+def test_a_quarter_of_the_images_and_no_more(images: int, most: int, expected: int) -> None:
+    assert largest_allowed(images, most) == expected
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_the_search_doubles_or_halves_from_64(memory: int, limit: int, expected:
 
 
 def test_the_search_ends_where_nothing_fits() -> None:
-    with pytest.raises(InputError, match="not even 2 pictures"):
+    with pytest.raises(InputError, match="not even 2 images"):
         largest_fitting(lambda size: False, 512)
 
 
@@ -86,7 +86,7 @@ def test_an_attempt_is_a_training_step_and_an_empty_memory_is_no_error(
 def test_the_number_is_said_and_stored_and_repeats_the_run(tmp_path: Path) -> None:
     data, reporter = generated.dataset(), Silent()
     first = run(generated.config(batch="auto", epochs=1), tmp_path / "auto", dataset=data, reporter=reporter)
-    # 96 training pictures: a quarter is 24.
+    # 96 training images: a quarter is 24.
     assert any("batch: 16" in line for line in reporter.lines)
     stored = parse_config(read_config(first.folder.config))
     assert stored.batch == 16

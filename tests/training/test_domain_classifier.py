@@ -83,7 +83,7 @@ def test_it_is_the_mean_of_the_sources_predictions_under_its_probabilities(finis
     assert not np.allclose(stored.of("weighted"), stored.of("predictions"), atol=1e-3)
 
 
-def test_its_accuracy_is_that_of_the_sources_validation_pictures(finished: Any, data: Any) -> None:
+def test_its_accuracy_is_that_of_the_sources_validation_images(finished: Any, data: Any) -> None:
     experiment = Experiment(
         parse_config(read_config(finished.folder.config)), data, launch(generated.config()), Silent()
     )
@@ -139,7 +139,7 @@ def test_who_has_one(data: Any, tmp_path: Path, changes: dict[str, Any], there: 
         assert done.results.more["domain_classifier"]["split"] == "a sample of validation"
 
 
-def test_only_training_and_validation_pictures_of_the_sources_are_looked_at(
+def test_only_training_and_validation_images_of_the_sources_are_looked_at(
     data: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = generated.config()

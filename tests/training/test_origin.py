@@ -164,16 +164,16 @@ def test_what_cannot_be_started_from_is_refused(
         trained(tmp_path / "r", **{"init_from": str(origin.folder.path), **changes})
 
 
-def test_pictures_that_were_trained_on_may_not_measure(origin: Run, tmp_path: Path) -> None:
+def test_images_that_were_trained_on_may_not_measure(origin: Run, tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"validation, test and held-out pictures, such as .* were trained on.*--split_seed"
+        InputError, match=r"validation, test and held-out images, such as .* were trained on.*--split_seed"
     ):
         trained(tmp_path / "again", init_from=str(origin.folder.path), split_seed=7)
     # Also what an earlier run of the line has seen.
     second = trained(tmp_path / "second", init_from=str(origin.folder.path), epochs=1)
-    seen = [set(load_checkpoint(r.folder.last)["facts"]["trained_pictures"].tolist()) for r in (origin, second)]
+    seen = [set(load_checkpoint(r.folder.last)["facts"]["trained_images"].tolist()) for r in (origin, second)]
     assert seen[0] == seen[1]
-    assert len(seen[0]) == len(load_checkpoint(origin.folder.last)["facts"]["trained_pictures"]) == 96
+    assert len(seen[0]) == len(load_checkpoint(origin.folder.last)["facts"]["trained_images"]) == 96
     with pytest.raises(InputError, match="were trained on"):
         trained(tmp_path / "third", init_from=str(second.folder.path), split_seed=7)
 

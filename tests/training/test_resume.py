@@ -341,7 +341,7 @@ def test_cache_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.
         run(generated.config(**FROZEN), tmp_path / "r", dataset=generated.dataset(), reporter=reporter)
 
 
-def pictures(root: Path, dataset: Any) -> Path:
+def images(root: Path, dataset: Any) -> Path:
     """Write a dataset as a folder."""
     for row, name in enumerate(dataset.ids):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -351,9 +351,9 @@ def pictures(root: Path, dataset: Any) -> Path:
 
 @pytest.fixture
 def interrupted_on_files(tmp_path: Path) -> Any:
-    """A run on pictures and weights in files, interrupted after its second epoch; gives settings and the undisturbed end."""
+    """A run on images and weights in files, interrupted after its second epoch; gives settings and the undisturbed end."""
     torch.save(build_backbone("small", 3).state_dict(), tmp_path / "weights.pth")
-    root = pictures(tmp_path / "pictures", generated.dataset())
+    root = images(tmp_path / "images", generated.dataset())
     settings = generated.config(dataset=str(root), weights=str(tmp_path / "weights.pth"), epochs=4)
     whole = run(settings, tmp_path / "whole", reporter=ConsoleReporter(quiet=True)).folder.model.read_bytes()
 
@@ -365,11 +365,11 @@ def interrupted_on_files(tmp_path: Path) -> Any:
     return settings, whole
 
 
-def test_pictures_may_move_and_weights_may_go_between_two_parts_of_a_run(
+def test_images_may_move_and_weights_may_go_between_two_parts_of_a_run(
     interrupted_on_files: Any, tmp_path: Path
 ) -> None:
     settings, whole = interrupted_on_files
-    (tmp_path / "pictures").rename(tmp_path / "elsewhere")
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
     (tmp_path / "weights.pth").unlink()
     moved = settings.model_copy(update={"dataset": str(tmp_path / "elsewhere")})
     resumed = run(moved, tmp_path / "run", resume=True, reporter=ConsoleReporter(quiet=True))
@@ -379,11 +379,11 @@ def test_pictures_may_move_and_weights_may_go_between_two_parts_of_a_run(
 
 
 @pytest.mark.parametrize("change", ["added", "removed", "relabelled"])
-def test_other_pictures_are_refused_as_the_division_would_change(
+def test_other_images_are_refused_as_the_division_would_change(
     interrupted_on_files: Any, tmp_path: Path, change: str
 ) -> None:
     settings, _ = interrupted_on_files
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     if change == "added":
         shutil.copy(root / "dots/red/0.png", root / "dots/red/new.png")
     elif change == "removed":
@@ -397,9 +397,9 @@ def test_other_pictures_are_refused_as_the_division_would_change(
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
 
 
-def test_held_out_pictures_may_be_added(interrupted_on_files: Any, tmp_path: Path) -> None:
+def test_held_out_images_may_be_added(interrupted_on_files: Any, tmp_path: Path) -> None:
     settings, whole = interrupted_on_files
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     shutil.copy(root / "stripes/red/0.png", root / "stripes/red/new.png")
     resumed = run(settings, tmp_path / "run", resume=True, reporter=ConsoleReporter(quiet=True))
     assert resumed.folder.model.read_bytes() == whole
@@ -452,8 +452,8 @@ def test_where_a_run_began_cannot_be_changed(
         run(settings.model_copy(update=changes), tmp_path / "run", resume=True, reporter=ConsoleReporter(quiet=True))
 
 
-def test_pictures_that_were_left_out_stay_out(tmp_path: Path) -> None:
-    root = pictures(tmp_path / "pictures", generated.dataset())
+def test_images_that_were_left_out_stay_out(tmp_path: Path) -> None:
+    root = images(tmp_path / "images", generated.dataset())
     broken = root / "dots/red/0.png"
     good = broken.read_bytes()
     broken.write_bytes(good[:40])

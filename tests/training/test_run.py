@@ -308,7 +308,7 @@ def test_diverging_run_names_the_step_and_keeps_the_checkpoint(
         run(settings, tmp_path / "r", dataset=data, reporter=Silent())
 
     class Poisoned(Aggregate):
-        """Learns well until a picture is not a number."""
+        """Learns well until an image is not a number."""
 
         def training_loss(self, batch: DomainBatch) -> dict[str, torch.Tensor]:
             if batch.random is not None and batch.random.step == 9:

@@ -66,15 +66,15 @@ def test_a_run_computes_the_same_whatever_is_set_around_it(
     around: Callable[[], AbstractContextManager[Any]], usual: tuple[Path, bytes], tmp_path: Path
 ) -> None:
     path, expected = usual
-    picture = generated.dataset().open_image(0)
-    said = domain_masks.load(path).predict(picture)
+    image = generated.dataset().open_image(0)
+    said = domain_masks.load(path).predict(image)
     before = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
     with around():
         assert trained(tmp_path / "run") == expected
         evaluate(tmp_path / "run", ConsoleReporter(quiet=True), dataset=generated.dataset())
         assert (tmp_path / "run" / "model.safetensors").read_bytes() == expected
         if around in (double, elsewhere):
-            assert domain_masks.load(tmp_path / "run").predict(picture) == said
+            assert domain_masks.load(tmp_path / "run").predict(image) == said
     assert (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()) == before
 
 
@@ -122,13 +122,13 @@ def test_runs_in_threads_of_one_process_come_one_after_the_other(tmp_path: Path)
 
 def test_models_are_loaded_and_asked_while_a_run_is_trained(usual: tuple[Path, bytes], tmp_path: Path) -> None:
     path, expected = usual
-    picture = generated.dataset().open_image(0)
+    image = generated.dataset().open_image(0)
     said, problems, enough = [], [], threading.Event()
 
     def ask() -> None:
         while not enough.is_set():
             try:
-                said.append(domain_masks.load(path).predict(picture))
+                said.append(domain_masks.load(path).predict(image))
             except Exception as problem:
                 problems.append(problem)
 

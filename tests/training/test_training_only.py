@@ -18,7 +18,7 @@ from domain_masks.batch import DomainBatch
 from domain_masks.deploy import load
 from domain_masks.deploy.export import export_model
 from domain_masks.deploy.export_settings import ExportFormat
-from domain_masks.deploy.pictures import generated_pictures
+from domain_masks.deploy.images import generated_images
 from domain_masks.errors import InputError
 from domain_masks.methods import Aggregate
 from domain_masks.methods.saving import load_model, save_model
@@ -150,8 +150,8 @@ def test_the_model_is_loaded_copied_and_saved_without_it(finished: Any, tmp_path
 
 def test_it_is_exported_without_it(finished: Any, tmp_path: Path) -> None:
     model = load(finished.folder.path)
-    pictures = generated_pictures(model.preprocessing)
-    export_model(model.method, model.card, ExportFormat(format="pt2"), tmp_path / "model.pt2", pictures)
+    images = generated_images(model.preprocessing)
+    export_model(model.method, model.card, ExportFormat(format="pt2"), tmp_path / "model.pt2", images)
     program = torch.export.load(tmp_path / "model.pt2")
     assert program.state_dict
     assert not any("decoders.0" in name or "scale" in name for name in program.state_dict)

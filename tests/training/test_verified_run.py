@@ -1,4 +1,4 @@
-"""Pictures that cannot be read, from the first training to the evaluation and the benchmark."""
+"""Images that cannot be read, from the first training to the evaluation and the benchmark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from domain_masks.progress import ConsoleReporter
 from domain_masks.records.config import RunConfig
 from domain_masks.records.predictions import Predictions
 from domain_masks.training import evaluate, run
-from trees_of_pictures import clean, cut
+from trees_of_images import clean, cut
 
 QUIET = ConsoleReporter(quiet=True)
 
@@ -35,9 +35,9 @@ def test_a_run_refuses_and_leaves_nothing_behind(tree: Path, tmp_path: Path) -> 
     assert not (tmp_path / "run").exists()
 
 
-def test_without_verification_the_broken_picture_is_met_later(tree: Path, tmp_path: Path) -> None:
+def test_without_verification_the_broken_image_is_met_later(tree: Path, tmp_path: Path) -> None:
     cut(tree / "sketch" / "dog" / "1.jpg")
-    with pytest.raises(InputError, match=r"picture 'sketch/dog/1\.jpg' cannot be read"):
+    with pytest.raises(InputError, match=r"image 'sketch/dog/1\.jpg' cannot be read"):
         run(settings(tree, verify=False), tmp_path / "run", reporter=QUIET)
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
@@ -71,6 +71,6 @@ def test_a_benchmark_verifies_once_and_refuses_before_its_runs(tree: Path, tmp_p
     outcome = work_off(plan, load_folder(tree), Words(quiet=True))
     assert (len(outcome.results), outcome.failed) == (2, {})
     assert [line for line in said if line.startswith("verifying")] == ["verifying 1 of 60 images of animals"]
-    # What is done needs no pictures.
+    # What is done needs no images.
     cut(bad)
     assert len(work_off(plan, dataset, QUIET).results) == 2

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from domain_masks.lazy import attach
 
 if TYPE_CHECKING:
-    from domain_masks.analysis.analyzing import PICTURES, analyze
+    from domain_masks.analysis.analyzing import IMAGES, analyze
     from domain_masks.analysis.sites import histogram, site_analysis, site_epochs
     from domain_masks.analysis.summary import summary_lines
 
-__all__ = ["PICTURES", "analyze", "histogram", "site_analysis", "site_epochs", "summary_lines"]
+__all__ = ["IMAGES", "analyze", "histogram", "site_analysis", "site_epochs", "summary_lines"]
 
 attach(
     __name__,
     {
         "analyzing": (
-            "PICTURES",
+            "IMAGES",
             "analyze",
         ),
         "sites": (

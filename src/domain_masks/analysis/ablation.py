@@ -129,9 +129,9 @@ def measure(
     logits: Masks,
     chosen: Sequence[Variant],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the class that each variant predicts for each picture, (V, N), and the pictures' rows, (N,).
+    """Return the class that each variant predicts for each image, (V, N), and the images' rows, (N,).
 
-    F runs once per picture, T once per picture and variant.
+    F runs once per image, T once per image and variant.
 
     - ``features``: batch -> the boundary's input
     - ``predict``: features and masks -> logits (N, C) of the prediction ensemble
@@ -153,8 +153,8 @@ def ablation_rows(
 ) -> list[AblationRow]:
     """Return the rows of the table: accuracies per domain, mean and sample standard deviation over the draws.
 
-    - ``right``: (V, N), whether each variant has each picture right
-    - ``domains``: domain -> (N,), which pictures are of it
+    - ``right``: (V, N), whether each variant has each image right
+    - ``domains``: domain -> (N,), which images are of it
     """
     grouped: dict[tuple[str, str, str | None, float, int], list[int]] = {}
     for index, variant in enumerate(chosen):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain_masks.analysis.from_predictions import calibration, confusion, nearest, without_nearest
 from domain_masks.analysis.galleries import galleries, thumbnail_name, thumbnails
-from domain_masks.analysis.pictures import ablate, device_named, sample
+from domain_masks.analysis.images import ablate, device_named, sample
 from domain_masks.analysis.sites import site_analysis, site_epochs
 from domain_masks.analysis.tables import tables
 from domain_masks.data import ImageDataset, load_dataset
@@ -30,7 +30,7 @@ from domain_masks.records.setting_types import bounds_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PICTURES = 500
+IMAGES = 500
 
 
 @named_keywords
@@ -39,25 +39,25 @@ def analyze(
     *,
     dataset: ImageDataset | None = None,
     changes: Mapping[str, Any] | None = None,
-    pictures: int | None = PICTURES,
+    images: int | None = IMAGES,
     with_model: bool = True,
-    with_pictures: bool = True,
+    with_images: bool = True,
     reporter: Reporter | None = None,
 ) -> Analysis:
     """Compute what the masks of a finished run learned, and write ``analysis.json``, figures and tables into its folder.
 
     - ``dataset``: an opened dataset in place of the one that the run's settings name
     - ``changes``: "dataset", "root" or "device" where they are no longer what the settings say
-    - ``pictures``: on about how many pictures neurons are switched off, a sample of all domains; None for all
+    - ``images``: on about how many images neurons are switched off, a sample of all domains; None for all
     - ``with_model``: False leaves out what needs the model: switching off neurons
-    - ``with_pictures``: False leaves out what needs pictures: that, and the thumbnails of galleries
+    - ``with_images``: False leaves out what needs images: that, and the thumbnails of galleries
 
     What the method does not have, and what cannot be opened, is left out and noted. Raises RunFolderError where the folder
     holds no finished run or its predictions cannot be read, InputError for a dataset or device in ``changes`` that is not
     there.
     """
-    if pictures is not None and pictures < 1:
-        raise InputError(f"expected at least one picture to switch neurons off on, got {pictures}")
+    if images is not None and images < 1:
+        raise InputError(f"expected at least one image to switch neurons off on, got {images}")
     changes = dict(changes or {})
     device_named(changes.get("device", "auto"))
     reporter = reporter or ConsoleReporter()
@@ -65,13 +65,13 @@ def analyze(
     predictions = record.predictions()
     content = _from_records(record, predictions)
     notes: list[str] = content["notes"]
-    opened = _open(record, dataset, changes, notes) if with_pictures else None
-    if not with_pictures:
-        notes.append("no pictures were looked at: no thumbnails, and no neurons switched off")
+    opened = _open(record, dataset, changes, notes) if with_images else None
+    if not with_images:
+        notes.append("no images were looked at: no thumbnails, and no neurons switched off")
     elif not with_model and content.get("sites"):
         notes.append("the model was not looked at: no neurons switched off")
     if opened is not None and with_model and content.get("sites"):
-        chosen = sample(shown(predictions), pictures)
+        chosen = sample(shown(predictions), images)
         try:
             device = device_named(changes.get("device", "auto"))
             content["ablation"], more = ablate(record.folder, opened, chosen, device, reporter)
@@ -83,7 +83,7 @@ def analyze(
 
 
 def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]:
-    """Return the parts of an analysis that need neither pictures nor the model."""
+    """Return the parts of an analysis that need neither images nor the model."""
     parts, sources = shown(predictions), list(predictions.sources)
     notes: list[str] = []
     content: dict[str, Any] = {
@@ -103,7 +103,7 @@ def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]
         without = [name for name in part.classes if name not in content["per_class"][domain]]
         if without:
             listed = ", ".join(without[:5]) + (f", ... ({len(without) - 5} more)" if len(without) > 5 else "")
-            notes.append(f"{domain} has no pictures of {listed} among those shown: no accuracy of that class there")
+            notes.append(f"{domain} has no images of {listed} among those shown: no accuracy of that class there")
     measured = record.results.nearest_source
     reason = without_nearest(predictions, measured is not None and measured["by"] == DOMAIN_CLASSIFIER)
     if reason:
@@ -142,7 +142,7 @@ def _open(
     except DomainMasksError as error:
         if given:
             raise
-        notes.append(f"no thumbnails, and no neurons switched off, since the pictures are not there: {error}")
+        notes.append(f"no thumbnails, and no neurons switched off, since the images are not there: {error}")
         return None
 
 

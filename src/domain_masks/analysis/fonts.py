@@ -122,7 +122,7 @@ def _installed() -> tuple[tuple[str, str], ...]:
             font = FT2Font(path)
         except (OSError, RuntimeError, ValueError):
             continue
-        # Pictures in place of outlines, as of coloured emoji, cannot be drawn at any size.
+        # Images in place of outlines, as of coloured emoji, cannot be drawn at any size.
         if font.scalable and font.style_name in ("Regular", "Book", "Normal", "Roman", "Medium", ""):
             found.setdefault(font.family_name, path)
     order = {name: place for place, name in enumerate(PREFERRED)}

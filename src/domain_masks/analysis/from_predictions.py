@@ -35,7 +35,7 @@ def calibration(predictions: Predictions) -> Calibration:
     ]
     return {
         "ece": expected_calibration_error(logits, predictions.labels, CALIBRATION_BINS),
-        "pictures": len(predictions),
+        "images": len(predictions),
         "bins": {
             "edges": bins.edges.tolist(),
             "counts": bins.counts.tolist(),
@@ -100,7 +100,7 @@ def nearest(predictions: Predictions) -> NearestSource:
         "right": right,
         "rules": nearest_by_rule(predictions),
         "domains": {domain: one.shares for domain, one in found.items()},
-        "pictures": {domain: len(part) for domain, part in parts.items()},
+        "images": {domain: len(part) for domain, part in parts.items()},
         "agreement": {domain: one.agreement for domain, one in found.items()},
         "accuracy": {domain: one.accuracy for domain, one in found.items()},
         "best_single": {domain: one.best_single for domain, one in found.items()},

@@ -1,4 +1,4 @@
-"""Pictures that tell something: those most like each source, and the most confident mistakes."""
+"""Images that tell something: those most like each source, and the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from domain_masks.analysis.from_predictions import has_sources
-from domain_masks.analysis.pictures import rows_of
+from domain_masks.analysis.images import rows_of
 from domain_masks.data import ImageDataset, to_rgb
 from domain_masks.data.image_files import UNREADABLE
 from domain_masks.evaluation import nearest_of, nearness, source_logits
@@ -100,24 +100,24 @@ def _fraction(value: Any) -> float:
 
 
 def thumbnail(image: Image.Image, value_range: tuple[float, float] | None = None) -> bytes:
-    """Return an opened picture as WebP of at most ``THUMBNAIL`` pixels a side, upright, without what its file knew.
+    """Return an opened image as WebP of at most ``THUMBNAIL`` pixels a side, upright, without what its file knew.
 
     ``value_range``: black and white of images deeper than 8 bits, as the network saw them; see :func:`to_rgb`.
     """
     if image.format == "JPEG":
         image.draft(None, (2 * THUMBNAIL, 2 * THUMBNAIL))
-    picture = to_rgb(image, value_range)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    small = to_rgb(image, value_range)
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     content = io.BytesIO()
-    # A new picture: what was noted in the file, such as where it was taken, stays behind.
-    Image.frombytes("RGB", picture.size, picture.tobytes()).save(content, "WEBP", quality=QUALITY)
+    # A new image: what was noted in the file, such as where it was taken, stays behind.
+    Image.frombytes("RGB", small.size, small.tobytes()).save(content, "WEBP", quality=QUALITY)
     return content.getvalue()
 
 
 def thumbnails(
     dataset: ImageDataset, ids: Sequence[str], value_range: tuple[float, float] | None = None
 ) -> tuple[dict[str, bytes], list[str]]:
-    """Return id -> thumbnail of the pictures that are there and can be read, and the ids of the others."""
+    """Return id -> thumbnail of the images that are there and can be read, and the ids of the others."""
     found, lost = {}, []
     for name, row in zip(ids, rows_of(dataset, ids).tolist(), strict=True):
         try:
@@ -130,6 +130,6 @@ def thumbnails(
     return found, lost
 
 
-def thumbnail_name(picture: str) -> str:
-    """Return the name of a picture's thumbnail file, the same for the same id."""
-    return hashlib.blake2b(picture.encode("utf-8", "surrogateescape"), digest_size=10).hexdigest() + ".webp"
+def thumbnail_name(image: str) -> str:
+    """Return the name of an image's thumbnail file, the same for the same id."""
+    return hashlib.blake2b(image.encode("utf-8", "surrogateescape"), digest_size=10).hexdigest() + ".webp"

@@ -1,4 +1,4 @@
-"""The pictures behind stored predictions, and the model of a run, opened again."""
+"""The images behind stored predictions, and the model of a run, opened again."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def sample(parts: Mapping[str, Predictions], count: int | None, seed: int = 0) -
     smallest_first = sorted(parts, key=lambda domain: len(parts[domain]))
     for position, domain in enumerate(smallest_first):
         share = min(len(parts[domain]), round(left / (len(parts) - position)))
-        order = generator(seed, f"analysis/pictures/{domain}")
+        order = generator(seed, f"analysis/images/{domain}")
         chosen[domain] = parts[domain].rows(_stratified(parts[domain].labels, share, order))
         left -= share
     return Predictions.concatenate([chosen[domain] for domain in parts])
@@ -75,24 +75,24 @@ def rows_of(dataset: ImageDataset, ids: Sequence[str]) -> NDArray[np.int64]:
 def ablate(
     folder: RunFolder, dataset: ImageDataset, chosen: Predictions, device: torch.device, reporter: Reporter
 ) -> tuple[Ablation, list[str]]:
-    """Return how the accuracy on the pictures of ``chosen`` falls when neurons are switched off, and what is to be noted.
+    """Return how the accuracy on the images of ``chosen`` falls when neurons are switched off, and what is to be noted.
 
-    Raises InputError where the method has no masks, no picture is left, or one cannot be read; RunFolderError for a model
+    Raises InputError where the method has no masks, no image is left, or one cannot be read; RunFolderError for a model
     that cannot be loaded.
     """
     method, card = load_model(folder.path)
     rows = rows_of(dataset, chosen.ids.tolist())
     notes = []
     if (rows < 0).any():
-        notes.append(f"ablation: {int((rows < 0).sum())} of {len(rows)} pictures are no longer in the dataset")
+        notes.append(f"ablation: {int((rows < 0).sum())} of {len(rows)} images are no longer in the dataset")
         chosen, rows = chosen.rows(rows >= 0), rows[rows >= 0]
     if not len(rows):
-        raise InputError(f"none of the run's pictures is in dataset {dataset.name!r}: name the right one by --dataset")
+        raise InputError(f"none of the run's images is in dataset {dataset.name!r}: name the right one by --dataset")
     predicted, ablation = _measured(method, dataset, card, chosen, device, reporter)
     same = float((predicted == chosen.of(PREDICTION_ENSEMBLE).argmax(axis=1)).mean())
     if same < SAME_PREDICTIONS:
         notes.append(
-            f"ablation: only {100 * same:.1f} % of the pictures get the class again that the run stored: the dataset or the "
+            f"ablation: only {100 * same:.1f} % of the images get the class again that the run stored: the dataset or the "
             "model has changed since, so that the numbers do not belong together"
         )
     return ablation, notes
@@ -106,7 +106,7 @@ def _estimating(batches: Iterable[DomainBatch], count: int, reporter: Reporter) 
             minutes = (count - 1) * (time.monotonic() - began) / 60
             if minutes > WORTH_SAYING:
                 reporter.say(
-                    f"switching neurons off will take about {minutes:.0f} minutes more here: a smaller --pictures is faster, "
+                    f"switching neurons off will take about {minutes:.0f} minutes more here: a smaller --images is faster, "
                     "--no_model leaves it out"
                 )
         yield batch
@@ -146,7 +146,7 @@ def _measured(
     domains = {name: chosen.domains == chosen.domain_names.index(name) for name in shown_splits(chosen)}
     ablation: Ablation = {
         "split": shown_splits(chosen),
-        "pictures": {name: int(own.sum()) for name, own in domains.items()},
+        "images": {name: int(own.sum()) for name, own in domains.items()},
         "rows": ablation_rows(what, predicted == chosen.labels, domains),
     }
     return predicted[0], ablation

@@ -98,7 +98,7 @@ def nearest_figure(nearest: NearestSource) -> Figure:
                     start + share / 2, place, f"{100 * share:.0f} %", ha="center", va="center", fontsize=8, bbox=box
                 )
         left += shares
-    axes.set_yticks(range(len(domains)), [f"{shortened(name)} ({nearest['pictures'][name]})" for name in domains])
+    axes.set_yticks(range(len(domains)), [f"{shortened(name)} ({nearest['images'][name]})" for name in domains])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xticks([])
@@ -116,7 +116,7 @@ def nearest_figure(nearest: NearestSource) -> Figure:
 
 @styled
 def reliability_figure(calibration: Mapping[str, Calibration]) -> Figure:
-    """Draw confidence against accuracy, domain by domain, and below how many pictures there are at each confidence."""
+    """Draw confidence against accuracy, domain by domain, and below how many images there are at each confidence."""
     count = len(calibration)
     drawn, axes = figure(
         2.3 * count + 0.6, 3.2, 2, count, sharex=True, sharey="row", gridspec_kw={"height_ratios": [3, 1]}
@@ -138,12 +138,12 @@ def reliability_figure(calibration: Mapping[str, Calibration]) -> Figure:
             markersize=3,
             linewidth=1,
         )
-        shares = np.array(bins["counts"]) / max(1, one["pictures"])
+        shares = np.array(bins["counts"]) / max(1, one["images"])
         below.bar(edges[:-1], shares, np.diff(edges), align="edge", color="#9aa5b1", edgecolor="white", linewidth=0.4)
         above.set_xlim(0, 1)
         above.set_ylim(0, 1)
         below.set_xlabel("confidence", fontsize=8, color=INK)
-        title(above, f"{shortened(domain)}\nECE {100 * one['ece']:.1f} %, n = {one['pictures']:,}", count)
+        title(above, f"{shortened(domain)}\nECE {100 * one['ece']:.1f} %, n = {one['images']:,}", count)
     axes[0].set_ylabel("accuracy", fontsize=8, color=INK)
     axes[count].set_ylabel("share", fontsize=8, color=INK)
     return drawn
@@ -151,7 +151,7 @@ def reliability_figure(calibration: Mapping[str, Calibration]) -> Figure:
 
 @styled
 def confusion_figure(confusion: Confusion, domain: str) -> Figure:
-    """Draw which classes are taken for which on one domain, in % of each class's pictures; numbers count pictures."""
+    """Draw which classes are taken for which on one domain, in % of each class's images; numbers count images."""
     counts = np.array(confusion["counts"])
     names = confusion["classes"]
     totals = counts.sum(axis=1, keepdims=True)

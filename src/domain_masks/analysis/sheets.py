@@ -19,7 +19,7 @@ _LONGEST = 14
 
 @styled
 def sheet(galleries: Sequence[Gallery], thumbnails: Mapping[str, bytes]) -> Figure | None:
-    """Draw galleries below each other, rows of ``ACROSS`` pictures; None where there is no thumbnail (id -> WebP) at all."""
+    """Draw galleries below each other, rows of ``ACROSS`` images; None where there is no thumbnail (id -> WebP) at all."""
     rows: list[tuple[str, list[GalleryItem]]] = []
     for gallery in galleries:
         items = [item for item in gallery["items"] if item["id"] in thumbnails]

@@ -36,7 +36,7 @@ def _mask_by_domain(analysis: Analysis) -> Iterator[str]:
     left = max([len("accuracy %"), *map(len, names)])
     titles = [
         f"{domain} ({split.replace('_', ' ')})"
-        + (f", n = {analysis.calibration[domain]['pictures']:,}" if domain in analysis.calibration else "")
+        + (f", n = {analysis.calibration[domain]['images']:,}" if domain in analysis.calibration else "")
         for domain, split in splits.items()
     ]
     yield "  ".join([f"{'accuracy %':<{left}}", *titles])
@@ -86,8 +86,8 @@ def _ablation(analysis: Analysis, targets: Sequence[str]) -> Iterator[str]:
     start, *rows = found["rows"]
     place = rows[-1]["site"] if rows else ""
     yield (
-        f"{'ablation':<13} on a sample of pictures: "
-        + "  ".join(f"{domain} {count}" for domain, count in found["pictures"].items())
+        f"{'ablation':<13} on a sample of images: "
+        + "  ".join(f"{domain} {count}" for domain, count in found["images"].items())
         + f"; nothing off: {_accuracies(start, targets)}"
     )
     for row in rows:

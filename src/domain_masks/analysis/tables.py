@@ -30,8 +30,8 @@ def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
     yield (
         "calibration",
         [
-            ["domain", "split", "pictures", "ece"],
-            *([name, splits[name], one["pictures"], one["ece"]] for name, one in analysis.calibration.items()),
+            ["domain", "split", "images", "ece"],
+            *([name, splits[name], one["images"], one["ece"]] for name, one in analysis.calibration.items()),
         ],
     )
     yield (
@@ -96,7 +96,7 @@ def _nearest(analysis: Analysis) -> Iterator[Row]:
     shares = [f"share_{source}" for source in sources]
     yield [
         "domain",
-        "pictures",
+        "images",
         *shares,
         "agreement",
         *titles,
@@ -113,7 +113,7 @@ def _nearest(analysis: Analysis) -> Iterator[Row]:
         accuracy, test = found["accuracy"][domain], found["test"][domain]
         yield [
             domain,
-            found["pictures"][domain],
+            found["images"][domain],
             *(share[source] for source in sources),
             found["agreement"][domain],
             *(accuracy.get(kind, "") for kind in kinds),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from domain_masks.progress import Reporter
     from domain_masks.records.collection import Collection, RunRecord
 
-DEFAULT_PICTURES = 500
+DEFAULT_IMAGES = 500
 
 
 def parser() -> Parser:
@@ -21,13 +21,13 @@ def parser() -> Parser:
     parser = parser_for(
         "analyze",
         "Shows what the masks of finished runs learned: every mask on every domain, how much the masks overlap, which "
-        "source each picture is most like, what happens when neurons are switched off, calibration, confusion, galleries. "
+        "source each image is most like, what happens when neurons are switched off, calibration, confusion, galleries. "
         "Writes analysis.json, and figures and tables into figures/, into each run's folder.",
         """
         dmg analyze runs/sketch
         dmg analyze runs/pacs                     # every run below a folder
-        dmg analyze runs/sketch --pictures 2000   # switch neurons off on more pictures
-        dmg analyze runs/sketch --no_pictures     # from the records alone, in seconds
+        dmg analyze runs/sketch --images 2000   # switch neurons off on more images
+        dmg analyze runs/sketch --no_images     # from the records alone, in seconds
         """,
     )
     completed_by(
@@ -41,14 +41,14 @@ def parser() -> Parser:
     )
     completed_by(parser.add_argument("--root", metavar="DIR", help="where the dataset lies now"), folders=True)
     parser.add_argument(
-        "--pictures",
+        "--images",
         metavar="N|all",
-        default=str(DEFAULT_PICTURES),
-        help=f"switch neurons off on about so many pictures, a sample of all domains (default: {DEFAULT_PICTURES})",
+        default=str(DEFAULT_IMAGES),
+        help=f"switch neurons off on about so many images, a sample of all domains (default: {DEFAULT_IMAGES})",
     )
     parser.add_argument("--no_model", action="store_true", help="leave out what needs the model: neurons switched off")
     parser.add_argument(
-        "--no_pictures", action="store_true", help="leave out what needs pictures: that, and thumbnails in galleries"
+        "--no_images", action="store_true", help="leave out what needs images: that, and thumbnails in galleries"
     )
     device = parser.add_argument("--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
     completed_by(device, words=("auto", "cpu", "cuda"))
@@ -59,7 +59,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """Analyze every run; one that cannot be is named and stops nobody."""
     flags = parser().parse(arguments)
-    pictures = _pictures(flags.pictures)
+    images = _images(flags.images)
     changes = _changes(flags)
 
     from domain_masks.records.collection import collect  # noqa: PLC0415
@@ -75,18 +75,18 @@ def main(arguments: Sequence[str]) -> int:
         _require_dataset(found.runs, changes)
     for path in found.unfinished:
         reporter.say(f"{path} is left out: it is not finished")
-    failed = [_shown(record, flags, changes, pictures, reporter, len(found.runs) > 1) for record in found.runs].count(
+    failed = [_shown(record, flags, changes, images, reporter, len(found.runs) > 1) for record in found.runs].count(
         False
     )
     return 1 if failed or problems else 0
 
 
-def _pictures(text: str) -> int | None:
-    """Return how many pictures are asked for, None for all."""
+def _images(text: str) -> int | None:
+    """Return how many images are asked for, None for all."""
     if text == "all":
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--pictures: expected a whole number from 1, or all, got {text!r}")
+        raise InputError(f"--images: expected a whole number from 1, or all, got {text!r}")
     return int(text)
 
 
@@ -113,7 +113,7 @@ def _shown(
     record: RunRecord,
     flags: argparse.Namespace,
     changes: Mapping[str, Any],
-    pictures: int | None,
+    images: int | None,
     reporter: Reporter,
     several: bool,
 ) -> bool:
@@ -125,9 +125,9 @@ def _shown(
         analysis = analyze(
             path,
             changes=changes,
-            pictures=pictures,
+            images=images,
             with_model=not flags.no_model,
-            with_pictures=not flags.no_pictures,
+            with_images=not flags.no_images,
             reporter=reporter,
         )
     except DomainMasksError as error:

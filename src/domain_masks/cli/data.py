@@ -9,10 +9,10 @@ from domain_masks.cli.flags import say
 from domain_masks.errors import InputError, unknown
 
 ACTIONS = {
-    "list": "the datasets that have a name; or the pictures of one, per domain and class",
+    "list": "the datasets that have a name; or the images of one, per domain and class",
     "check": "everything that is wrong with a dataset, at once",
     "download": "fetch a dataset, with checksum; goes on where it broke off",
-    "cache": "show and clear what is kept between runs; verify pictures and compute features ahead",
+    "cache": "show and clear what is kept between runs; verify images and compute features ahead",
 }
 
 

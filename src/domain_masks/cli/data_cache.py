@@ -21,7 +21,7 @@ from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
 from domain_masks.records.counts import counted
 from domain_masks.settings.mistakes import check_settings
 
-KINDS = {"features": "frozen features, a folder per recipe", "verification": "which pictures can be read"}
+KINDS = {"features": "frozen features, a folder per recipe", "verification": "which images can be read"}
 
 
 def parser() -> Parser:
@@ -29,7 +29,7 @@ def parser() -> Parser:
     parser = parser_for(
         "data cache",
         "Without a dataset: shows what is kept, and where. With one: does ahead what a run would do before its first step, "
-        "verifies the pictures and, with --freeze_features, computes the features of all domains; its settings are those of "
+        "verifies the images and, with --freeze_features, computes the features of all domains; its settings are those of "
         "`dmg train`. --clear removes what is kept; it is computed again when it is needed.",
         """
         dmg data cache

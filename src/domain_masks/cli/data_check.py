@@ -22,8 +22,8 @@ def parser() -> Parser:
     """Return the parser of ``dmg data check``."""
     parser = parser_for(
         "data check",
-        "Decodes every picture of a dataset and shows everything that is wrong or odd about it at once: unreadable "
-        "pictures, duplicates, contradicting labels, leaks between splits and domains, missing and misspelt classes, "
+        "Decodes every image of a dataset and shows everything that is wrong or odd about it at once: unreadable "
+        "images, duplicates, contradicting labels, leaks between splits and domains, missing and misspelt classes, "
         "misplaced files. Ends with status 1 if anything is an error.",
         """
         dmg data check photos/
@@ -37,7 +37,7 @@ def parser() -> Parser:
     completed_by(root, folders=True)
     parser.add_argument("--all", action="store_true", help="show every example, not only the first ones")
     parser.add_argument("--out", metavar="FILE.json|.csv", help="write everything that was found, for machines")
-    parser.add_argument("--workers", metavar="N", help="processes that decode pictures; default by cores")
+    parser.add_argument("--workers", metavar="N", help="processes that decode images; default by cores")
     add_output(parser)
     add_config(parser, "settings in YAML, of which dataset, root and workers are used")
     return parser

@@ -14,7 +14,7 @@ def parser() -> Parser:
     """Return the parser of ``dmg data list``."""
     parser = parser_for(
         "data list",
-        "Shows the datasets that have a name; with a name, a folder domain/class/image or a manifest, its pictures per "
+        "Shows the datasets that have a name; with a name, a folder domain/class/image or a manifest, its images per "
         "domain and class.",
         """
         dmg data list
@@ -32,7 +32,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """List the datasets, or the pictures of one per domain and class."""
+    """List the datasets, or the images of one per domain and class."""
     settings = data_settings(parser().parse(arguments))
 
     from domain_masks.data.registry import DATASETS  # noqa: PLC0415

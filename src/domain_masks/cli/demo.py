@@ -30,9 +30,9 @@ def parser() -> Parser:
     """Return the parser of ``dmg demo``."""
     parser = parser_for(
         "demo",
-        "Shows a page on which to try a model: drop a picture or take an example, see the classes, the vote of each source "
+        "Shows a page on which to try a model: drop an image or take an example, see the classes, the vote of each source "
         "domain's mask, the nearest source, and where the masks agree and differ. It is for the browser of this machine "
-        "alone unless --host says otherwise, needs no internet, and keeps no picture. Ctrl-C ends it.",
+        "alone unless --host says otherwise, needs no internet, and keeps no image. Ctrl-C ends it.",
         """
         dmg demo runs/sketch
         dmg demo runs/sketch --examples photos/ --port 0
@@ -48,7 +48,7 @@ def parser() -> Parser:
         "--examples",
         metavar="PATH",
         nargs="+",
-        help="files, folders or patterns with pictures to offer (default: held-out pictures of the run's dataset, else "
+        help="files, folders or patterns with images to offer (default: held-out images of the run's dataset, else "
         "digits)",
     )
     completed_by(examples, files=True)

@@ -13,7 +13,7 @@ def parser() -> Parser:
     """Return the parser of ``dmg evaluate``."""
     parser = parser_for(
         "evaluate",
-        "Predicts all validation, test and held-out pictures again from the best checkpoint of a run, and writes its "
+        "Predicts all validation, test and held-out images again from the best checkpoint of a run, and writes its "
         "predictions.npz, results.json and model files anew.",
         """
         dmg evaluate runs/sketch

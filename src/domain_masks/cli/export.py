@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from domain_masks.deploy import Model
     from domain_masks.deploy.export import Exported
     from domain_masks.deploy.export_settings import ExportSettings
-    from domain_masks.deploy.pictures import Pictures
+    from domain_masks.deploy.images import ParityImages
     from domain_masks.progress import Reporter
 
 
@@ -32,7 +32,7 @@ def parser() -> Parser:
     """Return the parser of ``dmg export``."""
     parser = parser_for(
         "export",
-        "Writes one ensemble of a trained model as a file that runs without this package, runs the file on real pictures, "
+        "Writes one ensemble of a trained model as a file that runs without this package, runs the file on real images, "
         "and keeps it if it answers as the model does. One mask becomes part of the weights; neurons that it hardly uses "
         "can be removed. With several thresholds of --prune nothing is exported: their curve is measured.",
         """
@@ -73,16 +73,14 @@ def parser() -> Parser:
         nargs="+",
         help="remove neurons whose probability lies below T, 0 to 1; several: measure their curve",
     )
-    pictures = parser.add_argument(
-        "--pictures", metavar="FILE", nargs="+", help="what the file is compared on, in place of the run's own pictures"
+    images = parser.add_argument(
+        "--images", metavar="FILE", nargs="+", help="what the file is compared on, in place of the run's own images"
     )
-    completed_by(pictures, files=True)
+    completed_by(images, files=True)
     dataset = parser.add_argument("--dataset", metavar="NAME|DIR", help="the run's dataset, where it has moved")
     completed_by(dataset, folders=True)
     completed_by(parser.add_argument("--root", metavar="DIR", help="where the run's dataset lies now"), folders=True)
-    parser.add_argument(
-        "--limit", metavar="N", help="pictures of each split that a curve is measured on (default: all)"
-    )
+    parser.add_argument("--limit", metavar="N", help="images of each split that a curve is measured on (default: all)")
     out = parser.add_argument(
         "--out", metavar="FILE", help="the file, or a curve's .csv (default: beside the model, named by its settings)"
     )
@@ -103,9 +101,9 @@ def main(arguments: Sequence[str]) -> int:
     from domain_masks.deploy.locating import locate  # noqa: PLC0415
 
     folder = locate(settings.model)
-    for picture in settings.pictures:
-        if not is_there(picture):
-            raise InputError(f"pictures: there is no such file {picture!r}")
+    for image in settings.images:
+        if not is_there(image):
+            raise InputError(f"images: there is no such file {image!r}")
 
     from domain_masks.deploy import load  # noqa: PLC0415
     from domain_masks.deploy.formats import check_format  # noqa: PLC0415
@@ -126,7 +124,7 @@ def main(arguments: Sequence[str]) -> int:
             f"out: expected a name in UTF-8, which the libraries that write the file need, got {str(path)!r}"
         )
     reporter.say(f"exporting {model!r} as {path}")
-    found = _pictures(settings, folder, model, reporter)
+    found = _images(settings, folder, model, reporter)
     exported = export_model(model.method, model.card, settings.exported, path, found)
     for line in _lines(exported, flags.verbose):
         say(line)
@@ -138,22 +136,22 @@ def _beside(settings: ExportSettings, folder: Path) -> Path:
     return folder if is_there(Path(settings.model).expanduser()) else Path()
 
 
-def _pictures(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> Pictures:
-    """Return what to compare on: the files given, pictures of the run's dataset, or generated ones."""
-    from domain_masks.deploy import pictures  # noqa: PLC0415
+def _images(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> ParityImages:
+    """Return what to compare on: the files given, images of the run's dataset, or generated ones."""
+    from domain_masks.deploy import images  # noqa: PLC0415
 
-    if settings.pictures:
-        return pictures.pictures_of_files(settings.pictures, model.preprocessing)
+    if settings.images:
+        return images.images_of_files(settings.images, model.preprocessing)
     try:
-        data = pictures.run_data(folder, model.card, settings.changes)
+        data = images.run_data(folder, model.card, settings.changes)
     except DomainMasksError as error:
         if settings.changes:
             raise
         reason = str(error).splitlines()[0]
-        reporter.say(f"compared on generated pictures: {reason}. Name real ones with --root, --dataset or --pictures")
+        reporter.say(f"compared on generated images: {reason}. Name real ones with --root, --dataset or --images")
         data = None
-    found = None if data is None else pictures.pictures_of_run(data, model.preprocessing)
-    return found if found is not None and found.pictures else pictures.generated_pictures(model.preprocessing)
+    found = None if data is None else images.images_of_run(data, model.preprocessing)
+    return found if found is not None and found.images else images.generated_images(model.preprocessing)
 
 
 def _lines(exported: Exported, verbose: bool) -> Iterator[str]:
@@ -170,13 +168,13 @@ def _lines(exported: Exported, verbose: bool) -> Iterator[str]:
         before, after = chosen.pruned.before, chosen.pruned.after
         yield f"{'parameters':<11} {after:,} of {before:,} ({100 * after / before:.1f} %)"
         yield (
-            f"{'changed':<11} pruning gives {exported.changed} of these {exported.parity.pictures} pictures another class; "
+            f"{'changed':<11} pruning gives {exported.changed} of these {exported.parity.images} images another class; "
             "several thresholds after --prune measure accuracy, size and speed of each"
         )
         for pruned in chosen.pruned.sites:
             if pruned.below == pruned.site.size:
                 yield (
-                    f"{'warning':<11} every neuron of {pruned.site.name} lies below the threshold: nothing of a picture "
+                    f"{'warning':<11} every neuron of {pruned.site.name} lies below the threshold: nothing of an image "
                     "passes there. Choose a lower one"
                 )
 
@@ -184,12 +182,12 @@ def _lines(exported: Exported, verbose: bool) -> Iterator[str]:
 def _curve(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> None:
     from domain_masks.data import readable  # noqa: PLC0415
     from domain_masks.deploy.curve import curve_lines, pruning_curve, write_curve  # noqa: PLC0415
-    from domain_masks.deploy.pictures import run_data  # noqa: PLC0415
+    from domain_masks.deploy.images import run_data  # noqa: PLC0415
 
     data = run_data(folder, model.card, settings.changes)
     if data is None:
         raise InputError(
-            f"{folder} has no config.yaml that names its dataset: expected --dataset, on whose pictures the curve is measured"
+            f"{folder} has no config.yaml that names its dataset: expected --dataset, on whose images the curve is measured"
         )
     readable(data.splits.dataset, data.config, reporter)
     thresholds = sorted(set(settings.prune))

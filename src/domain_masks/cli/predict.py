@@ -30,8 +30,8 @@ def parser() -> Parser:
     """Return the parser of ``dmg predict``."""
     parser = parser_for(
         "predict",
-        "Says of every picture its class, its probability, the vote of each source domain's mask and the nearest source "
-        "domain. Rows are written as they come, so that any number of pictures needs the same memory. Pictures that cannot be "
+        "Says of every image its class, its probability, the vote of each source domain's mask and the nearest source "
+        "domain. Rows are written as they come, so that any number of images needs the same memory. Images that cannot be "
         "read get no row, are listed at the end, and make the exit status 1.",
         """
         dmg predict runs/sketch photos/ --out votes.csv
@@ -63,7 +63,7 @@ def parser() -> Parser:
     )
     completed_by(out, files=True)
     errors = parser.add_argument(
-        "--errors", metavar="FILE.csv", help="write every picture that could not be read, and why"
+        "--errors", metavar="FILE.csv", help="write every image that could not be read, and why"
     )
     completed_by(errors, files=True)
     parser.add_argument(
@@ -73,8 +73,8 @@ def parser() -> Parser:
         default=None,
         help="paths on standard input end with a null byte, not a line",
     )
-    parser.add_argument("--batch", metavar="N", help="pictures that are computed together (default: 64)")
-    parser.add_argument("--workers", metavar="N", help="processes that read pictures (default: by cores)")
+    parser.add_argument("--batch", metavar="N", help="images that are computed together (default: 64)")
+    parser.add_argument("--workers", metavar="N", help="processes that read images (default: by cores)")
     device = parser.add_argument("--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
     completed_by(device, words=("auto", "cpu", "cuda"))
     add_output(parser)
@@ -83,7 +83,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Predict pictures; 1 if some could not be read."""
+    """Predict images; 1 if some could not be read."""
     flags, mistakes = parser().parse_and_note(arguments)
 
     from domain_masks.deploy.settings import check_predict  # noqa: PLC0415
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from domain_masks.deploy.locating import locate  # noqa: PLC0415
 
-    # Model and pictures are looked for before the model is loaded, which takes a while.
+    # Model and images are looked for before the model is loaded, which takes a while.
     folder = locate(settings.model)
     found, nothing = None, None
     try:
@@ -114,21 +114,21 @@ def main(arguments: Sequence[str]) -> int:
     if flags.verbose:
         reporter.say(repr(model))
     if found is None:
-        raise nothing or InputError("no picture to predict")
+        raise nothing or InputError("no image to predict")
     count, problems = _predict(model, settings, found, reporter)
     if count and model.has_votes:
         reporter.say(model.about_nearest())
     for line in problems.lines():
         reporter.say(line)
     where = f": {settings.out}" if settings.out is not None else ""
-    reporter.say(f"{count:,} picture{'' if count == 1 else 's'} predicted{where}")
+    reporter.say(f"{count:,} image{'' if count == 1 else 's'} predicted{where}")
     return 1 if problems.count else 0
 
 
 def _predict(
     model: Model, settings: PredictSettings, places: tuple[Iterator[str | Unreadable], int | None], reporter: Reporter
 ) -> tuple[int, Problems]:
-    """Write a row for every picture that can be read; returns how many there were, and what became of the others."""
+    """Write a row for every image that can be read; returns how many there were, and what became of the others."""
     from domain_masks.cli.prediction_table import is_terminal  # noqa: PLC0415
     from domain_masks.deploy.rows import problems_to_file  # noqa: PLC0415
 
@@ -165,19 +165,19 @@ def _stream(
 
 
 def _found(settings: PredictSettings) -> tuple[Iterator[str | Unreadable], int | None]:
-    """Return the pictures to predict, and how many they are where that can be known.
+    """Return the images to predict, and how many they are where that can be known.
 
     Raises InputError where there is not a single one.
     """
-    from domain_masks.deploy.finding import STANDARD_INPUT, Unreadable, find_pictures  # noqa: PLC0415
+    from domain_masks.deploy.finding import STANDARD_INPUT, Unreadable, find_images  # noqa: PLC0415
 
     if settings.paths.count(STANDARD_INPUT) > 1:
         raise InputError("standard input (-) is named twice: expected it once")
     total = None
     if STANDARD_INPUT not in settings.paths:
         # Walking twice is cheap beside decoding, and a list of a million paths is not.
-        total = sum(not isinstance(item, Unreadable) for item in find_pictures(settings.paths))
-    found = find_pictures(_places(settings))
+        total = sum(not isinstance(item, Unreadable) for item in find_images(settings.paths))
+    found = find_images(_places(settings))
     problems: list[Unreadable] = []
     for item in found:
         # Of a list on standard input, whose end may be far, the first path is enough.
@@ -186,7 +186,7 @@ def _found(settings: PredictSettings) -> tuple[Iterator[str | Unreadable], int |
         problems.append(item if isinstance(item, Unreadable) else Unreadable(item, "there is no such file or folder"))
     reasons = "; ".join(f"{item.name!r}: {item.reason}" for item in problems[:_SHOWN])
     raise InputError(
-        f"no picture to predict: {reasons or 'standard input lists none'}. Expected files, folders, patterns in quotes, or - "
+        f"no image to predict: {reasons or 'standard input lists none'}. Expected files, folders, patterns in quotes, or - "
         "for a list of paths on standard input"
     )
 

@@ -24,7 +24,7 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 class TableRows(Rows):
-    """A line per picture, below a header: probability and class, ``top`` times, each source's vote, the nearest source, path.
+    """A line per image, below a header: probability and class, ``top`` times, each source's vote, the nearest source, path.
 
     - ``classes``: all there are, whose names must fit
     """
@@ -43,7 +43,7 @@ class TableRows(Rows):
         if self._is_first:
             titles = {source: source for source in self._sources}
             guesses = [("prob.", "class" if place == 1 else f"class {place}") for place in range(1, self._top + 1)]
-            self._show(guesses, titles, "nearest", "picture")
+            self._show(guesses, titles, "nearest", "image")
             self._is_first = False
         votes = {source: prediction.votes[source].class_name for source in self._sources}
         nearest = prediction.nearest_source or ""

@@ -59,7 +59,7 @@ def parser() -> Parser:
         "held-out domain and is marked in red (default: source-validation)",
     )
     completed_by(select, words=("source-validation", "leave-one-domain-out", "oracle"))
-    parser.add_argument("--no_gallery", action="store_true", default=None, help="leave pictures out of the page")
+    parser.add_argument("--no_gallery", action="store_true", default=None, help="leave images out of the page")
     add_config(parser, "a YAML with runs, select, out and gallery; flags win over it")
     add_output(parser)
     return parser

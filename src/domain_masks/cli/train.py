@@ -34,7 +34,7 @@ def parser() -> Parser:
     parser = parser_for(
         "train",
         "Trains one method on all domains but the held-out one(s), chooses the best epoch on the sources' validation "
-        "pictures, measures it out of domain, in domain and with known domain, and leaves a run folder. Without flags: "
+        "images, measures it out of domain, in domain and with known domain, and leaves a run folder. Without flags: "
         "DMG on the embedded digits.",
         """
         dmg train

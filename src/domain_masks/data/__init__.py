@@ -1,4 +1,4 @@
-"""Datasets of several domains, how they are divided, and how their pictures become batches."""
+"""Datasets of several domains, how they are divided, and how their images become batches."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from domain_masks.data.published import load_published
     from domain_masks.data.registry import DATASETS, DatasetRecord, default_preprocessing, load_dataset, record_of
     from domain_masks.data.splits import DomainSplits, domains_named, source_positions, split_domains
-    from domain_masks.data.verification import BadPicture, examine, identified, readable, usable, verify
+    from domain_masks.data.verification import BadImage, examine, identified, readable, usable, verify
 
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
     "SAMPLING",
-    "BadPicture",
+    "BadImage",
     "BatchAugmentation",
     "BatchPlan",
     "DatasetRecord",
@@ -110,7 +110,7 @@ attach(
             "split_domains",
         ),
         "verification": (
-            "BadPicture",
+            "BadImage",
             "examine",
             "identified",
             "readable",

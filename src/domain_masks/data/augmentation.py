@@ -76,7 +76,7 @@ class BatchAugmentation(nn.Module):
     """Augments and normalises training batches.
 
     ``name`` is one of AUGMENTATIONS. The numbers are drawn for the global batch and cut to this process's rows, so that
-    a picture is changed in the same way however many processes share its batch. Raises InputError for an unknown name.
+    an image is changed in the same way however many processes share its batch. Raises InputError for an unknown name.
     """
 
     def __init__(self, name: str, preprocessing: Preprocessing) -> None:
@@ -95,9 +95,7 @@ class BatchAugmentation(nn.Module):
         if images.dtype != torch.uint8 or images.ndim != 4:
             raise InputError(f"expected uint8 images (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")
         if len(images) != random.count:
-            raise InputError(
-                f"expected {random.count} pictures, as many as there are random numbers, got {len(images)}"
-            )
+            raise InputError(f"expected {random.count} images, as many as there are random numbers, got {len(images)}")
         if len(images) == 0:
             return torch.empty(images.shape, device=images.device)
         changed = images.to(torch.float32).div_(255)

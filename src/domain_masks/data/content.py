@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from domain_masks.data.dataset import HASH_BYTES, FileOpener, ImageDataset, RowsOpener, fingerprint_of
-from domain_masks.data.image_files import open_picture
+from domain_masks.data.image_files import open_image_file
 from domain_masks.records.file_state import content_hash, read_with_state, state_of
 
 UNREAD = bytes(HASH_BYTES)
@@ -72,7 +72,7 @@ def open_same(open_image: Callable[[int], Image.Image], row: int, expected: byte
     if expected is None:
         return open_image(row)
     content, _ = read_encoded(open_image, row)
-    image = open_image(row) if content is None else open_picture(io.BytesIO(content))
+    image = open_image(row) if content is None else open_image_file(io.BytesIO(content))
     found = hash_of_pixels(image) if content is None else content_hash(content)
     if found != expected:
         raise ChangedImageError(

@@ -1,4 +1,4 @@
-"""Labelled pictures of several domains, and views of some of their rows."""
+"""Labelled images of several domains, and views of some of their rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from domain_masks.data.image_files import open_picture
+from domain_masks.data.image_files import open_image_file
 from domain_masks.errors import InputError
 from domain_masks.records.files import is_utf8
 
@@ -26,7 +26,7 @@ HASH_BYTES = 16
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
-    """Labelled pictures of several domains; a picture is opened only when it is asked for.
+    """Labelled images of several domains; an image is opened only when it is asked for.
 
     - ``name``: what reports call it
     - ``classes``, ``domains``: the names that labels and domain indices stand for
@@ -34,7 +34,7 @@ class ImageDataset:
     - ``labels``: (N,) int64, indices into ``classes``
     - ``domain_indices``: (N,) int64, indices into ``domains``
     - ``splits``: (N,) of "train", "val" or "test" where the dataset brings official ones, else None
-    - ``open_image``: row -> opened picture; can be pickled, so that worker processes may open pictures
+    - ``open_image``: row -> opened image; can be pickled, so that worker processes may open images
     - ``fingerprint``: of what the loader has read, which are names and labels, but no image (see :func:`fingerprint_of`)
     - ``groups``: (N,) names of what must never be divided, such as patients or cameras; None where there are none
     - ``notes``: what whoever uses it should know, a sentence each, such as domains that are missing
@@ -122,16 +122,16 @@ class Subset:
         return len(self.indices)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.dataset.name}, {len(self)} of {len(self.dataset)} pictures)"
+        return f"{type(self).__name__}({self.dataset.name}, {len(self)} of {len(self.dataset)} images)"
 
     @property
     def labels(self) -> Int64Array:
-        """Class of each picture, (N,) int64."""
+        """Class of each image, (N,) int64."""
         return self.dataset.labels[self.indices]
 
     @property
     def domain_indices(self) -> Int64Array:
-        """Domain of each picture, (N,) int64, indices into the dataset's ``domains``."""
+        """Domain of each image, (N,) int64, indices into the dataset's ``domains``."""
         return self.dataset.domain_indices[self.indices]
 
     @property
@@ -141,7 +141,7 @@ class Subset:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Id of each picture, N of them."""
+        """Id of each image, N of them."""
         return tuple(self.dataset.ids[row] for row in self.indices)
 
 
@@ -156,12 +156,12 @@ class FileOpener:
     paths: tuple[str, ...]
 
     def __call__(self, row: int) -> Image.Image:
-        """Open the picture of ``row`` without decoding it; raises what Pillow raises if it cannot."""
-        return open_picture(self.root / self.paths[row])
+        """Open the image of ``row`` without decoding it; raises what Pillow raises if it cannot."""
+        return open_image_file(self.root / self.paths[row])
 
 
 def is_in_memory(open_image: Callable[[int], Image.Image]) -> bool:
-    """Return whether an opener says, by an attribute ``in_memory``, that its pictures are decoded and cannot be bad."""
+    """Return whether an opener says, by an attribute ``in_memory``, that its images are decoded and cannot be bad."""
     return bool(getattr(open_image, "in_memory", False))
 
 
@@ -199,11 +199,11 @@ class RowsOpener:
 
     @property
     def in_memory(self) -> bool:
-        """Whether the other opener's pictures are in memory."""
+        """Whether the other opener's images are in memory."""
         return is_in_memory(self.open_image)
 
     def __call__(self, row: int) -> Image.Image:
-        """Open the picture of ``row``; raises what the other opener raises."""
+        """Open the image of ``row``; raises what the other opener raises."""
         return self.open_image(self.rows[row])
 
 

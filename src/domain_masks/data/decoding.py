@@ -1,4 +1,4 @@
-"""Pictures decoded to find out what is wrong with them, in worker processes."""
+"""Images decoded to find out what is wrong with them, in worker processes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from PIL import Image, UnidentifiedImageError
 
 from domain_masks.data.content import UNREAD, hash_of_pixels, read_encoded
 from domain_masks.data.dataset import FileOpener
-from domain_masks.data.image_files import UNREADABLE, open_picture, upright
+from domain_masks.data.image_files import UNREADABLE, open_image_file, upright
 from domain_masks.data.preprocessing import assumed_white, is_deep, to_rgb, values_of
 from domain_masks.records.file_state import content_hash
 
-ProblemKind = Literal["unopened", "empty", "not-a-picture", "truncated", "too-large", "broken"]
+ProblemKind = Literal["unopened", "empty", "not-a-image", "truncated", "too-large", "broken"]
 
 _CHUNK = 16
 _WORTH_WORKERS = 200
@@ -41,7 +41,7 @@ _STARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a picture cannot be read.
+    """Why an image cannot be read.
 
     ``kind`` "unopened" is about the file system (missing, no permission), the others about the file's content.
     """
@@ -61,8 +61,8 @@ class Depth:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFacts:
-    """What a decoded picture is: its upright size in pixels, frames, and hashes of its file and of its RGB pixels.
+class ImageFacts:
+    """What a decoded image is: its upright size in pixels, frames, and hashes of its file and of its RGB pixels.
 
     ``depth`` is None for images of 8 bits.
     """
@@ -85,7 +85,7 @@ class Decoded:
 
     row: int
     problem: Problem | None = None
-    facts: PictureFacts | None = None
+    facts: ImageFacts | None = None
     content: bytes = UNREAD
     state: str | None = None
 
@@ -93,9 +93,9 @@ class Decoded:
 def decode_all(
     open_image: Callable[[int], Image.Image], rows: Sequence[int], workers: int | None = None, with_facts: bool = False
 ) -> Iterator[Decoded]:
-    """Decode the pictures of ``rows`` as training does and yield what came of each, in their order.
+    """Decode the images of ``rows`` as training does and yield what came of each, in their order.
 
-    ``workers`` is the number of processes, by default one per core up to 8; few pictures are read in this process.
+    ``workers`` is the number of processes, by default one per core up to 8; few images are read in this process.
     """
     import torch  # noqa: PLC0415 - a dataset that is not there is told without it
     from torch.utils.data import DataLoader  # noqa: PLC0415
@@ -123,14 +123,14 @@ def decode(open_image: Callable[[int], Image.Image], row: int, with_facts: bool 
     path = open_image.root / open_image.paths[row] if isinstance(open_image, FileOpener) else None
     hashed, state = UNREAD, None
     with warnings.catch_warnings():
-        # Pillow warns of large pictures and odd metadata, once per process: training reads them all the same.
+        # Pillow warns of large images and odd metadata, once per process: training reads them all the same.
         warnings.simplefilter("ignore")
         try:
             encoded, state = read_encoded(open_image, row)
             if encoded is not None:
                 # What is hashed is what is decoded, whatever happens to the file meanwhile.
                 hashed = content_hash(encoded)
-            with open_image(row) if encoded is None else open_picture(io.BytesIO(encoded)) as image:
+            with open_image(row) if encoded is None else open_image_file(io.BytesIO(encoded)) as image:
                 if encoded is None:
                     hashed = hash_of_pixels(image)
                 if with_facts:
@@ -175,17 +175,17 @@ def _as_it_is(chunk: Any) -> Any:
     return chunk
 
 
-def _facts(image: Image.Image, hashed: bytes) -> PictureFacts:
+def _facts(image: Image.Image, hashed: bytes) -> ImageFacts:
     decoded = upright(image) if is_deep(image) else image
     depth = _depth(decoded) if is_deep(decoded) else None
-    picture = to_rgb(decoded)
-    size = f"{picture.width}x{picture.height}:".encode()
-    pixel_hash = hashlib.blake2b(size + picture.tobytes(), digest_size=16).hexdigest()
+    rgb = to_rgb(decoded)
+    size = f"{rgb.width}x{rgb.height}:".encode()
+    pixel_hash = hashlib.blake2b(size + rgb.tobytes(), digest_size=16).hexdigest()
     frames = 1
     with suppress(Exception):
         # Broken frames after the first one are never read.
         frames = 1 if image.format in _NO_ANIMATION else getattr(image, "n_frames", 1)
-    return PictureFacts(picture.width, picture.height, frames, hashed.hex(), pixel_hash, depth)
+    return ImageFacts(rgb.width, rgb.height, frames, hashed.hex(), pixel_hash, depth)
 
 
 def _depth(image: Image.Image) -> Depth | None:
@@ -197,7 +197,7 @@ def _depth(image: Image.Image) -> Depth | None:
 
 
 def problem_of(error: BaseException, path: Path | None) -> Problem:
-    """Say what is wrong with a picture, from what opening or decoding it raised."""
+    """Say what is wrong with an image, from what opening or decoding it raised."""
     if isinstance(error, OSError) and error.errno is not None:
         if isinstance(error, FileNotFoundError):
             return Problem("unopened", "there is no such file")
@@ -206,13 +206,13 @@ def problem_of(error: BaseException, path: Path | None) -> Problem:
     if isinstance(error, Image.DecompressionBombError):
         return Problem("too-large", f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels")
     if isinstance(error, UnidentifiedImageError):
-        return _not_a_picture(path)
+        return _not_a_image(path)
     if isinstance(error, EOFError) or "truncated" in text.lower():
         return Problem("truncated", "the file ends too early")
     return Problem("broken", text if isinstance(error, OSError) else f"{type(error).__name__}: {text}")
 
 
-def _not_a_picture(path: Path | None) -> Problem:
+def _not_a_image(path: Path | None) -> Problem:
     start = b""
     if path is not None:
         with suppress(OSError), path.open("rb") as file:
@@ -221,6 +221,6 @@ def _not_a_picture(path: Path | None) -> Problem:
                 return Problem("empty", "the file is empty")
     plain = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if path is not None and not start.strip(b"\0"):
-        return Problem("not-a-picture", "nothing but zeros")
+        return Problem("not-a-image", "nothing but zeros")
     known = next((name for beginning, name in _STARTS.items() if plain.startswith(beginning)), None)
-    return Problem("not-a-picture", f"it is {known}" if known else "its format is none that is known")
+    return Problem("not-a-image", f"it is {known}" if known else "its format is none that is known")

@@ -1,6 +1,6 @@
 """The digits dataset: 1,797 real handwritten digits that come with scikit-learn, in four domains that look different.
 
-Nothing is downloaded. Every one of the original 8x8 pictures (grey values 0..16) is in exactly one domain: each class
+Nothing is downloaded. Every one of the original 8x8 images (grey values 0..16) is in exactly one domain: each class
 is shuffled by a fixed key and dealt out to the four domains in turn, so that no digit is seen in two styles. A digit is
 enlarged to 32x32 pixels by cubic interpolation, which gives the strength of the stroke at every pixel, 0..1, and is
 then drawn in the style of its domain, deterministically:
@@ -9,10 +9,10 @@ then drawn in the style of its domain, deterministically:
 - ``paper``: rotated by up to 20 degrees and sheared by up to 0.3; a dark stroke of a random hue on bright, tinted paper
   with slow shading and fine grain.
 - ``outline``: drawn at 0.8 of the size and moved by up to 2 pixels; only the contour of the stroke, thin, in a random
-  colour on a flat background of another colour, which is darker in half of the pictures and brighter in the others.
-- ``mosaic``: digit and background are two textures of coloured patches (8x8 over the whole picture for the digit, 4x4
+  colour on a flat background of another colour, which is darker in half of the images and brighter in the others.
+- ``mosaic``: digit and background are two textures of coloured patches (8x8 over the whole image for the digit, 4x4
   and 8x8 for the background), each around a random colour of its own; the digit is the darker one in 94 % of the
-  pictures.
+  images.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class ArrayOpener:
-    """Opens a row of an array of pictures, uint8 (N, H, W, 3)."""
+    """Opens a row of an array of images, uint8 (N, H, W, 3)."""
 
     pixels: npt.NDArray[np.uint8]
     in_memory: ClassVar[bool] = True
 
     def __call__(self, row: int) -> Image.Image:
-        """Return the picture of ``row``."""
+        """Return the image of ``row``."""
         return Image.fromarray(self.pixels[row])
 
 
 @cache
 def load_digits_dataset() -> ImageDataset:
-    """Return the digits dataset, rendered once per process: 10 classes, 4 domains, 1,797 pictures of 32x32 pixels.
+    """Return the digits dataset, rendered once per process: 10 classes, 4 domains, 1,797 images of 32x32 pixels.
 
     See the module's description for how each domain is drawn. It brings no official splits.
     """
@@ -71,7 +71,7 @@ def load_digits_dataset() -> ImageDataset:
         ids += [f"{name}/{originals.target[row]}/{row:04d}.png" for row in rows]
         labels.append(originals.target[rows].astype(np.int64))
         domains.append(np.full(len(rows), index, dtype=np.int64))
-    pictures = np.concatenate(pixels)
+    images = np.concatenate(pixels)
     label_column, domain_column = np.concatenate(labels), np.concatenate(domains)
     classes = tuple(str(digit) for digit in range(10))
     return ImageDataset(
@@ -82,10 +82,8 @@ def load_digits_dataset() -> ImageDataset:
         labels=label_column,
         domain_indices=domain_column,
         splits=None,
-        open_image=ArrayOpener(pictures),
-        fingerprint=fingerprint_of(
-            [("digits",), classes, names, ids], [label_column, domain_column], pictures.tobytes()
-        ),
+        open_image=ArrayOpener(images),
+        fingerprint=fingerprint_of([("digits",), classes, names, ids], [label_column, domain_column], images.tobytes()),
     )
 
 
@@ -103,8 +101,8 @@ def _dealt_out(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _resized(grid: FloatArray, method: Image.Resampling) -> FloatArray:
     """Return grids (N, h, w) as (N, SIZE, SIZE)."""
-    pictures = [Image.fromarray(values.astype(np.float32)).resize((SIZE, SIZE), method) for values in grid]
-    return np.stack([np.asarray(picture, dtype=np.float64) for picture in pictures])
+    images = [Image.fromarray(values.astype(np.float32)).resize((SIZE, SIZE), method) for values in grid]
+    return np.stack([np.asarray(image, dtype=np.float64) for image in images])
 
 
 def _moved(stroke: FloatArray, matrix: FloatArray, shift: FloatArray) -> FloatArray:
@@ -112,8 +110,8 @@ def _moved(stroke: FloatArray, matrix: FloatArray, shift: FloatArray) -> FloatAr
     centre = np.full(2, SIZE / 2)
     offset = centre - matrix @ (centre + shift)
     rows = (*matrix[0].tolist(), float(offset[0]), *matrix[1].tolist(), float(offset[1]))
-    picture = Image.fromarray(stroke.astype(np.float32))
-    moved = picture.transform((SIZE, SIZE), Image.Transform.AFFINE, rows, Image.Resampling.BILINEAR)
+    image = Image.fromarray(stroke.astype(np.float32))
+    moved = image.transform((SIZE, SIZE), Image.Transform.AFFINE, rows, Image.Resampling.BILINEAR)
     return np.asarray(moved, dtype=np.float64)
 
 

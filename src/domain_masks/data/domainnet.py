@@ -1,7 +1,7 @@
 """DomainNet: 345 classes in six domains, with official training and test lists.
 
 Peng, Bai, Xia, Huang, Saenko, Wang: "Moment Matching for Multi-Source Domain Adaptation", ICCV 2019. About 586,600
-pictures (the cleaned version): clipart, infograph, painting, quickdraw, real, sketch. There is no official validation
+images (the cleaned version): clipart, infograph, painting, quickdraw, real, sketch. There is no official validation
 list: :func:`split_domains` draws a tenth of each source's training list for it, by the split seed, unless validation
 lists lie beside the others, as the authors of DMG published theirs.
 """
@@ -29,7 +29,7 @@ _FEWEST_DOMAINS = 3
 
 @dataclass(frozen=True)
 class DomainNetLists:
-    """What the lists of some domains say, one row per picture, sorted by domain and path.
+    """What the lists of some domains say, one row per image, sorted by domain and path.
 
     - ``ids``: paths "domain/class/file"; ``class_names``: the class in each of them
     - ``labels``, ``domain_indices``: (N,) int64, indices into ``classes`` and ``domains``
@@ -47,12 +47,12 @@ class DomainNetLists:
 def load_domainnet(root: str | Path) -> ImageDataset:
     """Return DomainNet from its folder, or from the parent of a folder domainnet, DomainNet or domain_net.
 
-    The folder holds ``<domain>/<class>/<picture>`` and, in it or in its folder ``splits``, the lists
+    The folder holds ``<domain>/<class>/<image>`` and, in it or in its folder ``splits``, the lists
     ``<domain>_{train,test}.txt`` (lines "path label", labels from 0), and ``<domain>_val.txt`` of every domain or of
-    none. Pictures that are in no list are ignored. Domains without a folder are left out, which the notes say, as long as
+    none. Images that are in no list are ignored. Domains without a folder are left out, which the notes say, as long as
     three are there. Only the names of the files are looked at, not their content or time of change.
 
-    Raises InputError if domains, lists or listed pictures are missing, or if the lists contradict each other.
+    Raises InputError if domains, lists or listed images are missing, or if the lists contradict each other.
     """
     directory = _own_folder(existing_folder(root))
     present = tuple(domain for domain in DOMAINS if (directory / domain).is_dir())
@@ -67,7 +67,7 @@ def load_domainnet(root: str | Path) -> ImageDataset:
         "comparable with those on all six domains"
     )
     lists = read_lists(directory, present)
-    changed = _check_pictures(directory, lists)
+    changed = _check_images(directory, lists)
     return ImageDataset(
         name="domainnet",
         classes=lists.classes,
@@ -90,9 +90,9 @@ def _own_folder(root: Path) -> Path:
 
 
 def read_lists(directory: Path, domains: tuple[str, ...]) -> DomainNetLists:
-    """Read the lists of ``domains`` from ``directory`` or its folder ``splits``; pictures are not looked for.
+    """Read the lists of ``domains`` from ``directory`` or its folder ``splits``; images are not looked for.
 
-    Raises InputError, one for all, if lists are missing, have other lines than "path label", name a picture twice, or
+    Raises InputError, one for all, if lists are missing, have other lines than "path label", name an image twice, or
     give a label to two classes or a class two labels.
     """
     files = {(domain, split): _list_path(directory, domain, split) for domain in domains for split in SPLIT_NAMES}
@@ -102,7 +102,7 @@ def read_lists(directory: Path, domains: tuple[str, ...]) -> DomainNetLists:
         files[domain, split].name for domain in domains for split in wanted if not files[domain, split].is_file()
     ]
     if missing:
-        hint = "; lists of validation pictures are needed for every domain, or for none" if with_validation else ""
+        hint = "; lists of validation images are needed for every domain, or for none" if with_validation else ""
         raise InputError(
             f"DomainNet in {str(directory)!r}: {len(missing)} lists are missing: {', '.join(missing)}; put them into "
             f"that folder or its folder {_LISTS_FOLDER}{hint}"
@@ -173,14 +173,14 @@ def _class_names(ids: list[str], listed: list[int], mistakes: list[str]) -> tupl
         if labels.setdefault(name, label) != label:
             mistakes.append(f"class {name!r} has the labels {labels[name]} and {label}")
     if not classes and not mistakes:
-        mistakes.append("they name no pictures")
+        mistakes.append("they name no images")
     if gaps := [str(label) for label in range(max(classes, default=-1)) if label not in classes]:
-        mistakes.append(f"no picture has the label {', '.join(gaps)}, though labels go up to {max(classes)}")
+        mistakes.append(f"no image has the label {', '.join(gaps)}, though labels go up to {max(classes)}")
     return tuple(classes[label] for label in sorted(classes))
 
 
-def _check_pictures(directory: Path, lists: DomainNetLists) -> Int64Array:
-    """Raise InputError if listed pictures are missing; return the folders' times of change, in nanoseconds."""
+def _check_images(directory: Path, lists: DomainNetLists) -> Int64Array:
+    """Raise InputError if listed images are missing; return the folders' times of change, in nanoseconds."""
     names: dict[str, list[str]] = {}
     for path in lists.ids:
         folder, _, name = path.rpartition("/")
@@ -197,7 +197,7 @@ def _check_pictures(directory: Path, lists: DomainNetLists) -> Int64Array:
         raise collected(
             f"DomainNet in {str(directory)!r}",
             missing,
-            f"{len(missing)} of {len(lists.ids)} pictures: fetch them again",
+            f"{len(missing)} of {len(lists.ids)} images: fetch them again",
             5,
         )
     return np.array(changed, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Pictures in folders: any tree ``domain/class/picture``."""
+"""Images in folders: any tree ``domain/class/image``."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _SHOWN_EXTENSIONS = 6
 
 
 @dataclass(frozen=True)
-class FoundPicture:
-    """A picture file below a dataset's folder: where it is, its size in bytes and its time of change in nanoseconds."""
+class FoundImage:
+    """An image file below a dataset's folder: where it is, its size in bytes and its time of change in nanoseconds."""
 
     domain: str
     class_name: str
@@ -38,7 +38,7 @@ class FoundPicture:
 
     @property
     def path(self) -> str:
-        """The path relative to the dataset's folder, with forward slashes: the picture's id."""
+        """The path relative to the dataset's folder, with forward slashes: the image's id."""
         return f"{self.domain}/{self.class_name}/{self.file_name}"
 
 
@@ -58,7 +58,7 @@ class LeftOut:
             return
         for _, folders, files in os.walk(entry.path):
             folders[:] = [name for name in folders if not is_ignored(name)]
-            self.nested += sum(is_picture_name(name) and not is_ignored(name) for name in files)
+            self.nested += sum(is_image_name(name) and not is_ignored(name) for name in files)
 
     def notes(self, root: Path, used: int) -> tuple[str, ...]:
         """Return a sentence about it; none where everything is used."""
@@ -78,7 +78,7 @@ class LeftOut:
 
 
 def load_folder(directory: str | Path) -> ImageDataset:
-    """Return the dataset in ``directory``, a tree ``domain/class/picture``.
+    """Return the dataset in ``directory``, a tree ``domain/class/image``.
 
     Domains and classes are the names of the folders, sorted; the classes are those of all domains together, and a
     domain may lack some. Hidden files and what operating systems leave behind are ignored, so is a folder ``splits`` without
@@ -87,31 +87,31 @@ def load_folder(directory: str | Path) -> ImageDataset:
     """
     root = existing_folder(directory)
     left_out = LeftOut()
-    pictures = find_pictures(root, left_out)
-    domains = tuple(sorted({picture.domain for picture in pictures}))
-    classes = tuple(sorted({picture.class_name for picture in pictures}))
-    dataset = dataset_of_files(printable(root.resolve().name), root, pictures, (domains, classes))
-    return replace(dataset, notes=left_out.notes(root, len(pictures)))
+    images = find_images(root, left_out)
+    domains = tuple(sorted({image.domain for image in images}))
+    classes = tuple(sorted({image.class_name for image in images}))
+    dataset = dataset_of_files(printable(root.resolve().name), root, images, (domains, classes))
+    return replace(dataset, notes=left_out.notes(root, len(images)))
 
 
 def existing_folder(directory: str | Path) -> Path:
     """Return ``directory`` as a path; raises InputError if it is not there or not a folder."""
     root = Path(directory)
     if not is_there(root):
-        raise InputError(f"folder {str(root)!r} does not exist: expected a folder with domain/class/picture files")
+        raise InputError(f"folder {str(root)!r} does not exist: expected a folder with domain/class/image files")
     if not root.is_dir():
-        raise InputError(f"{str(root)!r} is a file: expected a folder with domain/class/picture files")
+        raise InputError(f"{str(root)!r} is a file: expected a folder with domain/class/image files")
     return root
 
 
-def find_pictures(root: Path, left_out: LeftOut | None = None) -> list[FoundPicture]:
-    """Return the pictures below ``root``, sorted by path; ``left_out`` takes note of what is none.
+def find_images(root: Path, left_out: LeftOut | None = None) -> list[FoundImage]:
+    """Return the images below ``root``, sorted by path; ``left_out`` takes note of what is none.
 
-    Raises InputError if there are none, if a domain folder has none, if pictures lie outside of class folders, or where
+    Raises InputError if there are none, if a domain folder has none, if images lie outside of class folders, or where
     the file system refuses: a folder that may not be read, a link in a circle.
     """
     try:
-        return _pictures_below(root, left_out)
+        return _images_below(root, left_out)
     except OSError as error:
         raise InputError(
             f"{error.filename!r} cannot be looked at: {error.strerror or error}. Give permission or remove it; "
@@ -119,47 +119,47 @@ def find_pictures(root: Path, left_out: LeftOut | None = None) -> list[FoundPict
         ) from error
 
 
-def _pictures_below(root: Path, left_out: LeftOut | None) -> list[FoundPicture]:
-    stray = _picture_names(root)
+def _images_below(root: Path, left_out: LeftOut | None) -> list[FoundImage]:
+    stray = _image_names(root)
     if stray:
-        raise _wrong_layout(root, f"pictures directly in it, such as {stray[0]!r}")
+        raise _wrong_layout(root, f"images directly in it, such as {stray[0]!r}")
     folders = folders_in(root)
     if not folders:
         raise _wrong_layout(root, "no folders")
     _refuse_splits(root, folders)
-    found: list[FoundPicture] = []
+    found: list[FoundImage] = []
     for domain in folders:
         class_folders = folders_in(root / domain)
         if domain == _LISTS_FOLDER and not class_folders:
             continue
-        stray = _picture_names(root / domain)
+        stray = _image_names(root / domain)
         if stray:
-            raise _wrong_layout(root, f"pictures in a folder of the first level, such as {domain}/{stray[0]}")
-        here = [picture for name in class_folders for picture in pictures_in(root, domain, name, left_out)]
+            raise _wrong_layout(root, f"images in a folder of the first level, such as {domain}/{stray[0]}")
+        here = [image for name in class_folders for image in images_in(root, domain, name, left_out)]
         if not here:
-            content = "no picture in its class folders" if class_folders else "no class folders"
+            content = "no image in its class folders" if class_folders else "no class folders"
             raise _wrong_layout(root, f"{content} in {domain!r}")
         found += here
     if not found:
         raise _wrong_layout(root, "no domain folders")
-    return sorted(found, key=lambda picture: picture.path)
+    return sorted(found, key=lambda image: image.path)
 
 
 def dataset_of_files(
     name: str,
     root: Path,
-    pictures: list[FoundPicture],
+    images: list[FoundImage],
     names: tuple[tuple[str, ...], tuple[str, ...]],
     splits: TextArray | None = None,
 ) -> ImageDataset:
-    """Return the dataset of picture files below ``root``; ``names`` are its domains and its classes, in order."""
+    """Return the dataset of image files below ``root``; ``names`` are its domains and its classes, in order."""
     domains, classes = names
     domain_index = {domain: index for index, domain in enumerate(domains)}
     class_index = {class_name: index for index, class_name in enumerate(classes)}
-    ids = tuple(picture.path for picture in pictures)
-    labels: Int64Array = np.array([class_index[picture.class_name] for picture in pictures], dtype=np.int64)
-    domain_indices: Int64Array = np.array([domain_index[picture.domain] for picture in pictures], dtype=np.int64)
-    files = np.array([(picture.size, picture.changed) for picture in pictures], dtype=np.int64)
+    ids = tuple(image.path for image in images)
+    labels: Int64Array = np.array([class_index[image.class_name] for image in images], dtype=np.int64)
+    domain_indices: Int64Array = np.array([domain_index[image.domain] for image in images], dtype=np.int64)
+    files = np.array([(image.size, image.changed) for image in images], dtype=np.int64)
     return ImageDataset(
         name=name,
         classes=classes,
@@ -175,7 +175,7 @@ def dataset_of_files(
 
 def _wrong_layout(root: Path, got: str) -> InputError:
     return InputError(
-        f"{str(root)!r}: expected <domain>/<class>/<picture> (such as photo/dog/1.jpg; {', '.join(EXTENSIONS)}), "
+        f"{str(root)!r}: expected <domain>/<class>/<image> (such as photo/dog/1.jpg; {', '.join(EXTENSIONS)}), "
         f"got {got}; arrange the folders by domain first, then by class"
     )
 
@@ -205,30 +205,30 @@ def folders_in(directory: Path) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir() and not is_ignored(entry.name))
 
 
-def _is_picture(entry: os.DirEntry[str]) -> bool:
-    return is_picture_name(entry.name) and not is_ignored(entry.name) and entry.is_file()
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return is_image_name(entry.name) and not is_ignored(entry.name) and entry.is_file()
 
 
-def is_picture_name(name: str) -> bool:
+def is_image_name(name: str) -> bool:
     """Return whether a file is an image by its extension."""
     return name.lower().endswith(EXTENSIONS)
 
 
-def _picture_names(directory: Path) -> list[str]:
+def _image_names(directory: Path) -> list[str]:
     with os.scandir(directory) as entries:
-        return sorted(entry.name for entry in entries if _is_picture(entry))
+        return sorted(entry.name for entry in entries if _is_image(entry))
 
 
-def pictures_in(root: Path, domain: str, class_name: str, left_out: LeftOut | None = None) -> list[FoundPicture]:
-    """Return the pictures in one folder ``domain/class`` below ``root``, in no particular order.
+def images_in(root: Path, domain: str, class_name: str, left_out: LeftOut | None = None) -> list[FoundImage]:
+    """Return the images in one folder ``domain/class`` below ``root``, in no particular order.
 
     ``left_out`` takes note of what else is in it.
     """
     chosen = []
     with os.scandir(root / domain / class_name) as entries:
         for entry in entries:
-            if _is_picture(entry):
+            if _is_image(entry):
                 chosen.append((entry.name, entry.stat()))
             elif left_out is not None:
                 left_out.add(entry)
-    return [FoundPicture(domain, class_name, name, state.st_size, state.st_mtime_ns) for name, state in chosen]
+    return [FoundImage(domain, class_name, name, state.st_size, state.st_mtime_ns) for name, state in chosen]

@@ -1,13 +1,13 @@
-"""Division of pictures in groups that must not be torn apart: the pictures of a patient, of a camera, of a video.
+"""Division of images in groups that must not be torn apart: the images of a patient, of a camera, of a video.
 
 Every group goes as a whole to one part. Domains that share groups are divided together, all others on their own, so
 that they do not depend on each other. Within such a set of domains the groups are placed one by one, in an order keyed
 by the split seed, where they raise the squared deviation from the wanted shares least:
 
-    sum over parts p and cells c of (pictures of c in p - share_p * pictures of c)^2 / (share_p * pictures of c)
+    sum over parts p and cells c of (images of c in p - share_p * images of c)^2 / (share_p * images of c)
 
 where the cells are each domain's classes, and each domain as a whole with the weight of all its classes. Then come the
-corrections that few or unequal groups need: every class of a domain gets a training picture and every part a group of
+corrections that few or unequal groups need: every class of a domain gets a training image and every part a group of
 each domain where that can be had, and groups move on as long as the deviation falls. All sums are whole numbers, so
 that the division is the same on every machine and with every version of numpy.
 """
@@ -32,8 +32,8 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class GroupedPictures:
-    """Pictures to divide, one row each.
+class GroupedImages:
+    """Images to divide, one row each.
 
     - ``groups``: (N,) names of what stays together
     - ``domains``, ``labels``: (N,) int64
@@ -46,30 +46,30 @@ class GroupedPictures:
     domain_names: Sequence[str]
 
 
-def divide_groups(pictures: GroupedPictures, tenths: tuple[int, ...], split_seed: int) -> Int64Array:
-    """Return the part of every picture, (N,) int64: 0 is training, and part p gets about ``tenths[p]`` / 10 of it all.
+def divide_groups(images: GroupedImages, tenths: tuple[int, ...], split_seed: int) -> Int64Array:
+    """Return the part of every image, (N,) int64: 0 is training, and part p gets about ``tenths[p]`` / 10 of it all.
 
     Equal arguments give equal divisions, whatever the order of the rows. Where groups are too few or too large, parts
     may stay empty: what matters most is a group of every domain in the first two parts, training and validation, then a
-    training picture of every class, then a group of every domain in the third part, then the shares.
+    training image of every class, then a group of every domain in the third part, then the shares.
     """
-    parts = np.zeros(len(pictures.groups), dtype=np.int64)
-    group_of = np.unique(pictures.groups, return_inverse=True)[1]
-    for together in _linked_domains(group_of, pictures.domains):
-        rows = np.flatnonzero(np.isin(pictures.domains, together))
+    parts = np.zeros(len(images.groups), dtype=np.int64)
+    group_of = np.unique(images.groups, return_inverse=True)[1]
+    for together in _linked_domains(group_of, images.domains):
+        rows = np.flatnonzero(np.isin(images.domains, together))
         present, group = np.unique(group_of[rows], return_inverse=True)
-        stream = "split/groups/" + "/".join(sorted(pictures.domain_names[domain] for domain in together))
-        division = _Division(group, pictures.domains[rows], pictures.labels[rows], tenths)
+        stream = "split/groups/" + "/".join(sorted(images.domain_names[domain] for domain in together))
+        division = _Division(group, images.domains[rows], images.labels[rows], tenths)
         division.divide(keyed_permutation(len(present), split_seed, stream).tolist())
         parts[rows] = division.part_of[group]
     return parts
 
 
-def check_enough_groups(dataset_name: str, pictures: GroupedPictures, parts: int) -> None:
+def check_enough_groups(dataset_name: str, images: GroupedImages, parts: int) -> None:
     """Raise InputError, one for all, if a domain has fewer groups than there are parts to give one to."""
-    present = np.unique(pictures.domains).tolist()
+    present = np.unique(images.domains).tolist()
     counts = {
-        pictures.domain_names[domain]: len(np.unique(pictures.groups[pictures.domains == domain])) for domain in present
+        images.domain_names[domain]: len(np.unique(images.groups[images.domains == domain])) for domain in present
     }
     few = [f"{name!r} has {count}" for name, count in counts.items() if count < parts]
     if few:
@@ -96,14 +96,14 @@ def check_groups_are_whole(dataset: ImageDataset, splits: TextArray) -> None:
 def check_groups_do_not_leak(
     dataset: ImageDataset, sources: Sequence[str], targets: Sequence[str], rows: tuple[Int64Array, Int64Array]
 ) -> None:
-    """Raise InputError if a group has pictures among both ``rows``: those of the sources, and the held-out ones."""
+    """Raise InputError if a group has images among both ``rows``: those of the sources, and the held-out ones."""
     if dataset.groups is None:
         return
     leaking = np.intersect1d(dataset.groups[rows[0]], dataset.groups[rows[1]])
     if len(leaking):
         raise InputError(
             f"dataset {dataset.name!r}: {_shown(leaking)} in a source ({', '.join(sources)}) and held out with "
-            f"{', '.join(targets)}: what is learned about a group would help to recognise it; leave its pictures out of "
+            f"{', '.join(targets)}: what is learned about a group would help to recognise it; leave its images out of "
             "one of the two, or hold out all domains of the group together"
         )
 
@@ -129,7 +129,7 @@ def _linked_domains(group_of: Int64Array, domains: Int64Array) -> list[list[int]
 class _Division:
     """Groups on their way to their parts; ``part_of`` is (G,) int64, -1 where a group has none yet.
 
-    A cell is a class of a domain, or a domain as a whole; ``_filled`` counts its pictures in every part, (P, C).
+    A cell is a class of a domain, or a domain as a whole; ``_filled`` counts its images in every part, (P, C).
     """
 
     def __init__(self, group: Int64Array, domains: Int64Array, labels: Int64Array, tenths: tuple[int, ...]) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from domain_masks.data.dataset import ImageDataset, TextArray, fingerprint_of
 from domain_masks.data.huggingface_columns import read_column, without_unlabelled
 from domain_masks.data.huggingface_files import load_files
-from domain_masks.data.image_files import open_picture
+from domain_masks.data.image_files import open_image_file
 from domain_masks.data.manifest_lines import SPLIT_OF_WORD
 from domain_masks.errors import InputError, nearest, unknown
 from domain_masks.records.file_state import read_with_state, settled_state_of, state_of
@@ -69,26 +69,26 @@ def absolute_address(text: str) -> str:
 
 @dataclass(frozen=True)
 class HuggingFaceOpener:
-    """Opens the picture in a row of a table of Hugging Face's; the table is mapped from disk, also in worker processes.
+    """Opens the image in a row of a table of Hugging Face's; the table is mapped from disk, also in worker processes.
 
-    ``table`` has one column, ``column``, of undecoded pictures.
+    ``table`` has one column, ``column``, of undecoded images.
     """
 
     table: Any
     column: str
 
     def __call__(self, row: int) -> Image.Image:
-        """Open the picture of ``row`` without decoding it; raises what Pillow raises if it cannot."""
+        """Open the image of ``row`` without decoding it; raises what Pillow raises if it cannot."""
         value = self._value(row)
-        return open_picture(Path(value["path"]) if value["bytes"] is None else io.BytesIO(value["bytes"]))
+        return open_image_file(Path(value["path"]) if value["bytes"] is None else io.BytesIO(value["bytes"]))
 
     def read(self, row: int) -> tuple[bytes, str | None]:
-        """Return the bytes of the picture of ``row``, and the state of the file that they lie in; raises OSError."""
+        """Return the bytes of the image of ``row``, and the state of the file that they lie in; raises OSError."""
         value = self._value(row)
         return read_with_state(value["path"]) if value["bytes"] is None else (value["bytes"], self._table_state)
 
     def states(self) -> list[str | None]:
-        """Return the state of the file that each row's picture lies in: the table's, or its own."""
+        """Return the state of the file that each row's image lies in: the table's, or its own."""
         found: list[str | None] = []
         for part in self.table.with_format("arrow").iter(_ROWS_AT_ONCE):
             values = part.column(self.column)
@@ -100,7 +100,7 @@ class HuggingFaceOpener:
     def _value(self, row: int) -> dict[str, Any]:
         value: dict[str, Any] | None = self.table[row][self.column]
         if value is None:
-            raise OSError("there is no picture in this row")
+            raise OSError("there is no image in this row")
         return value
 
     @cached_property
@@ -110,7 +110,7 @@ class HuggingFaceOpener:
 
 
 def load_huggingface(address: str) -> ImageDataset:
-    """Return a dataset of Hugging Face's with a column each of pictures, labels and domains.
+    """Return a dataset of Hugging Face's with a column each of images, labels and domains.
 
     ``address`` is ``hf:NAME`` for the hub, or ``hf:./folder`` for a folder that ``save_to_disk`` has written or that
     ``datasets.load_dataset`` can read, such as one of Parquet files. Columns are found by type and by name (ROLES), or
@@ -119,7 +119,7 @@ def load_huggingface(address: str) -> ImageDataset:
     whole numbers; class labels are matched by name, whatever their order in each split (:func:`read_column`).
 
     All splits are used but those without any label, which the notes name. They are official ones if there are at least two
-    and all are called train, val (validation, valid, dev) or test, and else just parts of one table. Pictures are read when
+    and all are called train, val (validation, valid, dev) or test, and else just parts of one table. Images are read when
     they are asked for.
 
     Raises InputError if the library is not installed, or the dataset cannot be had or lacks a column or a value.
@@ -151,7 +151,7 @@ def load_huggingface(address: str) -> ImageDataset:
         labels=labels,
         domain_indices=domain_indices,
         splits=official,
-        open_image=HuggingFaceOpener(_pictures(subject, parts, columns["image"]), columns["image"]),
+        open_image=HuggingFaceOpener(_images(subject, parts, columns["image"]), columns["image"]),
         fingerprint=fingerprint_of([(name,), classes, domains, prints], [labels, domain_indices]),
         groups=None if groups is None else np.array(group_names, dtype=np.str_)[groups],
         notes=notes,
@@ -209,9 +209,9 @@ def _columns(address: Address, features: Any) -> dict[str, str]:
                 guess = nearest(given, features)
                 missing.append(f"no column {given!r}" + (f" (did you mean {guess!r}?)" if guess else ""))
             continue
-        pictures = [name for name, feature in features.items() if type(feature).__name__ == "Image"]
+        images = [name for name, feature in features.items() if type(feature).__name__ == "Image"]
         by_name = [name for name in names if name in features]
-        found = pictures if role == "image" and len(pictures) == 1 else by_name
+        found = images if role == "image" and len(images) == 1 else by_name
         if found:
             chosen[role] = found[0]
         elif role != "group":
@@ -224,8 +224,8 @@ def _columns(address: Address, features: Any) -> dict[str, str]:
     return chosen
 
 
-def _pictures(subject: str, parts: Mapping[str, Any], column: str) -> Any:
-    """Return one table with the undecoded pictures of all parts; raises InputError where a part has none."""
+def _images(subject: str, parts: Mapping[str, Any], column: str) -> Any:
+    """Return one table with the undecoded images of all parts; raises InputError where a part has none."""
     import datasets  # noqa: PLC0415 - takes a second, and is not needed for others
 
     undecoded = datasets.Image(decode=False)

@@ -29,7 +29,7 @@ _UPRIGHT = {
 """EXIF's orientation -> what makes the image upright; 1 and all other values leave it as it is."""
 
 
-def open_picture(source: Path | IO[bytes]) -> Image.Image:
+def open_image_file(source: Path | IO[bytes]) -> Image.Image:
     """Open an image without decoding it; raises one of UNREADABLE if it cannot.
 
     Pillow warns above 89 million pixels and refuses above twice as many, before it decodes. Images in between are

@@ -67,7 +67,7 @@ class ImageReader(Dataset["Tensor | InputError"]):
                 return InputError(f"image {self._ids[row]!r}: {problem}")
             except UNREADABLE as problem:
                 return InputError(
-                    f"picture {self._ids[row]!r} cannot be read ({type(problem).__name__}: {problem}): "
+                    f"image {self._ids[row]!r} cannot be read ({type(problem).__name__}: {problem}): "
                     "replace the file or remove it from the dataset"
                 )
         return torch.from_numpy(batch)

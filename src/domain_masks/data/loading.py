@@ -1,4 +1,4 @@
-"""Batches of pictures: read in worker processes, in an order that depends on nothing but the seed and the epoch."""
+"""Batches of images: read in worker processes, in an order that depends on nothing but the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LoaderSettings:
     - ``batch_size``: rows of a global batch, over all processes
     - ``sampling``: a name in SAMPLING
     - ``seed``: the run's seed
-    - ``workers``: worker processes that read pictures; 0 reads in this process
+    - ``workers``: worker processes that read images; 0 reads in this process
     - ``rank``, ``world_size``: which of how many training processes this is
     - ``rows_per_domain``: how many rows of every source each process's part of a batch must have at least
 
@@ -58,19 +58,19 @@ class LoaderSettings:
 
 
 class BatchPlan:
-    """Which rows make up the batches of an epoch, with labels, domains and random numbers, but without pictures.
+    """Which rows make up the batches of an epoch, with labels, domains and random numbers, but without images.
 
     Each process gets a contiguous part of every global batch. Neither the number of workers nor that of processes changes a
     global batch. With pooled sampling a last batch of a single row, or of fewer rows than processes, is left out; which
     row that is changes from epoch to epoch.
 
-    Raises InputError if there are no training pictures, or pictures of other domains than ``sources``; :meth:`batches` where
+    Raises InputError if there are no training images, or images of other domains than ``sources``; :meth:`batches` where
     one would have too few rows of a source.
     """
 
     def __init__(self, subset: Subset, sources: Sequence[str], settings: LoaderSettings) -> None:
         if len(subset) == 0:
-            raise InputError("expected at least one training picture, got none")
+            raise InputError("expected at least one training image, got none")
         self.subset = subset
         self.settings = settings
         self._sources = tuple(sources)
@@ -88,7 +88,7 @@ class BatchPlan:
         return self._count
 
     def batches(self, epoch: int, start: int = 0) -> list[tuple[Int64Array, DomainBatch]]:
-        """Return positions in the subset and the batch without pictures, of ``epoch`` from batch ``start`` on."""
+        """Return positions in the subset and the batch without images, of ``epoch`` from batch ``start`` on."""
         chosen = self.settings
         everything = SAMPLING[chosen.sampling](self._domains, chosen.batch_size, chosen.seed, epoch)
         if len(everything) != (whole := math.ceil(len(self.subset) / chosen.batch_size)):
@@ -135,7 +135,7 @@ class TrainingLoader:
     positions in ``sources``; rows of the dataset as ids; and the batch's random numbers, whose step counts the batches
     since the start of the run. See :class:`BatchPlan` for what each process gets.
 
-    Raises InputError as :class:`BatchPlan` does; while iterating, if a picture cannot be read.
+    Raises InputError as :class:`BatchPlan` does; while iterating, if an image cannot be read.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class TrainingLoader:
         self._rows = RowLists()
         self._crop = augmentation_named(augmentation).crop(preprocessing)
         reader = ImageReader(subset, preprocessing, self._crop)
-        self._pictures = image_batches(reader, self._rows, settings.workers, keep_workers=True)
+        self._images = image_batches(reader, self._rows, settings.workers, keep_workers=True)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, that the next pass gives, from its first batch on."""
@@ -175,7 +175,7 @@ class TrainingLoader:
     def __iter__(self) -> Iterator[DomainBatch]:
         planned = [batch for _, batch in self.plan.batches(self.epoch, self.start)]
         self._rows.lists = [(batch.ids.numpy(), self._numbers(batch)) for batch in planned]
-        for batch, images in zip(planned, self._pictures, strict=True):
+        for batch, images in zip(planned, self._images, strict=True):
             yield replace(batch, images=require_images(images).squeeze(1))
 
     def _numbers(self, batch: DomainBatch) -> FloatArray | None:
@@ -192,10 +192,10 @@ def evaluation_batches(
     sources: Sequence[str] | None = None,
     with_labels: bool = True,
 ) -> Iterator[DomainBatch]:
-    """Yield the pictures of ``subset`` in its order, uint8 (n, 3, size, size) on the CPU.
+    """Yield the images of ``subset`` in its order, uint8 (n, 3, size, size) on the CPU.
 
-    ``domains`` are positions in ``sources``, or None where no sources are given, as for held-out pictures; ``labels``
-    are None with ``with_labels`` false, and then not even looked at. Raises InputError if a picture cannot be read, or
+    ``domains`` are positions in ``sources``, or None where no sources are given, as for held-out images; ``labels``
+    are None with ``with_labels`` false, and then not even looked at. Raises InputError if an image cannot be read, or
     is of none of the ``sources``.
     """
     if batch_size < 1:

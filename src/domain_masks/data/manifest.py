@@ -1,4 +1,4 @@
-"""Manifests: a table of pictures, ``path,label,domain`` and optionally ``split`` and ``group``, in a file."""
+"""Manifests: a table of images, ``path,label,domain`` and optionally ``split`` and ``group``, in a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EXAMPLE = "as in path,label,domain"
 
 
 def load_manifest(file: str | Path, root: str | Path | None = None) -> ImageDataset:
-    """Return the dataset that a table lists: one line per picture, in a .csv, .tsv or .parquet file.
+    """Return the dataset that a table lists: one line per image, in a .csv, .tsv or .parquet file.
 
     Columns: ``path``, relative to the manifest's folder, or to ``root`` if one is given, or absolute; ``label`` and
     ``domain``, names or whole numbers; optionally ``split`` (train, val or test; validation, valid and dev are val) and
@@ -41,7 +41,7 @@ def load_manifest(file: str | Path, root: str | Path | None = None) -> ImageData
     if table.lacking:
         raise _missing_columns(table)
     if len(table.rows) == 0:
-        raise InputError(f"manifest {str(source)!r} lists no pictures: expected a line for each, {_EXAMPLE}")
+        raise InputError(f"manifest {str(source)!r} lists no images: expected a line for each, {_EXAMPLE}")
     table.check_cells()
     found = table.find_files(directory)
     if table.mistakes:
@@ -140,7 +140,7 @@ def _read_text(source: Path) -> pd.DataFrame:
         raise InputError(f"manifest {str(source)!r} cannot be read: {error.strerror or error}") from error
     blank = len(text) - len(text.lstrip("\r\n"))
     if not text.strip():
-        raise InputError(f"manifest {str(source)!r} is empty: expected a line per picture, {_EXAMPLE}")
+        raise InputError(f"manifest {str(source)!r} is empty: expected a line per image, {_EXAMPLE}")
     try:
         # The first line is read as data: pandas would rename columns that occur twice, and lose the lines' numbers.
         table = pd.read_csv(

@@ -126,7 +126,7 @@ def _other_form(root: str, path: str) -> str | None:
 
 
 def _relative(path: str, roots: tuple[str, str]) -> str:
-    """Return the picture's id: its path with forward slashes and without detours, relative to a root that holds it.
+    """Return the image's id: its path with forward slashes and without detours, relative to a root that holds it.
 
     An absolute path to elsewhere stays absolute: it says the same wherever the manifest lies.
     """

@@ -1,8 +1,8 @@
 """PACS: seven classes in four domains, with the authors' official lists.
 
-Li, Yang, Song, Hospedales: "Deeper, Broader and Artier Domain Generalization", ICCV 2017. 9,991 pictures of 227x227
+Li, Yang, Song, Hospedales: "Deeper, Broader and Artier Domain Generalization", ICCV 2017. 9,991 images of 227x227
 pixels: art_painting 2,048, cartoon 2,344, photo 1,670, sketch 3,929. The protocol trains on the lists ``train`` of
-three domains, chooses the epoch by their lists ``crossval``, and tests on every picture of the fourth; there is no
+three domains, chooses the epoch by their lists ``crossval``, and tests on every image of the fourth; there is no
 in-domain test list.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from domain_masks.data.dataset import ImageDataset
-from domain_masks.data.folders import FoundPicture, dataset_of_files, existing_folder, find_pictures
+from domain_masks.data.folders import FoundImage, dataset_of_files, existing_folder, find_images
 from domain_masks.data.text_files import decoded_text
 from domain_masks.errors import InputError
 
@@ -29,22 +29,22 @@ _SHOWN = 3
 def load_pacs(root: str | Path) -> ImageDataset:
     """Return PACS from its folder, or from the parent of a folder ``pacs`` or ``PACS``.
 
-    The folder holds ``<domain>/<class>/<picture>`` and ``splits/<domain>_{train,crossval}_kfold.txt`` (lines "path
-    label", labels from 1); ``splits/<domain>_test_kfold.txt``, the list of all pictures, is checked where it is there.
-    A picture may have another extension on disk than in the lists. Raises InputError if something is missing or if
+    The folder holds ``<domain>/<class>/<image>`` and ``splits/<domain>_{train,crossval}_kfold.txt`` (lines "path
+    label", labels from 1); ``splits/<domain>_test_kfold.txt``, the list of all images, is checked where it is there.
+    An image may have another extension on disk than in the lists. Raises InputError if something is missing or if
     lists and folders disagree: one error that counts the disagreements and names the first ones.
     """
     directory = _own_folder(existing_folder(root))
-    found = find_pictures(directory)
-    if stranger := next((picture for picture in found if picture.domain not in DOMAINS), None):
+    found = find_images(directory)
+    if stranger := next((image for image in found if image.domain not in DOMAINS), None):
         expected = ", ".join(DOMAINS)
         raise InputError(
             f"PACS in {str(directory)!r}: expected the domains {expected}, got a folder {stranger.domain!r}"
         )
-    if odd := next((picture for picture in found if picture.class_name not in CLASSES), None):
+    if odd := next((image for image in found if image.class_name not in CLASSES), None):
         expected = ", ".join(CLASSES)
         raise InputError(f"PACS in {str(directory)!r}: expected the classes {expected}, got {odd.path!r}")
-    lists = _Lists({picture.path: picture for picture in found})
+    lists = _Lists({image.path: image for image in found})
     for domain in DOMAINS:
         for name, split in _SPLIT_OF_LIST.items():
             lists.assign(domain, _read_list(directory, domain, name), split)
@@ -52,9 +52,9 @@ def load_pacs(root: str | Path) -> ImageDataset:
             lists.compare(domain, _read_list(directory, domain, _WHOLE_LIST))
     lists.raise_disagreements(directory)
     rank = {domain: index for index, domain in enumerate(DOMAINS)}
-    pictures = sorted(found, key=lambda picture: (rank[picture.domain], picture.path))
-    splits = np.array([lists.split_of[picture.path] for picture in pictures], dtype=np.str_)
-    return dataset_of_files("pacs", directory, pictures, (DOMAINS, CLASSES), splits)
+    images = sorted(found, key=lambda image: (rank[image.domain], image.path))
+    splits = np.array([lists.split_of[image.path] for image in images], dtype=np.str_)
+    return dataset_of_files("pacs", directory, images, (DOMAINS, CLASSES), splits)
 
 
 def _own_folder(root: Path) -> Path:
@@ -72,7 +72,7 @@ def _own_folder(root: Path) -> Path:
         )
     raise InputError(
         f"PACS in {str(nearest)!r}: no folder {', '.join(missing[nearest])}; expected {', '.join(DOMAINS)} with the "
-        "pictures and splits with the official lists <domain>_{train,crossval,test}_kfold.txt"
+        "images and splits with the official lists <domain>_{train,crossval,test}_kfold.txt"
     )
 
 
@@ -89,13 +89,13 @@ def _read_list(directory: Path, domain: str, name: str) -> list[tuple[str, int]]
     for number, line in enumerate(decoded_text(path.read_bytes()).splitlines(), start=1):
         if not line.strip():
             continue
-        picture, _, label = line.strip().rpartition(" ")
-        if not picture or not label.isdecimal() or not 1 <= int(label) <= len(CLASSES):
+        image, _, label = line.strip().rpartition(" ")
+        if not image or not label.isdecimal() or not 1 <= int(label) <= len(CLASSES):
             raise InputError(
                 f"PACS: {path.name}, line {number}: expected 'path label' with a label from 1 to {len(CLASSES)}, "
                 f"got {line!r}; fetch the list again"
             )
-        lines.append((picture, int(label)))
+        lines.append((image, int(label)))
     return lines
 
 
@@ -103,10 +103,10 @@ def _read_list(directory: Path, domain: str, name: str) -> list[tuple[str, int]]
 class _Lists:
     """Compares the official lists with the files; ``found`` maps a path to its file.
 
-    ``disagreements`` are keys, in the order of their discovery: the list of all pictures repeats those of its parts.
+    ``disagreements`` are keys, in the order of their discovery: the list of all images repeats those of its parts.
     """
 
-    found: dict[str, FoundPicture]
+    found: dict[str, FoundImage]
     split_of: dict[str, str] = field(default_factory=dict)
     disagreements: dict[str, None] = field(default_factory=dict)
     _by_stem: dict[str, str] = field(default_factory=dict)
@@ -125,7 +125,7 @@ class _Lists:
             self.split_of[path] = split
 
     def compare(self, domain: str, lines: list[tuple[str, int]]) -> None:
-        """Check that the list of all pictures has no other files than the lists of its parts."""
+        """Check that the list of all images has no other files than the lists of its parts."""
         for listed, label in lines:
             path = self._file(domain, listed, label)
             if path is not None and path not in self.split_of:
@@ -136,10 +136,10 @@ class _Lists:
         if path is None:
             self._note(f"{listed} is listed but not there")
             return None
-        picture = self.found[path]
-        if picture.domain != domain:
+        image = self.found[path]
+        if image.domain != domain:
             self._note(f"{listed} is in the lists of {domain}")
-        if picture.class_name != CLASSES[label - 1]:
+        if image.class_name != CLASSES[label - 1]:
             self._note(f"{listed} has label {label} ({CLASSES[label - 1]}) in its list")
         return path
 
@@ -156,5 +156,5 @@ class _Lists:
             shown = "; ".join(everything[:_SHOWN]) + ("; ..." if len(everything) > _SHOWN else "")
             raise InputError(
                 f"PACS in {str(directory)!r}: lists and folders disagree in {len(everything)} places: {shown}. "
-                "Expected every picture in one list, below the folder of its domain and class; fetch the dataset again"
+                "Expected every image in one list, below the folder of its domain and class; fetch the dataset again"
             )

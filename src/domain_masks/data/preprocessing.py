@@ -1,4 +1,4 @@
-"""From an opened picture of any mode to RGB bytes of one size, and from bytes to normalised floats."""
+"""From an opened image of any mode to RGB bytes of one size, and from bytes to normalised floats."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ _LARGEST = 8192
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pictures become tensors.
+    """How images become tensors.
 
     - ``size``: side of what the network sees, in pixels
-    - ``resize``: side that the picture (its shorter side, if not ``square``) is resized to before a square of ``size``
-      is cut from its centre for evaluation; equal to ``size`` where the whole picture is seen
+    - ``resize``: side that the image (its shorter side, if not ``square``) is resized to before a square of ``size``
+      is cut from its centre for evaluation; equal to ``size`` where the whole image is seen
     - ``square``: resize to a square, ignoring the aspect ratio, as the released code does for PACS
     - ``mean``, ``std``: per channel, of values in [0, 1]
     - ``training_size``: side of the square that a training image of ``size`` is a window of; None for size * 256 / 224, rounded
     - ``interpolation``: the filter with which images are resized, Pillow's ``bilinear`` or ``bicubic``
     - ``value_range``: black and white of images deeper than 8 bits; None takes what their type spans, see :func:`to_rgb`
-    - ``stored``: side of the square that every picture is squashed to first, by a cubic filter, as if it were stored like
+    - ``stored``: side of the square that every image is squashed to first, by a cubic filter, as if it were stored like
       that; training then enlarges it to ``load_size``. The released code's images of DomainNet. None: nothing of the kind
 
     Raises InputError if a size does not fit the others.
@@ -62,19 +62,17 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise InputError(f"expected a picture size of 1 pixel or more, got {self.size}")
+            raise InputError(f"expected an image size of 1 pixel or more, got {self.size}")
         if self.resize < self.size:
             raise InputError(f"expected resize to be at least the size {self.size}, got {self.resize}")
         if self.load_size < self.size:
             raise InputError(f"expected training_size to be at least the size {self.size}, got {self.load_size}")
         if max(self.size, self.resize, self.load_size) > _LARGEST:
-            raise InputError(
-                f"expected pictures of at most {_LARGEST} pixels, got {self.size}, resized to {self.resize}"
-            )
+            raise InputError(f"expected images of at most {_LARGEST} pixels, got {self.size}, resized to {self.resize}")
         if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, (*self.mean, *self.std))):
             raise InputError(f"expected three finite means and deviations, got {self.mean} and {self.std}")
         if self.stored is not None and not 1 <= self.stored <= _LARGEST:
-            raise InputError(f"expected pictures stored at 1 to {_LARGEST} pixels, got {self.stored}")
+            raise InputError(f"expected images stored at 1 to {_LARGEST} pixels, got {self.stored}")
         if self.value_range is not None and not -math.inf < self.value_range[0] < self.value_range[1] < math.inf:
             raise InputError(f"expected a range of two finite values, the lower one first, got {self.value_range}")
         if min(self.std) <= 0:
@@ -112,7 +110,7 @@ class Preprocessing:
             raise InputError(f"expected numbers and truth values as preprocessing settings, got {values!r}") from error
 
     def load(self, image: Image.Image) -> Tensor:
-        """Return the picture as evaluation sees it, uint8 (3, size, size)."""
+        """Return the image as evaluation sees it, uint8 (3, size, size)."""
         return _channels_first(self.evaluation_pixels(image))
 
     def evaluation_pixels(self, image: Image.Image) -> ImageBytes:
@@ -125,20 +123,20 @@ class Preprocessing:
         return self.resize
 
     def parts(self, image: Image.Image, choose: Callable[[int, int], Sequence[Box]]) -> ImageBytes:
-        """Return parts of the picture, each resized once from the original, as an array (V, size, size, 3).
+        """Return parts of the image, each resized once from the original, as an array (V, size, size, 3).
 
-        ``choose`` is given width and height of the area that may be seen in training, which is the whole picture if ``square``
+        ``choose`` is given width and height of the area that may be seen in training, which is the whole image if ``square``
         and else its central square, and returns the V parts of it (left, top, right, bottom).
         """
-        picture = self._decoded(image, self.load_size)
+        decoded = self._decoded(image, self.load_size)
         if self.stored is not None:
-            picture = picture.resize((self.load_size, self.load_size), Image.Resampling.BILINEAR)
-        left, top, right, bottom = map(int, _central_box(picture.width, picture.height, 1.0, self.square))
+            decoded = decoded.resize((self.load_size, self.load_size), Image.Resampling.BILINEAR)
+        left, top, right, bottom = map(int, _central_box(decoded.width, decoded.height, 1.0, self.square))
         boxes = choose(right - left, bottom - top)
         found = np.empty((len(boxes), self.size, self.size, 3), dtype=np.uint8)
         for number, box in enumerate(boxes):
             moved = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
-            found[number] = self._resized(picture, moved, self.size)
+            found[number] = self._resized(decoded, moved, self.size)
         return found
 
     def normalize(self, images: Tensor) -> Tensor:
@@ -146,7 +144,7 @@ class Preprocessing:
         import torch  # noqa: PLC0415 - what describes images needs none
 
         if images.dtype != torch.uint8:
-            raise InputError(f"expected pictures of type uint8, got {images.dtype}")
+            raise InputError(f"expected images of type uint8, got {images.dtype}")
         return self.standardize(images.to(torch.float32).div_(255))
 
     def standardize(self, images: Tensor) -> Tensor:
@@ -156,26 +154,26 @@ class Preprocessing:
         return (images - mean) / std
 
     def _pixels(self, image: Image.Image, size: int, resize: int) -> ImageBytes:
-        picture = self._decoded(image, resize)
-        return self._resized(picture, _central_box(picture.width, picture.height, size / resize, self.square), size)
+        decoded = self._decoded(image, resize)
+        return self._resized(decoded, _central_box(decoded.width, decoded.height, size / resize, self.square), size)
 
     def _decoded(self, image: Image.Image, side: int) -> Image.Image:
         if image.format == "JPEG" and self.stored is None:
             # Decodes at 1/2, 1/4 or 1/8 where that still leaves more pixels than are needed: several times faster.
             image.draft(None, (_DRAFT_MARGIN * side, _DRAFT_MARGIN * side))
-        picture = to_rgb(image, self.value_range)
+        decoded = to_rgb(image, self.value_range)
         if self.stored is None:
-            return picture
-        return picture.resize((self.stored, self.stored), Image.Resampling.BICUBIC)
+            return decoded
+        return decoded.resize((self.stored, self.stored), Image.Resampling.BICUBIC)
 
-    def _resized(self, picture: Image.Image, box: tuple[float, float, float, float], size: int) -> ImageBytes:
-        if picture.size != (size, size) or box != (0, 0, size, size):
-            picture = picture.resize((size, size), _FILTERS[self.interpolation], box)
-        return np.asarray(picture)
+    def _resized(self, decoded: Image.Image, box: tuple[float, float, float, float], size: int) -> ImageBytes:
+        if decoded.size != (size, size) or box != (0, 0, size, size):
+            decoded = decoded.resize((size, size), _FILTERS[self.interpolation], box)
+        return np.asarray(decoded)
 
 
 def to_rgb(image: Image.Image, value_range: tuple[float, float] | None = None) -> Image.Image:
-    """Return an upright RGB picture of any other: transparent parts on white, deep grey scaled to 8 bits.
+    """Return an upright RGB image of any other: transparent parts on white, deep grey scaled to 8 bits.
 
     The orientation that a camera noted (EXIF) is applied. 16-bit modes span 0..65535. In modes I and F the range is not
     stored: it is taken to be the smallest of 0..1 (F only), 0..255, 0..65535 and 0..largest value that holds all
@@ -196,17 +194,17 @@ def to_rgb(image: Image.Image, value_range: tuple[float, float] | None = None) -
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Return whether the values of a picture may need more than 8 bits."""
+    """Return whether the values of an image may need more than 8 bits."""
     return image.mode in _DEEP_MODES or image.mode.startswith("I;")
 
 
 def values_of(image: Image.Image) -> npt.NDArray[np.float64]:
-    """Return the values of a deep picture, those that are no finite numbers as 0."""
+    """Return the values of a deep image, those that are no finite numbers as 0."""
     return np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def assumed_white(mode: str, largest: float) -> float:
-    """Return the value that is white in a deep picture of this mode where no range is given; black is 0."""
+    """Return the value that is white in a deep image of this mode where no range is given; black is 0."""
     if mode.startswith("I;"):
         return float(_SIXTEEN_BITS)
     ranges = (1.0, 255.0, float(_SIXTEEN_BITS)) if mode == "F" else (255.0, float(_SIXTEEN_BITS))
@@ -227,7 +225,7 @@ def _eight_bits(image: Image.Image, value_range: tuple[float, float] | None) -> 
 
 
 def _central_box(width: int, height: int, part: float, square: bool) -> tuple[float, float, float, float]:
-    """Return the part of a picture (left, top, right, bottom) that is resized to the wanted square."""
+    """Return the part of an image (left, top, right, bottom) that is resized to the wanted square."""
     wide, high = (width * part, height * part) if square else (min(width, height) * part,) * 2
     left, top = (width - wide) / 2, (height - high) / 2
     return left, top, left + wide, top + high

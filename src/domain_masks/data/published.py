@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from domain_masks.data.dataset import FileOpener, ImageDataset, fingerprint_of, positions_of
-from domain_masks.data.folders import LeftOut, existing_folder, folders_in, pictures_in
+from domain_masks.data.folders import LeftOut, existing_folder, folders_in, images_in
 from domain_masks.errors import InputError, collected
 
 _SPLIT_OF_FOLDER = {"train": "train", "crossval": "val", "test": "test"}
 _WHOLE_FOLDER = "full"
-_RAW_PICTURES = "eccv_18_all_images_sm"
+_RAW_IMAGES = "eccv_18_all_images_sm"
 _RAW_LABELS = ("caltech_images_20210113.json", "caltech_camera_traps.json")
 
 _OFFICE_HOME_CLASSES = """
@@ -42,7 +42,7 @@ class Published:
     - ``domains``: name -> other names that its folder may have; case and punctuation do not matter in any of them
     - ``classes``: in the order of the labels
     - ``numbered``: whether class folders may be called by label, "0", "1", ...
-    - ``several_labels``: whether files of one name in a domain's class folders are one picture with several labels: then
+    - ``several_labels``: whether files of one name in a domain's class folders are one image with several labels: then
       they are a group, so that it is never trained on under one and measured under another
     """
 
@@ -79,8 +79,8 @@ PUBLISHED = {
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """A picture: its id, its path on disk, its domain and class, its split or "", its size and time of change."""
+class _Row:
+    """An image: its id, its path on disk, its domain and class, its split or "", its size and time of change."""
 
     name: str
     path: str
@@ -94,12 +94,12 @@ class _Picture:
 def load_published(name: str, root: str | Path) -> ImageDataset:
     """Return the dataset ``name`` of PUBLISHED from its folder or the parent of a folder with a usual name.
 
-    Layouts: ``<domain>/<class>/<picture>``; of VLCS also ``<domain>/{train,crossval,test}/<class number>/<picture>``,
+    Layouts: ``<domain>/<class>/<image>``; of VLCS also ``<domain>/{train,crossval,test}/<class number>/<image>``,
     which is taken as official training, validation and test lists (a folder ``full`` is used only where it is alone); of
-    TerraIncognita also the pictures of the camera traps as published, ``eccv_18_all_images_sm/<picture>``, beside
+    TerraIncognita also the images of the camera traps as published, ``eccv_18_all_images_sm/<image>``, beside
     ``caltech_images_20210113.json``, of which the four locations and ten classes are used: the ids are then those of
-    the arranged folders, location_38/bird/..., and a picture with several of the classes counts for each of them. In both
-    layouts of TerraIncognita such a picture's rows are a group.
+    the arranged folders, location_38/bird/..., and an image with several of the classes counts for each of them. In both
+    layouts of TerraIncognita such an image's rows are a group.
 
     Raises InputError, one for all, if domains or classes are missing or unknown.
     """
@@ -108,31 +108,31 @@ def load_published(name: str, root: str | Path) -> ImageDataset:
     above = existing_folder(root)
     candidates = (above, *(above / folder for folder in known.folders))
     labels = [candidate / file for candidate in candidates for file in _RAW_LABELS]
-    raw = next((file for file in labels if file.is_file() and (file.parent / _RAW_PICTURES).is_dir()), None)
+    raw = next((file for file in labels if file.is_file() and (file.parent / _RAW_IMAGES).is_dir()), None)
     directory = max(candidates, key=lambda candidate: len(_domain_folders(candidate, known)))
     domain_folders = _domain_folders(directory, known)
     if not domain_folders and name == "terra_incognita" and raw is not None:
         directory = raw.parent
-        pictures = list(_raw_pictures(raw, known))
+        images = list(_raw_images(raw, known))
     elif not domain_folders:
         raise InputError(
             f"no {known.title} in {str(root)!r}: expected that folder, or a folder {known.folders[0]} in it, to hold the "
             f"folders {', '.join(known.domains)}; give the dataset's folder or its parent as root"
         )
     else:
-        pictures = _arranged_pictures(directory, domain_folders, known, left_out)
+        images = _arranged_images(directory, domain_folders, known, left_out)
     rank = {domain: index for index, domain in enumerate(known.domains)}
-    dataset = _dataset(name, directory, sorted(pictures, key=lambda picture: (rank[picture.domain], picture.name)))
-    return replace(dataset, notes=left_out.notes(directory, len(pictures)))
+    dataset = _dataset(name, directory, sorted(images, key=lambda image: (rank[image.domain], image.name)))
+    return replace(dataset, notes=left_out.notes(directory, len(images)))
 
 
-def _dataset(name: str, directory: Path, pictures: list[_Picture]) -> ImageDataset:
+def _dataset(name: str, directory: Path, images: list[_Row]) -> ImageDataset:
     domains, classes = tuple(PUBLISHED[name].domains), PUBLISHED[name].classes
-    ids = tuple(picture.name for picture in pictures)
-    labels = positions_of([picture.class_name for picture in pictures], classes)
-    domain_indices = positions_of([picture.domain for picture in pictures], domains)
-    files = np.array([(picture.size, picture.changed) for picture in pictures], dtype=np.int64)
-    groups = [f"{picture.domain}/{picture.path.rpartition('/')[2]}" for picture in pictures]
+    ids = tuple(image.name for image in images)
+    labels = positions_of([image.class_name for image in images], classes)
+    domain_indices = positions_of([image.domain for image in images], domains)
+    files = np.array([(image.size, image.changed) for image in images], dtype=np.int64)
+    groups = [f"{image.domain}/{image.path.rpartition('/')[2]}" for image in images]
     return ImageDataset(
         name=name,
         classes=classes,
@@ -140,8 +140,8 @@ def _dataset(name: str, directory: Path, pictures: list[_Picture]) -> ImageDatas
         ids=ids,
         labels=labels,
         domain_indices=domain_indices,
-        splits=np.array([picture.split for picture in pictures], dtype=np.str_) if pictures[0].split else None,
-        open_image=FileOpener(directory.resolve(), tuple(picture.path for picture in pictures)),
+        splits=np.array([image.split for image in images], dtype=np.str_) if images[0].split else None,
+        open_image=FileOpener(directory.resolve(), tuple(image.path for image in images)),
         fingerprint=fingerprint_of([(name,), classes, domains, ids], [labels, domain_indices, files]),
         groups=np.array(groups, dtype=np.str_) if PUBLISHED[name].several_labels else None,
     )
@@ -161,15 +161,15 @@ def _domain_folders(directory: Path, known: Published) -> dict[str, str]:
     return _named(folders_in(directory), known.domains) if directory.is_dir() else {}
 
 
-def _arranged_pictures(
+def _arranged_images(
     directory: Path, domain_folders: dict[str, str], known: Published, left_out: LeftOut
-) -> list[_Picture]:
+) -> list[_Row]:
     wanted = {name: (str(label),) * known.numbered for label, name in enumerate(known.classes)}
     mistakes = [f"there is no folder {domain}" for domain in known.domains if domain not in domain_folders.values()]
     mistakes += [
         f"{domain} is there twice" for domain in known.domains if list(domain_folders.values()).count(domain) > 1
     ]
-    pictures: list[_Picture] = []
+    images: list[_Row] = []
     for folder, domain in sorted(domain_folders.items()):
         inside = folders_in(directory / folder)
         divided = [name for name in _SPLIT_OF_FOLDER if known.numbered and name in inside]
@@ -181,33 +181,32 @@ def _arranged_pictures(
             mistakes += [f"{above}/{name} is none of its classes" for name in class_folders if name not in named]
             mistakes += [f"{above} has no class {name}" for name in known.classes if name not in named.values()]
             for class_folder, class_name in named.items():
-                pictures += [
-                    _Picture(
-                        picture.path,
-                        picture.path,
+                images += [
+                    _Row(
+                        image.path,
+                        image.path,
                         domain,
                         class_name,
                         _SPLIT_OF_FOLDER.get(split_folder, ""),
-                        picture.size,
-                        picture.changed,
+                        image.size,
+                        image.changed,
                     )
-                    for picture in pictures_in(directory, above, class_folder, left_out)
+                    for image in images_in(directory, above, class_folder, left_out)
                 ]
     divisions = {
-        domain: {picture.split for picture in pictures if picture.domain == domain}
-        for domain in domain_folders.values()
+        domain: {image.split for image in images if image.domain == domain} for domain in domain_folders.values()
     }
-    mistakes += [f"there are no pictures of {domain}" for domain, splits in divisions.items() if not splits]
+    mistakes += [f"there are no images of {domain}" for domain, splits in divisions.items() if not splits]
     if len({frozenset(splits) for splits in divisions.values()}) > 1:
         mistakes.append(f"expected all domains to be divided into the same of {', '.join(_SPLIT_OF_FOLDER)}")
     if mistakes:
         advice = f"expected the domains {', '.join(known.domains)} with {len(known.classes)} classes each"
         raise collected(f"{known.title} in {str(directory)!r}", mistakes, advice)
-    return pictures
+    return images
 
 
-def _raw_pictures(labels_file: Path, known: Published) -> Iterator[_Picture]:
-    """Yield the camera traps' pictures of the four locations and ten classes, by the COCO file that describes all."""
+def _raw_images(labels_file: Path, known: Published) -> Iterator[_Row]:
+    """Yield the camera traps' images of the four locations and ten classes, by the COCO file that describes all."""
     try:
         described: dict[str, list[dict[str, Any]]] = json.loads(labels_file.read_text(encoding="utf-8"))
         categories = {entry["id"]: entry["name"] for entry in described["categories"]}
@@ -215,11 +214,11 @@ def _raw_pictures(labels_file: Path, known: Published) -> Iterator[_Picture]:
         labelled = {(entry["image_id"], categories[entry["category_id"]]) for entry in described["annotations"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{known.title}: {str(labels_file)!r} is not the description of the camera traps' pictures "
+            f"{known.title}: {str(labels_file)!r} is not the description of the camera traps' images "
             f"({type(error).__name__}: {error}); fetch it again"
         ) from error
     domains = {spelling: domain for domain, others in known.domains.items() for spelling in others}
-    present = {picture.file_name: picture for picture in pictures_in(labels_file.parent, "", _RAW_PICTURES)}
+    present = {row.file_name: row for row in images_in(labels_file.parent, "", _RAW_IMAGES)}
     missing = []
     seen = set()
     for image, category in sorted(labelled):
@@ -231,8 +230,8 @@ def _raw_pictures(labels_file: Path, known: Published) -> Iterator[_Picture]:
             continue
         found, domain = present[file_name], domains[location]
         seen.add(domain)
-        name, path = f"{domain}/{category}/{file_name}", f"{_RAW_PICTURES}/{file_name}"
-        yield _Picture(name, path, domain, category, "", found.size, found.changed)
-    missing += [f"there are no pictures of {domain}" for domain in known.domains if domain not in seen]
+        name, path = f"{domain}/{category}/{file_name}", f"{_RAW_IMAGES}/{file_name}"
+        yield _Row(name, path, domain, category, "", found.size, found.changed)
+    missing += [f"there are no images of {domain}" for domain in known.domains if domain not in seen]
     if missing:
-        raise collected(f"{known.title} in {str(labels_file.parent)!r}", missing, "fetch the pictures again", 5)
+        raise collected(f"{known.title} in {str(labels_file.parent)!r}", missing, "fetch the images again", 5)

@@ -34,8 +34,8 @@ class DatasetRecord:
 
     - ``summary``: one line for lists
     - ``load``: opens it, given its folder or its parent (None where ``needs_root`` is false)
-    - ``size``: side of the pictures that the network sees by default, in pixels
-    - ``square``: whether pictures are resized whole, ignoring their aspect ratio, instead of cut from the centre
+    - ``size``: side of the images that the network sees by default, in pixels
+    - ``square``: whether images are resized whole, ignoring their aspect ratio, instead of cut from the centre
     - ``augmentation``: the usual one, a name in AUGMENTATIONS
     - ``held_out``: the domain held out by default; None: it has to be chosen
     - ``colours``: what to know about the colours of its domains
@@ -83,7 +83,7 @@ def _published(name: str, summary: str, colours: str = "") -> DatasetRecord:
 
 DATASETS: dict[str, DatasetRecord] = {
     "pacs": DatasetRecord(
-        summary="7 classes, 4 domains (art_painting, cartoon, photo, sketch), 9,991 pictures, official train/val lists",
+        summary="7 classes, 4 domains (art_painting, cartoon, photo, sketch), 9,991 images, official train/val lists",
         load=_at_root("pacs", load_pacs),
         needs_root=True,
         size=224,
@@ -92,7 +92,7 @@ DATASETS: dict[str, DatasetRecord] = {
         colours="sketches are grey, the other domains are in colour",
     ),
     "domainnet": DatasetRecord(
-        summary="345 classes, 6 domains (clipart, infograph, painting, quickdraw, real, sketch), about 586,600 pictures, "
+        summary="345 classes, 6 domains (clipart, infograph, painting, quickdraw, real, sketch), about 586,600 images, "
         "official train/test lists",
         load=_at_root("domainnet", load_domainnet),
         needs_root=True,
@@ -101,10 +101,10 @@ DATASETS: dict[str, DatasetRecord] = {
         augmentation="domainnet",
         colours="quickdraw is black on white, many sketches are grey, the other domains are in colour",
     ),
-    "office_home": _published("office_home", "about 15,500 pictures"),
-    "vlcs": _published("vlcs", "10,729 pictures"),
+    "office_home": _published("office_home", "about 15,500 images"),
+    "vlcs": _published("vlcs", "10,729 images"),
     "terra_incognita": _published(
-        "terra_incognita", "about 24,000 pictures of camera traps", "pictures taken at night are grey, in all domains"
+        "terra_incognita", "about 24,000 images of camera traps", "images taken at night are grey, in all domains"
     ),
     "digits": DatasetRecord(
         summary="10 classes, 4 domains (ink, paper, outline, mosaic), 1,797 handwritten digits; nothing to download",
@@ -127,7 +127,7 @@ def augmentation_names() -> tuple[str, ...]:
 
 
 FOLDER = DatasetRecord(
-    summary="any folder domain/class/picture, manifest or dataset of Hugging Face's",
+    summary="any folder domain/class/image, manifest or dataset of Hugging Face's",
     load=lambda root: load_folder(root or "."),
     needs_root=True,
     size=224,
@@ -138,7 +138,7 @@ FOLDER = DatasetRecord(
 
 @named_keywords
 def load_dataset(name_or_path: str | Path, root: str | Path | None = None) -> ImageDataset:
-    """Open a dataset by its name in DATASETS, a folder ``domain/class/picture`` or a manifest by path, or ``hf:NAME``.
+    """Open a dataset by its name in DATASETS, a folder ``domain/class/image`` or a manifest by path, or ``hf:NAME``.
 
     ``root`` is where a named dataset lies, its folder or the parent of its folder, by default the environment variable
     DMG_DATA; and what the paths of a manifest are relative to, by default the manifest's folder. Raises InputError for
@@ -156,7 +156,7 @@ def load_dataset(name_or_path: str | Path, root: str | Path | None = None) -> Im
     if is_there(name) or Path(name).name != name:
         return _noted(_own_name(load_folder(name)))
     raise InputError(
-        f"{unknown('dataset', name, DATASETS)} Or give the path of a folder with domain/class/picture files, or of a "
+        f"{unknown('dataset', name, DATASETS)} Or give the path of a folder with domain/class/image files, or of a "
         f"manifest ({', '.join(EXTENSIONS)}), or {PREFIX}NAME for a dataset of Hugging Face's."
     )
 

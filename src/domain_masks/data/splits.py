@@ -1,4 +1,4 @@
-"""Which pictures are trained on, which choose the epoch, and which measure: in domain and out of domain."""
+"""Which images are trained on, which choose the epoch, and which measure: in domain and out of domain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from domain_masks.data.dataset import SPLIT_NAMES, ImageDataset, Int64Array, Subset
 from domain_masks.data.grouping import (
-    GroupedPictures,
+    GroupedImages,
     check_enough_groups,
     check_groups_are_whole,
     check_groups_do_not_leak,
@@ -28,9 +28,9 @@ class DomainSplits:
 
     - ``sources``: the domains trained on, in the dataset's order: the order of the masks' rows
     - ``targets``: the held-out domains, in the dataset's order
-    - ``train``, ``validation``: pictures of the sources
-    - ``test``: pictures of the sources for in-domain accuracy; None where the official lists have none (PACS)
-    - ``held_out``: the pictures for out-of-domain accuracy; empty where no domain is held out
+    - ``train``, ``validation``: images of the sources
+    - ``test``: images of the sources for in-domain accuracy; None where the official lists have none (PACS)
+    - ``held_out``: the images for out-of-domain accuracy; empty where no domain is held out
     """
 
     dataset: ImageDataset
@@ -43,9 +43,9 @@ class DomainSplits:
 
 
 def untrained_classes(splits: DomainSplits) -> list[str]:
-    """Return a sentence where held-out pictures are of classes that no training picture shows, else nothing.
+    """Return a sentence where held-out images are of classes that no training image shows, else nothing.
 
-    Such pictures can only be answered wrong: mostly the domains name the same classes in different ways.
+    Such images can only be answered wrong: mostly the domains name the same classes in different ways.
     """
     held_out = splits.held_out.labels
     missing = np.setdiff1d(held_out, splits.train.labels)
@@ -63,9 +63,9 @@ def untrained_classes(splits: DomainSplits) -> list[str]:
 
 
 def source_positions(dataset: ImageDataset, sources: Sequence[str], domain_indices: Int64Array) -> Int64Array:
-    """Return each picture's position in ``sources``, (N,) int64.
+    """Return each image's position in ``sources``, (N,) int64.
 
-    Raises InputError if a picture is of a domain that is not a source: there is no position for it.
+    Raises InputError if an image is of a domain that is not a source: there is no position for it.
     """
     table = np.full(len(dataset.domains), -1, dtype=np.int64)
     for position, name in enumerate(sources):
@@ -76,31 +76,31 @@ def source_positions(dataset: ImageDataset, sources: Sequence[str], domain_indic
     if (positions < 0).any():
         stranger = dataset.domains[int(domain_indices[positions < 0][0])]
         raise InputError(
-            f"expected pictures of the sources {', '.join(sources)} only, got one of {stranger!r}; "
-            "give no sources for pictures of held-out domains"
+            f"expected images of the sources {', '.join(sources)} only, got one of {stranger!r}; "
+            "give no sources for images of held-out domains"
         )
     return positions
 
 
 def check_held_out(dataset: ImageDataset, targets: Sequence[str], fewest_sources: int = 2) -> None:
-    """Raise InputError, as :func:`split_domains` does, for held-out domains that cannot be; no picture is divided."""
+    """Raise InputError, as :func:`split_domains` does, for held-out domains that cannot be; no image is divided."""
     _sources_and_targets(dataset, targets, fewest_sources)
 
 
 def split_domains(
     dataset: ImageDataset, targets: Sequence[str], split_seed: int = 0, fewest_sources: int = 2
 ) -> DomainSplits:
-    """Hold out ``targets`` and divide the other domains into training, validation and in-domain test pictures.
+    """Hold out ``targets`` and divide the other domains into training, validation and in-domain test images.
 
-    Official splits are used where the dataset has them; the held-out pictures are then the official test list, or every
-    picture of the targets if there is no such list. Where they have no validation list, a tenth of each source's
-    training list is drawn for it. Without official splits each source is divided 80/10/10, and every picture of the
+    Official splits are used where the dataset has them; the held-out images are then the official test list, or every
+    image of the targets if there is no such list. Where they have no validation list, a tenth of each source's
+    training list is drawn for it. Without official splits each source is divided 80/10/10, and every image of the
     targets is held out. What is drawn is stratified by class and depends on ``split_seed`` (see :func:`divided`);
     groups are never divided (see :func:`divide_groups`). ``targets`` may be empty: train on all domains.
     ``fewest_sources`` is how many sources there have to be; with 1 a single one may be left (single-source generalisation).
 
-    Raises InputError for an unknown, repeated or empty target, one without pictures in the official test list among
-    them, for too few sources, for a source without training or validation pictures or with too few groups, and for groups
+    Raises InputError for an unknown, repeated or empty target, one without images in the official test list among
+    them, for too few sources, for a source without training or validation images or with too few groups, and for groups
     that official splits divide or that are in a held-out domain and in a source.
     """
     sources, held = _sources_and_targets(dataset, targets, fewest_sources)
@@ -108,7 +108,7 @@ def split_domains(
     for name in held:
         if len(rows[name]) == 0:
             raise InputError(
-                f"held-out domain {name!r} of dataset {dataset.name!r} has no pictures: hold out another one"
+                f"held-out domain {name!r} of dataset {dataset.name!r} has no images: hold out another one"
             )
     held_out = _concatenated([rows[name] for name in held])
     splits = dataset.splits
@@ -149,30 +149,30 @@ def _drawn(
             for part in range(len(tenths))
         ]
     everything = _concatenated(list(rows.values()))
-    pictures = GroupedPictures(
+    images = GroupedImages(
         dataset.groups[everything], dataset.domain_indices[everything], dataset.labels[everything], dataset.domains
     )
-    check_enough_groups(dataset.name, pictures, len(tenths))
-    part_of = divide_groups(pictures, tenths, split_seed)
+    check_enough_groups(dataset.name, images, len(tenths))
+    part_of = divide_groups(images, tenths, split_seed)
     return [everything[part_of == part] for part in range(len(tenths))]
 
 
 def divided(
     labels: Int64Array, split_seed: int, domain: str, classes: Sequence[str]
 ) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Divide the pictures of one domain 80/10/10 into training, validation and test positions, each sorted.
+    """Divide the images of one domain 80/10/10 into training, validation and test positions, each sorted.
 
     Every class is shuffled by a key of its own, (split_seed, domain, class). A tenth of each class goes to validation
-    and a tenth to test, in whole pictures; what is left over is carried to the next class, so that classes of few
-    pictures still give the domain its tenth, rounded half up (and one picture at least, where a class can spare it).
-    Every class keeps at least one training picture.
+    and a tenth to test, in whole images; what is left over is carried to the next class, so that classes of few
+    images still give the domain its tenth, rounded half up (and one image at least, where a class can spare it).
+    Every class keeps at least one training image.
     """
     train, validation, test = _divided(labels, split_seed, f"split/{domain}", classes, 2)
     return train, validation, test
 
 
 def _divided(labels: Int64Array, split_seed: int, stream: str, classes: Sequence[str], tenths: int) -> list[Int64Array]:
-    """Draw so many tenths, one or two, out of the pictures of one domain; return the rest and each tenth."""
+    """Draw so many tenths, one or two, out of the images of one domain; return the rest and each tenth."""
     shuffled = {}
     for index in np.unique(labels).tolist():
         positions = np.flatnonzero(labels == index)
@@ -273,21 +273,21 @@ def _check_targets(dataset: ImageDataset, held: tuple[str, ...], held_out: Subse
         several = len(lacking) > 1
         raise InputError(
             f"held-out domain{'s' * several} {', '.join(lacking)} of dataset {dataset.name!r} "
-            f"{'have' if several else 'has'} no pictures in the official split test, which others have: expected pictures "
+            f"{'have' if several else 'has'} no images in the official split test, which others have: expected images "
             "to measure; put some of the domain into test, or hold out another one"
         )
 
 
 def _check_sources(dataset: ImageDataset, sources: tuple[str, ...], train: Subset, validation: Subset) -> None:
     if dataset.splits is not None and (dataset.splits == "val").any():
-        expected = "the official splits to give every domain pictures of both; add them, or leave the domain out"
+        expected = "the official splits to give every domain images of both; add them, or leave the domain out"
     elif dataset.groups is not None:
         expected = "groups small enough to divide every domain; add groups or leave it out"
     else:
-        expected = "at least one class of two or more pictures in every domain; add pictures or leave it out"
+        expected = "at least one class of two or more images in every domain; add images or leave it out"
     for purpose, subset in (("training", train), ("validation", validation)):
         lacking = [name for name in sources if name not in subset.domain_names]
         if lacking:
             raise InputError(
-                f"source domain {lacking[0]!r} of dataset {dataset.name!r} has no {purpose} pictures: expected {expected}"
+                f"source domain {lacking[0]!r} of dataset {dataset.name!r} has no {purpose} images: expected {expected}"
             )

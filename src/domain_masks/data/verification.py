@@ -22,8 +22,8 @@ _SHOWN = 10
 
 
 @dataclass(frozen=True)
-class BadPicture:
-    """A picture that cannot be read: its row in the dataset, its id, and why."""
+class BadImage:
+    """An image that cannot be read: its row in the dataset, its id, and why."""
 
     row: int
     id: str
@@ -35,7 +35,7 @@ class Examined:
     """A dataset whose images have been identified, and those of them that cannot be read."""
 
     dataset: ImageDataset
-    bad: tuple[BadPicture, ...] = ()
+    bad: tuple[BadImage, ...] = ()
 
 
 def examine(dataset: ImageDataset, workers: int | None, reporter: Reporter, decode_images: bool = True) -> Examined:
@@ -59,7 +59,7 @@ def examine(dataset: ImageDataset, workers: int | None, reporter: Reporter, deco
     return Examined(_identified(dataset, work.contents), work.bad() if decode_images else ())
 
 
-def verify(dataset: ImageDataset, workers: int | None, reporter: Reporter) -> tuple[BadPicture, ...]:
+def verify(dataset: ImageDataset, workers: int | None, reporter: Reporter) -> tuple[BadImage, ...]:
     """Return the images of ``dataset`` that cannot be decoded, in its order; see :func:`examine`."""
     return examine(dataset, workers, reporter).bad
 
@@ -128,13 +128,13 @@ class _Examination:
             entry = Entry(decoded.state, decoded.content.hex(), True, decoded.problem)
             self.memory.note(self.names[decoded.row], entry)
 
-    def bad(self) -> tuple[BadPicture, ...]:
+    def bad(self) -> tuple[BadImage, ...]:
         """Return the images that cannot be decoded, once all have been looked at."""
         found = []
         for row, name in enumerate(self.dataset.ids):
             problem = self._problems.get(row) or self._recall(row)[1]
             if problem is not None:
-                found.append(BadPicture(row, name, problem.reason))
+                found.append(BadImage(row, name, problem.reason))
         return tuple(found)
 
     def _recall(self, row: int) -> tuple[bool, Problem | None]:
@@ -167,21 +167,21 @@ def usable(examined: Examined, config: RunConfig, reporter: Reporter, left_out: 
     """
     dataset = examined.dataset
     rows = [row for row, name in enumerate(dataset.ids) if name in left_out] if left_out else []
-    bad = [picture for picture in examined.bad if picture.id not in left_out]
+    bad = [image for image in examined.bad if image.id not in left_out]
     if not bad:
         return without_rows(dataset, rows)
     where = f" --root {shlex.quote(str(config.root))}" if config.root is not None else ""
     command = f"`dmg data check {shlex.quote(config.dataset)}{where}`"
     counted = f"{len(bad)} of {len(dataset)} images of {dataset.name!r} cannot be read"
     if not config.skip_bad:
-        lines = [f"  {printable(picture.id)}: {picture.reason}" for picture in bad[:_SHOWN]]
+        lines = [f"  {printable(image.id)}: {image.reason}" for image in bad[:_SHOWN]]
         if len(bad) > _SHOWN:
             lines.append(f"  ... and {len(bad) - _SHOWN} more")
         raise InputError(
             f"{counted}:\n" + "\n".join(lines) + f"\nReplace or remove them ({command} lists all of them and what else "
             "is wrong), or leave them out with --skip_bad"
         )
-    smaller = without_rows(dataset, [*rows, *(picture.row for picture in bad)])
+    smaller = without_rows(dataset, [*rows, *(image.row for image in bad)])
     for kind, names, before, after in (
         ("domain", dataset.domains, dataset.domain_indices, smaller.domain_indices),
         ("class", dataset.classes, dataset.labels, smaller.labels),

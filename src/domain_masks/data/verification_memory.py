@@ -114,7 +114,7 @@ class VerificationMemory:
 
     @contextmanager
     def alone(self, on_wait: Callable[[], None]) -> Iterator[None]:
-        """Wait until no other process decodes the same pictures, then know what it found out; save at the end."""
+        """Wait until no other process decodes the same images, then know what it found out; save at the end."""
         lock = filelock.FileLock(self.path.with_suffix(".busy"))
         with suppress(OSError, NotImplementedError):
             self.path.parent.mkdir(parents=True, exist_ok=True)

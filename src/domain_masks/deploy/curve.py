@@ -19,7 +19,7 @@ from domain_masks.data import Preprocessing, Subset, evaluation_batches
 from domain_masks.deploy.classifier import Classifier, classifier
 from domain_masks.deploy.export import describe, write
 from domain_masks.deploy.export_settings import ExportFormat
-from domain_masks.deploy.pictures import RunData, preprocessing_of, spread
+from domain_masks.deploy.images import RunData, preprocessing_of, spread
 from domain_masks.evaluation.accuracy import mean_over_domains, top1
 from domain_masks.methods import Method
 from domain_masks.progress import Reporter
@@ -37,7 +37,7 @@ class CurvePoint:
     - ``threshold``: None for the folded network that nothing was removed from
     - ``removed``: share of the masked neurons, over all sites, that no layer behind takes any more; in [0, 1]
     - ``parameters``, ``file_bytes``: of the network, and of the file in the format asked for
-    - ``milliseconds``: of a picture in a batch of 16 on this machine, the median
+    - ``milliseconds``: of an image in a batch of 16 on this machine, the median
     - ``time_ratio``: of that to the first point's, round by round; the median
     - ``validation``, ``held_out``: accuracies in [0, 1], means over domains; None where not measured
     """
@@ -63,7 +63,7 @@ def pruning_curve(
 ) -> list[CurvePoint]:
     """Measure the folded network, then what pruning at every threshold leaves of it.
 
-    - ``most``: pictures of each split, spread over it; None for all
+    - ``most``: images of each split, spread over it; None for all
 
     Raises InputError where the ensemble is not one mask, or a threshold is not in [0, 1].
     """
@@ -74,7 +74,7 @@ def pruning_curve(
     seconds = _interleaved(networks, torch.zeros(_TIMED, 3, preprocessing.size, preprocessing.size))
     splits = {"held_out": data.splits.held_out}
     if data.is_own:
-        # Only the run's own settings say which pictures of the sources were not trained on.
+        # Only the run's own settings say which images of the sources were not trained on.
         splits["validation"] = data.splits.validation
     measured = {
         name: _accuracies(networks, spread(subset, most), preprocessing, reporter, f"predicting {name}")
@@ -122,13 +122,13 @@ def _interleaved(networks: Sequence[nn.Module], images: Tensor) -> list[list[flo
 def _accuracies(
     networks: Sequence[nn.Module], subset: Subset, preprocessing: Preprocessing, reporter: Reporter, what: str
 ) -> list[float]:
-    """Return the accuracy of every network, the mean over the domains; each picture is read once for all."""
+    """Return the accuracy of every network, the mean over the domains; each image is read once for all."""
     logits: list[list[Tensor]] = [[] for _ in networks]
     batches = evaluation_batches(subset, preprocessing, BATCH)
     with torch.inference_mode():
         for batch in reporter.track(batches, -(-len(subset) // BATCH), what):
             if batch.images is None:
-                raise ValueError("expected batches of pictures")
+                raise ValueError("expected batches of images")
             images = preprocessing.normalize(batch.images)
             for network, own in zip(networks, logits, strict=True):
                 own.append(network(images))

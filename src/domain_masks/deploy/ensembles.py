@@ -16,7 +16,7 @@ from domain_masks.records.predictions import KNOWN_DOMAIN
 
 
 def ensembles_of(method: Method) -> tuple[str, ...]:
-    """Return the names of the predictions that a method has, by asking for those of one empty picture."""
+    """Return the names of the predictions that a method has, by asking for those of one empty image."""
     size = method.network.image_size
     first = next(method.parameters())
     images = torch.zeros(1, 3, size, size, dtype=first.dtype, device=first.device)

@@ -23,7 +23,7 @@ from domain_masks.deploy.formats import (
     write_pt2,
 )
 from domain_masks.deploy.parity import Parity, compare, require
-from domain_masks.deploy.pictures import Pictures, preprocessing_of
+from domain_masks.deploy.parity_images import ParityImages, preprocessing_of
 from domain_masks.errors import ParityError
 from domain_masks.methods import Method
 from domain_masks.records.environment import version
@@ -37,7 +37,7 @@ _RUNTIMES: dict[Format, str] = {"onnx": "onnxruntime", "pt2": "torch"}
 class Exported:
     """A written file: where it is, what is in it, and how it compares with the model.
 
-    ``changed``: of the pictures of the comparison, how many get another class since neurons were removed; None where none were.
+    ``changed``: of the images of the comparison, how many get another class since neurons were removed; None where none were.
     """
 
     path: Path
@@ -47,12 +47,12 @@ class Exported:
 
 
 def export_model(
-    method: Method, card: Mapping[str, Any], settings: ExportFormat, path: Path, pictures: Pictures
+    method: Method, card: Mapping[str, Any], settings: ExportFormat, path: Path, parity_images: ParityImages
 ) -> Exported:
-    """Write one ensemble of a model to ``path``, run the file on ``pictures``, and keep it if it answers as the model.
+    """Write one ensemble of a model to ``path``, run the file on ``images``, and keep it if it answers as the model.
 
     - ``card``: what ``model.json`` holds
-    - ``pictures``: to compare on
+    - ``images``: to compare on
 
     Raises InputError for an ensemble, opset or network that cannot be exported, ParityError (and leaves no file) where the
     file cannot be run or answers otherwise, RunFolderError where it cannot be written.
@@ -64,28 +64,28 @@ def export_model(
         write(chosen, preprocessing, settings, temporary, describe(method, card, settings))
         try:
             run = runner(temporary, settings.format)
-            parity = compare(run, chosen.reference, pictures, preprocessing, settings.preprocessing, settings.half)
+            parity = compare(run, chosen.reference, parity_images, preprocessing, settings.preprocessing, settings.half)
         except Exception as error:
             raise ParityError(
                 f"{path} is not kept: {_RUNTIMES[settings.format]} cannot run it ({in_one_line(error)}). Try "
                 "another --opset or --format, or leave out --half"
             ) from error
         require(parity, path, _RUNTIMES[settings.format])
-    return Exported(path, chosen, parity, _changed_by_pruning(method, settings, chosen, pictures, preprocessing))
+    return Exported(path, chosen, parity, _changed_by_pruning(method, settings, chosen, parity_images, preprocessing))
 
 
 def _changed_by_pruning(
     method: Method,
     settings: ExportFormat,
     chosen: Classifier,
-    pictures: Pictures,
+    parity_images: ParityImages,
     preprocessing: Preprocessing,
 ) -> int | None:
-    """Return how many pictures get another class than from the ensemble that nothing was removed from."""
+    """Return how many images get another class than from the ensemble that nothing was removed from."""
     if chosen.pruned is None:
         return None
     whole = classifier(method, settings.ensemble)
-    images = preprocessing.normalize(torch.stack([one.prepared for one in pictures.pictures]))
+    images = preprocessing.normalize(torch.stack([one.prepared for one in parity_images.parity_images]))
     with torch.inference_mode():
         return int((whole.network(images).argmax(1) != chosen.network(images).argmax(1)).sum())
 

@@ -28,7 +28,7 @@ class ExportFormat:
     - ``ensemble``: ``predictions``, ``masks``, ``known:DOMAIN``, or another that the method has
     - ``opset``: of ONNX
     - ``half``: compute in float16; in and out stays float32
-    - ``preprocessing``: take decoded pictures of any size, as bytes, instead of normalised images
+    - ``preprocessing``: take decoded images of any size, as bytes, instead of normalised images
     - ``threshold``: remove neurons whose probability lies below, in [0, 1]; None removes none
     """
 
@@ -73,7 +73,7 @@ class ExportSettings(BaseModel):
     half: bool = False
     preprocessing: bool = False
     prune: Annotated[list[Probability], BeforeValidator(_as_list)] = []
-    pictures: Annotated[list[Text], BeforeValidator(_as_list)] = []
+    images: Annotated[list[Text], BeforeValidator(_as_list)] = []
     dataset: Text | None = None
     root: Text | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
@@ -131,8 +131,8 @@ def _contradictions(settings: ExportSettings) -> list[str]:
         mistakes.append(f"opset: it is ONNX's, expected none with format {settings.format}, got {settings.opset}")
     if settings.limit is not None and not settings.is_curve:
         mistakes.append("limit: it is for the curve over several thresholds, expected several with prune")
-    if settings.pictures and settings.is_curve:
-        mistakes.append("pictures: they have no labels, and a curve is measured on the run's dataset: leave them out")
+    if settings.images and settings.is_curve:
+        mistakes.append("images: they have no labels, and a curve is measured on the run's dataset: leave them out")
     if settings.half and settings.is_curve:
         mistakes.append("half: a curve is measured in float32: leave it out")
     ending = ".csv" if settings.is_curve else f".{settings.format}"

@@ -1,4 +1,4 @@
-"""Picture files named by paths, folders, patterns and lists, one after the other, without a list of them all."""
+"""Image files named by paths, folders, patterns and lists, one after the other, without a list of them all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
 
-from domain_masks.data.folders import is_ignored, is_picture_name
+from domain_masks.data.folders import is_ignored, is_image_name
 from domain_masks.data.text_files import LONGEST_MARK, MARKS, encoding_of
 from domain_masks.errors import InputError
 from domain_masks.records.files import is_there
@@ -24,24 +24,24 @@ _LONGEST = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A picture that cannot be read, and why."""
+    """An image that cannot be read, and why."""
 
     name: str
     reason: str
 
 
-def find_pictures(places: Iterable[str]) -> Iterator[str | Unreadable]:
-    """Yield the path of every picture that ``places`` name; a place without one gives an :class:`Unreadable`.
+def find_images(places: Iterable[str]) -> Iterator[str | Unreadable]:
+    """Yield the path of every image that ``places`` name; a place without one gives an :class:`Unreadable`.
 
     - a file is taken whatever it is called
-    - a folder gives all pictures below it, by their extension, hidden ones left out, those of a folder before those of its
+    - a folder gives all images below it, by their extension, hidden ones left out, those of a folder before those of its
       subfolders, each sorted by name (in a folder of more than 10,000 entries, 10,000 at a time)
     - what does not exist and has ``*``, ``?`` or ``[`` is a pattern, in which ``**`` stands for any folders; what it
       matches is taken as if it had been named; what lies behind a link back to a folder above is left out
     """
     for place in places:
         if os.path.isdir(place):  # noqa: PTH112 - paths stay the texts that they are
-            yield from _or_problem(_below(place), place, "a folder without pictures")
+            yield from _or_problem(_below(place), place, "a folder without images")
         elif is_there(place) or not glob.has_magic(place):
             yield place
         else:
@@ -169,12 +169,12 @@ class _Chunk:
 
 
 def _below(folder: str) -> Iterator[str | Unreadable]:
-    """Yield the pictures in a folder and its subfolders; a link back to a folder above is not followed."""
+    """Yield the images in a folder and its subfolders; a link back to a folder above is not followed."""
     for found in _tree(folder):
         if isinstance(found, Unreadable):
             yield found
         else:
-            yield from (entry.path for entry in filter(_is_picture, found.entries))
+            yield from (entry.path for entry in filter(_is_image, found.entries))
 
 
 def _tree(root: str) -> Iterator[_Chunk | Unreadable]:
@@ -207,5 +207,5 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_picture(entry: os.DirEntry[str]) -> bool:
-    return is_picture_name(entry.name) and not _is_folder(entry)
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return is_image_name(entry.name) and not _is_folder(entry)

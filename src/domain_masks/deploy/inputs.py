@@ -1,4 +1,4 @@
-"""From whatever a picture is given as (path, PIL image, array, tensor) to an opened picture, as training opens files."""
+"""From whatever an image is given as (path, PIL image, array, tensor) to an opened image, as training opens files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from domain_masks.data.image_files import open_picture
+from domain_masks.data.image_files import open_image_file
 from domain_masks.deploy.finding import Unreadable
 from domain_masks.errors import InputError
 
-Picture = str | bytes | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
-"""What one picture, or with a first axis N several, can be given as; see :func:`each_picture`."""
+ImageInput = str | bytes | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
+"""What one image, or with a first axis N several, can be given as; see :func:`each_image`."""
 
 _FORMS = (
     "a path, a PIL image, an array (H, W), (H, W, 3), (H, W, 4) or (N, H, W, 3), or a tensor (3, H, W) or (N, 3, H, W)"
@@ -29,10 +29,10 @@ _FORMS = (
 _PATHS = (str, bytes, os.PathLike)
 
 
-def each_picture(inputs: Picture | Iterable[Picture | Unreadable]) -> Iterator[Picture | Unreadable]:
-    """Yield every single picture of one input or of any iterable of them; arrays of N pictures give N.
+def each_image(inputs: ImageInput | Iterable[ImageInput | Unreadable]) -> Iterator[ImageInput | Unreadable]:
+    """Yield every single image of one input or of any iterable of them; arrays of N images give N.
 
-    - paths: of picture files in any format and mode that training reads
+    - paths: of image files in any format and mode that training reads
     - PIL images, of any mode
     - numpy arrays (H, W), (H, W, 3), (H, W, 4), (N, H, W, 3): uint8, floats in [0, 1], or uint16 for (H, W)
     - tensors (3, H, W) or (N, 3, H, W), (1, H, W) for grey: uint8, or floats in [0, 1]
@@ -51,34 +51,34 @@ def each_picture(inputs: Picture | Iterable[Picture | Unreadable]) -> Iterator[P
                 yield item
     else:
         hint = ": open it with PIL.Image.open" if hasattr(inputs, "read") else ""
-        raise InputError(f"expected pictures, each {_FORMS}, got a {type(inputs).__name__}{hint}")
+        raise InputError(f"expected images, each {_FORMS}, got a {type(inputs).__name__}{hint}")
 
 
-def name_of(picture: Any) -> str | None:
-    """Return the path of a picture that is given by its path, or that Pillow has opened from one; else None."""
-    if isinstance(picture, _PATHS):
-        return os.fsdecode(picture)
-    name = getattr(picture, "filename", None)
+def name_of(image: Any) -> str | None:
+    """Return the path of an image that is given by its path, or that Pillow has opened from one; else None."""
+    if isinstance(image, _PATHS):
+        return os.fsdecode(image)
+    name = getattr(image, "filename", None)
     return os.fsdecode(name) if name and isinstance(name, _PATHS) else None
 
 
-def open_input(picture: Any) -> Image.Image:
-    """Return one picture opened, its file not decoded.
+def open_input(image: Any) -> Image.Image:
+    """Return one image opened, its file not decoded.
 
-    Raises InputError for what can be no picture, and what Pillow raises for a file that is none.
+    Raises InputError for what can be no image, and what Pillow raises for a file that is none.
     """
-    if isinstance(picture, _PATHS):
-        path = Path(os.fsdecode(picture))
+    if isinstance(image, _PATHS):
+        path = Path(os.fsdecode(image))
         if not stat.S_ISREG(path.stat().st_mode):
             raise OSError("it is a folder" if path.is_dir() else "it is no file but a device or a pipe")
-        return open_picture(path)
-    if isinstance(picture, Image.Image):
-        return _own(picture)
-    if isinstance(picture, Tensor):
-        return _from_tensor(picture)
-    if isinstance(picture, np.ndarray):
-        return _from_array(picture)
-    raise InputError(f"expected a picture as {_FORMS}, got a {type(picture).__name__}")
+        return open_image_file(path)
+    if isinstance(image, Image.Image):
+        return _own(image)
+    if isinstance(image, Tensor):
+        return _from_tensor(image)
+    if isinstance(image, np.ndarray):
+        return _from_array(image)
+    raise InputError(f"expected an image as {_FORMS}, got a {type(image).__name__}")
 
 
 def _own(image: Image.Image) -> Image.Image:
@@ -95,7 +95,7 @@ def _own(image: Image.Image) -> Image.Image:
         file.seek(0)
         content = file.read()
         file.seek(position)
-        return open_picture(io.BytesIO(content))
+        return open_image_file(io.BytesIO(content))
     return image.copy()
 
 
@@ -119,15 +119,15 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
             f"expected an array (H, W), (H, W, 3), (H, W, 4) or (N, H, W, 3), channels last, got the shape {array.shape}"
         )
     if 0 in array.shape:
-        raise InputError(f"expected a picture of at least one pixel, got the shape {array.shape}")
+        raise InputError(f"expected an image of at least one pixel, got the shape {array.shape}")
     if np.issubdtype(array.dtype, np.floating):
         lowest, highest = float(array.min()), float(array.max())
         if not (lowest >= 0 and highest <= 1):  # NaN as well
             raise InputError(
-                f"expected floats in [0, 1], got {lowest:g} to {highest:g}: divide by 255, or give uint8. Pictures are not "
+                f"expected floats in [0, 1], got {lowest:g} to {highest:g}: divide by 255, or give uint8. Images are not "
                 "to be normalised, the model does that"
             )
         array = np.rint(array * 255).astype(np.uint8)
     elif array.dtype != np.uint8 and not (array.dtype == np.uint16 and array.ndim == 2):
-        raise InputError(f"expected uint8, floats in [0, 1], or uint16 for a grey picture (H, W), got {array.dtype}")
+        raise InputError(f"expected uint8, floats in [0, 1], or uint16 for a grey image (H, W), got {array.dtype}")
     return Image.fromarray(np.ascontiguousarray(array))

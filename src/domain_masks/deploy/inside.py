@@ -1,4 +1,4 @@
-"""The preprocessing of pictures as operations of a network, so that an exported file can hold it."""
+"""The preprocessing of images as operations of a network, so that an exported file can hold it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FILTERS = {"bilinear": _bilinear, "bicubic": _bicubic}
 
 
 class PreprocessingInside(nn.Module):
-    """Cut, resize and normalise decoded pictures of any height and width as :class:`Preprocessing` does.
+    """Cut, resize and normalise decoded images of any height and width as :class:`Preprocessing` does.
 
     Resizing is Pillow's bilinear or bicubic filter, written as one product with a matrix per axis: plain operations, which all
     runtimes compute alike, and which take sizes that are known only when they run. Pillow rounds to whole levels after each
@@ -60,7 +60,7 @@ class PreprocessingInside(nn.Module):
     def pixels(self, images: Tensor) -> Tensor:
         """Return levels from 0 to 255 (N, 3, size, size), floats, of RGB bytes (N, 3, H, W)."""
         # Counted by a sum, not by arange: the sizes stay tensors, and nothing depends on how a runtime handles numbers.
-        # Summed over the batch, of which there may be nothing: its first picture need not be there.
+        # Summed over the batch, of which there may be nothing: its first image need not be there.
         rows = torch.ones_like(images[:, 0, :, 0].sum(0), dtype=torch.float64).cumsum(0) - 1
         columns = torch.ones_like(images[:, 0, 0].sum(0), dtype=torch.float64).cumsum(0) - 1
         height, width = rows[-1] + 1, columns[-1] + 1
@@ -90,9 +90,9 @@ class PreprocessingInside(nn.Module):
 
 
 def level_difference(preprocessing: Preprocessing, pixels: Tensor, expected: Tensor) -> float:
-    """Return by how many levels of 255 pictures (1, 3, H, W), uint8, come out otherwise than ``expected``, at most.
+    """Return by how many levels of 255 images (1, 3, H, W), uint8, come out otherwise than ``expected``, at most.
 
-    - ``expected``: uint8 (3, size, size), what :meth:`Preprocessing.load` makes of the same picture
+    - ``expected``: uint8 (3, size, size), what :meth:`Preprocessing.load` makes of the same image
     """
     with torch.no_grad():
         got = PreprocessingInside(preprocessing).pixels(pixels)[0]

@@ -17,7 +17,7 @@ from domain_masks.batch import DomainBatch
 from domain_masks.data import Preprocessing
 from domain_masks.deploy.ensembles import check_ensemble, ensembles_of
 from domain_masks.deploy.finding import Unreadable
-from domain_masks.deploy.inputs import Picture, each_picture
+from domain_masks.deploy.inputs import ImageInput, each_image
 from domain_masks.deploy.reading import read_batches
 from domain_masks.deploy.votes import Prediction, predictions_from
 from domain_masks.errors import InputError, unknown
@@ -69,7 +69,7 @@ class Model:
 
     @cached_property
     def ensembles(self) -> tuple[str, ...]:
-        """The names that ``ensemble`` can have, found by asking about one empty picture."""
+        """The names that ``ensemble`` can have, found by asking about one empty image."""
         return ensembles_of(self.method)
 
     def check_ensemble(self, ensemble: str) -> None:
@@ -78,24 +78,29 @@ class Model:
 
     @named_keywords
     def predict(
-        self, inputs: Picture | Iterable[Picture], *, ensemble: str = PREDICTIONS, top: int = TOP, batch: int = BATCH
+        self,
+        inputs: ImageInput | Iterable[ImageInput],
+        *,
+        ensemble: str = PREDICTIONS,
+        top: int = TOP,
+        batch: int = BATCH,
     ) -> list[Prediction]:
-        """Return what the model says about each picture, in their order.
+        """Return what the model says about each image, in their order.
 
-        - ``inputs``: one picture or any iterable of them: paths, PIL images, numpy arrays (H, W), (H, W, 3), (N, H, W, 3),
-          tensors (3, H, W), (N, 3, H, W); uint8, or floats in [0, 1], not normalised. See :func:`each_picture`
+        - ``inputs``: one image or any iterable of them: paths, PIL images, numpy arrays (H, W), (H, W, 3), (N, H, W, 3),
+          tensors (3, H, W), (N, 3, H, W); uint8, or floats in [0, 1], not normalised. See :func:`each_image`
         - ``ensemble``: one of :attr:`ensembles`
         - ``top``: how many classes a prediction names, at most all
-        - ``batch``: how many pictures are computed together; it changes nothing but speed and memory
+        - ``batch``: how many images are computed together; it changes nothing but speed and memory
 
-        Raises InputError for a picture that cannot be read, and for a name or a number that cannot be used.
+        Raises InputError for an image that cannot be read, and for a name or a number that cannot be used.
         """
         return list(self.stream(inputs, ensemble=ensemble, top=top, batch=batch))
 
     @named_keywords
     def stream(
         self,
-        inputs: Picture | Iterable[Picture | Unreadable],
+        inputs: ImageInput | Iterable[ImageInput | Unreadable],
         *,
         ensemble: str = PREDICTIONS,
         top: int = TOP,
@@ -105,8 +110,8 @@ class Model:
     ) -> Iterator[Prediction]:
         """Yield the same as :meth:`predict`, while ``inputs`` are taken from any iterable; memory does not grow with them.
 
-        - ``workers``: processes that read pictures ahead; None for one per core where there are many
-        - ``unreadable``: is told of every picture that cannot be read, which is then left out; without it, InputError
+        - ``workers``: processes that read images ahead; None for one per core where there are many
+        - ``unreadable``: is told of every image that cannot be read, which is then left out; without it, InputError
         """
         self.check_ensemble(ensemble)
         for name, value in (("top", top), ("batch", batch)):
@@ -116,7 +121,7 @@ class Model:
 
     def _stream(
         self,
-        inputs: Picture | Iterable[Picture | Unreadable],
+        inputs: ImageInput | Iterable[ImageInput | Unreadable],
         ensemble: str,
         top: int,
         reading: tuple[int, int | None],
@@ -127,10 +132,10 @@ class Model:
             for one in predictions_from(logits, ensemble, top, names, self.classes, self.sources, domains):
                 yield one if right is None or one.nearest_source is None else replace(one, nearest_accuracy=right)
 
-    def logits(self, inputs: Picture | Iterable[Picture], *, batch: int = BATCH) -> dict[str, Tensor]:
+    def logits(self, inputs: ImageInput | Iterable[ImageInput], *, batch: int = BATCH) -> dict[str, Tensor]:
         """Return ensemble -> logits (N, C), float32 on the CPU, of the same inputs as :meth:`predict`.
 
-        Raises InputError for a picture that cannot be read.
+        Raises InputError for an image that cannot be read.
         """
         parts = [logits for _, logits, _ in self._batches(inputs, batch, 0, None)]
         none = np.empty((0, len(self.classes)), dtype=np.float32)
@@ -139,11 +144,11 @@ class Model:
         }
 
     def domain_probabilities(
-        self, inputs: Picture | Iterable[Picture], *, batch: int = BATCH
+        self, inputs: ImageInput | Iterable[ImageInput], *, batch: int = BATCH
     ) -> NDArray[np.float32] | None:
         """Return how likely the domain classifier finds each source, (N, D); None where the model has none.
 
-        Raises InputError for a picture that cannot be read.
+        Raises InputError for an image that cannot be read.
         """
         if self.method.domain_classifier is None:
             return None
@@ -152,12 +157,12 @@ class Model:
 
     def _batches(
         self,
-        inputs: Picture | Iterable[Picture | Unreadable],
+        inputs: ImageInput | Iterable[ImageInput | Unreadable],
         batch: int,
         workers: int | None,
         unreadable: Callable[[Unreadable], None] | None,
     ) -> Iterator[tuple[list[str | None], dict[str, NDArray[np.float32]], NDArray[np.float32] | None]]:
-        for read in read_batches(each_picture(inputs), self.preprocessing, batch, workers):
+        for read in read_batches(each_image(inputs), self.preprocessing, batch, workers):
             for problem in read.problems:
                 if unreadable is None:
                     raise InputError(f"{problem.name!r} cannot be read: {problem.reason}")
@@ -186,7 +191,7 @@ class Model:
         except torch.OutOfMemoryError as error:
             if len(images) == 1:
                 raise InputError(
-                    f"{self.device} has not enough memory for one picture at {self.preprocessing.size} pixels: use "
+                    f"{self.device} has not enough memory for one image at {self.preprocessing.size} pixels: use "
                     "device cpu, or free the other"
                 ) from error
         (logits, domains), (more_logits, more_domains) = (self._ask(part) for part in images.chunk(2))
@@ -269,7 +274,7 @@ def _preprocessing(card: dict[str, Any]) -> Preprocessing:
     values = card.get("preprocessing")
     if values is None:
         raise InputError(
-            "model.json says no preprocessing, without which no picture can be predicted as in training: write the model "
+            "model.json says no preprocessing, without which no image can be predicted as in training: write the model "
             f"again with `dmg evaluate RUN` (format {FORMAT})"
         )
     try:

@@ -81,7 +81,7 @@ def _training(card: Mapping[str, Any]) -> Iterator[str]:
         "domains seen in earlier runs that this one started from": _names(earlier),
         "held-out domains": _names(card.get("targets", ())) or "none",
         "classes": _names(card["classes"]),
-        "training pictures": training.get("pictures"),
+        "training images": training.get("images"),
         "epochs": training.get("epochs_run"),
         "weights": average_in_words(average) if isinstance(average := training.get("average"), Mapping) else None,
         "initial weights": training.get("weights"),
@@ -89,7 +89,7 @@ def _training(card: Mapping[str, Any]) -> Iterator[str]:
         "method's settings": ", ".join(f"{key}={value}" for key, value in card["method"].items() if key != "name"),
         "task network from": card["boundary"],
         ("mask sites" if card.get("masks") else "sites"): _names([site["name"] for site in card["sites"]]),
-        "pictures": f"{card['image_size']} x {card['image_size']} pixels"
+        "images": f"{card['image_size']} x {card['image_size']} pixels"
         + (
             ", squashed to a square" if preprocessing.get("square") else ", the centre cut out" if preprocessing else ""
         ),
@@ -102,14 +102,14 @@ def _accuracy(card: Mapping[str, Any]) -> Iterator[str]:
     accuracies: Mapping[str, Any] = card.get("accuracies", {})
     if not accuracies:
         return
-    yield "In percent, unweighted means over domains; *split* says which pictures were measured."
+    yield "In percent, unweighted means over domains; *split* says which images were measured."
     yield ""
     rows = []
     for name, numbers in accuracies.items():
         domains = ", ".join(f"{domain} {100 * value:.2f}" for domain, value in numbers["per_domain"].items())
         title = _MEASURES.get(name, name.replace("_", " "))
         rows.append((title, numbers["split"], f"{100 * numbers['accuracy']:.2f}", domains, numbers.get("count", "")))
-    yield from _table(("protocol", "split", "accuracy", "per domain", "pictures"), rows)
+    yield from _table(("protocol", "split", "accuracy", "per domain", "images"), rows)
     by_ensemble = [
         (name.replace("_", " "), ensemble, f"{100 * value:.2f}")
         for name, numbers in accuracies.items()
@@ -168,7 +168,7 @@ def _use(card: Mapping[str, Any], repo_id: str | None) -> Iterator[str]:
     yield "```"
     yield ""
     yield (
-        "Pictures of any size and mode are prepared as in training; they are not to be normalised. The files are "
+        "Images of any size and mode are prepared as in training; they are not to be normalised. The files are "
         "`model.safetensors` and `model.json`, and hold nothing that can run code."
     )
 
@@ -193,7 +193,7 @@ def _limits(card: Mapping[str, Any]) -> Iterator[str]:
     elif len(card["sources"]) > 1:
         yield "- How often the nearest source is right was not measured."
     yield (
-        "- No licence is stated here: whoever publishes the model adds one that its training pictures and initial weights "
+        "- No licence is stated here: whoever publishes the model adds one that its training images and initial weights "
         "allow."
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from domain_masks.data import Preprocessing
 from domain_masks.deploy.formats import Run
 from domain_masks.deploy.inside import LEVELS, PreprocessingInside, level_difference
-from domain_masks.deploy.pictures import Picture, Pictures
+from domain_masks.deploy.images import ParityImage, ParityImages
 from domain_masks.errors import ParityError
 
 TOLERANCE = 1e-4
@@ -25,16 +25,16 @@ _SINGLE = 3
 class Parity:
     """What the comparison of a file with its model gave.
 
-    - ``pictures``, ``origin``: how many, and from where
+    - ``images``, ``origin``: how many, and from where
     - ``batch_sizes``: with which the file was run
     - ``largest``: the largest difference of a logit
     - ``allowed``: how large it may be
-    - ``agreeing``: pictures that get the same class
+    - ``agreeing``: images that get the same class
     - ``levels``: by how many of 255 levels the file's own preprocessing differs from Pillow's at most, or None
     - ``allowed_levels``: by how many it may
     """
 
-    pictures: int
+    images: int
     origin: str
     batch_sizes: tuple[int, ...]
     largest: float
@@ -52,7 +52,7 @@ class Parity:
         sizes = " and ".join(map(str, self.batch_sizes))
         line = (
             f"logits differ by at most {self.largest:.2g} (allowed {self.allowed:.2g}), the same class for {self.agreeing} "
-            f"of {self.pictures} pictures ({self.origin}; batches of {sizes})"
+            f"of {self.images} images ({self.origin}; batches of {sizes})"
         )
         return (
             line
@@ -62,9 +62,9 @@ class Parity:
 
 
 def compare(
-    run: Run, reference: nn.Module, pictures: Pictures, preprocessing: Preprocessing, inside: bool, half: bool
+    run: Run, reference: nn.Module, images: ParityImages, preprocessing: Preprocessing, inside: bool, half: bool
 ) -> Parity:
-    """Run a file on pictures one by one and together, and compare its logits with those of ``reference``.
+    """Run a file on images one by one and together, and compare its logits with those of ``reference``.
 
     - ``reference``: normalised images -> logits, float32
     - ``inside``: whether the file takes bytes and does the preprocessing itself
@@ -75,7 +75,7 @@ def compare(
     agreeing = count = 0
     sizes = []
     with torch.inference_mode():
-        for batch in _batches(pictures.pictures, inside):
+        for batch in _batches(images.images, inside):
             normalised = prepare(batch) if inside else preprocessing.normalize(batch)
             got = run((batch if inside else normalised).clone()).float()
             expected = reference(normalised).float()
@@ -84,16 +84,14 @@ def compare(
             largest = difference if not difference <= largest else largest
             scale = max(scale, float(expected.abs().max()))
             sizes.append(len(batch))
-            if len(batch) > 1 or len(pictures.pictures) == 1:
+            if len(batch) > 1 or len(images.images) == 1:
                 agreeing += int((got.argmax(1) == expected.argmax(1)).sum())
                 count += len(batch)
     tolerance = HALF_TOLERANCE if half else TOLERANCE
-    levels = (
-        max(level_difference(preprocessing, one.raw, one.prepared) for one in pictures.pictures) if inside else None
-    )
+    levels = max(level_difference(preprocessing, one.raw, one.prepared) for one in images.images) if inside else None
     return Parity(
         count,
-        pictures.origin,
+        images.origin,
         tuple(sorted(set(sizes))),
         largest,
         tolerance * max(1.0, scale),
@@ -103,12 +101,12 @@ def compare(
     )
 
 
-def _batches(pictures: tuple[Picture, ...], inside: bool) -> Iterator[Tensor]:
-    """Yield a few pictures alone, in their own sizes where the file takes any, then all together."""
-    for one in pictures[: len(pictures) if inside else _SINGLE]:
+def _batches(images: tuple[ParityImage, ...], inside: bool) -> Iterator[Tensor]:
+    """Yield a few images alone, in their own sizes where the file takes any, then all together."""
+    for one in images[: len(images) if inside else _SINGLE]:
         yield one.raw if inside else one.prepared.unsqueeze(0)
-    if len(pictures) > 1:
-        yield torch.stack([one.prepared for one in pictures])
+    if len(images) > 1:
+        yield torch.stack([one.prepared for one in images])
 
 
 def require(parity: Parity, path: Path, runtime: str) -> None:

@@ -1,4 +1,4 @@
-"""Real pictures for a model: those of its own run's dataset, files, or generated ones where there are none."""
+"""Real images for a model: those of its own run's dataset, files, or generated ones where there are none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from domain_masks.data import DomainSplits, ImageDataset, Preprocessing, Subset, load_dataset, split_domains, to_rgb
 from domain_masks.data.alignment import aligned
-from domain_masks.data.image_files import UNREADABLE, open_picture
+from domain_masks.data.image_files import UNREADABLE, open_image_file
 from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.run_folder import RunFolder
@@ -24,8 +24,8 @@ _GENERATED_SIZES = ((0.6, 0.9), (1.0, 1.0), (1.7, 1.2), (2.3, 3.1))
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A decoded picture.
+class ParityImage:
+    """A decoded image.
 
     - ``raw``: RGB bytes (1, 3, H, W)
     - ``prepared``: (3, size, size), uint8, as the model sees it
@@ -35,8 +35,8 @@ class Picture:
     prepared: Tensor
 
     @classmethod
-    def of(cls, image: Image.Image, preprocessing: Preprocessing) -> Picture:
-        """Decode a picture whole."""
+    def of(cls, image: Image.Image, preprocessing: Preprocessing) -> ParityImage:
+        """Decode an image whole."""
         rgb = to_rgb(image, preprocessing.value_range)
         raw = torch.from_numpy(np.asarray(rgb).transpose(2, 0, 1).copy()).unsqueeze(0)
         # Made anew: a JPEG could otherwise be decoded at a smaller scale.
@@ -44,10 +44,10 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures to compare a file with its model on, and where they come from."""
+class ParityImages:
+    """Images to compare a file with its model on, and where they come from."""
 
-    pictures: tuple[Picture, ...]
+    images: tuple[ParityImage, ...]
     origin: str
 
 
@@ -55,7 +55,7 @@ class Pictures:
 class RunData:
     """The dataset that a model was trained on, divided as it was then.
 
-    ``config`` has nothing but defaults where the run's own is not there; then the validation pictures are not known.
+    ``config`` has nothing but defaults where the run's own is not there; then the validation images are not known.
     """
 
     splits: DomainSplits
@@ -64,7 +64,7 @@ class RunData:
 
 
 def preprocessing_of(card: Mapping[str, Any]) -> Preprocessing:
-    """Return how a model's pictures are prepared; raises InputError where its card does not say."""
+    """Return how a model's images are prepared; raises InputError where its card does not say."""
     if not isinstance(card.get("preprocessing"), dict):
         raise InputError("model.json says no preprocessing: expected size, resize and square; write the model anew")
     return Preprocessing.from_dict(card["preprocessing"])
@@ -91,54 +91,54 @@ def run_data(folder: Path, card: Mapping[str, Any], changes: Mapping[str, Any]) 
 
 
 def spread(subset: Subset, most: int | None) -> Subset:
-    """Return at most ``most`` pictures of a subset, spread evenly over it; None for all."""
+    """Return at most ``most`` images of a subset, spread evenly over it; None for all."""
     if most is None or len(subset) <= most:
         return subset
     chosen = np.linspace(0, len(subset) - 1, most).round().astype(np.int64)
     return Subset(subset.dataset, subset.indices[chosen])
 
 
-def pictures_of_files(paths: Sequence[str | Path], preprocessing: Preprocessing) -> Pictures:
-    """Open picture files; raises InputError that names the first that is none."""
+def images_of_files(paths: Sequence[str | Path], preprocessing: Preprocessing) -> ParityImages:
+    """Open image files; raises InputError that names the first that is none."""
     found = []
     for path in paths:
         try:
-            with open_picture(Path(path)) as image:
-                found.append(Picture.of(image, preprocessing))
+            with open_image_file(Path(path)) as image:
+                found.append(ParityImage.of(image, preprocessing))
         except UNREADABLE as error:
             raise InputError(
-                f"picture {str(path)!r} cannot be read ({type(error).__name__}: {error}): expected picture files to compare on"
+                f"image {str(path)!r} cannot be read ({type(error).__name__}: {error}): expected image files to compare on"
             ) from error
-    return Pictures(tuple(found), "the pictures given")
+    return ParityImages(tuple(found), "the images given")
 
 
-def pictures_of_run(data: RunData, preprocessing: Preprocessing) -> Pictures:
-    """Take pictures from all over the held-out ones, or the validation ones where no domain was held out."""
+def images_of_run(data: RunData, preprocessing: Preprocessing) -> ParityImages:
+    """Take images from all over the held-out ones, or the validation ones where no domain was held out."""
     splits = data.splits
     subset = spread(splits.held_out if len(splits.held_out) else splits.validation, COUNT)
-    return Pictures(
+    return ParityImages(
         tuple(_readable(subset.dataset, subset.indices.tolist(), preprocessing)),
         f"{splits.dataset.name}: {', '.join(splits.targets or splits.sources)}",
     )
 
 
-def _readable(dataset: ImageDataset, rows: Sequence[int], preprocessing: Preprocessing) -> list[Picture]:
+def _readable(dataset: ImageDataset, rows: Sequence[int], preprocessing: Preprocessing) -> list[ParityImage]:
     found = []
     for row in rows:
         try:
             with dataset.open_image(row) as image:
-                found.append(Picture.of(image, preprocessing))
+                found.append(ParityImage.of(image, preprocessing))
         except UNREADABLE:
             continue  # left out of the run as well, or it would not be there
     return found
 
 
-def generated_pictures(preprocessing: Preprocessing) -> Pictures:
-    """Make pictures of several sizes from smooth random colours."""
+def generated_images(preprocessing: Preprocessing) -> ParityImages:
+    """Make images of several sizes from smooth random colours."""
     random = np.random.default_rng(0)
     found = []
     for index in range(COUNT):
         wide, high = (max(1, round(part * preprocessing.size)) for part in _GENERATED_SIZES[index % 4])
         coarse = Image.fromarray(random.integers(0, 256, (5, 7, 3), dtype=np.uint8))
-        found.append(Picture.of(coarse.resize((wide, high), Image.Resampling.BICUBIC), preprocessing))
-    return Pictures(tuple(found), "generated pictures, since no real ones were found")
+        found.append(ParityImage.of(coarse.resize((wide, high), Image.Resampling.BICUBIC), preprocessing))
+    return ParityImages(tuple(found), "generated images, since no real ones were found")

@@ -1,4 +1,4 @@
-"""A stream of pictures read in worker processes: however many there are, only a few batches are in memory."""
+"""A stream of images read in worker processes: however many there are, only a few batches are in memory."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from domain_masks.errors import InputError
 from domain_masks.surroundings import usual_tensors
 
 WORTH_WORKERS = 200
-"""Pictures from which on starting processes saves time."""
+"""Images from which on starting processes saves time."""
 MOST_WORKERS = 8
 _PREFETCHED = 2
 
 
 @dataclass(frozen=True, slots=True)
 class ReadBatch:
-    """Pictures as evaluation sees them.
+    """Images as evaluation sees them.
 
-    - ``names``: of each picture that could be read; None for one without a path
+    - ``names``: of each image that could be read; None for one without a path
     - ``images``: uint8 (n, 3, size, size), one per name; an array, since a worker that hands over tensors has to stay until
       they have been fetched, and complains where nobody is left to fetch them
     - ``problems``: those that could not be read
@@ -46,26 +46,26 @@ class ReadBatch:
 
 
 def read_batches(
-    pictures: Iterable[Any], preprocessing: Preprocessing, batch: int, workers: int | None = None
+    inputs: Iterable[Any], preprocessing: Preprocessing, batch: int, workers: int | None = None
 ) -> Iterator[ReadBatch]:
-    """Yield ``pictures`` in their order, ``batch`` at a time, read ahead by a few batches.
+    """Yield ``images`` in their order, ``batch`` at a time, read ahead by a few batches.
 
-    - ``pictures``: what :func:`open_input` takes; an :class:`Unreadable` among them becomes a problem of its batch
-    - ``workers``: processes that read; None for one per core where there are more than a few pictures, 0 for none
+    - ``images``: what :func:`open_input` takes; an :class:`Unreadable` among them becomes a problem of its batch
+    - ``workers``: processes that read; None for one per core where there are more than a few images, 0 for none
 
-    Raises InputError for what can be no picture, and where a worker is ended from outside.
+    Raises InputError for what can be no image, and where a worker is ended from outside.
     """
-    pictures = iter(pictures)
+    inputs = iter(inputs)
     if workers is None:
-        first = list(islice(pictures, WORTH_WORKERS))
+        first = list(islice(inputs, WORTH_WORKERS))
         workers = min(MOST_WORKERS, os.cpu_count() or 1) if len(first) == WORTH_WORKERS else 0
-        pictures = chain(first, pictures)
+        inputs = chain(first, inputs)
         del first
     held = ExitStack()
     loader: DataLoader[ReadBatch | InputError] = DataLoader(
         _Reader(preprocessing),
         batch_size=None,
-        sampler=_Chunks(pictures, batch, held.close),
+        sampler=_Chunks(inputs, batch, held.close),
         num_workers=workers,
         collate_fn=_as_it_is,
         worker_init_fn=outlive_signals,
@@ -82,7 +82,7 @@ def read_batches(
                 raise found
             yield found
     finally:
-        # Ends the workers, also where whoever asked for pictures has enough; an exception would keep them alive.
+        # Ends the workers, also where whoever asked for images has enough; an exception would keep them alive.
         del batches, loader
 
 
@@ -93,7 +93,7 @@ def _next(batches: Iterator[ReadBatch | InputError]) -> ReadBatch | InputError |
         if "DataLoader worker" not in str(error):
             raise
         raise InputError(
-            "a process that reads pictures was ended from outside, as happens where memory is short: use fewer --workers, or "
+            "a process that reads images was ended from outside, as happens where memory is short: use fewer --workers, or "
             "a smaller --batch"
         ) from error
 
@@ -116,28 +116,28 @@ class _Chunks:
 
 
 class _Reader(Dataset["ReadBatch | InputError"]):
-    """Reads the pictures of a batch; mistakes of the caller's are returned, so that no worker's traceback hides them."""
+    """Reads the images of a batch; mistakes of the caller's are returned, so that no worker's traceback hides them."""
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self._preprocessing = preprocessing
 
-    def __getitem__(self, pictures: list[Any]) -> ReadBatch | InputError:
+    def __getitem__(self, inputs: list[Any]) -> ReadBatch | InputError:
         names: list[str | None] = []
         pixels = []
         problems = []
-        for picture in pictures:
-            if isinstance(picture, Unreadable):
-                problems.append(picture)
+        for item in inputs:
+            if isinstance(item, Unreadable):
+                problems.append(item)
                 continue
-            name = name_of(picture)
+            name = name_of(item)
             try:
-                with open_input(picture) as image:
+                with open_input(item) as image:
                     pixels.append(self._preprocessing.evaluation_pixels(image).transpose(2, 0, 1))
             except InputError as mistake:
                 return mistake
             except UNREADABLE as error:
                 path = None if name is None else Path(name)
-                problems.append(Unreadable(name or "a picture without a path", problem_of(error, path).reason))
+                problems.append(Unreadable(name or "an image without a path", problem_of(error, path).reason))
             else:
                 names.append(name)
         size = self._preprocessing.size

@@ -150,7 +150,7 @@ def rows_to_stream(stream: BinaryIO, top: int, sources: Sequence[str]) -> Iterat
 
 
 class Problems:
-    """Counts pictures that could not be read, keeps the first ones, and writes all where there is a stream."""
+    """Counts images that could not be read, keeps the first ones, and writes all where there is a stream."""
 
     def __init__(self, stream: BinaryIO | None) -> None:
         self.count = 0
@@ -180,7 +180,7 @@ class Problems:
 
 @contextmanager
 def problems_to_file(path: Path | None) -> Iterator[Problems]:
-    """Give what takes note of pictures that could not be read; ``path``, if there is one, appears whole or not at all."""
+    """Give what takes note of images that could not be read; ``path``, if there is one, appears whole or not at all."""
     if path is None:
         yield Problems(None)
         return

@@ -60,7 +60,7 @@ def check_predict(values: Mapping[str, Any], noted: list[str]) -> PredictSetting
     mistakes = list(noted)
     settings: PredictSettings | None = None
     needed = {"model": "expected the model: a run folder, model.safetensors, or hf:owner/name"}
-    needed["paths"] = "expected pictures: files, folders, patterns in quotes, or - for a list on standard input"
+    needed["paths"] = "expected images: files, folders, patterns in quotes, or - for a list on standard input"
     absent = {name: text for name, text in needed.items() if not values.get(name)}
     mistakes += absent.values()
     try:

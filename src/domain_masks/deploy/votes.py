@@ -1,4 +1,4 @@
-"""What a model says about one picture: its classes, the vote of every source's mask, the nearest source."""
+"""What a model says about one image: its classes, the vote of every source's mask, the nearest source."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says about one picture.
+    """What a model says about one image.
 
-    - ``name``: the path of the picture; None where it has none
+    - ``name``: the path of the image; None where it has none
     - ``top``: the most probable classes under the chosen ensemble, best first, at least one
     - ``votes``: source domain -> the most probable class under its mask or head alone; empty for a method without these
     - ``nearest_source``: the source domain that the image is nearest to, see
@@ -74,7 +74,7 @@ class Prediction:
 
 
 def source_weights(probabilities: Mapping[str, NDArray[np.float64]], sources: Sequence[str]) -> NDArray[np.float64]:
-    """Return how much each picture is like each source domain by the masks alone, (N, D), every row adding up to 1.
+    """Return how much each image is like each source domain by the masks alone, (N, D), every row adding up to 1.
 
     A source's weight is the confidence of its own mask or head, its largest class probability, as a share of the sum over
     all sources: with D sources that are all sure, every weight is about 1/D. For models without a domain classifier, whose
@@ -96,7 +96,7 @@ def predictions_from(
     sources: Sequence[str],
     domain_probabilities: NDArray[Any] | None = None,
 ) -> Iterator[Prediction]:
-    """Yield what is said about each of N pictures.
+    """Yield what is said about each of N images.
 
     - ``logits``: ensemble -> (N, C)
     - ``top``: how many classes, at most C
@@ -149,6 +149,6 @@ def _refuse_infinite(ensemble: str, logits: NDArray[Any], names: Sequence[str | 
     if not finite.all():
         name = names[int(np.argmin(finite))]
         raise InputError(
-            f"the model gives NaN or infinity for {name or 'a picture'!r} ({ensemble}): its weights are too large for what "
+            f"the model gives NaN or infinity for {name or 'an image'!r} ({ensemble}): its weights are too large for what "
             "they are multiplied with; train it again, with a smaller learning rate"
         )

@@ -1,4 +1,4 @@
-"""Every mask on every domain (Table 4), and which source a picture is most like."""
+"""Every mask on every domain (Table 4), and which source an image is most like."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NEAREST_RULES = {
 def shown_splits(predictions: Predictions) -> dict[str, str]:
     """Return domain -> the split that shows it: a source's "test" or else "validation", "held_out" of the others.
 
-    Sources come first, in the order of the masks' rows; domains without pictures are left out.
+    Sources come first, in the order of the masks' rows; domains without images are left out.
     """
     others = [name for name in predictions.domain_names if name not in predictions.sources]
     found = {}

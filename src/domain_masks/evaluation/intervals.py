@@ -42,7 +42,7 @@ def bootstrap_interval(
 
     ``groups``: for each domain, (N_d,) whether a sample is right. Samples are drawn anew within each domain, as many as
     there are. How many of them are right is a binomial number, which is drawn in place of the samples themselves: the
-    same distribution, without an array of ``samples`` x N. It says what other test pictures would change, not other
+    same distribution, without an array of ``samples`` x N. It says what other test images would change, not other
     seeds. Equal arguments give equal intervals. Raises InputError for an empty group, a level outside (0, 1), or no
     samples.
     """
@@ -78,12 +78,12 @@ def stratified_interval(
 ) -> Interval:
     """Return the bootstrap percentile interval of a sum over ``strata`` of the means of their values.
 
-    - ``strata``: for each domain, (N_d,) what a picture contributes: how often it is right, over the runs that saw it, times
-      its domain's part in the mean. Several runs on the same pictures, such as seeds, are drawn together by that
+    - ``strata``: for each domain, (N_d,) what an image contributes: how often it is right, over the runs that saw it, times
+      its domain's part in the mean. Several runs on the same images, such as seeds, are drawn together by that
 
-    Pictures are drawn anew within each stratum, as many as there are; how often each value is drawn is a multinomial number,
-    which is drawn in place of the pictures. With one run it is :func:`bootstrap_interval`'s distribution. It says what other
-    test pictures would change, not other seeds. Raises InputError for an empty stratum, a level outside (0, 1), or no samples.
+    Images are drawn anew within each stratum, as many as there are; how often each value is drawn is a multinomial number,
+    which is drawn in place of the images. With one run it is :func:`bootstrap_interval`'s distribution. It says what other
+    test images would change, not other seeds. Raises InputError for an empty stratum, a level outside (0, 1), or no samples.
     """
     if not strata or any(len(values) == 0 for values in strata):
         raise InputError(f"expected at least one sample in every domain, got {[len(values) for values in strata]}")

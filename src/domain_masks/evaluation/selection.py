@@ -1,7 +1,7 @@
 """Which setting of a method is reported: rules over records, each named in every number that it produced.
 
 The rules are those of Gulrajani and Lopez-Paz, "In Search of Lost Domain Generalization" (ICLR 2021, Section 3). The epoch is
-chosen by each run itself, always on its sources' validation pictures; here it is between runs with other settings.
+chosen by each run itself, always on its sources' validation images; here it is between runs with other settings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ORACLE = "oracle"
 SELECTION_RULES: tuple[str, ...] = (SOURCE_VALIDATION, LEAVE_ONE_DOMAIN_OUT, ORACLE)
 """The first is the default; the last uses labels of the held-out domain and has to be asked for by name."""
 RULES_IN_WORDS: Mapping[str, str] = {
-    SOURCE_VALIDATION: "highest mean accuracy on the sources' validation pictures",
+    SOURCE_VALIDATION: "highest mean accuracy on the sources' validation images",
     LEAVE_ONE_DOMAIN_OUT: "highest mean accuracy on each source, of runs that hold it out together with the target",
     ORACLE: "highest accuracy on the held-out domain itself, whose labels are used",
 }
@@ -154,7 +154,7 @@ def _inner(groups: Iterable[frozenset[str]]) -> set[frozenset[str]]:
 
 
 def source_validation_accuracy(record: RunRecord) -> float:
-    """Return the accuracy of a run's prediction ensemble on its sources' validation pictures, their unweighted mean.
+    """Return the accuracy of a run's prediction ensemble on its sources' validation images, their unweighted mean.
 
     From ``predictions.npz``; where that cannot be read, from ``results.json``, if its in-domain accuracy is one of validation.
     Raises InputError that names the run where neither has it.
@@ -165,7 +165,7 @@ def source_validation_accuracy(record: RunRecord) -> float:
         validation = predictions.rows(np.isin(predictions.domains, sources) & (predictions.splits == "validation"))
         if len(validation):
             return mean_over_domains(per_domain_accuracy(validation))
-        problem = f"{record.folder.predictions} holds no validation pictures"
+        problem = f"{record.folder.predictions} holds no validation images"
     except RunFolderError as error:
         problem = str(error)
     inside = record.results.in_domain

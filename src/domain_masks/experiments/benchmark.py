@@ -48,13 +48,13 @@ def work_off(
     A run that fails, for whatever reason, is recorded in its folder and does not stop the others; the next call tries it
     again. A run that another benchmark carries out at this moment is waited for, and taken over if that one ends without it.
 
-    Raises InputError where pictures cannot be read, DiskFullError where the disk is full.
+    Raises InputError where images cannot be read, DiskFullError where the disk is full.
     """
     if not plan:
         return BenchmarkOutcome()
     waiting = [planned for planned in plan if planned.state != "done"]
     if waiting:
-        # Before all runs, which would otherwise all fail for the same pictures; each notes by itself what it leaves out.
+        # Before all runs, which would otherwise all fail for the same images; each notes by itself what it leaves out.
         readable(dataset, waiting[0].config, reporter)
     _say_what_is_done(plan, reporter)
     by_key = {planned.key: planned for planned in plan}

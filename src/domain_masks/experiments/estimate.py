@@ -18,7 +18,7 @@ from domain_masks.progress import Reporter
 from domain_masks.records import MetricsLog, Results
 from domain_masks.records.config import RunConfig
 from domain_masks.training.division import splits_of
-from domain_masks.training.experiment import FAST_PICTURES
+from domain_masks.training.experiment import FAST_IMAGES
 from domain_masks.training.fit import FAST_BATCHES
 from domain_masks.training.reestimation import BATCHES
 from domain_masks.training.timing import STEPS, Cost, measure
@@ -85,7 +85,7 @@ def estimate(
 ) -> Estimate:
     """Estimate time and disk of the runs that are not done.
 
-    Runs that differ in nothing that a step costs are a group. Its cost is that of its finished runs, per training picture
+    Runs that differ in nothing that a step costs are a group. Its cost is that of its finished runs, per training image
     and epoch; where there is none, that of a few steps timed here, by ``threads`` threads as a run will have. A run that was
     begun counts with the epochs that it lacks, and time is divided by ``at_once``.
     """
@@ -124,7 +124,7 @@ def estimate(
 
 
 class _Size:
-    """How many pictures a run learns from and measures, and how many epochs it lacks."""
+    """How many images a run learns from and measures, and how many epochs it lacks."""
 
     def __init__(self, run: PlannedRun, dataset: ImageDataset) -> None:
         self.run = run
@@ -150,7 +150,7 @@ class _Size:
     def _looked_at(self, subsets: Iterable[Subset | None]) -> int:
         counts = [len(subset) for subset in subsets if subset is not None]
         return sum(
-            len(range(0, count, max(1, count // FAST_PICTURES))) if self.run.config.fast else count for count in counts
+            len(range(0, count, max(1, count // FAST_IMAGES))) if self.run.config.fast else count for count in counts
         )
 
     @property

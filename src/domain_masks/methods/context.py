@@ -34,7 +34,7 @@ class Context:
     - ``boundary``: name of the module where T begins, or None for the first site
     - ``image_size``: H = W in pixels
     - ``head_initialisation``: of the heads that a method makes itself; see :func:`build_backbone`
-    - ``class_weights``: C factors of the classes in the loss, whose mean over the training pictures is 1; None: all 1
+    - ``class_weights``: C factors of the classes in the loss, whose mean over the training images is 1; None: all 1
     - ``preprocessing``: how pixels became the numbers in a batch's images, for methods that change them as pixels; None in a
       loaded model
     - ``further_backbone``: what :meth:`build_backbone` calls

@@ -1,4 +1,4 @@
-"""From which source domain a picture seems to come, as weights of the domains' predictions (the paper's footnote §)."""
+"""From which source domain an image seems to come, as weights of the domains' predictions (the paper's footnote §)."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class DomainClassifier(nn.Module):
 
 
 def fit_domain_classifier(pooled: Tensor, domains: Tensor, count: int) -> DomainClassifier:
-    """Fit a classifier of ``count`` domains, all equally likely before a picture is seen, however many pictures each has.
+    """Fit a classifier of ``count`` domains, all equally likely before an image is seen, however many images each has.
 
     So features that tell nothing give every domain the same weight, as the prediction ensemble does. Equal arguments give
     equal classifiers.
 
-    - ``pooled``: (N, K) channel means of training pictures; ``domains``: (N,) indices in [0, count)
+    - ``pooled``: (N, K) channel means of training images; ``domains``: (N,) indices in [0, count)
 
-    Raises ValueError for fewer than two domains, or one without a picture.
+    Raises ValueError for fewer than two domains, or one without an image.
     """
     # Loading scikit-learn takes seconds, which only a run's end needs.
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
@@ -58,7 +58,7 @@ def fit_domain_classifier(pooled: Tensor, domains: Tensor, count: int) -> Domain
 
     truth = domains.cpu().numpy()
     if count < 2 or not np.array_equal(np.unique(truth), np.arange(count)):
-        raise ValueError(f"expected pictures of each of two or more domains, got {np.unique(truth)} of {count}")
+        raise ValueError(f"expected images of each of two or more domains, got {np.unique(truth)} of {count}")
     features = pooled.double().cpu().numpy()
     mean, scale = features.mean(axis=0), features.std(axis=0)
     # A channel that never changes says nothing; any scale leaves it at 0.

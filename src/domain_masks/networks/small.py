@@ -1,4 +1,4 @@
-"""A convolutional network for small pictures, trained from scratch in seconds."""
+"""A convolutional network for small images, trained from scratch in seconds."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class SiteEpoch(TypedDict):
 
 
 class McNemarTest(TypedDict):
-    """Pictures that only the nearest source's mask, or only the prediction ensemble, has right; exact, two-sided."""
+    """Images that only the nearest source's mask, or only the prediction ensemble, has right; exact, two-sided."""
 
     nearest_only: int
     predictions_only: int
@@ -81,9 +81,9 @@ class NearestSource(TypedDict):
     - ``rule``: how the nearest source is chosen, in words
     - ``right``: how often that is right on the sources' own images
     - ``rules``: rule -> the same accuracy by that rule, of all rules that could be measured: what the choice rests on
-    - ``domains``: domain -> source -> share of its pictures, adding up to 1
-    - ``pictures``: domain -> how many pictures
-    - ``agreement``: domain -> share of pictures that get the same class from the nearest source's mask and the ensemble
+    - ``domains``: domain -> source -> share of its images, adding up to 1
+    - ``images``: domain -> how many images
+    - ``agreement``: domain -> share of images that get the same class from the nearest source's mask and the ensemble
     - ``accuracy``: domain -> ``nearest``, ``predictions``, ``weighted`` (if the run has it), ``best_single``: the best mask,
       an oracle that is chosen by the labels that it is measured on
     - ``best_single``: domain -> whose mask that is
@@ -94,7 +94,7 @@ class NearestSource(TypedDict):
     right: NearestAccuracy
     rules: dict[str, float]
     domains: dict[str, dict[str, float]]
-    pictures: dict[str, int]
+    images: dict[str, int]
     agreement: dict[str, float]
     accuracy: dict[str, dict[str, float]]
     best_single: dict[str, str]
@@ -123,10 +123,10 @@ class AblationRow(TypedDict):
 
 
 class Ablation(TypedDict):
-    """How accuracy falls when neurons are switched off; ``split`` domain -> which pictures, ``pictures`` how many."""
+    """How accuracy falls when neurons are switched off; ``split`` domain -> which images, ``images`` how many."""
 
     split: dict[str, str]
-    pictures: dict[str, int]
+    images: dict[str, int]
     rows: list[AblationRow]
 
 
@@ -140,15 +140,15 @@ class ReliabilityBins(TypedDict):
 
 
 class Calibration(TypedDict):
-    """Expected calibration error ``ece`` of the prediction ensemble on ``pictures`` pictures, and its bins."""
+    """Expected calibration error ``ece`` of the prediction ensemble on ``images`` images, and its bins."""
 
     ece: float
-    pictures: int
+    images: int
     bins: ReliabilityBins
 
 
 class Confusion(TypedDict):
-    """``counts[i][j]``: pictures of ``classes[i]`` that were predicted to be ``classes[j]``.
+    """``counts[i][j]``: images of ``classes[i]`` that were predicted to be ``classes[j]``.
 
     Of many classes only those with the most errors are here; ``of`` is how many there are. ``pairs`` are the most frequent
     errors among all classes: label, predicted, count.
@@ -161,10 +161,10 @@ class Confusion(TypedDict):
 
 
 class GalleryItem(TypedDict):
-    """One picture: its id, the label, what the prediction ensemble says and how confident it is.
+    """One image: its id, the label, what the prediction ensemble says and how confident it is.
 
     ``votes`` is source -> {"class", "probability"}, for a method that has masks or heads. ``thumbnail`` is a path relative
-    to the run folder, absent where the picture could not be read.
+    to the run folder, absent where the image could not be read.
     """
 
     id: str
@@ -208,7 +208,7 @@ _NEAREST = keys(
         "right": NEAREST_ACCURACY,
         "rules": each(fraction),
         "domains": each(each(fraction)),
-        "pictures": each(whole),
+        "images": each(whole),
         "agreement": each(fraction),
         "accuracy": each(each(fraction)),
         "best_single": each(text),
@@ -250,8 +250,8 @@ _CHECKS: dict[str, Check] = {
     "sites": each(_SITE),
     "epochs": listed(_EPOCH),
     "nearest_source": _NEAREST,
-    "ablation": keys({"split": each(text), "pictures": each(whole), "rows": listed(_ABLATION_ROW)}),
-    "calibration": each(keys({"ece": fraction, "pictures": whole, "bins": keys(_BINS)})),
+    "ablation": keys({"split": each(text), "images": each(whole), "rows": listed(_ABLATION_ROW)}),
+    "calibration": each(keys({"ece": fraction, "images": whole, "bins": keys(_BINS)})),
     "confusion": each(keys({"classes": texts, "counts": listed(listed(whole)), "of": whole, "pairs": listed(_PAIR)})),
     "per_class": each(each(fraction)),
     "per_class_counts": each(each(whole)),
@@ -265,7 +265,7 @@ _CHECKS: dict[str, Check] = {
 class Analysis(JSONRecord):
     """The content of ``analysis.json``; what a method does not have, or was left out, is None here and absent there.
 
-    Accuracies are fractions in [0, 1], of the domain's pictures in the split that ``splits`` names.
+    Accuracies are fractions in [0, 1], of the domain's images in the split that ``splits`` names.
 
     - ``mask_by_domain``: ensemble -> domain -> accuracy (Table 4): a row per source's mask or head, and the ensembles
     - ``mask_by_domain_splits``: domain -> "held_out", or a source's "test" or else "validation"

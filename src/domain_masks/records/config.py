@@ -93,9 +93,9 @@ class RunConfig(BaseModel):
     )
     split_seed: Seed = _setting("data", "draws train, val and test where no official lists say them", 0)
     sampling: str = _setting("data", "batches from all sources pooled, or equal parts", "pooled")
-    augmentation: str | None = _setting("data", "of training pictures: pacs, domainnet, digits or none")
-    square: bool | None = _setting("data", "squash pictures to a square instead of cropping its centre")
-    size: Annotated[int, Field(ge=1, le=4096)] | None = _setting("data", "side of the pictures in pixels")
+    augmentation: str | None = _setting("data", "of training images: pacs, domainnet, digits or none")
+    square: bool | None = _setting("data", "squash images to a square instead of cropping its centre")
+    size: Annotated[int, Field(ge=1, le=4096)] | None = _setting("data", "side of the images in pixels")
     crop: Annotated[float, Field(gt=0, le=1)] | None = _setting(
         "data", "share of the shorter side (of both, if square) that evaluation sees; default: as for the weights"
     )
@@ -116,9 +116,9 @@ class RunConfig(BaseModel):
     value_range: Annotated[str, BeforeValidator(as_range)] | None = _setting(
         "data", "black and white of images deeper than 8 bits: LOW,HIGH, or dataset, the sources' own range"
     )
-    workers: Annotated[int, Field(ge=0)] | None = _setting("data", "processes that read pictures; default by cores")
-    verify: bool = _setting("data", "decode every picture once before a dataset's first training", True)
-    skip_bad: bool = _setting("data", "leave out pictures that cannot be read, instead of refusing to train", False)
+    workers: Annotated[int, Field(ge=0)] | None = _setting("data", "processes that read images; default by cores")
+    verify: bool = _setting("data", "decode every image once before a dataset's first training", True)
+    skip_bad: bool = _setting("data", "leave out images that cannot be read, instead of refusing to train", False)
 
     method: dict[str, Any] = _setting("method", "a name from `dmg methods`", {"name": "dmg"})
     plugin: Annotated[tuple[str, ...], BeforeValidator(as_list)] = _setting(
@@ -135,18 +135,18 @@ class RunConfig(BaseModel):
         "network", "of the last layer: PyTorch's default, or N(0, 0.001)"
     )
     freeze_features: bool = _setting("network", "train the task network alone, on features computed once", False)
-    views: Count = _setting("network", "augmented views per picture that frozen features keep", 4)
+    views: Count = _setting("network", "augmented views per image that frozen features keep", 4)
 
     init_from: Folder | None = _setting("training", "a run folder whose trained network and masks are started from")
     learn: Literal["all", "masks"] = _setting(
         "training", "all, or masks alone: with --init_from, those of new source domains, if there are any", "all"
     )
     class_weights: Literal["none", "balanced"] = _setting(
-        "training", "weight of a class in the loss: none, or balanced, by the inverse of its training pictures", "none"
+        "training", "weight of a class in the loss: none, or balanced, by the inverse of its training images", "none"
     )
-    epochs: Count | None = _setting("training", "passes over the training pictures")
+    epochs: Count | None = _setting("training", "passes over the training images")
     batch: Count | Literal["auto"] = _setting(
-        "training", "pictures per step, over all processes; auto: as many as fit, see the documentation", DEFAULT_BATCH
+        "training", "images per step, over all processes; auto: as many as fit, see the documentation", DEFAULT_BATCH
     )
     optimizer: Literal["adam", "sgd"] = _setting("training", "adam or sgd", "adam")
     lr: Rate | None = _setting("training", "learning rate")
@@ -198,9 +198,9 @@ class RunConfig(BaseModel):
     checkpoint_every: Annotated[Rate, BeforeValidator(as_seconds)] = _setting(
         "training", "time between two checkpoints within an epoch: 90s, 10m, 1h", 600.0
     )
-    fast: bool = _setting("training", "smoke run: one epoch of two batches, few pictures evaluated", False)
+    fast: bool = _setting("training", "smoke run: one epoch of two batches, few images evaluated", False)
     selection: Literal["source-validation"] = _setting(
-        "training", "what chooses the best epoch: accuracy on the sources' validation pictures", "source-validation"
+        "training", "what chooses the best epoch: accuracy on the sources' validation images", "source-validation"
     )
     domain_classifier: bool = _setting(
         "training", "fit a classifier of the source domains at the end, for the ensemble `weighted`", True
@@ -258,7 +258,7 @@ class RunConfig(BaseModel):
 
     @property
     def batch_size(self) -> int:
-        """Pictures per step; the default where ``auto`` has not been decided, for what does not depend on it."""
+        """Images per step; the default where ``auto`` has not been decided, for what does not depend on it."""
         return DEFAULT_BATCH if self.batch == AUTO else int(self.batch)
 
     def to_dict(self) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class RunFolder:
 
     @property
     def thumbnails(self) -> Path:
-        """The folder of small pictures that galleries show; see :meth:`write_thumbnails`."""
+        """The folder of small images that galleries show; see :meth:`write_thumbnails`."""
         return self.figures / "thumbnails"
 
     @property
@@ -150,7 +150,7 @@ class RunFolder:
             self._note_figures({*own} - gone, self._own_figures("thumbnails"))
 
     def write_thumbnails(self, contents: Mapping[str, bytes]) -> None:
-        """Write small pictures, file name -> content, into :attr:`thumbnails`, in the place of those written before.
+        """Write small images, file name -> content, into :attr:`thumbnails`, in the place of those written before.
 
         Their names are noted as those of figures are. Raises InputError if one is no plain file name.
         """

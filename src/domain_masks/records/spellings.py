@@ -33,8 +33,8 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "jobs": ("num_jobs", "n_jobs"),
     "out": ("output", "output_dir", "out_dir", "o"),
     "top": ("top_k", "topk"),
-    "pictures": ("images",),
-    "no_pictures": ("no_images",),
+    "images": ("pictures",),
+    "no_images": ("no_pictures",),
 }
 """Setting -> other names under which it is taken, in flags, YAML and Python; one letter is a flag with one hyphen.
 

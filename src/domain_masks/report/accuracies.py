@@ -1,4 +1,4 @@
-"""Accuracies of rows of runs, by held-out domain and overall: mean, deviation over seeds, interval over test pictures."""
+"""Accuracies of rows of runs, by held-out domain and overall: mean, deviation over seeds, interval over test images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SUMMARY = {
     "held_out": "str",
     "seeds": "Int64",
     "runs": "Int64",
-    "pictures": "Int64",
+    "images": "Int64",
     "accuracy": "Float64",
     "deviation": "Float64",
     "low": "Float64",
@@ -55,7 +55,7 @@ def summary(group: Group, lines: Sequence[Line] | None = None) -> pd.DataFrame:
     - ``accuracy``, ``deviation``: mean and sample standard deviation over seeds; the deviation is missing for one seed.
       "overall" is the unweighted mean over held-out domains, per seed, of seeds that have them all; missing where a line
       lacks a held-out domain that others have
-    - ``low``, ``high``: 95 % bootstrap interval over test pictures, all seeds drawn together; see :func:`.answers.interval`
+    - ``low``, ``high``: 95 % bootstrap interval over test images, all seeds drawn together; see :func:`.answers.interval`
     - ``paper_accuracy``, ``difference``: the paper's number, where the protocol is the paper's; of "overall" only where
       each of the paper's domains was held out by itself
     """
@@ -162,7 +162,7 @@ def _row(
     if not complete:
         return row
     mean, deviation = mean_and_standard_deviation([sum(part) / len(part) for part in values.values()])
-    row |= {"accuracy": mean, "deviation": deviation, "pictures": _pictures(records, measure)}
+    row |= {"accuracy": mean, "deviation": deviation, "images": _images(records, measure)}
     if (bounds := _interval(group, measure, ensemble, records)) is not None:
         row |= {"low": bounds.low, "high": bounds.high}
     # The paper's accuracies in domain are of test images.
@@ -186,8 +186,8 @@ def _printed(line: Line, measure: str, ensemble: str, held_out: str) -> PaperNum
     return paper_number(results.dataset, results.backbone, line.method, line.optimizer, measure, ensemble, held_out)
 
 
-def _pictures(records: Sequence[RunRecord], measure: str) -> int | None:
-    """Return how many pictures one seed is measured on, over its held-out domains."""
+def _images(records: Sequence[RunRecord], measure: str) -> int | None:
+    """Return how many images one seed is measured on, over its held-out domains."""
     counts: dict[str, int] = {}
     for record in records:
         found = accuracies_of(record, measure)

@@ -165,7 +165,7 @@ def _count(rows: pd.DataFrame, held_out: str) -> int | None:
     """Return how many images are behind the numbers of one held-out domain, where these are the same in all lines."""
     if held_out == OVERALL:
         return None
-    counts = rows[rows["held_out"] == held_out]["pictures"].dropna().unique().tolist()
+    counts = rows[rows["held_out"] == held_out]["images"].dropna().unique().tolist()
     return int(counts[0]) if len(counts) == 1 else None
 
 
@@ -236,7 +236,7 @@ def ensembles(group: Group, frame: pd.DataFrame) -> Table | None:
     notes = [
         "predictions: the average over all masks or heads. masks: one pass under the mean of the soft masks "
         "(Section 7.3). weighted: "
-        "the average weighted by a domain classifier. only X: the mask or head of source X alone, whatever the picture."
+        "the average weighted by a domain classifier. only X: the mask or head of source X alone, whatever the image."
     ]
     notes += [text for line in lines for name in names if (text := in_part(line, name))]
     return Table(

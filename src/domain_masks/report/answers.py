@@ -1,4 +1,4 @@
-"""Which pictures a run has right: all that intervals, tests and tables of masks need of its predictions."""
+"""Which images a run has right: all that intervals, tests and tables of masks need of its predictions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MEASURES: Mapping[str, str] = {OUT_OF_DOMAIN: "out of domain", IN_DOMAIN: "in do
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """For the pictures of one measure, by domain: their ids in order, and for every ensemble whether each is right.
+    """For the images of one measure, by domain: their ids in order, and for every ensemble whether each is right.
 
     - ``ids``: domain -> (N_d,) text, sorted
     - ``right``: ensemble -> domain -> (N_d,) truth values
-    - ``calibration``: expected calibration error of the prediction ensemble over all pictures, None without pictures
+    - ``calibration``: expected calibration error of the prediction ensemble over all images, None without images
     """
 
     ids: Mapping[str, NDArray[np.str_]]
@@ -55,12 +55,12 @@ def answers_of(record: RunRecord) -> RunAnswers:
 
 
 def interval(answers: Sequence[Answers], ensemble: str, weights: Sequence[float] | None = None) -> Interval | None:
-    """Return the interval over test pictures of the mean accuracy of several runs, each the mean over its domains.
+    """Return the interval over test images of the mean accuracy of several runs, each the mean over its domains.
 
     - ``weights``: of the runs; equal ones that add up to 1 by default. Negative ones give the interval of a difference
 
-    A picture that several runs saw (other seeds; a source picture under other held-out domains) is drawn with all its answers
-    together. None where a run has no such answers, or where the runs' pictures are not the same.
+    An image that several runs saw (other seeds; a source image under other held-out domains) is drawn with all its answers
+    together. None where a run has no such answers, or where the runs' images are not the same.
     """
     shares = [1 / len(answers)] * len(answers) if weights is None else weights
     ids: dict[str, NDArray[np.str_]] = {}
@@ -78,7 +78,7 @@ def interval(answers: Sequence[Answers], ensemble: str, weights: Sequence[float]
 
 
 def paired(first: Answers, second: Answers, ensembles: tuple[str, str]) -> McNemar | None:
-    """Return the exact McNemar test on the pictures of two runs; None unless they are the same pictures."""
+    """Return the exact McNemar test on the images of two runs; None unless they are the same images."""
     one, other = first.right.get(ensembles[0], {}), second.right.get(ensembles[1], {})
     if not one or set(one) != set(other) or any(not np.array_equal(first.ids[name], second.ids[name]) for name in one):
         return None
@@ -86,7 +86,7 @@ def paired(first: Answers, second: Answers, ensembles: tuple[str, str]) -> McNem
 
 
 def pooled(tests: Iterable[McNemar]) -> McNemar:
-    """Return the test of the counts added up, for tests on different pictures."""
+    """Return the test of the counts added up, for tests on different images."""
     listed = list(tests)
     first, second = sum(test.first_only for test in listed), sum(test.second_only for test in listed)
     return exact_mcnemar(np.arange(first + second) < first, np.arange(first + second) >= first)

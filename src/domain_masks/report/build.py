@@ -40,7 +40,7 @@ def build_report(collection: Collection, rule: str = SOURCE_VALIDATION, gallery:
     """Return the report of all runs of a collection.
 
     - ``rule``: how the setting of a method is chosen where several were run; see :mod:`domain_masks.evaluation.selection`
-    - ``gallery``: whether pictures are shown
+    - ``gallery``: whether images are shown
 
     Nothing that is wrong with a record stops it: what cannot be used is named in the report.
     """
@@ -218,7 +218,7 @@ def _protocol(group: Group) -> Iterator[Block]:
     for measure, title in MEASURES.items():
         found = accuracies_of(record, measure)
         if found is not None:
-            pairs.append((f"{title}, measured on", f"{found['split']} pictures"))
+            pairs.append((f"{title}, measured on", f"{found['split']} images"))
     yield Facts(pairs)
     if group.rule == ORACLE and group.is_swept:
         yield Words(

@@ -74,7 +74,7 @@ def claims_table(group: Group, frame: pd.DataFrame) -> Table | None:
     ]
     columns = [Column(title, is_number=False) for title in ("finding", "paper", "here", "result")]
     note = (
-        "In brackets: 95 % interval over test pictures, each drawn with both answers. Differences are over the seeds that "
+        "In brackets: 95 % interval over test images, each drawn with both answers. Differences are over the seeds that "
         "both sides have, which can be fewer than those of the tables. Not clear: the interval holds 0, or the seeds differ "
         "by more than the difference. In part: not with most held-out domains, or not in all cases. The paper's "
         "numbers stand only beside runs of its own protocol."

@@ -1,4 +1,4 @@
-"""Figures as SVG that takes its colours from the page: text stays text, and light and dark need no second picture."""
+"""Figures as SVG that takes its colours from the page: text stays text, and light and dark need no second image."""
 
 from __future__ import annotations
 

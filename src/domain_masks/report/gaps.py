@@ -1,4 +1,4 @@
-"""How much higher one line of runs is than another, over the same pictures and seeds, and how sure that is."""
+"""How much higher one line of runs is than another, over the same images and seeds, and how sure that is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Gap:
 
     - ``by_seed``: seed -> the difference, of the seeds with every held-out domain
     - ``deviation``: over these seeds, None for one
-    - ``bounds``: 95 % interval over test pictures, None where predictions are missing
+    - ``bounds``: 95 % interval over test images, None where predictions are missing
     """
 
     difference: float
@@ -35,9 +35,9 @@ class Gap:
 
     @property
     def result(self) -> str:
-        """Whether the first is higher: not clear where pictures or seeds could turn it, in part where most domains differ.
+        """Whether the first is higher: not clear where images or seeds could turn it, in part where most domains differ.
 
-        Pictures could where the interval holds 0; seeds where they have both signs, or spread by more than the difference.
+        Images could where the interval holds 0; seeds where they have both signs, or spread by more than the difference.
         """
         if self.bounds is not None and self.bounds[0] <= 0 <= self.bounds[1]:
             return UNCLEAR
@@ -95,7 +95,7 @@ def _bounds(
     measures: tuple[str, str],
     by_target: Mapping[str, Sequence[float]],
 ) -> tuple[float, float] | None:
-    """Return the interval of the difference, every picture drawn with the answers of both lines."""
+    """Return the interval of the difference, every image drawn with the answers of both lines."""
     answers, weights = [], []
     for pair in pairs:
         share = 1 / (len(by_target) * len(by_target[target_of(pair[0])]))

@@ -17,7 +17,7 @@ _ORACLE = r"$\color{red}{\textsf{oracle}}$"
 
 
 def to_markdown(report: Report) -> str:
-    """Return the report as Markdown, whose pictures lie in ``figures/`` beside it; galleries are left out."""
+    """Return the report as Markdown, whose images lie in ``figures/`` beside it; galleries are left out."""
     lines = [f"# {escaped(report.title)}", "", escaped(report.subtitle), ""]
     for one in report.highlights:
         mark = f" {_ORACLE}" if one.oracle else ""

@@ -120,7 +120,7 @@ def mask_figures(group: Group, frame: pd.DataFrame) -> list[Figure]:
 def course_figures(group: Group) -> list[Figure]:
     """Return loss, validation accuracy, overlap and kinds of neurons over the epochs, mean over held-out domains and seeds."""
     courses = {line.title: [_metrics(record) for record in line.records] for line in group.lines}
-    titles = {"loss": "Training loss", "validation_accuracy": "Accuracy on validation pictures"}
+    titles = {"loss": "Training loss", "validation_accuracy": "Accuracy on validation images"}
     panels = []
     for metric, title in titles.items():
         series = [

@@ -35,15 +35,15 @@ def reading(group: Group, frame: pd.DataFrame) -> list[str]:
     notes = [
         "Accuracy in percent. Overall: the unweighted mean over held-out domains, taken per seed. In brackets: "
         "95 % bootstrap interval "
-        "over the test pictures (10,000 resamples within each domain; all seeds' answers to a picture are drawn "
+        "over the test images (10,000 resamples within each domain; all seeds' answers to an image are drawn "
         "together). It says "
-        "what other pictures would change, not other seeds."
+        "what other images would change, not other seeds."
     ]
     if len(group.seeds) > 1:
         notes.append(f"±: sample standard deviation over the seeds {', '.join(map(str, group.seeds))}.")
     notes += _missing_deviations(group, frame)
     if (frame["accuracy"].notna() & frame["low"].isna()).any():
-        notes.append("No interval is shown where a run's predictions.npz is missing or its pictures are others.")
+        notes.append("No interval is shown where a run's predictions.npz is missing or its images are others.")
     incomplete = [line.label for line in group.lines if set(line.by_target) < set(group.main_targets)]
     if incomplete:
         notes.append(f"No overall for {', '.join(incomplete)}: not every domain has been held out yet.")
@@ -91,7 +91,7 @@ def in_part(line: Line, ensemble: str) -> str:
 
 
 def split_notes(group: Group, frame: pd.DataFrame) -> list[str]:
-    """Say where in-domain numbers are of validation pictures, and what these chose."""
+    """Say where in-domain numbers are of validation images, and what these chose."""
     inside = frame[(frame["measure"] == IN_DOMAIN) & frame["accuracy"].notna()]
     splits = list(dict.fromkeys(inside["split"]))
     if splits == ["validation"]:
@@ -103,8 +103,8 @@ def split_notes(group: Group, frame: pd.DataFrame) -> list[str]:
             else "the epoch, so these numbers are a little too good"
         )
         return [
-            "In domain and known domain: measured on validation pictures; the dataset has no in-domain test "
-            f"split{more}. The same pictures chose {chose}."
+            "In domain and known domain: measured on validation images; the dataset has no in-domain test "
+            f"split{more}. The same images chose {chose}."
         ]
     return []
 
@@ -114,7 +114,7 @@ def measure_notes(group: Group, frame: pd.DataFrame, measure: str) -> list[str]:
     notes = {
         OUT_OF_DOMAIN: "Each column: trained without this domain, measured on it.",
         IN_DOMAIN: "Each column: trained without this domain, measured on the sources, their unweighted mean.",
-        KNOWN: "As in domain, but each picture under the mask or head of its own domain. Methods without masks "
+        KNOWN: "As in domain, but each image under the mask or head of its own domain. Methods without masks "
         "or heads have none.",
     }
     rest = split_notes(group, frame) if measure != OUT_OF_DOMAIN else []

@@ -30,8 +30,8 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture of a gallery: its file, what is said below it, and the votes of the single masks."""
+class GalleryImage:
+    """One image of a gallery: its file, what is said below it, and the votes of the single masks."""
 
     path: Path
     title: str
@@ -42,10 +42,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures under one title; they are embedded in the page and left out of everything else."""
+    """Images under one title; they are embedded in the page and left out of everything else."""
 
     title: str
-    pictures: Sequence[Picture]
+    images: Sequence[GalleryImage]
 
 
 @dataclass(frozen=True)

@@ -13,39 +13,39 @@ from typing import TYPE_CHECKING, Any
 
 from domain_masks.records.environment import DISTRIBUTION, versions
 from domain_masks.report.drawing import panel_svg, swatch, variables
-from domain_masks.report.outline import Picture, Report, code_parts
+from domain_masks.report.outline import GalleryImage, Report, code_parts
 from domain_masks.report.plots import Panel, Series
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-MOST_PICTURES_BYTES = 12_000_000
-"""Of embedded pictures in one page; what does not fit is left out, and counted."""
+MOST_IMAGES_BYTES = 12_000_000
+"""Of embedded images in one page; what does not fit is left out, and counted."""
 _WITHIN_A_NAME = re.compile(r"(?<=\w{3})_(?=\w{3})")
 _KINDS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
 
 
 @dataclass
 class Embedding:
-    """Turns pictures into addresses that hold them, as long as there is room.
+    """Turns images into addresses that hold them, as long as there is room.
 
-    - ``left_out``: how many had none; ``unreadable``: those that are not there or are no picture
+    - ``left_out``: how many had none; ``unreadable``: those that are not there or are no image
     """
 
-    most_bytes: int = MOST_PICTURES_BYTES
+    most_bytes: int = MOST_IMAGES_BYTES
     used: int = 0
     left_out: int = 0
     unreadable: list[Path] = field(default_factory=list)
 
-    def __call__(self, picture: Picture) -> str:
+    def __call__(self, image: GalleryImage) -> str:
         """Return a data address, or nothing."""
-        kind = _KINDS.get(picture.path.suffix.lower())
+        kind = _KINDS.get(image.path.suffix.lower())
         try:
-            content = picture.path.read_bytes() if kind is not None else b""
+            content = image.path.read_bytes() if kind is not None else b""
         except (OSError, ValueError):
             content = b""
         if not content:
-            self.unreadable.append(picture.path)
+            self.unreadable.append(image.path)
             return ""
         text = base64.b64encode(content).decode()
         if self.used + len(text) > self.most_bytes:
@@ -56,7 +56,7 @@ class Embedding:
 
 
 def render_page(report: Report, embedding: Embedding | None = None) -> str:
-    """Return the page; ``embedding`` decides which pictures it holds, and afterwards tells what was left out."""
+    """Return the page; ``embedding`` decides which images it holds, and afterwards tells what was left out."""
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
     from markupsafe import Markup  # noqa: PLC0415
 

@@ -284,7 +284,7 @@ def mask_by_domain_tables(group: Group, line: Line) -> list[Table]:
             for domain in domains
         ]
         notes = [
-            "Rows: which mask or head is used for every picture; columns: whose pictures. Framed: a domain "
+            "Rows: which mask or head is used for every image; columns: whose images. Framed: a domain "
             "under its own. The tint runs from the lowest to the highest of a column."
         ]
         if mine["paper_accuracy"].notna().any():

@@ -1,4 +1,4 @@
-"""Whether methods differ on the same pictures: exact McNemar tests, corrected for being many."""
+"""Whether methods differ on the same images: exact McNemar tests, corrected for being many."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ PAIRS = {
     "target_labels_used": "boolean",
     "seed": "Int64",
     "held_out": "str",
-    "pictures": "Int64",
+    "images": "Int64",
     "difference": "Float64",
     "first_only": "Int64",
     "second_only": "Int64",
     "p_value": "Float64",
     "p_corrected": "Float64",
 }
-"""Columns of :func:`pairs`; ``difference`` is the accuracy of the first minus the second over all pictures, in [-1, 1]."""
+"""Columns of :func:`pairs`; ``difference`` is the accuracy of the first minus the second over all images, in [-1, 1]."""
 
 
 def pairs(group: Group) -> pd.DataFrame:
     """Return a row per two lines, seed and held-out domain, and one per seed over all held-out domains ("overall").
 
-    Both see the same pictures, so that each row is an exact McNemar test (out of domain, prediction ensemble). Over held-out
-    domains the counts are added up, since their pictures are different ones; over seeds nothing is added up,
-    since those are the same pictures again. p values are corrected by Holm's method: those over all domains for each other,
+    Both see the same images, so that each row is an exact McNemar test (out of domain, prediction ensemble). Over held-out
+    domains the counts are added up, since their images are different ones; over seeds nothing is added up,
+    since those are the same images again. p values are corrected by Holm's method: those over all domains for each other,
     those of single domains for each other. Settings between which the rule could not choose are not tested.
     """
     rows = [row for first, second in combinations(group.decided, 2) for row in _tests(group, first, second)]
@@ -61,15 +61,15 @@ def significance(group: Group, frame: pd.DataFrame, by_domain: bool = False) -> 
     columns += [Column("first − second"), Column("first alone right"), Column("second alone right")]
     columns += [Column("p"), Column("p, corrected")]
     note = (
-        "Exact McNemar test on the same pictures, out of domain. First − second: in percentage points of all "
-        "these pictures. p, "
+        "Exact McNemar test on the same images, out of domain. First − second: in percentage points of all "
+        "these images. p, "
         f"corrected: by Holm's method over the {len(rows)} rows of this table."
     )
     more = (
         "Each held-out domain by itself."
         if by_domain
-        else "The counts of all held-out domains are added up, so that a domain of many pictures weighs more than in "
-        "“overall”, and the two can disagree; seeds are tested one by one, since they see the same pictures."
+        else "The counts of all held-out domains are added up, so that a domain of many images weighs more than in "
+        "“overall”, and the two can disagree; seeds are tested one by one, since they see the same images."
     )
     return Table(
         f"{group.name}-significance{'-by-domain' if by_domain else ''}",
@@ -109,12 +109,12 @@ def _test(group: Group, first: RunRecord, second: RunRecord) -> tuple[McNemar, i
     return None if test is None else (test, sum(map(len, one.ids.values())))
 
 
-def _counts(seed: int, held_out: str, test: McNemar, pictures: int) -> dict[str, Any]:
+def _counts(seed: int, held_out: str, test: McNemar, images: int) -> dict[str, Any]:
     return {
         "seed": seed,
         "held_out": held_out,
-        "pictures": pictures,
-        "difference": (test.first_only - test.second_only) / pictures,
+        "images": images,
+        "difference": (test.first_only - test.second_only) / images,
         "first_only": test.first_only,
         "second_only": test.second_only,
         "p_value": test.p_value,

@@ -14,7 +14,7 @@ from domain_masks.records.analysis import Gallery as GalleryRecord
 from domain_masks.records.collection import RunRecord
 from domain_masks.report.cells import Cell, Column, Table, n_text, nothing, p_text, percent, text_cell
 from domain_masks.report.groups import Group, target_of
-from domain_masks.report.outline import Block, Gallery, Picture, Section, Words
+from domain_masks.report.outline import Block, Gallery, GalleryImage, Section, Words
 from domain_masks.report.plots import Figure, Panel, Series
 
 FILE = "analysis.json"
@@ -90,14 +90,14 @@ def _nearest(analysis: Analysis, name: str) -> Iterator[Block]:
         p_value = None if test is None else test["p_value"]
         rows.append(
             [
-                text_cell(domain, n_text(found["pictures"].get(domain))),
+                text_cell(domain, n_text(found["images"].get(domain))),
                 *(_tinted(shares.get(source, 0.0)) for source in sources),
                 *(_nearest_accuracy(measure, accuracies, found["best_single"].get(domain, "")) for measure in measures),
                 percent(agreement, 1),
                 nothing() if p_value is None else Cell(p_text(p_value), p_value),
             ]
         )
-        row: dict[str, Any] = {"domain": domain, "images": found["pictures"].get(domain)}
+        row: dict[str, Any] = {"domain": domain, "images": found["images"].get(domain)}
         row |= {"agreement": agreement, "p_value": p_value}
         row |= {f"share {source}": shares.get(source) for source in sources}
         flat.append(row | {f"accuracy {measure}": accuracies.get(measure) for measure in measures})
@@ -185,7 +185,7 @@ def _calibration(analysis: Analysis, name: str, targets: Sequence[str]) -> Itera
         panels.append(_reliability(domain, found, number_of, domain in targets))
     if panels:
         caption = (
-            "Accuracy of the pictures of each confidence; on the dashed line confidence is right. ECE: "
+            "Accuracy of the images of each confidence; on the dashed line confidence is right. ECE: "
             "expected calibration error."
         )
         yield Figure(f"{name}-calibration", "Calibration", caption, panels)
@@ -197,7 +197,7 @@ def _reliability(domain: str, found: Calibration, colour: int, is_held_out: bool
         (c, a) for c, a in zip(bins["confidence"], bins["accuracy"], strict=True) if c is not None and a is not None
     ]
     series = Series("accuracy", [c for c, _ in points], [a for _, a in points], 1 if is_held_out else 0)
-    title = f"{domain}{' (held out)' if is_held_out else ''}: ECE {found['ece']:.3f}, n = {found['pictures']:,}"
+    title = f"{domain}{' (held out)' if is_held_out else ''}: ECE {found['ece']:.3f}, n = {found['images']:,}"
     return Panel(title, "confidence", "accuracy", [series], limits=(0, 1), diagonal=True)
 
 
@@ -275,7 +275,7 @@ def _domain_column(analysis: Analysis, domain: str) -> Column:
     """Return the column of a domain, with the split that shows it and how many images that has."""
     split = analysis.mask_by_domain_splits.get(domain, "").replace("_", " ")
     calibration = analysis.calibration.get(domain)
-    count = n_text(None if calibration is None else calibration["pictures"])
+    count = n_text(None if calibration is None else calibration["images"])
     return Column(domain, detail=", ".join(part for part in (split, count) if part))
 
 
@@ -286,7 +286,7 @@ def _with_whole(rows: Sequence[Mapping[str, Any]], column: str) -> pd.DataFrame:
 
 
 def _gallery(record: RunRecord, found: GalleryRecord) -> Gallery:
-    pictures = []
+    images = []
     for item in found["items"]:
         thumbnail = item.get("thumbnail")
         if thumbnail is None:
@@ -297,5 +297,5 @@ def _gallery(record: RunRecord, found: GalleryRecord) -> Gallery:
         caption = f"{item['predicted']} {100 * item['confidence']:.0f} %" + (
             f", is {item['label']}" if is_wrong else ""
         )
-        pictures.append(Picture(record.folder.path / thumbnail, item["id"], caption, told, is_wrong))
-    return Gallery(found["title"], pictures)
+        images.append(GalleryImage(record.folder.path / thumbnail, item["id"], caption, told, is_wrong))
+    return Gallery(found["title"], images)

@@ -24,7 +24,7 @@ class Written:
     """What was written.
 
     - ``page``: the HTML file, and ``size`` its bytes; ``files``: everything else
-    - ``left_out``: pictures that the page had no room for; ``unreadable``: pictures that could not be read
+    - ``left_out``: images that the page had no room for; ``unreadable``: images that could not be read
     """
 
     page: Path

@@ -77,11 +77,11 @@ def _of_the_training(config: RunConfig) -> Iterator[str]:
     if _differs(config, "views") and not config.freeze_features:
         yield "views: are of frozen features, elsewhere every epoch augments anew: use freeze_features, or leave it out"
     if config.skip_bad and not config.verify:
-        yield "skip_bad: pictures that cannot be read are found by verifying, which verify: false leaves out: use one of both"
+        yield "skip_bad: images that cannot be read are found by verifying, which verify: false leaves out: use one of both"
     if config.precision == "16" and config.device == "cpu":
         yield "precision: 16 needs a GPU: use bf16 or 32 on device cpu"
     if isinstance(config.batch, int) and config.batch < config.devices:
-        yield f"batch: {config.batch} pictures cannot be shared by {config.devices} devices: use at least one for each"
+        yield f"batch: {config.batch} images cannot be shared by {config.devices} devices: use at least one for each"
     if config.backbone == "small" and config.weights == "imagenet":
         yield "weights: backbone 'small' has none of ImageNet: use none or a file"
 

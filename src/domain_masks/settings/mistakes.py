@@ -88,7 +88,7 @@ def _dataset(name: str) -> None:
 
     if name not in DATASETS:
         raise InputError(
-            f"{unknown('dataset', name, DATASETS)} Or give the path of a folder with domain/class/picture files, "
+            f"{unknown('dataset', name, DATASETS)} Or give the path of a folder with domain/class/image files, "
             "of a manifest, or hf:NAME"
         )
 

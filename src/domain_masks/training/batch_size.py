@@ -1,4 +1,4 @@
-"""How many pictures a step takes where that is left to the machine: ``--batch auto``."""
+"""How many images a step takes where that is left to the machine: ``--batch auto``."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ def with_batch(config: RunConfig, dataset: ImageDataset, fabric: Fabric, reporte
     """Return the configuration with a number in the place of ``batch: auto``, which is said; any other as it is.
 
     On a GPU it is the largest power of two for which a training step fits into the memory, at most 512 and at most a quarter
-    of the training pictures; on a CPU 64, or what the quarter allows.
+    of the training images; on a CPU 64, or what the quarter allows.
 
     Raises InputError for several GPUs, where an attempt that fails on one of them would leave the others waiting.
     """
     if config.batch != AUTO:
         return config
     if fabric.device.type == "cpu" or method_class(config.method_name).is_closed_form():
-        size = largest_allowed(_training_pictures(config, dataset), DEFAULT_BATCH)
+        size = largest_allowed(_training_images(config, dataset), DEFAULT_BATCH)
         reporter.say(
             f"batch: {size} (auto, {'on a CPU' if fabric.device.type == 'cpu' else 'for a method without steps'})"
         )
     elif fabric.world_size > 1:
-        raise InputError("batch: 'auto' is for one GPU: name the number of pictures per step with --batch N")
+        raise InputError("batch: 'auto' is for one GPU: name the number of images per step with --batch N")
     else:
         experiment = Experiment(config, dataset, fabric, reporter)
         attempt = _Attempt(experiment)
-        size = largest_fitting(attempt, largest_allowed(_training_pictures(config, dataset), LARGEST))
+        size = largest_fitting(attempt, largest_allowed(_training_images(config, dataset), LARGEST))
         del experiment, attempt
         _free()
         reporter.say(f"batch: {size} (auto, on {torch.cuda.get_device_name(fabric.device)})")
     return config.model_copy(update={"batch": size})
 
 
-def largest_allowed(pictures: int, most: int) -> int:
-    """Return the largest power of two that is at most ``most`` and a quarter of the ``pictures``; at least 8."""
+def largest_allowed(images: int, most: int) -> int:
+    """Return the largest power of two that is at most ``most`` and a quarter of the ``images``; at least 8."""
     size = SMALLEST
-    while 2 * size <= min(most, pictures // 4):
+    while 2 * size <= min(most, images // 4):
         size *= 2
     return size
 
@@ -59,10 +59,10 @@ def largest_allowed(pictures: int, most: int) -> int:
 def largest_fitting(fits: Callable[[int], bool], limit: int, start: int = DEFAULT_BATCH) -> int:
     """Return the largest power of two up to ``limit`` that fits, from ``start`` on by doubling or halving.
 
-    - ``fits``: whether a step of so many pictures fits into the memory
+    - ``fits``: whether a step of so many images fits into the memory
     - ``limit``, ``start``: powers of two
 
-    Raises InputError where not even two pictures fit.
+    Raises InputError where not even two images fit.
     """
     size = min(start, limit)
     if fits(size):
@@ -74,7 +74,7 @@ def largest_fitting(fits: Callable[[int], bool], limit: int, start: int = DEFAUL
         if fits(size):
             return size
     raise InputError(
-        "batch: not even 2 pictures fit into the device's memory: use a smaller --size or --backbone, --freeze_features, "
+        "batch: not even 2 images fit into the device's memory: use a smaller --size or --backbone, --freeze_features, "
         "or --device cpu"
     )
 
@@ -112,7 +112,7 @@ class _Attempt:
                 method.step(batch, engine)
 
 
-def _training_pictures(config: RunConfig, dataset: ImageDataset) -> int:
+def _training_images(config: RunConfig, dataset: ImageDataset) -> int:
     return len(splits_of(config, dataset).train)
 
 

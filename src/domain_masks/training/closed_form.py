@@ -17,7 +17,7 @@ from domain_masks.methods.extra_state import tensors_in
 from domain_masks.methods.tensor_files import TensorForm, odd_forms
 from domain_masks.randomness import seeded
 from domain_masks.records import RunFolder
-from domain_masks.training.experiment import FAST_PICTURES, Experiment
+from domain_masks.training.experiment import FAST_IMAGES, Experiment
 from domain_masks.training.progress import Progress
 from domain_masks.training.state import Restored, RunState
 
@@ -77,9 +77,9 @@ def _joined(parts: Sequence[DomainBatch]) -> DomainBatch:
 
 
 def _some_of_every_class(subset: Subset) -> Subset:
-    """Return a few images of every class: about :data:`FAST_PICTURES` in all, two of each at least, of all domains in turn."""
+    """Return a few images of every class: about :data:`FAST_IMAGES` in all, two of each at least, of all domains in turn."""
     labels, classes = subset.labels, np.unique(subset.labels)
-    each = max(2, FAST_PICTURES // len(classes))
+    each = max(2, FAST_IMAGES // len(classes))
     chosen = [np.flatnonzero(labels == label) for label in classes]
     rows = [found[np.linspace(0, len(found) - 1, min(each, len(found))).astype(np.int64)] for found in chosen]
     return Subset(subset.dataset, np.sort(subset.indices[np.concatenate(rows)]))

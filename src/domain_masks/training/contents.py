@@ -17,7 +17,7 @@ from domain_masks.records import RunFolder, write_json
 from domain_masks.records.config import RunConfig
 from domain_masks.records.files import read_json
 from domain_masks.records.identity import CONTENT, INPUTS, inputs_noted, inputs_of
-from domain_masks.training.origin import picture_keys
+from domain_masks.training.origin import image_keys
 
 CONTENTS = "contents"
 """Under this name the facts of a checkpoint keep what :func:`content_keys` gives for the whole dataset."""
@@ -29,7 +29,7 @@ def content_keys(dataset: ImageDataset) -> Tensor | None:
         return None
     digests = [blake2b(row.tobytes(), digest_size=8).digest() for row in dataset.contents]
     contents = (np.frombuffer(b"".join(digests), dtype="<u8") >> 1).astype(np.int64)
-    return torch.stack([picture_keys(dataset.ids), torch.from_numpy(contents)], 1)
+    return torch.stack([image_keys(dataset.ids), torch.from_numpy(contents)], 1)
 
 
 def compare_contents(splits: DomainSplits, facts: Mapping[str, Any]) -> list[str]:

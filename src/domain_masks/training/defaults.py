@@ -64,7 +64,7 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
         **BY_DATASET.get(dataset.name, {}),
     }
     if dataset.name == "digits":
-        # Rendered pictures are in memory already: handing them between processes would cost more than reading them.
+        # Rendered images are in memory already: handing them between processes would cost more than reading them.
         defaults["workers"] = 0
     if config.backbone == "small":
         defaults["weights"] = "none"

@@ -28,7 +28,7 @@ def describe(experiment: Experiment) -> str:
         epochs = f"fitted at once{', to some images of every class' if config.fast else ''},"
     return (
         f"{config.method_name} on {splits.dataset.name}, held out: {held}; sources: {', '.join(splits.sources)}\n"
-        f"{len(splits.train)} training, {len(splits.validation)} validation, {len(splits.held_out)} held-out pictures at "
+        f"{len(splits.train)} training, {len(splits.validation)} validation, {len(splits.held_out)} held-out images at "
         f"{experiment.preprocessing.size} pixels; {config.backbone} ({config.weights}), task network from "
         f"{experiment.method.network.boundary}{f', {kind} on {sites}' if sites else ''}"
         f"{'; features frozen' if config.freeze_features else ''}; {epochs} on {experiment.fabric.device}{start}"

@@ -11,24 +11,24 @@ from torch import Tensor
 from domain_masks.data import Subset
 from domain_masks.methods.domain_classifier import fit_domain_classifier
 from domain_masks.randomness import generator
-from domain_masks.training.experiment import FAST_PICTURES, Experiment
+from domain_masks.training.experiment import FAST_IMAGES, Experiment
 
-MOST_PICTURES = 10_000
+MOST_IMAGES = 10_000
 
 
 def add_domain_classifier(experiment: Experiment) -> dict[str, Any] | None:
-    """Fit a domain classifier on the sources' training pictures, and give it to the method as it is now.
+    """Fit a domain classifier on the sources' training images, and give it to the method as it is now.
 
-    The pictures are seen as evaluation sees them, at most :data:`MOST_PICTURES`. Nothing of a held-out domain is looked at.
+    The images are seen as evaluation sees them, at most :data:`MOST_IMAGES`. Nothing of a held-out domain is looked at.
 
-    Returns how often it names the domain of the sources' validation pictures (``split``, and ``accuracy``, the unweighted
+    Returns how often it names the domain of the sources' validation images (``split``, and ``accuracy``, the unweighted
     mean over the sources in [0, 1]); None where the method has no prediction per source, there is one source, or the setting
     ``domain_classifier`` is off.
     """
     method, splits, config = experiment.method, experiment.splits, experiment.config
     if not config.domain_classifier or not method.predicts_by_domain or len(splits.sources) < 2:
         return None
-    chosen = drawn(splits.train, FAST_PICTURES if config.fast else MOST_PICTURES, config.seed)
+    chosen = drawn(splits.train, FAST_IMAGES if config.fast else MOST_IMAGES, config.seed)
     features, domains = _pooled(experiment, chosen, "learning the domains")
     method.domain_classifier = fit_domain_classifier(features, domains, len(splits.sources)).to(
         experiment.fabric.device
@@ -41,7 +41,7 @@ def add_domain_classifier(experiment: Experiment) -> dict[str, Any] | None:
 
 
 def drawn(subset: Subset, most: int, seed: int) -> Subset:
-    """Return ``subset``, or about ``most`` of its pictures: of each domain the same share, at least one, keyed by the seed."""
+    """Return ``subset``, or about ``most`` of its images: of each domain the same share, at least one, keyed by the seed."""
     if len(subset) <= most:
         return subset
     rows = []
@@ -65,7 +65,7 @@ def _pooled(experiment: Experiment, subset: Subset, what: str) -> tuple[Tensor, 
             for raw in experiment.reporter.track(batches, -(-len(subset) // experiment.rows_at_once), what):
                 batch = experiment.prepare(raw)
                 if batch.domains is None:
-                    raise ValueError("expected the domain of every picture of a source, got None")
+                    raise ValueError("expected the domain of every image of a source, got None")
                 features.append(method.network.pooled(method.boundary_features(batch)).float().cpu())
                 domains.append(batch.domains.cpu())
     finally:

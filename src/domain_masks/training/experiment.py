@@ -42,24 +42,24 @@ from domain_masks.training.fit import Sources
 from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures
 from domain_masks.training.frozen_batches import FrozenLoader, frozen_batches
 from domain_masks.training.images import preprocessing_of
-from domain_masks.training.origin import Origin, picture_keys
+from domain_masks.training.origin import Origin, image_keys
 from domain_masks.training.state import NOT_FINITE, Restored, infinite_buffers
 
-FAST_PICTURES = 64
+FAST_IMAGES = 64
 
 
 class Experiment:
     """What a configuration means for a dataset: splits, network, method, batches.
 
     - ``restored``: the checkpoint of a run that goes on, in place of the weights' file and of the run that it started from
-    - ``facts``: what a checkpoint keeps: ``pictures``, a hash of the division into training and validation; ``classes`` and
+    - ``facts``: what a checkpoint keeps: ``images``, a hash of the division into training and validation; ``classes`` and
       ``domains``, the names that positions stand for;
-      ``trained_on`` and ``trained_pictures``, the domains and the keys of the pictures that the weights have seen, also in
+      ``trained_on`` and ``trained_images``, the domains and the keys of the images that the weights have seen, also in
       the runs that this one started from; ``learned_sources``, those that anything is learned of; ``contents``, see
       :mod:`domain_masks.training.contents`
     - ``changes``: a line each for images that measure and have changed since the restored run was begun
 
-    Raises InputError for settings that cannot be used, RunFolderError where ``restored`` does not fit, or the pictures are
+    Raises InputError for settings that cannot be used, RunFolderError where ``restored`` does not fit, or the images are
     no longer those that were divided then.
     """
 
@@ -76,9 +76,9 @@ class Experiment:
         self.reporter = reporter
         self.splits: DomainSplits = splits_of(config, dataset)
         self.facts: dict[str, Any] = {
-            "pictures": _division(self.splits),
+            "images": _division(self.splits),
             "trained_on": list(self.splits.sources),
-            "trained_pictures": picture_keys(self.splits.train.ids),
+            "trained_images": image_keys(self.splits.train.ids),
             "learned_sources": list(self.splits.sources),
             "classes": list(dataset.classes),
             "domains": list(dataset.domains),
@@ -89,7 +89,7 @@ class Experiment:
         self.architecture = architecture_for(config, None if restored is None else restored.facts)
         self.facts[FACT] = self.architecture.to_dict()
         if restored is not None:
-            self._refuse_other_pictures(restored)
+            self._refuse_other_images(restored)
             self.changes = compare_contents(self.splits, restored.facts)
         self.method = self._build_method()
         if restored is None or CONTENTS in restored.facts:
@@ -123,7 +123,7 @@ class Experiment:
         self.facts[NOT_FINITE] = infinite_buffers(method)
         self._start(method)
         if config.class_weights == "balanced":
-            # Of the pictures that anything is learned from, which is known only now.
+            # Of the images that anything is learned from, which is known only now.
             weights = balanced_class_weights(self.learned_from().labels, classes)
             method.context = replace(method.context, class_weights=weights)
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
@@ -134,12 +134,12 @@ class Experiment:
             method.network.compile_segments()
         return method
 
-    def _refuse_other_pictures(self, restored: Restored) -> None:
-        before = restored.facts.get("pictures", self.facts["pictures"])
-        if before != self.facts["pictures"]:
+    def _refuse_other_images(self, restored: Restored) -> None:
+        before = restored.facts.get("images", self.facts["images"])
+        if before != self.facts["images"]:
             raise RunFolderError(
-                f"the pictures of dataset {self.splits.dataset.name!r} are no longer those that the run was begun with: its "
-                "sources would be divided otherwise, and pictures that were trained on would measure. Put back what was added, "
+                f"the images of dataset {self.splits.dataset.name!r} are no longer those that the run was begun with: its "
+                "sources would be divided otherwise, and images that were trained on would measure. Put back what was added, "
                 "removed or renamed in the source domains, or begin anew in another folder (--out)"
             )
 
@@ -158,10 +158,10 @@ class Experiment:
         elif config.init_from is not None:
             origin = Origin.read(config.init_from)
             new = origin.start(method, self.splits.targets, masks_alone=config.learn == "masks")
-            origin.refuse_pictures(self.splits)
+            origin.refuse_images(self.splits)
             self.facts["trained_on"] = sorted({*self.splits.sources, *origin.trained_on})
-            self.facts["trained_pictures"] = torch.unique(
-                torch.cat([self.facts["trained_pictures"], origin.trained_pictures])
+            self.facts["trained_images"] = torch.unique(
+                torch.cat([self.facts["trained_images"], origin.trained_images])
             )
             if config.learn == "masks" and new:
                 self.facts["learned_sources"] = list(new)
@@ -223,7 +223,7 @@ class Experiment:
         )
 
     def learned_from(self) -> Subset:
-        """Return the training pictures of the sources that anything is learned of; the masks of others cannot change."""
+        """Return the training images of the sources that anything is learned of; the masks of others cannot change."""
         train = self.splits.train
         domains = [train.dataset.domains.index(name) for name in self.facts["learned_sources"]]
         return Subset(train.dataset, train.indices[np.isin(train.domain_indices, domains)])
@@ -240,7 +240,7 @@ class Experiment:
         """Return what a smoke run evaluates of a subset; else all of it."""
         if not self.config.fast:
             return subset
-        step = max(1, len(subset) // FAST_PICTURES)
+        step = max(1, len(subset) // FAST_IMAGES)
         return Subset(subset.dataset, subset.indices[::step])
 
     @property
@@ -260,7 +260,7 @@ class Experiment:
         )
 
     def predictions(self) -> Predictions:
-        """Predict the sources' validation and test pictures and the held-out ones, under every ensemble."""
+        """Predict the sources' validation and test images and the held-out ones, under every ensemble."""
         splits, dataset = self.splits, self.splits.dataset
         parts = []
         for name, subset in (("validation", splits.validation), ("test", splits.test), ("held_out", splits.held_out)):
@@ -288,7 +288,7 @@ class Experiment:
 
 
 def _division(splits: DomainSplits) -> str:
-    """Return a hash of which source pictures train and which validate; held-out labels are not looked at."""
+    """Return a hash of which source images train and which validate; held-out labels are not looked at."""
     parts = (splits.train, splits.validation)
     return fingerprint_of([part.ids for part in parts], [part.labels for part in parts])
 

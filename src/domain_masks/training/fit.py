@@ -51,11 +51,11 @@ class EpochLoader(Protocol):
 
 @dataclass(frozen=True)
 class Sources:
-    """What training and selection see: the sources' pictures and nothing of a held-out domain.
+    """What training and selection see: the sources' images and nothing of a held-out domain.
 
     - ``train``: the training batches, epoch by epoch
     - ``validation``: gives this process's share of the validation batches, with labels and domains
-    - ``prepare``: puts a batch on the device, augments its pictures where it is one of training, and normalises them
+    - ``prepare``: puts a batch on the device, augments its images where it is one of training, and normalises them
     - ``ids``: the name of every row of the dataset, for messages
     - ``facts``: what a checkpoint keeps of the experiment
     """
@@ -109,7 +109,7 @@ def fit(
             except RuntimeError:
                 if interruption.received is None:
                     raise
-                # The signal went to the whole group and took the processes that read pictures along.
+                # The signal went to the whole group and took the processes that read images along.
                 reporter.say(f"interrupted in epoch {progress.epochs_done + 1}. {state.kept}")
                 interruption.deliver()
                 raise

@@ -1,6 +1,6 @@
 """Features of F computed once and kept on disk, so that T alone is trained.
 
-Per domain two arrays of half precision lie in a folder that is named by everything they depend on: the pictures, the
+Per domain two arrays of half precision lie in a folder that is named by everything they depend on: the images, the
 weights of F, what F does with them (the classes, settings and code of its modules), the boundary, the preprocessing, the
 augmentation and the number of views. Runs that agree in these share them, whatever their method, seed or held-out domain.
 Beside them lies what F makes of two images of noise: where another F comes by that has the same name all the same, it gets a
@@ -52,7 +52,7 @@ _SAME = 1e-2
 
 @dataclass(frozen=True)
 class FeatureRecipe:
-    """Everything that frozen features depend on besides the pictures."""
+    """Everything that frozen features depend on besides the images."""
 
     network: Network
     preprocessing: Preprocessing
@@ -112,7 +112,7 @@ class FrozenFeatures:
         return digest.hexdigest()
 
     def of(self, subset: Subset, kind: Literal["evaluation", "views"]) -> FeatureRows:
-        """Return the features of ``subset``: of its pictures as evaluation sees them, or of their augmented views."""
+        """Return the features of ``subset``: of its images as evaluation sees them, or of their augmented views."""
         dataset = subset.dataset
         arrays: list[NDArray[np.float16]] = []
         which = np.zeros(len(subset), dtype=np.int64)
@@ -143,19 +143,19 @@ class FrozenFeatures:
             self._arrays[name, kind] = (array, rows)
         return self._arrays[name, kind]
 
-    def _compute(self, pictures: Subset, name: str, kind: str, path: Path) -> None:
+    def _compute(self, subset: Subset, name: str, kind: str, path: Path) -> None:
         """Write one array; it appears under its name when it is whole."""
         for stale in partial_files(path):
             stale.unlink(missing_ok=True)
         training = self.recipe.network.training
         self.recipe.network.eval()
         try:
-            chunks = self._chunks(pictures, kind)
-            count = -(-len(pictures) // _CHUNK)
+            chunks = self._chunks(subset, kind)
+            count = -(-len(subset) // _CHUNK)
             with writing(path) as temporary, temporary.open("wb") as file:
                 for number, features in enumerate(self.reporter.track(chunks, count, f"features of {name} ({kind})")):
                     if number == 0:
-                        shape = (len(pictures), *features.shape[1:])
+                        shape = (len(subset), *features.shape[1:])
                         self._check_space(shape, name, path)
                         header = {"descr": "<f2", "fortran_order": False, "shape": shape}
                         np.lib.format.write_array_header_1_0(file, header)
@@ -184,10 +184,10 @@ class FrozenFeatures:
             return self.recipe.network.features(images.float())
 
     @torch.inference_mode()
-    def _chunks(self, pictures: Subset, kind: str) -> Iterator[Tensor]:
+    def _chunks(self, subset: Subset, kind: str) -> Iterator[Tensor]:
         recipe = self.recipe
         if kind == "evaluation":
-            for batch in evaluation_batches(pictures, recipe.preprocessing, _CHUNK, recipe.workers, with_labels=False):
+            for batch in evaluation_batches(subset, recipe.preprocessing, _CHUNK, recipe.workers, with_labels=False):
                 if batch.images is None:
                     raise ValueError("expected images")
                 images = batch.images.to(recipe.device)
@@ -195,7 +195,7 @@ class FrozenFeatures:
             return
         augment = BatchAugmentation(recipe.augmentation, recipe.preprocessing).to(recipe.device)
         reading = (_CHUNK, recipe.workers)
-        for parts, randoms in view_batches(pictures, recipe.preprocessing, recipe.augmentation, recipe.views, reading):
+        for parts, randoms in view_batches(subset, recipe.preprocessing, recipe.augmentation, recipe.views, reading):
             on_device = parts.to(recipe.device).unbind(1)
             yield torch.stack(
                 [self._features(augment(view, random)) for view, random in zip(on_device, randoms, strict=True)], 1

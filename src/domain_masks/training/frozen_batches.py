@@ -19,9 +19,9 @@ from domain_masks.training.frozen import FrozenFeatures
 
 
 class FrozenLoader:
-    """Training batches of features: each time, every picture comes in one of its augmented views.
+    """Training batches of features: each time, every image comes in one of its augmented views.
 
-    The order is that of the loader of pictures; the view is keyed by (seed, step) and the row in the batch.
+    The order is that of the loader of images; the view is keyed by (seed, step) and the row in the batch.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
 
 
 def _held_out_name(splits: DomainSplits) -> str:
-    """Say which pictures of the held-out domains were measured: all of them, or their official test list."""
+    """Say which images of the held-out domains were measured: all of them, or their official test list."""
     held = [splits.dataset.domains.index(name) for name in splits.targets]
     return "all" if len(splits.held_out) == int(np.isin(splits.dataset.domain_indices, held).sum()) else "test"
 
@@ -87,7 +87,7 @@ def _card(experiment: Experiment, results: Results) -> dict[str, Any]:
     weights = str(config.weights)
     training = {
         "weights": weights if weights in ("imagenet", "none") else Path(weights).name,
-        "pictures": len(splits.train),
+        "images": len(splits.train),
         "epochs_run": results.epochs_run,
         "seed": results.seed,
         **({} if results.average is None else {"average": results.average}),

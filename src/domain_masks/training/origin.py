@@ -82,29 +82,29 @@ class Origin:
         return {**shared, "crop": there.size / there.resize}
 
     @property
-    def trained_pictures(self) -> Tensor:
-        """Keys of all pictures that the weights have seen, as far as the run's checkpoint tells; see :func:`picture_keys`."""
+    def trained_images(self) -> Tensor:
+        """Keys of all images that the weights have seen, as far as the run's checkpoint tells; see :func:`image_keys`."""
         try:
             facts = load_checkpoint(RunFolder(self.folder).last).get("facts", {})
         except RunFolderError:
             facts = {}
-        keys = facts.get("trained_pictures") if isinstance(facts, Mapping) else None
+        keys = facts.get("trained_images") if isinstance(facts, Mapping) else None
         return keys if isinstance(keys, Tensor) else torch.empty(0, dtype=torch.int64)
 
-    def refuse_pictures(self, splits: DomainSplits) -> None:
-        """Raise InputError where pictures that would choose the epoch or measure were trained on by the run or before it."""
+    def refuse_images(self, splits: DomainSplits) -> None:
+        """Raise InputError where images that would choose the epoch or measure were trained on by the run or before it."""
         measuring = [
             *splits.validation.ids,
             *(splits.test.ids if splits.test is not None else ()),
             *splits.held_out.ids,
         ]
-        seen = torch.isin(picture_keys(measuring), self.trained_pictures)
+        seen = torch.isin(image_keys(measuring), self.trained_images)
         if bool(seen.any()):
             example = measuring[int(seen.nonzero()[0])]
             raise InputError(
-                f"{int(seen.sum())} of {len(measuring)} validation, test and held-out pictures, such as {example!r}, were "
+                f"{int(seen.sum())} of {len(measuring)} validation, test and held-out images, such as {example!r}, were "
                 f"trained on by the run in {self.folder} or one before it: expected a division like the one it had. Use its "
-                "--split_seed and its pictures, or a manifest that says the splits"
+                "--split_seed and its images, or a manifest that says the splits"
             )
 
     def start(self, method: Method, targets: Sequence[str], masks_alone: bool = False) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ class Origin:
         return adopt(method, self.folder, self.card, masks_alone)
 
 
-def picture_keys(ids: Sequence[str]) -> Tensor:
-    """Return a 63-bit key of each picture's id, int64 (N,)."""
+def image_keys(ids: Sequence[str]) -> Tensor:
+    """Return a 63-bit key of each image's id, int64 (N,)."""
     digests = b"".join(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest() for name in ids)
     return torch.from_numpy((np.frombuffer(digests, dtype="<u8") >> 1).astype(np.int64))

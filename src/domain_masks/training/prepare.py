@@ -1,4 +1,4 @@
-"""What a run would do before its first step, done ahead: verified pictures and frozen features in the cache."""
+"""What a run would do before its first step, done ahead: verified images and frozen features in the cache."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from domain_masks.training.value_range import with_own_range
 
 
 def prepare(config: RunConfig, reporter: Reporter, dataset: ImageDataset | None = None) -> int:
-    """Verify the pictures of a dataset and, with ``freeze_features``, compute the features of all its domains.
+    """Verify the images of a dataset and, with ``freeze_features``, compute the features of all its domains.
 
-    Runs with the same pictures, backbone, weights, boundary, size, augmentation and views use them, whatever their
+    Runs with the same images, backbone, weights, boundary, size, augmentation and views use them, whatever their
     method, seed and held-out domain. ``dataset`` is an opened one in place of the configuration's name. Returns the number
-    of pictures. Raises InputError as a run would.
+    of images. Raises InputError as a run would.
     """
     with as_in_a_fresh_process(reporter):
         return _prepare(config, reporter, dataset)

@@ -1,4 +1,4 @@
-"""What a run costs, from a few of its steps: seconds per picture, and bytes on disk."""
+"""What a run costs, from a few of its steps: seconds per image, and bytes on disk."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ ENOUGH = 10.0
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run costs, per picture where nothing else is said.
+    """What a run costs, per image where nothing else is said.
 
     - ``start``: seconds until the first step, per run
-    - ``training``, ``evaluation``: seconds of one picture in one epoch, and in one evaluation
-    - ``features``: seconds of one picture in one view, where features are frozen; else 0
+    - ``training``, ``evaluation``: seconds of one image in one epoch, and in one evaluation
+    - ``features``: seconds of one image in one view, where features are frozen; else 0
     - ``weights``, ``optimizer``: bytes of all weights and of the optimiser's state, per run
-    - ``predictions``, ``feature``: bytes of a picture's logits, and of its features in one view
+    - ``predictions``, ``feature``: bytes of an image's logits, and of its features in one view
     - ``device``: where it was timed
     """
 
@@ -66,22 +66,22 @@ def measure(config: RunConfig, dataset: ImageDataset, reporter: Reporter, thread
 
 @dataclass
 class _Seconds:
-    """Seconds per picture: until a batch is read, until the features are there, and of what is done with them."""
+    """Seconds per image: until a batch is read, until the features are there, and of what is done with them."""
 
     reading: float = 0.0
     features: float = 0.0
     working: float = 0.0
-    pictures: int = 0
+    images: int = 0
 
-    def add(self, marks: list[float], pictures: int) -> None:
+    def add(self, marks: list[float], images: int) -> None:
         self.reading += marks[1] - marks[0]
         self.features += marks[2] - marks[1]
         self.working += marks[3] - marks[2]
-        self.pictures += pictures
+        self.images += images
 
-    def per_picture(self, readers: int) -> tuple[float, float]:
-        """Return the seconds of a picture's features, which others read ahead for, and of what is done with it."""
-        count = max(1, self.pictures)
+    def per_image(self, readers: int) -> tuple[float, float]:
+        """Return the seconds of an image's features, which others read ahead for, and of what is done with it."""
+        count = max(1, self.images)
         return max(self.reading / max(1, readers), self.features) / count, self.working / count
 
 
@@ -101,9 +101,9 @@ class _Timer:
     def cost(self, start: float) -> Cost:
         config = self.experiment.config
         self.method.train(self.engine is not None)
-        features, training = self._timed(self._training_batches(), self._learn).per_picture(config.workers or 0)
+        features, training = self._timed(self._training_batches(), self._learn).per_image(config.workers or 0)
         self.method.eval()
-        read, evaluation = self._timed(self._evaluation_batches(), self._predict).per_picture(config.workers or 0)
+        read, evaluation = self._timed(self._evaluation_batches(), self._predict).per_image(config.workers or 0)
         is_frozen = self.experiment.features is not None
         return Cost(
             start=start,

@@ -37,7 +37,7 @@ QUIET = ConsoleReporter(quiet=True)
 HURRY = Patience(connect=2, read=2, breaks=1, first_wait=0)
 
 
-def picture(shade: int) -> bytes:
+def image(shade: int) -> bytes:
     buffer = io.BytesIO()
     Image.new("L", (4, 4), shade).save(buffer, "PNG")
     return buffer.getvalue()
@@ -61,8 +61,8 @@ def tarred(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-PHOTO = zipped({"top/photo/dog/1.png": picture(1), "top/photo/cat/2.png": picture(2), "notes.txt": b"not wanted"})
-SKETCH = tarred({"sketch/dog/3.png": picture(3), "sketch/cat/4.png": picture(4)})
+PHOTO = zipped({"top/photo/dog/1.png": image(1), "top/photo/cat/2.png": image(2), "notes.txt": b"not wanted"})
+SKETCH = tarred({"sketch/dog/3.png": image(3), "sketch/cat/4.png": image(4)})
 LIST = b"photo/dog/1.png 0\n"
 
 
@@ -215,7 +215,7 @@ def test_a_bomb_is_measured_by_what_the_table_says(
 
 
 def test_a_folder_is_compared_by_its_git_id(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = {"a-b/1.png": b"1", "a/2.png": b"2", "a.c": b"3", "photo/dog/\u00e9.png": picture(1), "sketch2/x": b""}
+    files = {"a-b/1.png": b"1", "a/2.png": b"2", "a.c": b"3", "photo/dog/\u00e9.png": image(1), "sketch2/x": b""}
     repository = tmp_path / "repository"
     for name, content in files.items():
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
@@ -351,11 +351,11 @@ def test_ctrl_c_keeps_what_has_come(server: Server, tmp_path: Path, capsys: pyte
 
 
 def camera_traps(annotations: object) -> dict[str, bytes]:
-    pictures = {f"eccv_18_all_images_sm/{name}.jpg": name.encode() for name in ("a", "b", "c", "d", "e")}
+    images = {f"eccv_18_all_images_sm/{name}.jpg": name.encode() for name in ("a", "b", "c", "d", "e")}
     content = json.dumps(annotations).encode() if not isinstance(annotations, bytes) else annotations
     return {
         "caltech_camera_traps.json.zip": zipped({"caltech_images_20210113.json": content}),
-        "eccv_18_all_images_sm.tar.gz": tarred(pictures),
+        "eccv_18_all_images_sm.tar.gz": tarred(images),
     }
 
 

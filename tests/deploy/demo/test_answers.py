@@ -9,7 +9,7 @@ from PIL import Image
 
 from domain_masks.deploy import Model
 from domain_masks.deploy.demo import Answer, answer, shown
-from domain_masks.deploy.demo.answers import picture_of
+from domain_masks.deploy.demo.answers import image_of
 from domain_masks.errors import InputError
 
 CLASSES = ("cat", "dog", "owl")
@@ -60,8 +60,8 @@ def test_a_method_without_votes_has_nothing_to_compare() -> None:
     assert (what.by_source, what.span, what.tally) == ({}, None, [])
 
 
-def test_an_answer_is_what_the_model_predicts(model: Model, pictures: Path) -> None:
-    path = pictures / "stripes" / "red" / "0.png"
+def test_an_answer_is_what_the_model_predicts(model: Model, images: Path) -> None:
+    path = images / "stripes" / "red" / "0.png"
     asked = answer(model, path, "mine", "red")
     assert (asked.name, asked.label, set(asked.logits)) == ("mine", "red", set(model.ensembles))
     for ensemble in model.ensembles:
@@ -80,24 +80,24 @@ def test_a_domain_classifier_says_the_nearest_source() -> None:
     assert not shown(made(), "predictions", CLASSES, SOURCES).is_classified
 
 
-def test_a_picture_is_shown_upright_and_small(tmp_path: Path) -> None:
+def test_a_image_is_shown_upright_and_small(tmp_path: Path) -> None:
     turned = Image.new("RGB", (2000, 1000), "red")
     exif = turned.getexif()
     exif[0x0112] = 6
     turned.save(tmp_path / "turned.jpg", exif=exif)
-    assert picture_of(lambda: tmp_path / "turned.jpg", "x").size == (320, 640)
+    assert image_of(lambda: tmp_path / "turned.jpg", "x").size == (320, 640)
     Image.new("I;16", (9, 7), 4000).save(tmp_path / "deep.png")
-    deep = picture_of(lambda: tmp_path / "deep.png", "x")
+    deep = image_of(lambda: tmp_path / "deep.png", "x")
     assert (deep.mode, deep.size) == ("RGB", (9, 7))
     assert max(deep.getpixel((3, 3))) < 20
-    as_seen = picture_of(lambda: tmp_path / "deep.png", "x", (0.0, 4095.0))
+    as_seen = image_of(lambda: tmp_path / "deep.png", "x", (0.0, 4095.0))
     assert min(as_seen.getpixel((3, 3))) > 240
 
 
 @pytest.mark.parametrize(
     ("content", "reason"), [(b"", "empty"), (b"%PDF-1.7", "a PDF"), (b"hello", "none that is known")]
 )
-def test_no_picture_is_a_message_with_its_own_name(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_no_image_is_a_message_with_its_own_name(content: bytes, reason: str, tmp_path: Path) -> None:
     (tmp_path / "temporary").write_bytes(content)
-    with pytest.raises(InputError, match=rf"^'mine\.png' cannot be read as a picture: .*{reason}"):
-        picture_of(lambda: tmp_path / "temporary", "mine.png")
+    with pytest.raises(InputError, match=rf"^'mine\.png' cannot be read as an image: .*{reason}"):
+        image_of(lambda: tmp_path / "temporary", "mine.png")

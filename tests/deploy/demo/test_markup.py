@@ -81,7 +81,7 @@ def test_no_name_is_taken_for_html_or_for_a_template() -> None:
     rows = {"predictions": np.log([0.4, 0.6]), f"known:{EVIL}": np.log([0.4, 0.6])}
     what = shown(Answer(EVIL, rows), "predictions", (EVIL, "b"), (EVIL,))
     image = Image.new("RGB", (100, 80))
-    page = both(what, "mask") + markup.picture(image, EVIL) + markup.problem(EVIL)
+    page = both(what, "mask") + markup.image_figure(image, EVIL) + markup.problem(EVIL)
     page += markup.example_buttons([Example(EVIL, None, lambda: image)], [image])
     page += markup.sites(site_agreements({EVIL: torch.ones(1, 4)}, (EVIL,)), (EVIL,))
     page += markup.introduction(EVIL, EVIL, {EVIL: EVIL}, [EVIL])
@@ -102,7 +102,7 @@ def test_the_figure_of_a_site_says_its_numbers() -> None:
     assert markup.sites([], ("ink", "oil")) == ""
 
 
-def test_small_pictures_are_kept_exactly() -> None:
+def test_small_images_are_kept_exactly() -> None:
     assert markup.data_address(Image.new("RGB", (32, 32))).startswith("data:image/png")
     assert markup.data_address(Image.new("RGB", (320, 32))).startswith("data:image/jpeg")
 

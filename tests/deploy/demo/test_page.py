@@ -32,7 +32,7 @@ BROKEN_WORDS = """
 }).map((element) => element.textContent)
 """
 """The names on the cards and over the columns that are spread over two lines."""
-NO_PICTURE = {"name": "no{{1}}${2}.png", "mimeType": "image/png", "buffer": b"hello"}
+NO_IMAGE = {"name": "no{{1}}${2}.png", "mimeType": "image/png", "buffer": b"hello"}
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def site(chromium: Any, model: Model, pictures: Path) -> Iterator[Served]:
-    with served(model, [str(pictures / "stripes")]) as site:
+def site(chromium: Any, model: Model, images: Path) -> Iterator[Served]:
+    with served(model, [str(images / "stripes")]) as site:
         yield site
 
 
@@ -88,8 +88,8 @@ def upload(visited: Visit, file: Any) -> None:
     visited.page.locator("input[type=file]").set_input_files(file)
 
 
-def test_a_dropped_picture_is_answered_and_not_kept(visited: Visit, site: Served, model: Model, pictures: Path) -> None:
-    path = pictures / "dots" / "green" / "0.png"
+def test_a_dropped_image_is_answered_and_not_kept(visited: Visit, site: Served, model: Model, images: Path) -> None:
+    path = images / "dots" / "green" / "0.png"
     upload(visited, path)
     visited.page.wait_for_selector(".dmg-result")
     (expected,) = model.predict(path)
@@ -101,30 +101,30 @@ def test_a_dropped_picture_is_answered_and_not_kept(visited: Visit, site: Served
         source in card and expected.votes[source].class_name in card
         for source, card in zip(model.sources, cards, strict=True)
     ] == [True, True]
-    assert visited.page.locator(".dmg-picture figcaption").inner_text() == "0.png"
+    assert visited.page.locator(".dmg-image figcaption").inner_text() == "0.png"
     assert [place for place in site.uploads() if place.stat().st_size] == []
 
 
-def test_a_file_that_is_no_picture_is_a_message_and_the_next_one_is_answered(
-    visited: Visit, site: Served, pictures: Path
+def test_a_file_that_is_no_image_is_a_message_and_the_next_one_is_answered(
+    visited: Visit, site: Served, images: Path
 ) -> None:
-    upload(visited, NO_PICTURE)
+    upload(visited, NO_IMAGE)
     message = visited.page.locator(".dmg-problem")
     message.wait_for()
-    assert "cannot be read as a picture: its format is none that is known" in message.inner_text()
+    assert "cannot be read as an image: its format is none that is known" in message.inner_text()
     assert message.get_attribute("role") == "alert"
     assert [place for place in site.uploads() if place.stat().st_size] == []
-    upload(visited, pictures / "dots" / "red" / "0.png")
+    upload(visited, images / "dots" / "red" / "0.png")
     visited.page.wait_for_selector(".dmg-result")
     assert message.count() == 0
 
 
-def test_an_example_and_another_ensemble(visited: Visit, model: Model, pictures: Path) -> None:
+def test_an_example_and_another_ensemble(visited: Visit, model: Model, images: Path) -> None:
     page = visited.page
     page.get_by_role("button", name="Example 2").click()
     page.wait_for_selector(".dmg-result")
-    name = page.locator(".dmg-picture figcaption").inner_text()
-    (path,) = [one for one in sorted((pictures / "stripes").rglob("*.png"))[:12] if one.name == name][:1]
+    name = page.locator(".dmg-image figcaption").inner_text()
+    (path,) = [one for one in sorted((images / "stripes").rglob("*.png"))[:12] if one.name == name][:1]
     page.get_by_label("The mask of dots alone").check()
     page.wait_for_function("document.querySelector('.dmg-over').innerText.includes('mask of dots alone')")
     (expected,) = model.predict(path, ensemble="known:dots")
@@ -172,13 +172,13 @@ def test_a_phone_shows_all_of_it(theme: str, chromium: Any, site: Served) -> Non
     ],
 )
 def test_the_page_of_each_kind_of_method_says_what_it_has(
-    method: str, has: list[str], has_not: list[str], pictures: Path
+    method: str, has: list[str], has_not: list[str], images: Path
 ) -> None:
     from domain_masks.deploy.demo.page import build_page  # noqa: PLC0415 - needs gradio
 
     card = {"backbone": "small", "image_size": 16, "preprocessing": {"size": 16, "resize": 16, "square": True}}
     model = Model(built(method), card, "cpu")
-    page = build_page(model, find_examples(model, [str(pictures / "dots" / "red")]))
+    page = build_page(model, find_examples(model, [str(images / "dots" / "red")]))
     words = json.dumps(page.get_config_file(), default=str).lower()
     assert [word for word in has if word not in words] == []
     assert [word for word in has_not if word in words] == []

@@ -1,4 +1,4 @@
-"""What is wrong with the classes and domains: names, and how many pictures there are of each."""
+"""What is wrong with the classes and domains: names, and how many images there are of each."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from domain_masks.data.checking.findings import Example, Finding, Severity, counted
-from domain_masks.data.checking.index import Picture
+from domain_masks.data.checking.index import CheckedImage
 from domain_masks.data.names import may_stand_for_nothing, spellings, stands_for_nothing
 
 _FEW = 10
 _ALIKE = 0.8
 
 
-def class_findings(pictures: Sequence[Picture]) -> list[Finding]:
+def class_findings(images: Sequence[CheckedImage]) -> list[Finding]:
     """Return what is wrong with names and numbers of classes and domains."""
-    placed = [picture for picture in pictures if picture.placed]
+    placed = [image for image in images if image.placed]
     if not placed:
         return []
-    counts = Counter((picture.domain, picture.class_name) for picture in placed)
+    counts = Counter((image.domain, image.class_name) for image in placed)
     domains = sorted({domain for domain, _ in counts})
     classes = sorted({class_name for _, class_name in counts})
     return [
         *_too_few_names(domains, classes),
         *_similar("class", "classes", classes),
         *_similar("domain", "domains", domains),
-        *_similar("group", "groups", sorted({picture.group for picture in placed if picture.group}), strict=True),
+        *_similar("group", "groups", sorted({image.group for image in placed if image.group}), strict=True),
         *_no_names(placed),
         *_missing(counts, domains, classes),
-        *_few_pictures(counts),
+        *_few_images(counts),
         *_odd_names(placed),
     ]
 
@@ -42,7 +42,7 @@ def _too_few_names(domains: list[str], classes: list[str]) -> list[Finding]:
                 "single-domain",
                 "error",
                 f"only one domain, {domains[0]!r}: none can be held out",
-                "Add pictures of other domains: masks need two to train on, and one more to hold out. On one alone "
+                "Add images of other domains: masks need two to train on, and one more to hold out. On one alone "
                 "--target none trains what needs no more, such as --method aggregate, and measures it in domain.",
             )
         )
@@ -52,7 +52,7 @@ def _too_few_names(domains: list[str], classes: list[str]) -> list[Finding]:
                 "two-domains",
                 "warning",
                 f"only two domains, {domains[0]!r} and {domains[1]!r}: with one held out, one is left, and masks need two",
-                "Add pictures of another domain, train on one with what needs no more (--method aggregate), or on "
+                "Add images of another domain, train on one with what needs no more (--method aggregate), or on "
                 "both with --target none.",
             )
         )
@@ -62,7 +62,7 @@ def _too_few_names(domains: list[str], classes: list[str]) -> list[Finding]:
                 "single-class",
                 "error",
                 f"only one class, {classes[0]!r}",
-                "Add pictures of other classes: there is nothing to tell apart.",
+                "Add images of other classes: there is nothing to tell apart.",
             )
         )
     return found
@@ -87,14 +87,14 @@ def _similar(kind: str, plural: str, names: Iterable[str], strict: bool = False)
     ]
 
 
-def _no_names(pictures: Sequence[Picture]) -> list[Finding]:
+def _no_names(images: Sequence[CheckedImage]) -> list[Finding]:
     """Find what programs write where there is no value, as the name of a class, a domain or a group."""
     counts: Counter[tuple[str, str]] = Counter()
-    for picture in pictures:
-        counts["class", picture.class_name] += 1
-        counts["domain", picture.domain] += 1
-        if picture.group:
-            counts["group", picture.group] += 1
+    for image in images:
+        counts["class", image.class_name] += 1
+        counts["domain", image.domain] += 1
+        if image.group:
+            counts["group", image.group] += 1
     found = []
     severity: Severity
     for severity, test, what in (
@@ -102,7 +102,7 @@ def _no_names(pictures: Sequence[Picture]) -> list[Finding]:
         ("warning", may_stand_for_nothing, "that may be meant as no name"),
     ):
         odd = [
-            Example((repr(name),), f"{kind}, {counted(count, 'picture')}")
+            Example((repr(name),), f"{kind}, {counted(count, 'image')}")
             for (kind, name), count in sorted(counts.items())
             if test(name)
         ]
@@ -112,7 +112,7 @@ def _no_names(pictures: Sequence[Picture]) -> list[Finding]:
                     "no-name",
                     severity,
                     f"{counted(len(odd), 'name')} {what}",
-                    "Give the pictures their class, domain or group, or leave them out.",
+                    "Give the images their class, domain or group, or leave them out.",
                     tuple(odd),
                 )
             )
@@ -141,7 +141,7 @@ def _missing(counts: Counter[tuple[str, str]], domains: list[str], classes: list
                 "class-in-one-domain",
                 "warning",
                 f"{counted(len(lone), 'class', 'classes')} that {verb} in one domain only",
-                "Add pictures of the other domains or remove the class: with its domain held out it cannot be learned, and "
+                "Add images of the other domains or remove the class: with its domain held out it cannot be learned, and "
                 "otherwise it gives the domain away.",
                 tuple(lone),
             )
@@ -151,49 +151,49 @@ def _missing(counts: Counter[tuple[str, str]], domains: list[str], classes: list
             Finding(
                 "class-missing-in-domain",
                 "warning",
-                f"{counted(len(partial), 'class', 'classes')} without pictures in some domains",
-                "Add pictures, or keep in mind that accuracies of those domains are about fewer classes.",
+                f"{counted(len(partial), 'class', 'classes')} without images in some domains",
+                "Add images, or keep in mind that accuracies of those domains are about fewer classes.",
                 tuple(partial),
             )
         )
     return found
 
 
-def _few_pictures(counts: Counter[tuple[str, str]]) -> list[Finding]:
+def _few_images(counts: Counter[tuple[str, str]]) -> list[Finding]:
     found = []
     single = [Example((f"{domain}/{name}",)) for (domain, name), count in sorted(counts.items()) if count == 1]
     few = [
-        Example((f"{domain}/{name}",), counted(count, "picture"))
+        Example((f"{domain}/{name}",), counted(count, "image"))
         for (domain, name), count in sorted(counts.items())
         if 1 < count < _FEW
     ]
     if single:
         found.append(
             Finding(
-                "single-picture",
+                "single-image",
                 "warning",
-                f"{counted(len(single), 'class', 'classes')} with a single picture in a domain, which cannot be divided "
+                f"{counted(len(single), 'class', 'classes')} with a single image in a domain, which cannot be divided "
                 "into training, validation and test",
-                "Add pictures, or remove the class from that domain.",
+                "Add images, or remove the class from that domain.",
                 tuple(single),
             )
         )
     if few:
         found.append(
             Finding(
-                "few-pictures",
+                "few-images",
                 "warning",
-                f"{counted(len(few), 'class', 'classes')} with fewer than {_FEW} pictures in a domain: not each of training, "
+                f"{counted(len(few), 'class', 'classes')} with fewer than {_FEW} images in a domain: not each of training, "
                 "validation and test will get one",
-                "Add pictures, or do not rely on the in-domain accuracies of these classes.",
+                "Add images, or do not rely on the in-domain accuracies of these classes.",
                 tuple(few),
             )
         )
     return found
 
 
-def _odd_names(pictures: Sequence[Picture]) -> list[Finding]:
-    odd = [picture.path for picture in pictures if any("\ud800" <= letter <= "\udfff" for letter in picture.path)]
+def _odd_names(images: Sequence[CheckedImage]) -> list[Finding]:
+    odd = [image.path for image in images if any("\ud800" <= letter <= "\udfff" for letter in image.path)]
     if not odd:
         return []
     return [

@@ -11,7 +11,7 @@ from domain_masks.data.checking.content import content_findings
 from domain_masks.data.checking.duplicates import duplicate_findings
 from domain_masks.data.checking.findings import SEVERITIES, Finding
 from domain_masks.data.checking.groups import group_findings
-from domain_masks.data.checking.index import Index, Picture, count_table
+from domain_masks.data.checking.index import Index, CheckedImage, count_table
 from domain_masks.data.checking.layout import entry_findings, layout_findings
 from domain_masks.data.checking.lists import apply_lists, read_lists
 from domain_masks.data.checking.manifest_table import read_manifest
@@ -30,14 +30,14 @@ from domain_masks.records.files import is_there
 
 
 def check(name: str, root: str | Path | None, workers: int | None, reporter: Reporter) -> Report:
-    """Decode every picture of a dataset and return everything that is wrong or odd about it.
+    """Decode every image of a dataset and return everything that is wrong or odd about it.
 
     ``name`` is a dataset's name, a folder or a manifest; ``root`` is where a named dataset lies, or what a manifest's
-    paths are relative to. Every picture is decoded, whatever is remembered of it; what comes of it is remembered for
+    paths are relative to. Every image is decoded, whatever is remembered of it; what comes of it is remembered for
     training. Raises InputError where there is nothing to look at.
     """
     index = _decoded(open_index(name, root), workers, reporter)
-    return Report(index.name, index.source, count_table(index.pictures), tuple(findings_of(index)))
+    return Report(index.name, index.source, count_table(index.images), tuple(findings_of(index)))
 
 
 def open_index(name: str, root: str | Path | None) -> Index:
@@ -67,44 +67,44 @@ def findings_of(index: Index) -> list[Finding]:
     if index.tree is not None:
         found += entry_findings(index.tree)
     found += [
-        *content_findings(index.pictures),
-        *duplicate_findings(index.pictures),
-        *class_findings(index.pictures),
-        *group_findings(index.pictures),
+        *content_findings(index.images),
+        *duplicate_findings(index.images),
+        *class_findings(index.images),
+        *group_findings(index.images),
     ]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def _decoded(index: Index, workers: int | None, reporter: Reporter) -> Index:
     opener = index.open_image
-    pictures = list(index.pictures)
-    paths = [picture.path for picture in pictures]
+    images = list(index.images)
+    paths = [image.path for image in images]
     memory, names = (None, paths) if is_in_memory(opener) else memory_of(opener, paths, index.fingerprint)
-    results = decode_all(opener, range(len(pictures)), workers, with_facts=True)
+    results = decode_all(opener, range(len(images)), workers, with_facts=True)
     try:
-        for result in reporter.track(results, len(pictures), "checking images"):
-            picture = pictures[result.row]
-            pictures[result.row] = replace(picture, problem=result.problem, facts=result.facts)
+        for result in reporter.track(results, len(images), "checking images"):
+            image = images[result.row]
+            images[result.row] = replace(image, problem=result.problem, facts=result.facts)
             if memory is not None:
                 memory.note(names[result.row], Entry(result.state, result.content.hex(), True, result.problem))
     finally:
         if memory is not None:
             memory.save()
-    return replace(index, pictures=tuple(pictures))
+    return replace(index, images=tuple(images))
 
 
 def _folder_index(name: str, folder: Path) -> Index:
     tree = walk(folder)
-    placed = [(path, *path.split("/")[:2]) for path in tree.pictures]
-    pictures = [Picture(path, domain, class_name) for path, domain, class_name in placed]
-    lines, odd_lines = read_lists(folder, tree.lists, sorted({picture.domain for picture in pictures}))
-    listed, wrong_lists = apply_lists(pictures, lines)
-    everything = (*listed, *(Picture(path, "", "") for path in tree.misplaced))
+    placed = [(path, *path.split("/")[:2]) for path in tree.images]
+    images = [CheckedImage(path, domain, class_name) for path, domain, class_name in placed]
+    lines, odd_lines = read_lists(folder, tree.lists, sorted({image.domain for image in images}))
+    listed, wrong_lists = apply_lists(images, lines)
+    everything = (*listed, *(CheckedImage(path, "", "") for path in tree.misplaced))
     return Index(
         name=name,
         source=f"folder {folder}",
-        pictures=everything,
-        open_image=FileOpener(folder.resolve(), tuple(picture.path for picture in everything)),
+        images=everything,
+        open_image=FileOpener(folder.resolve(), tuple(image.path for image in everything)),
         tree=tree,
         found=(*odd_lines, *wrong_lists),
     )
@@ -117,23 +117,23 @@ def _with_layout(index: Index) -> Index:
 def _manifest_index(name: str, root: str | Path | None) -> Index:
     path = Path(name)
     folder = folder_of(path, root) if path.is_file() else path.parent
-    pictures, found = read_manifest(path, folder)
+    images, found = read_manifest(path, folder)
     index = Index(
         name=path.name,
         source=f"manifest {path}, paths relative to {folder}",
-        pictures=pictures,
-        open_image=FileOpener(folder.resolve(), tuple(picture.path for picture in pictures)),
+        images=images,
+        open_image=FileOpener(folder.resolve(), tuple(image.path for image in images)),
         found=tuple(found),
     )
-    # The loader refuses files that are not there too, which is said picture by picture.
-    is_whole = all(is_there(folder / picture.path) for picture in pictures)
+    # The loader refuses files that are not there too, which is said image by image.
+    is_whole = all(is_there(folder / image.path) for image in images)
     return _with_refusal(index, name, root) if is_whole else index
 
 
 def _dataset_index(dataset: ImageDataset) -> Index:
     """Return the rows of a dataset that its loader accepts and, where it consists of files, what lies beside them."""
-    pictures = tuple(
-        Picture(
+    images = tuple(
+        CheckedImage(
             path,
             dataset.domains[dataset.domain_indices[row]],
             dataset.classes[dataset.labels[row]],
@@ -144,17 +144,17 @@ def _dataset_index(dataset: ImageDataset) -> Index:
     )
     opener = dataset.open_image
     if not isinstance(opener, FileOpener):
-        source = "pictures in memory" if is_in_memory(opener) else "rows of a table"
-        return Index(dataset.name, source, pictures, opener, fingerprint=dataset.fingerprint)
+        source = "images in memory" if is_in_memory(opener) else "rows of a table"
+        return Index(dataset.name, source, images, opener, fingerprint=dataset.fingerprint)
     folder = _folder_index(dataset.name, opener.root)
     own = set(dataset.ids) if opener.paths == dataset.ids else set()
-    walked = folder.tree if own and own <= {picture.path for picture in folder.pictures} else None
+    walked = folder.tree if own and own <= {image.path for image in folder.images} else None
     found: tuple[Finding, ...] = ()
-    if walked is not None and own.issubset(walked.pictures):
+    if walked is not None and own.issubset(walked.images):
         # The loader accepts the arrangement: what may be said of it is at most what training leaves out.
         mild = (finding for finding in layout_findings(walked) if finding.severity != "error")
         found = (*mild, *folder.found)
-    return replace(folder, pictures=pictures, open_image=opener, tree=walked, found=found)
+    return replace(folder, images=images, open_image=opener, tree=walked, found=found)
 
 
 def _with_refusal(index: Index, name: str, root: str | Path | None) -> Index:

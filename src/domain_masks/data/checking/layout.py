@@ -10,31 +10,31 @@ from domain_masks.data.checking.findings import Example, Finding, by_path, count
 from domain_masks.data.checking.tree import LISTS_FOLDER, FolderTree
 from domain_masks.data.folders import EXTENSIONS, SPLIT_FOLDERS
 
-_EXPECTED = "<domain>/<class>/<picture>, such as photo/dog/1.jpg"
+_EXPECTED = "<domain>/<class>/<image>, such as photo/dog/1.jpg"
 _USUAL_DOMAINS = {
     *("art", "art_painting", "artpainting", "painting", "cartoon", "photo", "photos", "sketch", "sketches", "clipart"),
     *("infograph", "quickdraw", "real", "real_world", "realworld", "product", "amazon", "dslr", "webcam"),
     *("caltech101", "labelme", "sun09", "voc2007", "mnist", "svhn", "usps", "mnist_m", "synth", "drawing", "drawings"),
 }
-_OTHER_PICTURES = {
+_OTHER_IMAGES = {
     *(".heic", ".heif", ".avif", ".jxl", ".jxr", ".svg", ".psd", ".ico", ".tga", ".dib", ".pfm"),
     *(".cr2", ".nef", ".dng", ".arw", ".dcm", ".exr", ".hdr"),
 }
 
 
 def layout_findings(tree: FolderTree) -> list[Finding]:
-    """Return what is wrong with the arrangement of a folder that should be ``domain/class/picture``."""
+    """Return what is wrong with the arrangement of a folder that should be ``domain/class/image``."""
     domains = _domain_folders(tree)
     found = _wrong_depth(tree, domains)
-    filled = {path.rsplit("/", 1)[0] for path in tree.pictures}
+    filled = {path.rsplit("/", 1)[0] for path in tree.images}
     filled_domains = {path.split("/")[0] for path in filled}
-    if tree.pictures:
+    if tree.images:
         if empty := [name for name in domains if name not in filled_domains]:
             found.append(
                 Finding(
                     "empty-domain",
                     "error",
-                    f"{counted(len(empty), 'folder')} of the first level, where domains are expected, without pictures "
+                    f"{counted(len(empty), 'folder')} of the first level, where domains are expected, without images "
                     "in class folders",
                     f"Fill or remove the folder; the arrangement is {_EXPECTED}.",
                     by_path(empty),
@@ -48,7 +48,7 @@ def layout_findings(tree: FolderTree) -> list[Finding]:
                 Finding(
                     "empty-class",
                     "warning",
-                    f"{counted(len(empty), 'class folder')} without pictures",
+                    f"{counted(len(empty), 'class folder')} without images",
                     "Fill or remove the folder.",
                     by_path(empty),
                 )
@@ -58,7 +58,7 @@ def layout_findings(tree: FolderTree) -> list[Finding]:
 
 
 def entry_findings(tree: FolderTree) -> list[Finding]:
-    """Return what lies in a dataset's folder beside its pictures: links, hidden and other files."""
+    """Return what lies in a dataset's folder beside its images: links, hidden and other files."""
     found = []
     if tree.loops:
         found.append(
@@ -100,7 +100,7 @@ def entry_findings(tree: FolderTree) -> list[Finding]:
                 by_path(tree.special),
             )
         )
-    return found + _not_pictures(tree)
+    return found + _not_images(tree)
 
 
 def _domain_folders(tree: FolderTree) -> list[str]:
@@ -111,15 +111,15 @@ def _domain_folders(tree: FolderTree) -> list[str]:
 def _wrong_depth(tree: FolderTree, domains: list[str]) -> list[Finding]:
     shallow = [path for path in tree.misplaced if path.count("/") < 2]
     deep = [path for path in tree.misplaced if path.count("/") > 2]
-    if not tree.pictures:
+    if not tree.images:
         return [_nothing_in_place(tree, shallow, deep, domains)]
     found = []
     if shallow:
         found.append(
             Finding(
-                "misplaced-picture",
+                "misplaced-image",
                 "error",
-                f"{counted(len(shallow), 'picture')} outside of class folders",
+                f"{counted(len(shallow), 'image')} outside of class folders",
                 f"Move them to {_EXPECTED}; training refuses the folder as it is.",
                 by_path(shallow),
             )
@@ -127,9 +127,9 @@ def _wrong_depth(tree: FolderTree, domains: list[str]) -> list[Finding]:
     if deep:
         found.append(
             Finding(
-                "nested-picture",
+                "nested-image",
                 "warning",
-                f"{counted(len(deep), 'picture')} in folders within class folders, which training does not look into",
+                f"{counted(len(deep), 'image')} in folders within class folders, which training does not look into",
                 "Move them up into the class folder, or remove them.",
                 by_path(deep),
             )
@@ -138,24 +138,24 @@ def _wrong_depth(tree: FolderTree, domains: list[str]) -> list[Finding]:
 
 
 def _nothing_in_place(tree: FolderTree, shallow: list[str], deep: list[str], domains: list[str]) -> Finding:
-    what = "no picture at <domain>/<class>/<picture>"
-    advice = f"Arrange the folder as {_EXPECTED}; pictures end in {', '.join(EXTENSIONS)}."
+    what = "no image at <domain>/<class>/<image>"
+    advice = f"Arrange the folder as {_EXPECTED}; images end in {', '.join(EXTENSIONS)}."
     inner = {"/".join(path.split("/")[:-3]) for path in deep}
     if not tree.misplaced:
-        return Finding("no-pictures", "error", what, advice)
+        return Finding("no-images", "error", what, advice)
     if len(inner) == 1 and not shallow:
         (folder,) = inner
         advice = f"Give the folder {folder!r} in it instead, or arrange it as {_EXPECTED}."
     elif deep and {path.split("/")[0].lower() for path in deep} <= SPLIT_FOLDERS:
-        what += ", but at <split>/<domain>/<class>/<picture>"
-        advice = "Name the pictures in a manifest with the columns path, label, domain and split."
+        what += ", but at <split>/<domain>/<class>/<image>"
+        advice = "Name the images in a manifest with the columns path, label, domain and split."
     elif shallow and all("/" in path for path in shallow):
         what += (
-            f", but {counted(len(shallow), 'picture')} at <folder>/<picture>: with {counted(len(domains), 'folder')}, as "
+            f", but {counted(len(shallow), 'image')} at <folder>/<image>: with {counted(len(domains), 'folder')}, as "
             "of one domain with its classes"
         )
         advice = "Put the class folders of each domain into a folder of that domain; there must be two domains or more."
-    return Finding("no-pictures", "error", what, advice, by_path(tree.misplaced))
+    return Finding("no-images", "error", what, advice, by_path(tree.misplaced))
 
 
 def _split_folders(domains: set[str]) -> list[Finding]:
@@ -166,7 +166,7 @@ def _split_folders(domains: set[str]) -> list[Finding]:
             "split-folders",
             "error",
             f"the folders of the first level are named like splits, not domains: {', '.join(sorted(domains))}",
-            "Put the pictures of each domain in a folder of its own, or name them in a manifest with the columns path, "
+            "Put the images of each domain in a folder of its own, or name them in a manifest with the columns path, "
             "label, domain and split.",
             by_path(domains),
         )
@@ -191,7 +191,7 @@ def _swapped(filled: set[str]) -> list[Finding]:
         Finding(
             "swapped-levels",
             "warning" if by_name else "note",
-            f"the folders look like <class>/<domain>/<picture>: {reason}",
+            f"the folders look like <class>/<domain>/<image>: {reason}",
             f"If so, swap the levels: expected is {_EXPECTED}.",
             tuple(Example((path,)) for path in sorted(filled)[:1]),
         )
@@ -202,15 +202,15 @@ def _usual(names: Iterable[str]) -> set[str]:
     return {name for name in names if name.lower().replace(" ", "_").replace("-", "_") in _USUAL_DOMAINS}
 
 
-def _not_pictures(tree: FolderTree) -> list[Finding]:
+def _not_images(tree: FolderTree) -> list[Finding]:
     found = []
-    others = [path for path in tree.ignored if PurePosixPath(path).suffix.lower() in _OTHER_PICTURES]
+    others = [path for path in tree.ignored if PurePosixPath(path).suffix.lower() in _OTHER_IMAGES]
     if others:
         found.append(
             Finding(
                 "unused-format",
                 "warning",
-                f"{counted(len(others), 'file')} in picture formats that are not read ({_extensions(others)})",
+                f"{counted(len(others), 'file')} in image formats that are not read ({_extensions(others)})",
                 f"Convert them, if they belong to the dataset, to one of {', '.join(EXTENSIONS)}.",
                 by_path(others),
             )
@@ -221,8 +221,8 @@ def _not_pictures(tree: FolderTree) -> list[Finding]:
             Finding(
                 "ignored-file",
                 "note",
-                f"{counted(len(rest), 'file')} ignored, by name no pictures ({_extensions(rest)})",
-                "Nothing, unless they should have been pictures.",
+                f"{counted(len(rest), 'file')} ignored, by name no images ({_extensions(rest)})",
+                "Nothing, unless they should have been images.",
                 by_path(rest),
             )
         )
@@ -232,7 +232,7 @@ def _not_pictures(tree: FolderTree) -> list[Finding]:
                 "hidden-file",
                 "note",
                 f"{counted(len(tree.hidden), 'hidden file or folder', 'hidden files or folders')} ignored",
-                "Nothing, unless they should have been pictures: then rename them.",
+                "Nothing, unless they should have been images: then rename them.",
                 by_path(tree.hidden),
             )
         )

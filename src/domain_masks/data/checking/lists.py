@@ -1,4 +1,4 @@
-"""Lists of pictures beside the folders: ``<domain>_*.txt`` with lines "path label"."""
+"""Lists of images beside the folders: ``<domain>_*.txt`` with lines "path label"."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from domain_masks.data.checking.findings import Example, Finding, by_path, counted
-from domain_masks.data.checking.index import Picture
+from domain_masks.data.checking.index import CheckedImage
 from domain_masks.data.text_files import decoded_text
 
 _SPLIT_WORDS = {
@@ -20,7 +20,7 @@ _SPLIT_WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class ListedPicture:
+class ListedImage:
     """A line of a list: where it stands, the path and the label that it gives, and the split of its list."""
 
     place: str
@@ -29,9 +29,9 @@ class ListedPicture:
     split: str
 
 
-def read_lists(root: Path, names: Sequence[str], domains: Sequence[str]) -> tuple[list[ListedPicture], list[Finding]]:
+def read_lists(root: Path, names: Sequence[str], domains: Sequence[str]) -> tuple[list[ListedImage], list[Finding]]:
     """Read the lists among the text files ``names`` that belong to one of ``domains``; others are left alone."""
-    lines: list[ListedPicture] = []
+    lines: list[ListedImage] = []
     odd: list[Example] = []
     for name in names:
         stem = PurePosixPath(name).stem
@@ -49,7 +49,7 @@ def read_lists(root: Path, names: Sequence[str], domains: Sequence[str]) -> tupl
         for number, line in enumerate(text.splitlines(), start=1):
             path, _, label = line.strip().rpartition(" ")
             if path and label.isdecimal():
-                lines.append(ListedPicture(f"{name}:{number}", path.strip(), int(label), split))
+                lines.append(ListedImage(f"{name}:{number}", path.strip(), int(label), split))
             elif line.strip():
                 odd.append(Example((f"{name}:{number}",), repr(line[:60])))
     found = []
@@ -60,37 +60,37 @@ def read_lists(root: Path, names: Sequence[str], domains: Sequence[str]) -> tupl
 
 
 def apply_lists(
-    pictures: Sequence[Picture], lines: Sequence[ListedPicture]
-) -> tuple[tuple[Picture, ...], list[Finding]]:
-    """Return the pictures with the splits that the lists give them, and what is wrong with the lists.
+    images: Sequence[CheckedImage], lines: Sequence[ListedImage]
+) -> tuple[tuple[CheckedImage, ...], list[Finding]]:
+    """Return the images with the splits that the lists give them, and what is wrong with the lists.
 
-    A picture may have another extension than in its list. A list of test pictures that holds all others of its domain is
+    An image may have another extension than in its list. A list of test images that holds all others of its domain is
     one of everything, as in PACS, and no split.
     """
     if not lines:
-        return tuple(pictures), []
-    by_path_name = {picture.path: picture for picture in pictures}
-    by_stem = {_stem(picture.path): picture for picture in pictures}
+        return tuple(images), []
+    by_path_name = {image.path: image for image in images}
+    by_stem = {_stem(image.path): image for image in images}
     splits: defaultdict[str, set[str]] = defaultdict(set)
     labels: defaultdict[str, set[int]] = defaultdict(set)
     absent: dict[str, Example] = {}
     for line in lines:
-        picture = by_path_name.get(line.path) or by_stem.get(_stem(line.path))
-        if picture is None:
+        image = by_path_name.get(line.path) or by_stem.get(_stem(line.path))
+        if image is None:
             absent.setdefault(line.path, Example((line.path,), f"in {line.place}"))
             continue
-        splits[picture.path].add(line.split)
-        labels[picture.path].add(line.label)
-    whole = _lists_of_everything(pictures, splits)
+        splits[image.path].add(line.split)
+        labels[image.path].add(line.label)
+    whole = _lists_of_everything(images, splits)
     for path in splits:
         if by_path_name[path].domain in whole:
             splits[path].discard("test")
     known = tuple(
-        replace(picture, split=next(iter(splits[picture.path]))) if len(splits.get(picture.path, ())) == 1 else picture
-        for picture in pictures
+        replace(image, split=next(iter(splits[image.path]))) if len(splits.get(image.path, ())) == 1 else image
+        for image in images
     )
     return known, [
-        *_places(pictures, splits, absent),
+        *_places(images, splits, absent),
         *_label_findings([by_path_name[path] for path in labels], labels),
     ]
 
@@ -127,11 +127,11 @@ def _stem(path: str) -> str:
     return str(PurePosixPath(path).with_suffix(""))
 
 
-def _lists_of_everything(pictures: Sequence[Picture], splits: dict[str, set[str]]) -> set[str]:
+def _lists_of_everything(images: Sequence[CheckedImage], splits: dict[str, set[str]]) -> set[str]:
     of_domain: defaultdict[str, list[set[str]]] = defaultdict(list)
-    for picture in pictures:
-        if picture.path in splits:
-            of_domain[picture.domain].append(splits[picture.path])
+    for image in images:
+        if image.path in splits:
+            of_domain[image.domain].append(splits[image.path])
     return {
         domain
         for domain, given in of_domain.items()
@@ -139,35 +139,33 @@ def _lists_of_everything(pictures: Sequence[Picture], splits: dict[str, set[str]
     }
 
 
-def _places(pictures: Sequence[Picture], splits: dict[str, set[str]], absent: dict[str, Example]) -> list[Finding]:
+def _places(images: Sequence[CheckedImage], splits: dict[str, set[str]], absent: dict[str, Example]) -> list[Finding]:
     found = []
     several = [Example((path,), ", ".join(sorted(names))) for path, names in sorted(splits.items()) if len(names) > 1]
     if several:
-        what = f"{counted(len(several), 'picture')} in the lists of several splits"
+        what = f"{counted(len(several), 'image')} in the lists of several splits"
         found.append(Finding("list-leak", "error", what, "Keep each in one list only.", tuple(several)))
     if absent:
-        what = f"{counted(len(absent), 'listed picture')} that {'is' if len(absent) == 1 else 'are'} not there"
+        what = f"{counted(len(absent), 'listed image')} that {'is' if len(absent) == 1 else 'are'} not there"
         advice = "Fetch the missing files, or take them out of the lists."
         found.append(Finding("list-absent", "warning", what, advice, tuple(absent.values())))
-    listed_domains = {picture.domain for picture in pictures if picture.path in splits}
+    listed_domains = {image.domain for image in images if image.path in splits}
     unlisted = [
-        picture.path
-        for picture in pictures
-        if picture.placed and picture.domain in listed_domains and picture.path not in splits
+        image.path for image in images if image.placed and image.domain in listed_domains and image.path not in splits
     ]
     if unlisted:
-        what = f"{counted(len(unlisted), 'picture')} in no list of {'its' if len(unlisted) == 1 else 'their'} domain"
+        what = f"{counted(len(unlisted), 'image')} in no list of {'its' if len(unlisted) == 1 else 'their'} domain"
         found.append(
             Finding("list-lacks", "warning", what, "Add them to a list, or remove the files.", by_path(unlisted))
         )
     return found
 
 
-def _label_findings(listed: Sequence[Picture], labels: dict[str, set[int]]) -> list[Finding]:
+def _label_findings(listed: Sequence[CheckedImage], labels: dict[str, set[int]]) -> list[Finding]:
     numbers: defaultdict[str, defaultdict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for picture in listed:
-        for label in labels[picture.path]:
-            numbers[picture.class_name][label].append(picture.path)
+    for image in listed:
+        for label in labels[image.path]:
+            numbers[image.class_name][label].append(image.path)
     wrong = []
     usual = {}
     for class_name, of_label in numbers.items():
@@ -182,8 +180,8 @@ def _label_findings(listed: Sequence[Picture], labels: dict[str, set[int]]) -> l
     shared = [Example(tuple(names), f"label {label}") for label, names in sorted(classes_of.items()) if len(names) > 1]
     found = []
     if wrong:
-        what = f"{counted(len(wrong), 'picture')} whose label in the lists contradicts the class folder"
-        found.append(Finding("list-label", "error", what, "Correct the list or move the picture.", tuple(wrong)))
+        what = f"{counted(len(wrong), 'image')} whose label in the lists contradicts the class folder"
+        found.append(Finding("list-label", "error", what, "Correct the list or move the image.", tuple(wrong)))
     if shared:
         verb = "stands" if len(shared) == 1 else "stand"
         what = f"{counted(len(shared), 'label')} in the lists that {verb} for several class folders"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from domain_masks.data.checking.findings import Example, Finding, counted
-from domain_masks.data.checking.index import Picture
+from domain_masks.data.checking.index import CheckedImage
 from domain_masks.data.checking.lists import number_findings
 from domain_masks.data.dataset import SPLIT_NAMES
 from domain_masks.data.manifest import read_table
@@ -15,8 +15,8 @@ from domain_masks.data.names import outer_form
 from domain_masks.errors import nearest
 
 
-def read_manifest(path: Path, directory: Path) -> tuple[tuple[Picture, ...], list[Finding]]:
-    """Return the lines of a manifest that name a picture, a label and a domain, and what is wrong with the table.
+def read_manifest(path: Path, directory: Path) -> tuple[tuple[CheckedImage, ...], list[Finding]]:
+    """Return the lines of a manifest that name an image, a label and a domain, and what is wrong with the table.
 
     ``directory`` is what its paths are relative to. Files that are not there are left to whoever opens them. Raises
     InputError if the file is no table at all.
@@ -32,8 +32,8 @@ def read_manifest(path: Path, directory: Path) -> tuple[tuple[Picture, ...], lis
     for name in OPTIONAL:
         if name not in rows:
             rows = rows.assign(**{name: ""})
-    pictures = tuple(
-        Picture(name, domain, label, split, group)
+    images = tuple(
+        CheckedImage(name, domain, label, split, group)
         for name, label, domain, split, group in zip(
             *(rows[name].tolist() for name in (*REQUIRED, *OPTIONAL)), strict=True
         )
@@ -41,7 +41,7 @@ def read_manifest(path: Path, directory: Path) -> tuple[tuple[Picture, ...], lis
     labels = rows["label"].unique()
     if all(label.isdecimal() for label in labels):
         found += number_findings({int(label) for label in labels}, "the manifest")
-    return pictures, found
+    return images, found
 
 
 def _columns(table: ManifestTable) -> list[Finding]:
@@ -91,7 +91,7 @@ def _mistakes(mistakes: list[Mistake]) -> list[Finding]:
     said = {
         "blank": (f"{counted(count['blank'], 'column')} with blank cells", "Fill them in or remove the rows."),
         "split": (odd, f"Write {splits} in every row."),
-        "twice": (f"{counted(count['twice'], 'picture')} in several rows", "Keep one row for every picture."),
+        "twice": (f"{counted(count['twice'], 'image')} in several rows", "Keep one row for every image."),
     }
     return [
         Finding(f"manifest-{kind}", "error", what, advice, examples[kind])

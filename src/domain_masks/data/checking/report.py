@@ -29,7 +29,7 @@ _WIDTH = 110
 class Report:
     """The outcome of a check.
 
-    - ``counts``: pictures per class (rows) and domain (columns)
+    - ``counts``: images per class (rows) and domain (columns)
     - ``findings``: errors first
     """
 
@@ -62,7 +62,7 @@ class Report:
             "schema": SCHEMA,
             "dataset": self.name,
             "source": self.source,
-            "pictures": int(self.counts.to_numpy().sum()),
+            "images": int(self.counts.to_numpy().sum()),
             "counts": counts,
             "findings": [
                 {
@@ -103,7 +103,7 @@ class Report:
     def _headline(self) -> str:
         classes, domains = self.counts.shape
         total = int(self.counts.to_numpy().sum())
-        amounts = f"{counted(total, 'picture')}, {counted(domains, 'domain')}, {counted(classes, 'class', 'classes')}"
+        amounts = f"{counted(total, 'image')}, {counted(domains, 'domain')}, {counted(classes, 'class', 'classes')}"
         return f"{self.name}: {amounts}\n{self.source}"
 
     def _table(self, everything: bool) -> Iterator[str]:
@@ -114,7 +114,7 @@ class Report:
         if not everything and len(table) > _MOST_ROWS:
             summary = pd.DataFrame(
                 {
-                    "pictures": table.sum(),
+                    "images": table.sum(),
                     "classes": (table > 0).sum(),
                     "fewest in a class": table.min(),
                     "median": table.median().astype(int),

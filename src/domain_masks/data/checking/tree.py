@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from domain_masks.data.folders import is_ignored, is_picture_name
+from domain_masks.data.folders import is_ignored, is_image_name
 
 LISTS_FOLDER = "splits"
 _LEVELS = 2
@@ -17,9 +17,9 @@ _LEVELS = 2
 class FolderTree:
     """What lies below a folder; all paths are relative to it, with forward slashes.
 
-    - ``pictures``: at ``domain/class/picture``; ``misplaced``: files like pictures at any other depth
+    - ``images``: at ``domain/class/image``; ``misplaced``: files like images at any other depth
     - ``folders``: of the first and second level
-    - ``ignored``: files that are no pictures by their extension; ``hidden``: their names begin with a dot, or are
+    - ``ignored``: files that are no images by their extension; ``hidden``: their names begin with a dot, or are
       those that operating systems leave behind
     - ``special``: pipes, sockets and devices, which are never opened: reading a pipe waits for ever
     - ``broken_links``: to nothing; ``loops``: links to themselves or to a folder that holds them
@@ -27,7 +27,7 @@ class FolderTree:
     - ``lists``: text files in the folder itself or in ``splits``
     """
 
-    pictures: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     misplaced: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
@@ -92,8 +92,8 @@ def _kind(path: Path, above: frozenset[str]) -> str:
 
 def _sort_file(tree: FolderTree, path: str) -> None:
     depth = path.count("/")
-    if is_picture_name(path):
-        (tree.pictures if depth == _LEVELS else tree.misplaced).append(path)
+    if is_image_name(path):
+        (tree.images if depth == _LEVELS else tree.misplaced).append(path)
     elif path.lower().endswith(".txt") and (depth == 0 or (depth == 1 and path.startswith(f"{LISTS_FOLDER}/"))):
         tree.lists.append(path)
     else:

@@ -1,4 +1,4 @@
-"""From what archives hold to the folders ``<domain>/<class>/<picture>`` that the loaders expect."""
+"""From what archives hold to the folders ``<domain>/<class>/<image>`` that the loaders expect."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def move_content(folder: Path, target: Path) -> None:
 
 
 def terra_incognita(unpacked: Mapping[str, Path], target: Path, reporter: Reporter) -> None:
-    """Sort the pictures of four locations of Caltech Camera Traps by their annotations.
+    """Sort the images of four locations of Caltech Camera Traps by their annotations.
 
-    As in DomainBed: ``location_<id>/<class>/<picture>`` for ten classes; a picture with animals of several classes lies
-    in the folder of each. Raises ArchiveError if the annotations are malformed, or none of their pictures is there.
+    As in DomainBed: ``location_<id>/<class>/<image>`` for ten classes; an image with animals of several classes lies
+    in the folder of each. Raises ArchiveError if the annotations are malformed, or none of their images is there.
     """
     lists = sorted(unpacked["caltech_camera_traps.json.zip"].glob("*.json"))
     if len(lists) != 1:
@@ -42,24 +42,24 @@ def terra_incognita(unpacked: Mapping[str, Path], target: Path, reporter: Report
             f"{lists[0].name}: expected images, annotations and categories in the COCO form, got {type(error).__name__} "
             f"({error}); fetch it again"
         ) from error
-    pictures = unpacked["eccv_18_all_images_sm.tar.gz"]
+    images = unpacked["eccv_18_all_images_sm.tar.gz"]
     missing = 0
     for file_name, folders in wanted.items():
-        picture = pictures / file_name
-        if Path(file_name).name != file_name or not picture.is_file():
+        image = images / file_name
+        if Path(file_name).name != file_name or not image.is_file():
             missing += 1
             continue
         for folder in sorted(folders):
             (target / folder).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(picture, target / folder / file_name)
-        picture.unlink()
+            shutil.copyfile(image, target / folder / file_name)
+        image.unlink()
     if missing == len(wanted):
         raise ArchiveError(
-            "none of the pictures that the annotations name is in eccv_18_all_images_sm.tar.gz; fetch both again"
+            "none of the images that the annotations name is in eccv_18_all_images_sm.tar.gz; fetch both again"
         )
     if missing:
         reporter.say(
-            f"terra_incognita: {missing} of {len(wanted)} annotated pictures are not in the archive; they are left out"
+            f"terra_incognita: {missing} of {len(wanted)} annotated images are not in the archive; they are left out"
         )
 
 

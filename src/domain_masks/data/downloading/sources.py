@@ -26,7 +26,7 @@ class RemoteFile:
     - ``place``: for a file that is no archive, its path in the dataset's folder
     - ``inside``: for an archive, the folder in it whose content goes into the dataset's folder
     - ``tree``: git's id of that folder
-    - ``unpacked``: bytes that it may unpack to; by default twenty times its size, which no archive of pictures reaches
+    - ``unpacked``: bytes that it may unpack to; by default twenty times its size, which no archive of images reaches
     """
 
     name: str
@@ -100,7 +100,7 @@ def _domainnet() -> tuple[RemoteFile, ...]:
 
 def _pacs() -> tuple[RemoteFile, ...]:
     commit = "d586a6cf3db84896fb6cc465c7bf51bdaf6d65d8"
-    pictures = RemoteFile(
+    images = RemoteFile(
         "pacs.zip",
         f"https://github.com/MachineLearning2020/Homework3-PACS/archive/{commit}.zip",
         most=210 * _MEBIBYTE,
@@ -132,29 +132,29 @@ def _pacs() -> tuple[RemoteFile, ...]:
         )
         for name, (size, digits) in lists.items()
     )
-    return (*files, pictures)
+    return (*files, images)
 
 
 _LILA = "https://storage.googleapis.com/public-datasets-lila/caltechcameratraps"
-_FAIR_USE = "for non-commercial research and education (fair use): some pictures are under copyright of others"
+_FAIR_USE = "for non-commercial research and education (fair use): some images are under copyright of others"
 
 SOURCES: dict[str, Source] = {
     "pacs": Source(
-        summary="9,991 pictures (191 MB) from a public copy at a fixed commit, with the authors' official lists",
+        summary="9,991 images (191 MB) from a public copy at a fixed commit, with the authors' official lists",
         page="https://dali-dl.github.io/project_iccv2017.html",
         terms="for research; cite Li, Yang, Song, Hospedales: Deeper, Broader and Artier Domain Generalization (ICCV 2017)",
         folders=("art_painting", "cartoon", "photo", "sketch", "splits"),
         files=_pacs(),
     ),
     "domainnet": Source(
-        summary="about 0.6 million pictures (18.4 GB), cleaned version, with the official train and test lists",
+        summary="about 0.6 million images (18.4 GB), cleaned version, with the official train and test lists",
         page="http://ai.bu.edu/M3SDA/",
         terms=f"{_FAIR_USE}; cite Peng et al.: Moment Matching for Multi-Source Domain Adaptation (ICCV 2019)",
         folders=("clipart", "infograph", "painting", "quickdraw", "real", "sketch", "splits"),
         files=_domainnet(),
     ),
     "office_home": Source(
-        summary="15,588 pictures; fetched by hand from Google Drive, checked and arranged here",
+        summary="15,588 images; fetched by hand from Google Drive, checked and arranged here",
         page="https://www.hemanthdv.org/officeHomeDataset.html",
         terms=f"{_FAIR_USE}; cite Venkateswara et al.: Deep Hashing Network for Unsupervised Domain Adaptation (CVPR 2017)",
         folders=("Art", "Clipart", "Product", "Real World"),
@@ -169,7 +169,7 @@ SOURCES: dict[str, Source] = {
         ),
     ),
     "vlcs": Source(
-        summary="10,729 pictures; fetched by hand from Google Drive (the copy that DomainBed uses), checked and arranged here",
+        summary="10,729 images; fetched by hand from Google Drive (the copy that DomainBed uses), checked and arranged here",
         page="https://drive.google.com/uc?id=1skwblH1_okBwxWxmRsp9_qi15hyPpxg8",
         terms=(
             "for research, under the terms of its four parts (Caltech101, LabelMe, SUN09, PASCAL VOC 2007); cite Fang, Xu, "

@@ -1,4 +1,4 @@
-"""What a model says about one picture, asked once, and what the page shows of it under each ensemble."""
+"""What a model says about one image, asked once, and what the page shows of it under each ensemble."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from domain_masks.data.decoding import problem_of
 from domain_masks.data.image_files import UNREADABLE
 from domain_masks.data.preprocessing import to_rgb
-from domain_masks.deploy.inputs import Picture, name_of, open_input
+from domain_masks.deploy.inputs import ImageInput, name_of, open_input
 from domain_masks.deploy.votes import Guess, Prediction, predictions_from
 from domain_masks.errors import InputError
 from domain_masks.evaluation.ensembles import log_softmax
@@ -29,9 +29,9 @@ _SIDE = 640
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The logits of one picture, without the picture.
+    """The logits of one image, without the image.
 
-    - ``name``: what to call the picture
+    - ``name``: what to call the image
     - ``logits``: ensemble -> (C,)
     - ``label``: its true class, where that is known
     - ``domains``: (D,) how likely the model's domain classifier finds each source; None where it has none
@@ -79,39 +79,39 @@ class Shown:
         return (min(row), max(row)) if row else None
 
 
-def picture_of(
-    open_it: Callable[[], Picture], name: str, value_range: tuple[float, float] | None = None
+def image_of(
+    open_it: Callable[[], ImageInput], name: str, value_range: tuple[float, float] | None = None
 ) -> Image.Image:
-    """Return a picture in RGB as it is seen, upright, at most 640 pixels wide and high.
+    """Return an image in RGB as it is seen, upright, at most 640 pixels wide and high.
 
     - ``open_it``: gives it
     - ``name``: what the message calls it
     - ``value_range``: black and white of images deeper than 8 bits, as the model sees them; see :func:`to_rgb`
 
-    Raises InputError for what is no picture.
+    Raises InputError for what is no image.
     """
     path: str | None = None
     try:
-        picture = open_it()
-        path = name_of(picture)
-        with open_input(picture) as image:
+        shown_input = open_it()
+        path = name_of(shown_input)
+        with open_input(shown_input) as image:
             rgb = to_rgb(image, value_range)
     except UNREADABLE as error:
         reason = problem_of(error, None if path is None else Path(path)).reason
         raise InputError(
-            f"{name!r} cannot be read as a picture: {reason}; expected a JPEG, a PNG or another picture file"
+            f"{name!r} cannot be read as an image: {reason}; expected a JPEG, a PNG or another image file"
         ) from error
     rgb.thumbnail((_SIDE, _SIDE))
     return rgb
 
 
-def answer(model: Model, picture: Picture, name: str, label: str | None = None) -> Answer:
-    """Ask a model about one picture, under all its ensembles at once.
+def answer(model: Model, image: ImageInput, name: str, label: str | None = None) -> Answer:
+    """Ask a model about one image, under all its ensembles at once.
 
-    Raises InputError for what is no picture.
+    Raises InputError for what is no image.
     """
-    logits = model.logits(picture)
-    domains = model.domain_probabilities(picture)
+    logits = model.logits(image)
+    domains = model.domain_probabilities(image)
     plain = {ensemble: values[0].numpy() for ensemble, values in logits.items()}
     return Answer(name, plain, label, None if domains is None else domains[0])
 
@@ -133,4 +133,4 @@ def shown(asked: Answer, ensemble: str, classes: Sequence[str], sources: Sequenc
     return Shown(asked.name, ensemble, prediction, compared, by_source, asked.label, domains is not None)
 
 
-__all__ = ["TOP", "Answer", "Guess", "Shown", "answer", "picture_of", "shown"]
+__all__ = ["TOP", "Answer", "Guess", "Shown", "answer", "image_of", "shown"]

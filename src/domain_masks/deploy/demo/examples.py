@@ -1,4 +1,4 @@
-"""Pictures that the page offers: given ones, else held-out ones of the run's dataset, else digits."""
+"""Images that the page offers: given ones, else held-out ones of the run's dataset, else digits."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 
 from domain_masks.data import DATASETS, ImageDataset, Subset, load_dataset, split_domains
 from domain_masks.data.dataset import FileOpener
-from domain_masks.deploy.demo.answers import picture_of
-from domain_masks.deploy.finding import Unreadable, find_pictures
-from domain_masks.deploy.inputs import Picture
+from domain_masks.deploy.demo.answers import image_of
+from domain_masks.deploy.finding import Unreadable, find_images
+from domain_masks.deploy.inputs import ImageInput
 from domain_masks.errors import DomainMasksError, InputError
 from domain_masks.records.config import parse_config, read_config
 
@@ -31,38 +31,38 @@ _CONFIG = "config.yaml"
 
 @dataclass(frozen=True)
 class Example:
-    """A picture that the page offers.
+    """An image that the page offers.
 
     - ``name``: what to call it
     - ``label``: its true class, where that is known and one of the model's
-    - ``open``: gives the picture anew each time, as :func:`~domain_masks.deploy.inputs.open_input` takes it
+    - ``open``: gives the image anew each time, as :func:`~domain_masks.deploy.inputs.open_input` takes it
     """
 
     name: str
     label: str | None
-    open: Callable[[], Picture]
+    open: Callable[[], ImageInput]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What the page offers; ``title`` says where the pictures are from, ``notes`` what went wrong on the way."""
+    """What the page offers; ``title`` says where the images are from, ``notes`` what went wrong on the way."""
 
     title: str
-    pictures: tuple[Example, ...]
+    images: tuple[Example, ...]
     notes: tuple[str, ...] = ()
 
 
 def find_examples(
     model: Model, places: Sequence[str] = (), folder: Path | None = None, root: Path | None = None
 ) -> Examples:
-    """Return up to 12 pictures to offer.
+    """Return up to 12 images to offer.
 
-    - ``places``: files, folders and patterns; without any, pictures of the run's dataset that were held out
+    - ``places``: files, folders and patterns; without any, images of the run's dataset that were held out
     - ``folder``: the model's folder, whose ``config.yaml`` says where the dataset lies
     - ``root``: where it lies instead
 
     Where the dataset is not found, the embedded digits stand in, and a note says why. Raises InputError where ``places``
-    have no picture that can be read, and where ``root`` is given and the dataset is not there.
+    have no image that can be read, and where ``root`` is given and the dataset is not there.
     """
     if places:
         return _given(places)
@@ -72,13 +72,13 @@ def find_examples(
         if root is not None:
             raise
         reason = str(error).splitlines()[0]
-        note = f"no pictures of the run's dataset as examples, digits instead: {reason}; give --root or --examples"
+        note = f"no images of the run's dataset as examples, digits instead: {reason}; give --root or --examples"
     dataset = load_dataset("digits")
     return _of(model, "Digits, of which the model knows nothing", Subset(dataset, np.arange(len(dataset))), (note,))
 
 
 def _given(places: Sequence[str]) -> Examples:
-    items = list(islice(find_pictures(places), _LOOKED_AT))
+    items = list(islice(find_images(places), _LOOKED_AT))
     step = -(-len(items) // MOST)
     found: dict[int, Example] = {}
     notes: list[str] = []
@@ -90,14 +90,14 @@ def _given(places: Sequence[str]) -> Examples:
             continue
         example = Example(Path(item).name, None, partial(Path, item))
         try:
-            picture_of(example.open, item)
+            image_of(example.open, item)
             found[row] = example
         except InputError as error:
             notes.append(str(error))
         if len(found) == MOST or len(notes) == _NOTED:
             break
     if not found:
-        raise InputError(f"examples: no picture that can be read: {'; '.join(notes)}")
+        raise InputError(f"examples: no image that can be read: {'; '.join(notes)}")
     return Examples(
         "Your examples", tuple(found[row] for row in sorted(found)), tuple(f"no example: {note}" for note in notes)
     )
@@ -118,18 +118,18 @@ def _held_out(model: Model, folder: Path | None, root: Path | None) -> Examples:
         raise InputError(f"dataset {config.dataset!r} has no domain {strange[0]!r}, which was held out")
     splits = split_domains(dataset, model.targets, config.split_seed, fewest_sources=1)
     if model.targets:
-        return _of(model, f"Pictures of the held-out {' and '.join(model.targets)}", splits.held_out)
-    return _of(model, "Pictures that were not trained on", splits.test or splits.validation)
+        return _of(model, f"Images of the held-out {' and '.join(model.targets)}", splits.held_out)
+    return _of(model, "Images that were not trained on", splits.test or splits.validation)
 
 
 def _of(model: Model, title: str, subset: Subset, notes: tuple[str, ...] = ()) -> Examples:
-    """Return pictures of all classes in turn, the same each time; one that cannot be read is replaced by the next."""
+    """Return images of all classes in turn, the same each time; one that cannot be read is replaced by the next."""
     found = []
     for candidates in _by_turns(subset):
         for row in candidates:
             example = _example(model, subset.dataset, row)
             try:
-                picture_of(example.open, example.name)
+                image_of(example.open, example.name)
             except InputError:
                 continue
             found.append(example)
@@ -155,7 +155,7 @@ def _by_turns(subset: Subset) -> list[list[int]]:
 def _example(model: Model, dataset: ImageDataset, row: int) -> Example:
     label = dataset.classes[int(dataset.labels[row])]
     opener = dataset.open_image
-    open_it: Callable[[], Picture] = partial(opener, row)
+    open_it: Callable[[], ImageInput] = partial(opener, row)
     if isinstance(opener, FileOpener):
         # By its path it is read as any other file.
         open_it = partial(Path, opener.root / opener.paths[row])

@@ -1,4 +1,4 @@
-"""What the page shows, as HTML that needs nothing from elsewhere: no script, no font, no picture that is not in it."""
+"""What the page shows, as HTML that needs nothing from elsewhere: no script, no font, no image that is not in it."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def ensemble_title(name: str, word: str = "mask") -> str:
     return known.get(name, name)
 
 
-def data_address(picture: Image.Image, side: int | None = None) -> str:
-    """Return a picture as a ``data:`` address, at most ``side`` pixels wide and high; small ones are kept exactly."""
+def data_address(image_figure: Image.Image, side: int | None = None) -> str:
+    """Return an image as a ``data:`` address, at most ``side`` pixels wide and high; small ones are kept exactly."""
     if side is not None:
-        picture = picture.copy()
-        picture.thumbnail((side, side))
-    exact = max(picture.size) <= 64
+        image_figure = image_figure.copy()
+        image_figure.thumbnail((side, side))
+    exact = max(image_figure.size) <= 64
     stream = io.BytesIO()
-    picture.save(stream, "PNG" if exact else "JPEG", quality=88)
+    image_figure.save(stream, "PNG" if exact else "JPEG", quality=88)
     return f"data:image/{'png' if exact else 'jpeg'};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
@@ -68,11 +68,11 @@ def problem(message: str) -> str:
     return f'<div class="dmg-problem" role="alert"><strong>No answer.</strong> {text(message)}</div>'
 
 
-def picture(image: Image.Image, name: str) -> str:
-    """Return the picture that was asked about, with its name."""
+def image_figure(image: Image.Image, name: str) -> str:
+    """Return the image that was asked about, with its name."""
     small = " dmg-pixels" if max(image.size) <= 64 else ""
     return (
-        f'<figure class="dmg-picture{small}"><img src="{data_address(image)}" alt="The picture {text(name)}">'
+        f'<figure class="dmg-image{small}"><img src="{data_address(image)}" alt="The image {text(name)}">'
         f"<figcaption>{text(name).replace('/', '/<wbr>')}</figcaption></figure>"
     )
 
@@ -91,7 +91,7 @@ def example_buttons(examples: Iterable[Example], images: Iterable[Image.Image]) 
 
 
 def result(what: Shown, word: str) -> str:
-    """Return the answer about one picture: how it is made, its class, whether that is right, the most probable classes."""
+    """Return the answer about one image: how it is made, its class, whether that is right, the most probable classes."""
     best = what.prediction.top[0]
     return (
         f'<article class="dmg-result"><p class="dmg-over">{text(ensemble_title(what.ensemble, word))}</p>'
@@ -101,13 +101,13 @@ def result(what: Shown, word: str) -> str:
 
 
 def comparison(what: Shown, sources: Sequence[str], word: str) -> str:
-    """Return the vote of every mask, the nearest source, and where the masks agree and differ on the picture."""
+    """Return the vote of every mask, the nearest source, and where the masks agree and differ on the image."""
     if not what.by_source:
         return '<p class="dmg-note dmg-novotes">This method has one prediction for all domains: there are no votes.</p>'
     return (
         f'<section class="dmg-part"><h3>What each {word} says</h3>{_agreement(what, word)}{_votes(what, sources)}'
         f'{_nearest(what, len(sources), word)}</section><section class="dmg-part"><h3>Where the {word}s agree and differ '
-        f"on this picture</h3>{_span(what, word)}{_matrix(what, sources, word)}</section>"
+        f"on this image</h3>{_span(what, word)}{_matrix(what, sources, word)}</section>"
     )
 
 
@@ -219,7 +219,7 @@ def sites(agreements: Sequence[SiteAgreement], sources: Sequence[str]) -> str:
     return (
         '<section class="dmg-sites"><h2>Where the masks agree and differ in the network</h2>'
         "<p>A neuron is on for a domain where its mask keeps it with a probability above one half. This is the same for "
-        f'every picture.</p><ul class="dmg-legend">{legend}</ul>{figures}'
+        f'every image.</p><ul class="dmg-legend">{legend}</ul>{figures}'
         '<details><summary>The numbers as a table</summary><div class="dmg-scroll" tabindex="0" role="region" '
         'aria-label="Neurons by mask site"><table class="dmg-numbers"><thead><tr><th scope="col">mask site</th>'
         f'<th scope="col">neurons</th>{head}</tr></thead><tbody>{rows}</tbody></table></div></details></section>'

@@ -12,15 +12,15 @@ import gradio as gr
 
 from domain_masks.deploy.demo import markup
 from domain_masks.deploy.demo.agreement import site_agreements
-from domain_masks.deploy.demo.answers import Answer, answer, picture_of, shown
+from domain_masks.deploy.demo.answers import Answer, answer, image_of, shown
 from domain_masks.deploy.demo.examples import Examples
-from domain_masks.deploy.inputs import Picture
+from domain_masks.deploy.inputs import ImageInput
 from domain_masks.deploy.model import Model
 from domain_masks.errors import InputError
 from domain_masks.methods.base import PREDICTIONS
 
 STYLE = Path(__file__).with_name("style.css")
-_EMPTY = '<div class="dmg-empty"><p>Drop a picture, or take one of the examples.</p></div>'
+_EMPTY = '<div class="dmg-empty"><p>Drop an image, or take one of the examples.</p></div>'
 _FEW = 8
 _ON_CLICK = """
 element.addEventListener('click', (event) => {
@@ -63,7 +63,7 @@ def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, wh
     """Return the page for a model.
 
     - ``ensemble``: chosen at first
-    - ``where``: the machine that pictures are sent to
+    - ``where``: the machine that images are sent to
     """
     word = word_of(model)
     asking = _Asking(model, examples, word)
@@ -75,7 +75,7 @@ def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, wh
         _html(_introduction(model, title))
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=300):
-                dropped = gr.File(label="Your picture", file_count="single", height=150, elem_id="dmg-file")
+                dropped = gr.File(label="Your image", file_count="single", height=150, elem_id="dmg-file")
                 _html(_promise(where))
                 offered = _html(
                     _offered(examples, model.preprocessing.value_range), js_on_load=_ON_CLICK, elem_id="dmg-examples"
@@ -110,7 +110,7 @@ class _Asking:
 
     def __init__(self, model: Model, examples: Examples, word: str) -> None:
         self._model = model
-        self._examples = examples.pictures
+        self._examples = examples.images
         self._word = word
 
     def about_file(self, path: str | None, ensemble: str) -> tuple[Any, ...]:
@@ -131,7 +131,7 @@ class _Asking:
         return self._about(example.open, example.name, example.label, ensemble)
 
     def again(self, asked: Answer | None, ensemble: str) -> tuple[str, str]:
-        """Show the last answer under another ensemble; the picture is not needed again."""
+        """Show the last answer under another ensemble; the image is not needed again."""
         if asked is None:
             return _EMPTY, ""
         try:
@@ -140,10 +140,10 @@ class _Asking:
             return markup.problem(str(error)), ""
 
     def _about(
-        self, open_it: Callable[[], Picture], name: str, label: str | None, ensemble: str
+        self, open_it: Callable[[], ImageInput], name: str, label: str | None, ensemble: str
     ) -> tuple[Answer | None, str, str, str]:
         try:
-            seen = markup.picture(picture_of(open_it, name, self._model.preprocessing.value_range), name)
+            seen = markup.image(image_of(open_it, name, self._model.preprocessing.value_range), name)
             asked = answer(self._model, open_it(), name, label)
             return asked, seen, *self._shown(asked, ensemble)
         except InputError as error:
@@ -163,19 +163,19 @@ def _introduction(model: Model, title: str) -> str:
     for name, said in (("out_of_domain", "Accuracy out of domain"), ("in_domain", "In domain")):
         if isinstance(value := accuracies.get(name, {}).get("accuracy"), int | float):
             facts[said] = markup.percent(value)
-    facts["Pictures"] = f"{model.preprocessing.size} × {model.preprocessing.size} pixels"
+    facts["Images"] = f"{model.preprocessing.size} × {model.preprocessing.size} pixels"
     learned = f"Trained on {model.card['dataset']}." if model.card.get("dataset") else ""
     return markup.introduction(f"Try {title}", learned, facts, model.classes)
 
 
 def _promise(where: str) -> str:
-    kept = f"Read on {where} and removed once it is answered: no picture is kept or passed on."
+    kept = f"Read on {where} and removed once it is answered: no image is kept or passed on."
     return f'<p class="dmg-note">{markup.text(kept)}</p>'
 
 
 def _offered(examples: Examples, value_range: tuple[float, float] | None) -> str:
-    thumbnails = [picture_of(example.open, example.name, value_range) for example in examples.pictures]
-    buttons = markup.example_buttons(examples.pictures, thumbnails)
+    thumbnails = [image_of(example.open, example.name, value_range) for example in examples.images]
+    buttons = markup.example_buttons(examples.images, thumbnails)
     return f'<p class="dmg-title">{markup.text(examples.title)}</p>{buttons}'
 
 

@@ -61,14 +61,14 @@ class RayCluster:
                 scheduling_strategy="SPREAD",
                 name="domain-masks-run",
             )
-            pictures = ray.put(dataset)
+            images = ray.put(dataset)
             variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
             waiting = deque(jobs)
             while waiting or running:
                 while waiting and len(running) < most:
                     job = waiting.popleft()
                     reporter.say(job.title)
-                    running[task.remote(job, pictures, share.cores, variables)] = job
+                    running[task.remote(job, images, share.cores, variables)] = job
                 for reference in ray.wait(list(running), num_returns=1)[0]:
                     job = running.pop(reference)
                     yield job, _outcome(ray, reference, job)
