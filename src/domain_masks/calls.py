@@ -32,8 +32,8 @@ def train(
     """
     from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
     from domain_masks.records.spellings import take  # noqa: PLC0415
-    from domain_masks.settings.mistakes import check_settings  # noqa: PLC0415
     from domain_masks.settings.of_a_run import default_folder, to_resume  # noqa: PLC0415
+    from domain_masks.settings.validation import check_settings  # noqa: PLC0415
 
     out, mistakes = take("out", out, settings)
     given = to_resume(out, settings) if resume else settings

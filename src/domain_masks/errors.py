@@ -85,7 +85,7 @@ def _typing_errors(one: str, other: str) -> int:
     return row[-1]
 
 
-def together(mistakes: Sequence[str]) -> InputError:
+def combine_errors(mistakes: Sequence[str]) -> InputError:
     """Build the error for one or several mistakes in settings: a line for each."""
     if len(mistakes) == 1:
         return InputError(mistakes[0])

@@ -12,7 +12,7 @@ from domain_masks.analysis import mask_figures, prediction_figures, site_analysi
 from domain_masks.analysis.from_predictions import calibration, confusion, nearest
 from domain_masks.analysis.galleries import galleries, thumbnail
 from domain_masks.analysis.sheets import sheet
-from domain_masks.evaluation import mask_by_domain, shown, shown_splits
+from domain_masks.evaluation import mask_by_domain, reporting_splits, shown
 from references.predictions import generated
 
 ODD = ("a$b$_{", "Ärzte & Co", "sketch\\alpha")
@@ -38,7 +38,7 @@ def ablation(domain="sketch"):
 
 def test_the_table_of_masks_outlines_own_cells():
     predictions = generated()
-    table, splits = mask_by_domain(predictions), shown_splits(predictions)
+    table, splits = mask_by_domain(predictions), reporting_splits(predictions)
     figure = prediction_figures.mask_by_domain_figure(table, splits)
     written = texts(figure)
     for row in table.values():

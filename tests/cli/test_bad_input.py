@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cli.bad_input import CASES, FINISHED, IMAGES, Case, numeric_cases, numeric_settings, images
+from cli.bad_input import CASES, FINISHED, IMAGES, Case, images, numeric_cases, numeric_settings
 from domain_masks.cli import main
 
 

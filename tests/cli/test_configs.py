@@ -19,8 +19,8 @@ from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone, layout, preset_names
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.report import protocol_match
-from domain_masks.settings.lists import check_benchmark
-from domain_masks.settings.mistakes import BENCHMARK_LISTS
+from domain_masks.settings.benchmark_settings import check_benchmark
+from domain_masks.settings.validation import BENCHMARK_LISTS
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))

@@ -22,7 +22,7 @@ from domain_masks.deploy import load
 from domain_masks.deploy.classifier import Deployable
 from domain_masks.deploy.export_settings import ExportFormat, ExportSettings
 from domain_masks.deploy.formats import read_description, runner
-from domain_masks.deploy.images import images_of_run, run_data
+from domain_masks.deploy.parity_images import images_of_run, run_data
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "exporting.md"
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import generated
 from domain_masks.data import load_dataset, load_folder, split_domains, verify
-from domain_masks.data.checking import Example, Finding, CheckedImage, Report, check
+from domain_masks.data.checking import CheckedImage, Example, Finding, Report, check
 from domain_masks.data.checking.classes import class_findings
 from domain_masks.data.checking.content import content_findings
 from domain_masks.data.checking.duplicates import duplicate_findings

@@ -22,9 +22,9 @@ from domain_masks.deploy.classifier import Deployable, PredictionEnsemble, class
 from domain_masks.deploy.export import Exported, export_model
 from domain_masks.deploy.export_settings import FORMATS, ExportFormat
 from domain_masks.deploy.formats import check_format, read_description, runner, trace, write_onnx
-from domain_masks.deploy.inside import LEVELS, PreprocessingInside
 from domain_masks.deploy.parity import Parity, compare
 from domain_masks.deploy.parity_images import ParityImages, generated_images, images_of_files, preprocessing_of
+from domain_masks.deploy.preprocessing_module import LEVELS, PreprocessingInside
 from domain_masks.errors import InputError, ParityError
 from domain_masks.networks import Interpolation
 
@@ -197,7 +197,7 @@ def test_comparison(change: float, holds: bool) -> None:
 
     parity = compare(run, network, parity_images, PREPROCESSING, inside=False, half=False)
     assert parity.holds is holds
-    assert parity.parity_images == 12
+    assert parity.images == 12
     assert compare(run, network, parity_images, PREPROCESSING, inside=False, half=True).holds is not math.isnan(change)
 
 
@@ -234,7 +234,7 @@ def test_images_are_read_whole_and_prepared_as_the_model_sees_them(tmp_path: Pat
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 200), dtype=np.uint8))
     image.save(tmp_path / "grey.jpg")
     parity_images = images_of_files([tmp_path / "grey.jpg"], PREPROCESSING)
-    (parity_image,) = parity_images.parity_images
+    (parity_image,) = parity_images.images
     assert parity_image.raw.shape == (1, 3, 300, 200)
     assert parity_image.prepared.shape == (3, 32, 32)
     (tmp_path / "text.jpg").write_text("no image")
@@ -244,10 +244,8 @@ def test_images_are_read_whole_and_prepared_as_the_model_sees_them(tmp_path: Pat
 
 def test_generated_images_have_several_sizes_and_are_always_the_same() -> None:
     first, second = generated_images(PREPROCESSING), generated_images(PREPROCESSING)
-    assert len({tuple(one.raw.shape) for one in first.parity_images}) > 2
-    assert all(
-        torch.equal(one.raw, other.raw) for one, other in zip(first.parity_images, second.parity_images, strict=True)
-    )
+    assert len({tuple(one.raw.shape) for one in first.images}) > 2
+    assert all(torch.equal(one.raw, other.raw) for one, other in zip(first.images, second.images, strict=True))
     assert "generated" in first.origin
     assert isinstance(first, ParityImages)
 

@@ -9,8 +9,8 @@ from domain_masks.evaluation import (
     nearest_logits,
     nearest_on_domain,
     nearest_source,
+    reporting_splits,
     shown,
-    shown_splits,
     source_logits,
     top1,
 )
@@ -19,13 +19,13 @@ from references.predictions import SOURCES, generated
 
 
 def test_sources_are_shown_on_their_test_images_and_come_first():
-    assert shown_splits(generated()) == {"photo": "test", "art": "test", "cartoon": "test", "sketch": "held_out"}
+    assert reporting_splits(generated()) == {"photo": "test", "art": "test", "cartoon": "test", "sketch": "held_out"}
 
 
 def test_without_test_images_validation_is_shown_and_says_so():
-    splits = shown_splits(generated(splits=("validation", "held_out")))
+    splits = reporting_splits(generated(splits=("validation", "held_out")))
     assert splits == {"photo": "validation", "art": "validation", "cartoon": "validation", "sketch": "held_out"}
-    assert list(shown_splits(generated(splits=("validation",)))) == list(SOURCES)
+    assert list(reporting_splits(generated(splits=("validation",)))) == list(SOURCES)
 
 
 def test_what_is_shown_is_of_that_split_and_domain():

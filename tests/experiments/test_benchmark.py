@@ -14,7 +14,7 @@ import pytest
 
 import generated
 from domain_masks.errors import DiskFullError, InputError
-from domain_masks.experiments import accuracy_table, leave_one_out, summary, work_off
+from domain_masks.experiments import accuracy_table, execute_plan, leave_one_out, summary
 from domain_masks.methods.dmg import DMG
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records.collection import collect
@@ -76,16 +76,16 @@ def test_mistakes_are_named(changes: dict[str, Any], message: str, plan: Any) ->
 def test_done_runs_are_skipped_and_others_settings_get_folders_of_their_own(
     data: Any, plan: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = work_off(plan(targets=["dots"]), data, ConsoleReporter())
+    first = execute_plan(plan(targets=["dots"]), data, ConsoleReporter())
     assert not first.failed
     capsys.readouterr()
-    again = work_off(plan(targets=["dots"]), data, ConsoleReporter())
+    again = execute_plan(plan(targets=["dots"]), data, ConsoleReporter())
     assert again.results == first.results
     assert capsys.readouterr().err.count("done already") == 2
     (other,) = plan(targets=["dots"], methods=["dmg"], lr=0.5)
     assert other.state == "open"
     assert other.name == f"dmg/dots/seed-0-{other.key[:8]}"
-    outcome = work_off([other], data, QUIET)
+    outcome = execute_plan([other], data, QUIET)
     assert [record.config["lr"] for _, record in outcome.runs] == [0.5]
     assert plan(targets=["dots"], methods=["dmg"], lr=0.5)[0].state == "done"
     assert plan(targets=["dots"], methods=["dmg"])[0].state == "done"
@@ -101,7 +101,7 @@ def test_a_failing_run_is_recorded_tried_again_and_stops_no_other(
 
     with monkeypatch.context() as patched:
         patched.setattr(DMG, "training_loss", broken)
-        outcome = work_off(runs, data, QUIET)
+        outcome = execute_plan(runs, data, QUIET)
     assert outcome.failed == {"dmg/dots/seed-0": "ZeroDivisionError: a bug"}
     assert [result.method for result in outcome.results] == ["aggregate"]
     record = json.loads((tmp_path / "dmg/dots/seed-0/failed.json").read_text())
@@ -110,12 +110,14 @@ def test_a_failing_run_is_recorded_tried_again_and_stops_no_other(
     assert [entry.reason for entry in collect([tmp_path]).failed] == ["ZeroDivisionError: a bug"]
     again = plan(targets=["dots"])
     assert {run.config.method_name: run.state for run in again} == {"dmg": "failed", "aggregate": "done"}
-    assert not work_off(again, data, QUIET).failed
+    assert not execute_plan(again, data, QUIET).failed
     assert not (tmp_path / "dmg/dots/seed-0/failed.json").exists()
 
 
 def test_a_mistake_that_only_a_run_finds_is_recorded_without_traceback(data: Any, plan: Any, tmp_path: Path) -> None:
-    outcome = work_off(plan(targets=["dots"], methods=["aggregate"], weights=str(tmp_path / "gone.pth")), data, QUIET)
+    outcome = execute_plan(
+        plan(targets=["dots"], methods=["aggregate"], weights=str(tmp_path / "gone.pth")), data, QUIET
+    )
     assert "gone.pth" in outcome.failed["aggregate/dots/seed-0"]
     record = json.loads((tmp_path / "aggregate/dots/seed-0/failed.json").read_text())
     assert record["kind"] == "InputError"
@@ -124,7 +126,7 @@ def test_a_mistake_that_only_a_run_finds_is_recorded_without_traceback(data: Any
 
 def test_a_folder_that_cannot_be_made_is_a_failure(data: Any, plan: Any, tmp_path: Path) -> None:
     (tmp_path / "dmg").write_text("a file")
-    outcome = work_off(plan(targets=["dots"]), data, QUIET)
+    outcome = execute_plan(plan(targets=["dots"]), data, QUIET)
     assert "is a file" in outcome.failed["dmg/dots/seed-0"]
     assert [result.method for result in outcome.results] == ["aggregate"]
 
@@ -138,7 +140,7 @@ def test_a_full_disk_ends_everything(data: Any, plan: Any, monkeypatch: pytest.M
         patched.setattr("domain_masks.training.checkpoints.torch.save", full)
         patched.setattr("domain_masks.records.files._synchronize", full)
         with pytest.raises(DiskFullError, match="go on with the same command"):
-            work_off(runs, data, QUIET)
+            execute_plan(runs, data, QUIET)
     assert [run.state for run in plan(targets=["dots"])][1] == "open", "the second would fail as well"
 
 
@@ -172,7 +174,7 @@ def test_a_domain_that_is_called_as_a_column_has_one_of_its_own() -> None:
 
 
 def test_table_has_a_row_per_measure_and_a_column_per_varied_setting(data: Any, plan: Any) -> None:
-    outcome = work_off(plan(targets=["dots"]), data, QUIET)
+    outcome = execute_plan(plan(targets=["dots"]), data, QUIET)
     table = accuracy_table(outcome.results, [{"overlap_weight": "0.1"}, {}])
     assert list(table.columns[:3]) == ["method", "overlap_weight", "target"]
     assert table.groupby("method")["overlap_weight"].agg(set).to_dict() == {"dmg": {"0.1"}, "aggregate": {""}}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import generated
-from domain_masks.experiments import work_off
+from domain_masks.experiments import execute_plan
 from domain_masks.experiments.estimate import estimate, lines
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records import MetricsLog
@@ -59,7 +59,7 @@ def test_steps_are_timed_where_nothing_is_finished(plan: Any, data: Any) -> None
 def test_the_disk_is_what_the_run_then_takes(plan: Any, data: Any) -> None:
     runs = plan(targets=["dots"], methods=["dmg"])
     guessed = estimate(runs, data, QUIET).run_bytes
-    work_off(runs, data, QUIET)
+    execute_plan(runs, data, QUIET)
     taken = sum(path.stat().st_size for path in runs[0].folder.path.rglob("*") if path.is_file())
     assert 0.5 < guessed / taken < 1.5
 

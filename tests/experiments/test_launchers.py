@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from domain_masks.errors import InputError
-from domain_masks.experiments import work_off
-from domain_masks.experiments.claims import claimed, is_claimed
+from domain_masks.experiments import execute_plan
 from domain_masks.experiments.launchers.local import LocalProcesses, cores, how_it_ended, slot_environment
 from domain_masks.experiments.launchers.ray import RayCluster, shares
+from domain_masks.experiments.run_locks import claimed, is_claimed
 from domain_masks.progress import ConsoleReporter
 from experiments.deadly import DeadlyOpener
 
@@ -89,7 +89,7 @@ def test_processes_share_the_runs_and_one_that_is_killed_fails_its_run_alone(
     words = Words()
     lists = {"targets": ["dots", "plain"], "methods": ["aggregate"], "seeds": [0, 1]}
     runs = plan(tmp_path / "all", **lists)
-    outcome = work_off(runs, deadly, words, LocalProcesses(2, uses_gpus=False))
+    outcome = execute_plan(runs, deadly, words, LocalProcesses(2, uses_gpus=False))
     ((name, message),) = outcome.failed.items()
     assert "SIGKILL" in message
     assert json.loads((tmp_path / "all" / name / "failed.json").read_text())["kind"] == "ProcessLost"
@@ -97,9 +97,9 @@ def test_processes_share_the_runs_and_one_that_is_killed_fails_its_run_alone(
     # Which run is killed is up to whoever opens an image first; every other one says how far it is.
     done = [run.name for run in runs if run.name != name]
     assert all(any(line.startswith(f"{other}: epoch 1/1") for line in words.lines) for other in done)
-    again = work_off(plan(tmp_path / "all", **lists), deadly, words, LocalProcesses(2, uses_gpus=False))
+    again = execute_plan(plan(tmp_path / "all", **lists), deadly, words, LocalProcesses(2, uses_gpus=False))
     assert (len(again.results), again.failed) == (4, {})
-    alone = work_off(plan(tmp_path / "alone", **lists), data, ConsoleReporter(quiet=True))
+    alone = execute_plan(plan(tmp_path / "alone", **lists), data, ConsoleReporter(quiet=True))
     assert [result.out_of_domain for result in alone.results] == [result.out_of_domain for result in again.results]
 
 
@@ -166,4 +166,4 @@ def test_ray_that_is_missing_or_does_not_answer_is_one_message(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"domain-masks\[ray\]"):
-        work_off(plan(targets=["dots"]), data, ConsoleReporter(quiet=True), RayCluster())
+        execute_plan(plan(targets=["dots"]), data, ConsoleReporter(quiet=True), RayCluster())

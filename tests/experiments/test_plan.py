@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from domain_masks.errors import InputError
-from domain_masks.experiments import work_off
+from domain_masks.experiments import execute_plan
 from domain_masks.experiments.plan import varied_texts
 from domain_masks.progress import ConsoleReporter
 
@@ -84,7 +84,7 @@ def test_what_the_base_alone_contradicts_can_be_swept(plan: Any) -> None:
 
 
 def test_a_run_is_found_wherever_it_was_moved(plan: Any, data: Any, tmp_path: Path) -> None:
-    work_off(plan(targets=["dots"], methods=["dmg"]), data, QUIET)
+    execute_plan(plan(targets=["dots"], methods=["dmg"]), data, QUIET)
     (tmp_path / "archive").mkdir()
     shutil.move(tmp_path / "dmg" / "dots" / "seed-0", tmp_path / "archive" / "the good one")
     (found,) = plan(targets=["dots"], methods=["dmg"])
@@ -92,7 +92,7 @@ def test_a_run_is_found_wherever_it_was_moved(plan: Any, data: Any, tmp_path: Pa
     swept = plan(targets=["dots"], methods=["dmg"], sweep={"method.overlap_weight": [0, 0.1]})
     assert [run.state for run in swept] == ["open", "done"], "the same run, reached by a sweep"
     before = (tmp_path / "archive" / "the good one" / "results.json").stat().st_mtime_ns
-    assert len(work_off(swept, data, QUIET).results) == 2
+    assert len(execute_plan(swept, data, QUIET).results) == 2
     assert (tmp_path / "archive" / "the good one" / "results.json").stat().st_mtime_ns == before
 
 
@@ -100,7 +100,7 @@ def test_older_folders_without_the_usual_value_in_their_name_are_done(plan: Any,
     sweep = {"method.overlap_weight": [0, 0.1]}
     runs = plan(targets=["dots"], methods=["dmg"], sweep=sweep)
     assert [run.name.split("/")[1] for run in runs] == ["overlap_weight=0", "overlap_weight=0.1"]
-    work_off(runs, data, QUIET)
+    execute_plan(runs, data, QUIET)
     shutil.move(tmp_path / "dmg" / "overlap_weight=0.1" / "dots", tmp_path / "dmg" / "dots")
     again = plan(targets=["dots"], methods=["dmg"], sweep=sweep)
     assert [(run.state, run.name) for run in again] == [
@@ -110,7 +110,7 @@ def test_older_folders_without_the_usual_value_in_their_name_are_done(plan: Any,
 
 
 def test_a_whole_benchmark_is_found_elsewhere(plan: Any, data: Any, tmp_path: Path) -> None:
-    work_off(plan(tmp_path / "here", targets=["dots"], methods=["aggregate"]), data, QUIET)
+    execute_plan(plan(tmp_path / "here", targets=["dots"], methods=["aggregate"]), data, QUIET)
     (tmp_path / "here").rename(tmp_path / "there")
     assert [run.state for run in plan(tmp_path / "there", targets=["dots"], methods=["aggregate"])] == ["done"]
 

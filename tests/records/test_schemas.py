@@ -76,7 +76,7 @@ FILES: dict[str, tuple[str, Callable[..., None], Callable[[RunFolder], Any], boo
 """File -> its key, how it is rewritten, what reads it, whether the key must be there."""
 
 
-NEWEST = {"results.json": 2, "analysis.json": 2, "checkpoints/last.ckpt": 3, "checkpoints/best.ckpt": 3}
+NEWEST = {"results.json": 2, "analysis.json": 3, "checkpoints/last.ckpt": 4, "checkpoints/best.ckpt": 4}
 """File -> its newest schema, where that is not 1."""
 
 

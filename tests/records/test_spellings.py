@@ -14,8 +14,8 @@ from domain_masks.cli.flags import own_names
 from domain_masks.errors import DomainMasksError, InputError
 from domain_masks.records.config import RunConfig, parse_config, read_settings
 from domain_masks.records.spellings import SYNONYMS, canonical, spelled, suggestion
-from domain_masks.settings.lists import check_benchmark
-from domain_masks.settings.mistakes import BENCHMARK_LISTS, check_settings
+from domain_masks.settings.benchmark_settings import check_benchmark
+from domain_masks.settings.validation import BENCHMARK_LISTS, check_settings
 
 FLAGS_OF_OTHERS = {"out", "top", "jobs", "images", "no_images"}
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"

@@ -12,8 +12,8 @@ from domain_masks.records.collection import collect
 from domain_masks.report import build_report
 from domain_masks.report.accuracies import overall, summary
 from domain_masks.report.accuracy_tables import by_target, ensembles, side_by_side
-from domain_masks.report.claims import claims
-from domain_masks.report.gaps import Gap
+from domain_masks.report.differences import AccuracyDifference
+from domain_masks.report.findings import claims
 from domain_masks.report.groups import groups_of
 from domain_masks.report.markdown import to_markdown
 from domain_masks.report.page import render_page
@@ -143,7 +143,7 @@ def test_seeds_without_every_domain_leave_no_overall_and_say_why(tmp_path):
 )
 def test_a_difference_is_seen_where_neither_images_nor_seeds_could_turn_it(by_seed, bounds, result):
     values = list(by_seed.values())
-    assert Gap(np.mean(values), 3, 4, by_seed, float(np.std(values, ddof=1)), bounds).result == result
+    assert AccuracyDifference(np.mean(values), 3, 4, by_seed, float(np.std(values, ddof=1)), bounds).result == result
 
 
 def test_the_ranges_of_two_sweeps_are_over_the_values_of_both(tmp_path):

@@ -20,13 +20,13 @@ from domain_masks.records.pairs import pair_key
 from domain_masks.records.results import MASKS_AT_START
 from domain_masks.report import build_report, drawing, write_report
 from domain_masks.report.accuracies import summary
-from domain_masks.report.cells import Column, Table, text_cell
 from domain_masks.report.groups import groups_of
 from domain_masks.report.latex import escaped as latex
 from domain_masks.report.latex import to_latex
 from domain_masks.report.markdown import escaped as markdown
 from domain_masks.report.markdown import prose
 from domain_masks.report.plots import Figure, Panel, Series
+from domain_masks.report.table import Column, Table, text_cell
 from report.made_runs import PAPER_CONFIG, make_run
 
 DOMAINS = ("_amazon", "网络摄像头", "a|b", "x_y")

@@ -11,7 +11,7 @@ from PIL import Image
 from browser import browser, visit
 from domain_masks.records.collection import collect
 from domain_masks.report import build_report, write_report
-from domain_masks.report.outline import Gallery, GalleryImage, Report, Section
+from domain_masks.report.document import Gallery, GalleryImage, Report, Section
 from report.made_runs import make_benchmark
 
 EVIL = ("<script>alert(1)</script>", 'x"><img src=x onerror=alert(2)>', "photo")

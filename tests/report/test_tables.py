@@ -7,15 +7,15 @@ from domain_masks.evaluation import compare, per_domain_accuracy
 from domain_masks.records.collection import collect
 from domain_masks.report.accuracies import overall, summary
 from domain_masks.report.accuracy_tables import by_target, every_setting, side_by_side
-from domain_masks.report.cells import Table
-from domain_masks.report.claims import claims, gap
+from domain_masks.report.document import Section
+from domain_masks.report.findings import claims, gap
+from domain_masks.report.footnotes import ONE_SEED
 from domain_masks.report.groups import groups_of
-from domain_masks.report.notes import ONE_SEED
-from domain_masks.report.outline import Section
 from domain_masks.report.published import mask_by_domain_frame
 from domain_masks.report.run_details import runs_section
 from domain_masks.report.significance import pairs
 from domain_masks.report.sweeps import IOU, axis, short, sweep_frame, sweeps_of
+from domain_masks.report.table import Table
 from report.made_runs import DOMAINS, PAPER_CONFIG, make_benchmark, make_run
 
 OWN_CONFIG = {**PAPER_CONFIG, "backbone": "mobilenet_v2", "size": 112, "freeze_features": True}

@@ -18,7 +18,7 @@ from domain_masks.progress import ConsoleReporter
 from domain_masks.records.config import parse_config, read_config
 from domain_masks.sampling import SAMPLING
 from domain_masks.settings.by_method import own_defaults
-from domain_masks.settings.mistakes import check_settings
+from domain_masks.settings.validation import check_settings
 from domain_masks.training import run
 from domain_masks.training.defaults import notes, resolve
 

@@ -17,7 +17,7 @@ from domain_masks.records.config import parse_config
 from domain_masks.records.preparation import as_begun
 from domain_masks.records.yaml_files import parse_yaml
 from domain_masks.settings.contradictions import contradictions
-from domain_masks.settings.mistakes import check_settings
+from domain_masks.settings.validation import check_settings
 from domain_masks.training.defaults import notes, resolve
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

@@ -15,7 +15,7 @@ import generated
 from domain_masks.data import identified, load_folder
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.evaluation.variants import variants
-from domain_masks.experiments import leave_one_out, work_off
+from domain_masks.experiments import execute_plan, leave_one_out
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records import RunFolder, write_json
 from domain_masks.records.collection import collect
@@ -63,7 +63,7 @@ def benchmark(tree: Path, out: Path) -> tuple[list[str], list[str]]:
     words = Words()
     config = settings(tree)
     dataset = identified(load_folder(tree), config, QUIET)
-    outcome = work_off(leave_one_out(config, dataset, ["aggregate"], ["sketch"], [0], out), dataset, words)
+    outcome = execute_plan(leave_one_out(config, dataset, ["aggregate"], ["sketch"], [0], out), dataset, words)
     assert not outcome.failed
     return [planned.name for planned, _ in outcome.runs], words.lines
 

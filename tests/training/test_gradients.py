@@ -228,10 +228,10 @@ def test_interrupted_runs_end_bit_for_bit_alike(
     )
     with other_methods.registered(kind):
         whole = run(settings, tmp_path / "whole", dataset=data, reporter=Quiet())
-        heed, left = _Loop.heed, [3]
+        checkpoint_if_due, left = _Loop.checkpoint_if_due, [3]
 
         def interrupt(loop: _Loop, progress: Any, *arguments: Any, **options: Any) -> None:
-            heed(loop, progress, *arguments, **options)
+            checkpoint_if_due(loop, progress, *arguments, **options)
             left[0] -= 1
             if left[0] == 0:
                 raise KeyboardInterrupt

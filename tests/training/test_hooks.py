@@ -100,10 +100,10 @@ def test_a_run_that_goes_on_tells_what_was_not_told(
     settings = generated.config(**SETTINGS, checkpoint_every=1e-9)
     whole = run(settings, tmp_path / "whole", dataset=DATA, reporter=Quiet())
     told.clear()
-    heed, left = _Loop.heed, [stop]
+    checkpoint_if_due, left = _Loop.checkpoint_if_due, [stop]
 
     def interrupt(loop: _Loop, progress: Any, *arguments: Any, **options: Any) -> None:
-        heed(loop, progress, *arguments, **options)
+        checkpoint_if_due(loop, progress, *arguments, **options)
         left[0] -= 1
         if left[0] == 0:
             raise KeyboardInterrupt
@@ -199,10 +199,10 @@ def test_runs_of_several_kinds_go_on_bit_for_bit(tmp_path: Path, monkeypatch: py
     settings = generated.config(method="mixed", epochs=2, batch=10, accumulate=2, lr=0.02, checkpoint_every=1e-9)
     with other_methods.registered(Mixed):
         whole = run(settings, tmp_path / "whole", dataset=DATA, reporter=Quiet())
-        heed, left = _Loop.heed, [2]
+        checkpoint_if_due, left = _Loop.checkpoint_if_due, [2]
 
         def interrupt(loop: _Loop, progress: Any, *arguments: Any, **options: Any) -> None:
-            heed(loop, progress, *arguments, **options)
+            checkpoint_if_due(loop, progress, *arguments, **options)
             left[0] -= 1
             if left[0] == 0:
                 raise KeyboardInterrupt

@@ -9,7 +9,7 @@ import pytest
 import generated
 from domain_masks.data import load_folder
 from domain_masks.errors import InputError
-from domain_masks.experiments import leave_one_out, work_off
+from domain_masks.experiments import execute_plan, leave_one_out
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records.config import RunConfig
 from domain_masks.records.predictions import Predictions
@@ -59,7 +59,7 @@ def test_a_benchmark_verifies_once_and_refuses_before_its_runs(tree: Path, tmp_p
     plan = leave_one_out(settings(tree), dataset, ["aggregate"], ["sketch", "photo"], [0], tmp_path / "bench")
     bad = cut(tree / "art" / "dog" / "1.jpg")
     with pytest.raises(InputError, match=r"art/dog/1\.jpg"):
-        work_off(plan, load_folder(tree), QUIET)
+        execute_plan(plan, load_folder(tree), QUIET)
     assert not any((tmp_path / "bench").rglob("metrics.csv"))
     bad.write_bytes((tree / "art" / "dog" / "3.jpg").read_bytes())
     said: list[str] = []
@@ -68,9 +68,9 @@ def test_a_benchmark_verifies_once_and_refuses_before_its_runs(tree: Path, tmp_p
         def say(self, line: str) -> None:
             said.append(line)
 
-    outcome = work_off(plan, load_folder(tree), Words(quiet=True))
+    outcome = execute_plan(plan, load_folder(tree), Words(quiet=True))
     assert (len(outcome.results), outcome.failed) == (2, {})
     assert [line for line in said if line.startswith("verifying")] == ["verifying 1 of 60 images of animals"]
     # What is done needs no images.
     cut(bad)
-    assert len(work_off(plan, dataset, QUIET).results) == 2
+    assert len(execute_plan(plan, dataset, QUIET).results) == 2

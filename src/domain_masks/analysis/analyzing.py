@@ -14,7 +14,7 @@ from domain_masks.analysis.sites import site_analysis, site_epochs
 from domain_masks.analysis.tables import tables
 from domain_masks.data import ImageDataset, load_dataset
 from domain_masks.errors import DomainMasksError, InputError, RunFolderError
-from domain_masks.evaluation import confusion_matrix, mask_by_domain, per_class_accuracy, shown, shown_splits
+from domain_masks.evaluation import confusion_matrix, mask_by_domain, per_class_accuracy, reporting_splits, shown
 from domain_masks.keywords import named_keywords
 from domain_masks.methods.saving import read_masks
 from domain_masks.progress import ConsoleReporter, Reporter
@@ -88,7 +88,7 @@ def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]
     notes: list[str] = []
     content: dict[str, Any] = {
         "mask_by_domain": mask_by_domain(predictions),
-        "mask_by_domain_splits": shown_splits(predictions),
+        "mask_by_domain_splits": reporting_splits(predictions),
         "calibration": {domain: calibration(part) for domain, part in parts.items()},
         "confusion": {domain: confusion(part) for domain, part in parts.items()},
         "per_class": {},

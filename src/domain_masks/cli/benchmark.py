@@ -21,8 +21,8 @@ from domain_masks.cli.flags import (
 )
 from domain_masks.cli.interruption import resumable
 from domain_masks.records.run_folder import RunFolder, folder_name
-from domain_masks.settings.lists import check_benchmark
-from domain_masks.settings.mistakes import BENCHMARK_LISTS
+from domain_masks.settings.benchmark_settings import check_benchmark
+from domain_masks.settings.validation import BENCHMARK_LISTS
 
 if TYPE_CHECKING:
     from domain_masks.experiments.launchers import Launcher
@@ -149,16 +149,18 @@ def main(arguments: Sequence[str]) -> int:
     if flags.verbose:
         reporter.say(yaml.rstrip())
 
-    from domain_masks.experiments import work_off  # noqa: PLC0415
+    from domain_masks.experiments import execute_plan  # noqa: PLC0415
     from domain_masks.experiments.search import search  # noqa: PLC0415
 
     keep(out, yaml)
     launcher = _launcher(flags, jobs, settings.device != "cpu")
     with resumable("What is done is kept; go on with the same command"):
         if checked.search is not None:
-            outcome = search(settings, dataset, checked, out, lambda runs: work_off(runs, dataset, reporter, launcher))
+            outcome = search(
+                settings, dataset, checked, out, lambda runs: execute_plan(runs, dataset, reporter, launcher)
+            )
         else:
-            outcome = work_off(planned, dataset, reporter, launcher)
+            outcome = execute_plan(planned, dataset, reporter, launcher)
     return show_outcome(outcome, dataset.name, out, checked.select, is_search=checked.search is not None)
 
 

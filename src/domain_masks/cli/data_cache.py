@@ -16,10 +16,10 @@ from domain_masks.cli.flags import (
     settings_from,
     split_method_flags,
 )
-from domain_masks.errors import InputError, together, unknown
+from domain_masks.errors import InputError, combine_errors, unknown
 from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
 from domain_masks.records.counts import counted
-from domain_masks.settings.mistakes import check_settings
+from domain_masks.settings.validation import check_settings
 
 KINDS = {"features": "frozen features, a folder per recipe", "verification": "which images can be read"}
 
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     elif names and "dataset" not in given:
         mistakes.append(f"{', '.join(names)}: expected --dataset with them, which names what is to be computed")
     if mistakes and (flags.clear is not None or "dataset" not in given):
-        raise together(mistakes)
+        raise combine_errors(mistakes)
     if flags.clear is not None:
         _clear(list(KINDS) if flags.clear == "all" else [flags.clear])
         return 0

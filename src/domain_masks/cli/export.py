@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from domain_masks.deploy import Model
     from domain_masks.deploy.export import Exported
     from domain_masks.deploy.export_settings import ExportSettings
-    from domain_masks.deploy.images import ParityImages
+    from domain_masks.deploy.parity_images import ParityImages
     from domain_masks.progress import Reporter
 
 
@@ -138,20 +138,20 @@ def _beside(settings: ExportSettings, folder: Path) -> Path:
 
 def _images(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> ParityImages:
     """Return what to compare on: the files given, images of the run's dataset, or generated ones."""
-    from domain_masks.deploy import images  # noqa: PLC0415
+    from domain_masks.deploy import parity_images  # noqa: PLC0415
 
     if settings.images:
-        return images.images_of_files(settings.images, model.preprocessing)
+        return parity_images.images_of_files(settings.images, model.preprocessing)
     try:
-        data = images.run_data(folder, model.card, settings.changes)
+        data = parity_images.run_data(folder, model.card, settings.changes)
     except DomainMasksError as error:
         if settings.changes:
             raise
         reason = str(error).splitlines()[0]
         reporter.say(f"compared on generated images: {reason}. Name real ones with --root, --dataset or --images")
         data = None
-    found = None if data is None else images.images_of_run(data, model.preprocessing)
-    return found if found is not None and found.images else images.generated_images(model.preprocessing)
+    found = None if data is None else parity_images.images_of_run(data, model.preprocessing)
+    return found if found is not None and found.images else parity_images.generated_images(model.preprocessing)
 
 
 def _lines(exported: Exported, verbose: bool) -> Iterator[str]:
@@ -182,7 +182,7 @@ def _lines(exported: Exported, verbose: bool) -> Iterator[str]:
 def _curve(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> None:
     from domain_masks.data import readable  # noqa: PLC0415
     from domain_masks.deploy.curve import curve_lines, pruning_curve, write_curve  # noqa: PLC0415
-    from domain_masks.deploy.images import run_data  # noqa: PLC0415
+    from domain_masks.deploy.parity_images import run_data  # noqa: PLC0415
 
     data = run_data(folder, model.card, settings.changes)
     if data is None:

@@ -14,8 +14,8 @@ from domain_masks.cli.outputs import write
 from domain_masks.errors import InputError
 from domain_masks.records.config import CHOICES, RunConfig, parse_config, read_settings
 from domain_masks.records.spellings import spelled, suggestion, two_spellings
-from domain_masks.settings.mistakes import BENCHMARK_LISTS
 from domain_masks.settings.of_a_run import over
+from domain_masks.settings.validation import BENCHMARK_LISTS
 
 if TYPE_CHECKING:
     from domain_masks.progress import ConsoleReporter

@@ -19,7 +19,7 @@ from domain_masks.cli.flags import (
     reporter_for,
     say,
 )
-from domain_masks.errors import InputError, together, unknown
+from domain_masks.errors import InputError, combine_errors, unknown
 from domain_masks.records.counts import counted
 from domain_masks.records.setting_types import Folder, PlaceText
 from domain_masks.records.validation import describe_mistakes
@@ -132,7 +132,7 @@ def _settings(flags: argparse.Namespace) -> _Settings:
     try:
         return _Settings.model_validate(values)
     except ValidationError as error:
-        raise together(describe_mistakes(error, list(_Settings.model_fields))) from error
+        raise combine_errors(describe_mistakes(error, list(_Settings.model_fields))) from error
 
 
 def _place(paths: Sequence[Path], out: Path | None, collection: Collection) -> tuple[Path, bool]:

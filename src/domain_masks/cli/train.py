@@ -22,8 +22,8 @@ from domain_masks.cli.interruption import resumable
 from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig
 from domain_masks.records.run_folder import RunFolder
-from domain_masks.settings.mistakes import check_settings
 from domain_masks.settings.of_a_run import default_folder
+from domain_masks.settings.validation import check_settings
 
 if TYPE_CHECKING:
     from domain_masks.data import ImageDataset

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from domain_masks.data.cropping import Box
 from domain_masks.data.image_files import upright
-from domain_masks.errors import InputError, together, unknown
+from domain_masks.errors import InputError, combine_errors, unknown
 from domain_masks.records.preparation import IMAGENET_MEAN, IMAGENET_STD
 from domain_masks.records.validation import describe_mistakes
 
@@ -105,7 +105,7 @@ class Preprocessing:
             own = error.errors()[0].get("ctx", {}).get("error")
             if isinstance(own, InputError):
                 raise own from error
-            raise together(describe_mistakes(error, known, prefix="preprocessing.")) from error
+            raise combine_errors(describe_mistakes(error, known, prefix="preprocessing.")) from error
         except (TypeError, ValueError) as error:
             raise InputError(f"expected numbers and truth values as preprocessing settings, got {values!r}") from error
 

@@ -85,7 +85,7 @@ def _changed_by_pruning(
     if chosen.pruned is None:
         return None
     whole = classifier(method, settings.ensemble)
-    images = preprocessing.normalize(torch.stack([one.prepared for one in parity_images.parity_images]))
+    images = preprocessing.normalize(torch.stack([one.prepared for one in parity_images.images]))
     with torch.inference_mode():
         return int((whole.network(images).argmax(1) != chosen.network(images).argmax(1)).sum())
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from domain_masks.errors import together
+from domain_masks.errors import combine_errors
 from domain_masks.records.predictions import MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.records.run_folder import folder_name
 from domain_masks.records.setting_types import PlaceText
@@ -121,7 +121,7 @@ def check_export(values: Mapping[str, Any], noted: list[str]) -> ExportSettings:
     if settings is not None:
         mistakes += _contradictions(settings)
     if settings is None or mistakes:
-        raise together(mistakes)
+        raise combine_errors(mistakes)
     return settings
 
 

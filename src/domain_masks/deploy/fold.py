@@ -15,8 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from domain_masks.deploy.channel_rules import (
+    Channelwise,
+    Convolution,
+    Grouped,
+    Mixing,
+    Passing,
+    relation,
+    scale_columns,
+)
 from domain_masks.deploy.graph import LayerGraph, asks_batch_size_alone, layer_graph, shape_of
-from domain_masks.deploy.relations import Channelwise, Convolution, Grouped, Mixing, Passing, relation, scale_columns
 from domain_masks.networks import MaskedNetwork, Site
 
 SCALE = "mask_scale"

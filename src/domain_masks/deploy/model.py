@@ -16,10 +16,10 @@ from torch import Tensor
 from domain_masks.batch import DomainBatch
 from domain_masks.data import Preprocessing
 from domain_masks.deploy.ensembles import check_ensemble, ensembles_of
-from domain_masks.deploy.finding import Unreadable
-from domain_masks.deploy.inputs import ImageInput, each_image
-from domain_masks.deploy.reading import read_batches
-from domain_masks.deploy.votes import Prediction, predictions_from
+from domain_masks.deploy.image_inputs import ImageInput, each_image
+from domain_masks.deploy.image_paths import Unreadable
+from domain_masks.deploy.image_stream import read_batches
+from domain_masks.deploy.prediction import Prediction, predictions_from
 from domain_masks.errors import InputError, unknown
 from domain_masks.keywords import named_keywords
 from domain_masks.methods import Method

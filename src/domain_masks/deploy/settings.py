@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from domain_masks.deploy.rows import FORMATS
-from domain_masks.errors import together
+from domain_masks.deploy.prediction_writers import FORMATS
+from domain_masks.errors import combine_errors
 from domain_masks.records.setting_types import PlaceText
 from domain_masks.records.validation import describe_mistakes
 
@@ -71,7 +71,7 @@ def check_predict(values: Mapping[str, Any], noted: list[str]) -> PredictSetting
     if settings is not None:
         mistakes += _places(settings)
     if settings is None or mistakes:
-        raise together(mistakes)
+        raise combine_errors(mistakes)
     return settings
 
 

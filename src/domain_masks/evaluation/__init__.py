@@ -26,8 +26,8 @@ if TYPE_CHECKING:
         nearest_on_domain,
         nearest_source,
         nearness,
+        reporting_splits,
         shown,
-        shown_splits,
         source_logits,
     )
     from domain_masks.evaluation.calibration import expected_calibration_error, reliability
@@ -93,9 +93,9 @@ __all__ = [
     "per_domain_accuracy",
     "recombine",
     "reliability",
+    "reporting_splits",
     "selected",
     "shown",
-    "shown_splits",
     "source_logits",
     "summarize",
     "top1",
@@ -126,7 +126,7 @@ attach(
             "nearest_source",
             "nearness",
             "shown",
-            "shown_splits",
+            "reporting_splits",
             "source_logits",
         ),
         "calibration": (

@@ -29,7 +29,7 @@ NEAREST_RULES = {
 """What names the nearest source -> how, in words; see :func:`nearest_source`."""
 
 
-def shown_splits(predictions: Predictions) -> dict[str, str]:
+def reporting_splits(predictions: Predictions) -> dict[str, str]:
     """Return domain -> the split that shows it: a source's "test" or else "validation", "held_out" of the others.
 
     Sources come first, in the order of the masks' rows; domains without images are left out.
@@ -48,7 +48,8 @@ def shown_splits(predictions: Predictions) -> dict[str, str]:
 def shown(predictions: Predictions) -> dict[str, Predictions]:
     """Return domain -> its samples in the split that :func:`shown_splits` names."""
     return {
-        domain: predictions.select(split=split, domain=domain) for domain, split in shown_splits(predictions).items()
+        domain: predictions.select(split=split, domain=domain)
+        for domain, split in reporting_splits(predictions).items()
     }
 
 
@@ -139,7 +140,7 @@ def nearest_accuracy(predictions: Predictions) -> NearestAccuracy | None:
         KNOWN_DOMAIN + name not in predictions.logits for name in predictions.sources
     ):
         return None
-    splits, parts = shown_splits(predictions), shown(predictions)
+    splits, parts = reporting_splits(predictions), shown(predictions)
     own = {
         name: float((nearest_of(parts[name]) == index).mean())
         for index, name in enumerate(predictions.sources)

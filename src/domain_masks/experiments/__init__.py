@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from domain_masks.lazy import attach
 
 if TYPE_CHECKING:
-    from domain_masks.experiments.benchmark import BenchmarkOutcome, work_off
+    from domain_masks.experiments.benchmark import BenchmarkOutcome, execute_plan
     from domain_masks.experiments.plan import PlannedRun, leave_one_out, plan
     from domain_masks.experiments.table import accuracy_table, summary
 
-__all__ = ["BenchmarkOutcome", "PlannedRun", "accuracy_table", "leave_one_out", "plan", "summary", "work_off"]
+__all__ = ["BenchmarkOutcome", "PlannedRun", "accuracy_table", "execute_plan", "leave_one_out", "plan", "summary"]
 
 attach(
     __name__,
     {
         "benchmark": (
             "BenchmarkOutcome",
-            "work_off",
+            "execute_plan",
         ),
         "plan": (
             "PlannedRun",

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from domain_masks.data import ImageDataset, readable
 from domain_masks.errors import DiskFullError, DomainMasksError
-from domain_masks.experiments.claims import is_claimed
-from domain_masks.experiments.inventory import is_of_unknown_content
 from domain_masks.experiments.launchers import InProcess, Job, Launcher
 from domain_masks.experiments.plan import PlannedRun
+from domain_masks.experiments.run_index import is_of_unknown_content
+from domain_masks.experiments.run_locks import is_claimed
 from domain_masks.keywords import named_keywords
 from domain_masks.progress import Reporter
 from domain_masks.records import Results, RunFolder
@@ -35,7 +35,7 @@ class BenchmarkOutcome:
 
 
 @named_keywords
-def work_off(
+def execute_plan(
     plan: Sequence[PlannedRun],
     dataset: ImageDataset,
     reporter: Reporter,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from domain_masks.errors import InputError, together
+from domain_masks.errors import InputError, combine_errors
 from domain_masks.methods.search_ranges import Range, Uniform
 from domain_masks.methods.table import described
 from domain_masks.randomness import key
@@ -41,7 +41,7 @@ def draws(config: RunConfig, count: int, seed: int) -> list[Variation]:
         settings = {setting: _drawn(setting, name, within, seed, number) for setting, within in ranges.items()}
         found.append(Variation(settings=settings, methods=(name,)))
     if wrong := list(varied_mistakes(None, [{"name": name}], found)):
-        raise InputError(f"method {name!r} has ranges for a search that cannot be used: {together(wrong)}")
+        raise InputError(f"method {name!r} has ranges for a search that cannot be used: {combine_errors(wrong)}")
     return found
 
 

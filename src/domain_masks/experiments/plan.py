@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from domain_masks.data import ImageDataset, content_of, domains_named
-from domain_masks.errors import InputError, together, unknown
+from domain_masks.errors import InputError, combine_errors, unknown
 from domain_masks.evaluation.selection import LEAVE_ONE_DOMAIN_OUT
 from domain_masks.evaluation.variants import short_name
-from domain_masks.experiments.claims import is_free, places
 from domain_masks.experiments.draws import draws, ranges_of
-from domain_masks.experiments.inventory import Inventory, key_of
+from domain_masks.experiments.run_index import Inventory, key_of
+from domain_masks.experiments.run_locks import is_free, places
 from domain_masks.keywords import named_keywords
 from domain_masks.methods.search_ranges import Range
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
 from domain_masks.records.run_folder import folder_name
-from domain_masks.settings.lists import BenchmarkLists, check_lists
+from domain_masks.settings.benchmark_settings import BenchmarkLists, check_lists
 from domain_masks.settings.sweeps import METHOD, Variation
 from domain_masks.settings.varied import with_variation
 from domain_masks.training.defaults import resolve
@@ -89,7 +89,7 @@ def leave_one_out(
     given = {"methods": list(methods), "targets": list(targets), "seeds": list(seeds), **(varied or {})}
     lists, mistakes = check_lists(base, base.method, given)
     if mistakes:
-        raise together(mistakes)
+        raise combine_errors(mistakes)
     return plan(base, dataset, lists, out)
 
 

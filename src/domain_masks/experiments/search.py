@@ -18,7 +18,7 @@ from domain_masks.records.collection import RunRecord
 from domain_masks.records.config import RunConfig
 from domain_masks.records.results import held_out_name
 from domain_masks.records.search import Drawn, Searched, SearchRecord
-from domain_masks.settings.lists import BenchmarkLists
+from domain_masks.settings.benchmark_settings import BenchmarkLists
 
 
 def search(

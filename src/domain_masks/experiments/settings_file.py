@@ -13,7 +13,7 @@ from domain_masks.methods.settings import complete_method
 from domain_masks.records import write_whole
 from domain_masks.records.config import SCHEMA, RunConfig
 from domain_masks.records.yaml_files import to_yaml
-from domain_masks.settings.lists import BenchmarkLists
+from domain_masks.settings.benchmark_settings import BenchmarkLists
 from domain_masks.settings.sweeps import Variation
 
 NAME = "benchmark.yaml"

@@ -17,7 +17,9 @@ from domain_masks.methods.tensor_files import (
 from domain_masks.methods.training_only import lasting
 
 
-def adopt(method: Method, folder: Path, card: Mapping[str, Any], masks_alone: bool = False) -> tuple[str, ...]:
+def load_initial_weights(
+    method: Method, folder: Path, card: Mapping[str, Any], masks_alone: bool = False
+) -> tuple[str, ...]:
     """Start ``method`` from the model in ``folder``; returns the sources whose masks or heads that model did not have.
 
     The network's weights are taken over whole, masks and heads source by source, under their names. Masks of other sites

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from domain_masks.batch import DomainBatch
-from domain_masks.errors import InputError, together
+from domain_masks.errors import InputError, combine_errors
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Optimizer:
         if self.weight_decay is not None and not 0 <= self.weight_decay < float("inf"):
             wrong.append(f"expected the weight decay of an optimiser to be 0 or more, got {self.weight_decay}")
         if wrong:
-            raise together(wrong) if len(wrong) > 1 else InputError(wrong[0])
+            raise combine_errors(wrong) if len(wrong) > 1 else InputError(wrong[0])
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,9 @@ def read_card(folder: Path) -> dict[str, Any]:
         )
     card = read_json(path)
     check_schema(card.get("format"), FORMAT, path, "write it again with `dmg evaluate RUN`", "format")
+    if isinstance(training := card.get("training"), dict) and "pictures" in training:
+        # So it was called in earlier versions.
+        card["training"] = {"images" if name == "pictures" else name: value for name, value in training.items()}
     check_card(card, path)
     return card
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from domain_masks.errors import InputError, together
+from domain_masks.errors import InputError, combine_errors
 from domain_masks.methods.description import Settings
 from domain_masks.methods.table import described
 from domain_masks.records.spellings import underscored
@@ -20,7 +20,7 @@ def method_settings(name: str, values: Mapping[str, Any]) -> Settings:
     """Check a method's settings; raises InputError that lists every mistake."""
     settings, mistakes = check_method(name, values)
     if settings is None:
-        raise together(mistakes)
+        raise combine_errors(mistakes)
     return settings
 
 

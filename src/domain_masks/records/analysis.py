@@ -22,7 +22,7 @@ from domain_masks.records.checks import (
 from domain_masks.records.json_record import JSONRecord
 from domain_masks.records.results import NEAREST_ACCURACY, NearestAccuracy, upgraded_masks
 
-SCHEMA = 2
+SCHEMA = 3
 """2: epochs are counted from 1, and the nearest source is the domain classifier's. In 1 epochs were counted from 0, and are
 read as one more; the nearest source was the most confident mask's, and is left out."""
 _OTHER_NEAREST = (
@@ -313,7 +313,9 @@ class Analysis(JSONRecord):
     @classmethod
     def upgraded(cls, content: Mapping[str, Any]) -> dict[str, Any]:
         """Return the content of an older schema as that of the newest."""
-        later = dict(content)
+        later = _with_images(content)
+        if content["schema"] >= 2:
+            return later
         if isinstance(sites := content.get("sites"), dict):
             later["sites"] = {name: upgraded_masks(site) for name, site in sites.items()}
         if isinstance(rows := content.get("epochs"), list):
@@ -327,6 +329,23 @@ class Analysis(JSONRecord):
             }
             later |= {"galleries": kept}
         return later
+
+
+def _with_images(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content with its numbers of images under their name of today; before schema 3 it was ``pictures``."""
+    later = dict(content)
+    for name in ("nearest_source", "ablation"):
+        if isinstance(part := later.get(name), dict):
+            later[name] = _renamed(part)
+    if isinstance(parts := later.get("calibration"), dict):
+        later["calibration"] = {
+            name: _renamed(part) if isinstance(part, dict) else part for name, part in parts.items()
+        }
+    return later
+
+
+def _renamed(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {"images" if name == "pictures" else name: value for name, value in part.items()}
 
 
 def _upgraded_epoch(row: Mapping[str, Any]) -> dict[str, Any]:

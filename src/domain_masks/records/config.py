@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from domain_masks.errors import InputError, together
+from domain_masks.errors import InputError, combine_errors
 from domain_masks.records.files import check_schema, write_whole
 from domain_masks.records.setting_types import (
     Colour,
@@ -281,7 +281,7 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
     """
     config, mistakes = check_values(values)
     if config is None:
-        raise together(mistakes)
+        raise combine_errors(mistakes)
     return config
 
 

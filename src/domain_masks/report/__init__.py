@@ -8,9 +8,9 @@ from domain_masks.lazy import attach
 
 if TYPE_CHECKING:
     from domain_masks.report.build import build_report
-    from domain_masks.report.comparability import Difference, protocol_match
-    from domain_masks.report.outline import Report
+    from domain_masks.report.document import Report
     from domain_masks.report.page import render_page
+    from domain_masks.report.paper_protocol import Difference, protocol_match
     from domain_masks.report.write import Written, write_report
 
 __all__ = ["Difference", "Report", "Written", "build_report", "protocol_match", "render_page", "write_report"]
@@ -19,11 +19,11 @@ attach(
     __name__,
     {
         "build": ("build_report",),
-        "comparability": (
+        "paper_protocol": (
             "Difference",
             "protocol_match",
         ),
-        "outline": ("Report",),
+        "document": ("Report",),
         "page": ("render_page",),
         "write": (
             "Written",

@@ -12,11 +12,11 @@ from domain_masks.evaluation.intervals import Interval
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 from domain_masks.records.results import OVERALL, Accuracies
-from domain_masks.report.answers import KNOWN, MEASURES, OUT_OF_DOMAIN, interval
-from domain_masks.report.cells import typed
-from domain_masks.report.comparability import Difference, differences, missing_domains
+from domain_masks.report.correctness import KNOWN, MEASURES, OUT_OF_DOMAIN, interval
 from domain_masks.report.groups import Group, Line
 from domain_masks.report.paper import PaperNumber, paper_number
+from domain_masks.report.paper_protocol import Difference, differences, missing_domains
+from domain_masks.report.table import typed
 
 SUMMARY = {
     "group": "str",

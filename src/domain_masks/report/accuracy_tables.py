@@ -16,8 +16,10 @@ from domain_masks.records.counts import counted
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.records.results import OVERALL, Accuracies
 from domain_masks.report.accuracies import accuracies_of, ensembles_of, overall, summary
-from domain_masks.report.answers import MEASURES, OUT_OF_DOMAIN
-from domain_masks.report.cells import (
+from domain_masks.report.correctness import MEASURES, OUT_OF_DOMAIN
+from domain_masks.report.footnotes import in_part, measure_notes, reading, split_notes
+from domain_masks.report.groups import Group, Line, line_of
+from domain_masks.report.table import (
     Cell,
     Column,
     Table,
@@ -32,8 +34,6 @@ from domain_masks.report.cells import (
     text_cell,
     typed,
 )
-from domain_masks.report.groups import Group, Line, line_of
-from domain_masks.report.notes import in_part, measure_notes, reading, split_notes
 
 Row = Mapping[str, Any]
 _BY_DOMAIN = {

@@ -21,18 +21,18 @@ from domain_masks.report.accuracy_tables import (
     every_setting,
     side_by_side,
 )
-from domain_masks.report.answers import MEASURES
-from domain_masks.report.cells import Cell, Column, Table, number, percent, rows_of, text_cell
-from domain_masks.report.claims import claims, claims_table, headline
+from domain_masks.report.analysis_sections import understanding
+from domain_masks.report.correctness import MEASURES
+from domain_masks.report.document import Block, Highlight, KeyValues, Paragraph, Report, Section
+from domain_masks.report.findings import claims, claims_table, headline
 from domain_masks.report.groups import Group, groups_of, protocol_of, target_of
 from domain_masks.report.mask_figures import course_figures, mask_figures, mask_frame
-from domain_masks.report.outline import Block, Facts, Highlight, Report, Section, Words
 from domain_masks.report.published import comparison, mask_by_domain_tables, published_section
 from domain_masks.report.run_details import runs_section, shown
 from domain_masks.report.searches import searches_section
 from domain_masks.report.significance import pairs, significance
 from domain_masks.report.sweeps import sweep_figures, sweep_frame, sweeps_of
-from domain_masks.report.understanding import understanding
+from domain_masks.report.table import Cell, Column, Table, number, percent, rows_of, text_cell
 
 
 @named_keywords
@@ -165,7 +165,7 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
     found = understanding(group, gallery)
     if found.sections or found.problems:
         inside: list[Block] = [*found.sections]
-        inside += [Words("Could not be read:", list(found.problems), tone="warning")] if found.problems else []
+        inside += [Paragraph("Could not be read:", list(found.problems), tone="warning")] if found.problems else []
         yield Section(f"{prefix}Looking closer", f"{group.name}-understanding", inside)
 
 
@@ -219,9 +219,9 @@ def _protocol(group: Group) -> Iterator[Block]:
         found = accuracies_of(record, measure)
         if found is not None:
             pairs.append((f"{title}, measured on", f"{found['split']} images"))
-    yield Facts(pairs)
+    yield KeyValues(pairs)
     if group.rule == ORACLE and group.is_swept:
-        yield Words(
+        yield Paragraph(
             "oracle: settings were chosen by their accuracy on the held-out domain itself. These numbers are an "
             "upper bound, no "
             "estimate of what the method reaches on a domain that nobody has labelled.",

@@ -12,9 +12,9 @@ from domain_masks.evaluation.selection import ORACLE, SOURCE_VALIDATION, Selecte
 from domain_masks.evaluation.variants import Variant, variants
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.results import held_out_name
-from domain_masks.report.answers import RunAnswers, answers_of
-from domain_masks.report.comparability import protocol_match
+from domain_masks.report.correctness import RunAnswers, answers_of
 from domain_masks.report.naming import differing_settings, file_name, title_of
+from domain_masks.report.paper_protocol import protocol_match
 
 PROTOCOL = (
     "weights",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from domain_masks.report.cells import Cell, Table
-from domain_masks.report.outline import Block, Facts, Gallery, Report, Section, Words, code_parts
+from domain_masks.report.document import Block, Gallery, KeyValues, Paragraph, Report, Section, code_parts
 from domain_masks.report.plots import Figure
+from domain_masks.report.table import Cell, Table
 
 FIGURES = "figures"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
@@ -65,12 +65,12 @@ def _blocks(blocks: Sequence[Block], level: int) -> Iterator[str]:
         match block:
             case Section():
                 yield from _section(block, level)
-            case Words():
+            case Paragraph():
                 quote = "> " if block.tone else ""
                 yield quote + prose(block.text)
                 yield from (f"{quote}- {prose(item)}" if quote else f"- {prose(item)}" for item in block.items)
                 yield ""
-            case Facts():
+            case KeyValues():
                 yield from (f"- {escaped(name)}: {escaped(value)}" for name, value in block.pairs)
                 yield ""
             case Table():

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domain_masks.records.environment import DISTRIBUTION, versions
+from domain_masks.report.document import GalleryImage, Report, code_parts
 from domain_masks.report.drawing import panel_svg, swatch, variables
-from domain_masks.report.outline import GalleryImage, Report, code_parts
 from domain_masks.report.plots import Panel, Series
 
 if TYPE_CHECKING:

@@ -10,8 +10,22 @@ import pandas as pd
 from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 from domain_masks.records.results import OVERALL
 from domain_masks.report.accuracies import has_printed, overall_differences, target_differences
-from domain_masks.report.answers import IN_DOMAIN, OUT_OF_DOMAIN
-from domain_masks.report.cells import (
+from domain_masks.report.correctness import IN_DOMAIN, OUT_OF_DOMAIN
+from domain_masks.report.document import Block, Paragraph, Section
+from domain_masks.report.groups import Group, Line
+from domain_masks.report.naming import as_file_name
+from domain_masks.report.paper import (
+    BACKBONE_TITLES,
+    CAPTIONS,
+    MISPRINT,
+    MaskNumber,
+    PaperNumber,
+    accuracy_numbers,
+    mask_numbers,
+)
+from domain_masks.report.paper_protocol import Difference
+from domain_masks.report.paper_settings import QUOTED
+from domain_masks.report.table import (
     ORACLE_NOTE,
     Cell,
     Column,
@@ -25,20 +39,6 @@ from domain_masks.report.cells import (
     text_cell,
     typed,
 )
-from domain_masks.report.comparability import Difference
-from domain_masks.report.groups import Group, Line
-from domain_masks.report.naming import as_file_name
-from domain_masks.report.outline import Block, Section, Words
-from domain_masks.report.paper import (
-    BACKBONE_TITLES,
-    CAPTIONS,
-    MISPRINT,
-    MaskNumber,
-    PaperNumber,
-    accuracy_numbers,
-    mask_numbers,
-)
-from domain_masks.report.paper_settings import QUOTED
 
 _QUOTED_NOTE = (
     "Numbers of other methods than DMG, Multi-Headed and Aggregate are quoted by the paper from the methods' own papers, with "
@@ -72,23 +72,23 @@ def comparison(group: Group) -> list[Block]:
         unknown = [line for line in alike if not found and not has_printed(line, OVERALL)]
         beside = [line for line in alike if line not in unknown]
         if unknown:
-            blocks.append(Words(f"{_labels(unknown)}: the protocol is the paper's, which has no such number."))
+            blocks.append(Paragraph(f"{_labels(unknown)}: the protocol is the paper's, which has no such number."))
         if beside and not found:
             trained = [line for line in beside if line.method not in QUOTED]
             if trained:
                 blocks.append(
-                    Words(
+                    Paragraph(
                         f"{_labels(trained)}: dataset, backbone and protocol are the paper's; its numbers stand beside "
                         "these."
                     )
                 )
             if quoted := [line for line in beside if line.method in QUOTED]:
-                blocks.append(Words(f"{_labels(quoted)}: dataset and backbone are the paper's. {_QUOTED_NOTE}"))
+                blocks.append(Paragraph(f"{_labels(quoted)}: dataset and backbone are the paper's. {_QUOTED_NOTE}"))
         elif found:
             blocks += _unlike(alike, found, targets)
     if group.dataset == "pacs":
         blocks.append(
-            Words(
+            Paragraph(
                 "On PACS the paper reports out-of-domain accuracy alone: there is nothing to hold in-domain numbers against."
             )
         )
@@ -110,7 +110,7 @@ def _unlike(lines: Sequence[Line], found: Sequence[Difference], targets: Sequenc
             )
         else:
             text = f"{_labels(some)}: no number of the paper may stand beside these. What differs:"
-        yield Words(text, merged, tone="note")
+        yield Paragraph(text, merged, tone="note")
 
 
 def _labels(lines: Sequence[Line]) -> str:
@@ -136,7 +136,7 @@ def published_section(groups: Sequence[Group], frames: Sequence[pd.DataFrame]) -
         return None
     own = pd.concat(list(frames)) if frames else pd.DataFrame()
     blocks: list[Block] = [
-        Words(
+        Paragraph(
             "As printed, in percent. Where a run has the paper's dataset, backbone and protocol, its number and the "
             "difference follow below the paper's row, of the overall only where every domain was held out in turn; "
             "everywhere else the paper's number stands alone."
@@ -148,7 +148,7 @@ def published_section(groups: Sequence[Group], frames: Sequence[pd.DataFrame]) -
             chosen = [n for n in mine if (n.measure == OUT_OF_DOMAIN) == (measure == "out_of_domain")]
             blocks.append(_paper_table(table, measure, chosen, own))
     if "pacs" in datasets:
-        blocks.append(Words(f"A misprint: {MISPRINT}", tone="note"))
+        blocks.append(Paragraph(f"A misprint: {MISPRINT}", tone="note"))
     return Section("The paper's tables", "published", blocks, folded=True)
 
 

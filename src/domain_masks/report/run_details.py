@@ -14,10 +14,10 @@ from domain_masks.records.collection import Collection, RunRecord
 from domain_masks.records.files import printable, read_json
 from domain_masks.records.results import average_in_words
 from domain_masks.report.accuracies import accuracies_of
-from domain_masks.report.answers import MEASURES
-from domain_masks.report.cells import Cell, Column, Table, number, percent, text_cell
+from domain_masks.report.correctness import MEASURES
+from domain_masks.report.document import Block, KeyValues, Paragraph, Section
 from domain_masks.report.groups import target_of
-from domain_masks.report.outline import Block, Facts, Section, Words
+from domain_masks.report.table import Cell, Column, Table, number, percent, text_cell
 
 MOST_DETAILS = 60
 """Runs whose settings and course are shown one by one; a longer page would not be read, and the records hold them."""
@@ -31,21 +31,21 @@ def runs_section(collection: Collection) -> Section:
         (collection.skipped, "Records that cannot be used, and why:"),
     ):
         if entries:
-            blocks.append(Words(what, list(map(str, entries)), tone="warning"))
+            blocks.append(Paragraph(what, list(map(str, entries)), tone="warning"))
     if collection.unfinished:
-        blocks.append(Words("Begun and not finished:", [str(path) for path in collection.unfinished], tone="note"))
+        blocks.append(Paragraph("Begun and not finished:", [str(path) for path in collection.unfinished], tone="note"))
     if collection.runs:
         labels = _labels(collection.runs)
         blocks.append(_runs_table(collection.runs, labels))
         blocks += [_details(record, labels, place) for place, record in enumerate(collection.runs[:MOST_DETAILS])]
         if len(collection.runs) > MOST_DETAILS:
             blocks.append(
-                Words(
+                Paragraph(
                     f"Details of {MOST_DETAILS} of {len(collection.runs):,} runs are shown; the others stand in their folders."
                 )
             )
     else:
-        blocks.append(Words("No run has finished here.", tone="warning"))
+        blocks.append(Paragraph("No run has finished here.", tone="warning"))
     return Section("Runs", "runs", blocks)
 
 
@@ -130,7 +130,7 @@ def _details(record: RunRecord, labels: Mapping[int, str], place: int) -> Sectio
     pairs += [(name, shown(value)) for name, value in record.config.items() if name != "method"]
     pairs += [(f"method.{name}", shown(value)) for name, value in record.method_settings.items()]
     title = f"{labels[id(record)]}, {target_of(record) or 'nothing'} held out, seed {results.seed}"
-    return Section(title, f"run-{place + 1}", [Facts(pairs)], folded=True)
+    return Section(title, f"run-{place + 1}", [KeyValues(pairs)], folded=True)
 
 
 def shown(value: Any) -> str:

@@ -15,11 +15,11 @@ from domain_masks.evaluation.variants import METHOD, Variant
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.results import OVERALL
 from domain_masks.report.accuracies import accuracy_of
-from domain_masks.report.answers import IN_DOMAIN, KNOWN, MEASURES, OUT_OF_DOMAIN
-from domain_masks.report.cells import is_missing, rows_of, typed
+from domain_masks.report.correctness import IN_DOMAIN, KNOWN, MEASURES, OUT_OF_DOMAIN
 from domain_masks.report.groups import Group, target_of
 from domain_masks.report.naming import as_file_name
 from domain_masks.report.plots import Figure, Panel, Series
+from domain_masks.report.table import is_missing, rows_of, typed
 
 IOU = "overall_iou"
 SWEEP = {

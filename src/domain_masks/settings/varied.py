@@ -10,14 +10,14 @@ from domain_masks.errors import unknown
 from domain_masks.records.config import RunConfig, check_values, parse_config
 from domain_masks.records.spellings import suggestion
 from domain_masks.settings.contradictions import contradictions, sites_matter
-from domain_masks.settings.mistakes import unknown_names
 from domain_masks.settings.sweeps import METHOD, Variation
+from domain_masks.settings.validation import unknown_names
 
 if TYPE_CHECKING:
     from domain_masks.methods import Description
 
 
-def adapted(config: RunConfig, method: type[Description]) -> RunConfig:
+def without_mask_settings(config: RunConfig, method: type[Description]) -> RunConfig:
     """Return a benchmark's shared settings without those that a method has no use for.
 
     Those of masks where it has none, and the average of weights where it is fitted without steps.
@@ -59,7 +59,7 @@ def with_variation(
     shared = variation.shared()
     # What was not given stays so: it may have a default of the method's own.
     config = parse_config({**base.model_dump(exclude_unset=True), **shared}) if shared else base
-    fitting = adapted(config, described(method["name"]))
+    fitting = without_mask_settings(config, described(method["name"]))
     taken = [name for name in shared if getattr(fitting, name) == getattr(config, name)]
     names = tuple(
         name

@@ -69,11 +69,11 @@ def normalised(
     # Sums in double precision, as PyTorch's own on a CPU.
     sums = images.sum(places, dtype=torch.float64)
     own = sums.new_tensor([images.numel() / max(1, images.shape[1])])
-    together = sum_over_processes(torch.cat([sums, own]))
-    count = together[-1].detach()
+    totals = sum_over_processes(torch.cat([sums, own]))
+    count = totals[-1].detach()
     if float(count) <= 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(images.shape)}")
-    mean = together[:-1] / count
+    mean = totals[:-1] / count
     precision = torch.promote_types(images.dtype, torch.float32)
     centred = images.to(precision) - mean.to(precision).reshape(shape)
     variance = sum_over_processes(centred.square().sum(places, dtype=torch.float64)) / count

@@ -21,7 +21,7 @@ LARGEST = 512
 SMALLEST = 8
 
 
-def with_batch(config: RunConfig, dataset: ImageDataset, fabric: Fabric, reporter: Reporter) -> RunConfig:
+def resolve_batch_size(config: RunConfig, dataset: ImageDataset, fabric: Fabric, reporter: Reporter) -> RunConfig:
     """Return the configuration with a number in the place of ``batch: auto``, which is said; any other as it is.
 
     On a GPU it is the largest power of two for which a training step fits into the memory, at most 512 and at most a quarter

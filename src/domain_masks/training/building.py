@@ -15,7 +15,7 @@ from domain_masks.networks import Architecture, architecture_of, build_backbone
 from domain_masks.progress import Reporter
 from domain_masks.randomness import seeded
 from domain_masks.records.config import RunConfig
-from domain_masks.training.origin import Origin
+from domain_masks.training.initial_model import InitialModel
 
 FACT = "network"
 """Under this name a checkpoint's facts say what the network was made from."""
@@ -38,7 +38,7 @@ def architecture_for(config: RunConfig, facts: Mapping[str, Any] | None) -> Arch
         except InputError as error:
             raise RunFolderError(f"the checkpoint does not say what its network was made from: {error}") from error
     if config.init_from is not None:
-        origin = Origin.read(config.init_from)
+        origin = InitialModel.read(config.init_from)
         if origin.card["backbone"] == backbone:
             return network_of(origin.card)
     return architecture_of(backbone, str(config.weights))

@@ -14,8 +14,9 @@ from domain_masks.records import RunFolder
 from domain_masks.records.files import check_schema, writing
 from domain_masks.training.progress import Progress
 
-SCHEMA = 3
-"""3: epochs are counted from 1. 2: the place within an epoch. 1 knew whole epochs only. A run can be gone on from each."""
+SCHEMA = 4
+"""4: images were called pictures before. 3: epochs are counted from 1. 2: the place within an epoch. 1 knew whole epochs only. A run can be resumed from each."""
+_RENAMED = {"pictures": "images", "trained_pictures": "trained_images"}
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -44,7 +45,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "schema" not in state:
         raise RunFolderError(f"{path} is no checkpoint of a run: expected one written by `dmg train`, got no schema")
     check_schema(state["schema"], SCHEMA, path)
-    return _counted_from_one(state) if state["schema"] < 3 else state
+    if state["schema"] < 3:
+        state = _counted_from_one(state)
+    if isinstance(facts := state.get("facts"), dict):
+        state["facts"] = {_RENAMED.get(name, name): value for name, value in facts.items()}
+    return state
 
 
 def best_checkpoint(folder: RunFolder, progress: Progress, method: Method | None = None) -> dict[str, Any]:
@@ -63,7 +68,7 @@ def best_checkpoint(folder: RunFolder, progress: Progress, method: Method | None
 
 def _counted_from_one(state: dict[str, Any]) -> dict[str, Any]:
     """Return the state of an older checkpoint, in which epochs were counted from 0 and -1 was none, as one of today."""
-    changed: dict[str, Any] = {"schema": SCHEMA}
+    changed: dict[str, Any] = {}
     if "epoch" in state:
         changed["epoch"] = state["epoch"] + 1
     if "progress" in state:

@@ -19,10 +19,10 @@ from domain_masks.randomness import seeded
 from domain_masks.records import RunFolder
 from domain_masks.training.experiment import FAST_IMAGES, Experiment
 from domain_masks.training.progress import Progress
-from domain_masks.training.state import Restored, RunState
+from domain_masks.training.state import CheckpointState, RunState
 
 
-def fit_at_once(experiment: Experiment, folder: RunFolder, restored: Restored | None) -> Progress:
+def fit_at_once(experiment: Experiment, folder: RunFolder, restored: CheckpointState | None) -> Progress:
     """Fit the method from the features of all training images, and leave ``last.ckpt`` and ``best.ckpt`` in the run folder.
 
     A run that goes on from these is fitted already. Raises InputError where the method's state is then of another form, so that

@@ -17,7 +17,7 @@ from domain_masks.records import RunFolder, write_json
 from domain_masks.records.config import RunConfig
 from domain_masks.records.files import read_json
 from domain_masks.records.identity import CONTENT, INPUTS, inputs_noted, inputs_of
-from domain_masks.training.origin import image_keys
+from domain_masks.training.initial_model import image_keys
 
 CONTENTS = "contents"
 """Under this name the facts of a checkpoint keep what :func:`content_keys` gives for the whole dataset."""

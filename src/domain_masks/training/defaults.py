@@ -8,7 +8,7 @@ from typing import Any
 
 from domain_masks.data import DATASETS, ImageDataset, domains_named, record_of
 from domain_masks.data.huggingface import PREFIX, absolute_address
-from domain_masks.errors import InputError, RunFolderError, together
+from domain_masks.errors import InputError, RunFolderError, combine_errors
 from domain_masks.methods.settings import complete_method
 from domain_masks.methods.table import described
 from domain_masks.records.config import RunConfig
@@ -79,9 +79,9 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
     ):
         require_model(config.init_from)
 
-        from domain_masks.training.origin import Origin  # noqa: PLC0415 - of all this, only its files need torch
+        from domain_masks.training.initial_model import InitialModel  # noqa: PLC0415 - of all this, only its files need torch
 
-        defaults |= Origin.read(config.init_from).defaults(config)
+        defaults |= InitialModel.read(config.init_from).defaults(config)
     missing = {name: value for name, value in defaults.items() if getattr(config, name) in (None, ())}
     networked = config.model_copy(update=missing)
     if None in (getattr(networked, name) for name in _IMAGES):
@@ -96,7 +96,7 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
     complete = config.model_copy(update={**missing, **_absolute(config), "method": method})
     sources = len(dataset.domains) - len(complete.target or ())
     if wrong := [*contradictions(complete, kind), *batch_mistakes(complete, kind, sources)]:
-        raise together(wrong)
+        raise combine_errors(wrong)
     return complete
 
 

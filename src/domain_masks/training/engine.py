@@ -205,7 +205,7 @@ class TrainingEngine:
         )
 
     @property
-    def is_settled(self) -> bool:
+    def at_accumulation_boundary(self) -> bool:
         """Whether all gradients so far have been used, so that the optimisers' states are all there is to save."""
         return (self._batch_index + 1) % self.config.accumulate == 0 or self._batch_index + 1 == self.steps_per_epoch
 

@@ -26,7 +26,7 @@ from domain_masks.training.measuring import finish, measure
 from domain_masks.training.phases import planned_epochs
 from domain_masks.training.progress import read_progress
 from domain_masks.training.run_dataset import readable_images, with_names_of_the_run
-from domain_masks.training.state import Restored
+from domain_masks.training.state import CheckpointState
 from domain_masks.training.surroundings import as_in_a_fresh_process
 
 
@@ -67,7 +67,7 @@ def _evaluate(
     last = load_checkpoint(folder.last)
     best = best_checkpoint(folder, read_progress(last["progress"]))
     config = resolve(config, opened)
-    restored = Restored(best["method"], last.get("facts", {}), parts=parts_of(last))
+    restored = CheckpointState(best["method"], last.get("facts", {}), parts=parts_of(last))
     examined = examine(opened, config.workers, reporter, config.verify)
     opened, _ = readable_images(examined, config, reporter, restored)
     opened = with_names_of_the_run(opened, config, folder, restored)

@@ -42,8 +42,8 @@ from domain_masks.training.fit import Sources
 from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures
 from domain_masks.training.frozen_batches import FrozenLoader, frozen_batches
 from domain_masks.training.images import preprocessing_of
-from domain_masks.training.origin import Origin, image_keys
-from domain_masks.training.state import NOT_FINITE, Restored, infinite_buffers
+from domain_masks.training.initial_model import InitialModel, image_keys
+from domain_masks.training.state import NOT_FINITE, CheckpointState, infinite_buffers
 
 FAST_IMAGES = 64
 
@@ -69,7 +69,7 @@ class Experiment:
         dataset: ImageDataset,
         fabric: Fabric,
         reporter: Reporter,
-        restored: Restored | None = None,
+        restored: CheckpointState | None = None,
     ) -> None:
         self.config = config
         self.fabric = fabric
@@ -134,7 +134,7 @@ class Experiment:
             method.network.compile_segments()
         return method
 
-    def _refuse_other_images(self, restored: Restored) -> None:
+    def _refuse_other_images(self, restored: CheckpointState) -> None:
         before = restored.facts.get("images", self.facts["images"])
         if before != self.facts["images"]:
             raise RunFolderError(
@@ -156,7 +156,7 @@ class Experiment:
                     "version or changed by hand. Begin anew in another folder (--out)"
                 ) from error
         elif config.init_from is not None:
-            origin = Origin.read(config.init_from)
+            origin = InitialModel.read(config.init_from)
             new = origin.start(method, self.splits.targets, masks_alone=config.learn == "masks")
             origin.refuse_images(self.splits)
             self.facts["trained_on"] = sorted({*self.splits.sources, *origin.trained_on})

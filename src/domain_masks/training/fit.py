@@ -21,7 +21,6 @@ from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
 from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.records.run_folder import RunFolder
-from domain_masks.training.board import Board
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.interruption import Interruption
 from domain_masks.training.means import LOGGED, LOSS, EpochMeans
@@ -29,6 +28,7 @@ from domain_masks.training.phases import planned_epochs
 from domain_masks.training.progress import Choice, Progress
 from domain_masks.training.reestimation import reestimate
 from domain_masks.training.state import RunState
+from domain_masks.training.tensorboard import TensorBoardWriter
 from domain_masks.training.together import all_names, as_one_process
 from domain_masks.training.weight_average import said_of
 
@@ -92,7 +92,7 @@ def fit(
     if fabric.is_global_zero:
         counted_from_zero = log.truncate(progress.epochs_done)
         # Events of a run that counted its epochs from 0 are hidden, and written again counted from 1.
-        board = Board(folder.tensorboard, 0 if counted_from_zero else progress.epochs_done + 1, reporter)
+        board = TensorBoardWriter(folder.tensorboard, 0 if counted_from_zero else progress.epochs_done + 1, reporter)
         for row in log.read() if counted_from_zero else ():
             board.add(row)
     with Interruption(fabric) as interruption:
@@ -111,7 +111,7 @@ def fit(
                     raise
                 # The signal went to the whole group and took the processes that read images along.
                 reporter.say(f"interrupted in epoch {progress.epochs_done + 1}. {state.kept}")
-                interruption.deliver()
+                interruption.reraise_signal()
                 raise
             accuracy = sum(measured.accuracies.values()) / len(measured.accuracies)
             progress.seconds = time.monotonic() - began
@@ -132,7 +132,7 @@ def fit(
             )
             if reason := progress.reason_to_stop(config):
                 reporter.say(f"stopped after epoch {epoch}: {reason}")
-            loop.heed(progress, saved=True)
+            loop.checkpoint_if_due(progress, saved=True)
     if board is not None:
         board.close()
     return progress
@@ -192,9 +192,9 @@ class _Loop:
                 means.add(name, value, len(batch))
             rows += len(batch)
             progress.batches_done = index + 1
-            if engine.is_settled and index + 1 < engine.steps_per_epoch:
+            if engine.at_accumulation_boundary and index + 1 < engine.steps_per_epoch:
                 self._look_for_valley(progress, means)
-                self.heed(progress, means)
+                self.checkpoint_if_due(progress, means)
         engine.finish_epoch()
         self._look_for_valley(progress, means)
         self._say_what_is_drawn_apart()
@@ -288,7 +288,7 @@ class _Loop:
                 losses.index_add_(0, batch.domains, entropy.to(losses.dtype))
                 count.index_add_(0, batch.domains, torch.ones_like(hits))
                 if fabric.world_size == 1:
-                    self.heed(progress, means)
+                    self.checkpoint_if_due(progress, means)
         method.train(training)
         if fabric.world_size > 1:
             correct, count, losses = fabric.all_reduce((correct, count, losses), reduce_op="sum")
@@ -296,7 +296,7 @@ class _Loop:
         accuracies = {name: share for name, share, one in zip(names, shares, seen.tolist(), strict=True) if one}
         return accuracies, float((losses[seen] / count[seen]).mean())
 
-    def heed(self, progress: Progress, means: EpochMeans | None = None, saved: bool = False) -> None:
+    def checkpoint_if_due(self, progress: Progress, means: EpochMeans | None = None, saved: bool = False) -> None:
         """Save the running epoch where a signal came or it is time to; then let the signal act."""
         interrupted, due = self.interruption.poll(self.state.is_due)
         if not interrupted and not due:
@@ -308,7 +308,7 @@ class _Loop:
             self.state.save(progress)
         if interrupted:
             self.reporter.say(f"interrupted at {progress.place}: {self.state.folder.last} is written")
-            self.interruption.deliver()
+            self.interruption.reraise_signal()
 
 
 def _row(

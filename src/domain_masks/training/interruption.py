@@ -40,7 +40,7 @@ class Interruption:
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if self.received is not None:
-            self.deliver()
+            self.reraise_signal()
         self.received = number
 
     def _restore(self) -> None:
@@ -57,7 +57,7 @@ class Interruption:
         interrupted, anyone_due = (bool(flag) for flag in flags.tolist())
         return interrupted, anyone_due
 
-    def deliver(self) -> None:
+    def reraise_signal(self) -> None:
         """Let the signal act as it would have without the block, which raises KeyboardInterrupt or ends the process."""
         number = self.received if self.received is not None else signal.SIGTERM
         self._restore()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from domain_masks.batch import DomainBatch
 from domain_masks.data import LoaderSettings, TrainingLoader
-from domain_masks.errors import InputError, together
+from domain_masks.errors import InputError, combine_errors
 from domain_masks.methods import Method
 from domain_masks.methods.same_answers import require_prediction_without_training
 from domain_masks.methods.training_only import check_training_only
@@ -18,10 +18,10 @@ from domain_masks.training.experiment import Experiment
 from domain_masks.training.optimizers import trained_groups
 from domain_masks.training.phases import plan_phases, planned_epochs
 from domain_masks.training.progress import plan_of
-from domain_masks.training.state import Restored
+from domain_masks.training.state import CheckpointState
 
 
-def check_method(experiment: Experiment, restored: Restored | None) -> None:
+def check_method(experiment: Experiment, restored: CheckpointState | None) -> None:
     """Raise InputError where a run of the experiment would not train what its settings say.
 
     That are parameters that no optimiser or that two would train, epochs that are too few for the method's phases, batches
@@ -33,7 +33,7 @@ def check_method(experiment: Experiment, restored: Restored | None) -> None:
         return
     # Again, as `--batch auto` is known by now.
     if wrong := batch_mistakes(config, type(method), len(method.context.sources)):
-        raise together(wrong)
+        raise combine_errors(wrong)
     require_prediction_without_training(method)
     if not any(trained_groups(method).values()) and type(method).step is Method.step:
         raise InputError(f"method {method.name!r} has nothing to train: every parameter is frozen")

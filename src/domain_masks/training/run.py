@@ -17,7 +17,7 @@ from domain_masks.records.config import RunConfig, read_config
 from domain_masks.records.environment import environment
 from domain_masks.records.identity import INPUTS, inputs_noted, plugins_changed, revised_since
 from domain_masks.records.preparation import as_begun
-from domain_masks.training.batch_size import with_batch
+from domain_masks.training.batch_size import resolve_batch_size
 from domain_masks.training.checkpoints import best_checkpoint
 from domain_masks.training.closed_form import fit_at_once
 from domain_masks.training.conditions import conditions, note, set_threads
@@ -33,7 +33,7 @@ from domain_masks.training.method_checks import check_method
 from domain_masks.training.opening import is_main_process
 from domain_masks.training.run_dataset import readable_images, with_names_of_the_run
 from domain_masks.training.schedules import note_on_length
-from domain_masks.training.state import Restored
+from domain_masks.training.state import CheckpointState
 from domain_masks.training.surroundings import as_in_a_fresh_process
 from domain_masks.training.value_range import with_own_range
 
@@ -91,7 +91,7 @@ def _run(
             reporter = ConsoleReporter(quiet=True)
         if state == "finished":
             return finished(folder, identified(opened, config, reporter, decode_images=False), config, reporter)
-        restored = Restored.read(folder, config) if state == "resume" else None
+        restored = CheckpointState.read(folder, config) if state == "resume" else None
         set_threads(fabric, config, restored.parts if restored is not None else ())
         # Of a run that goes on, what it began from may be gone.
         examined = examine(opened, config.workers, reporter, config.verify)
@@ -99,7 +99,7 @@ def _run(
         opened, left_out = readable_images(examined, config, reporter, restored)
         opened = with_names_of_the_run(opened, config, folder, restored)
         config = with_own_range(config, opened, reporter)
-        config = with_batch(config, opened, fabric, reporter)
+        config = resolve_batch_size(config, opened, fabric, reporter)
         experiment = Experiment(config, opened, fabric, reporter, restored)
         experiment.facts["left_out"] = left_out
         check_method(experiment, restored)

@@ -9,12 +9,12 @@ from domain_masks.methods.saving import read_card
 from domain_masks.progress import Reporter
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
-from domain_masks.training.origin import Origin
-from domain_masks.training.state import Restored
+from domain_masks.training.initial_model import InitialModel
+from domain_masks.training.state import CheckpointState
 
 
 def readable_images(
-    examined: Examined, config: RunConfig, reporter: Reporter, restored: Restored | None
+    examined: Examined, config: RunConfig, reporter: Reporter, restored: CheckpointState | None
 ) -> tuple[ImageDataset, list[str]]:
     """Leave out the images that cannot be read, and those that the run left out when it began; returns their names too."""
     dataset = examined.dataset
@@ -24,7 +24,7 @@ def readable_images(
 
 
 def with_names_of_the_run(
-    dataset: ImageDataset, config: RunConfig, folder: RunFolder, restored: Restored | None
+    dataset: ImageDataset, config: RunConfig, folder: RunFolder, restored: CheckpointState | None
 ) -> ImageDataset:
     """Give classes and domains the positions that they had when the run, or the one that it starts from, was trained.
 
@@ -33,7 +33,7 @@ def with_names_of_the_run(
     if restored is None:
         if config.init_from is None:
             return dataset
-        classes = Origin.read(config.init_from).card["classes"]
+        classes = InitialModel.read(config.init_from).card["classes"]
         # Where these are others, what to do about it depends on the method.
         same = sorted(classes) == sorted(dataset.classes)
         return aligned(dataset, classes, dataset.domains, str(config.init_from)) if same else dataset

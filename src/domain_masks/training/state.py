@@ -35,7 +35,7 @@ REPEATABLE = {"epochs", "patience", "max_time", *NOT_COMPUTED}
 
 
 @dataclass(frozen=True)
-class Restored:
+class CheckpointState:
     """What a run that goes on, or is measured again, takes from its checkpoint in place of the files that it began from.
 
     - ``method``: the method's weights
@@ -51,7 +51,7 @@ class Restored:
     parts: Sequence[Conditions] = ()
 
     @classmethod
-    def read(cls, folder: RunFolder, config: RunConfig) -> Restored:
+    def read(cls, folder: RunFolder, config: RunConfig) -> CheckpointState:
         """Read ``last.ckpt``; raises RunFolderError where it is damaged, newer, of other settings, or has more epochs."""
         state = _read_state(folder, config)
         progress = _progress_in(state, folder)

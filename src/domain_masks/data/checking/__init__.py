@@ -9,10 +9,10 @@ from domain_masks.lazy import attach
 if TYPE_CHECKING:
     from domain_masks.data.checking.examination import check
     from domain_masks.data.checking.findings import Example, Finding
-    from domain_masks.data.checking.index import Index, CheckedImage
+    from domain_masks.data.checking.index import CheckedImage, Index
     from domain_masks.data.checking.report import Report
 
-__all__ = ["Example", "Finding", "Index", "Image", "Report", "check"]
+__all__ = ["CheckedImage", "Example", "Finding", "Index", "Report", "check"]
 
 attach(
     __name__,
@@ -24,7 +24,7 @@ attach(
         ),
         "index": (
             "Index",
-            "Image",
+            "CheckedImage",
         ),
         "report": ("Report",),
     },

@@ -11,7 +11,7 @@ from domain_masks.data.checking.content import content_findings
 from domain_masks.data.checking.duplicates import duplicate_findings
 from domain_masks.data.checking.findings import SEVERITIES, Finding
 from domain_masks.data.checking.groups import group_findings
-from domain_masks.data.checking.index import Index, CheckedImage, count_table
+from domain_masks.data.checking.index import CheckedImage, Index, count_table
 from domain_masks.data.checking.layout import entry_findings, layout_findings
 from domain_masks.data.checking.lists import apply_lists, read_lists
 from domain_masks.data.checking.manifest_table import read_manifest

@@ -12,7 +12,7 @@ from PIL import Image
 from domain_masks.deploy.demo.agreement import SiteAgreement
 from domain_masks.deploy.demo.answers import Shown
 from domain_masks.deploy.demo.examples import Example
-from domain_masks.deploy.votes import Guess
+from domain_masks.deploy.prediction import Guess
 from domain_masks.records.counts import counted
 from domain_masks.records.predictions import KNOWN_DOMAIN
 
@@ -52,14 +52,14 @@ def ensemble_title(name: str, word: str = "mask") -> str:
     return known.get(name, name)
 
 
-def data_address(image_figure: Image.Image, side: int | None = None) -> str:
+def data_address(image: Image.Image, side: int | None = None) -> str:
     """Return an image as a ``data:`` address, at most ``side`` pixels wide and high; small ones are kept exactly."""
     if side is not None:
-        image_figure = image_figure.copy()
-        image_figure.thumbnail((side, side))
-    exact = max(image_figure.size) <= 64
+        image = image.copy()
+        image.thumbnail((side, side))
+    exact = max(image.size) <= 64
     stream = io.BytesIO()
-    image_figure.save(stream, "PNG" if exact else "JPEG", quality=88)
+    image.save(stream, "PNG" if exact else "JPEG", quality=88)
     return f"data:image/{'png' if exact else 'jpeg'};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 

@@ -14,7 +14,7 @@ from domain_masks.deploy.demo import markup
 from domain_masks.deploy.demo.agreement import site_agreements
 from domain_masks.deploy.demo.answers import Answer, answer, image_of, shown
 from domain_masks.deploy.demo.examples import Examples
-from domain_masks.deploy.inputs import ImageInput
+from domain_masks.deploy.image_inputs import ImageInput
 from domain_masks.deploy.model import Model
 from domain_masks.errors import InputError
 from domain_masks.methods.base import PREDICTIONS
@@ -143,7 +143,7 @@ class _Asking:
         self, open_it: Callable[[], ImageInput], name: str, label: str | None, ensemble: str
     ) -> tuple[Answer | None, str, str, str]:
         try:
-            seen = markup.image(image_of(open_it, name, self._model.preprocessing.value_range), name)
+            seen = markup.image_figure(image_of(open_it, name, self._model.preprocessing.value_range), name)
             asked = answer(self._model, open_it(), name, label)
             return asked, seen, *self._shown(asked, ensemble)
         except InputError as error:

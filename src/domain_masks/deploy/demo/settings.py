@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from domain_masks.errors import together
+from domain_masks.errors import combine_errors
 from domain_masks.records.setting_types import Folder, PlaceText
 from domain_masks.records.validation import describe_mistakes
 
@@ -54,7 +54,7 @@ def check_demo(values: Mapping[str, Any], noted: list[str]) -> DemoSettings:
         lines = describe_mistakes(error, list(DemoSettings.model_fields))
         mistakes += [line for line in lines if "model" in given or line.partition(":")[0] != "model"]
     if settings is None or mistakes:
-        raise together(mistakes)
+        raise combine_errors(mistakes)
     return settings
 
 

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from domain_masks.data import ImageDataset
 from domain_masks.errors import DiskFullError, DomainMasksError
-from domain_masks.experiments.claims import claimed, settle, settled
+from domain_masks.experiments.run_locks import assign, assigned, claimed
 from domain_masks.methods.plugins import load_plugins
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import RunFolder
@@ -82,7 +82,7 @@ def execute(job: Job, dataset: ImageDataset, reporter: Reporter) -> Outcome:
         with claimed(job.out, job.key) as mine:
             if not mine:
                 return Outcome("busy")
-            folder = settle(job.out, RunFolder(job.folder), job.key, job.config, dataset)
+            folder = assign(job.out, RunFolder(job.folder), job.key, job.config, dataset)
             run(job.config, folder.path, resume=True, dataset=dataset, reporter=reporter)
             return Outcome("done", folder.path)
     except DiskFullError as error:
@@ -102,7 +102,7 @@ def failed(folder: RunFolder | None, error: BaseException | str, kind: str | Non
 
 def lost(job: Job, reason: str) -> Outcome:
     """Return the outcome of a job whose process has gone, and record it where the run lies by now."""
-    return failed(settled(job.out, job.key) or RunFolder(job.folder), reason, "ProcessLost")
+    return failed(assigned(job.out, job.key) or RunFolder(job.folder), reason, "ProcessLost")
 
 
 class SentLines(ConsoleReporter):

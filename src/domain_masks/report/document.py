@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from domain_masks.report.cells import Table
 from domain_masks.report.plots import Figure
+from domain_masks.report.table import Table
 
 _CODE = re.compile(r"`((?:dmg |--)[^`]+)`")
 """A command or a flag within a sentence; names of users that hold such marks are not taken for one."""
@@ -21,7 +21,7 @@ def code_parts(text: str) -> list[tuple[str, bool]]:
 
 
 @dataclass(frozen=True)
-class Words:
+class Paragraph:
     """A paragraph, or with ``items`` a list below it; ``tone`` "note" is set apart, "warning" more so."""
 
     text: str
@@ -49,7 +49,7 @@ class Gallery:
 
 
 @dataclass(frozen=True)
-class Facts:
+class KeyValues:
     """Names and what they are, such as settings."""
 
     pairs: Sequence[tuple[str, str]]
@@ -79,7 +79,7 @@ class Highlight:
     oracle: bool = False
 
 
-Block = Words | Facts | Table | Figure | Gallery | Section
+Block = Paragraph | KeyValues | Table | Figure | Gallery | Section
 
 
 @dataclass(frozen=True, eq=False)

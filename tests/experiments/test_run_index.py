@@ -12,7 +12,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 import generated
-from domain_masks.experiments.inventory import key_of, keys_in
+from domain_masks.experiments.run_index import key_of, keys_in
 from domain_masks.methods.dmg import DMGSettings
 from domain_masks.methods.settings import complete_method
 from domain_masks.methods.table import described

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from domain_masks.data import ImageDataset, content_of
 from domain_masks.errors import RunFolderError
-from domain_masks.experiments.inventory import keys_in
+from domain_masks.experiments.run_index import keys_in
 from domain_masks.records import RunFolder, write_json, write_whole
 from domain_masks.records.config import RunConfig
 from domain_masks.records.identity import INPUTS, inputs_of
@@ -47,13 +47,13 @@ def is_claimed(out: Path, key: str) -> bool:
         return not free
 
 
-def settle(out: Path, preferred: RunFolder, key: str, config: RunConfig, dataset: ImageDataset) -> RunFolder:
+def assign(out: Path, preferred: RunFolder, key: str, config: RunConfig, dataset: ImageDataset) -> RunFolder:
     """Return the folder of a run that has been claimed, with its settings and inputs in it, so that no other takes the folder.
 
     A folder that another benchmark gave this run is kept. Raises RunFolderError where it cannot be made.
     """
     with _explaining(out), _lock(out, "folders"):
-        folder, content = settled(out, key), content_of(dataset)
+        folder, content = assigned(out, key), content_of(dataset)
         if folder is None or key not in keys_in(folder, dataset.domains, content):
             candidates = (RunFolder(path) for path in places(preferred.path, key))
             folder = next(candidate for candidate in candidates if is_free(candidate, key, dataset.domains, content))
@@ -66,7 +66,7 @@ def settle(out: Path, preferred: RunFolder, key: str, config: RunConfig, dataset
         return folder
 
 
-def settled(out: Path, key: str) -> RunFolder | None:
+def assigned(out: Path, key: str) -> RunFolder | None:
     """Return the folder that a run was given; None where it has none yet."""
     try:
         return RunFolder(out / _note(out, key).read_text(encoding="utf-8"))

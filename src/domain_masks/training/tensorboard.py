@@ -8,7 +8,7 @@ from pathlib import Path
 from domain_masks.progress import Reporter
 
 
-class Board:
+class TensorBoardWriter:
     """Writes TensorBoard's event files, an event's step being the epoch, counted from 1.
 
     Where that fails, it says so once and the run goes on without. ``first``: the epoch to be written next; earlier files'

@@ -12,10 +12,10 @@ from domain_masks.errors import DomainMasksError
 from domain_masks.records.analysis import AblationRow, Analysis, Calibration, Confusion, NearestSource
 from domain_masks.records.analysis import Gallery as GalleryRecord
 from domain_masks.records.collection import RunRecord
-from domain_masks.report.cells import Cell, Column, Table, n_text, nothing, p_text, percent, text_cell
+from domain_masks.report.document import Block, Gallery, GalleryImage, Paragraph, Section
 from domain_masks.report.groups import Group, target_of
-from domain_masks.report.outline import Block, Gallery, GalleryImage, Section, Words
 from domain_masks.report.plots import Figure, Panel, Series
+from domain_masks.report.table import Cell, Column, Table, n_text, nothing, p_text, percent, text_cell
 
 FILE = "analysis.json"
 _ABLATED = {"shared": 0, "specific": 1, "random, as many as shared": 5, "random, as many as specific": 7}
@@ -72,7 +72,7 @@ def _section(group: Group, record: RunRecord, analysis: Analysis, gallery: bool,
     if gallery:
         blocks += [_gallery(record, entry) for entry in (analysis.galleries or {}).values() if entry["items"]]
     if analysis.notes:
-        blocks.append(Words("Left out:", analysis.notes, tone="note"))
+        blocks.append(Paragraph("Left out:", analysis.notes, tone="note"))
     title = f"{results.method}, {held_out or 'nothing'} held out, seed {results.seed}"
     return Section(title, anchor, blocks, folded=True)
 

@@ -12,8 +12,13 @@ from domain_masks.evaluation.variants import short_name
 from domain_masks.records.predictions import KNOWN_DOMAIN
 from domain_masks.records.results import OVERALL
 from domain_masks.report.accuracies import overall, overall_differences
-from domain_masks.report.answers import IN_DOMAIN, KNOWN, OUT_OF_DOMAIN
-from domain_masks.report.cells import (
+from domain_masks.report.correctness import IN_DOMAIN, KNOWN, OUT_OF_DOMAIN
+from domain_masks.report.differences import IN_PART, NOT_SEEN, SEEN, UNCLEAR, AccuracyDifference, gap
+from domain_masks.report.document import Highlight
+from domain_masks.report.groups import Group, Line
+from domain_masks.report.paper import BACKBONE_TITLES, accuracy_numbers
+from domain_masks.report.sweeps import IOU
+from domain_masks.report.table import (
     ORACLE_NOTE,
     Column,
     Mark,
@@ -24,11 +29,6 @@ from domain_masks.report.cells import (
     text_cell,
     typed,
 )
-from domain_masks.report.gaps import IN_PART, NOT_SEEN, SEEN, UNCLEAR, Gap, gap
-from domain_masks.report.groups import Group, Line
-from domain_masks.report.outline import Highlight
-from domain_masks.report.paper import BACKBONE_TITLES, accuracy_numbers
-from domain_masks.report.sweeps import IOU
 
 CLAIMS = {
     "group": "str",
@@ -112,7 +112,7 @@ def _findings(group: Group, sweeps: Mapping[str, pd.DataFrame]) -> Iterator[dict
     yield from _sweep_rows(sweeps)
 
 
-def _gap_row(finding: str, found: Gap | None, paper: str) -> Iterator[dict[str, Any]]:
+def _gap_row(finding: str, found: AccuracyDifference | None, paper: str) -> Iterator[dict[str, Any]]:
     if found is not None:
         yield {
             "finding": finding,

@@ -15,7 +15,7 @@ from domain_masks.analysis.ablation import Masks, ablation_rows, measure, varian
 from domain_masks.batch import DomainBatch
 from domain_masks.data import ImageDataset, Preprocessing, Subset, evaluation_batches
 from domain_masks.errors import InputError
-from domain_masks.evaluation import shown_splits
+from domain_masks.evaluation import reporting_splits
 from domain_masks.methods.base import Method, average
 from domain_masks.methods.saving import load_model
 from domain_masks.networks import MaskedNetwork
@@ -143,9 +143,9 @@ def _measured(
     predicted, _ = measure(
         tracked, features, lambda own, masks: average(network.soft_logits(own, masks), how), logits, what
     )
-    domains = {name: chosen.domains == chosen.domain_names.index(name) for name in shown_splits(chosen)}
+    domains = {name: chosen.domains == chosen.domain_names.index(name) for name in reporting_splits(chosen)}
     ablation: Ablation = {
-        "split": shown_splits(chosen),
+        "split": reporting_splits(chosen),
         "images": {name: int(own.sum()) for name, own in domains.items()},
         "rows": ablation_rows(what, predicted == chosen.labels, domains),
     }

@@ -15,7 +15,7 @@ from torch import Tensor
 from domain_masks.data import DomainSplits, Preprocessing
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods import Method
-from domain_masks.methods.adopting import adopt
+from domain_masks.methods.adopting import load_initial_weights
 from domain_masks.methods.saving import read_card
 from domain_masks.methods.table import described
 from domain_masks.records import RunFolder
@@ -25,7 +25,7 @@ from domain_masks.training.defaults import require_model
 
 
 @dataclass(frozen=True)
-class Origin:
+class InitialModel:
     """The model of a finished run: ``model.safetensors`` and ``model.json``.
 
     Raises RunFolderError where the folder holds no finished run.
@@ -35,7 +35,7 @@ class Origin:
     card: dict[str, Any]
 
     @classmethod
-    def read(cls, folder: Path) -> Origin:
+    def read(cls, folder: Path) -> InitialModel:
         """Read the description of the model in a run folder."""
         require_model(folder)
         return cls(folder, read_card(folder))
@@ -119,7 +119,7 @@ class Origin:
                 f"held-out domain {seen[0]!r} was trained on by the run in {self.folder}: its accuracy would not be out of "
                 "domain. Hold out another one, or start from a run that did not see it"
             )
-        return adopt(method, self.folder, self.card, masks_alone)
+        return load_initial_weights(method, self.folder, self.card, masks_alone)
 
 
 def image_keys(ids: Sequence[str]) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from domain_masks.errors import InputError, together, unknown
+from domain_masks.errors import InputError, combine_errors, unknown
 from domain_masks.records.config import RunConfig, check_values
 from domain_masks.records.files import is_there
 from domain_masks.records.spellings import canonical
@@ -38,7 +38,7 @@ def check_settings(values: Mapping[str, Any], others: Iterable[str] = (), words:
     mistakes += wrong + unknown_names(values)
     mistakes += _method_mistakes(config, values.get("method"))
     if mistakes or config is None:
-        raise together(mistakes)
+        raise combine_errors(mistakes)
     return config
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain_masks.errors import InputError, together, unknown
+from domain_masks.errors import InputError, combine_errors, unknown
 from domain_masks.records.config import RunConfig, check_values
 from domain_masks.records.spellings import canonical, suggestion, underscored
-from domain_masks.settings.mistakes import BENCHMARK_LISTS, import_plugins, unknown_names
 from domain_masks.settings.sweeps import Variation, read_sweep, read_variants, variations
+from domain_masks.settings.validation import BENCHMARK_LISTS, import_plugins, unknown_names
 from domain_masks.settings.varied import settings_of, varied_mistakes
 
 DEFAULT_METHODS = ("dmg", "aggregate")
@@ -67,7 +67,7 @@ def check_benchmark(
     checked, more = check_lists(base, values.get("method"), lists, flags)
     mistakes += more
     if mistakes or base is None:
-        raise together(list(dict.fromkeys(mistakes)))
+        raise combine_errors(list(dict.fromkeys(mistakes)))
     return base, checked
 
 

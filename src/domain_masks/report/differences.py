@@ -10,15 +10,15 @@ import pandas as pd
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.predictions import PREDICTION_ENSEMBLE
 from domain_masks.report.accuracies import accuracy_of
-from domain_masks.report.answers import interval
-from domain_masks.report.cells import signed
+from domain_masks.report.correctness import interval
 from domain_masks.report.groups import Group, Line, target_of
+from domain_masks.report.table import signed
 
 SEEN, UNCLEAR, IN_PART, NOT_SEEN = "seen", "not clear", "in part", "not seen"
 
 
 @dataclass(frozen=True)
-class Gap:
+class AccuracyDifference:
     """The difference of two mean accuracies, in [-1, 1], and on how many held-out domains the first is higher.
 
     - ``by_seed``: seed -> the difference, of the seeds with every held-out domain
@@ -64,7 +64,7 @@ class Gap:
         return f" (seed {next(iter(self.by_seed))} alone)" if self.by_seed else ""
 
 
-def gap(group: Group, first: Line, second: Line, measures: tuple[str, str]) -> Gap | None:
+def gap(group: Group, first: Line, second: Line, measures: tuple[str, str]) -> AccuracyDifference | None:
     """Return the mean of one line minus that of another over the seeds that both have; None unless they have every domain."""
     targets = group.main_targets
     pairs: list[tuple[RunRecord, RunRecord]] = []
@@ -86,7 +86,9 @@ def gap(group: Group, first: Line, second: Line, measures: tuple[str, str]) -> G
     seeds = {seed: sum(values) / len(values) for seed, values in sorted(by_seed.items()) if len(values) == len(targets)}
     deviation = float(pd.Series(list(seeds.values())).std()) if len(seeds) > 1 else None
     bounds = _bounds(group, pairs, measures, by_target)
-    return Gap(sum(means) / len(means), sum(mean > 0 for mean in means), len(means), seeds, deviation, bounds)
+    return AccuracyDifference(
+        sum(means) / len(means), sum(mean > 0 for mean in means), len(means), seeds, deviation, bounds
+    )
 
 
 def _bounds(

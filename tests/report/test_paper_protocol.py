@@ -8,7 +8,7 @@ from domain_masks.records.config import RunConfig, parse_config
 from domain_masks.report import build_report, protocol_match
 from domain_masks.report.accuracies import overall, summary
 from domain_masks.report.accuracy_tables import side_by_side
-from domain_masks.report.claims import claims
+from domain_masks.report.findings import claims
 from domain_masks.report.groups import groups_of
 from domain_masks.report.markdown import to_markdown
 from domain_masks.report.page import render_page
