@@ -10,7 +10,7 @@ from domain_masks.errors import InputError
 from domain_masks.methods import METHODS
 from domain_masks.records.config import parse_config
 from domain_masks.settings.benchmark_settings import check_benchmark
-from domain_masks.settings.varied import adapted
+from domain_masks.settings.varied import without_mask_settings
 
 
 def checked(lists: dict[str, Any], flags: dict[str, Any] | None = None, **values: Any) -> Any:
@@ -69,8 +69,8 @@ def test_all_mistakes_come_in_one_message() -> None:
 
 def test_what_is_of_masks_goes_to_methods_that_have_them() -> None:
     base = parse_config({"sites": "paper", "lr_masks": 0.1, "schedule_masks": "constant"})
-    assert adapted(base, METHODS["dmg"]) == base
-    without = adapted(base, METHODS["aggregate"])
+    assert without_mask_settings(base, METHODS["dmg"]) == base
+    without = without_mask_settings(base, METHODS["aggregate"])
     assert (without.sites, without.lr_masks, without.schedule_masks) == ((), None, "same")
     frozen = parse_config({"sites": "paper", "freeze_features": True})
-    assert adapted(frozen, METHODS["aggregate"]).sites == ("paper",), "they say where frozen features end"
+    assert without_mask_settings(frozen, METHODS["aggregate"]).sites == ("paper",), "they say where frozen features end"

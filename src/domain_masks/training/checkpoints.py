@@ -15,7 +15,10 @@ from domain_masks.records.files import check_schema, writing
 from domain_masks.training.progress import Progress
 
 SCHEMA = 4
-"""4: images were called pictures before. 3: epochs are counted from 1. 2: the place within an epoch. 1 knew whole epochs only. A run can be resumed from each."""
+"""4: images were called pictures before. 3: epochs are counted from 1. 2: the place within an epoch. 1 knew whole epochs only.
+
+A run can be resumed from each.
+"""
 _RENAMED = {"pictures": "images", "trained_pictures": "trained_images"}
 
 
