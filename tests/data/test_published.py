@@ -142,7 +142,7 @@ def test_camera_traps_as_published(tmp_path):
     (tmp_path / "terra_incognita" / "eccv_18_all_images_sm" / "43-0.png").unlink()
     assert "43-0.png is described but not there" in refused("terra_incognita", tmp_path)
     (tmp_path / "terra_incognita" / "caltech_images_20210113.json").write_text("{}")
-    assert "is not the description of the camera traps" in refused("terra_incognita", tmp_path)
+    assert "expected images, annotations and categories" in refused("terra_incognita", tmp_path)
 
 
 @pytest.mark.parametrize("layout", ["raw", "arranged"])

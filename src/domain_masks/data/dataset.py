@@ -21,6 +21,10 @@ Int64Array = npt.NDArray[np.int64]
 TextArray = npt.NDArray[np.str_]
 
 SPLIT_NAMES = ("train", "val", "test")
+SPLIT_OF_WORD = {**{name: name for name in SPLIT_NAMES}, "validation": "val", "valid": "val", "dev": "val"}
+"""How the tables of people call splits."""
+SPLIT_OF_NAME = {**SPLIT_OF_WORD, "training": "train", "crossval": "val", "testing": "test"}
+"""How folders and lists are called that hold a split each."""
 HASH_BYTES = 16
 
 

@@ -17,13 +17,12 @@ import numpy as np
 
 from domain_masks.data.dataset import SPLIT_NAMES, FileOpener, ImageDataset, Int64Array, TextArray, fingerprint_of
 from domain_masks.data.folders import existing_folder
-from domain_masks.data.text_files import decoded_text
+from domain_masks.data.split_lists import LISTS_FOLDER, read_split_list
 from domain_masks.errors import InputError, collected
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 
 _FOLDERS = ("domainnet", "DomainNet", "domain_net")
-_LISTS_FOLDER = "splits"
 _FEWEST_DOMAINS = 3
 
 
@@ -105,7 +104,7 @@ def read_lists(directory: Path, domains: tuple[str, ...]) -> DomainNetLists:
         hint = "; lists of validation images are needed for every domain, or for none" if with_validation else ""
         raise InputError(
             f"DomainNet in {str(directory)!r}: {len(missing)} lists are missing: {', '.join(missing)}; put them into "
-            f"that folder or its folder {_LISTS_FOLDER}{hint}"
+            f"that folder or its folder {LISTS_FOLDER}{hint}"
         )
     mistakes: list[str] = []
     ids: list[str] = []
@@ -138,27 +137,25 @@ def read_lists(directory: Path, domains: tuple[str, ...]) -> DomainNetLists:
 
 def read_list(file: Path, domain: str, mistakes: list[str]) -> tuple[list[str], list[int]]:
     """Return the paths and labels, from 0, of one list; lines that are none are described in ``mistakes``."""
-    paths: list[str] = []
-    labels: list[int] = []
     try:
-        lines = decoded_text(file.read_bytes()).splitlines()
+        lines, odd = read_split_list(file)
     except (OSError, UnicodeDecodeError) as error:
         mistakes.append(f"{file.name} cannot be read: {error}")
-        return paths, labels
+        return [], []
     start = f"{domain}/"
-    for number, line in enumerate(lines, start=1):
-        path, _, label = line.rstrip().rpartition(" ")
-        if path.startswith(start) and path.count("/") == 2 and label.isdecimal():
-            paths.append(path)
-            labels.append(int(label))
-        elif line.strip():
-            mistakes.append(f"{file.name}, line {number}: expected '{domain}/class/file label', got {line!r}")
-    return paths, labels
+    own = [line for line in lines if line.path.startswith(start) and line.path.count("/") == 2]
+    if len(own) < len(lines):
+        odd |= {line.number: f"{line.path} {line.label}" for line in set(lines) - set(own)}
+    mistakes += [
+        f"{file.name}, line {number}: expected '{domain}/class/file label', got {odd[number]!r}"
+        for number in sorted(odd)
+    ]
+    return [line.path for line in own], [line.label for line in own]
 
 
 def _list_path(directory: Path, domain: str, split: str) -> Path:
     name = f"{domain}_{split}.txt"
-    inside = directory / _LISTS_FOLDER / name
+    inside = directory / LISTS_FOLDER / name
     return inside if inside.is_file() else directory / name
 
 

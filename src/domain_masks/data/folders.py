@@ -8,9 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from domain_masks.data.dataset import FileOpener, ImageDataset, Int64Array, TextArray, fingerprint_of
+from domain_masks.data.dataset import SPLIT_OF_NAME, ImageDataset
+from domain_masks.data.file_dataset import ImageFile, dataset_of_files
+from domain_masks.data.split_lists import LISTS_FOLDER
 from domain_masks.errors import InputError
 from domain_masks.records.files import is_there, printable
 
@@ -18,28 +18,11 @@ EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
 )
-SPLIT_FOLDERS = {"train", "training", "val", "valid", "validation", "test", "testing", "crossval", "dev"}
+SPLIT_FOLDERS = frozenset(SPLIT_OF_NAME)
 """Names of parts of a dataset: where all folders of the first level are called so, they are no domains."""
 _SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
-_LISTS_FOLDER = "splits"
 _SHOWN_EXTENSIONS = 6
-
-
-@dataclass(frozen=True)
-class FoundImage:
-    """An image file below a dataset's folder: where it is, its size in bytes and its time of change in nanoseconds."""
-
-    domain: str
-    class_name: str
-    file_name: str
-    size: int
-    changed: int
-
-    @property
-    def path(self) -> str:
-        """The path relative to the dataset's folder, with forward slashes: the image's id."""
-        return f"{self.domain}/{self.class_name}/{self.file_name}"
 
 
 @dataclass
@@ -104,7 +87,7 @@ def existing_folder(directory: str | Path) -> Path:
     return root
 
 
-def find_images(root: Path, left_out: LeftOut | None = None) -> list[FoundImage]:
+def find_images(root: Path, left_out: LeftOut | None = None) -> list[ImageFile]:
     """Return the images below ``root``, sorted by path; ``left_out`` takes note of what is none.
 
     Raises InputError if there are none, if a domain folder has none, if images lie outside of class folders, or where
@@ -119,7 +102,7 @@ def find_images(root: Path, left_out: LeftOut | None = None) -> list[FoundImage]
         ) from error
 
 
-def _images_below(root: Path, left_out: LeftOut | None) -> list[FoundImage]:
+def _images_below(root: Path, left_out: LeftOut | None) -> list[ImageFile]:
     stray = _image_names(root)
     if stray:
         raise _wrong_layout(root, f"images directly in it, such as {stray[0]!r}")
@@ -127,15 +110,15 @@ def _images_below(root: Path, left_out: LeftOut | None) -> list[FoundImage]:
     if not folders:
         raise _wrong_layout(root, "no folders")
     _refuse_splits(root, folders)
-    found: list[FoundImage] = []
+    found: list[ImageFile] = []
     for domain in folders:
         class_folders = folders_in(root / domain)
-        if domain == _LISTS_FOLDER and not class_folders:
+        if domain == LISTS_FOLDER and not class_folders:
             continue
         stray = _image_names(root / domain)
         if stray:
             raise _wrong_layout(root, f"images in a folder of the first level, such as {domain}/{stray[0]}")
-        here = [image for name in class_folders for image in images_in(root, domain, name, left_out)]
+        here = [image for name in class_folders for image in images_in(root, f"{domain}/{name}", left_out)]
         if not here:
             content = "no image in its class folders" if class_folders else "no class folders"
             raise _wrong_layout(root, f"{content} in {domain!r}")
@@ -143,34 +126,6 @@ def _images_below(root: Path, left_out: LeftOut | None) -> list[FoundImage]:
     if not found:
         raise _wrong_layout(root, "no domain folders")
     return sorted(found, key=lambda image: image.path)
-
-
-def dataset_of_files(
-    name: str,
-    root: Path,
-    images: list[FoundImage],
-    names: tuple[tuple[str, ...], tuple[str, ...]],
-    splits: TextArray | None = None,
-) -> ImageDataset:
-    """Return the dataset of image files below ``root``; ``names`` are its domains and its classes, in order."""
-    domains, classes = names
-    domain_index = {domain: index for index, domain in enumerate(domains)}
-    class_index = {class_name: index for index, class_name in enumerate(classes)}
-    ids = tuple(image.path for image in images)
-    labels: Int64Array = np.array([class_index[image.class_name] for image in images], dtype=np.int64)
-    domain_indices: Int64Array = np.array([domain_index[image.domain] for image in images], dtype=np.int64)
-    files = np.array([(image.size, image.changed) for image in images], dtype=np.int64)
-    return ImageDataset(
-        name=name,
-        classes=classes,
-        domains=domains,
-        ids=ids,
-        labels=labels,
-        domain_indices=domain_indices,
-        splits=splits,
-        open_image=FileOpener(root.resolve(), ids),
-        fingerprint=fingerprint_of([(name,), classes, domains, ids], [labels, domain_indices, files]),
-    )
 
 
 def _wrong_layout(root: Path, got: str) -> InputError:
@@ -182,7 +137,7 @@ def _wrong_layout(root: Path, got: str) -> InputError:
 
 def _refuse_splits(root: Path, folders: list[str]) -> None:
     """Raise InputError where the folders of the first level are parts of a dataset, not domains."""
-    parts = [name for name in folders if name != _LISTS_FOLDER]
+    parts = [name for name in folders if name != LISTS_FOLDER]
     if not parts or not {name.lower() for name in parts} <= SPLIT_FOLDERS:
         return
     listed = ", ".join(parts)
@@ -219,16 +174,17 @@ def _image_names(directory: Path) -> list[str]:
         return sorted(entry.name for entry in entries if _is_image(entry))
 
 
-def images_in(root: Path, domain: str, class_name: str, left_out: LeftOut | None = None) -> list[FoundImage]:
-    """Return the images in one folder ``domain/class`` below ``root``, in no particular order.
+def images_in(root: Path, folder: str, left_out: LeftOut | None = None) -> list[ImageFile]:
+    """Return the images in the class folder ``folder`` (``domain/class``) below ``root``, in no particular order.
 
     ``left_out`` takes note of what else is in it.
     """
+    domain, _, class_name = folder.rpartition("/")
     chosen = []
-    with os.scandir(root / domain / class_name) as entries:
+    with os.scandir(root / folder) as entries:
         for entry in entries:
             if _is_image(entry):
-                chosen.append((entry.name, entry.stat()))
+                chosen.append((f"{folder}/{entry.name}", entry.stat()))
             elif left_out is not None:
                 left_out.add(entry)
-    return [FoundImage(domain, class_name, name, state.st_size, state.st_mtime_ns) for name, state in chosen]
+    return [ImageFile(path, domain, class_name, state.st_size, state.st_mtime_ns) for path, state in chosen]

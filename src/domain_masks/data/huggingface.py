@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from domain_masks.data.dataset import ImageDataset, TextArray, fingerprint_of
+from domain_masks.data.dataset import SPLIT_OF_WORD, ImageDataset, TextArray, fingerprint_of
 from domain_masks.data.huggingface_columns import read_column, without_unlabelled
 from domain_masks.data.huggingface_files import load_files
 from domain_masks.data.image_files import open_image_file
-from domain_masks.data.manifest_lines import SPLIT_OF_WORD
 from domain_masks.errors import InputError, nearest, unknown
 from domain_masks.records.file_state import read_with_state, settled_state_of, state_of
 from domain_masks.records.files import is_there, printable

@@ -7,9 +7,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from domain_masks.data.dataset import FileOpener, ImageDataset, fingerprint_of, ordered_names, positions_of
+from domain_masks.data.dataset import ImageDataset, ordered_names
+from domain_masks.data.file_dataset import ImageFile, dataset_of_files
 from domain_masks.data.manifest_lines import OPTIONAL, REQUIRED, ManifestTable
 from domain_masks.data.names import outer_form
 from domain_masks.data.text_files import decoded_text
@@ -46,7 +45,13 @@ def load_manifest(file: str | Path, root: str | Path | None = None) -> ImageData
     found = table.find_files(directory)
     if table.mistakes:
         raise collected(f"manifest {str(source)!r}", [mistake.text for mistake in table.mistakes])
-    return _dataset(printable(source.name), directory.resolve(), table.rows, found)
+    rows = table.rows.reindex(columns=[*REQUIRED, *OPTIONAL], fill_value="")
+    files = [
+        ImageFile(path, domain, label, *state, split, group)
+        for (path, label, domain, split, group), state in zip(rows.itertuples(index=False), found, strict=True)
+    ]
+    names = ordered_names(rows["domain"]), ordered_names(rows["label"])
+    return dataset_of_files(printable(source.name), directory, files, names)
 
 
 def is_manifest(name: str | Path) -> bool:
@@ -61,26 +66,6 @@ def folder_of(source: Path, root: str | Path | None) -> Path:
     if not directory.is_dir():
         raise InputError(f"root {str(directory)!r} is no folder: expected the one that the manifest's paths start from")
     return directory
-
-
-def _dataset(name: str, root: Path, table: pd.DataFrame, found: list[tuple[int, int]]) -> ImageDataset:
-    columns = {column: table[column].tolist() for column in table.columns}
-    classes, domains = ordered_names(columns["label"]), ordered_names(columns["domain"])
-    labels, domain_indices = positions_of(columns["label"], classes), positions_of(columns["domain"], domains)
-    ids = tuple(columns["path"])
-    files = np.array(found, dtype=np.int64)
-    return ImageDataset(
-        name=name,
-        classes=classes,
-        domains=domains,
-        ids=ids,
-        labels=labels,
-        domain_indices=domain_indices,
-        splits=np.array(columns["split"], dtype=np.str_) if "split" in columns else None,
-        open_image=FileOpener(root, ids),
-        fingerprint=fingerprint_of([(name,), classes, domains, ids], [labels, domain_indices, files]),
-        groups=np.array(columns["group"], dtype=np.str_) if "group" in columns else None,
-    )
 
 
 def read_table(source: Path) -> ManifestTable:

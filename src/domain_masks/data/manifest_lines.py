@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from domain_masks.data.dataset import SPLIT_NAMES
+from domain_masks.data.dataset import SPLIT_NAMES, SPLIT_OF_WORD
 from domain_masks.errors import nearest
 from domain_masks.records.files import is_there
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 REQUIRED = ("path", "label", "domain")
 OPTIONAL = ("split", "group")
-SPLIT_OF_WORD = {**{name: name for name in SPLIT_NAMES}, "validation": "val", "valid": "val", "dev": "val"}
 
 _NAMED = 5
 

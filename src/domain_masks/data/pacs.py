@@ -8,20 +8,20 @@ in-domain test list.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
-
-from domain_masks.data.dataset import ImageDataset
-from domain_masks.data.folders import FoundImage, dataset_of_files, existing_folder, find_images
-from domain_masks.data.text_files import decoded_text
+from domain_masks.data.dataset import SPLIT_OF_NAME, ImageDataset
+from domain_masks.data.file_dataset import ImageFile, dataset_of_files
+from domain_masks.data.folders import existing_folder, find_images
+from domain_masks.data.split_lists import LISTS_FOLDER, ImagePaths, ListLine, read_split_list
 from domain_masks.errors import InputError
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
 
-_SPLIT_OF_LIST = {"train": "train", "crossval": "val"}
+_LISTS = ("train", "crossval")
 _WHOLE_LIST = "test"
 _SHOWN = 3
 
@@ -44,22 +44,22 @@ def load_pacs(root: str | Path) -> ImageDataset:
     if odd := next((image for image in found if image.class_name not in CLASSES), None):
         expected = ", ".join(CLASSES)
         raise InputError(f"PACS in {str(directory)!r}: expected the classes {expected}, got {odd.path!r}")
-    lists = _Lists({image.path: image for image in found})
+    lists = _Lists(found)
     for domain in DOMAINS:
-        for name, split in _SPLIT_OF_LIST.items():
-            lists.assign(domain, _read_list(directory, domain, name), split)
+        for name in _LISTS:
+            lists.assign(domain, _read_list(directory, domain, name), SPLIT_OF_NAME[name])
         if _list_path(directory, domain, _WHOLE_LIST).exists():
             lists.compare(domain, _read_list(directory, domain, _WHOLE_LIST))
     lists.raise_disagreements(directory)
     rank = {domain: index for index, domain in enumerate(DOMAINS)}
-    images = sorted(found, key=lambda image: (rank[image.domain], image.path))
-    splits = np.array([lists.split_of[image.path] for image in images], dtype=np.str_)
-    return dataset_of_files("pacs", directory, images, (DOMAINS, CLASSES), splits)
+    images = [replace(image, split=lists.split_of[image.path]) for image in found]
+    images.sort(key=lambda image: (rank[image.domain], image.path))
+    return dataset_of_files("pacs", directory, images, (DOMAINS, CLASSES))
 
 
 def _own_folder(root: Path) -> Path:
     missing = {
-        candidate: [name for name in (*DOMAINS, "splits") if not (candidate / name).is_dir()]
+        candidate: [name for name in (*DOMAINS, LISTS_FOLDER) if not (candidate / name).is_dir()]
         for candidate in (root, root / "pacs", root / "PACS")
     }
     nearest = min(missing, key=lambda candidate: len(missing[candidate]))
@@ -77,70 +77,67 @@ def _own_folder(root: Path) -> Path:
 
 
 def _list_path(directory: Path, domain: str, name: str) -> Path:
-    return directory / "splits" / f"{domain}_{name}_kfold.txt"
+    return directory / LISTS_FOLDER / f"{domain}_{name}_kfold.txt"
 
 
-def _read_list(directory: Path, domain: str, name: str) -> list[tuple[str, int]]:
-    """Return the lines of an official list as (path, label from 1)."""
+def _read_list(directory: Path, domain: str, name: str) -> list[ListLine]:
+    """Return the lines of an official list, labels from 1."""
     path = _list_path(directory, domain, name)
-    if not path.is_file():
-        raise InputError(f"PACS: the official list {str(path)!r} is missing; put the authors' lists there")
-    lines = []
-    for number, line in enumerate(decoded_text(path.read_bytes()).splitlines(), start=1):
-        if not line.strip():
-            continue
-        image, _, label = line.strip().rpartition(" ")
-        if not image or not label.isdecimal() or not 1 <= int(label) <= len(CLASSES):
-            raise InputError(
-                f"PACS: {path.name}, line {number}: expected 'path label' with a label from 1 to {len(CLASSES)}, "
-                f"got {line!r}; fetch the list again"
-            )
-        lines.append((image, int(label)))
+    try:
+        lines, odd = read_split_list(path)
+    except (OSError, UnicodeError) as error:
+        raise InputError(
+            f"PACS: the official list {str(path)!r} is missing or cannot be read; put the authors' lists there"
+        ) from error
+    odd |= {line.number: f"{line.path} {line.label}" for line in lines if not 1 <= line.label <= len(CLASSES)}
+    if odd:
+        number = min(odd)
+        raise InputError(
+            f"PACS: {path.name}, line {number}: expected 'path label' with a label from 1 to {len(CLASSES)}, "
+            f"got {odd[number]!r}; fetch the list again"
+        )
     return lines
 
 
-@dataclass
 class _Lists:
-    """Compares the official lists with the files; ``found`` maps a path to its file.
+    """Compares the official lists with the files.
 
     ``disagreements`` are keys, in the order of their discovery: the list of all images repeats those of its parts.
     """
 
-    found: dict[str, FoundImage]
-    split_of: dict[str, str] = field(default_factory=dict)
-    disagreements: dict[str, None] = field(default_factory=dict)
-    _by_stem: dict[str, str] = field(default_factory=dict)
+    def __init__(self, files: Sequence[ImageFile]) -> None:
+        self.files = {file.path: file for file in files}
+        self.split_of: dict[str, str] = {}
+        self.disagreements: dict[str, None] = {}
+        self._paths = ImagePaths(self.files)
 
-    def __post_init__(self) -> None:
-        self._by_stem = {str(PurePosixPath(path).with_suffix("")): path for path in self.found}
-
-    def assign(self, domain: str, lines: list[tuple[str, int]], split: str) -> None:
+    def assign(self, domain: str, lines: list[ListLine], split: str) -> None:
         """Note which split the listed files belong to."""
-        for listed, label in lines:
-            path = self._file(domain, listed, label)
+        for line in lines:
+            path = self._find(domain, line)
             if path is None:
                 continue
             if path in self.split_of:
-                self._note(f"{listed} is listed twice")
+                self._note(f"{line.path} is listed twice")
             self.split_of[path] = split
 
-    def compare(self, domain: str, lines: list[tuple[str, int]]) -> None:
+    def compare(self, domain: str, lines: list[ListLine]) -> None:
         """Check that the list of all images has no other files than the lists of its parts."""
-        for listed, label in lines:
-            path = self._file(domain, listed, label)
+        for line in lines:
+            path = self._find(domain, line)
             if path is not None and path not in self.split_of:
-                self._note(f"{listed} is in the test list but neither in train nor in crossval")
+                self._note(f"{line.path} is in the test list but neither in train nor in crossval")
 
-    def _file(self, domain: str, listed: str, label: int) -> str | None:
-        path = listed if listed in self.found else self._by_stem.get(str(PurePosixPath(listed).with_suffix("")))
+    def _find(self, domain: str, line: ListLine) -> str | None:
+        path = self._paths.find(line.path)
         if path is None:
-            self._note(f"{listed} is listed but not there")
+            self._note(f"{line.path} is listed but not there")
             return None
-        image = self.found[path]
-        if image.domain != domain:
-            self._note(f"{listed} is in the lists of {domain}")
-        if image.class_name != CLASSES[label - 1]:
-            self._note(f"{listed} has label {label} ({CLASSES[label - 1]}) in its list")
+        file, class_name = self.files[path], CLASSES[line.label - 1]
+        if file.domain != domain:
+            self._note(f"{line.path} is in the lists of {domain}")
+        if file.class_name != class_name:
+            self._note(f"{line.path} has label {line.label} ({class_name}) in its list")
         return path
 
     def _note(self, disagreement: str) -> None:
@@ -148,7 +145,7 @@ class _Lists:
 
     def raise_disagreements(self, directory: Path) -> None:
         """Raise one InputError for all disagreements, if there are any."""
-        unlisted = [path for path in self.found if path not in self.split_of]
+        unlisted = [path for path in self.files if path not in self.split_of]
         everything = list(self.disagreements) + [
             f"{path} is in neither the train nor the crossval list" for path in unlisted
         ]

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from domain_masks.data.dataset import FileOpener, ImageDataset, fingerprint_of, positions_of
+from domain_masks.data.dataset import SPLIT_OF_NAME, ImageDataset
+from domain_masks.data.file_dataset import ImageFile, dataset_of_files
 from domain_masks.data.folders import LeftOut, existing_folder, folders_in, images_in
 from domain_masks.errors import InputError, collected
 
-_SPLIT_OF_FOLDER = {"train": "train", "crossval": "val", "test": "test"}
+_SPLIT_FOLDERS = ("train", "crossval", "test")
 _WHOLE_FOLDER = "full"
 _RAW_IMAGES = "eccv_18_all_images_sm"
 _RAW_LABELS = ("caltech_images_20210113.json", "caltech_camera_traps.json")
@@ -78,19 +77,6 @@ PUBLISHED = {
 }
 
 
-@dataclass(frozen=True)
-class _Row:
-    """An image: its id, its path on disk, its domain and class, its split or "", its size and time of change."""
-
-    name: str
-    path: str
-    domain: str
-    class_name: str
-    split: str
-    size: int
-    changed: int
-
-
 def load_published(name: str, root: str | Path) -> ImageDataset:
     """Return the dataset ``name`` of PUBLISHED from its folder or the parent of a folder with a usual name.
 
@@ -121,30 +107,12 @@ def load_published(name: str, root: str | Path) -> ImageDataset:
         )
     else:
         images = _arranged_images(directory, domain_folders, known, left_out)
+    if known.several_labels:
+        images = [replace(image, group=f"{image.domain}/{image.path.rpartition('/')[2]}") for image in images]
     rank = {domain: index for index, domain in enumerate(known.domains)}
-    dataset = _dataset(name, directory, sorted(images, key=lambda image: (rank[image.domain], image.name)))
+    images.sort(key=lambda image: (rank[image.domain], image.id))
+    dataset = dataset_of_files(name, directory, images, (tuple(known.domains), known.classes))
     return replace(dataset, notes=left_out.notes(directory, len(images)))
-
-
-def _dataset(name: str, directory: Path, images: list[_Row]) -> ImageDataset:
-    domains, classes = tuple(PUBLISHED[name].domains), PUBLISHED[name].classes
-    ids = tuple(image.name for image in images)
-    labels = positions_of([image.class_name for image in images], classes)
-    domain_indices = positions_of([image.domain for image in images], domains)
-    files = np.array([(image.size, image.changed) for image in images], dtype=np.int64)
-    groups = [f"{image.domain}/{image.path.rpartition('/')[2]}" for image in images]
-    return ImageDataset(
-        name=name,
-        classes=classes,
-        domains=domains,
-        ids=ids,
-        labels=labels,
-        domain_indices=domain_indices,
-        splits=np.array([image.split for image in images], dtype=np.str_) if images[0].split else None,
-        open_image=FileOpener(directory.resolve(), tuple(image.path for image in images)),
-        fingerprint=fingerprint_of([(name,), classes, domains, ids], [labels, domain_indices, files]),
-        groups=np.array(groups, dtype=np.str_) if PUBLISHED[name].several_labels else None,
-    )
 
 
 def _plain(name: str) -> str:
@@ -163,16 +131,16 @@ def _domain_folders(directory: Path, known: Published) -> dict[str, str]:
 
 def _arranged_images(
     directory: Path, domain_folders: dict[str, str], known: Published, left_out: LeftOut
-) -> list[_Row]:
+) -> list[ImageFile]:
     wanted = {name: (str(label),) * known.numbered for label, name in enumerate(known.classes)}
     mistakes = [f"there is no folder {domain}" for domain in known.domains if domain not in domain_folders.values()]
     mistakes += [
         f"{domain} is there twice" for domain in known.domains if list(domain_folders.values()).count(domain) > 1
     ]
-    images: list[_Row] = []
+    images: list[ImageFile] = []
     for folder, domain in sorted(domain_folders.items()):
         inside = folders_in(directory / folder)
-        divided = [name for name in _SPLIT_OF_FOLDER if known.numbered and name in inside]
+        divided = [name for name in _SPLIT_FOLDERS if known.numbered and name in inside]
         whole = [_WHOLE_FOLDER] if known.numbered and _WHOLE_FOLDER in inside else [""]
         for split_folder in divided or whole:
             above = f"{folder}/{split_folder}" if split_folder else folder
@@ -181,32 +149,29 @@ def _arranged_images(
             mistakes += [f"{above}/{name} is none of its classes" for name in class_folders if name not in named]
             mistakes += [f"{above} has no class {name}" for name in known.classes if name not in named.values()]
             for class_folder, class_name in named.items():
+                split = SPLIT_OF_NAME.get(split_folder, "")
                 images += [
-                    _Row(
-                        image.path,
-                        image.path,
-                        domain,
-                        class_name,
-                        _SPLIT_OF_FOLDER.get(split_folder, ""),
-                        image.size,
-                        image.changed,
-                    )
-                    for image in images_in(directory, above, class_folder, left_out)
+                    replace(image, domain=domain, class_name=class_name, split=split)
+                    for image in images_in(directory, f"{above}/{class_folder}", left_out)
                 ]
     divisions = {
         domain: {image.split for image in images if image.domain == domain} for domain in domain_folders.values()
     }
     mistakes += [f"there are no images of {domain}" for domain, splits in divisions.items() if not splits]
     if len({frozenset(splits) for splits in divisions.values()}) > 1:
-        mistakes.append(f"expected all domains to be divided into the same of {', '.join(_SPLIT_OF_FOLDER)}")
+        mistakes.append(f"expected all domains to be divided into the same of {', '.join(_SPLIT_FOLDERS)}")
     if mistakes:
         advice = f"expected the domains {', '.join(known.domains)} with {len(known.classes)} classes each"
         raise collected(f"{known.title} in {str(directory)!r}", mistakes, advice)
     return images
 
 
-def _raw_images(labels_file: Path, known: Published) -> Iterator[_Row]:
-    """Yield the camera traps' images of the four locations and ten classes, by the COCO file that describes all."""
+def labelled_camera_traps(labels_file: Path) -> set[tuple[str, str, str]]:
+    """Return (domain, class, file name) of what the COCO file of Caltech Camera Traps says of four locations and ten classes.
+
+    An image with animals of several classes is there for each. Raises InputError if it is no such file.
+    """
+    known = PUBLISHED["terra_incognita"]
     try:
         described: dict[str, list[dict[str, Any]]] = json.loads(labels_file.read_text(encoding="utf-8"))
         categories = {entry["id"]: entry["name"] for entry in described["categories"]}
@@ -214,24 +179,23 @@ def _raw_images(labels_file: Path, known: Published) -> Iterator[_Row]:
         labelled = {(entry["image_id"], categories[entry["category_id"]]) for entry in described["annotations"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{known.title}: {str(labels_file)!r} is not the description of the camera traps' images "
-            f"({type(error).__name__}: {error}); fetch it again"
+            f"{known.title}: expected images, annotations and categories in COCO's form in {str(labels_file)!r}, got "
+            f"{type(error).__name__} ({error}); fetch it again"
         ) from error
-    domains = {spelling: domain for domain, others in known.domains.items() for spelling in others}
-    present = {row.file_name: row for row in images_in(labels_file.parent, "", _RAW_IMAGES)}
-    missing = []
-    seen = set()
-    for image, category in sorted(labelled):
-        location, file_name = files.get(image, ("", ""))
-        if location not in domains or category not in known.classes:
-            continue
-        if file_name not in present:
-            missing.append(f"{file_name} is described but not there")
-            continue
-        found, domain = present[file_name], domains[location]
-        seen.add(domain)
-        name, path = f"{domain}/{category}/{file_name}", f"{_RAW_IMAGES}/{file_name}"
-        yield _Row(name, path, domain, category, "", found.size, found.changed)
+    domains = {location: domain for domain, locations in known.domains.items() for location in locations}
+    placed = ((*files.get(image, ("", "")), category) for image, category in labelled if category in known.classes)
+    return {(domains[location], category, name) for location, name, category in placed if location in domains}
+
+
+def _raw_images(labels_file: Path, known: Published) -> Iterator[ImageFile]:
+    """Yield the camera traps' images of the four locations and ten classes, by the COCO file that describes all."""
+    files = images_in(labels_file.parent, _RAW_IMAGES)
+    present = {file.path.rpartition("/")[2]: file for file in files}
+    labelled = sorted(labelled_camera_traps(labels_file))
+    missing = [f"{name} is described but not there" for _, _, name in labelled if name not in present]
+    seen = {domain for domain, _, name in labelled if name in present}
     missing += [f"there are no images of {domain}" for domain in known.domains if domain not in seen]
     if missing:
         raise collected(f"{known.title} in {str(labels_file.parent)!r}", missing, "fetch the images again", 5)
+    for domain, category, name in labelled:
+        yield replace(present[name], other_id=f"{domain}/{category}/{name}", domain=domain, class_name=category)

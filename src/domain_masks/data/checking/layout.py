@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from domain_masks.data.checking.findings import Example, Finding, by_path, counted
-from domain_masks.data.checking.tree import LISTS_FOLDER, FolderTree
+from domain_masks.data.checking.tree import FolderTree
 from domain_masks.data.folders import EXTENSIONS, SPLIT_FOLDERS
+from domain_masks.data.split_lists import LISTS_FOLDER
 
 _EXPECTED = "<domain>/<class>/<image>, such as photo/dog/1.jpg"
 _USUAL_DOMAINS = {

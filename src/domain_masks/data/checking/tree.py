@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from domain_masks.data.folders import is_ignored, is_image_name
+from domain_masks.data.split_lists import LISTS_FOLDER
 
-LISTS_FOLDER = "splits"
 _LEVELS = 2
 
 

@@ -1,0 +1,66 @@
+"""Datasets of image files: one row per file, whatever said which domain and class it is of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from domain_masks.data.dataset import FileOpener, ImageDataset, TextArray, fingerprint_of, positions_of
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image file of a dataset.
+
+    - ``path``: relative to the dataset's folder, with forward slashes
+    - ``size``, ``changed``: in bytes, and its time of change in nanoseconds
+    - ``split``, ``group``: empty where there are none
+    - ``other_id``: what it is called where that is not its path
+    """
+
+    path: str
+    domain: str
+    class_name: str
+    size: int
+    changed: int
+    split: str = ""
+    group: str = ""
+    other_id: str = ""
+
+    @property
+    def id(self) -> str:
+        """What results call it."""
+        return self.other_id or self.path
+
+
+def dataset_of_files(
+    name: str, root: Path, files: Sequence[ImageFile], names: tuple[tuple[str, ...], tuple[str, ...]]
+) -> ImageDataset:
+    """Return the dataset of ``files`` below ``root``, in their order; ``names`` are its domains and its classes, in order.
+
+    Splits and groups are those of the files, None where all are empty.
+    """
+    domains, classes = names
+    ids = tuple(file.id for file in files)
+    labels = positions_of([file.class_name for file in files], classes)
+    domain_indices = positions_of([file.domain for file in files], domains)
+    states = np.array([(file.size, file.changed) for file in files], dtype=np.int64)
+    return ImageDataset(
+        name=name,
+        classes=classes,
+        domains=domains,
+        ids=ids,
+        labels=labels,
+        domain_indices=domain_indices,
+        splits=_column([file.split for file in files]),
+        open_image=FileOpener(root.resolve(), tuple(file.path for file in files)),
+        fingerprint=fingerprint_of([(name,), classes, domains, ids], [labels, domain_indices, states]),
+        groups=_column([file.group for file in files]),
+    )
+
+
+def _column(values: Sequence[str]) -> TextArray | None:
+    return np.array(values, dtype=np.str_) if any(values) else None
