@@ -24,7 +24,7 @@ from domain_masks.cli import main
 from domain_masks.data import load_folder
 from domain_masks.data.downloading import download as module
 from domain_masks.data.downloading.archives import unpack
-from domain_masks.data.downloading.checksums import KINDS, git_tree
+from domain_masks.data.downloading.checksums import git_tree
 from domain_masks.data.downloading.download import DownloadSettings, download, plan
 from domain_masks.data.downloading.sources import SOURCES, RemoteFile, Source
 from domain_masks.data.downloading.transfer import Patience
@@ -188,7 +188,10 @@ def with_photo(monkeypatch: pytest.MonkeyPatch, server: Server, content: bytes, 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (zipped({"top/photo/dog/1.png": b"", "../../evil": b"x"}), r"'\.\./\.\./evil' leads out.*archive is removed"),
+        (
+            zipped({"top/photo/dog/1.png": b"", "top/photo/dog/1.PNG": b"x"}),
+            r"1\.PNG.* upper and lower case.*archive is removed",
+        ),
         (zipped({"other/photo/dog/1.png": b"x"}), r"expected a folder 'top' in it, got other"),
         (zipped({}), "got nothing"),
         (zipped({"top/drawing/dog/1.png": b"x"}), "got none named photo"),
@@ -432,7 +435,7 @@ def test_terra_incognita_with_wrong_annotations(
     server: Server, tmp_path: Path, annotations: object, words: str
 ) -> None:
     server.files = camera_traps(annotations)
-    with pytest.raises(ArchiveError, match=words):
+    with pytest.raises((ArchiveError, InputError), match=words):
         get(server, tmp_path, without_checksum=True)
     assert not (tmp_path / "tiny").exists()
 
@@ -505,7 +508,7 @@ def test_the_table_is_sound(name: str) -> None:
         assert file.place is None or (file.checksum and ".." not in file.place)
         if file.checksum:
             kind, _, digits = file.checksum.partition(":")
-            assert len(digits) == KINDS[kind]
+            assert len(digits) == {"sha256": 64, "md5": 32}[kind]
             assert int(digits, 16) > 0
         if file.tree:
             assert int(file.tree, 16) > 0

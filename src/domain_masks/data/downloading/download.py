@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,19 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
-from domain_masks.data.downloading.addresses import check_address
-from domain_masks.data.downloading.archives import Bounds, unpack
+from domain_masks.data.downloading.archives import unpack
 from domain_masks.data.downloading.arranging import ARRANGEMENTS, move_content
-from domain_masks.data.downloading.checksums import digest_of, git_tree
-from domain_masks.data.downloading.disk import disk_errors
+from domain_masks.data.downloading.checksums import checksum_of, git_tree
 from domain_masks.data.downloading.sources import SOURCES, RemoteFile, Source
-from domain_masks.data.downloading.transfer import PART, Patience, Wanted, fetch
+from domain_masks.data.downloading.transfer import PART, Patience, check_address, fetch
 from domain_masks.errors import ArchiveError, DownloadError, InputError, RunFolderError, unknown
-from domain_masks.progress import Reporter
+from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records.files import read_json, write_json
 
 RECEIPT = "download.json"
 ARCHIVES_FOLDER = "downloads"
 RECEIVED = "received.json"
 _SCHEMA = 1
-_RESERVE = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -56,14 +54,13 @@ def source_of(name: str) -> Source:
 def download(name: str, root: Path, reporter: Reporter, settings: DownloadSettings | None = None) -> Path:
     """Fetch a dataset into ``root/name`` and return that folder; one that was fetched before is left as it is.
 
-    What is fetched lies in ``root/downloads/name`` until everything is there, so that the next call goes on where this
-    one broke off; a file that a person has put there is used if it has the right checksum. The folder ``root/name``
+    What is fetched lies in ``root/downloads/name`` until everything is there, so that the next call resumes where this one
+    broke off; a file that a person has put there is used if it has the right checksum. The folder ``root/name``
     appears when it is complete, with a receipt ``download.json``. Raises InputError for an unknown name, an occupied
     folder and what has to be done by hand; DownloadError for what cannot be fetched or is not what it should be.
     """
-    source = source_of(name)
-    work = _Download(name, source, root, reporter, settings or DownloadSettings())
-    with disk_errors(name, root):
+    work = _Download(name, root, reporter, settings or DownloadSettings())
+    with _disk_errors(name, root):
         if not work.is_there():
             work.check()
             with work.locked():
@@ -76,8 +73,8 @@ def download(name: str, root: Path, reporter: Reporter, settings: DownloadSettin
 
 def plan(name: str, root: Path, settings: DownloadSettings) -> list[str]:
     """Return lines that say what would be fetched, from where, how large it is, and under which terms."""
-    source = source_of(name)
-    work = _Download(name, source, root, None, settings)
+    work = _Download(name, root, ConsoleReporter(quiet=True), settings)
+    source = work.source
     lines = [
         f"{name}: {source.summary}",
         f"about it: {source.page}",
@@ -87,22 +84,39 @@ def plan(name: str, root: Path, settings: DownloadSettings) -> list[str]:
     ]
     for file in source.files:
         size = decimal(file.size) if file.size is not None else f"at most {decimal(file.most)}"
-        check = file.checksum or (f"git-tree:{file.tree}" if file.tree else "no checksum is published")
         url = work.url(file) or f"by hand into {work.archives}, from {source.page}"
         state = " (there)" if (work.archives / file.name).is_file() else ""
-        lines += [f"{file.name}{state}, {size}, {check}", f"  {url}"]
+        lines += [f"{file.name}{state}, {size}, {file.published_checksum or 'no checksum is published'}", f"  {url}"]
     lines += ["", f"space: {decimal(work.space())} until everything is unpacked"]
     return lines + [f"before it can start: {problem}" for problem in work.problems()]
+
+
+@contextmanager
+def _disk_errors(name: str, root: Path) -> Iterator[None]:
+    """Raise DownloadError in place of an error of the system while ``name`` is put into ``root``."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Nobody reads our output any more; the disk has nothing to do with it.
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DownloadError(
+                f"no space is left for {name} in {str(root)!r}; make room, or name another --root, and call again to resume"
+            ) from error
+        where = f" at {str(error.filename)!r}" if error.filename is not None else ""
+        raise DownloadError(
+            f"cannot put {name} into {str(root)!r}: {error.strerror or error}{where}; expected a folder that can be read and "
+            "written: check its permissions, or name another --root, and call again"
+        ) from error
 
 
 class _Download:
     """One dataset on its way."""
 
-    def __init__(
-        self, name: str, source: Source, root: Path, reporter: Reporter | None, settings: DownloadSettings
-    ) -> None:
-        self.name, self.source, self.root, self.settings = name, source, root, settings
-        self._reporter = reporter
+    def __init__(self, name: str, root: Path, reporter: Reporter, settings: DownloadSettings) -> None:
+        self.name, self.source, self.root = name, source_of(name), root
+        self.reporter, self.settings = reporter, settings
         self.target = root / name
         self.archives = root / ARCHIVES_FOLDER / name
         self.staging = root / f".{name}.unpacking"
@@ -111,12 +125,6 @@ class _Download:
         self.received: dict[str, Any] = {}
         with suppress(RunFolderError):
             self.received = read_json(self.archives / RECEIVED).get("files", {})
-
-    @property
-    def reporter(self) -> Reporter:
-        if self._reporter is None:
-            raise RuntimeError("a plan alone has nothing to report")
-        return self._reporter
 
     def url(self, file: RemoteFile) -> str | None:
         """Return where a file is fetched from; None where a person has to do it."""
@@ -133,7 +141,7 @@ class _Download:
                 "unpacked and arranged"
             )
         unchecked = [
-            file.name for file in self.source.files if not (file.checksum or file.tree or file.name in self.received)
+            file.name for file in self.source.files if not (file.published_checksum or file.name in self.received)
         ]
         if unchecked and not self.settings.without_checksum:
             problems.append(
@@ -212,41 +220,39 @@ class _Download:
     def _obtain(self, file: RemoteFile) -> dict[str, Any]:
         """Have one file in the folder of archives; returns its entry in the receipt."""
         path = self.archives / file.name
-        known = self.received.get(file.name, {}).get("sha256")
-        expected = file.checksum or (f"sha256:{known}" if known else None)
+        known = self.received.get(file.name, {})
+        expected = file.checksum or (f"sha256:{known['sha256']}" if "sha256" in known else None)
+        kind = (expected or "sha256").partition(":")[0]
         url = self.url(file)
         if path.is_file():
-            digest = digest_of(path, expected)
-            if digest.matches:
+            got = checksum_of(path, kind)
+            if expected in (None, got):
                 self.reporter.say(f"{file.name} is there already")
-                return self._entry(file, "", digest.sha256)
+                return self._entry(file, None, got)
             if url is None:
                 raise InputError(
-                    f"{str(path)!r}: expected {expected}, got {digest.got}; remove it and download it again "
-                    f"from {self.source.page}"
+                    f"{str(path)!r}: expected {expected}, got {got}; remove it and download it again from {self.source.page}"
                 )
-            self.reporter.say(f"{file.name} is there, but is not the right one ({digest.got}); fetching it")
+            self.reporter.say(f"{file.name} is there, but is not the right one ({got}); fetching it")
         if url is None:
             raise InputError(f"{str(path)!r} is missing: download it from {self.source.page}")
         if known and not file.checksum:
-            when = self.received[file.name].get("received")
             self.reporter.say(
-                f"{file.name} is compared with the one of {when}; {RECEIVED} in {self.archives} remembers it"
+                f"{file.name} is compared with the one of {known.get('received')}; {RECEIVED} in {self.archives} remembers it"
             )
-        plain = url == file.url and url.startswith("http://") and file.checksum is not None
-        wanted = Wanted(url, most=file.largest, size=file.size, checksum=expected, plain_http=plain)
-        sha256 = fetch(wanted, path, self.reporter, self.settings.patience)
-        entry = self._entry(file, url, sha256)
-        if not file.checksum and not file.tree:
-            self.reporter.say(f"{file.name}: no published checksum to compare with; SHA-256 is {sha256}")
-            self.received[file.name] = {"sha256": sha256, "url": url, "received": _now()}
+        got = fetch(url, replace(file, checksum=expected), path, self.reporter, self.settings.patience)
+        entry = self._entry(file, url, got)
+        if file.published_checksum is None:
+            self.reporter.say(f"{file.name}: no published checksum to compare with; SHA-256 is {entry['sha256']}")
+            self.received[file.name] = {"sha256": entry["sha256"], "url": url, "received": _now()}
             write_json(self.archives / RECEIVED, {"schema": _SCHEMA, "files": self.received})
         return entry
 
-    def _entry(self, file: RemoteFile, url: str, sha256: str) -> dict[str, Any]:
-        checked = file.checksum or (f"git-tree:{file.tree}" if file.tree else None)
-        size = (self.archives / file.name).stat().st_size
-        return {"name": file.name, "url": url or None, "size": size, "sha256": sha256, "compared_with": checked}
+    def _entry(self, file: RemoteFile, url: str | None, checksum: str) -> dict[str, Any]:
+        path = self.archives / file.name
+        sha256 = (checksum if checksum.startswith("sha256:") else checksum_of(path)).removeprefix("sha256:")
+        size = path.stat().st_size
+        return {"name": file.name, "url": url, "size": size, "sha256": sha256, "compared_with": file.published_checksum}
 
     def _assemble(self, folder: Path, entries: list[dict[str, Any]]) -> None:
         unpacked = {file.name: self._unpacked(file) for file in self.source.files if file.place is None}
@@ -274,12 +280,10 @@ class _Download:
     def _unpacked(self, file: RemoteFile) -> Path:
         """Unpack an archive and return the folder in it that counts."""
         archive, folder = self.archives / file.name, self.staging / file.name
-        size = archive.stat().st_size
-        most = min(file.most_unpacked(size), max(0, shutil.disk_usage(self.root).free - _RESERVE))
         self.reporter.say(f"unpacking {file.name}")
         try:
             with self.reporter.measure(f"unpacking {file.name}", None) as show:
-                unpack(archive, folder, Bounds(most), show)
+                unpack(archive, folder, file.most_unpacked(archive.stat().st_size), show)
             inside = folder / file.inside
             if not inside.is_dir():
                 held = ", ".join(sorted(path.name for path in folder.iterdir())[:5])

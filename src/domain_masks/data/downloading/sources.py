@@ -44,6 +44,11 @@ class RemoteFile:
         """Bytes that it can have at most."""
         return self.size if self.size is not None else self.most
 
+    @property
+    def published_checksum(self) -> str | None:
+        """What it is compared with, of the file or of the folder in it; None where nothing is published."""
+        return self.checksum or (f"git-tree:{self.tree}" if self.tree else None)
+
     def most_unpacked(self, size: int) -> int:
         """Bytes that the archive, of ``size`` bytes, may unpack to."""
         return self.unpacked if self.unpacked is not None else max(_FLOOR, _RATIO * size)
