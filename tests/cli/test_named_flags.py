@@ -91,7 +91,7 @@ def test_every_flag_that_is_named_anywhere_is_known_to_some_verb(known: dict[str
 
 
 def test_the_reports_own_advice_names_flags_of_the_verb_that_it_names(known: dict[str, set[str]]) -> None:
-    from domain_masks.report.footnotes import ONE_SEED  # noqa: PLC0415
+    from domain_masks.report.tables.footnotes import ONE_SEED  # noqa: PLC0415
 
     assert named(ONE_SEED) == {"seed", "seeds"}
     assert "seeds" not in known["train"]

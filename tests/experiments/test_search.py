@@ -25,7 +25,7 @@ from domain_masks.records.files import write_json
 from domain_masks.records.identity import INPUTS, inputs_of
 from domain_masks.records.search import SearchRecord
 from domain_masks.records.yaml_files import parse_yaml
-from domain_masks.report.searches import searches_section
+from domain_masks.report.tables.search_tables import searches_section
 from domain_masks.settings.benchmark_settings import check_lists
 from experiments.records import finish
 

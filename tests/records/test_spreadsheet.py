@@ -6,7 +6,7 @@ import pytest
 
 from domain_masks.records.counts import counted
 from domain_masks.records.spreadsheet import cell, path_cell, table_text
-from domain_masks.report.table import frame_text
+from domain_masks.report.tables.table import frame_text
 
 FORMULAS = ["=1+2", "=cmd|' /C calc'!A0", "+x", "-x", "@sum", "\tx", "\rx"]
 

@@ -10,17 +10,17 @@ from domain_masks.evaluation import accuracies
 from domain_masks.records import Predictions, Results, RunFolder
 from domain_masks.records.collection import collect
 from domain_masks.report import build_report
-from domain_masks.report.accuracies import overall, summary
-from domain_masks.report.accuracy_tables import by_target, ensembles, side_by_side
-from domain_masks.report.differences import AccuracyDifference
-from domain_masks.report.findings import claims
-from domain_masks.report.groups import groups_of
-from domain_masks.report.markdown import to_markdown
-from domain_masks.report.page import render_page
-from domain_masks.report.paper import paper_number
-from domain_masks.report.published import mask_by_domain_tables, published_section
-from domain_masks.report.significance import pairs, significance
-from domain_masks.report.sweeps import sweep_frame, sweeps_of
+from domain_masks.report.runs.accuracies import overall, summary
+from domain_masks.report.runs.differences import AccuracyDifference
+from domain_masks.report.runs.groups import groups_of
+from domain_masks.report.runs.paper_numbers import paper_number
+from domain_masks.report.tables.accuracy_tables import by_target, ensembles, side_by_side
+from domain_masks.report.tables.findings import findings
+from domain_masks.report.tables.paper_tables import mask_by_domain_tables, published_section
+from domain_masks.report.tables.significance import pairs, significance
+from domain_masks.report.tables.sweep_tables import sweep_frame, sweeps_of
+from domain_masks.report.write.markdown import to_markdown
+from domain_masks.report.write.page import render_page
 from report.made_runs import DOMAINS, PAPER_CONFIG, make_benchmark, make_run
 
 WEIGHTS = (0.0, 0.1, 1.0)
@@ -41,7 +41,7 @@ def test_nothing_is_headlined_or_compared_where_the_rule_could_not_choose(swept)
     (group,) = groups_of(swept.runs, "leave-one-domain-out")
     assert group.line("dmg") is None
     assert [one.what for one in report.highlights] == ["aggregate, out of domain"]
-    assert claims(group, {}).empty
+    assert findings(group, {}).empty
     assert pairs(group).empty
     table = side_by_side(group, summary(group))
     assert not any(cell.mark == "best" for row in table.rows for cell in row)
@@ -62,7 +62,7 @@ def test_what_an_oracle_chose_is_red_in_headline_findings_masks_and_tests(swept)
     assert all(one.oracle for one in gaps)
     assert re.search(r'<li class="oracle"><strong>[+−]\d', render_page(report))
     assert r"\color{red}{\textsf{oracle}}" in to_markdown(report).split("##", maxsplit=1)[0]
-    found = claims(group, {})
+    found = findings(group, {})
     assert set(found["result"]) == {"oracle: not judged"}
     for table in mask_by_domain_tables(group, line):
         assert "(oracle)" in table.title
@@ -103,7 +103,7 @@ def test_another_optimiser_makes_another_baseline(tmp_path):
     (group,) = groups_of(collect([tmp_path]).runs)
     assert {line.label for line in group.lines} == {"aggregate, adam", "aggregate, sgd", "dmg"}
     assert group.line("aggregate", "adam").label == "aggregate, adam"
-    row = claims(group, {}).iloc[0]
+    row = findings(group, {}).iloc[0]
     means = overall(summary(group)).set_index("line")["accuracy"]
     assert row["value"] == pytest.approx(means["dmg"] - means["aggregate, adam"])
 
@@ -118,7 +118,7 @@ def test_a_line_of_one_seed_among_others_of_several_says_so(tmp_path):
     (group,) = groups_of(collect([tmp_path]).runs)
     notes = side_by_side(group, summary(group)).notes
     assert any(note.startswith("No ± for dmg: only one seed") for note in notes)
-    (finding,) = claims(group, {}).iloc[:1]["here"]
+    (finding,) = findings(group, {}).iloc[:1]["here"]
     assert "(seed 0 alone)" in finding
 
 
@@ -154,7 +154,7 @@ def test_the_ranges_of_two_sweeps_are_over_the_values_of_both(tmp_path):
         make_benchmark(tmp_path / f"s{weight}", {"dmg": right}, [0], settings=settings)
     (group,) = groups_of(collect([tmp_path]).runs)
     frames = {sweep.setting: sweep_frame(group, sweep) for sweep in sweeps_of(group)}
-    found = claims(group, frames).set_index("finding")
+    found = findings(group, frames).set_index("finding")
     row = found.loc["Out of domain, λ_O matters little and λ_S much"]
     assert row["here"].startswith("over 0, 0.01, 0.1: a range of ")
     assert "λ_O = 1 left out" in row["here"]
@@ -190,4 +190,4 @@ def test_an_undecided_baseline_is_not_replaced_by_one_of_another_optimiser(tmp_p
     (group,) = groups_of(collect([tmp_path]).runs, "leave-one-domain-out")
     assert group.line("aggregate", "sgd") is not None
     assert group.line("aggregate", "adam") is None
-    assert not any("Aggregate" in finding for finding in claims(group, {})["finding"])
+    assert not any("Aggregate" in finding for finding in findings(group, {})["finding"])

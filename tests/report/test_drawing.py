@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from domain_masks.report.drawing import panel_svg
-from domain_masks.report.plots import Panel, Series
+from domain_masks.report.figures.drawing import panel_svg
+from domain_masks.report.figures.plots import Panel, Series
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 40])

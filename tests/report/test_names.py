@@ -18,15 +18,16 @@ from domain_masks.records.collection import collect
 from domain_masks.records.names import columns_of
 from domain_masks.records.pairs import pair_key
 from domain_masks.records.results import MASKS_AT_START
-from domain_masks.report import build_report, drawing, write_report
-from domain_masks.report.accuracies import summary
-from domain_masks.report.groups import groups_of
-from domain_masks.report.latex import escaped as latex
-from domain_masks.report.latex import to_latex
-from domain_masks.report.markdown import escaped as markdown
-from domain_masks.report.markdown import prose
-from domain_masks.report.plots import Figure, Panel, Series
-from domain_masks.report.table import Column, Table, text_cell
+from domain_masks.report import build_report, write_report
+from domain_masks.report.figures import drawing
+from domain_masks.report.figures.plots import Figure, Panel, Series
+from domain_masks.report.runs.accuracies import summary
+from domain_masks.report.runs.groups import groups_of
+from domain_masks.report.tables.table import Column, Table, text_cell
+from domain_masks.report.write.latex import escaped as latex
+from domain_masks.report.write.latex import to_latex
+from domain_masks.report.write.markdown import escaped as markdown
+from domain_masks.report.write.markdown import prose
 from report.made_runs import PAPER_CONFIG, make_run
 
 DOMAINS = ("_amazon", "网络摄像头", "a|b", "x_y")

@@ -1,7 +1,7 @@
 import pytest
 
 from domain_masks.records.results import OVERALL
-from domain_masks.report.paper import CAPTIONS, accuracy_numbers, mask_numbers, paper_number
+from domain_masks.report.runs.paper_numbers import CAPTIONS, accuracy_numbers, mask_numbers, paper_number
 
 
 def test_all_printed_numbers_are_there():

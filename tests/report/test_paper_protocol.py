@@ -6,16 +6,16 @@ from domain_masks.methods import METHODS
 from domain_masks.records.collection import collect
 from domain_masks.records.config import RunConfig, parse_config
 from domain_masks.report import build_report, protocol_match
-from domain_masks.report.accuracies import overall, summary
-from domain_masks.report.accuracy_tables import side_by_side
-from domain_masks.report.findings import claims
-from domain_masks.report.groups import groups_of
-from domain_masks.report.markdown import to_markdown
-from domain_masks.report.page import render_page
-from domain_masks.report.paper import accuracy_numbers
-from domain_masks.report.paper_settings import DOMAINS as PAPER_DOMAINS
-from domain_masks.report.paper_settings import METHOD_SETTINGS, OF_TRAINING, QUOTED, SETTINGS, ByDataset, Fixed
-from domain_masks.report.published import comparison
+from domain_masks.report.runs.accuracies import overall, summary
+from domain_masks.report.runs.groups import groups_of
+from domain_masks.report.runs.paper_numbers import accuracy_numbers
+from domain_masks.report.runs.paper_settings import DOMAINS as PAPER_DOMAINS
+from domain_masks.report.runs.paper_settings import METHOD_SETTINGS, OF_TRAINING, QUOTED, SETTINGS, ByDataset, Fixed
+from domain_masks.report.tables.accuracy_tables import side_by_side
+from domain_masks.report.tables.findings import findings
+from domain_masks.report.tables.paper_tables import comparison
+from domain_masks.report.write.markdown import to_markdown
+from domain_masks.report.write.page import render_page
 from report.made_runs import DMG, DOMAINS, PAPER_CONFIG, make_benchmark, make_run
 
 
@@ -237,6 +237,6 @@ def test_a_setting_that_an_oracle_chose_is_beside_nothing(tmp_path):
 def test_findings_say_the_papers_numbers_beside_its_protocol_alone(tmp_path):
     make_benchmark(tmp_path, {"dmg": 0.8, "aggregate": 0.6}, [0], config=PAPER_CONFIG | {"epochs": 3})
     (group,) = groups_of(collect([tmp_path]).runs)
-    found = claims(group, {})
+    found = findings(group, {})
     assert next(iter(found["paper"])) == "on PACS with AlexNet, ResNet-18, ResNet-50"
     assert not found["paper"].str.contains(r"\d\.\d\d").any()

@@ -5,17 +5,17 @@ import pytest
 
 from domain_masks.evaluation import compare, per_domain_accuracy
 from domain_masks.records.collection import collect
-from domain_masks.report.accuracies import overall, summary
-from domain_masks.report.accuracy_tables import by_target, every_setting, side_by_side
 from domain_masks.report.document import Section
-from domain_masks.report.findings import claims, gap
-from domain_masks.report.footnotes import ONE_SEED
-from domain_masks.report.groups import groups_of
-from domain_masks.report.published import mask_by_domain_frame
-from domain_masks.report.run_details import runs_section
-from domain_masks.report.significance import pairs
-from domain_masks.report.sweeps import IOU, axis, short, sweep_frame, sweeps_of
-from domain_masks.report.table import Table
+from domain_masks.report.runs.accuracies import overall, summary
+from domain_masks.report.runs.groups import groups_of
+from domain_masks.report.tables.accuracy_tables import by_target, every_setting, side_by_side
+from domain_masks.report.tables.findings import findings, gap
+from domain_masks.report.tables.footnotes import ONE_SEED
+from domain_masks.report.tables.paper_tables import mask_by_domain_frame
+from domain_masks.report.tables.run_tables import runs_section
+from domain_masks.report.tables.significance import pairs
+from domain_masks.report.tables.sweep_tables import IOU, axis, short, sweep_frame, sweeps_of
+from domain_masks.report.tables.table import Table
 from report.made_runs import DOMAINS, PAPER_CONFIG, make_benchmark, make_run
 
 OWN_CONFIG = {**PAPER_CONFIG, "backbone": "mobilenet_v2", "size": 112, "freeze_features": True}
@@ -167,7 +167,7 @@ def test_sweeps_show_every_value_and_the_mean(swept):
     frame = sweep_frame(group, sweep)
     for value, iou in ((0.0, 0.9), (0.001, 0.8), (1.0, 0.2)):
         assert one(frame, measure=IOU, value=value, held_out="overall", site="mean")["mean"] == pytest.approx(iou)
-    found = claims(group, {sweep.setting: frame})
+    found = findings(group, {sweep.setting: frame})
     overlap = one(found, finding="The masks overlap less with a larger λ_O")
     assert overlap["result"] == "seen"
     assert overlap["value"] == pytest.approx(-0.7)
@@ -229,7 +229,7 @@ def test_every_mask_on_every_domain(benchmark):
 
 def test_dmg_against_aggregate_is_a_finding(benchmark):
     (group,) = groups_of(benchmark.runs)
-    found = claims(group, {})
+    found = findings(group, {})
     row = one(found, finding="Out of domain, DMG is better than Aggregate")
     frame = overall(summary(group)).set_index("method")["accuracy"]
     assert row["value"] == pytest.approx(frame["dmg"] - frame["aggregate"])

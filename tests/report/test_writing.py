@@ -9,12 +9,12 @@ from domain_masks.errors import RunFolderError
 from domain_masks.records.collection import collect
 from domain_masks.report import build_report, render_page, write_report
 from domain_masks.report.document import Gallery, GalleryImage, Report, Section
-from domain_masks.report.drawing import panel_svg, sheet_svg
-from domain_masks.report.latex import to_latex
-from domain_masks.report.markdown import table_lines, to_markdown
-from domain_masks.report.page import Embedding
-from domain_masks.report.plots import Figure, Panel, Series
-from domain_masks.report.table import Cell, Column, Table, typed
+from domain_masks.report.figures.drawing import panel_svg, sheet_svg
+from domain_masks.report.figures.plots import Figure, Panel, Series
+from domain_masks.report.tables.table import Cell, Column, Table, typed
+from domain_masks.report.write.latex import to_latex
+from domain_masks.report.write.markdown import table_lines, to_markdown
+from domain_masks.report.write.page import Embedding
 from report.made_runs import make_benchmark, make_run
 
 EVIL = ("<script>alert(1)</script>", 'b"><img src=x onerror=alert(2)>', "c&d_e|f$g", "{{ 7 * 7 }}")

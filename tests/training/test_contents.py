@@ -21,7 +21,7 @@ from domain_masks.records import RunFolder, write_json
 from domain_masks.records.collection import collect
 from domain_masks.records.config import RunConfig
 from domain_masks.records.identity import CONTENT, INPUTS, inputs_noted
-from domain_masks.report.groups import groups_of
+from domain_masks.report.runs.groups import groups_of
 from domain_masks.training import evaluate, run
 from trees_of_images import clean, pixels
 

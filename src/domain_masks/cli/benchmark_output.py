@@ -91,7 +91,7 @@ def show_outcome(
     from domain_masks.experiments import accuracy_table, summary  # noqa: PLC0415
     from domain_masks.experiments.plan import varied_texts  # noqa: PLC0415
     from domain_masks.records import write_whole  # noqa: PLC0415
-    from domain_masks.report.table import frame_text  # noqa: PLC0415
+    from domain_masks.report.tables.table import frame_text  # noqa: PLC0415
 
     shown = [(planned, record) for planned, record in outcome.runs if not planned.is_inner]
     chosen = None
@@ -119,7 +119,7 @@ def _show_selection(outcome: BenchmarkOutcome, out: Path, rule: str | None, is_s
     from domain_masks.experiments import summary  # noqa: PLC0415
     from domain_masks.experiments.selection import CHOSEN, select  # noqa: PLC0415
     from domain_masks.records import write_whole  # noqa: PLC0415
-    from domain_masks.report.table import frame_text  # noqa: PLC0415
+    from domain_masks.report.tables.table import frame_text  # noqa: PLC0415
 
     chosen = select(outcome.runs, rule or SELECTION_RULES[0], with_single=is_search)
     if chosen is None or chosen.table.empty:

@@ -9,9 +9,9 @@ from domain_masks.lazy import attach
 if TYPE_CHECKING:
     from domain_masks.report.build import build_report
     from domain_masks.report.document import Report
-    from domain_masks.report.page import render_page
-    from domain_masks.report.paper_protocol import Difference, protocol_match
-    from domain_masks.report.write import Written, write_report
+    from domain_masks.report.runs.paper_protocol import Difference, protocol_match
+    from domain_masks.report.write.files import Written, write_report
+    from domain_masks.report.write.page import render_page
 
 __all__ = ["Difference", "Report", "Written", "build_report", "protocol_match", "render_page", "write_report"]
 
@@ -19,13 +19,13 @@ attach(
     __name__,
     {
         "build": ("build_report",),
-        "paper_protocol": (
+        "runs.paper_protocol": (
             "Difference",
             "protocol_match",
         ),
         "document": ("Report",),
-        "page": ("render_page",),
-        "write": (
+        "write.page": ("render_page",),
+        "write.files": (
             "Written",
             "write_report",
         ),

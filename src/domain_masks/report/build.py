@@ -12,8 +12,12 @@ from domain_masks.evaluation.selection import ORACLE, RULES_IN_WORDS, SOURCE_VAL
 from domain_masks.keywords import named_keywords
 from domain_masks.records.collection import Collection, RunRecord
 from domain_masks.records.counts import counted
-from domain_masks.report.accuracies import accuracies_of, summary
-from domain_masks.report.accuracy_tables import (
+from domain_masks.report.document import Block, Highlight, KeyValues, Paragraph, Report, Section
+from domain_masks.report.figures.mask_plots import course_figures, mask_figures, mask_frame
+from domain_masks.report.runs.accuracies import accuracies_of, summary
+from domain_masks.report.runs.correctness import MEASURES
+from domain_masks.report.runs.groups import Group, groups_of, protocol_of, target_of
+from domain_masks.report.tables.accuracy_tables import (
     by_domain,
     by_target,
     chosen_settings,
@@ -21,18 +25,14 @@ from domain_masks.report.accuracy_tables import (
     every_setting,
     side_by_side,
 )
-from domain_masks.report.analysis_sections import understanding
-from domain_masks.report.correctness import MEASURES
-from domain_masks.report.document import Block, Highlight, KeyValues, Paragraph, Report, Section
-from domain_masks.report.findings import claims, claims_table, headline
-from domain_masks.report.groups import Group, groups_of, protocol_of, target_of
-from domain_masks.report.mask_figures import course_figures, mask_figures, mask_frame
-from domain_masks.report.published import comparison, mask_by_domain_tables, published_section
-from domain_masks.report.run_details import runs_section, shown
-from domain_masks.report.searches import searches_section
-from domain_masks.report.significance import pairs, significance
-from domain_masks.report.sweeps import sweep_figures, sweep_frame, sweeps_of
-from domain_masks.report.table import Cell, Column, Table, number, percent, rows_of, text_cell
+from domain_masks.report.tables.analysis_tables import understanding
+from domain_masks.report.tables.findings import findings, findings_table, headline
+from domain_masks.report.tables.paper_tables import comparison, mask_by_domain_tables, published_section
+from domain_masks.report.tables.run_tables import runs_section, shown
+from domain_masks.report.tables.search_tables import searches_section
+from domain_masks.report.tables.significance import pairs, significance
+from domain_masks.report.tables.sweep_tables import sweep_figures, sweep_frame, sweeps_of
+from domain_masks.report.tables.table import Cell, Column, Table, number, percent, rows_of, text_cell
 
 
 @named_keywords
@@ -119,13 +119,13 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
         for sweep, swept in sorted(zip(sweeps, sweep_frames, strict=True), key=lambda pair: len(pair[0].values))
         if sweep.method == "dmg"
     }
-    findings = claims_table(group, claims(group, longest))
+    shown_findings = findings_table(group, findings(group, longest))
     yield Section(
         f"{prefix}Results",
         f"{group.name}-results",
         [
             *([side_by_side(group, frame)]),
-            *([findings] if findings is not None else []),
+            *([shown_findings] if shown_findings is not None else []),
             *_optional(chosen_settings(group)),
         ],
     )

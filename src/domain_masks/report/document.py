@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from domain_masks.report.plots import Figure
-from domain_masks.report.table import Table
+from domain_masks.report.figures.plots import Figure
+from domain_masks.report.tables.table import Table
 
 _CODE = re.compile(r"`((?:dmg |--)[^`]+)`")
 """A command or a flag within a sentence; names of users that hold such marks are not taken for one."""

@@ -13,9 +13,9 @@ from domain_masks.records.analysis import AblationRow, Analysis, Calibration, Co
 from domain_masks.records.analysis import Gallery as GalleryRecord
 from domain_masks.records.collection import RunRecord
 from domain_masks.report.document import Block, Gallery, GalleryImage, Paragraph, Section
-from domain_masks.report.groups import Group, target_of
-from domain_masks.report.plots import Figure, Panel, Series
-from domain_masks.report.table import Cell, Column, Table, n_text, nothing, p_text, percent, text_cell
+from domain_masks.report.figures.plots import Figure, Panel, Series
+from domain_masks.report.runs.groups import Group, target_of
+from domain_masks.report.tables.table import Cell, Column, Table, n_text, nothing, p_text, percent, text_cell
 
 FILE = "analysis.json"
 _ABLATED = {"shared": 0, "specific": 1, "random, as many as shared": 5, "random, as many as specific": 7}

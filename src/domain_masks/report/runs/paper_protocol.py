@@ -9,7 +9,7 @@ from typing import Any
 
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.results import Results
-from domain_masks.report.paper_settings import (
+from domain_masks.report.runs.paper_settings import (
     BACKBONES,
     DOMAINS,
     IN_WORDS,

@@ -8,7 +8,7 @@ import pandas as pd
 
 from domain_masks.records.search import SearchRecord
 from domain_masks.report.document import Section
-from domain_masks.report.table import Cell, Column, Table, percent, text_cell
+from domain_masks.report.tables.table import Cell, Column, Table, percent, text_cell
 
 
 def searches_section(searches: Sequence[SearchRecord]) -> Section | None:

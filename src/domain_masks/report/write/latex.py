@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from domain_masks.report.table import NOTHING, Cell, Column, Table
+from domain_masks.report.tables.table import NOTHING, Cell, Column, Table
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

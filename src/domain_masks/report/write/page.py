@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from domain_masks.records.environment import DISTRIBUTION, versions
 from domain_masks.report.document import GalleryImage, Report, code_parts
-from domain_masks.report.drawing import panel_svg, swatch, variables
-from domain_masks.report.plots import Panel, Series
+from domain_masks.report.figures.drawing import panel_svg, swatch, variables
+from domain_masks.report.figures.plots import Panel, Series
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -111,4 +111,4 @@ def stylesheet() -> str:
 
 
 def _part(name: str) -> str:
-    return (files("domain_masks.report") / "templates" / name).read_text(encoding="utf-8")
+    return (files("domain_masks.report.write") / "templates" / name).read_text(encoding="utf-8")

@@ -12,9 +12,9 @@ from domain_masks.evaluation.selection import ORACLE, SOURCE_VALIDATION, Selecte
 from domain_masks.evaluation.variants import Variant, variants
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.results import held_out_name
-from domain_masks.report.correctness import RunAnswers, answers_of
-from domain_masks.report.naming import differing_settings, file_name, title_of
-from domain_masks.report.paper_protocol import protocol_match
+from domain_masks.report.runs.correctness import RunCorrectness, correctness_of
+from domain_masks.report.runs.naming import differing_settings, file_name, title_of
+from domain_masks.report.runs.paper_protocol import protocol_match
 
 PROTOCOL = (
     "weights",
@@ -108,11 +108,11 @@ class Group:
     published: tuple[Line, ...]
     rule: str
     problems: tuple[str, ...]
-    answers: Mapping[int, RunAnswers]
+    correctness: Mapping[int, RunCorrectness]
 
-    def of(self, record: RunRecord) -> RunAnswers:
+    def of(self, record: RunRecord) -> RunCorrectness:
         """Return the answers of one of the group's runs."""
-        return self.answers[id(record)]
+        return self.correctness[id(record)]
 
     @property
     def decided(self) -> tuple[Line, ...]:
@@ -203,7 +203,7 @@ def _group(name: str, title: str, records: Sequence[RunRecord], rule: str) -> Gr
     every = variants(records)
     kept = {id(record) for variant in every for record in variant.records}
     once = tuple(record for record in records if id(record) in kept)
-    answers = {id(record): answers_of(record) for record in once}
+    answers = {id(record): correctness_of(record) for record in once}
     problems = [f"{record.folder.path}: {text}" for record in once if (text := answers[id(record)].problem)]
     repeated = len(records) - len(once)
     if repeated:

@@ -10,11 +10,11 @@ from domain_masks.errors import RunFolderError
 from domain_masks.keywords import named_keywords
 from domain_masks.records.files import as_bytes, write_whole
 from domain_masks.report.document import Report
-from domain_masks.report.drawing import sheet_svg
-from domain_masks.report.latex import to_latex
-from domain_masks.report.markdown import FIGURES, to_markdown
-from domain_masks.report.page import Embedding, render_page
-from domain_masks.report.table import frame_text
+from domain_masks.report.figures.drawing import sheet_svg
+from domain_masks.report.tables.table import frame_text
+from domain_masks.report.write.latex import to_latex
+from domain_masks.report.write.markdown import FIGURES, to_markdown
+from domain_masks.report.write.page import Embedding, render_page
 
 TABLES = "tables"
 

@@ -14,12 +14,12 @@ from domain_masks.evaluation import mean_and_standard_deviation
 from domain_masks.evaluation.variants import METHOD, Variant
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.results import OVERALL
-from domain_masks.report.accuracies import accuracy_of
-from domain_masks.report.correctness import IN_DOMAIN, KNOWN, MEASURES, OUT_OF_DOMAIN
-from domain_masks.report.groups import Group, target_of
-from domain_masks.report.naming import as_file_name
-from domain_masks.report.plots import Figure, Panel, Series
-from domain_masks.report.table import is_missing, rows_of, typed
+from domain_masks.report.figures.plots import Figure, Panel, Series
+from domain_masks.report.runs.accuracies import accuracy_of
+from domain_masks.report.runs.correctness import IN_DOMAIN, KNOWN, MEASURES, OUT_OF_DOMAIN
+from domain_masks.report.runs.groups import Group, target_of
+from domain_masks.report.runs.naming import as_file_name
+from domain_masks.report.tables.table import is_missing, rows_of, typed
 
 IOU = "overall_iou"
 SWEEP = {

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 
 from domain_masks.records.predictions import MASK_ENSEMBLE, PREDICTION_ENSEMBLE
-from domain_masks.report.paper_settings import QUOTED
+from domain_masks.report.runs.paper_settings import QUOTED
 
 BACKBONE_TITLES = {"alexnet": "AlexNet", "resnet18": "ResNet-18", "resnet50": "ResNet-50"}
 MISPRINT = (
@@ -144,5 +144,5 @@ def _fraction(row: dict[str, str]) -> float:
 
 
 def _rows(name: str) -> Iterator[dict[str, str]]:
-    text = (files("domain_masks.report") / "paper" / name).read_text(encoding="utf-8")
+    text = (files("domain_masks.report.runs") / "paper" / name).read_text(encoding="utf-8")
     yield from csv.DictReader(io.StringIO(text))

@@ -11,14 +11,14 @@ import pandas as pd
 from domain_masks.evaluation.variants import short_name
 from domain_masks.records.predictions import KNOWN_DOMAIN
 from domain_masks.records.results import OVERALL
-from domain_masks.report.accuracies import overall, overall_differences
-from domain_masks.report.correctness import IN_DOMAIN, KNOWN, OUT_OF_DOMAIN
-from domain_masks.report.differences import IN_PART, NOT_SEEN, SEEN, UNCLEAR, AccuracyDifference, gap
 from domain_masks.report.document import Highlight
-from domain_masks.report.groups import Group, Line
-from domain_masks.report.paper import BACKBONE_TITLES, accuracy_numbers
-from domain_masks.report.sweeps import IOU
-from domain_masks.report.table import (
+from domain_masks.report.runs.accuracies import overall, overall_differences
+from domain_masks.report.runs.correctness import IN_DOMAIN, KNOWN, OUT_OF_DOMAIN
+from domain_masks.report.runs.differences import IN_PART, NOT_SEEN, SEEN, UNCLEAR, AccuracyDifference, gap
+from domain_masks.report.runs.groups import Group, Line
+from domain_masks.report.runs.paper_numbers import BACKBONE_TITLES, accuracy_numbers
+from domain_masks.report.tables.sweep_tables import IOU
+from domain_masks.report.tables.table import (
     ORACLE_NOTE,
     Column,
     Mark,
@@ -30,7 +30,7 @@ from domain_masks.report.table import (
     typed,
 )
 
-CLAIMS = {
+FINDINGS = {
     "group": "str",
     "finding": "str",
     "paper": "str",
@@ -39,7 +39,7 @@ CLAIMS = {
     "result": "str",
     "target_labels_used": "boolean",
 }
-"""Columns of :func:`claims`; ``value`` is the number behind "here" (accuracies as fractions)."""
+"""Columns of :func:`findings`; ``value`` is the number behind "here" (accuracies as fractions)."""
 
 
 UNJUDGED = "oracle: not judged"
@@ -50,17 +50,17 @@ LEVEL = 0.01
 """By how much an overlap may rise from one weight to the next and still be called falling."""
 
 
-def claims(group: Group, sweeps: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def findings(group: Group, sweeps: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return a row per finding of the paper that these runs can speak to.
 
-    - ``sweeps``: setting -> frame of :func:`.sweeps.sweep_frame`
+    - ``sweeps``: setting -> frame of :func:`.sweep_tables.sweep_frame`
     """
     rows = [{"group": group.name, "target_labels_used": False, **row} for row in _findings(group, sweeps)]
-    return typed(rows, CLAIMS)
+    return typed(rows, FINDINGS)
 
 
-def claims_table(group: Group, frame: pd.DataFrame) -> Table | None:
-    """Return :func:`claims` as a table; None where the runs speak to no finding."""
+def findings_table(group: Group, frame: pd.DataFrame) -> Table | None:
+    """Return :func:`findings` as a table; None where the runs speak to no finding."""
     if frame.empty:
         return None
     rows = [

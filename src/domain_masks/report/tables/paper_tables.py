@@ -9,12 +9,12 @@ import pandas as pd
 
 from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 from domain_masks.records.results import OVERALL
-from domain_masks.report.accuracies import has_printed, overall_differences, target_differences
-from domain_masks.report.correctness import IN_DOMAIN, OUT_OF_DOMAIN
 from domain_masks.report.document import Block, Paragraph, Section
-from domain_masks.report.groups import Group, Line
-from domain_masks.report.naming import as_file_name
-from domain_masks.report.paper import (
+from domain_masks.report.runs.accuracies import has_printed, overall_differences, target_differences
+from domain_masks.report.runs.correctness import IN_DOMAIN, OUT_OF_DOMAIN
+from domain_masks.report.runs.groups import Group, Line
+from domain_masks.report.runs.naming import as_file_name
+from domain_masks.report.runs.paper_numbers import (
     BACKBONE_TITLES,
     CAPTIONS,
     MISPRINT,
@@ -23,9 +23,9 @@ from domain_masks.report.paper import (
     accuracy_numbers,
     mask_numbers,
 )
-from domain_masks.report.paper_protocol import Difference
-from domain_masks.report.paper_settings import QUOTED
-from domain_masks.report.table import (
+from domain_masks.report.runs.paper_protocol import Difference
+from domain_masks.report.runs.paper_settings import QUOTED
+from domain_masks.report.tables.table import (
     ORACLE_NOTE,
     Cell,
     Column,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain_masks.records.files import as_bytes
 from domain_masks.records.names import columns_of, shortened
-from domain_masks.report.plots import Figure, Panel, Series
+from domain_masks.report.figures.plots import Figure, Panel, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from domain_masks.report.document import Block, Gallery, KeyValues, Paragraph, Report, Section, code_parts
-from domain_masks.report.plots import Figure
-from domain_masks.report.table import Cell, Table
+from domain_masks.report.figures.plots import Figure
+from domain_masks.report.tables.table import Cell, Table
 
 FIGURES = "figures"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")

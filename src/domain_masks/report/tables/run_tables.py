@@ -13,11 +13,11 @@ from domain_masks.evaluation import variants
 from domain_masks.records.collection import Collection, RunRecord
 from domain_masks.records.files import printable, read_json
 from domain_masks.records.results import average_in_words
-from domain_masks.report.accuracies import accuracies_of
-from domain_masks.report.correctness import MEASURES
 from domain_masks.report.document import Block, KeyValues, Paragraph, Section
-from domain_masks.report.groups import target_of
-from domain_masks.report.table import Cell, Column, Table, number, percent, text_cell
+from domain_masks.report.runs.accuracies import accuracies_of
+from domain_masks.report.runs.correctness import MEASURES
+from domain_masks.report.runs.groups import target_of
+from domain_masks.report.tables.table import Cell, Column, Table, number, percent, text_cell
 
 MOST_DETAILS = 60
 """Runs whose settings and course are shown one by one; a longer page would not be read, and the records hold them."""

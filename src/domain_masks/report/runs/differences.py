@@ -9,10 +9,10 @@ import pandas as pd
 
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.predictions import PREDICTION_ENSEMBLE
-from domain_masks.report.accuracies import accuracy_of
-from domain_masks.report.correctness import interval
-from domain_masks.report.groups import Group, Line, target_of
-from domain_masks.report.table import signed
+from domain_masks.report.runs.accuracies import accuracy_of
+from domain_masks.report.runs.correctness import interval
+from domain_masks.report.runs.groups import Group, Line, target_of
+from domain_masks.report.tables.table import signed
 
 SEEN, UNCLEAR, IN_PART, NOT_SEEN = "seen", "not clear", "in part", "not seen"
 

@@ -12,11 +12,11 @@ from domain_masks.evaluation.intervals import Interval
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 from domain_masks.records.results import OVERALL, Accuracies
-from domain_masks.report.correctness import KNOWN, MEASURES, OUT_OF_DOMAIN, interval
-from domain_masks.report.groups import Group, Line
-from domain_masks.report.paper import PaperNumber, paper_number
-from domain_masks.report.paper_protocol import Difference, differences, missing_domains
-from domain_masks.report.table import typed
+from domain_masks.report.runs.correctness import KNOWN, MEASURES, OUT_OF_DOMAIN, interval
+from domain_masks.report.runs.groups import Group, Line
+from domain_masks.report.runs.paper_numbers import PaperNumber, paper_number
+from domain_masks.report.runs.paper_protocol import Difference, differences, missing_domains
+from domain_masks.report.tables.table import typed
 
 SUMMARY = {
     "group": "str",
@@ -55,7 +55,7 @@ def summary(group: Group, lines: Sequence[Line] | None = None) -> pd.DataFrame:
     - ``accuracy``, ``deviation``: mean and sample standard deviation over seeds; the deviation is missing for one seed.
       "overall" is the unweighted mean over held-out domains, per seed, of seeds that have them all; missing where a line
       lacks a held-out domain that others have
-    - ``low``, ``high``: 95 % bootstrap interval over test images, all seeds drawn together; see :func:`.answers.interval`
+    - ``low``, ``high``: 95 % bootstrap interval over test images, all seeds drawn together; see :func:`.correctness.interval`
     - ``paper_accuracy``, ``difference``: the paper's number, where the protocol is the paper's; of "overall" only where
       each of the paper's domains was held out by itself
     """

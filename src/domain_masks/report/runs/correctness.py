@@ -20,7 +20,7 @@ MEASURES: Mapping[str, str] = {OUT_OF_DOMAIN: "out of domain", IN_DOMAIN: "in do
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Correctness:
     """For the images of one measure, by domain: their ids in order, and for every ensemble whether each is right.
 
     - ``ids``: domain -> (N_d,) text, sorted
@@ -39,22 +39,22 @@ class Answers:
 
 
 @dataclass(frozen=True, eq=False)
-class RunAnswers:
-    """The answers of one run: measure -> :class:`Answers`; ``problem`` says why there are none."""
+class RunCorrectness:
+    """The answers of one run: measure -> :class:`Correctness`; ``problem`` says why there are none."""
 
-    by_measure: Mapping[str, Answers]
+    by_measure: Mapping[str, Correctness]
     problem: str = ""
 
 
-def answers_of(record: RunRecord) -> RunAnswers:
+def correctness_of(record: RunRecord) -> RunCorrectness:
     """Read a run's predictions and keep which are right; what is wrong with the file is noted, not raised."""
     try:
-        return RunAnswers(_by_measure(record.predictions()))
+        return RunCorrectness(_by_measure(record.predictions()))
     except DomainMasksError as error:
-        return RunAnswers({}, str(error))
+        return RunCorrectness({}, str(error))
 
 
-def interval(answers: Sequence[Answers], ensemble: str, weights: Sequence[float] | None = None) -> Interval | None:
+def interval(answers: Sequence[Correctness], ensemble: str, weights: Sequence[float] | None = None) -> Interval | None:
     """Return the interval over test images of the mean accuracy of several runs, each the mean over its domains.
 
     - ``weights``: of the runs; equal ones that add up to 1 by default. Negative ones give the interval of a difference
@@ -77,7 +77,7 @@ def interval(answers: Sequence[Answers], ensemble: str, weights: Sequence[float]
     return stratified_interval(list(strata.values())) if strata else None
 
 
-def paired(first: Answers, second: Answers, ensembles: tuple[str, str]) -> McNemar | None:
+def paired(first: Correctness, second: Correctness, ensembles: tuple[str, str]) -> McNemar | None:
     """Return the exact McNemar test on the images of two runs; None unless they are the same images."""
     one, other = first.right.get(ensembles[0], {}), second.right.get(ensembles[1], {})
     if not one or set(one) != set(other) or any(not np.array_equal(first.ids[name], second.ids[name]) for name in one):
@@ -92,26 +92,26 @@ def pooled(tests: Iterable[McNemar]) -> McNemar:
     return exact_mcnemar(np.arange(first + second) < first, np.arange(first + second) >= first)
 
 
-def _by_measure(predictions: Predictions) -> dict[str, Answers]:
-    found: dict[str, Answers] = {}
+def _by_measure(predictions: Predictions) -> dict[str, Correctness]:
+    found: dict[str, Correctness] = {}
     held_out = predictions.select(split="held_out")
     if len(held_out):
-        found[OUT_OF_DOMAIN] = _answers(held_out)
+        found[OUT_OF_DOMAIN] = _correctness(held_out)
     sources = [index for index, name in enumerate(predictions.domain_names) if name in predictions.sources]
     inside = predictions.rows(np.isin(predictions.domains, sources))
     split = next((name for name in ("test", "validation") if (inside.splits == name).any()), None)
     if split is None:
         return found
     chosen = inside.select(split=split)
-    found[IN_DOMAIN] = _answers(chosen)
+    found[IN_DOMAIN] = _correctness(chosen)
     own = {KNOWN_DOMAIN + chosen.domain_names[index] for index in np.unique(chosen.domains)}
     if own <= set(chosen.ensembles):
         logits = {PREDICTION_ENSEMBLE: known_domain_logits(chosen)}
-        found[KNOWN] = _answers(chosen, logits)
+        found[KNOWN] = _correctness(chosen, logits)
     return found
 
 
-def _answers(predictions: Predictions, logits: Mapping[str, NDArray[np.float32]] | None = None) -> Answers:
+def _correctness(predictions: Predictions, logits: Mapping[str, NDArray[np.float32]] | None = None) -> Correctness:
     ids: dict[str, NDArray[np.str_]] = {}
     right: dict[str, dict[str, NDArray[np.bool_]]] = {}
     used = predictions.logits if logits is None else logits
@@ -124,4 +124,4 @@ def _answers(predictions: Predictions, logits: Mapping[str, NDArray[np.float32]]
         for ensemble, values in correctness.items():
             right.setdefault(ensemble, {})[name] = values[rows]
     calibration = expected_calibration_error(used[PREDICTION_ENSEMBLE], predictions.labels)
-    return Answers(ids, right, calibration)
+    return Correctness(ids, right, calibration)

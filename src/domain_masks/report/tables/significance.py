@@ -12,9 +12,9 @@ from domain_masks.evaluation.intervals import McNemar, holm
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.predictions import PREDICTION_ENSEMBLE
 from domain_masks.records.results import OVERALL
-from domain_masks.report.correctness import OUT_OF_DOMAIN, paired, pooled
-from domain_masks.report.groups import Group, Line
-from domain_masks.report.table import ORACLE_NOTE, Cell, Column, Table, p_text, points, rows_of, text_cell, typed
+from domain_masks.report.runs.correctness import OUT_OF_DOMAIN, paired, pooled
+from domain_masks.report.runs.groups import Group, Line
+from domain_masks.report.tables.table import ORACLE_NOTE, Cell, Column, Table, p_text, points, rows_of, text_cell, typed
 
 PAIRS = {
     "group": "str",

@@ -15,11 +15,11 @@ from domain_masks.records.collection import RunRecord
 from domain_masks.records.counts import counted
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.records.results import OVERALL, Accuracies
-from domain_masks.report.accuracies import accuracies_of, ensembles_of, overall, summary
-from domain_masks.report.correctness import MEASURES, OUT_OF_DOMAIN
-from domain_masks.report.footnotes import in_part, measure_notes, reading, split_notes
-from domain_masks.report.groups import Group, Line, line_of
-from domain_masks.report.table import (
+from domain_masks.report.runs.accuracies import accuracies_of, ensembles_of, overall, summary
+from domain_masks.report.runs.correctness import MEASURES, OUT_OF_DOMAIN
+from domain_masks.report.runs.groups import Group, Line, line_of
+from domain_masks.report.tables.footnotes import in_part, measure_notes, reading, split_notes
+from domain_masks.report.tables.table import (
     Cell,
     Column,
     Table,

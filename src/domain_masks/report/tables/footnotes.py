@@ -9,10 +9,10 @@ import pandas as pd
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.counts import counted
 from domain_masks.records.predictions import KNOWN_DOMAIN
-from domain_masks.report.accuracies import ensembles_of, overall
-from domain_masks.report.correctness import IN_DOMAIN, KNOWN, OUT_OF_DOMAIN
-from domain_masks.report.groups import Group, Line
-from domain_masks.report.table import ORACLE_NOTE
+from domain_masks.report.runs.accuracies import ensembles_of, overall
+from domain_masks.report.runs.correctness import IN_DOMAIN, KNOWN, OUT_OF_DOMAIN
+from domain_masks.report.runs.groups import Group, Line
+from domain_masks.report.tables.table import ORACLE_NOTE
 
 ONE_SEED = (
     "One seed: there is no deviation or interval over seeds, because a sample standard deviation needs at least "

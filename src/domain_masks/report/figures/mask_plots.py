@@ -12,10 +12,10 @@ import pandas as pd
 from domain_masks.errors import DomainMasksError
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.pairs import pair_key, pair_of, pair_title
-from domain_masks.report.groups import Group, Line, target_of
-from domain_masks.report.naming import file_name
-from domain_masks.report.plots import Figure, Panel, Series
-from domain_masks.report.table import typed
+from domain_masks.report.figures.plots import Figure, Panel, Series
+from domain_masks.report.runs.groups import Group, Line, target_of
+from domain_masks.report.runs.naming import file_name
+from domain_masks.report.tables.table import typed
 
 _MEAN = 7
 KINDS = ("off", "shared", "specific")

@@ -1,0 +1,1 @@
+"""Tables of a report: what they show, and the numbers behind them."""
