@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 import generated as images
-from domain_masks.analysis.images import device_named, rows_of, sample
-from domain_masks.errors import InputError
+from domain_masks.analysis.images import rows_of, sample
 from domain_masks.evaluation import shown
 from references.predictions import generated
 
@@ -55,9 +54,3 @@ def test_rows_are_found_by_id():
     dataset = images.dataset(per_class=2)
     wanted = [dataset.ids[3], "gone.png", dataset.ids[0]]
     assert rows_of(dataset, wanted).tolist() == [3, -1, 0]
-
-
-def test_devices():
-    assert device_named("cpu").type == "cpu"
-    with pytest.raises(InputError, match="'tpu'"):
-        device_named("tpu")

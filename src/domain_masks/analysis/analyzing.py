@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from domain_masks.analysis.from_predictions import calibration, confusion, nearest, without_nearest
 from domain_masks.analysis.galleries import galleries, thumbnail_name, thumbnails
-from domain_masks.analysis.images import ablate, device_named, sample
+from domain_masks.analysis.images import ablate, sample
 from domain_masks.analysis.sites import site_analysis, site_epochs
 from domain_masks.analysis.tables import tables
 from domain_masks.data import ImageDataset, load_dataset
+from domain_masks.devices import choose_device
 from domain_masks.errors import DomainMasksError, InputError, RunFolderError
 from domain_masks.evaluation import confusion_matrix, mask_by_domain, per_class_accuracy, reporting_splits, shown
 from domain_masks.keywords import named_keywords
@@ -59,7 +60,7 @@ def analyze(
     if images is not None and images < 1:
         raise InputError(f"expected at least one image to switch neurons off on, got {images}")
     changes = dict(changes or {})
-    device_named(changes.get("device", "auto"))
+    choose_device(changes.get("device", "auto"))
     reporter = reporter or ConsoleReporter()
     record = read_run(RunFolder(path))
     predictions = record.predictions()
@@ -73,7 +74,7 @@ def analyze(
     if opened is not None and with_model and content.get("sites"):
         chosen = sample(shown(predictions), images)
         try:
-            device = device_named(changes.get("device", "auto"))
+            device = choose_device(changes.get("device", "auto"))
             content["ablation"], more = ablate(record.folder, opened, chosen, device, reporter)
             notes += more
         except DomainMasksError as error:

@@ -30,15 +30,6 @@ SAME_PREDICTIONS = 0.98
 WORTH_SAYING = 1.0  # minutes
 
 
-def device_named(name: str) -> torch.device:
-    """Return the device that "auto", "cpu" or "cuda" stands for; raises InputError where it is not there."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"expected a device among auto, cpu, cuda, got {name!r}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda' is not available here: use --device cpu, or auto for the best there is")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
 def sample(parts: Mapping[str, Predictions], count: int | None, seed: int = 0) -> Predictions:
     """Return about ``count`` of the samples, as many of every domain, divided by class as the domain is.
 

@@ -20,7 +20,8 @@ from domain_masks.deploy.image_inputs import ImageInput, each_image
 from domain_masks.deploy.image_paths import Unreadable
 from domain_masks.deploy.image_stream import read_batches
 from domain_masks.deploy.prediction import Prediction, predictions_from
-from domain_masks.errors import InputError, unknown
+from domain_masks.devices import choose_device
+from domain_masks.errors import InputError
 from domain_masks.keywords import named_keywords
 from domain_masks.methods import Method
 from domain_masks.methods.base import PREDICTIONS, known
@@ -256,18 +257,6 @@ class Model:
         from domain_masks.deploy.hub import push_to_hub  # noqa: PLC0415 - it knows this class
 
         return push_to_hub(self, repo_id, private=private, token=token)
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device that ``auto``, ``cpu`` or ``cuda`` (``cuda:1``) means; raises InputError where it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
-        raise unknown("device", name, ("auto", "cpu", "cuda"))
-    if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
-        raise InputError(f"device {name!r} is not available here: use cpu, or auto for the best there is")
-    return torch.device(name)
 
 
 def _preprocessing(card: dict[str, Any]) -> Preprocessing:

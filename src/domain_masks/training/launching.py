@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from lightning.fabric import Fabric
 
+from domain_masks.devices import choose_device
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records.config import RunConfig
 
@@ -19,9 +20,7 @@ def launch(config: RunConfig) -> Fabric:
 
     Raises InputError where a device is not there.
     """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda' is not available here: use --device cpu, or auto for the best there is")
-    accelerator = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
+    accelerator = choose_device(config.device).type
     if accelerator == "cuda" and config.devices > torch.cuda.device_count():
         raise InputError(
             f"expected at most {torch.cuda.device_count()} devices, as many as there are, got {config.devices}"
