@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
-from domain_masks.deploy.fold import fold
-from domain_masks.deploy.prune import prune
+from domain_masks.deploy.exporting.fold import fold
+from domain_masks.deploy.exporting.prune import prune
 from domain_masks.networks import masked
 from steps import Workload
 from timing import Budget, Conditions, Measurement, compare, interleave

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from domain_masks.data import Preprocessing, default_preprocessing, evaluation_batches
 from domain_masks.data.dataset import FileOpener
 from domain_masks.deploy import Model, load
-from domain_masks.deploy.image_paths import find_images
-from domain_masks.deploy.prediction_writers import rows_to_file
+from domain_masks.deploy.predicting.image_paths import find_images
+from domain_masks.deploy.predicting.prediction_writers import rows_to_file
 from domain_masks.methods.saving import save_model
 from loading import BATCHES, FAST_BATCHES, FAST_WORKLOAD, WORKLOAD, Images, generated, pacs
 from steps import Workload, build

@@ -17,12 +17,12 @@ from PIL import Image
 
 from domain_masks.cli import main
 from domain_masks.data import load_digits_dataset
-from domain_masks.deploy import export as export_module
 from domain_masks.deploy import load
-from domain_masks.deploy.classifier import Deployable
-from domain_masks.deploy.export_settings import ExportFormat, ExportSettings
-from domain_masks.deploy.formats import read_description, runner
-from domain_masks.deploy.parity_images import images_of_run, run_data
+from domain_masks.deploy.exporting import export as export_module
+from domain_masks.deploy.exporting.classifier import Deployable
+from domain_masks.deploy.exporting.export_settings import ExportFormat, ExportSettings
+from domain_masks.deploy.exporting.formats import read_description, runner
+from domain_masks.deploy.exporting.parity_images import images_of_run, run_data
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "exporting.md"
 

@@ -22,7 +22,7 @@ from PIL import Image
 from domain_masks.cli import main
 from domain_masks.cli.predict import parser
 from domain_masks.data import load_digits_dataset
-from domain_masks.deploy.settings import PredictSettings
+from domain_masks.deploy.predicting.predict_settings import PredictSettings
 from domain_masks.records import Predictions
 
 
@@ -197,7 +197,7 @@ def test_the_file_is_whole_or_not_there(run: Path, digits: Path, monkeypatch: py
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("domain_masks.deploy.prediction_writers.CsvRows.add", interrupted)
+    monkeypatch.setattr("domain_masks.deploy.predicting.prediction_writers.CsvRows.add", interrupted)
     assert main(command(run, digits, "--out", "a.csv", "--quiet")) == 130
     assert Path("a.csv").read_text() == "before"
     assert [path.name for path in Path().iterdir()] == ["a.csv"]

@@ -15,7 +15,7 @@ from domain_masks.data import to_rgb
 from domain_masks.data.dataset import FileOpener
 from domain_masks.data.decoding import decode
 from domain_masks.data.image_files import open_image_file
-from domain_masks.deploy.image_inputs import open_input
+from domain_masks.deploy.predicting.image_inputs import open_input
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 10, 3), dtype=np.uint8)
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}

@@ -22,7 +22,7 @@ from domain_masks.errors import InputError
 if TYPE_CHECKING:
     import socket
 
-    from domain_masks.deploy.demo.settings import DemoSettings
+    from domain_masks.deploy.demo.demo_settings import DemoSettings
     from domain_masks.progress import Reporter
 
 
@@ -75,12 +75,12 @@ def main(arguments: Sequence[str]) -> int:
     """Show a page until it is interrupted."""
     flags, mistakes = parser().parse_and_note(arguments)
 
-    from domain_masks.deploy.demo.settings import check_demo  # noqa: PLC0415
+    from domain_masks.deploy.demo.demo_settings import check_demo  # noqa: PLC0415
 
     settings = check_demo(own_settings(flags), mistakes)
 
     from domain_masks.deploy.demo.serving import listening, require_gradio  # noqa: PLC0415
-    from domain_masks.deploy.locating import locate  # noqa: PLC0415
+    from domain_masks.deploy.predicting.locating import locate  # noqa: PLC0415
 
     require_gradio()
     folder = locate(settings.model)

@@ -22,9 +22,9 @@ from domain_masks.records.run_folder import folder_name
 
 if TYPE_CHECKING:
     from domain_masks.deploy import Model
-    from domain_masks.deploy.export import Exported
-    from domain_masks.deploy.export_settings import ExportSettings
-    from domain_masks.deploy.parity_images import ParityImages
+    from domain_masks.deploy.exporting.export import Exported
+    from domain_masks.deploy.exporting.export_settings import ExportSettings
+    from domain_masks.deploy.exporting.parity_images import ParityImages
     from domain_masks.progress import Reporter
 
 
@@ -94,11 +94,11 @@ def main(arguments: Sequence[str]) -> int:
     """Export a model, or measure the curve of several thresholds; 1 if the file answers otherwise than the model."""
     flags, mistakes = parser().parse_and_note(arguments)
 
-    from domain_masks.deploy.export_settings import check_export  # noqa: PLC0415
+    from domain_masks.deploy.exporting.export_settings import check_export  # noqa: PLC0415
 
     settings = check_export(own_settings(flags), mistakes)
 
-    from domain_masks.deploy.locating import locate  # noqa: PLC0415
+    from domain_masks.deploy.predicting.locating import locate  # noqa: PLC0415
 
     folder = locate(settings.model)
     for image in settings.images:
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(f"images: there is no such file {image!r}")
 
     from domain_masks.deploy import load  # noqa: PLC0415
-    from domain_masks.deploy.formats import check_format  # noqa: PLC0415
+    from domain_masks.deploy.exporting.formats import check_format  # noqa: PLC0415
 
     check_format(settings.format, settings.exported.opset)
     model = load(folder, device="cpu")
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str]) -> int:
         _curve(settings, folder, model, reporter)
         return 0
 
-    from domain_masks.deploy.export import export_model  # noqa: PLC0415
+    from domain_masks.deploy.exporting.export import export_model  # noqa: PLC0415
 
     path = settings.out or _beside(settings, folder) / settings.exported.file_name
     if not is_utf8(str(path)):
@@ -138,7 +138,7 @@ def _beside(settings: ExportSettings, folder: Path) -> Path:
 
 def _images(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> ParityImages:
     """Return what to compare on: the files given, images of the run's dataset, or generated ones."""
-    from domain_masks.deploy import parity_images  # noqa: PLC0415
+    from domain_masks.deploy.exporting import parity_images  # noqa: PLC0415
 
     if settings.images:
         return parity_images.images_of_files(settings.images, model.preprocessing)
@@ -181,8 +181,8 @@ def _lines(exported: Exported, verbose: bool) -> Iterator[str]:
 
 def _curve(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> None:
     from domain_masks.data import readable  # noqa: PLC0415
-    from domain_masks.deploy.curve import curve_lines, pruning_curve, write_curve  # noqa: PLC0415
-    from domain_masks.deploy.parity_images import run_data  # noqa: PLC0415
+    from domain_masks.deploy.exporting.parity_images import run_data  # noqa: PLC0415
+    from domain_masks.deploy.exporting.pruning_curve import curve_lines, pruning_curve, write_curve  # noqa: PLC0415
 
     data = run_data(folder, model.card, settings.changes)
     if data is None:

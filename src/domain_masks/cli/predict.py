@@ -17,9 +17,9 @@ from domain_masks.records.files import is_there
 
 if TYPE_CHECKING:
     from domain_masks.deploy import Model, Prediction
-    from domain_masks.deploy.image_paths import Unreadable
-    from domain_masks.deploy.prediction_writers import Problems, Rows
-    from domain_masks.deploy.settings import PredictSettings
+    from domain_masks.deploy.predicting.image_paths import Unreadable
+    from domain_masks.deploy.predicting.predict_settings import PredictSettings
+    from domain_masks.deploy.predicting.prediction_writers import Problems, Rows
     from domain_masks.progress import Reporter
 
 _SHOWN = 20
@@ -86,14 +86,14 @@ def main(arguments: Sequence[str]) -> int:
     """Predict images; 1 if some could not be read."""
     flags, mistakes = parser().parse_and_note(arguments)
 
-    from domain_masks.deploy.settings import check_predict  # noqa: PLC0415
+    from domain_masks.deploy.predicting.predict_settings import check_predict  # noqa: PLC0415
 
     settings = check_predict(own_settings(flags), mistakes)
 
     if settings.out is None and is_closed():
         raise InputError("standard output is closed, and rows would be lost: name a file with --out, or leave it open")
 
-    from domain_masks.deploy.locating import locate  # noqa: PLC0415
+    from domain_masks.deploy.predicting.locating import locate  # noqa: PLC0415
 
     # Model and images are looked for before the model is loaded, which takes a while.
     folder = locate(settings.model)
@@ -130,7 +130,7 @@ def _predict(
 ) -> tuple[int, Problems]:
     """Write a row for every image that can be read; returns how many there were, and what became of the others."""
     from domain_masks.cli.prediction_table import is_terminal  # noqa: PLC0415
-    from domain_masks.deploy.prediction_writers import problems_to_file  # noqa: PLC0415
+    from domain_masks.deploy.predicting.prediction_writers import problems_to_file  # noqa: PLC0415
 
     found, total = places
     shows_table = settings.out is None and is_terminal(sys.stdout)
@@ -169,7 +169,7 @@ def _found(settings: PredictSettings) -> tuple[Iterator[str | Unreadable], int |
 
     Raises InputError where there is not a single one.
     """
-    from domain_masks.deploy.image_paths import STANDARD_INPUT, Unreadable, find_images  # noqa: PLC0415
+    from domain_masks.deploy.predicting.image_paths import STANDARD_INPUT, Unreadable, find_images  # noqa: PLC0415
 
     if settings.paths.count(STANDARD_INPUT) > 1:
         raise InputError("standard input (-) is named twice: expected it once")
@@ -192,7 +192,7 @@ def _found(settings: PredictSettings) -> tuple[Iterator[str | Unreadable], int |
 
 
 def _places(settings: PredictSettings) -> Iterator[str]:
-    from domain_masks.deploy.image_paths import STANDARD_INPUT, listed_places  # noqa: PLC0415
+    from domain_masks.deploy.predicting.image_paths import STANDARD_INPUT, listed_places  # noqa: PLC0415
 
     for path in settings.paths:
         if path != STANDARD_INPUT:
@@ -203,7 +203,7 @@ def _places(settings: PredictSettings) -> Iterator[str]:
 
 def _rows(settings: PredictSettings, model: Model, asked: int, shows_table: bool) -> AbstractContextManager[Rows]:
     from domain_masks.cli.prediction_table import TableRows  # noqa: PLC0415
-    from domain_masks.deploy.prediction_writers import rows_to_file, rows_to_stream  # noqa: PLC0415
+    from domain_masks.deploy.predicting.prediction_writers import rows_to_file, rows_to_stream  # noqa: PLC0415
 
     top, sources = min(asked, len(model.classes)), model.sources if model.has_votes else ()
     if settings.out is not None:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from domain_masks.cli.flags import say
-from domain_masks.deploy.prediction_writers import Rows
+from domain_masks.deploy.predicting.prediction_writers import Rows
 
 if TYPE_CHECKING:
-    from domain_masks.deploy.prediction import Prediction
+    from domain_masks.deploy.predicting.prediction import Prediction
 
 _WIDEST = 24
 

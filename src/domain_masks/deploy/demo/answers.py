@@ -14,14 +14,14 @@ from PIL import Image
 from domain_masks.data.decoding import problem_of
 from domain_masks.data.image_files import UNREADABLE
 from domain_masks.data.preprocessing import to_rgb
-from domain_masks.deploy.image_inputs import ImageInput, name_of, open_input
-from domain_masks.deploy.prediction import Guess, Prediction, predictions_from
+from domain_masks.deploy.predicting.image_inputs import ImageInput, name_of, open_input
+from domain_masks.deploy.predicting.prediction import Guess, Prediction, predictions_from
 from domain_masks.errors import InputError
 from domain_masks.evaluation.ensembles import log_softmax
 from domain_masks.methods.base import known
 
 if TYPE_CHECKING:
-    from domain_masks.deploy.model import Model
+    from domain_masks.deploy.predicting.model import Model
 
 TOP = 5
 _SIDE = 640

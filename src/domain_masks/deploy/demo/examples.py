@@ -14,13 +14,13 @@ import numpy as np
 from domain_masks.data import DATASETS, ImageDataset, Subset, load_dataset, split_domains
 from domain_masks.data.dataset import FileOpener
 from domain_masks.deploy.demo.answers import image_of
-from domain_masks.deploy.image_inputs import ImageInput
-from domain_masks.deploy.image_paths import Unreadable, find_images
+from domain_masks.deploy.predicting.image_inputs import ImageInput
+from domain_masks.deploy.predicting.image_paths import Unreadable, find_images
 from domain_masks.errors import DomainMasksError, InputError
 from domain_masks.records.config import parse_config, read_config
 
 if TYPE_CHECKING:
-    from domain_masks.deploy.model import Model
+    from domain_masks.deploy.predicting.model import Model
 
 MOST = 12
 _TRIES = 3
@@ -35,7 +35,7 @@ class Example:
 
     - ``name``: what to call it
     - ``label``: its true class, where that is known and one of the model's
-    - ``open``: gives the image anew each time, as :func:`~domain_masks.deploy.image_inputs.open_input` takes it
+    - ``open``: gives the image anew each time, as :func:`~domain_masks.deploy.predicting.image_inputs.open_input` takes it
     """
 
     name: str

@@ -12,7 +12,7 @@ from PIL import Image
 from domain_masks.deploy.demo.agreement import SiteAgreement
 from domain_masks.deploy.demo.answers import Shown
 from domain_masks.deploy.demo.examples import Example
-from domain_masks.deploy.prediction import Guess
+from domain_masks.deploy.predicting.prediction import Guess
 from domain_masks.records.counts import counted
 from domain_masks.records.predictions import KNOWN_DOMAIN
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from domain_masks.deploy.demo.examples import Examples
-    from domain_masks.deploy.model import Model
+    from domain_masks.deploy.predicting.model import Model
 
 LARGEST = "64mb"
 """Largest file that the page takes."""
@@ -108,7 +108,7 @@ def page_server(
         import uvicorn  # noqa: PLC0415
         from fastapi import FastAPI  # noqa: PLC0415
 
-        from domain_masks.deploy.demo.page import STYLE, build_page, theme  # noqa: PLC0415
+        from domain_masks.deploy.demo.demo_page import STYLE, build_page, theme  # noqa: PLC0415
 
         @asynccontextmanager
         async def life(_: FastAPI) -> AsyncIterator[None]:

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from domain_masks.deploy.channel_rules import Channelwise, Convolution, Joining, Mixing, is_reshape
-from domain_masks.deploy.channel_usage import Channels, Liveness
-from domain_masks.deploy.fold import SCALE, describe, fold
-from domain_masks.deploy.graph import layer_graph, shape_of, site_input
+from domain_masks.deploy.exporting.channel_rules import Channelwise, Convolution, Joining, Mixing, is_reshape
+from domain_masks.deploy.exporting.channel_usage import Channels, Liveness
+from domain_masks.deploy.exporting.fold import SCALE, describe, fold
+from domain_masks.deploy.exporting.layer_graph import layer_graph, shape_of, site_input
 from domain_masks.errors import InputError
 from domain_masks.networks import MaskedNetwork, Site
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from domain_masks.deploy.prediction_writers import FORMATS
+from domain_masks.deploy.predicting.prediction_writers import FORMATS
 from domain_masks.errors import combine_errors
 from domain_masks.records.setting_types import PlaceText
 from domain_masks.records.validation import describe_mistakes

@@ -16,15 +16,20 @@ from torch import nn
 
 from deploy.examples import CLASSES, NAMED, SOURCES, card, method
 from domain_masks.data import Preprocessing
-from domain_masks.deploy import classifier as classifier_module
-from domain_masks.deploy import export as export_module
-from domain_masks.deploy.classifier import Deployable, PredictionEnsemble, classifier
-from domain_masks.deploy.export import Exported, export_model
-from domain_masks.deploy.export_settings import FORMATS, ExportFormat
-from domain_masks.deploy.formats import check_format, read_description, runner, trace, write_onnx
-from domain_masks.deploy.parity import Parity, compare
-from domain_masks.deploy.parity_images import ParityImages, generated_images, images_of_files, preprocessing_of
-from domain_masks.deploy.preprocessing_module import LEVELS, PreprocessingInside
+from domain_masks.deploy.exporting import classifier as classifier_module
+from domain_masks.deploy.exporting import export as export_module
+from domain_masks.deploy.exporting.classifier import Deployable, PredictionEnsemble, classifier
+from domain_masks.deploy.exporting.export import Exported, export_model
+from domain_masks.deploy.exporting.export_settings import FORMATS, ExportFormat
+from domain_masks.deploy.exporting.formats import check_format, read_description, runner, trace, write_onnx
+from domain_masks.deploy.exporting.parity import Parity, compare
+from domain_masks.deploy.exporting.parity_images import (
+    ParityImages,
+    generated_images,
+    images_of_files,
+    preprocessing_of,
+)
+from domain_masks.deploy.exporting.preprocessing_module import LEVELS, PreprocessingInside
 from domain_masks.errors import InputError, ParityError
 from domain_masks.networks import Interpolation
 
@@ -251,7 +256,9 @@ def test_generated_images_have_several_sizes_and_are_always_the_same() -> None:
 
 
 def test_onnx_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("domain_masks.deploy.formats.find_spec", lambda name: None if name == "onnxruntime" else 1)
+    monkeypatch.setattr(
+        "domain_masks.deploy.exporting.formats.find_spec", lambda name: None if name == "onnxruntime" else 1
+    )
     with pytest.raises(InputError, match=r"without onnxruntime: .*domain-masks\[onnx\].*--format pt2"):
         check_format("onnx")
     check_format("pt2")

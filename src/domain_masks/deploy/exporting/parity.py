@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from domain_masks.data import Preprocessing
-from domain_masks.deploy.formats import Run
-from domain_masks.deploy.parity_images import ParityImage, ParityImages
-from domain_masks.deploy.preprocessing_module import LEVELS, PreprocessingInside, level_difference
+from domain_masks.deploy.exporting.formats import Run
+from domain_masks.deploy.exporting.parity_images import ParityImage, ParityImages
+from domain_masks.deploy.exporting.preprocessing_module import LEVELS, PreprocessingInside, level_difference
 from domain_masks.errors import ParityError
 
 TOLERANCE = 1e-4

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from domain_masks.data import Preprocessing
-from domain_masks.deploy.classifier import Classifier, Deployable, classifier
-from domain_masks.deploy.export_settings import ExportFormat, Format
-from domain_masks.deploy.formats import (
+from domain_masks.deploy.exporting.classifier import Classifier, Deployable, classifier
+from domain_masks.deploy.exporting.export_settings import ExportFormat, Format
+from domain_masks.deploy.exporting.formats import (
     INPUT,
     OUTPUT,
     check_format,
@@ -22,8 +22,8 @@ from domain_masks.deploy.formats import (
     write_onnx,
     write_pt2,
 )
-from domain_masks.deploy.parity import Parity, compare, require
-from domain_masks.deploy.parity_images import ParityImages, preprocessing_of
+from domain_masks.deploy.exporting.parity import Parity, compare, require
+from domain_masks.deploy.exporting.parity_images import ParityImages, preprocessing_of
 from domain_masks.errors import ParityError
 from domain_masks.methods import Method
 from domain_masks.records.environment import version

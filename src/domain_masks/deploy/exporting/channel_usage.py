@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
-from domain_masks.deploy.channel_rules import (
+from domain_masks.deploy.exporting.channel_rules import (
     Channelwise,
     Concatenating,
     Joining,
@@ -21,8 +21,8 @@ from domain_masks.deploy.channel_rules import (
     Relation,
     relation,
 )
-from domain_masks.deploy.fold import SCALE
-from domain_masks.deploy.graph import LayerGraph, asks_batch_size_alone, shape_of
+from domain_masks.deploy.exporting.fold import SCALE
+from domain_masks.deploy.exporting.layer_graph import LayerGraph, asks_batch_size_alone, shape_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from domain_masks.deploy import load
-from domain_masks.deploy.loading import locate
+from domain_masks.deploy.predicting.model_loading import locate
 from domain_masks.errors import DomainMasksError, InputError, RunFolderError
 
 

@@ -37,7 +37,7 @@ def locate(source: str | Path, token: str | None = None) -> Path:
 
 
 def _fetched(hub: re.Match[str], token: str | None) -> Path:
-    from domain_masks.deploy.hub import fetch  # noqa: PLC0415 - its library takes a second, and is an extra
+    from domain_masks.deploy.hub.publishing import fetch  # noqa: PLC0415 - its library takes a second, and is an extra
 
     return fetch(hub["name"], hub["revision"], token)
 

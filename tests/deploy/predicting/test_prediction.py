@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from domain_masks.deploy.prediction import predictions_from, source_weights
+from domain_masks.deploy.predicting.prediction import predictions_from, source_weights
 from domain_masks.errors import InputError
 
 CLASSES = ("cat", "dog", "fox")

@@ -22,7 +22,7 @@ from deploy.examples import (
     one_mask,
     under,
 )
-from domain_masks.deploy.prune import Pruned, prune
+from domain_masks.deploy.exporting.prune import Pruned, prune
 from domain_masks.errors import InputError
 from domain_masks.networks import MaskedNetwork
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from domain_masks.deploy import Guess, Prediction, Unreadable
-from domain_masks.deploy.prediction_writers import (
+from domain_masks.deploy.predicting.prediction_writers import (
     FORMATS,
     CsvRows,
     Problems,

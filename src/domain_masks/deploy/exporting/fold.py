@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from domain_masks.deploy.channel_rules import (
+from domain_masks.deploy.exporting.channel_rules import (
     Channelwise,
     Convolution,
     Grouped,
@@ -24,7 +24,7 @@ from domain_masks.deploy.channel_rules import (
     relation,
     scale_columns,
 )
-from domain_masks.deploy.graph import LayerGraph, asks_batch_size_alone, layer_graph, shape_of
+from domain_masks.deploy.exporting.layer_graph import LayerGraph, asks_batch_size_alone, layer_graph, shape_of
 from domain_masks.networks import MaskedNetwork, Site
 
 SCALE = "mask_scale"

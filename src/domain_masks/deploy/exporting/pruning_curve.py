@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from domain_masks.data import Preprocessing, Subset, evaluation_batches
-from domain_masks.deploy.classifier import Classifier, classifier
-from domain_masks.deploy.export import describe, write
-from domain_masks.deploy.export_settings import ExportFormat
-from domain_masks.deploy.parity_images import RunData, preprocessing_of, spread
+from domain_masks.deploy.exporting.classifier import Classifier, classifier
+from domain_masks.deploy.exporting.export import describe, write
+from domain_masks.deploy.exporting.export_settings import ExportFormat
+from domain_masks.deploy.exporting.parity_images import RunData, preprocessing_of, spread
 from domain_masks.evaluation.accuracy import mean_over_domains, top1
 from domain_masks.methods import Method
 from domain_masks.progress import Reporter

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from domain_masks.deploy.graph import LayerGraph, shape_of, site_input
+from domain_masks.deploy.exporting.layer_graph import LayerGraph, shape_of, site_input
 from domain_masks.networks.site import apply_mask
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from domain_masks.deploy.locating import locate
-from domain_masks.deploy.model import Model
+from domain_masks.deploy.predicting.locating import locate
+from domain_masks.deploy.predicting.model import Model
 from domain_masks.keywords import named_keywords
 from domain_masks.methods.saving import load_model
 

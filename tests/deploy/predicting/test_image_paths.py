@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from domain_masks.deploy import Unreadable, find_images
-from domain_masks.deploy.image_paths import listed_places
+from domain_masks.deploy.predicting.image_paths import listed_places
 from domain_masks.errors import InputError
 
 
@@ -137,7 +137,7 @@ def test_what_is_no_list_is_one_message():
 
 
 def test_large_folders_need_no_list(tmp_path, monkeypatch):
-    monkeypatch.setattr("domain_masks.deploy.image_paths._SORTED", 3)
+    monkeypatch.setattr("domain_masks.deploy.predicting.image_paths._SORTED", 3)
     for number in range(10):
         (tmp_path / f"{number}.png").touch()
     taken = list(find_images([str(tmp_path)]))

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from domain_masks.batch import DomainBatch
 from domain_masks.data import Preprocessing
-from domain_masks.deploy.ensembles import check_ensemble, ensembles_of
-from domain_masks.deploy.image_inputs import ImageInput, each_image
-from domain_masks.deploy.image_paths import Unreadable
-from domain_masks.deploy.image_stream import read_batches
-from domain_masks.deploy.prediction import Prediction, predictions_from
+from domain_masks.deploy.predicting.ensembles import check_ensemble, ensembles_of
+from domain_masks.deploy.predicting.image_inputs import ImageInput, each_image
+from domain_masks.deploy.predicting.image_paths import Unreadable
+from domain_masks.deploy.predicting.image_stream import read_batches
+from domain_masks.deploy.predicting.prediction import Prediction, predictions_from
 from domain_masks.devices import choose_device
 from domain_masks.errors import InputError
 from domain_masks.keywords import named_keywords
@@ -247,14 +247,14 @@ class Model:
 
     def model_card(self, repo_id: str | None = None) -> str:
         """Return the model card as Markdown: what the model was trained on, its accuracies, how to load it, its limits."""
-        from domain_masks.deploy.model_card import model_card  # noqa: PLC0415 - it knows this class
+        from domain_masks.deploy.hub.model_card import model_card  # noqa: PLC0415 - it knows this class
 
         return model_card(self.card, self.ensembles, repo_id)
 
     @named_keywords
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
         """Put the model with its card on the hub; see :func:`domain_masks.deploy.push_to_hub`."""
-        from domain_masks.deploy.hub import push_to_hub  # noqa: PLC0415 - it knows this class
+        from domain_masks.deploy.hub.publishing import push_to_hub  # noqa: PLC0415 - it knows this class
 
         return push_to_hub(self, repo_id, private=private, token=token)
 

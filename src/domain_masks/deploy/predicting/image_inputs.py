@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from domain_masks.data.image_files import open_image_file
-from domain_masks.deploy.image_paths import Unreadable
+from domain_masks.deploy.predicting.image_paths import Unreadable
 from domain_masks.errors import InputError
 
 ImageInput = str | bytes | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor

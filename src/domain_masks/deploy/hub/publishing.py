@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
 
-from domain_masks.deploy.loading import load
-from domain_masks.deploy.locating import CARD, WEIGHTS, locate
-from domain_masks.deploy.model import Model
+from domain_masks.deploy.predicting.locating import CARD, WEIGHTS, locate
+from domain_masks.deploy.predicting.model import Model
+from domain_masks.deploy.predicting.model_loading import load
 from domain_masks.errors import DownloadError, InputError
 from domain_masks.keywords import named_keywords
 from domain_masks.methods.cards import MOST_BYTES

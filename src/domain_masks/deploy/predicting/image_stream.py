@@ -19,8 +19,8 @@ from domain_masks.data import Preprocessing
 from domain_masks.data.decoding import interrupts_held, problem_of
 from domain_masks.data.image_files import UNREADABLE
 from domain_masks.data.image_reading import outlive_signals
-from domain_masks.deploy.image_inputs import name_of, open_input
-from domain_masks.deploy.image_paths import Unreadable
+from domain_masks.deploy.predicting.image_inputs import name_of, open_input
+from domain_masks.deploy.predicting.image_paths import Unreadable
 from domain_masks.errors import InputError
 from domain_masks.surroundings import usual_tensors
 

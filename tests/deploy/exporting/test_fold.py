@@ -23,8 +23,8 @@ from deploy.examples import (
     one_mask,
     under,
 )
-from domain_masks.deploy.ensembles import check_ensemble, ensembles_of, mask_factors
-from domain_masks.deploy.fold import SCALE, fold
+from domain_masks.deploy.exporting.fold import SCALE, fold
+from domain_masks.deploy.predicting.ensembles import check_ensemble, ensembles_of, mask_factors
 from domain_masks.errors import InputError
 from domain_masks.networks import MaskedNetwork, Site
 

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from domain_masks.deploy.image_paths import Unreadable
+from domain_masks.deploy.predicting.image_paths import Unreadable
 from domain_masks.errors import RunFolderError
 from domain_masks.records.files import writing
 from domain_masks.records.spreadsheet import cell, line, path_cell
 
 if TYPE_CHECKING:
-    from domain_masks.deploy.prediction import Prediction
+    from domain_masks.deploy.predicting.prediction import Prediction
 
 _SHOWN = 20
 

@@ -174,7 +174,7 @@ def test_a_phone_shows_all_of_it(theme: str, chromium: Any, site: Served) -> Non
 def test_the_page_of_each_kind_of_method_says_what_it_has(
     method: str, has: list[str], has_not: list[str], images: Path
 ) -> None:
-    from domain_masks.deploy.demo.page import build_page  # noqa: PLC0415 - needs gradio
+    from domain_masks.deploy.demo.demo_page import build_page  # noqa: PLC0415 - needs gradio
 
     card = {"backbone": "small", "image_size": 16, "preprocessing": {"size": 16, "resize": 16, "square": True}}
     model = Model(built(method), card, "cpu")

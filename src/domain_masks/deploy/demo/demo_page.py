@@ -14,8 +14,8 @@ from domain_masks.deploy.demo import markup
 from domain_masks.deploy.demo.agreement import site_agreements
 from domain_masks.deploy.demo.answers import Answer, answer, image_of, shown
 from domain_masks.deploy.demo.examples import Examples
-from domain_masks.deploy.image_inputs import ImageInput
-from domain_masks.deploy.model import Model
+from domain_masks.deploy.predicting.image_inputs import ImageInput
+from domain_masks.deploy.predicting.model import Model
 from domain_masks.errors import InputError
 from domain_masks.methods.base import PREDICTIONS
 

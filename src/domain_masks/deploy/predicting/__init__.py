@@ -1,0 +1,1 @@
+"""From files, folders and arrays to classes, votes and the nearest source."""
