@@ -12,7 +12,7 @@ import pytest
 import domain_masks
 
 REPOSITORY = Path(__file__).parents[1]
-HEAVY = ("torch", "lightning", "torchvision", "timm", "kornia", "sklearn", "pandas", "matplotlib")
+HEAVY = ("torch", "lightning_fabric", "torchvision", "timm", "kornia", "sklearn", "pandas", "matplotlib")
 
 STARTS = {
     "import": "import domain_masks",

@@ -21,7 +21,7 @@ from domain_masks.methods.table import DESCRIBED, described
 from domain_masks.networks import BACKBONES, find_backbone
 from domain_masks.networks.names import OWN_NAMES, check_backbone, registered
 
-HEAVY = ("torch", "torchvision", "lightning", "timm", "kornia")
+HEAVY = ("torch", "torchvision", "lightning_fabric", "timm", "kornia")
 NUMERICAL = (*HEAVY, "numpy", "pandas", "PIL", "scipy", "sklearn", "matplotlib")
 IMAGES = ["--dataset", "images", "--backbone", "small", "--weights", "none"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from domain_masks.data import ImageDataset
 from domain_masks.errors import InputError

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any, Self
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 

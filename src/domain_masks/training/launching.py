@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from domain_masks.devices import choose_device
 from domain_masks.errors import InputError, RunFolderError

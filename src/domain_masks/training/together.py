@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from domain_masks.batch import DomainBatch
 from domain_masks.records.config import RunConfig
