@@ -296,7 +296,7 @@ def check_weighted(method):
             return
         pooled = method.network.pooled(method.boundary_features(batch))
         assert pooled.dim() == 2
-        method.domain_classifier = DomainClassifier(len(SOURCES), pooled.shape[1])
+        method.use_domain_classifier(DomainClassifier(len(SOURCES), pooled.shape[1]))
         after = method.predict(batch)
         assert set(after) == {*before, "weighted"}
         mean = sum(after[name] for name in KNOWN) / len(KNOWN)

@@ -146,7 +146,7 @@ def classified():
     """A DMG with a domain classifier of random weights."""
     method = built("dmg").eval()
     features = method.network.pooled(method.boundary_features(toy_batch(2)))
-    method.domain_classifier = DomainClassifier(len(SOURCES), features.shape[1])
+    method.use_domain_classifier(DomainClassifier(len(SOURCES), features.shape[1]))
     generator = torch.Generator().manual_seed(0)
     for value in method.domain_classifier.buffers():
         value.copy_(1 + torch.rand(value.shape, generator=generator))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -203,6 +204,14 @@ class Method(Description, nn.Module, ABC):
         raise InputError(
             f"method {self.name!r} has no masks: expected --learn all, or a method with masks, such as dmg"
         )
+
+    def weight_classes(self, weights: Sequence[float]) -> None:
+        """Weight the loss of every instance by its class from now on, see :meth:`classification_loss`; ``weights``: (C,)."""
+        self.context = replace(self.context, class_weights=tuple(weights))
+
+    def use_domain_classifier(self, classifier: DomainClassifier) -> None:
+        """Weight the sources' predictions by ``classifier`` from now on, see :meth:`weighted`."""
+        self.domain_classifier = classifier
 
     def boundary_features(self, batch: DomainBatch) -> Tensor:
         """Return F(images), or the features that the batch brings; (N, ...)."""

@@ -217,7 +217,7 @@ def _expect_classifier(method: Method, channels: int | None) -> None:
     """Give ``method`` a domain classifier that is still to be filled, where it has one: it is fitted after training."""
     if channels is not None:
         with torch.device("meta"):
-            method.domain_classifier = DomainClassifier(len(method.context.sources), channels)
+            method.use_domain_classifier(DomainClassifier(len(method.context.sources), channels))
 
 
 def _forms(method: Method) -> dict[str, TensorForm]:

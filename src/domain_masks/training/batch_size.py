@@ -84,7 +84,6 @@ class _Attempt:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self.config = experiment.config
 
     def __call__(self, size: int) -> bool:
         fits = True
@@ -99,12 +98,11 @@ class _Attempt:
 
     def _steps(self, size: int) -> None:
         experiment = self.experiment
-        # Without accumulation, so that the first step brings the optimiser's state as well.
-        experiment.config = self.config.model_copy(update={"batch": size, "accumulate": 1, "workers": 0})
-        loader = experiment.sources().train
-        raw = next(iter(loader))
+        raw = next(iter(experiment.training_loader(experiment.loader_settings(batch_size=size, workers=0))))
         method = experiment.method.train()
-        engine = TrainingEngine(experiment.fabric, method, experiment.config, len(method.phases()), 2)
+        # Without accumulation, so that the first step brings the optimiser's state as well.
+        config = experiment.config.model_copy(update={"accumulate": 1})
+        engine = TrainingEngine(experiment.fabric, method, config, len(method.phases()), 2)
         for index in range(2):
             batch = experiment.prepare(raw)
             engine.begin(0, index)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -56,55 +56,50 @@ def synchronised(network: nn.Module) -> nn.Module:
     return convert(network)
 
 
-def backbone_for(
-    config: RunConfig, classes: int, architecture: Architecture, begins: bool, reporter: Reporter
-) -> nn.Module:
-    """Build the network of a run, with its weights where it begins from them.
+class BackboneBuilder:
+    """Builds the backbones of a run's method: its own, and those that it has besides; every head is drawn anew.
 
-    - ``begins``: False where weights come from a checkpoint or another run's model afterwards
-    """
-    weights = str(config.weights) if begins else "none"
-    with seeded(config.seed, "initialisation/backbone"):
-        return build_backbone(
-            str(config.backbone),
-            classes,
-            weights,
-            config.head_initialisation or "default",
-            architecture=architecture,
-            say=lambda line: reporter.say(f"note: {line}"),
-        )
-
-
-@dataclass(frozen=True)
-class FurtherBackbones:
-    """Builds what a method has besides its network, as that was built: from the same weights, heads drawn anew.
-
-    - ``restored``: whether a checkpoint's weights take the place of all that is built, so that none have to be read
+    All begin from the same weights: those of the settings, or of the run that this one starts from.
     """
 
-    config: RunConfig
-    classes: int
-    architecture: Architecture
-    restored: bool = False
+    def __init__(self, config: RunConfig, classes: int, architecture: Architecture) -> None:
+        self._config, self._classes, self._architecture = config, classes, architecture
+        self._reads_weights = True
 
-    def __call__(self) -> nn.Module:
-        """Build one; what it draws comes from torch's generator."""
-        config = self.config
-        begins = not self.restored and config.init_from is None
-        network = build_backbone(
-            str(config.backbone),
-            self.classes,
-            str(config.weights) if begins else "none",
-            config.head_initialisation or "default",
-            architecture=self.architecture,
-            say=_nothing,
-        )
-        if config.init_from is not None and not self.restored:
-            tensors, own = read_tensors(config.init_from / "model.safetensors"), network.state_dict()
+    @contextmanager
+    def without_weights(self) -> Iterator[None]:
+        """Read no file within the block: all that is built there is overwritten by a checkpoint."""
+        self._reads_weights = False
+        try:
+            yield
+        finally:
+            self._reads_weights = True
+
+    def own(self, reporter: Reporter) -> nn.Module:
+        """Build the method's own backbone; into that, the weights of another run are loaded with the method's others."""
+        with seeded(self._config.seed, "initialisation/backbone"):
+            return self._build(lambda line: reporter.say(f"note: {line}"))
+
+    def further(self) -> nn.Module:
+        """Build another backbone as the method's own was built; what it draws comes from torch's generator."""
+        network = self._build(_nothing)
+        if self._config.init_from is not None and self._reads_weights:
+            tensors, own = read_tensors(self._config.init_from / "model.safetensors"), network.state_dict()
             fitting = {name: value for name, value in tensors.items() if name in own and value.shape == own[name].shape}
             load_tensors(network, fitting, strict=False)
         return network
 
+    def _build(self, say: Callable[[str], None]) -> nn.Module:
+        config = self._config
+        return build_backbone(
+            str(config.backbone),
+            self._classes,
+            str(config.weights) if self._reads_weights and config.init_from is None else "none",
+            config.head_initialisation or "default",
+            architecture=self._architecture,
+            say=say,
+        )
+
 
 def _nothing(_line: str) -> None:
-    """Pass over what has been said of the weights when the method's own network was built."""
+    """Say nothing: the method's own backbone has."""

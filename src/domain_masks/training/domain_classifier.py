@@ -30,11 +30,11 @@ def add_domain_classifier(experiment: Experiment) -> dict[str, Any] | None:
         return None
     chosen = drawn(splits.train, FAST_IMAGES if config.fast else MOST_IMAGES, config.seed)
     features, domains = _pooled(experiment, chosen, "learning the domains")
-    method.domain_classifier = fit_domain_classifier(features, domains, len(splits.sources)).to(
-        experiment.fabric.device
-    )
+    device = experiment.fabric.device
+    classifier = fit_domain_classifier(features, domains, len(splits.sources)).to(device)
+    method.use_domain_classifier(classifier)
     features, domains = _pooled(experiment, experiment.limited(splits.validation), "telling the domains")
-    right = method.domain_classifier(features.to(experiment.fabric.device)).argmax(-1).cpu().eq(domains).double()
+    right = classifier(features.to(device)).argmax(-1).cpu().eq(domains).double()
     shares = [float(right[mine].mean()) for index in range(len(splits.sources)) if (mine := domains == index).any()]
     split = "a sample of validation" if config.fast else "validation"
     return {"split": split, "accuracy": sum(shares) / len(shares)}

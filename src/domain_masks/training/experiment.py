@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -35,10 +36,10 @@ from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import Reporter
 from domain_masks.records import Predictions
 from domain_masks.records.config import RunConfig
-from domain_masks.training.building import FACT, FurtherBackbones, architecture_for, backbone_for, synchronised
+from domain_masks.training.building import FACT, BackboneBuilder, architecture_for, synchronised
 from domain_masks.training.contents import CONTENTS, compare_contents, content_keys
 from domain_masks.training.division import splits_of
-from domain_masks.training.fit import Sources
+from domain_masks.training.fit import EpochLoader, Sources
 from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures
 from domain_masks.training.frozen_batches import FrozenLoader, frozen_batches
 from domain_masks.training.images import preprocessing_of
@@ -102,10 +103,8 @@ class Experiment:
     def _build_method(self) -> Method:
         config = self.config
         settings = method_settings(config.method_name, config.method_settings)
-        begins = self._restored is None and config.init_from is None
         classes = len(self.splits.dataset.classes)
-        backbone = backbone_for(config, classes, self.architecture, begins, self.reporter)
-        further = FurtherBackbones(config, classes, self.architecture)
+        backbones = BackboneBuilder(config, classes, self.architecture)
         context = Context(
             sources=self.splits.sources,
             classes=self.splits.dataset.classes,
@@ -114,18 +113,18 @@ class Experiment:
             image_size=self.preprocessing.size,
             head_initialisation=config.head_initialisation or "default",
             preprocessing=self.preprocessing,
-            further_backbone=replace(further, restored=self._restored is not None),
+            further_backbone=backbones.further,
         )
-        method = build_method(config.method_name, backbone, context, settings, config.seed).to(self.fabric.device)
-        # What a phase builds that begins later is no longer overwritten.
-        method.context = replace(context, further_backbone=further)
+        with nullcontext() if self._restored is None else backbones.without_weights():
+            backbone = backbones.own(self.reporter)
+            method = build_method(config.method_name, backbone, context, settings, config.seed)
+        method = method.to(self.fabric.device)
         check_extra_state(method)
         self.facts[NOT_FINITE] = infinite_buffers(method)
         self._start(method)
         if config.class_weights == "balanced":
             # Of the images that anything is learned from, which is known only now.
-            weights = balanced_class_weights(self.learned_from().labels, classes)
-            method.context = replace(method.context, class_weights=weights)
+            method.weight_classes(balanced_class_weights(self.learned_from().labels, classes))
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             synchronised(method)
         if config.channels_last:
@@ -199,28 +198,42 @@ class Experiment:
 
     def sources(self) -> Sources:
         """Return what training and selection may see."""
+        validation, names = self.limited(self.splits.validation), self.splits.sources
+        share = Subset(validation.dataset, validation.indices[self.fabric.global_rank :: self.fabric.world_size])
+        return Sources(
+            names,
+            self.training_loader(self.loader_settings()),
+            lambda: self.batches(share, names),
+            self.prepare,
+            self.splits.dataset.ids,
+            self.facts,
+        )
+
+    def loader_settings(self, batch_size: int | None = None, workers: int | None = None) -> LoaderSettings:
+        """Return how training batches are drawn and read; what is None is as the configuration says."""
         config = self.config
-        settings = LoaderSettings(
-            config.batch_size,
+        return LoaderSettings(
+            batch_size or config.batch_size,
             config.sampling,
             config.seed,
-            config.workers or 0,
+            (config.workers or 0) if workers is None else workers,
             self.fabric.global_rank,
             self.fabric.world_size,
             self.method.rows_per_domain,
         )
-        names, train = self.splits.sources, self.learned_from()
-        loader: Any
-        if self.features is not None:
-            self._compute_features(train)
-            loader = FrozenLoader(self.features, train, names, settings)
-        else:
-            loader = TrainingLoader(train, names, self.preprocessing, settings, config.augmentation or "none")
-        validation = self.limited(self.splits.validation)
-        share = Subset(validation.dataset, validation.indices[self.fabric.global_rank :: self.fabric.world_size])
-        return Sources(
-            names, loader, lambda: self.batches(share, names), self.prepare, self.splits.dataset.ids, self.facts
-        )
+
+    def training_loader(self, settings: LoaderSettings) -> EpochLoader:
+        """Return the training batches: images, or their features where these are frozen."""
+        train = self.learned_from()
+        if self.features is None:
+            return self.image_loader(settings)
+        self._compute_features(train)
+        return FrozenLoader(self.features, train, self.splits.sources, settings)
+
+    def image_loader(self, settings: LoaderSettings) -> TrainingLoader:
+        """Return the training batches of images, also where their features are frozen."""
+        augmentation = self.config.augmentation or "none"
+        return TrainingLoader(self.learned_from(), self.splits.sources, self.preprocessing, settings, augmentation)
 
     def learned_from(self) -> Subset:
         """Return the training images of the sources that anything is learned of; the masks of others cannot change."""

@@ -6,7 +6,6 @@ import copy
 from dataclasses import replace
 
 from domain_masks.batch import DomainBatch
-from domain_masks.data import LoaderSettings, TrainingLoader
 from domain_masks.errors import InputError, combine_errors
 from domain_masks.methods import Method
 from domain_masks.methods.same_answers import require_prediction_without_training
@@ -67,18 +66,8 @@ def _try_a_step(experiment: Experiment) -> None:
 
 
 def _first_batch(experiment: Experiment) -> DomainBatch:
-    config, splits = experiment.config, experiment.splits
     # In this process, as it is one batch; of images, as frozen features may not be there yet.
-    settings = LoaderSettings(
-        config.batch_size,
-        config.sampling,
-        config.seed,
-        0,
-        experiment.fabric.global_rank,
-        experiment.fabric.world_size,
-        experiment.method.rows_per_domain,
-    )
-    loader = TrainingLoader(experiment.learned_from(), splits.sources, experiment.preprocessing, settings)
+    loader = experiment.image_loader(experiment.loader_settings(workers=0))
     batch = experiment.prepare(next(iter(loader)))
     if batch.images is None or experiment.features is None:
         return batch
