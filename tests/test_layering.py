@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -60,18 +60,56 @@ def modules(root: Path) -> dict[str, Path]:
     return found
 
 
-def imported(name: str, path: Path, known: set[str]) -> Iterator[tuple[str, int]]:
-    """Yield every module of the package that a file imports, wherever in the file, and the line."""
+def imports(name: str, path: Path) -> Iterator[tuple[str, str, int]]:
+    """Yield (module, the name that is taken from it or "", line) for every import of a file, wherever in the file."""
     package = name if path.stem == "__init__" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
+            yield from ((alias.name, "", node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            for alias in node.names:
-                whole = f"{base}.{alias.name}"
-                yield (whole if whole in known else base), node.lineno
+            yield from ((base, alias.name, node.lineno) for alias in node.names)
+
+
+def imported(name: str, path: Path, known: Collection[str]) -> Iterator[tuple[str, int]]:
+    """Yield every module of the package that a file imports, wherever in the file, and the line."""
+    for base, taken, line in imports(name, path):
+        whole = f"{base}.{taken}"
+        yield (whole if whole in known else base), line
+
+
+def imports_between_files(root: Path) -> dict[str, set[str]]:
+    """Return module -> the modules that it takes names from, wherever in the file, also for types alone.
+
+    A name that a package only hands on counts as taken from the module that has it.
+    """
+    files = modules(root)
+    handed_on = {
+        name: {taken: base for base, taken, _ in imports(name, path)}
+        for name, path in files.items()
+        if path.stem == "__init__"
+    }
+
+    def owner(base: str, taken: str) -> str:
+        source = handed_on.get(base, {}).get(taken, base)
+        whole = f"{base}.{taken}"
+        return owner(source, taken) if source != base else whole if whole in files else base
+
+    graph: dict[str, set[str]] = {}
+    for name, path in files.items():
+        owners = {owner(base, taken) for base, taken, _ in imports(name, path)}
+        graph[name] = {other for other in owners if other in files and other not in (name, PACKAGE)}
+    return graph
+
+
+def circle(graph: Mapping[str, Collection[str]]) -> list[str]:
+    """Return the nodes of one circle, or nothing."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 def room(module: str) -> str:
@@ -106,11 +144,7 @@ def cycle(root: Path) -> list[str]:
     for source, target, _ in arrows(root):
         if PACKAGE not in (source, target):
             graph.setdefault(source, set()).add(target)
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        return list(error.args[1])
-    return []
+    return circle(graph)
 
 
 def test_imports_go_down() -> None:
@@ -119,6 +153,10 @@ def test_imports_go_down() -> None:
 
 def test_there_is_no_cycle_between_folders() -> None:
     assert cycle(SOURCE) == []
+
+
+def test_there_is_no_cycle_between_files() -> None:
+    assert circle(imports_between_files(SOURCE)) == []
 
 
 def test_every_room_has_its_rule() -> None:
@@ -193,3 +231,34 @@ def test_a_cycle_is_caught(tmp_path: Path) -> None:
         "training/run.py": "from domain_masks import masks\n",
     }
     assert set(cycle(tiny_package(tmp_path, files))) == {"masks", "training"}
+
+
+CYCLES = {
+    "inside a function": "def later():\n    from domain_masks.training.fit import fit\n",
+    "for types alone": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from domain_masks.training.fit import fit\n",
+    "through the package": "from domain_masks.training import fit\n",
+    "a whole module": "import domain_masks.training.fit\n",
+}
+
+
+@pytest.mark.parametrize("text", CYCLES.values(), ids=list(CYCLES))
+def test_a_cycle_between_two_files_of_a_folder_is_caught(tmp_path: Path, text: str) -> None:
+    files = {
+        "training/__init__.py": "from domain_masks.training.fit import fit\n",
+        "training/fit.py": "from domain_masks.training.run import run\n\ndef fit(): ...\n",
+        "training/run.py": text,
+    }
+    root = tiny_package(tmp_path, files)
+    assert cycle(root) == []
+    assert set(circle(imports_between_files(root))) == {"domain_masks.training.fit", "domain_masks.training.run"}
+
+
+def test_names_that_a_package_hands_on_are_no_cycle(tmp_path: Path) -> None:
+    files = {
+        "training/__init__.py": "from domain_masks.training.fit import fit\nfrom domain_masks.training.run import run\n",
+        "training/fit.py": "def fit(): ...\n",
+        "training/run.py": "from domain_masks.training import fit\n",
+    }
+    root = tiny_package(tmp_path, files)
+    assert circle(imports_between_files(root)) == []
+    assert imports_between_files(root)["domain_masks.training.run"] == {"domain_masks.training.fit"}

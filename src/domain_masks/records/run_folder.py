@@ -9,9 +9,20 @@ from pathlib import Path
 from typing import Literal
 
 from domain_masks.errors import InputError, RunFolderError
-from domain_masks.records.files import check_schema, partial_files, read_json, write_json, write_whole, writing
+from domain_masks.records.files import (
+    check_schema,
+    is_there,
+    partial_files,
+    read_json,
+    write_json,
+    write_whole,
+    writing,
+)
 
 FIGURES_SCHEMA = 1
+MODEL_WEIGHTS = "model.safetensors"
+MODEL_CARD = "model.json"
+"""Names of the two files that a model consists of."""
 
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|%+]|^\.|[. ]\Z')
 
@@ -23,6 +34,15 @@ def folder_name(text: str) -> str:
     names of several domains, and a dot at the beginning, which hides a folder.
     """
     return _NOT_IN_NAMES.sub(lambda found: f"%{ord(found[0]):02X}", text)
+
+
+def require_model(folder: Path) -> None:
+    """Raise RunFolderError unless a folder, named by ``--init_from``, holds the model of a finished run."""
+    if not is_there(folder / MODEL_CARD):
+        raise RunFolderError(
+            f"--init_from {str(folder)!r}: expected the folder of a finished run, with {MODEL_CARD} and {MODEL_WEIGHTS}, "
+            f"got {'one without them' if folder.is_dir() else 'no folder'}. Finish that run first, or give another"
+        )
 
 
 class RunFolder:
@@ -85,12 +105,12 @@ class RunFolder:
     @property
     def model(self) -> Path:
         """The weights of the best epoch."""
-        return self.path / "model.safetensors"
+        return self.path / MODEL_WEIGHTS
 
     @property
     def model_card(self) -> Path:
         """What is needed to build the network for :attr:`model`."""
-        return self.path / "model.json"
+        return self.path / MODEL_CARD
 
     @property
     def figures(self) -> Path:

@@ -8,12 +8,13 @@ from typing import Any
 
 from domain_masks.data import DATASETS, ImageDataset, domains_named, record_of
 from domain_masks.data.huggingface import PREFIX, absolute_address
-from domain_masks.errors import InputError, RunFolderError, combine_errors
+from domain_masks.errors import InputError, combine_errors
 from domain_masks.methods.settings import complete_method
 from domain_masks.methods.table import described
 from domain_masks.records.config import RunConfig
 from domain_masks.records.files import is_there
 from domain_masks.records.preparation import RECORDED
+from domain_masks.records.run_folder import require_model
 from domain_masks.settings.by_method import batch_mistakes, defaults_in_effect, defaults_not_given
 from domain_masks.settings.contradictions import contradictions
 from domain_masks.settings.plugins import needed_plugins
@@ -111,15 +112,6 @@ def targets_of(config: RunConfig, dataset: ImageDataset) -> tuple[str, ...]:
             "or --target none to train on all of them"
         )
     return (usual,)
-
-
-def require_model(folder: Path) -> None:
-    """Raise RunFolderError unless a folder, named by ``--init_from``, holds the model of a finished run."""
-    if not is_there(folder / "model.json"):
-        raise RunFolderError(
-            f"--init_from {str(folder)!r}: expected the folder of a finished run, with model.json and model.safetensors, "
-            f"got {'one without them' if folder.is_dir() else 'no folder'}. Finish that run first, or give another"
-        )
 
 
 def _absolute(config: RunConfig) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from domain_masks.methods.saving import read_card
 from domain_masks.methods.table import described
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
+from domain_masks.records.run_folder import require_model
 from domain_masks.training.checkpoints import load_checkpoint
-from domain_masks.training.defaults import require_model
 
 
 @dataclass(frozen=True)

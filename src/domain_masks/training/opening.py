@@ -12,9 +12,9 @@ from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods.table import described
 from domain_masks.records.config import RunConfig, parse_config, read_settings
 from domain_masks.records.files import is_there
-from domain_masks.records.run_folder import RunFolder
+from domain_masks.records.run_folder import RunFolder, require_model
 from domain_masks.settings.plugins import require_plugins
-from domain_masks.training.defaults import require_model, targets_of
+from domain_masks.training.defaults import targets_of
 
 _NO_FILES = ("imagenet", "none")
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from domain_masks.errors import InputError
 from domain_masks.records.files import PICKLED, is_there
+from domain_masks.records.run_folder import MODEL_CARD, MODEL_WEIGHTS
 
-WEIGHTS = "model.safetensors"
-CARD = "model.json"
 HUB = "hf:"
 HUB_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 
@@ -31,35 +30,35 @@ def locate(source: str | Path, token: str | None = None) -> Path:
     if hub is not None and not is_there(path.parent):
         return _fetched(hub, token)
     raise InputError(
-        f"there is no model at {text!r}: expected a run folder, a folder with {WEIGHTS} and {CARD}, or a name on the hub, "
-        f"as in {HUB}owner/name"
+        f"there is no model at {text!r}: expected a run folder, a folder with {MODEL_WEIGHTS} and {MODEL_CARD}, or a name "
+        f"on the hub, as in {HUB}owner/name"
     )
 
 
 def _fetched(hub: re.Match[str], token: str | None) -> Path:
-    from domain_masks.deploy.hub.publishing import fetch  # noqa: PLC0415 - its library takes a second, and is an extra
+    from domain_masks.deploy.hub.client import fetch  # noqa: PLC0415 - its library takes a second, and is an extra
 
     return fetch(hub["name"], hub["revision"], token)
 
 
 def _folder(path: Path) -> Path:
     if path.is_dir():
-        if is_there(path / CARD) or is_there(path / WEIGHTS):
+        if is_there(path / MODEL_CARD) or is_there(path / MODEL_WEIGHTS):
             return path
         unfinished = (path / "checkpoints").is_dir()
         advice = "; the run is not finished: go on with `dmg train --resume`" if unfinished else ""
         raise InputError(
-            f"there is no model in {str(path)!r}: expected {WEIGHTS} and {CARD}, as a run leaves them{advice}"
+            f"there is no model in {str(path)!r}: expected {MODEL_WEIGHTS} and {MODEL_CARD}, as a run leaves them{advice}"
         )
-    if path.name in (WEIGHTS, CARD):
+    if path.name in (MODEL_WEIGHTS, MODEL_CARD):
         return path.parent
     if path.suffix.lower() in PICKLED:
         run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
         raise InputError(
             f"{str(path)!r} is refused as a model: checkpoints and pickles can run code when they are read, and do not say "
-            f"what network they belong to. Give the run folder instead ({str(run)!r}), which has {WEIGHTS} and {CARD}; of an "
-            "unfinished run, finish it, or write them with `dmg evaluate RUN`"
+            f"what network they belong to. Give the run folder instead ({str(run)!r}), which has {MODEL_WEIGHTS} and "
+            f"{MODEL_CARD}; of an unfinished run, finish it, or write them with `dmg evaluate RUN`"
         )
     raise InputError(
-        f"{str(path)!r} is no model: expected a run folder, or {WEIGHTS} beside {CARD}, as a run leaves them"
+        f"{str(path)!r} is no model: expected a run folder, or {MODEL_WEIGHTS} beside {MODEL_CARD}, as a run leaves them"
     )

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from domain_masks.batch import DomainBatch
 from domain_masks.data import Preprocessing
+from domain_masks.deploy.hub.mixin import HubMixin
+from domain_masks.deploy.hub.model_card import model_card
 from domain_masks.deploy.predicting.ensembles import check_ensemble, ensembles_of
 from domain_masks.deploy.predicting.image_inputs import ImageInput, each_image
 from domain_masks.deploy.predicting.image_paths import Unreadable
@@ -36,7 +38,7 @@ TOP = 5
 _WRITTEN_BY_SAVE = ("format", "version", "backbone", "classes", "sources", "image_size", "boundary", "sites", "method")
 
 
-class Model:
+class Model(HubMixin):
     """A trained model in evaluation mode, with everything that asking it needs.
 
     - ``method``: the method, on ``device``
@@ -247,16 +249,7 @@ class Model:
 
     def model_card(self, repo_id: str | None = None) -> str:
         """Return the model card as Markdown: what the model was trained on, its accuracies, how to load it, its limits."""
-        from domain_masks.deploy.hub.model_card import model_card  # noqa: PLC0415 - it knows this class
-
         return model_card(self.card, self.ensembles, repo_id)
-
-    @named_keywords
-    def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
-        """Put the model with its card on the hub; see :func:`domain_masks.deploy.push_to_hub`."""
-        from domain_masks.deploy.hub.publishing import push_to_hub  # noqa: PLC0415 - it knows this class
-
-        return push_to_hub(self, repo_id, private=private, token=token)
 
 
 def _preprocessing(card: dict[str, Any]) -> Preprocessing:
