@@ -189,10 +189,10 @@ def test_images_in_memory_need_no_verification(tmp_path):
 
 BROKEN = {
     "empty": ("empty", b""),
-    "web page": ("not-a-image", b"\xef\xbb\xbf\n <!DOCTYPE html><html>"),
-    "pointer": ("not-a-image", b"version https://git-lfs.github.com/spec/v1\noid"),
-    "zeros": ("not-a-image", bytes(500)),
-    "noise": ("not-a-image", bytes(range(100, 200))),
+    "web page": ("not-an-image", b"\xef\xbb\xbf\n <!DOCTYPE html><html>"),
+    "pointer": ("not-an-image", b"version https://git-lfs.github.com/spec/v1\noid"),
+    "zeros": ("not-an-image", bytes(500)),
+    "noise": ("not-an-image", bytes(range(100, 200))),
 }
 
 

@@ -50,8 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     if "dataset" not in settings.model_fields_set:
         raise InputError("expected the dataset to check: a name from `dmg data list`, a folder or a manifest")
 
-    from domain_masks.data.checking import check  # noqa: PLC0415
-    from domain_masks.data.checking.report import check_extension  # noqa: PLC0415
+    from domain_masks.data.checking import check, check_extension  # noqa: PLC0415
 
     out = Path(flags.out) if flags.out else None
     if out is not None:

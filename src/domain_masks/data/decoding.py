@@ -21,7 +21,7 @@ from domain_masks.data.image_files import UNREADABLE, open_image_file, upright
 from domain_masks.data.preprocessing import assumed_white, is_deep, to_rgb, values_of
 from domain_masks.records.file_state import content_hash
 
-ProblemKind = Literal["unopened", "empty", "not-a-image", "truncated", "too-large", "broken"]
+ProblemKind = Literal["unopened", "empty", "not-an-image", "truncated", "too-large", "broken"]
 
 _CHUNK = 16
 _WORTH_WORKERS = 200
@@ -221,6 +221,6 @@ def _not_a_image(path: Path | None) -> Problem:
                 return Problem("empty", "the file is empty")
     plain = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if path is not None and not start.strip(b"\0"):
-        return Problem("not-a-image", "nothing but zeros")
+        return Problem("not-an-image", "nothing but zeros")
     known = next((name for beginning, name in _STARTS.items() if plain.startswith(beginning)), None)
-    return Problem("not-a-image", f"it is {known}" if known else "its format is none that is known")
+    return Problem("not-an-image", f"it is {known}" if known else "unsupported or corrupt image")

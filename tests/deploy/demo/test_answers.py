@@ -95,7 +95,7 @@ def test_a_image_is_shown_upright_and_small(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "empty"), (b"%PDF-1.7", "a PDF"), (b"hello", "none that is known")]
+    ("content", "reason"), [(b"", "empty"), (b"%PDF-1.7", "a PDF"), (b"hello", "unsupported or corrupt")]
 )
 def test_no_image_is_a_message_with_its_own_name(content: bytes, reason: str, tmp_path: Path) -> None:
     (tmp_path / "temporary").write_bytes(content)

@@ -111,7 +111,7 @@ def test_a_file_that_is_no_image_is_a_message_and_the_next_one_is_answered(
     upload(visited, NO_IMAGE)
     message = visited.page.locator(".dmg-problem")
     message.wait_for()
-    assert "cannot be read as an image: its format is none that is known" in message.inner_text()
+    assert "cannot be read as an image: unsupported or corrupt image" in message.inner_text()
     assert message.get_attribute("role") == "alert"
     assert [place for place in site.uploads() if place.stat().st_size] == []
     upload(visited, images / "dots" / "red" / "0.png")

@@ -7,25 +7,9 @@ from typing import TYPE_CHECKING
 from domain_masks.lazy import attach
 
 if TYPE_CHECKING:
+    from domain_masks.data.checking.check_report import CheckReport, check_extension
     from domain_masks.data.checking.examination import check
-    from domain_masks.data.checking.findings import Example, Finding
-    from domain_masks.data.checking.index import CheckedImage, Index
-    from domain_masks.data.checking.report import Report
 
-__all__ = ["CheckedImage", "Example", "Finding", "Index", "Report", "check"]
+__all__ = ["CheckReport", "check", "check_extension"]
 
-attach(
-    __name__,
-    {
-        "examination": ("check",),
-        "findings": (
-            "Example",
-            "Finding",
-        ),
-        "index": (
-            "Index",
-            "CheckedImage",
-        ),
-        "report": ("Report",),
-    },
-)
+attach(__name__, {"check_report": ("CheckReport", "check_extension"), "examination": ("check",)})

@@ -6,11 +6,13 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from domain_masks.data.checking.findings import Example, Finding, Severity, counted
+from domain_masks.data.checking.findings import Finding, Occurrence, finding, findings
 from domain_masks.data.checking.index import CheckedImage
+from domain_masks.data.checking.rules import FEW
 from domain_masks.data.names import may_stand_for_nothing, spellings, stands_for_nothing
+from domain_masks.records.counts import counted
+from domain_masks.records.files import is_utf8
 
-_FEW = 10
 _ALIKE = 0.8
 
 
@@ -22,105 +24,53 @@ def class_findings(images: Sequence[CheckedImage]) -> list[Finding]:
     counts = Counter((image.domain, image.class_name) for image in placed)
     domains = sorted({domain for domain, _ in counts})
     classes = sorted({class_name for _, class_name in counts})
+    cells = [(f"{domain}/{name}", count) for (domain, name), count in sorted(counts.items())]
+    few = (Occurrence((cell,), counted(count, "image")) for cell, count in cells if 1 < count < FEW)
     return [
         *_too_few_names(domains, classes),
-        *_similar("class", "classes", classes),
-        *_similar("domain", "domains", domains),
-        *_similar("group", "groups", sorted({image.group for image in placed if image.group}), strict=True),
+        *_similar("classes", classes),
+        *_similar("domains", domains),
+        *_similar("groups", sorted({image.group for image in placed if image.group}), strict=True),
         *_no_names(placed),
         *_missing(counts, domains, classes),
-        *_few_images(counts),
-        *_odd_names(placed),
+        *findings("single-image", (cell for cell, count in cells if count == 1)),
+        *findings("few-images", few),
+        *findings("odd-name", (image.path for image in placed if not is_utf8(image.path))),
     ]
 
 
 def _too_few_names(domains: list[str], classes: list[str]) -> list[Finding]:
-    found = []
-    if len(domains) < 2:
-        found.append(
-            Finding(
-                "single-domain",
-                "error",
-                f"only one domain, {domains[0]!r}: none can be held out",
-                "Add images of other domains: masks need two to train on, and one more to hold out. On one alone "
-                "--target none trains what needs no more, such as --method aggregate, and measures it in domain.",
-            )
-        )
-    elif len(domains) == 2:
-        found.append(
-            Finding(
-                "two-domains",
-                "warning",
-                f"only two domains, {domains[0]!r} and {domains[1]!r}: with one held out, one is left, and masks need two",
-                "Add images of another domain, train on one with what needs no more (--method aggregate), or on "
-                "both with --target none.",
-            )
-        )
-    if len(classes) < 2:
-        found.append(
-            Finding(
-                "single-class",
-                "error",
-                f"only one class, {classes[0]!r}",
-                "Add images of other classes: there is nothing to tell apart.",
-            )
-        )
-    return found
+    named = {1: "single-domain", 2: "two-domains"}
+    found = [finding(named[len(domains)], names=" and ".join(map(repr, domains)))] if len(domains) in named else []
+    return found + ([finding("single-class", names=repr(classes[0]))] if len(classes) == 1 else [])
 
 
-def _similar(kind: str, plural: str, names: Iterable[str], strict: bool = False) -> list[Finding]:
+def _similar(plural: str, names: Iterable[str], strict: bool = False) -> list[Finding]:
     several = spellings(names, strict)
-    if not several:
-        return []
-    differs = "quotes, blanks, case" if strict else "quotes, case, blanks, underscores, hyphens"
-    return [
-        Finding(
-            f"similar-{plural}",
-            "error",
-            f"{counted(len(several), f'{kind} name')} written in several ways, which count as different {plural}: they "
-            f"differ in {differs} or Unicode form alone",
-            f"Rename them to one spelling, if they are the same {kind}.",
-            tuple(
-                Example(tuple(f"{name!a}" if not name.isascii() else repr(name) for name in same)) for same in several
-            ),
-        )
-    ]
+    shown = (tuple(f"{name!a}" if not name.isascii() else repr(name) for name in same) for same in several)
+    return findings(f"similar-{plural}", map(Occurrence, shown))
 
 
 def _no_names(images: Sequence[CheckedImage]) -> list[Finding]:
     """Find what programs write where there is no value, as the name of a class, a domain or a group."""
     counts: Counter[tuple[str, str]] = Counter()
     for image in images:
-        counts["class", image.class_name] += 1
-        counts["domain", image.domain] += 1
+        counts.update([("class", image.class_name), ("domain", image.domain)])
         if image.group:
             counts["group", image.group] += 1
-    found = []
-    severity: Severity
-    for severity, test, what in (
-        ("error", stands_for_nothing, "that programs write where there is none"),
-        ("warning", may_stand_for_nothing, "that may be meant as no name"),
-    ):
-        odd = [
-            Example((repr(name),), f"{kind}, {counted(count, 'image')}")
-            for (kind, name), count in sorted(counts.items())
-            if test(name)
-        ]
-        if odd:
-            found.append(
-                Finding(
-                    "no-name",
-                    severity,
-                    f"{counted(len(odd), 'name')} {what}",
-                    "Give the images their class, domain or group, or leave them out.",
-                    tuple(odd),
-                )
-            )
-    return found
+    named = {
+        (kind, name): Occurrence((repr(name),), f"{kind}, {counted(count, 'image')}")
+        for (kind, name), count in sorted(counts.items())
+    }
+    certain = [place for (_, name), place in named.items() if stands_for_nothing(name)]
+    doubtful = [place for (_, name), place in named.items() if may_stand_for_nothing(name)]
+    return [
+        *findings("no-name", certain, doubt="that programs write where there is none"),
+        *findings("no-name", doubtful, "warning", doubt="that may stand for no name"),
+    ]
 
 
 def _missing(counts: Counter[tuple[str, str]], domains: list[str], classes: list[str]) -> list[Finding]:
-    found = []
     lone, partial = [], []
     for class_name in classes:
         lacking = [domain for domain in domains if not counts[domain, class_name]]
@@ -131,77 +81,7 @@ def _missing(counts: Counter[tuple[str, str]], domains: list[str], classes: list
             others = [name for name in classes if name != class_name and not counts[home, name]]
             near = difflib.get_close_matches(class_name.lower(), [name.lower() for name in others], 1, _ALIKE)
             guess = f"; perhaps it is {next(name for name in others if name.lower() == near[0])!r}" if near else ""
-            lone.append(Example((class_name,), f"only in {home}, {counts[home, class_name]:,}{guess}"))
+            lone.append(Occurrence((class_name,), f"only in {home}, {counts[home, class_name]:,}{guess}"))
         else:
-            partial.append(Example((class_name,), f"not in {', '.join(lacking)}"))
-    if lone:
-        verb = "is" if len(lone) == 1 else "are"
-        found.append(
-            Finding(
-                "class-in-one-domain",
-                "warning",
-                f"{counted(len(lone), 'class', 'classes')} that {verb} in one domain only",
-                "Add images of the other domains or remove the class: with its domain held out it cannot be learned, and "
-                "otherwise it gives the domain away.",
-                tuple(lone),
-            )
-        )
-    if partial:
-        found.append(
-            Finding(
-                "class-missing-in-domain",
-                "warning",
-                f"{counted(len(partial), 'class', 'classes')} without images in some domains",
-                "Add images, or keep in mind that accuracies of those domains are about fewer classes.",
-                tuple(partial),
-            )
-        )
-    return found
-
-
-def _few_images(counts: Counter[tuple[str, str]]) -> list[Finding]:
-    found = []
-    single = [Example((f"{domain}/{name}",)) for (domain, name), count in sorted(counts.items()) if count == 1]
-    few = [
-        Example((f"{domain}/{name}",), counted(count, "image"))
-        for (domain, name), count in sorted(counts.items())
-        if 1 < count < _FEW
-    ]
-    if single:
-        found.append(
-            Finding(
-                "single-image",
-                "warning",
-                f"{counted(len(single), 'class', 'classes')} with a single image in a domain, which cannot be divided "
-                "into training, validation and test",
-                "Add images, or remove the class from that domain.",
-                tuple(single),
-            )
-        )
-    if few:
-        found.append(
-            Finding(
-                "few-images",
-                "warning",
-                f"{counted(len(few), 'class', 'classes')} with fewer than {_FEW} images in a domain: not each of training, "
-                "validation and test will get one",
-                "Add images, or do not rely on the in-domain accuracies of these classes.",
-                tuple(few),
-            )
-        )
-    return found
-
-
-def _odd_names(images: Sequence[CheckedImage]) -> list[Finding]:
-    odd = [image.path for image in images if any("\ud800" <= letter <= "\udfff" for letter in image.path)]
-    if not odd:
-        return []
-    return [
-        Finding(
-            "odd-name",
-            "error",
-            f"{counted(len(odd), 'path')} with a name that is no UTF-8",
-            "Rename the files or folders: names of classes and domains are refused, those of images are kept as bytes.",
-            tuple(Example((path,)) for path in odd),
-        )
-    ]
+            partial.append(Occurrence((class_name,), f"not in {', '.join(lacking)}"))
+    return findings("class-in-one-domain", lone) + findings("class-missing-in-domain", partial)

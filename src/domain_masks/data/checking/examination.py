@@ -6,16 +6,17 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from domain_masks.data.checking.check_report import CheckReport
 from domain_masks.data.checking.classes import class_findings
-from domain_masks.data.checking.content import content_findings
 from domain_masks.data.checking.duplicates import duplicate_findings
-from domain_masks.data.checking.findings import SEVERITIES, Finding
+from domain_masks.data.checking.findings import Finding, finding
 from domain_masks.data.checking.groups import group_findings
+from domain_masks.data.checking.image_quality import image_findings
 from domain_masks.data.checking.index import CheckedImage, Index, count_table
 from domain_masks.data.checking.layout import entry_findings, layout_findings
 from domain_masks.data.checking.lists import apply_lists, read_lists
 from domain_masks.data.checking.manifest_table import read_manifest
-from domain_masks.data.checking.report import Report
+from domain_masks.data.checking.rules import SEVERITIES
 from domain_masks.data.checking.tree import walk
 from domain_masks.data.dataset import FileOpener, ImageDataset, is_in_memory
 from domain_masks.data.decoding import decode_all
@@ -29,7 +30,7 @@ from domain_masks.progress import Reporter
 from domain_masks.records.files import is_there
 
 
-def check(name: str, root: str | Path | None, workers: int | None, reporter: Reporter) -> Report:
+def check(name: str, root: str | Path | None, workers: int | None, reporter: Reporter) -> CheckReport:
     """Decode every image of a dataset and return everything that is wrong or odd about it.
 
     ``name`` is a dataset's name, a folder or a manifest; ``root`` is where a named dataset lies, or what a manifest's
@@ -37,7 +38,7 @@ def check(name: str, root: str | Path | None, workers: int | None, reporter: Rep
     training. Raises InputError where there is nothing to look at.
     """
     index = _decoded(open_index(name, root), workers, reporter)
-    return Report(index.name, index.source, count_table(index.images), tuple(findings_of(index)))
+    return CheckReport(index.name, index.source, count_table(index.images), tuple(findings_of(index)))
 
 
 def open_index(name: str, root: str | Path | None) -> Index:
@@ -67,7 +68,7 @@ def findings_of(index: Index) -> list[Finding]:
     if index.tree is not None:
         found += entry_findings(index.tree)
     found += [
-        *content_findings(index.images),
+        *image_findings(index.images),
         *duplicate_findings(index.images),
         *class_findings(index.images),
         *group_findings(index.images),
@@ -169,7 +170,7 @@ def _with_refusal(index: Index, name: str, root: str | Path | None) -> Index:
 
 
 def _refused(message: str) -> Finding:
-    return Finding("refused", "error", f"training refuses the dataset: {message.rstrip('.')}", "Do what it says.")
+    return finding("refused", message=message.rstrip("."))
 
 
 def _folder_of(name: str, root: str | Path | None) -> Path | None:

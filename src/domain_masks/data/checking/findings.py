@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
+from domain_masks.data.checking.rules import RULES, Severity
 from domain_masks.records.counts import counted
-
-__all__ = ["SEVERITIES", "Example", "Finding", "Severity", "by_path", "counted"]
-
-Severity = Literal["error", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class Occurrence:
     """One place where something was found: a path, or several that belong together, and what there is to say."""
 
     paths: tuple[str, ...]
@@ -27,19 +23,38 @@ class Finding:
     """Something that is wrong or odd about a dataset.
 
     - ``code``: its name for machines
-    - ``severity``: "error": training would refuse, or the accuracies would not mean what they say; "warning": training
-      goes, but the result may suffer; "note": good to know
     - ``what``, ``advice``: one sentence each, what was found and what to do
-    - ``examples``: every place, not only those that are shown
+    - ``occurrences``: every place, not only those that are shown
     """
 
     code: str
     severity: Severity
     what: str
     advice: str
-    examples: tuple[Example, ...] = ()
+    occurrences: tuple[Occurrence, ...] = ()
 
 
-def by_path(paths: Iterable[str]) -> tuple[Example, ...]:
-    """Return an example for every path, sorted."""
-    return tuple(Example((path,)) for path in sorted(paths))
+def finding(
+    code: str, occurrences: Iterable[Occurrence | str] = (), severity: Severity | None = None, **words: Any
+) -> Finding:
+    """Return what the rule ``code`` says of ``occurrences``; paths alone are sorted. ``words`` fill in its sentences."""
+    given = tuple(occurrences)
+    paths = sorted(place for place in given if isinstance(place, str))
+    places = (*(place for place in given if isinstance(place, Occurrence)), *(Occurrence((path,)) for path in paths))
+    rule = RULES[code]
+    one = len(places) == 1
+    usual = {
+        "count": counted(len(places), rule.noun, rule.plural),
+        "are": "is" if one else "are",
+        "their": "its" if one else "their",
+    }
+    what, advice = (text.format_map({**usual, **words}) for text in (rule.what, rule.advice))
+    return Finding(code, severity or rule.severity, what, advice, places)
+
+
+def findings(
+    code: str, occurrences: Iterable[Occurrence | str], severity: Severity | None = None, **words: Any
+) -> list[Finding]:
+    """Return the finding of a rule, or nothing where it does not occur."""
+    given = tuple(occurrences)
+    return [finding(code, given, severity, **words)] if given else []

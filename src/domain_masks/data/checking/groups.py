@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from domain_masks.data.checking.findings import Example, Finding, Severity, counted
+from domain_masks.data.checking.findings import Finding, Occurrence, findings
 from domain_masks.data.checking.index import CheckedImage
+from domain_masks.records.counts import counted
 
 
 def group_findings(images: Sequence[CheckedImage]) -> list[Finding]:
@@ -18,20 +19,16 @@ def group_findings(images: Sequence[CheckedImage]) -> list[Finding]:
         splits[image.group].add(image.split)
         domains[image.group].add(image.domain)
     given = {image.split for image in grouped}
-    found = []
-    divided = [Example((name,), ", ".join(sorted(names))) for name, names in splits.items() if len(names) > 1]
-    if divided:
-        what = f"{counted(len(divided), 'group')} divided between splits, which what is measured leaks through"
-        found.append(
-            Finding("group-divided", "error", what, "Give all images of a group the same split.", tuple(divided))
-        )
-    across = [Example((name,), ", ".join(sorted(names))) for name, names in domains.items() if len(names) > 1]
-    # With an official test part, what is held out shares no undivided group with what is trained on.
-    if across and "test" not in given:
-        what = f"{counted(len(across), 'group')} in several domains, of which none can be held out without the others"
-        advice = "Hold these domains out together, or leave the group's images out of all but one of them."
-        found.append(Finding("group-across-domains", "warning", what, advice, tuple(across)))
-    return found + _too_few(grouped, given)
+    return [
+        *findings("group-divided", _in_several(splits)),
+        # With an official test part, what is held out shares no undivided group with what is trained on.
+        *findings("group-across-domains", () if "test" in given else _in_several(domains)),
+        *_too_few(grouped, given),
+    ]
+
+
+def _in_several(places: Mapping[str, set[str]]) -> Iterator[Occurrence]:
+    return (Occurrence((name,), ", ".join(sorted(names))) for name, names in places.items() if len(names) > 1)
 
 
 def _too_few(grouped: Sequence[CheckedImage], splits: set[str]) -> list[Finding]:
@@ -44,11 +41,6 @@ def _too_few(grouped: Sequence[CheckedImage], splits: set[str]) -> list[Finding]
     for image in grouped:
         if not official or image.split == "train":
             groups[image.domain].add(image.group)
-    few = [Example((name,), counted(len(names), "group")) for name, names in groups.items() if len(names) < wanted]
-    if not few:
-        return []
+    few = [Occurrence((name,), counted(len(names), "group")) for name, names in groups.items() if len(names) < wanted]
     # One such domain can still be held out.
-    severity: Severity = "error" if len(few) > 1 else "warning"
-    what = f"{counted(len(few), 'domain')} with fewer than {wanted} groups, which training refuses as a source"
-    advice = f"Add groups, one each for {parts} at least, or hold the domain out."
-    return [Finding("few-groups", severity, what, advice, tuple(few))]
+    return findings("few-groups", few, "error" if len(few) > 1 else "warning", wanted=wanted, parts=parts)

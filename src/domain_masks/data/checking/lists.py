@@ -8,15 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from domain_masks.data.checking.findings import Example, Finding, by_path, counted
+from domain_masks.data.checking.findings import Finding, Occurrence, finding, findings
 from domain_masks.data.checking.index import CheckedImage
-from domain_masks.data.text_files import decoded_text
-
-_SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("crossval", "val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
+from domain_masks.data.dataset import SPLIT_OF_NAME
+from domain_masks.data.split_lists import ImagePaths, read_split_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,32 +26,24 @@ class ListedImage:
 
 def read_lists(root: Path, names: Sequence[str], domains: Sequence[str]) -> tuple[list[ListedImage], list[Finding]]:
     """Read the lists among the text files ``names`` that belong to one of ``domains``; others are left alone."""
-    lines: list[ListedImage] = []
-    odd: list[Example] = []
+    listed: list[ListedImage] = []
+    odd: list[Occurrence] = []
     for name in names:
         stem = PurePosixPath(name).stem
         domain = max((domain for domain in domains if stem.startswith(f"{domain}_")), key=len, default=None)
         if domain is None:
             continue
         words = re.split(r"[_\W]+", stem.removeprefix(f"{domain}_").lower())
-        split = next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), "")
+        split = next((SPLIT_OF_NAME[word] for word in words if word in SPLIT_OF_NAME), "")
         try:
-            text = decoded_text((root / name).read_bytes(), errors="surrogateescape")
+            lines, wrong = read_split_list(root / name)
         except (OSError, UnicodeError) as error:
             reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
-            odd.append(Example((name,), reason))
+            odd.append(Occurrence((name,), reason))
             continue
-        for number, line in enumerate(text.splitlines(), start=1):
-            path, _, label = line.strip().rpartition(" ")
-            if path and label.isdecimal():
-                lines.append(ListedImage(f"{name}:{number}", path.strip(), int(label), split))
-            elif line.strip():
-                odd.append(Example((f"{name}:{number}",), repr(line[:60])))
-    found = []
-    if odd:
-        what = f"{counted(len(odd), 'line')} of the lists that cannot be understood"
-        found.append(Finding("list-line", "warning", what, "Write every line as 'path label'.", tuple(odd)))
-    return lines, found
+        listed += [ListedImage(f"{name}:{line.number}", line.path, line.label, split) for line in lines]
+        odd += [Occurrence((f"{name}:{number}",), repr(text[:60])) for number, text in wrong.items()]
+    return listed, findings("list-line", odd)
 
 
 def apply_lists(
@@ -69,29 +56,34 @@ def apply_lists(
     """
     if not lines:
         return tuple(images), []
-    by_path_name = {image.path: image for image in images}
-    by_stem = {_stem(image.path): image for image in images}
+    by_path = {image.path: image for image in images}
+    paths = ImagePaths(by_path)
     splits: defaultdict[str, set[str]] = defaultdict(set)
     labels: defaultdict[str, set[int]] = defaultdict(set)
-    absent: dict[str, Example] = {}
+    absent: dict[str, Occurrence] = {}
     for line in lines:
-        image = by_path_name.get(line.path) or by_stem.get(_stem(line.path))
-        if image is None:
-            absent.setdefault(line.path, Example((line.path,), f"in {line.place}"))
+        path = paths.find(line.path)
+        if path is None:
+            absent.setdefault(line.path, Occurrence((line.path,), f"in {line.place}"))
             continue
-        splits[image.path].add(line.split)
-        labels[image.path].add(line.label)
+        splits[path].add(line.split)
+        labels[path].add(line.label)
     whole = _lists_of_everything(images, splits)
     for path in splits:
-        if by_path_name[path].domain in whole:
+        if by_path[path].domain in whole:
             splits[path].discard("test")
     known = tuple(
         replace(image, split=next(iter(splits[image.path]))) if len(splits.get(image.path, ())) == 1 else image
         for image in images
     )
+    several = (Occurrence((path,), ", ".join(sorted(own))) for path, own in sorted(splits.items()) if len(own) > 1)
+    listed_domains = {by_path[path].domain for path in splits}
+    unlisted = (image for image in images if image.placed and image.path not in splits)
     return known, [
-        *_places(images, splits, absent),
-        *_label_findings([by_path_name[path] for path in labels], labels),
+        *findings("list-leak", several),
+        *findings("list-absent", absent.values()),
+        *findings("list-lacks", (image.path for image in unlisted if image.domain in listed_domains)),
+        *_label_findings([by_path[path] for path in labels], labels),
     ]
 
 
@@ -103,28 +95,9 @@ def number_findings(numbers: set[int], where: str) -> list[Finding]:
     gaps = sorted(set(range(min(lowest, 1), highest + 1)) - numbers)
     if gaps:
         missing = ", ".join(map(str, gaps[:10])) + (", ..." if len(gaps) > 10 else "")
-        return [
-            Finding(
-                "label-gaps",
-                "warning",
-                f"labels in {where} with gaps: {len(numbers)} of {lowest} to {highest}, none is {missing}",
-                "Look whether classes are missing.",
-            )
-        ]
-    if lowest == 1:
-        return [
-            Finding(
-                "labels-from-1",
-                "note",
-                f"labels in {where} count from 1, to {highest}",
-                "Nothing to do here; a program that counts from 0 has to subtract 1.",
-            )
-        ]
-    return []
-
-
-def _stem(path: str) -> str:
-    return str(PurePosixPath(path).with_suffix(""))
+        span = f"{len(numbers)} of {lowest} to {highest}"
+        return [finding("label-gaps", where=where, numbers=span, missing=missing)]
+    return [finding("labels-from-1", where=where, highest=highest)] if lowest == 1 else []
 
 
 def _lists_of_everything(images: Sequence[CheckedImage], splits: dict[str, set[str]]) -> set[str]:
@@ -139,53 +112,26 @@ def _lists_of_everything(images: Sequence[CheckedImage], splits: dict[str, set[s
     }
 
 
-def _places(images: Sequence[CheckedImage], splits: dict[str, set[str]], absent: dict[str, Example]) -> list[Finding]:
-    found = []
-    several = [Example((path,), ", ".join(sorted(names))) for path, names in sorted(splits.items()) if len(names) > 1]
-    if several:
-        what = f"{counted(len(several), 'image')} in the lists of several splits"
-        found.append(Finding("list-leak", "error", what, "Keep each in one list only.", tuple(several)))
-    if absent:
-        what = f"{counted(len(absent), 'listed image')} that {'is' if len(absent) == 1 else 'are'} not there"
-        advice = "Fetch the missing files, or take them out of the lists."
-        found.append(Finding("list-absent", "warning", what, advice, tuple(absent.values())))
-    listed_domains = {image.domain for image in images if image.path in splits}
-    unlisted = [
-        image.path for image in images if image.placed and image.domain in listed_domains and image.path not in splits
-    ]
-    if unlisted:
-        what = f"{counted(len(unlisted), 'image')} in no list of {'its' if len(unlisted) == 1 else 'their'} domain"
-        found.append(
-            Finding("list-lacks", "warning", what, "Add them to a list, or remove the files.", by_path(unlisted))
-        )
-    return found
-
-
 def _label_findings(listed: Sequence[CheckedImage], labels: dict[str, set[int]]) -> list[Finding]:
     numbers: defaultdict[str, defaultdict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for image in listed:
         for label in labels[image.path]:
             numbers[image.class_name][label].append(image.path)
     wrong = []
-    usual = {}
-    for class_name, of_label in numbers.items():
-        usual[class_name] = max(of_label, key=lambda label: len(of_label[label]))
-        for label, paths in of_label.items():
-            if label != usual[class_name]:
-                detail = f"label {label}, where others of {class_name!r} have {usual[class_name]}"
-                wrong += [Example((path,), detail) for path in paths]
     classes_of: defaultdict[int, list[str]] = defaultdict(list)
-    for class_name, label in usual.items():
-        classes_of[label].append(class_name)
-    shared = [Example(tuple(names), f"label {label}") for label, names in sorted(classes_of.items()) if len(names) > 1]
-    found = []
-    if wrong:
-        what = f"{counted(len(wrong), 'image')} whose label in the lists contradicts the class folder"
-        found.append(Finding("list-label", "error", what, "Correct the list or move the image.", tuple(wrong)))
-    if shared:
-        verb = "stands" if len(shared) == 1 else "stand"
-        what = f"{counted(len(shared), 'label')} in the lists that {verb} for several class folders"
-        advice = "Give every class a label of its own."
-        found.append(Finding("list-shared-label", "error", what, advice, tuple(shared)))
+    for class_name, of_label in numbers.items():
+        usual = max(of_label, key=lambda label: len(of_label[label]))
+        classes_of[usual].append(class_name)
+        for label, paths in of_label.items():
+            if label != usual:
+                detail = f"label {label}, where others of {class_name!r} have {usual}"
+                wrong += [Occurrence((path,), detail) for path in paths]
+    shared = (
+        Occurrence(tuple(names), f"label {label}") for label, names in sorted(classes_of.items()) if len(names) > 1
+    )
     everything = {label for of_label in numbers.values() for label in of_label}
-    return found + number_findings(everything, "the lists")
+    return [
+        *findings("list-label", wrong),
+        *findings("list-shared-label", shared),
+        *number_findings(everything, "the lists"),
+    ]

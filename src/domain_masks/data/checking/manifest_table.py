@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from domain_masks.data.checking.findings import Example, Finding, counted
+from domain_masks.data.checking.findings import Finding, Occurrence, findings
 from domain_masks.data.checking.index import CheckedImage
 from domain_masks.data.checking.lists import number_findings
-from domain_masks.data.dataset import SPLIT_NAMES
 from domain_masks.data.manifest import read_table
 from domain_masks.data.manifest_lines import OPTIONAL, REQUIRED, ManifestTable, Mistake
 from domain_masks.data.names import outer_form
@@ -29,14 +28,10 @@ def read_manifest(path: Path, directory: Path) -> tuple[tuple[CheckedImage, ...]
     table.find_files(directory)
     found += _mistakes(table.mistakes)
     rows = table.rows[(table.rows[list(REQUIRED)] != "").all(axis=1)]
-    for name in OPTIONAL:
-        if name not in rows:
-            rows = rows.assign(**{name: ""})
+    whole = rows.reindex(columns=[*REQUIRED, *OPTIONAL], fill_value="")
     images = tuple(
-        CheckedImage(name, domain, label, split, group)
-        for name, label, domain, split, group in zip(
-            *(rows[name].tolist() for name in (*REQUIRED, *OPTIONAL)), strict=True
-        )
+        CheckedImage(path, domain, label, split, group)
+        for path, label, domain, split, group in whole.itertuples(index=False)
     )
     labels = rows["label"].unique()
     if all(label.isdecimal() for label in labels):
@@ -46,29 +41,15 @@ def read_manifest(path: Path, directory: Path) -> tuple[tuple[CheckedImage, ...]
 
 def _columns(table: ManifestTable) -> list[Finding]:
     if table.lacking:
-        examples = tuple(
-            Example((name,), f"perhaps it is the column {guess!r}" if guess else "")
+        places = [
+            Occurrence((name,), f"perhaps it is the column {guess!r}" if guess else "")
             for name, guess in table.lacking.items()
-        )
-        has = ", ".join(filter(None, table.columns)) or "none"
-        what = f"no column {', '.join(table.lacking)} in the manifest, which has {has}"
-        advice = f"Name the columns {', '.join(REQUIRED)} and, where there are such, {', '.join(OPTIONAL)}."
-        return [Finding("manifest-column", "error", what, advice, examples)]
-    strange = table.unused
-    if not strange:
-        return []
+        ]
+        columns = ", ".join(filter(None, table.columns)) or "none"
+        return findings("manifest-column", places, lacking=", ".join(table.lacking), columns=columns)
     lacking = [option for option in OPTIONAL if option not in table.columns]
-    guesses = {name: _meant(name, table.columns, lacking) for name in strange}
-    what = f"{counted(len(strange), 'column')} of the manifest {'is' if len(strange) == 1 else 'are'} not used"
-    return [
-        Finding(
-            "manifest-unused",
-            "note",
-            what,
-            "Nothing, unless one is a split or a group under another name.",
-            tuple(Example((name,), guess) for name, guess in guesses.items()),
-        )
-    ]
+    unused = (Occurrence((name,), _meant(name, table.columns, lacking)) for name in table.unused)
+    return findings("manifest-unused", unused)
 
 
 def _meant(name: str, columns: Sequence[str], lacking: Sequence[str]) -> str:
@@ -80,21 +61,12 @@ def _meant(name: str, columns: Sequence[str], lacking: Sequence[str]) -> str:
     return f"perhaps it is {guess}" if guess else ""
 
 
-def _mistakes(mistakes: list[Mistake]) -> list[Finding]:
-    examples = {
-        kind: tuple(Example((mistake.subject,), mistake.detail) for mistake in mistakes if mistake.kind == kind)
-        for kind in ("blank", "split", "twice")
-    }
-    count = {kind: len(places) for kind, places in examples.items()}
-    splits = ", ".join(SPLIT_NAMES)
-    odd = f"{counted(count['split'], 'value')} of the column split that {'is' if count['split'] == 1 else 'are'} none"
-    said = {
-        "blank": (f"{counted(count['blank'], 'column')} with blank cells", "Fill them in or remove the rows."),
-        "split": (odd, f"Write {splits} in every row."),
-        "twice": (f"{counted(count['twice'], 'image')} in several rows", "Keep one row for every image."),
-    }
+def _mistakes(mistakes: Sequence[Mistake]) -> list[Finding]:
     return [
-        Finding(f"manifest-{kind}", "error", what, advice, examples[kind])
-        for kind, (what, advice) in said.items()
-        if examples[kind]
+        found
+        for kind in ("blank", "split", "twice")
+        for found in findings(
+            f"manifest-{kind}",
+            (Occurrence((mistake.subject,), mistake.detail) for mistake in mistakes if mistake.kind == kind),
+        )
     ]

@@ -12,8 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from domain_masks.data.checking.findings import SEVERITIES, Example, Finding, counted
+from domain_masks.data.checking.findings import Finding, Occurrence
+from domain_masks.data.checking.rules import SEVERITIES
 from domain_masks.errors import InputError
+from domain_masks.records.counts import counted
 from domain_masks.records.files import printable, write_json, write_whole
 from domain_masks.records.spreadsheet import cell, path_cell
 
@@ -26,7 +28,7 @@ _WIDTH = 110
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """The outcome of a check.
 
     - ``counts``: images per class (rows) and domain (columns)
@@ -70,8 +72,8 @@ class Report:
                     "severity": finding.severity,
                     "what": printable(finding.what),
                     "advice": finding.advice,
-                    "count": len(finding.examples),
-                    "examples": [_example_dict(example) for example in finding.examples],
+                    "count": len(finding.occurrences),
+                    "examples": [_occurrence_dict(place) for place in finding.occurrences],
                 }
                 for finding in self.findings
             ],
@@ -83,9 +85,9 @@ class Report:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["severity", "code", "example", "path", "detail"])
         for finding in self.findings:
-            for number, example in enumerate(finding.examples or (Example(("",), finding.what),), start=1):
-                for path in example.paths:
-                    cells = path_cell(printable(path)), cell(printable(example.detail))
+            for number, place in enumerate(finding.occurrences or (Occurrence(("",), finding.what),), start=1):
+                for path in place.paths:
+                    cells = path_cell(printable(path)), cell(printable(place.detail))
                     writer.writerow([finding.severity, finding.code, number, *cells])
         return text.getvalue()
 
@@ -158,20 +160,20 @@ def _finding_lines(finding: Finding, everything: bool) -> Iterator[str]:
     yield from textwrap.wrap(
         f"{finding.what}.", _WIDTH, initial_indent=label, subsequent_indent=" " * 9, break_on_hyphens=False
     )
-    shown = finding.examples if everything else finding.examples[:_SHOWN]
-    for example in shown:
-        yield f"           {_example_text(example, everything)}"
-    if len(shown) < len(finding.examples):
-        yield f"           ... and {len(finding.examples) - len(shown):,} more (--all)"
+    shown = finding.occurrences if everything else finding.occurrences[:_SHOWN]
+    for place in shown:
+        yield f"           {_occurrence_text(place, everything)}"
+    if len(shown) < len(finding.occurrences):
+        yield f"           ... and {len(finding.occurrences) - len(shown):,} more (--all)"
     yield from textwrap.wrap(finding.advice, _WIDTH, initial_indent=" " * 9, subsequent_indent=" " * 9)
 
 
-def _example_text(example: Example, everything: bool) -> str:
-    paths = example.paths if everything else example.paths[:_SHOWN_PATHS]
-    more = f" = ... {len(example.paths) - len(paths)} more" if len(paths) < len(example.paths) else ""
-    return " = ".join(paths) + more + (f" ({example.detail})" if example.detail else "")
+def _occurrence_text(place: Occurrence, everything: bool) -> str:
+    paths = place.paths if everything else place.paths[:_SHOWN_PATHS]
+    more = f" = ... {len(place.paths) - len(paths)} more" if len(paths) < len(place.paths) else ""
+    return " = ".join(paths) + more + (f" ({place.detail})" if place.detail else "")
 
 
-def _example_dict(example: Example) -> dict[str, Any]:
-    plain: dict[str, Any] = {"paths": [printable(path) for path in example.paths]}
-    return {**plain, "detail": printable(example.detail)} if example.detail else plain
+def _occurrence_dict(place: Occurrence) -> dict[str, Any]:
+    plain: dict[str, Any] = {"paths": [printable(path) for path in place.paths]}
+    return {**plain, "detail": printable(place.detail)} if place.detail else plain
