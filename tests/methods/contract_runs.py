@@ -217,6 +217,22 @@ def check_resuming(name: str) -> None:
         assert [key for key, value in tensors[0].items() if not torch.equal(value, tensors[1][key])] == []
 
 
+def check_average(name: str) -> None:
+    """An average of its weights is what is saved, under the same names; a method without steps refuses it."""
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        if METHODS[name].is_closed_form():
+            with pytest.raises(InputError, match=r"^average: "):
+                trained(name, out, average="ema")
+            return
+        assert trained(name, out, fast=True, average="ema", average_decay=0.5).average is not None
+        raw = load_checkpoint(out / "checkpoints" / "last.ckpt")["method"]
+        averaged, learned = load_model(out)[0].state_dict(), dict(whole(name).method.named_parameters())
+        moved = [key for key, value in averaged.items() if key in learned and learned[key].requires_grad]
+        assert moved
+        assert any(not torch.equal(averaged[key], raw[key]) for key in moved)
+
+
 def check_frozen_features(name: str) -> None:
     """With frozen features it trains, or it needs images and says so."""
     with TemporaryDirectory() as folder:
@@ -260,6 +276,7 @@ RUN_CHECKS = (
     check_saving,
     check_export,
     check_resuming,
+    check_average,
     check_frozen_features,
     check_class_weights,
     check_too_few,

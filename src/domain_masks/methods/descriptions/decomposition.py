@@ -93,6 +93,7 @@ class DescribedTFCNN(Description):
     """TF-CNN."""
 
     name = "tf_cnn"
+    cost = "1.0"
     summary = "low-rank weights of the last layers, a shared part and one per source; the shared part alone predicts"
     family = "decomposition"
     paper = Paper("Deeper, Broader and Artier Domain Generalization", "Li et al.", "ICCV 2017")
@@ -119,6 +120,7 @@ class DescribedDMTAE(Description):
     """D-MTAE."""
 
     name = "d_mtae"
+    cost = "0.7"
     summary = "an encoder that reconstructs features of each source from those of the others, then a classifier on it"
     family = "decomposition"
     paper = Paper(

@@ -83,6 +83,7 @@ class DescribedDSBN(Description):
     """Batch norm by domain."""
 
     name = "dsbn"
+    cost = "1.1"
     summary = (
         "batch norm of the upper layers once per source; with the setting instance mixed with instance norm (DSON)"
     )
@@ -112,6 +113,7 @@ class DescribedLoRA(Description):
     """Low-rank adapters by domain."""
 
     name = "lora"
+    cost = "0.9"
     summary = "a low-rank adapter per source on the inputs of the upper layers, where DMG has masks"
     family = "masks"
     paper = Paper(

@@ -181,6 +181,7 @@ class DescribedEpiFCR(Description):
     """Epi-FCR."""
 
     name = "epi_fcr"
+    cost = "1.7"
     summary = "features that serve other sources' classifiers, and a classifier that serves other sources' features"
     family = "meta-learning"
     paper = Paper("Episodic Training for Domain Generalization", "Li et al.", "ICCV 2019")
