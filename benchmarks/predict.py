@@ -23,6 +23,7 @@ from domain_masks.deploy import Model, load
 from domain_masks.deploy.predicting.image_paths import find_images
 from domain_masks.deploy.predicting.prediction_writers import rows_to_file
 from domain_masks.methods.saving import save_model
+from domain_masks.records.model_card import ModelDescription
 from loading import BATCHES, FAST_BATCHES, FAST_WORKLOAD, WORKLOAD, Images, generated, pacs
 from steps import Workload, build
 from timing import Budget, Conditions, Measurement, interleave
@@ -56,7 +57,7 @@ def measure(conditions: Conditions) -> Iterator[Measurement]:
 def saved(workload: Workload, preprocessing: Preprocessing, folder: Path, device: torch.device) -> Model:
     """Return DMG around a network with random weights, saved and loaded as a user would load it."""
     method = build(workload, "dmg", torch.device("cpu")).eval()
-    save_model(folder, method, workload.backbone, {"preprocessing": preprocessing.to_dict()})
+    save_model(folder, method, workload.backbone, ModelDescription(preprocessing=preprocessing.to_dict()))
     return load(folder, device=device.type)
 
 

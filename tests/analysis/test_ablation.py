@@ -111,10 +111,10 @@ def test_rows_are_means_over_draws_by_domain():
     right = np.array([[1, 1, 1, 1], [1, 0, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]], dtype=bool)
     domains = {"a": np.array([True, True, False, False]), "b": np.array([False, False, True, True])}
     none, shared, random = ablation_rows(chosen, right, domains)
-    assert none["accuracy"] == {"a": 1.0, "b": 1.0}
-    assert none["draws"] == 1
-    assert "deviation" not in none
-    assert "matched" not in shared
-    assert shared["accuracy"] == {"a": 0.25, "b": 0.75}
-    assert shared["deviation"]["a"] == pytest.approx(np.std([0.5, 0.0], ddof=1))
-    assert (random["kind"], random["matched"], random["neurons"], random["draws"]) == ("random", "shared", 1, 2)
+    assert none.accuracy == {"a": 1.0, "b": 1.0}
+    assert none.draws == 1
+    assert not none.deviation
+    assert shared.matched is None
+    assert shared.accuracy == {"a": 0.25, "b": 0.75}
+    assert shared.deviation["a"] == pytest.approx(np.std([0.5, 0.0], ddof=1))
+    assert (random.kind, random.matched, random.neurons, random.draws) == ("random", "shared", 1, 2)

@@ -62,42 +62,42 @@ def test_everything_is_there(copied: Path) -> None:
     assert found.mask_by_domain_splits == {"dots": "test", "plain": "test", "stripes": "held_out"}
     assert found.sites is not None
     assert found.epochs is not None
-    last = {row["site"]: row for row in found.epochs if row["epoch"] == 4}
+    last = {row.site: row for row in found.epochs if row.epoch == 4}
     assert set(found.sites) == set(last)
-    assert {row["epoch"] for row in found.epochs} == {1, 2, 3, 4}
+    assert {row.epoch for row in found.epochs} == {1, 2, 3, 4}
     assert found.nearest_source is not None
     assert set(found.per_class["stripes"]) == set(generated.CLASSES)
     for name in found.figures:
         assert (folder.figures / name).stat().st_size > 0
     for word in ("mask_by_domain.png", "ablation-stripes.png", "gallery-nearest-stripes.png", "sites.csv"):
         assert word in found.figures
-    items = [item for gallery in (found.galleries or {}).values() for item in gallery["items"]]
+    items = [item for gallery in (found.galleries or {}).values() for item in gallery.items]
     assert items
-    assert all((copied / item["thumbnail"]).is_file() for item in items)
+    assert all((copied / item.thumbnail).is_file() for item in items)
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_nothing_switched_off_is_what_the_run_stored(copied: Path) -> None:
     found = analyzed(copied, images=None).ablation
     assert found is not None
-    none = found["rows"][0]
-    assert none["accuracy"] == Analysis.read(copied / "analysis.json").mask_by_domain["predictions"]
-    assert found["images"] == {"dots": 6, "plain": 6, "stripes": 60}
-    everything = [row for row in found["rows"] if row["kind"] in ("shared", "specific") and row["fraction"] == 1]
+    none = found.rows[0]
+    assert none.accuracy == Analysis.read(copied / "analysis.json").mask_by_domain["predictions"]
+    assert found.images == {"dots": 6, "plain": 6, "stripes": 60}
+    everything = [row for row in found.rows if row.kind in ("shared", "specific") and row.fraction == 1]
     assert everything
-    assert all(row["draws"] == 1 for row in everything)
+    assert all(row.draws == 1 for row in everything)
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_same_numbers_again(copied: Path) -> None:
     first = analyzed(copied, images=30)
     assert analyzed(copied, images=30) == first
-    assert sum(first.ablation["images"].values()) == 30  # type: ignore[index]
+    assert sum(first.ablation.images.values()) == 30
 
 
 def two_figures(content: dict[str, Any], small: dict[str, bytes]) -> Iterator[tuple[str, Figure]]:
     yield "mask_by_domain.png", Figure(figsize=(1, 1))
-    if content.get("ablation"):
+    if content.ablation:
         yield "ablation-stripes.png", Figure(figsize=(1, 1))
 
 
@@ -124,7 +124,7 @@ def test_without_the_model_galleries_keep_their_thumbnails(copied: Path) -> None
     (copied / "checkpoints" / "best.ckpt").unlink()
     found = analyzed(copied, with_model=False)
     assert found.ablation is None
-    assert any("thumbnail" in item for gallery in (found.galleries or {}).values() for item in gallery["items"])
+    assert any(item.thumbnail is not None for gallery in (found.galleries or {}).values() for item in gallery.items)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -144,7 +144,7 @@ def test_images_that_are_gone_are_counted(copied: Path) -> None:
     found = analyzed(copied, dataset=without_rows(whole, gone), images=None)
     assert any("20 of 72 images are no longer" in note for note in found.notes)
     assert found.ablation is not None
-    assert found.ablation["images"]["stripes"] == 40
+    assert found.ablation.images["stripes"] == 40
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -199,7 +199,7 @@ def test_tables_hold_the_numbers(copied: Path) -> None:
     assert [row["domain"] for row in rows] == ["dots", "plain", "stripes"]
     assert sum(float(rows[2][f"share_{source}"]) for source in SOURCES) == pytest.approx(1)
     rows = list(csv.DictReader((copied / "figures" / "ablation.csv").open()))
-    assert len(rows) == 3 * len(found.ablation["rows"])  # type: ignore[index]
+    assert len(rows) == 3 * len(found.ablation.rows)
     rows = list(csv.DictReader((copied / "figures" / "confusion.csv").open()))
     assert sum(int(row["count"]) for row in rows) == 72
 

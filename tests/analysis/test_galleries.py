@@ -22,10 +22,10 @@ def test_the_most_confident_mistakes_come_first(part):
     sure = confidences(logits)
     wrong = [row for row in range(len(part)) if logits[row].argmax() != part.labels[row]]
     expected = sorted(wrong, key=lambda row: -sure[row])[:16]
-    assert [item["id"] for item in found["items"]] == [str(part.ids[row]) for row in expected]
-    for item, row in zip(found["items"], expected, strict=True):
-        assert item["label"] == CLASSES[part.labels[row]] != item["predicted"]
-        assert item["confidence"] == pytest.approx(sure[row])
+    assert [item.id for item in found.items] == [str(part.ids[row]) for row in expected]
+    for item, row in zip(found.items, expected, strict=True):
+        assert item.label == CLASSES[part.labels[row]] != item.predicted
+        assert item.confidence == pytest.approx(sure[row])
 
 
 def test_a_row_of_images_for_each_source(part):
@@ -33,21 +33,21 @@ def test_a_row_of_images_for_each_source(part):
     rows = {str(name): row for row, name in enumerate(part.ids)}
     for index, source in enumerate(SOURCES):
         gallery = galleries({"sketch": part})[f"nearest/sketch/{source}"]
-        assert (gallery["domain"], gallery["source"], len(gallery["items"])) == ("sketch", source, 8)
-        own = [rows[item["id"]] for item in gallery["items"]]
+        assert (gallery.domain, gallery.source, len(gallery.items)) == ("sketch", source, 8)
+        own = [rows[item.id] for item in gallery.items]
         assert set(nearest[own]) == {index}
         confidence = sure[index, own]
         assert (np.diff(confidence) <= 0).all()
         assert confidence[0] == sure[index, nearest == index].max()
-        vote = gallery["items"][0]["votes"][source]
-        assert vote["probability"] == pytest.approx(confidence[0])
-        assert vote["class"] == CLASSES[part.of(f"known:{source}")[own[0]].argmax()]
+        vote = gallery.items[0].votes[source]
+        assert vote.probability == pytest.approx(confidence[0])
+        assert vote.class_name == CLASSES[part.of(f"known:{source}")[own[0]].argmax()]
 
 
 def test_without_masks_there_are_mistakes_without_votes():
     found = galleries({"sketch": shown(generated(known=False))["sketch"]})
     assert list(found) == ["mistakes/sketch"]
-    assert "votes" not in found["mistakes/sketch"]["items"][0]
+    assert not found["mistakes/sketch"].items[0].votes
 
 
 def test_without_mistakes_there_is_no_gallery_of_them(part):

@@ -13,7 +13,8 @@ from PIL import Image
 
 from domain_masks.analysis import fonts, mask_figures, prediction_figures, style
 from domain_masks.records import names
-from domain_masks.records.results import DOMAIN_CLASSIFIER
+from domain_masks.records.analysis import Confusion, Histogram, NearestSource, SiteAnalysis
+from domain_masks.records.results import DOMAIN_CLASSIFIER, NearestAccuracy, NeuronKinds
 
 NAMES = ["_amazon", "$x_1$", "50%", "a|b", "<b>&", "x_y", "=1+2"]
 LONG = "a very long name of a domain that no axis has room for, and that goes on and on"
@@ -25,24 +26,34 @@ def written(figure):
 
 def nearest(called):
     share = {name: 1 / len(called) for name in called}
-    return {
-        "rule": "r",
-        "right": {"by": DOMAIN_CLASSIFIER, "split": "test", "accuracy": 0.75},
-        "rules": {},
-        "domains": dict.fromkeys(called, share),
-        "images": dict.fromkeys(called, 12),
-    }
+    return NearestSource(
+        rule="r",
+        right=NearestAccuracy(by=DOMAIN_CLASSIFIER, split="test", accuracy=0.75),
+        rules={},
+        domains=dict.fromkeys(called, share),
+        images=dict.fromkeys(called, 12),
+        agreement={},
+        accuracy={},
+        best_single={},
+        test={},
+    )
 
 
 def sites(called):
     counts = {name: [1, 2, 3, 4] for name in called}
     pairs = {f"{first}|{second}": 0.5 for first, second in itertools.pairwise(called)}
-    site = {"neurons": 10, "kinds": {}, "pairwise_iou": pairs, "activated": dict.fromkeys(called, 0.5)}
-    return {"classifier": {**site, "probabilities": {"edges": [0, 0.25, 0.5, 0.75, 1], "counts": counts}}}
+    site = SiteAnalysis(
+        neurons=10,
+        kinds=NeuronKinds(off=0.0, shared=1.0, specific=0.0),
+        pairwise_iou=pairs,
+        activated=dict.fromkeys(called, 0.5),
+        probabilities=Histogram(edges=[0, 0.25, 0.5, 0.75, 1], counts=counts),
+    )
+    return {"classifier": site}
 
 
 def confusion(called):
-    return {"classes": called, "counts": np.eye(len(called), dtype=int).tolist(), "of": len(called), "pairs": []}
+    return Confusion(classes=called, counts=np.eye(len(called), dtype=int).tolist(), of=len(called), pairs=[])
 
 
 def legends(figure):
@@ -74,7 +85,7 @@ def test_nothing_in_a_name_is_markup():
 def test_titles_lie_within_the_figure(count):
     called = [f"class {place}" for place in range(count)]
     for figure in (
-        prediction_figures.confusion_figure({**confusion(called), "of": 345}, LONG),
+        prediction_figures.confusion_figure(confusion(called).model_copy(update={"of": 345}), LONG),
         prediction_figures.nearest_figure(nearest([LONG, "b"])),
         prediction_figures.mask_by_domain_figure({"predictions": {"b": 0.5}}, {"b": "held_out"}),
     ):

@@ -193,7 +193,7 @@ def test_the_curves_first_point_has_the_runs_own_accuracy(trained: Path, tmp_pat
     with out.open() as file:
         rows = list(csv.DictReader(file))
     assert finished.results.out_of_domain is not None
-    expected = finished.results.out_of_domain["by_ensemble"]["masks"]
+    expected = finished.results.out_of_domain.by_ensemble["masks"]
     for row in rows:  # no probability of a fresh mask lies below 0.2
         assert float(row["held_out"]) == pytest.approx(expected, abs=2e-3)
     assert out.with_suffix(".png").is_file()

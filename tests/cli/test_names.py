@@ -181,8 +181,8 @@ def test_one_source_is_enough_for_what_compares_none(tmp_path: Path, capsys: pyt
     assert results.sources == ["sketch"]
     assert results.out_of_domain is not None
     assert results.in_domain is not None
-    assert set(results.out_of_domain["per_domain"]) == {"art", "photo"}
-    assert set(results.in_domain["per_domain"]) == {"sketch"}
+    assert set(results.out_of_domain.per_domain) == {"art", "photo"}
+    assert set(results.in_domain.per_domain) == {"sketch"}
     for words in (
         ["evaluate", str(run)],
         ["analyze", str(run)],
@@ -203,7 +203,7 @@ def test_a_benchmark_over_single_sources(tmp_path: Path) -> None:
         ["art"],
         ["sketch"],
     ]
-    assert all(np.isfinite(one.out_of_domain["accuracy"]) for one in found if one.out_of_domain is not None)
+    assert all(np.isfinite(one.out_of_domain.accuracy) for one in found if one.out_of_domain is not None)
 
 
 def test_a_file_that_other_libraries_write_needs_a_name_in_utf8(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,7 +115,7 @@ def test_they_train_and_are_measured(tree, tmp_path):
     config = generated.config(dataset=str(tree), target="c", epochs=1, batch=8, square=False, size=SIZE)
     finished = run(config, tmp_path / "run")
     assert finished.results.epochs_run == 1
-    assert finished.results.out_of_domain["count"] == 2 * len(ODD)
+    assert finished.results.out_of_domain.count == 2 * len(ODD)
 
 
 def flat_png(path, width, height):

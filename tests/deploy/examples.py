@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,6 +13,7 @@ from domain_masks.methods.base import Context
 from domain_masks.methods.build import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import MaskedNetwork, build_backbone, masked
+from domain_masks.records.model_card import ModelCard
 
 SOURCES = ("ink", "paper", "outline")
 CLASSES = ("circle", "square", "star", "line", "dot")
@@ -198,15 +201,20 @@ def method(name: str = "dmg", backbone: str = "small", size: int = 32, **setting
     return built
 
 
-def card(size: int = 32, backbone: str = "small") -> dict[str, object]:
-    return {
+def card(size: int = 32, backbone: str = "small", **changes: Any) -> ModelCard:
+    known = {
         "classes": list(CLASSES),
         "sources": list(SOURCES),
         "targets": ["mosaic"],
         "dataset": "shapes",
         "backbone": backbone,
+        "image_size": size,
+        "boundary": "classifier",
+        "sites": [],
+        "method": {"name": "dmg"},
         "preprocessing": {"size": size, "resize": size + 4, "square": False},
     }
+    return ModelCard.model_validate(known | changes)
 
 
 def one_mask(net: MaskedNetwork, domain: int = 1) -> dict[str, Tensor]:

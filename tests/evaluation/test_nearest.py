@@ -58,19 +58,19 @@ def test_its_accuracy_is_the_mean_over_sources_of_their_own_test_images():
     for index, name in enumerate(SOURCES):
         mine = (predictions.splits == "test") & (predictions.domains == predictions.domain_names.index(name))
         shares[name] = (said[mine] == index).mean()
-    assert found["per_domain"] == pytest.approx(shares)
-    assert found["accuracy"] == pytest.approx(np.mean(list(shares.values())))
-    assert (found["by"], found["split"]) == ("domain classifier", "test")
-    assert found["count"] == (predictions.splits == "test").sum()
+    assert found.per_domain == pytest.approx(shares)
+    assert found.accuracy == pytest.approx(np.mean(list(shares.values())))
+    assert (found.by, found.split) == ("domain classifier", "test")
+    assert found.count == (predictions.splits == "test").sum()
     assert nearest_by_rule(predictions) == {
-        "domain classifier": found["accuracy"],
-        "most confident mask": nearest_accuracy(generated())["accuracy"],
+        "domain classifier": found.accuracy,
+        "most confident mask": nearest_accuracy(generated()).accuracy,
     }
 
 
 def test_validation_images_measure_where_there_are_no_test_images():
     predictions, _ = classified(generated(splits=("validation", "held_out")))
-    assert nearest_accuracy(predictions)["split"] == "validation"
+    assert nearest_accuracy(predictions).split == "validation"
     assert nearest_accuracy(generated(splits=("held_out",))) is None
 
 

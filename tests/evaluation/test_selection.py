@@ -7,7 +7,7 @@ import pytest
 from domain_masks.errors import InputError
 from domain_masks.evaluation import SELECTION_RULES, accuracies, choose, selected, variants
 from domain_masks.evaluation.selection import RULES_IN_WORDS, source_validation_accuracy
-from domain_masks.records import Predictions, Results, RunFolder
+from domain_masks.records import Predictions, Results, RunFolder, SelectionProtocol
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.config import NOT_COMPUTED, parse_config
 from references import selection as slow
@@ -52,6 +52,7 @@ def record(folder, predictions, targets, method="dmg", seed=0, run=None, **setti
         seed=seed,
         epochs_run=1,
         protocol={"selection": "source-validation", "target_labels_used": False},
+        seconds={},
         **accuracies(predictions),
     )
     return RunRecord(RunFolder(folder), results, {**config, "method": {"name": method, **settings}})
@@ -83,7 +84,7 @@ def plain(records):
             set(run.results.targets),
             run.results.seed,
             slow.validation_accuracy(run.predictions()),
-            run.results.out_of_domain["per_domain"],
+            run.results.out_of_domain.per_domain,
         )
         for run in records
     ]
@@ -130,7 +131,7 @@ def poisoned(record, target, random):
     logits[rows] = random.normal(size=(rows.sum(), len(CLASSES)))
     changed = replace(predictions, labels=labels, logits={"predictions": logits})
     changed.save(record.folder.predictions)
-    return replace(record, results=replace(record.results, **accuracies(changed)))
+    return replace(record, results=record.results.model_copy(update=accuracies(changed)))
 
 
 @pytest.mark.parametrize("rule", BLIND)
@@ -222,7 +223,8 @@ def test_selected_rows_of_a_table(records):
 
 def test_a_run_that_used_target_labels_itself_says_so(tmp_path):
     run = record(tmp_path, predictions_of(("sketch",), np.random.default_rng(0)), ("sketch",))
-    cheated = replace(run, results=replace(run.results, protocol={"selection": "oracle", "target_labels_used": True}))
+    oracle = SelectionProtocol(selection="oracle", target_labels_used=True)
+    cheated = replace(run, results=run.results.model_copy(update={"protocol": oracle}))
     assert [row.target_labels_used for row in selected([cheated])] == [True]
 
 
@@ -233,7 +235,7 @@ def test_nothing_held_out_is_a_target_of_its_own(tmp_path):
         for weight in (0.1, 0.2)
         for targets in [(), *((name,) for name in DOMAINS)]
     ]
-    expected = [np.mean([run.results.out_of_domain["accuracy"] for run in records[i : i + 4]]) for i in (1, 6)]
+    expected = [np.mean([run.results.out_of_domain.accuracy for run in records[i : i + 4]]) for i in (1, 6)]
     assert list(choose(records, "leave-one-domain-out", "", "dmg").scores.values()) == pytest.approx(expected)
     with pytest.raises(InputError, match="accuracy on none, got none of dmg, overlap_weight"):
         choose(records, "oracle", (), "dmg")
@@ -245,7 +247,8 @@ def test_validation_accuracy_is_read_from_the_results_where_predictions_are_gone
     assert with_file == pytest.approx(slow.validation_accuracy(run.predictions()))
     run.folder.predictions.unlink()
     assert source_validation_accuracy(run) == pytest.approx(with_file)
-    on_test = replace(run, results=replace(run.results, in_domain={**run.results.in_domain, "split": "test"}))
+    tested = run.results.in_domain.model_copy(update={"split": "test"})
+    on_test = replace(run, results=run.results.model_copy(update={"in_domain": tested}))
     with pytest.raises(InputError, match=r"no validation accuracy of the run in .*predictions\.npz is missing"):
         source_validation_accuracy(on_test)
 
@@ -329,6 +332,6 @@ def test_lists_truths_and_long_numbers_in_a_label(tmp_path):
 def test_runs_of_several_datasets_are_refused(tmp_path):
     run = bare(tmp_path)
     with pytest.raises(InputError, match="expected the runs of one dataset, got pacs, digits"):
-        variants([run, replace(run, results=replace(run.results, dataset="digits"))])
+        variants([run, replace(run, results=run.results.model_copy(update={"dataset": "digits"}))])
     assert variants([]) == ()
     assert selected([]) == []

@@ -22,25 +22,25 @@ def test_summary_of_a_split():
     chosen = generated().select(split="test")
     summary = summarize(generated(), "test", "test")
     expected = reference(chosen, chosen.of("predictions"))
-    assert summary["split"] == "test"
-    assert summary["count"] == len(chosen)
-    assert summary["per_domain"] == pytest.approx(expected)
-    assert summary["accuracy"] == pytest.approx(mean(expected.values()))
-    assert summary["worst_domain"] == min(expected, key=expected.get)
+    assert summary.split == "test"
+    assert summary.count == len(chosen)
+    assert summary.per_domain == pytest.approx(expected)
+    assert summary.accuracy == pytest.approx(mean(expected.values()))
+    assert summary.worst_domain == min(expected, key=expected.get)
     balanced = [
         slow.balanced_accuracy(part.of("predictions"), part.labels)
         for part in (chosen.select(domain=name) for name in ("art", "cartoon", "photo"))
     ]
-    assert summary["balanced_accuracy"] == pytest.approx(mean(balanced))
-    assert tuple(summary["by_ensemble"]) == chosen.ensembles
-    for name, value in summary["by_ensemble"].items():
+    assert summary.balanced_accuracy == pytest.approx(mean(balanced))
+    assert tuple(summary.by_ensemble) == chosen.ensembles
+    for name, value in summary.by_ensemble.items():
         assert value == pytest.approx(mean(reference(chosen, chosen.of(name)).values()))
 
 
 def test_split_is_shown_as_asked():
-    assert summarize(generated(), "held_out", "all")["split"] == "all"
-    assert accuracies(generated(), held_out_shown="all")["out_of_domain"]["split"] == "all"
-    assert accuracies(generated())["out_of_domain"]["split"] == "held_out"
+    assert summarize(generated(), "held_out", "all").split == "all"
+    assert accuracies(generated(), held_out_shown="all")["out_of_domain"].split == "all"
+    assert accuracies(generated())["out_of_domain"].split == "held_out"
 
 
 def test_split_without_samples_or_name():
@@ -54,19 +54,19 @@ def test_all_accuracies():
     predictions = generated()
     found = accuracies(predictions)
     assert list(found) == ["out_of_domain", "in_domain", "known_domain"]
-    assert set(found["out_of_domain"]["per_domain"]) == {"sketch"}
+    assert set(found["out_of_domain"].per_domain) == {"sketch"}
     assert found["in_domain"] == summarize(predictions, "test", "test")
     chosen = predictions.select(split="test")
     expected = reference(chosen, slow.known_domain_logits(chosen.logits, chosen.domains, chosen.domain_names))
-    assert found["known_domain"]["per_domain"] == pytest.approx(expected)
-    assert found["known_domain"]["accuracy"] == pytest.approx(mean(expected.values()))
-    assert found["known_domain"]["split"] == "test"
-    assert "by_ensemble" not in found["known_domain"]
+    assert found["known_domain"].per_domain == pytest.approx(expected)
+    assert found["known_domain"].accuracy == pytest.approx(mean(expected.values()))
+    assert found["known_domain"].split == "test"
+    assert not found["known_domain"].by_ensemble
 
 
 def test_validation_is_called_validation():
     found = accuracies(generated(splits=("validation", "held_out")))
-    assert found["in_domain"]["split"] == found["known_domain"]["split"] == "validation"
+    assert found["in_domain"].split == found["known_domain"].split == "validation"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_target_samples_do_not_count_in_domain():
     marked = replace(predictions, splits=np.where(held_out, "validation", predictions.splits))
     assert set(accuracies(marked)) == {"in_domain", "known_domain"}
     only_validation = marked.rows(marked.splits == "validation")
-    assert set(accuracies(only_validation)["in_domain"]["per_domain"]) == {"art", "cartoon", "photo"}
+    assert set(accuracies(only_validation)["in_domain"].per_domain) == {"art", "cartoon", "photo"}
 
 
 def test_results_accept_it():
@@ -108,6 +108,7 @@ def test_results_accept_it():
         seed=0,
         epochs_run=1,
         protocol={"selection": "validation", "target_labels_used": False},
+        seconds={},
         **accuracies(generated()),
     )
     assert results.to_dict()["in_domain"]["split"] == "test"

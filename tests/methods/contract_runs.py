@@ -131,9 +131,9 @@ def whole(name: str) -> Whole:
 def check_learning(name: str) -> None:
     """It learns to tell the classes, on images of the sources that it has not learned from; its numbers are those promised."""
     results, own = whole(name).results, expected(name)
-    assert results.in_domain["accuracy"] >= own.accuracy
-    assert set(results.out_of_domain["by_ensemble"]) - {"weighted"} == own.ensembles
-    assert ("weighted" in results.out_of_domain["by_ensemble"]) == METHODS[name].predicts_by_domain
+    assert results.in_domain.accuracy >= own.accuracy
+    assert set(results.out_of_domain.by_ensemble) - {"weighted"} == own.ensembles
+    assert ("weighted" in results.out_of_domain.by_ensemble) == METHODS[name].predicts_by_domain
     for row in MetricsLog(whole(name).folder / "metrics.csv").read():
         assert np.isfinite(row["loss"])
 

@@ -8,10 +8,12 @@ from domain_masks.batch import DomainBatch
 from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.methods import Context, saving
 from domain_masks.methods.build import build_method
-from domain_masks.methods.saving import load_model, read_card, save_model
+from domain_masks.methods.saving import load_model, save_model
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import backbones, build_backbone
 from domain_masks.networks.small import SmallConvNet
+from domain_masks.records import model_card
+from domain_masks.records.model_card import ModelCard, ModelDescription
 from methods.contract import CLASSES, SOURCES, built
 
 ODD = [None, True, 0, -1, 1.5, 10**30, "", "x", "\ud800", "a" * 10_000, [], [None], [[]], [1], {}, {"a": 1}, [{"a": 1}]]
@@ -33,7 +35,7 @@ KEYS = ("format", "backbone", "classes", "sources", "image_size", "boundary", "s
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    save_model(folder, built("dmg"), "small", {"dataset": "toys"})
+    save_model(folder, built("dmg"), "small", ModelDescription(dataset="toys"))
     return folder
 
 
@@ -109,10 +111,10 @@ def test_a_large_network_is_compared_without_its_memory(changed):
 
 
 def test_a_large_file_is_no_card(tmp_path, monkeypatch):
-    monkeypatch.setattr(saving, "MOST_BYTES", 100)
+    monkeypatch.setattr(model_card, "MOST_BYTES", 100)
     (tmp_path / "model.json").write_text("[" * 200)
     with pytest.raises(RunFolderError, match="at most 100 bytes, got 200"):
-        read_card(tmp_path)
+        ModelCard.read(tmp_path / "model.json")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_a_large_file_is_no_card(tmp_path, monkeypatch):
 def test_what_is_no_json_object_is_one_message(tmp_path, text):
     (tmp_path / "model.json").write_text(text)
     with pytest.raises(RunFolderError, match=r"model\.json"):
-        read_card(tmp_path)
+        ModelCard.read(tmp_path / "model.json")
 
 
 def test_a_card_of_an_older_version_is_read(folder, tmp_path, monkeypatch):
@@ -132,9 +134,9 @@ def test_a_card_of_an_older_version_is_read(folder, tmp_path, monkeypatch):
     card["something newer"] = {"a": [1]}
     (tmp_path / "model.json").write_text(json.dumps(card))
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    monkeypatch.setattr(saving, "FORMAT", 7)
+    monkeypatch.setattr(ModelCard, "newest", 7)
     method, read = load_model(tmp_path)
-    assert read == card
+    assert read.to_dict() == {**card, "format": 7}
     expected, _ = load_model(folder)
     assert all(torch.equal(value, method.state_dict()[name]) for name, value in expected.state_dict().items())
 
@@ -193,7 +195,7 @@ def test_networks_that_the_meta_device_cannot_make_are_built_for_real(tmp_path, 
     sites = ("classifier.hidden", "classifier.head")
     context = Context(SOURCES, CLASSES, image_size=16, sites=sites)
     method = build_method("dmg", build_backbone("odd", 4), context, method_settings("dmg", {})).eval()
-    save_model(tmp_path, method, "odd", {})
+    save_model(tmp_path, method, "odd", ModelDescription())
     again, _ = load_model(tmp_path)
     for name, value in method.state_dict().items():
         assert torch.equal(again.state_dict()[name], value)
@@ -221,7 +223,7 @@ def test_networks_of_every_kind_come_back(tmp_path, name):
     size = 299 if name == "inception_v3" else 224
     context = Context(SOURCES, CLASSES, image_size=size)
     method = build_method("dmg", build_backbone(name, len(CLASSES)), context, method_settings("dmg", {})).eval()
-    save_model(tmp_path, method, name, {})
+    save_model(tmp_path, method, name, ModelDescription())
     again, _ = load_model(tmp_path)
     batch = DomainBatch(torch.randn(2, 3, size, size), None, None, torch.arange(2))
     with torch.inference_mode():

@@ -95,7 +95,7 @@ def test_the_pages_method_trains(tmp_path: Path) -> None:
     assert run.results.method == "manifold_mixup"
     assert run.results.epochs_run == 1
     assert run.out_of_domain is not None
-    assert set(run.results.out_of_domain["by_ensemble"]) == {"predictions"}
+    assert set(run.results.out_of_domain.by_ensemble) == {"predictions"}
     method, card = load_model(tmp_path / "runs" / "manifold-mixup")
     assert card["method"] == {"name": "manifold_mixup", "strongest": 0.5}
     (epoch,) = MetricsLog(run.folder.metrics).read()
@@ -247,7 +247,7 @@ def test_phases_are_run(tmp_path: Path) -> None:
 def test_the_closed_form_is_fitted_and_measured(tmp_path: Path) -> None:
     run = dm.train(method="nearest_mean", fast=True, size=SIZE, out=tmp_path / "run")
     assert run.results.epochs_run == 0
-    assert run.results.in_domain["accuracy"] > 0.2
+    assert run.results.in_domain.accuracy > 0.2
     assert evaluate(tmp_path / "run").results.in_domain == run.results.in_domain
 
 

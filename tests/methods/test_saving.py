@@ -13,6 +13,7 @@ from domain_masks.methods.saving import load_model, model_tensors, save_model
 from domain_masks.methods.settings import method_settings
 from domain_masks.methods.training_only import lasting
 from domain_masks.networks import build_backbone
+from domain_masks.records.model_card import ModelDescription
 from methods.contract import CLASSES, SOURCES, built, context, toy_batch
 from methods.engine_double import EngineDouble
 from references.networks import OwnNetwork
@@ -29,7 +30,7 @@ def trained(name):
 @pytest.mark.parametrize("name", ["dmg", "aggregate", "multi_headed"])
 def test_a_model_file_gives_back_the_method(tmp_path, name):
     method = trained(name)
-    save_model(tmp_path, method, "small", {"epoch": 3})
+    save_model(tmp_path, method, "small", ModelDescription(epoch=3))
     again, card = load_model(tmp_path)
     assert type(again) is type(method)
     assert not again.training
@@ -38,7 +39,7 @@ def test_a_model_file_gives_back_the_method(tmp_path, name):
     assert again.context.classes == CLASSES
     assert again.network.boundary == method.network.boundary
     assert again.network.sites == method.network.sites
-    assert card["epoch"] == 3
+    assert card.model_extra == {"epoch": 3}
     state = again.state_dict()
     assert state.keys() == lasting(method).keys()
     assert all(torch.equal(value, state[key]) for key, value in lasting(method).items())
@@ -51,17 +52,17 @@ def test_a_model_file_gives_back_the_method(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["dmg", "aggregate", "multi_headed"])
 def test_equal_weights_are_equal_files(tmp_path, name):
-    save_model(tmp_path / "first", trained(name), "small", {"note": "one"})
-    save_model(tmp_path / "second", trained(name), "small", {"note": "another"})
+    save_model(tmp_path / "first", trained(name), "small", ModelDescription(note="one"))
+    save_model(tmp_path / "second", trained(name), "small", ModelDescription(note="another"))
     again, _ = load_model(tmp_path / "first")
-    save_model(tmp_path / "third", again, "small", {})
+    save_model(tmp_path / "third", again, "small", ModelDescription())
     files = {(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("first", "second", "third")}
     assert len(files) == 1
     assert not list(tmp_path.rglob("*.partial*"))
 
 
 def test_the_users_parameter_names_are_those_of_the_file(tmp_path):
-    save_model(tmp_path, built("dmg"), "small", {})
+    save_model(tmp_path, built("dmg"), "small", ModelDescription())
     names = set(load_file(tmp_path / "model.safetensors"))
     assert names == {*build_backbone("small", 4).state_dict(), "masks.classifier.hidden", "masks.classifier.head"}
 
@@ -71,7 +72,7 @@ def test_the_users_parameter_names_are_those_of_the_file(tmp_path):
 )
 def test_sites_and_boundary_are_kept(tmp_path, options):
     method = build_method("dmg", build_backbone("small", 4), context(**options), method_settings("dmg", {})).eval()
-    save_model(tmp_path, method, "small", {})
+    save_model(tmp_path, method, "small", ModelDescription())
     again, _ = load_model(tmp_path)
     with torch.no_grad():
         for name, logits in method.predict(toy_batch(3)).items():
@@ -112,8 +113,16 @@ def changed_card(folder, **changes):
     [
         ({"format": 2}, RunFolderError, r"newer version.*expected format 1 or older, got 2"),
         ({"format": None}, RunFolderError, r"expected format 1 or older, got none"),
-        ({"sources": None, "sites": None}, RunFolderError, r"describes no model: .* got no sources, sites"),
-        ({"method": {"overlap_weight": 0.1}}, RunFolderError, r"describes no model: .* got no name"),
+        (
+            {"sources": None, "sites": None},
+            RunFolderError,
+            r"(?s)no model.*sources, which is missing.*sites, which is missing",
+        ),
+        (
+            {"method": {"overlap_weight": 0.1}},
+            RunFolderError,
+            r"(?s)describes no model.*method\.name, which is missing",
+        ),
         (
             {"method": {"name": "dgm"}},
             InputError,
@@ -126,14 +135,14 @@ def changed_card(folder, **changes):
     ],
 )
 def test_a_description_that_does_not_fit_is_one_clear_message(tmp_path, changes, error, message):
-    save_model(tmp_path, built("dmg"), "small", {})
+    save_model(tmp_path, built("dmg"), "small", ModelDescription())
     changed_card(tmp_path, **changes)
     with pytest.raises(error, match=message):
         load_model(tmp_path)
 
 
 def test_foreign_and_missing_tensors_are_named(tmp_path):
-    save_model(tmp_path, built("dmg"), "small", {})
+    save_model(tmp_path, built("dmg"), "small", ModelDescription())
     path = tmp_path / "model.safetensors"
     tensors = load_file(path)
     del tensors["features.block1.0.weight"]
@@ -155,7 +164,7 @@ def classified():
 
 def test_a_domain_classifier_comes_along(tmp_path):
     method = classified()
-    save_model(tmp_path, method, "small", {})
+    save_model(tmp_path, method, "small", ModelDescription())
     assert "method.domain_classifier.weight" in load_file(tmp_path / "model.safetensors")
     again, _ = load_model(tmp_path)
     with torch.no_grad():
@@ -165,7 +174,7 @@ def test_a_domain_classifier_comes_along(tmp_path):
 
 
 def test_a_domain_classifier_that_is_not_whole_is_named(tmp_path):
-    save_model(tmp_path, classified(), "small", {})
+    save_model(tmp_path, classified(), "small", ModelDescription())
     path = tmp_path / "model.safetensors"
     tensors = load_file(path)
     tensors["method.domain_classifier.bias"] = torch.zeros(2)
@@ -176,7 +185,7 @@ def test_a_domain_classifier_that_is_not_whole_is_named(tmp_path):
 
 
 def test_a_method_that_cannot_be_weighted_has_no_domain_classifier(tmp_path):
-    save_model(tmp_path, built("aggregate"), "small", {})
+    save_model(tmp_path, built("aggregate"), "small", ModelDescription())
     path = tmp_path / "model.safetensors"
     save_file({**load_file(path), "method.domain_classifier.weight": torch.zeros(3, 4)}, path)
     with pytest.raises(InputError, match=r"1 tensors .*foreign.*method\.domain_classifier\.weight"):
@@ -185,7 +194,7 @@ def test_a_method_that_cannot_be_weighted_has_no_domain_classifier(tmp_path):
 
 @pytest.mark.parametrize("damage", ["truncated", "absent"])
 def test_damaged_weights_are_one_clear_message(tmp_path, damage):
-    save_model(tmp_path, built("dmg"), "small", {})
+    save_model(tmp_path, built("dmg"), "small", ModelDescription())
     path = tmp_path / "model.safetensors"
     if damage == "absent":
         path.unlink()
@@ -205,7 +214,7 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 def test_one_source_is_enough(tmp_path):
     alone = Context(("photo",), CLASSES, image_size=16)
     method = build_method("dmg", build_backbone("small", 4), alone, method_settings("dmg", {}))
-    save_model(tmp_path, method, "small", {})
+    save_model(tmp_path, method, "small", ModelDescription())
     again, _ = load_model(tmp_path)
     batch = replace(toy_batch(6), domains=torch.zeros(6, dtype=torch.long))
     with torch.no_grad():

@@ -17,6 +17,7 @@ PLAIN = {
     "seed": 0,
     "epochs_run": 1,
     "protocol": {"selection": "source-validation", "target_labels_used": False},
+    "seconds": {},
 }
 
 

@@ -80,7 +80,7 @@ def test_its_analysis_is_read(files: Path) -> None:
     found = Analysis.read(path)
     assert found.ablation is not None
     assert found.sites is not None
-    assert content["calibration"]["stripes"]["images"] == 24
+    assert content["calibration"]["stripes"]["pictures"] == found.calibration["stripes"].images == 24
     found.write(path)
     assert Analysis.read(path) == found
 

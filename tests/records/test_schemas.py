@@ -35,7 +35,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     with done.figure("masks.png") as figure:
         figure.write_bytes(b"")
     Analysis(
-        mask_by_domain={}, mask_by_domain_splits={}, calibration={}, confusion={}, per_class={}, figures=["masks.png"]
+        mask_by_domain={},
+        mask_by_domain_splits={},
+        calibration={},
+        confusion={},
+        per_class={},
+        figures=["masks.png"],
+        notes=[],
     ).write(done.analysis)
     return done
 

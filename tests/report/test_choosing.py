@@ -1,7 +1,6 @@
 """What the report says where settings were chosen between, could not be, or the paper's is among them."""
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -175,7 +174,7 @@ def test_an_ensemble_that_some_runs_lack_is_named(tmp_path):
     results = Results.read(folder.results)
     found = accuracies(more, "all")
     measures = {name: found[name] for name in ("out_of_domain", "in_domain")}
-    replace(results, **measures).write(folder.results)
+    results.model_copy(update=measures).write(folder.results)
     (group,) = groups_of(collect([out]).runs)
     notes = ensembles(group, summary(group)).notes
     assert any(note.startswith("weighted: 1 of 4 runs of dmg have it") for note in notes)

@@ -109,7 +109,7 @@ def test_one_run_has_no_table_three_times(written: Path) -> None:
     results = Results.read(written / "runs" / "one" / "results.json")
     assert results.in_domain is not None
     inside = by_domain.frame[by_domain.frame["measure"] == "in_domain"].set_index("domain")["accuracy"].to_dict()
-    assert inside == pytest.approx(results.in_domain["per_domain"])
+    assert inside == pytest.approx(results.in_domain.per_domain)
 
 
 def test_whole_numbers_are_whole_everywhere(written: Path) -> None:

@@ -47,7 +47,7 @@ def test_overall_is_the_mean_over_held_out_domains_per_seed(benchmark):
     seeds = []
     for seed in (0, 1):
         runs = [r.results for r in benchmark.runs if r.results.method == "dmg" and r.results.seed == seed]
-        seeds.append(sum(run.out_of_domain["accuracy"] for run in runs) / len(runs))
+        seeds.append(sum(run.out_of_domain.accuracy for run in runs) / len(runs))
     assert row["accuracy"] == pytest.approx(sum(seeds) / 2)
     assert row["deviation"] == pytest.approx(abs(seeds[0] - seeds[1]) / math.sqrt(2))
     assert (row["seeds"], row["runs"], row["images"]) == (2, 8, 160)

@@ -83,7 +83,7 @@ def test_a_run_that_starts_from_another_keeps_its_order(root: Path) -> None:
     first, _ = again(root)
     assert second.results.out_of_domain is not None
     assert first.out_of_domain is not None
-    assert second.results.out_of_domain["accuracy"] == first.out_of_domain["accuracy"]
+    assert second.results.out_of_domain.accuracy == first.out_of_domain.accuracy
 
 
 @pytest.mark.parametrize("name", ["aardvark", "zebra"])
@@ -104,7 +104,7 @@ def test_a_new_domain_is_named(root: Path) -> None:
 def test_a_class_that_the_held_out_domain_has_lost_is_measured_without(root: Path) -> None:
     shutil.rmtree(root / "tree" / "sketch" / "cat")
     results, lines = again(root)
-    assert results.out_of_domain["count"] == 10
+    assert results.out_of_domain.count == 10
     assert not [line for line in lines if "has no images of the class" in line]
 
 

@@ -18,6 +18,7 @@ from domain_masks.errors import DivergedError, InputError
 from domain_masks.methods import Aggregate, Method
 from domain_masks.methods.saving import largest_file, load_model, save_model
 from domain_masks.records import Predictions
+from domain_masks.records.model_card import ModelDescription
 from domain_masks.training import evaluate, run
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.timing import measure
@@ -76,7 +77,7 @@ def test_a_closed_form_leaves_a_whole_run(settings: dict[str, Any], data: Any, t
     done = run(generated.config(method="with_norm", **settings), tmp_path / "run", dataset=data, reporter=Quiet())
     assert done.results.epochs_run == 0
     assert done.results.best_epoch is None
-    assert done.results.in_domain["accuracy"] > 0.6
+    assert done.results.in_domain.accuracy > 0.6
     folder = done.folder
     for file in (folder.last, folder.best, folder.model, folder.model_card, folder.predictions):
         assert file.is_file(), file
@@ -163,7 +164,7 @@ def test_buffers_whose_length_the_data_decide_are_kept(settings: dict[str, Any],
         done.folder.results.unlink()
         again = run(config, tmp_path / "run", resume=True, dataset=data, reporter=Quiet())
         assert again.results.in_domain == done.results.in_domain
-        save_model(tmp_path / "copy", method, card["backbone"], {"network": card["network"]})
+        save_model(tmp_path / "copy", method, card.backbone, ModelDescription(network=card.network))
         assert (tmp_path / "copy" / "model.safetensors").read_bytes() == done.folder.model.read_bytes()
         size = done.folder.model.stat().st_size
         assert size < largest_file(card, done.folder.model_card) < size + 2 * 64_000_000 + 101_000_000
@@ -187,7 +188,7 @@ def test_a_file_with_buffers_of_another_form_is_refused(
 ) -> None:
     with other_methods.registered(Landmarks):
         method = of(Landmarks)
-        save_model(tmp_path, method, "small", {})
+        save_model(tmp_path, method, "small", ModelDescription())
         path = tmp_path / "model.safetensors"
         save_file({**load_file(path), f"method.{name}": tensor}, path)
         with pytest.raises(InputError, match=message):
@@ -257,7 +258,7 @@ def test_extra_state_and_infinite_buffers_come_back(data: Any, tmp_path: Path) -
     assert load_checkpoint(whole.folder.last)["method"]["_extra_state"]["steps"] == 9
     method, card = load_model(whole.folder.path)
     assert method.steps == 3 * whole.results.best_epoch
-    assert card["not_finite"] == ["method.never"]
+    assert card.not_finite == ["method.never"]
     assert torch.isnan(method.never).all()
     assert 0 < float(method.least) < 10
     assert evaluate(whole.folder.path, Quiet(), dataset=data).results.in_domain == whole.results.in_domain

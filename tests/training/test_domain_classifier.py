@@ -97,19 +97,19 @@ def test_its_accuracy_is_that_of_the_sources_validation_images(finished: Any, da
             features = experiment.method.boundary_features(experiment.prepare(batch))
             chance = classifier(experiment.method.network.pooled(features))
         shares.append(top1(chance.numpy(), np.full(len(mine), index)))
-    assert finished.results.more["domain_classifier"]["accuracy"] == pytest.approx(np.mean(shares))
+    assert finished.results.domain_classifier.accuracy == pytest.approx(np.mean(shares))
 
 
 def test_evaluating_again_is_the_same_file(finished: Any, data: Any) -> None:
     before = finished.folder.model.read_bytes(), finished.folder.predictions.read_bytes()
     again = evaluate(finished.folder.path, Silent(), dataset=data)
     assert (finished.folder.model.read_bytes(), finished.folder.predictions.read_bytes()) == before
-    assert again.results.more == finished.results.more
+    assert again.results.domain_classifier == finished.results.domain_classifier
 
 
 def test_a_run_without_one_gets_it_when_it_is_evaluated(finished: Any, data: Any, tmp_path: Path) -> None:
     plain = trained(data, tmp_path / "plain", epochs=2, domain_classifier=False)
-    assert "weighted" not in plain.results.out_of_domain["by_ensemble"]
+    assert "weighted" not in plain.results.out_of_domain.by_ensemble
     assert "domain_classifier" not in plain.results.to_dict()
     tensors = load_file(plain.folder.model)
     assert not TENSORS & set(tensors)
@@ -136,7 +136,7 @@ def test_who_has_one(data: Any, tmp_path: Path, changes: dict[str, Any], there: 
     assert ("domain_classifier" in done.results.to_dict()) == there
     assert bool(TENSORS & set(load_file(done.folder.model))) == there
     if changes.get("fast"):
-        assert done.results.more["domain_classifier"]["split"] == "a sample of validation"
+        assert done.results.domain_classifier.split == "a sample of validation"
 
 
 def test_only_training_and_validation_images_of_the_sources_are_looked_at(

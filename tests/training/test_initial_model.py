@@ -15,10 +15,10 @@ from safetensors import torch as safetensors
 import generated
 from domain_masks.data import without_rows
 from domain_masks.errors import DomainMasksError, InputError, RunFolderError
-from domain_masks.methods.saving import read_card
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records import Predictions
 from domain_masks.records.config import parse_config, read_config
+from domain_masks.records.model_card import ModelCard
 from domain_masks.training import Experiment, Run, evaluate, run
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.launching import launch
@@ -127,12 +127,12 @@ def test_masks_start_on_a_network_without_masks(origins: dict[str, Run], tmp_pat
 
 def test_held_out_domain_that_was_trained_on_is_refused(origin: Run, tmp_path: Path) -> None:
     grown = added(origin, tmp_path / "grown", epochs=1)
-    assert read_card(grown.folder.path)["trained_on"] == ["dots", "plain", "stripes"]
+    assert ModelCard.read(grown.folder.path / "model.json").trained_on == ["dots", "plain", "stripes"]
     with pytest.raises(InputError, match="'stripes' was trained on"):
         trained(tmp_path / "leak", init_from=str(grown.folder.path), target="stripes")
     # Also where the domain was seen by an earlier run of the line only.
     narrow = trained(tmp_path / "narrow", init_from=str(origin.folder.path), target="stripes", epochs=1)
-    assert read_card(narrow.folder.path)["trained_on"] == ["dots", "plain"]
+    assert ModelCard.read(narrow.folder.path / "model.json").trained_on == ["dots", "plain"]
 
 
 def test_run_can_be_measured_and_gone_on_with_when_its_origin_is_gone(origin: Run, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_run_can_be_measured_and_gone_on_with_when_its_origin_is_gone(origin: Ru
     shutil.rmtree(copy)
     again = evaluate(grown.folder.path, ConsoleReporter(quiet=True), dataset=generated.dataset())
     assert again.results.in_domain == grown.results.in_domain
-    assert read_card(grown.folder.path)["trained_on"] == ["dots", "plain", "stripes"]
+    assert ModelCard.read(grown.folder.path / "model.json").trained_on == ["dots", "plain", "stripes"]
     config = parse_config(read_config(grown.folder.config))
     assert run(config, grown.folder.path, resume=True, dataset=generated.dataset()).results == again.results
 

@@ -403,7 +403,7 @@ def test_held_out_images_may_be_added(interrupted_on_files: Any, tmp_path: Path)
     shutil.copy(root / "stripes/red/0.png", root / "stripes/red/new.png")
     resumed = run(settings, tmp_path / "run", resume=True, reporter=ConsoleReporter(quiet=True))
     assert resumed.folder.model.read_bytes() == whole
-    assert resumed.results.out_of_domain["count"] == 61
+    assert resumed.results.out_of_domain.count == 61
 
 
 def test_evaluation_does_not_end_an_interrupted_run(interrupted_on_files: Any, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from domain_masks.deploy.exporting.parity_images import generated_images
 from domain_masks.errors import InputError
 from domain_masks.methods import Aggregate
 from domain_masks.methods.saving import load_model, save_model
+from domain_masks.records.model_card import ModelDescription
 from domain_masks.training import evaluate, run
 from domain_masks.training.checkpoints import load_checkpoint
 from methods.contract import of
@@ -144,7 +145,7 @@ def test_the_model_is_loaded_copied_and_saved_without_it(finished: Any, tmp_path
     assert method.scale is None
     assert not any(tensor.is_meta for tensor in (*method.parameters(), *method.buffers()))
     assert not any(map(is_for_training, method.state_dict()))
-    save_model(tmp_path, method, "small", {})
+    save_model(tmp_path, method, "small", ModelDescription())
     assert (tmp_path / "model.safetensors").read_bytes() == finished.folder.model.read_bytes()
 
 
@@ -176,7 +177,7 @@ def test_a_run_goes_on_with_it_bit_for_bit(finished: Any, data: Any, tmp_path: P
 def test_a_run_is_measured_again_from_its_checkpoint(finished: Any, data: Any) -> None:
     before = finished.folder.model.read_bytes()
     again = evaluate(finished.folder.path, dataset=data, reporter=Quiet())
-    assert again.results.out_of_domain["accuracy"] == finished.results.out_of_domain["accuracy"]
+    assert again.results.out_of_domain.accuracy == finished.results.out_of_domain.accuracy
     assert finished.folder.model.read_bytes() == before
 
 
@@ -208,5 +209,5 @@ def test_what_predicts_with_it_is_told_before_it_is_trained(name: str, message: 
 
 def test_what_predicts_with_it_is_told_when_its_model_is_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"method 'needs_it' does not predict as before"):
-        save_model(tmp_path, of(NeedsIt), "small", {})
+        save_model(tmp_path, of(NeedsIt), "small", ModelDescription())
     assert not (tmp_path / "model.json").exists()

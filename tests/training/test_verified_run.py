@@ -48,7 +48,7 @@ def test_a_run_and_its_evaluation_leave_out_the_same(tree: Path, tmp_path: Path)
     first = run(settings(tree, skip_bad=True), tmp_path / "run", reporter=QUIET)
     before = Predictions.load(first.folder.predictions)
     assert "sketch/dog/1.jpg" not in set(before.ids)
-    assert first.results.out_of_domain["count"] == 19
+    assert first.results.out_of_domain.count == 19
     again = evaluate(tmp_path / "run", QUIET)
     assert again.results.out_of_domain == first.results.out_of_domain
     assert list(Predictions.load(again.folder.predictions).ids) == list(before.ids)

@@ -19,7 +19,7 @@ from domain_masks.errors import RunFolderError
 from domain_masks.methods import Phase
 from domain_masks.methods.saving import load_model
 from domain_masks.records import MetricsLog, Results
-from domain_masks.records.results import average_in_words
+from domain_masks.records.results import AveragedWeights
 from domain_masks.settings.contradictions import contradictions
 from domain_masks.settings.varied import adapted
 from domain_masks.training import Experiment, evaluate, run
@@ -359,8 +359,8 @@ def test_a_run_that_time_ends_before_the_average_begins_says_so(data: Any, tmp_p
 def test_averages_are_said_and_kept_in_the_record(data: Any, tmp_path: Path) -> None:
     done = trained(data, tmp_path / "r", average="ema", fast=True)
     average = Results.read(done.folder.results).average
-    assert average == {"kind": "ema", "updates": 2, "first_step": 1, "last_step": 2, "batch_norm_images": 32}
-    assert average_in_words(average) == (
+    assert average == AveragedWeights(kind="ema", updates=2, first_step=1, last_step=2, batch_norm_images=32)
+    assert average.in_words() == (
         "an average (ema) over 2 updates, steps 1 to 2; statistics of batch norm of 32 training images"
     )
     assert "average" not in trained(data, tmp_path / "plain", fast=True).results.to_dict()

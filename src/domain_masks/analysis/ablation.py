@@ -162,17 +162,17 @@ def ablation_rows(
     rows: list[AblationRow] = []
     for (site, kind, matched, fraction, neurons), draws in grouped.items():
         values = {name: right[draws][:, own].mean(axis=1) for name, own in domains.items()}
-        row: AblationRow = {
-            "site": site,
-            "kind": kind,
-            "fraction": fraction,
-            "neurons": neurons,
-            "draws": len(draws),
-            "accuracy": {name: float(value.mean()) for name, value in values.items()},
-        }
-        if matched is not None:
-            row["matched"] = matched
-        if len(draws) > 1:
-            row["deviation"] = {name: float(value.std(ddof=1)) for name, value in values.items()}
-        rows.append(row)
+        deviation = {name: float(value.std(ddof=1)) for name, value in values.items()} if len(draws) > 1 else {}
+        rows.append(
+            AblationRow(
+                site=site,
+                kind=kind,
+                matched=matched,
+                fraction=fraction,
+                neurons=neurons,
+                draws=len(draws),
+                accuracy={name: float(value.mean()) for name, value in values.items()},
+                deviation=deviation,
+            )
+        )
     return rows

@@ -20,6 +20,7 @@ from domain_masks.keywords import named_keywords
 from domain_masks.methods.saving import read_masks
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Analysis, Predictions, RunFolder
+from domain_masks.records.analysis import Gallery
 from domain_masks.records.collection import RunRecord, read_run
 from domain_masks.records.counts import counted
 from domain_masks.records.files import as_bytes
@@ -106,7 +107,7 @@ def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]
             listed = ", ".join(without[:5]) + (f", ... ({len(without) - 5} more)" if len(without) > 5 else "")
             notes.append(f"{domain} has no images of {listed} among those shown: no accuracy of that class there")
     measured = record.results.nearest_source
-    reason = without_nearest(predictions, measured is not None and measured["by"] == DOMAIN_CLASSIFIER)
+    reason = without_nearest(predictions, measured is not None and measured.by == DOMAIN_CLASSIFIER)
     if reason:
         notes.append(f"no nearest source: {reason}")
     else:
@@ -151,17 +152,17 @@ def _with_thumbnails(
     content: dict[str, Any], dataset: ImageDataset | None, value_range: tuple[float, float] | None
 ) -> dict[str, bytes]:
     """Put the paths of thumbnails into the galleries; returns id -> thumbnail."""
-    items = [item for gallery in (content.get("galleries") or {}).values() for item in gallery["items"]]
-    if dataset is None or not items:
+    galleries: Mapping[str, Gallery] = content["galleries"] or {}
+    ids = list(dict.fromkeys(item.id for gallery in galleries.values() for item in gallery.items))
+    if dataset is None or not ids:
         return {}
-    small, lost = thumbnails(dataset, list(dict.fromkeys(item["id"] for item in items)), value_range)
+    small, lost = thumbnails(dataset, ids, value_range)
     if lost:
         content["notes"].append(
             f"{counted(len(lost), 'image')} of the galleries cannot be read any more, such as {lost[0]!r}"
         )
-    for item in items:
-        if item["id"] in small:
-            item["thumbnail"] = f"figures/thumbnails/{thumbnail_name(item['id'])}"
+    paths = {name: f"figures/thumbnails/{thumbnail_name(name)}" for name in small}
+    content["galleries"] = {name: gallery.with_thumbnails(paths) for name, gallery in galleries.items()}
     return small
 
 
@@ -174,50 +175,50 @@ def _written(folder: RunFolder, content: dict[str, Any], small: Mapping[str, byt
     from domain_masks.analysis.fonts import letters_of, missing_note  # noqa: PLC0415 - matplotlib takes a second to import
     from domain_masks.analysis.style import save  # noqa: PLC0415
 
-    names = []
-    if note := missing_note(letters_of(content)):
-        content["notes"].append(note)
-    for name, drawn in _figures(content, small):
+    names: list[str] = []
+    analysis = Analysis(**content, figures=names)
+    if note := missing_note(letters_of(analysis.to_dict())):
+        analysis.notes.append(note)
+    for name, drawn in _figures(analysis, small):
         with folder.figure(name) as temporary:
             save(drawn, temporary)
         names.append(name)
-    content["figures"] = names
-    for name, text in tables(Analysis(**content)).items():
+    for name, text in tables(analysis).items():
         with folder.figure(name) as temporary:
             temporary.write_bytes(as_bytes(text))
         names.append(name)
     folder.remove_figures({*before} - {*names})
-    analysis = Analysis(**content)
+    analysis = analysis.model_copy(update={"figures": names})
     analysis.write(folder.analysis)
     return analysis
 
 
-def _figures(content: Mapping[str, Any], small: Mapping[str, bytes]) -> Iterator[tuple[str, Figure]]:
+def _figures(analysis: Analysis, small: Mapping[str, bytes]) -> Iterator[tuple[str, Figure]]:
     """Yield file name and figure of everything that can be drawn."""
     # matplotlib takes a second to import.
     from domain_masks.analysis import mask_figures, prediction_figures  # noqa: PLC0415
     from domain_masks.analysis.sheets import sheet  # noqa: PLC0415
 
-    splits = content["mask_by_domain_splits"]
-    yield "mask_by_domain.png", prediction_figures.mask_by_domain_figure(content["mask_by_domain"], splits)
-    if content.get("sites"):
-        yield "overlap.png", mask_figures.overlap_figure(content["sites"])
-        yield "mask_probabilities.png", mask_figures.probabilities_figure(content["sites"])
-    if content.get("epochs"):
-        yield "kinds_over_epochs.png", mask_figures.kinds_figure(content["epochs"])
-    if content.get("nearest_source"):
-        yield "nearest_source.png", prediction_figures.nearest_figure(content["nearest_source"])
-    yield "calibration.png", prediction_figures.reliability_figure(content["calibration"])
+    splits = analysis.mask_by_domain_splits
+    yield "mask_by_domain.png", prediction_figures.mask_by_domain_figure(analysis.mask_by_domain, splits)
+    if analysis.sites:
+        yield "overlap.png", mask_figures.overlap_figure(analysis.sites)
+        yield "mask_probabilities.png", mask_figures.probabilities_figure(analysis.sites)
+    if analysis.epochs:
+        yield "kinds_over_epochs.png", mask_figures.kinds_figure(analysis.epochs)
+    if analysis.nearest_source:
+        yield "nearest_source.png", prediction_figures.nearest_figure(analysis.nearest_source)
+    yield "calibration.png", prediction_figures.reliability_figure(analysis.calibration)
     held_out = [domain for domain, split in splits.items() if split == "held_out"]
     for domain in held_out or splits:
         yield (
             f"confusion-{folder_name(domain)}.png",
-            prediction_figures.confusion_figure(content["confusion"][domain], domain),
+            prediction_figures.confusion_figure(analysis.confusion[domain], domain),
         )
-        if content.get("ablation"):
-            yield f"ablation-{folder_name(domain)}.png", mask_figures.ablation_figure(content["ablation"], domain)
-        of_domain = [one for one in (content.get("galleries") or {}).values() if one["domain"] == domain]
+        if analysis.ablation:
+            yield f"ablation-{folder_name(domain)}.png", mask_figures.ablation_figure(analysis.ablation, domain)
+        of_domain = [one for one in (analysis.galleries or {}).values() if one.domain == domain]
         for kind in ("nearest", "mistakes"):
-            drawn = sheet([one for one in of_domain if one["kind"] == kind], small)
+            drawn = sheet([one for one in of_domain if one.kind == kind], small)
             if drawn is not None:
                 yield f"gallery-{kind}-{folder_name(domain)}.png", drawn

@@ -18,7 +18,14 @@ from domain_masks.evaluation import (
     shown,
 )
 from domain_masks.records import Predictions
-from domain_masks.records.analysis import Calibration, Confusion, NearestSource
+from domain_masks.records.analysis import (
+    Calibration,
+    ConfusedPair,
+    Confusion,
+    McNemarTest,
+    NearestSource,
+    ReliabilityBins,
+)
 from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 
 MOST_CLASSES = 40
@@ -33,16 +40,13 @@ def calibration(predictions: Predictions) -> Calibration:
     means = [
         [None if np.isnan(value) else float(value) for value in column] for column in (bins.confidence, bins.accuracy)
     ]
-    return {
-        "ece": expected_calibration_error(logits, predictions.labels, CALIBRATION_BINS),
-        "images": len(predictions),
-        "bins": {
-            "edges": bins.edges.tolist(),
-            "counts": bins.counts.tolist(),
-            "confidence": means[0],
-            "accuracy": means[1],
-        },
-    }
+    return Calibration(
+        ece=expected_calibration_error(logits, predictions.labels, CALIBRATION_BINS),
+        images=len(predictions),
+        bins=ReliabilityBins(
+            edges=bins.edges.tolist(), counts=bins.counts.tolist(), confidence=means[0], accuracy=means[1]
+        ),
+    )
 
 
 def confusion(predictions: Predictions) -> Confusion:
@@ -50,15 +54,15 @@ def confusion(predictions: Predictions) -> Confusion:
     names = predictions.classes
     matrix = confusion_matrix(predictions.of(PREDICTION_ENSEMBLE), predictions.labels)
     kept = classes_with_most_errors(matrix, MOST_CLASSES)
-    return {
-        "classes": [names[index] for index in kept],
-        "counts": matrix[np.ix_(kept, kept)].tolist(),
-        "of": len(names),
-        "pairs": [
-            {"label": names[label], "predicted": names[predicted], "count": count}
+    return Confusion(
+        classes=[names[index] for index in kept],
+        counts=matrix[np.ix_(kept, kept)].tolist(),
+        of=len(names),
+        pairs=[
+            ConfusedPair(label=names[label], predicted=names[predicted], count=count)
             for label, predicted, count in most_confused(matrix, MOST_PAIRS)
         ],
-    }
+    )
 
 
 def has_sources(predictions: Predictions) -> bool:
@@ -95,21 +99,21 @@ def nearest(predictions: Predictions) -> NearestSource:
         raise InputError(f"no nearest source can be named: {without_nearest(predictions, False)}")
     parts = shown(predictions)
     found = {domain: nearest_on_domain(part) for domain, part in parts.items()}
-    return {
-        "rule": NEAREST_RULES[right["by"]],
-        "right": right,
-        "rules": nearest_by_rule(predictions),
-        "domains": {domain: one.shares for domain, one in found.items()},
-        "images": {domain: len(part) for domain, part in parts.items()},
-        "agreement": {domain: one.agreement for domain, one in found.items()},
-        "accuracy": {domain: one.accuracy for domain, one in found.items()},
-        "best_single": {domain: one.best_single for domain, one in found.items()},
-        "test": {
-            domain: {
-                "nearest_only": one.test.first_only,
-                "predictions_only": one.test.second_only,
-                "p_value": min(1.0, one.test.p_value),
-            }
+    return NearestSource(
+        rule=NEAREST_RULES[right.by],
+        right=right,
+        rules=nearest_by_rule(predictions),
+        domains={domain: one.shares for domain, one in found.items()},
+        images={domain: len(part) for domain, part in parts.items()},
+        agreement={domain: one.agreement for domain, one in found.items()},
+        accuracy={domain: one.accuracy for domain, one in found.items()},
+        best_single={domain: one.best_single for domain, one in found.items()},
+        test={
+            domain: McNemarTest(
+                nearest_only=one.test.first_only,
+                predictions_only=one.test.second_only,
+                p_value=min(1.0, one.test.p_value),
+            )
             for domain, one in found.items()
         },
-    }
+    )

@@ -18,7 +18,7 @@ from domain_masks.data.image_files import UNREADABLE
 from domain_masks.evaluation import nearest_of, nearness, source_logits
 from domain_masks.evaluation.by_mask import confidences
 from domain_masks.records import Predictions
-from domain_masks.records.analysis import Gallery, GalleryItem
+from domain_masks.records.analysis import Gallery, GalleryItem, Vote
 from domain_masks.records.predictions import PREDICTION_ENSEMBLE
 
 THUMBNAIL = 128  # pixels of the longer side
@@ -40,12 +40,12 @@ def galleries(parts: Mapping[str, Predictions], with_nearest: bool = True) -> di
         wrong = part.of(PREDICTION_ENSEMBLE).argmax(axis=1) != part.labels
         order = _most_confident(confidences(part.of(PREDICTION_ENSEMBLE)), wrong, MISTAKE_ITEMS)
         if len(order):
-            found[f"mistakes/{domain}"] = {
-                "title": f"{domain}: the most confident mistakes",
-                "kind": "mistakes",
-                "domain": domain,
-                "items": _items(part, order),
-            }
+            found[f"mistakes/{domain}"] = Gallery(
+                title=f"{domain}: the most confident mistakes",
+                kind="mistakes",
+                domain=domain,
+                items=_items(part, order),
+            )
     return found
 
 
@@ -55,13 +55,13 @@ def _nearest(domain: str, part: Predictions) -> dict[str, Gallery]:
     for index, source in enumerate(part.sources):
         order = _most_confident(sure[index], nearest == index, NEAREST_ITEMS)
         if len(order):
-            found[f"nearest/{domain}/{source}"] = {
-                "title": f"{domain}: nearest to {source}",
-                "kind": "nearest",
-                "domain": domain,
-                "source": source,
-                "items": _items(part, order),
-            }
+            found[f"nearest/{domain}/{source}"] = Gallery(
+                title=f"{domain}: nearest to {source}",
+                kind="nearest",
+                domain=domain,
+                source=source,
+                items=_items(part, order),
+            )
     return found
 
 
@@ -75,24 +75,24 @@ def _items(part: Predictions, order: NDArray[np.intp]) -> list[GalleryItem]:
     logits = chosen.of(PREDICTION_ENSEMBLE)
     sure = confidences(logits)
     votes = source_logits(chosen) if has_sources(chosen) else None
-    items: list[GalleryItem] = []
-    for row, name in enumerate(chosen.ids.tolist()):
-        item: GalleryItem = {
-            "id": name,
-            "label": chosen.classes[chosen.labels[row]],
-            "predicted": chosen.classes[logits[row].argmax()],
-            "confidence": _fraction(sure[row]),
-        }
-        if votes is not None:
-            item["votes"] = {
-                source: {
-                    "class": chosen.classes[votes[index, row].argmax()],
-                    "probability": _fraction(confidences(votes[index, row])),
-                }
+    return [
+        GalleryItem(
+            id=name,
+            label=chosen.classes[chosen.labels[row]],
+            predicted=chosen.classes[logits[row].argmax()],
+            confidence=_fraction(sure[row]),
+            votes={}
+            if votes is None
+            else {
+                source: Vote(
+                    class_name=chosen.classes[votes[index, row].argmax()],
+                    probability=_fraction(confidences(votes[index, row])),
+                )
                 for index, source in enumerate(chosen.sources)
-            }
-        items.append(item)
-    return items
+            },
+        )
+        for row, name in enumerate(chosen.ids.tolist())
+    ]
 
 
 def _fraction(value: Any) -> float:

@@ -23,6 +23,7 @@ from domain_masks.progress import Reporter
 from domain_masks.randomness import generator
 from domain_masks.records import Predictions, RunFolder
 from domain_masks.records.analysis import Ablation
+from domain_masks.records.model_card import ModelCard
 from domain_masks.records.predictions import PREDICTION_ENSEMBLE
 
 BATCH = 64
@@ -106,7 +107,7 @@ def _estimating(batches: Iterable[DomainBatch], count: int, reporter: Reporter) 
 def _measured(
     method: Method,
     dataset: ImageDataset,
-    card: Mapping[str, object],
+    card: ModelCard,
     chosen: Predictions,
     device: torch.device,
     reporter: Reporter,
@@ -118,7 +119,7 @@ def _measured(
     method.to(device).eval()
     logits: Masks = {site: values.detach() for site, values in method.mask_logits().items()}
     what = list(variants(logits))
-    preprocessing = Preprocessing.from_dict(dict(card["preprocessing"]))  # type: ignore[call-overload]
+    preprocessing = Preprocessing.from_dict(card.preprocessing or {})
     how: Literal["logits", "probabilities"] = getattr(method.settings, "average", "logits")
     subset = Subset(dataset, rows_of(dataset, chosen.ids.tolist()))
 
@@ -135,9 +136,9 @@ def _measured(
         tracked, features, lambda own, masks: average(network.soft_logits(own, masks), how), logits, what
     )
     domains = {name: chosen.domains == chosen.domain_names.index(name) for name in reporting_splits(chosen)}
-    ablation: Ablation = {
-        "split": reporting_splits(chosen),
-        "images": {name: int(own.sum()) for name, own in domains.items()},
-        "rows": ablation_rows(what, predicted == chosen.labels, domains),
-    }
+    ablation = Ablation(
+        split=reporting_splits(chosen),
+        images={name: int(own.sum()) for name, own in domains.items()},
+        rows=ablation_rows(what, predicted == chosen.labels, domains),
+    )
     return predicted[0], ablation

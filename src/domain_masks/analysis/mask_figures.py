@@ -32,20 +32,20 @@ from domain_masks.records.pairs import pair_title
 @styled
 def overlap_figure(sites: Mapping[str, SiteAnalysis]) -> Figure:
     """Draw the IoU of every pair of masks, and the fraction that each mask activates and all on average (Figure 4)."""
-    count = max(max(len(site["pairwise_iou"]), len(site["activated"])) + 1 for site in sites.values())
+    count = max(max(len(site.pairwise_iou), len(site.activated)) + 1 for site in sites.values())
     drawn, axes = figure(7.2, 0.3 + len(sites) * (0.6 + 0.24 * count), len(sites), 2)
     for index, (name, site) in enumerate(sites.items()):
         left, right = axes[2 * index], axes[2 * index + 1]
-        pairs = {pair_title(pair, site["activated"]): value for pair, value in site["pairwise_iou"].items()}
-        if "overall_iou" in site:
-            pairs["all pairs"] = site["overall_iou"]
+        pairs = {pair_title(pair, site.activated): value for pair, value in site.pairwise_iou.items()}
+        if site.overall_iou is not None:
+            pairs["all pairs"] = site.overall_iou
         _bars(left, pairs, COLOURS[0], bold="all pairs")
-        activated = dict(site["activated"])
-        if "average_activated" in site and len(activated) > 1:
-            activated["all masks"] = site["average_activated"]
+        activated = dict(site.activated)
+        if site.average_activated is not None and len(activated) > 1:
+            activated["all masks"] = site.average_activated
         _bars(right, activated, "#9aa5b1", bold="all masks")
         title(left, f"{name}: IoU of hard masks", 2)
-        title(right, f"activated fraction of {site['neurons']} neurons", 2)
+        title(right, f"activated fraction of {site.neurons} neurons", 2)
     return drawn
 
 
@@ -67,15 +67,15 @@ def _bars(axes: Axes, values: Mapping[str, float], colour: str, bold: str = "") 
 @styled
 def kinds_figure(epochs: Sequence[SiteEpoch]) -> Figure:
     """Draw the fractions of neurons that are off, shared and specific over the epochs, stacked, site by site."""
-    sites = list(dict.fromkeys(row["site"] for row in epochs))
+    sites = list(dict.fromkeys(row.site for row in epochs))
     drawn, axes = figure(3.6 * len(sites) + 0.8, 2.7, 1, len(sites), sharey=True)
     for place, site in zip(axes, sites, strict=True):
-        rows = [row for row in epochs if row["site"] == site]
-        numbers = [row["epoch"] for row in rows]
+        rows = [row for row in epochs if row.site == site]
+        numbers = [row.epoch for row in rows]
         bottom = np.zeros(len(rows))
         ends = []
         for kind in ("shared", "specific", "off"):
-            values = np.array([float(row[kind]) for row in rows])
+            values = np.array([row.by_kind()[kind] for row in rows])
             place.bar(
                 numbers,
                 values,
@@ -104,8 +104,8 @@ def probabilities_figure(sites: Mapping[str, SiteAnalysis]) -> Figure:
     drawn, axes = figure(3.4 * len(sites) + 1.6, 2.7, 1, len(sites))
     lines: dict[str, Any] = {}
     for place, (name, site) in zip(axes, sites.items(), strict=True):
-        edges = np.array(site["probabilities"]["edges"])
-        for index, (domain, counts) in enumerate(site["probabilities"]["counts"].items()):
+        edges = np.array(site.probabilities.edges)
+        for index, (domain, counts) in enumerate(site.probabilities.counts.items()):
             style = line_style(index)
             shares = np.array(counts) / max(1, sum(counts))
             drawn_as = place.stairs(shares, edges, color=style["color"], linestyle=style["linestyle"], linewidth=1.6)
@@ -114,7 +114,7 @@ def probabilities_figure(sites: Mapping[str, SiteAnalysis]) -> Figure:
         place.set_xlim(0, 1)
         place.set_ylim(bottom=0)
         place.set_xlabel("mask probability m", fontsize=8, color=INK)
-        title(place, f"{name} ({site['neurons']} neurons)", len(sites))
+        title(place, f"{name} ({site.neurons} neurons)", len(sites))
     axes[0].set_ylabel("share of neurons", fontsize=8, color=INK)
     legend(drawn, list(lines.values()), list(lines))
     return drawn
@@ -123,22 +123,22 @@ def probabilities_figure(sites: Mapping[str, SiteAnalysis]) -> Figure:
 @styled
 def ablation_figure(ablation: Ablation, domain: str) -> Figure:
     """Draw how the accuracy on one domain falls when neurons are switched off, place by place."""
-    start = ablation["rows"][0]["accuracy"][domain]
-    rows = ablation["rows"][1:]
-    places = list(dict.fromkeys(row["site"] for row in rows))
-    top = min(100.0, 125 * max([start, 0.04, *(row["accuracy"][domain] for row in rows)]))
+    start = ablation.rows[0].accuracy[domain]
+    rows = ablation.rows[1:]
+    places = list(dict.fromkeys(row.site for row in rows))
+    top = min(100.0, 125 * max([start, 0.04, *(row.accuracy[domain] for row in rows)]))
     drawn, axes = figure(3.3 * max(1, len(places)) + 1.2, 2.9, 1, max(1, len(places)), sharey=True)
     for place, site in zip(axes, places, strict=False):
-        own = [row for row in rows if row["site"] == site]
-        lines = list(dict.fromkeys((row["kind"], row.get("matched")) for row in own))
+        own = [row for row in rows if row.site == site]
+        lines = list(dict.fromkeys((row.kind, row.matched) for row in own))
         ends = []
         place.axhline(100 * start, color=GRID, linewidth=1)
         for kind, matched in lines:
-            points = [row for row in own if (row["kind"], row.get("matched")) == (kind, matched)]
+            points = [row for row in own if (row.kind, row.matched) == (kind, matched)]
             of = matched or kind
-            x = [0.0, *(row["neurons"] for row in points)]
-            y = [100 * start, *(100 * row["accuracy"][domain] for row in points)]
-            error = [0.0, *(100 * row.get("deviation", {}).get(domain, 0.0) for row in points)]
+            x = [0.0, *(row.neurons for row in points)]
+            y = [100 * start, *(100 * row.accuracy[domain] for row in points)]
+            error = [0.0, *(100 * row.deviation.get(domain, 0.0) for row in points)]
             colour = {"shared": KIND_COLOURS["shared"], "specific": "#b36b00"}[of]
             dashes = "-" if matched is None else (0, (1, 1.5))
             mark = {"shared": "o", "specific": "^"}[of]

@@ -72,14 +72,14 @@ def _row_name(row: str) -> str:
 @styled
 def nearest_figure(nearest: NearestSource) -> Figure:
     """Draw which source the images of each domain are nearest to, as shares, and how often that is right on the sources."""
-    domains = list(nearest["domains"])
-    sources = list(next(iter(nearest["domains"].values())))
+    domains = list(nearest.domains)
+    sources = list(next(iter(nearest.domains.values())))
     drawn, (axes,) = figure(6.4, 0.9 + 0.42 * len(domains))
     left = np.zeros(len(domains))
     bars = []
     hatches = ("", "////", "....", "\\\\\\\\", "xxxx", "++++", "oooo")
     for index, source in enumerate(sources):
-        shares = np.array([nearest["domains"][domain][source] for domain in domains])
+        shares = np.array([nearest.domains[domain][source] for domain in domains])
         drawn_as = axes.barh(
             range(len(domains)),
             shares,
@@ -98,17 +98,17 @@ def nearest_figure(nearest: NearestSource) -> Figure:
                     start + share / 2, place, f"{100 * share:.0f} %", ha="center", va="center", fontsize=8, bbox=box
                 )
         left += shares
-    axes.set_yticks(range(len(domains)), [f"{shortened(name)} ({nearest['images'][name]})" for name in domains])
+    axes.set_yticks(range(len(domains)), [f"{shortened(name)} ({nearest.images[name]})" for name in domains])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     legend(drawn, bars, sources, title="nearest to", title_fontsize=8)
-    right = nearest["right"]
+    right = nearest.right
     headline(
         drawn,
-        f"Nearest source, by the {right['by']}: right on {100 * right['accuracy']:.1f} % of the sources' own "
-        f"{right['split']} images. In brackets: how many images",
+        f"Nearest source, by the {right.by}: right on {100 * right.accuracy:.1f} % of the sources' own "
+        f"{right.split} images. In brackets: how many images",
         beside=1.8,
     )
     return drawn
@@ -123,27 +123,27 @@ def reliability_figure(calibration: Mapping[str, Calibration]) -> Figure:
     )
     for index, (domain, one) in enumerate(calibration.items()):
         above, below = axes[index], axes[count + index]
-        bins = one["bins"]
-        edges = np.array(bins["edges"])
-        filled = [place for place, value in enumerate(bins["accuracy"]) if value is not None]
-        heights = [bins["accuracy"][place] or 0.0 for place in filled]
+        bins = one.bins
+        edges = np.array(bins.edges)
+        filled = [place for place, value in enumerate(bins.accuracy) if value is not None]
+        heights = [bins.accuracy[place] or 0.0 for place in filled]
         widths = np.diff(edges)[filled]
         above.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (4, 2)))
         above.bar(edges[:-1][filled], heights, widths, align="edge", color=COLOURS[0], alpha=0.35, edgecolor="white")
         above.plot(
-            [bins["confidence"][place] or 0.0 for place in filled],
+            [bins.confidence[place] or 0.0 for place in filled],
             heights,
             color=INK,
             marker="o",
             markersize=3,
             linewidth=1,
         )
-        shares = np.array(bins["counts"]) / max(1, one["images"])
+        shares = np.array(bins.counts) / max(1, one.images)
         below.bar(edges[:-1], shares, np.diff(edges), align="edge", color="#9aa5b1", edgecolor="white", linewidth=0.4)
         above.set_xlim(0, 1)
         above.set_ylim(0, 1)
         below.set_xlabel("confidence", fontsize=8, color=INK)
-        title(above, f"{shortened(domain)}\nECE {100 * one['ece']:.1f} %, n = {one['images']:,}", count)
+        title(above, f"{shortened(domain)}\nECE {100 * one.ece:.1f} %, n = {one.images:,}", count)
     axes[0].set_ylabel("accuracy", fontsize=8, color=INK)
     axes[count].set_ylabel("share", fontsize=8, color=INK)
     return drawn
@@ -152,8 +152,8 @@ def reliability_figure(calibration: Mapping[str, Calibration]) -> Figure:
 @styled
 def confusion_figure(confusion: Confusion, domain: str) -> Figure:
     """Draw which classes are taken for which on one domain, in % of each class's images; numbers count images."""
-    counts = np.array(confusion["counts"])
-    names = confusion["classes"]
+    counts = np.array(confusion.counts)
+    names = confusion.classes
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     side = max(2.6, 0.42 * len(names))
@@ -178,6 +178,6 @@ def confusion_figure(confusion: Confusion, domain: str) -> Figure:
     axes.set_xlabel("predicted", fontsize=8, color=INK)
     axes.set_ylabel("label (images)", fontsize=8, color=INK)
     axes.tick_params(length=0)
-    shown = "" if confusion["of"] == len(names) else f", {len(names)} classes with the most errors of {confusion['of']}"
+    shown = "" if confusion.of == len(names) else f", {len(names)} classes with the most errors of {confusion.of}"
     headline(drawn, f"Images of {domain} by label and prediction{shown}")
     return drawn

@@ -22,9 +22,9 @@ def sheet(galleries: Sequence[Gallery], thumbnails: Mapping[str, bytes]) -> Figu
     """Draw galleries below each other, rows of ``ACROSS`` images; None where there is no thumbnail (id -> WebP) at all."""
     rows: list[tuple[str, list[GalleryItem]]] = []
     for gallery in galleries:
-        items = [item for item in gallery["items"] if item["id"] in thumbnails]
+        items = [item for item in gallery.items if item.id in thumbnails]
         for start in range(0, len(items), ACROSS):
-            rows.append((gallery["title"] if start == 0 else "", items[start : start + ACROSS]))
+            rows.append((gallery.title if start == 0 else "", items[start : start + ACROSS]))
     if not rows:
         return None
     drawn, axes = figure(1.15 * ACROSS, 0.4 + 1.5 * len(rows), len(rows), ACROSS)
@@ -33,7 +33,7 @@ def sheet(galleries: Sequence[Gallery], thumbnails: Mapping[str, bytes]) -> Figu
         for place in line:
             place.set_axis_off()
         for place, item in zip(line, items, strict=False):
-            place.imshow(np.asarray(Image.open(io.BytesIO(thumbnails[item["id"]]))))
+            place.imshow(np.asarray(Image.open(io.BytesIO(thumbnails[item.id]))))
             place.text(
                 0.5, -0.04, _caption(item), transform=place.transAxes, ha="center", va="top", fontsize=6.5, color=INK
             )
@@ -46,8 +46,8 @@ def sheet(galleries: Sequence[Gallery], thumbnails: Mapping[str, bytes]) -> Figu
 
 
 def _caption(item: GalleryItem) -> str:
-    sure = f"{100 * item['confidence']:.0f} %"
-    label, predicted = (shortened(item[key], _LONGEST) for key in ("label", "predicted"))
-    if item["label"] == item["predicted"]:
+    sure = f"{100 * item.confidence:.0f} %"
+    label, predicted = (shortened(name, _LONGEST) for name in (item.label, item.predicted))
+    if item.label == item.predicted:
         return f"{label} ({sure})"
     return f"{predicted} ({sure})\nis {label}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from domain_masks.records import Analysis
+from domain_masks.records.analysis import AblationRow
 from domain_masks.records.predictions import KNOWN_DOMAIN
 
 MOST_CLASSES = 5
@@ -20,7 +20,7 @@ def summary_lines(analysis: Analysis, targets: Sequence[str]) -> Iterator[str]:
     yield from _sites(analysis)
     yield from _nearest(analysis)
     yield from _ablation(analysis, targets)
-    errors = "  ".join(f"{domain} {100 * one['ece']:.1f}" for domain, one in analysis.calibration.items())
+    errors = "  ".join(f"{domain} {100 * one.ece:.1f}" for domain, one in analysis.calibration.items())
     yield f"{'calibration':<13} expected calibration error %: {errors}"
     for domain in targets or analysis.per_class:
         yield from _classes(analysis, domain)
@@ -36,7 +36,7 @@ def _mask_by_domain(analysis: Analysis) -> Iterator[str]:
     left = max([len("accuracy %"), *map(len, names)])
     titles = [
         f"{domain} ({split.replace('_', ' ')})"
-        + (f", n = {analysis.calibration[domain]['images']:,}" if domain in analysis.calibration else "")
+        + (f", n = {analysis.calibration[domain].images:,}" if domain in analysis.calibration else "")
         for domain, split in splits.items()
     ]
     yield "  ".join([f"{'accuracy %':<{left}}", *titles])
@@ -52,30 +52,30 @@ def _mask_by_domain(analysis: Analysis) -> Iterator[str]:
 
 def _sites(analysis: Analysis) -> Iterator[str]:
     for name, site in (analysis.sites or {}).items():
-        overlap = f"IoU {site['overall_iou']:.3f}; " if "overall_iou" in site else ""
-        kinds = ", ".join(f"{kind} {100 * share:.1f}" for kind, share in site["kinds"].items())
-        activated = ", ".join(f"{domain} {100 * share:.1f}" for domain, share in site["activated"].items())
-        average = f"; average {100 * site['average_activated']:.1f}" if "average_activated" in site else ""
-        yield f"{'masks':<13} {name} ({site['neurons']} neurons): {overlap}% {kinds}; activated % {activated}{average}"
+        overlap = f"IoU {site.overall_iou:.3f}; " if site.overall_iou is not None else ""
+        kinds = ", ".join(f"{kind} {100 * share:.1f}" for kind, share in site.kinds.by_kind().items())
+        activated = ", ".join(f"{domain} {100 * share:.1f}" for domain, share in site.activated.items())
+        average = f"; average {100 * site.average_activated:.1f}" if site.average_activated is not None else ""
+        yield f"{'masks':<13} {name} ({site.neurons} neurons): {overlap}% {kinds}; activated % {activated}{average}"
 
 
 def _nearest(analysis: Analysis) -> Iterator[str]:
     found = analysis.nearest_source
     if found is None:
         return
-    right = found["right"]
+    right = found.right
     yield (
-        f"{'nearest':<13} by {right['by']}, which is right on {100 * right['accuracy']:.1f} % of the sources' own "
-        f"{right['split']} images"
+        f"{'nearest':<13} by {right.by}, which is right on {100 * right.accuracy:.1f} % of the sources' own "
+        f"{right.split} images"
     )
-    for domain, shares in found["domains"].items():
-        accuracy, test = found["accuracy"][domain], found["test"][domain]
+    for domain, shares in found.domains.items():
+        accuracy, test = found.accuracy[domain], found.test[domain]
         parts = "  ".join(f"{source} {100 * share:.0f} %" for source, share in shares.items())
         yield f"{'':<13} {domain}: {parts}"
         yield (
             f"{'':<13} its mask {100 * accuracy['nearest']:.2f} %, the ensemble {100 * accuracy['predictions']:.2f} % "
-            f"(McNemar p = {test['p_value']:.2g}); best single mask {100 * accuracy['best_single']:.2f} % "
-            f"({found['best_single'][domain]}: an oracle)"
+            f"(McNemar p = {test.p_value:.2g}); best single mask {100 * accuracy['best_single']:.2f} % "
+            f"({found.best_single[domain]}: an oracle)"
         )
 
 
@@ -83,23 +83,23 @@ def _ablation(analysis: Analysis, targets: Sequence[str]) -> Iterator[str]:
     found = analysis.ablation
     if found is None:
         return
-    start, *rows = found["rows"]
-    place = rows[-1]["site"] if rows else ""
+    start, *rows = found.rows
+    place = rows[-1].site if rows else ""
     yield (
         f"{'ablation':<13} on a sample of images: "
-        + "  ".join(f"{domain} {count}" for domain, count in found["images"].items())
+        + "  ".join(f"{domain} {count}" for domain, count in found.images.items())
         + f"; nothing off: {_accuracies(start, targets)}"
     )
     for row in rows:
-        if row["site"] == place and row["fraction"] == 1:
-            what = f"{row['kind']}" if "matched" not in row else f"random, as many as {row['matched']}"
+        if row.site == place and row.fraction == 1:
+            what = row.kind if row.matched is None else f"random, as many as {row.matched}"
             where = "at all sites" if place == "all" else f"at {place}"
-            yield f"{'':<13} {row['neurons']} neurons off {where} ({what}): {_accuracies(row, targets)}"
+            yield f"{'':<13} {row.neurons} neurons off {where} ({what}): {_accuracies(row, targets)}"
 
 
-def _accuracies(row: Mapping[str, Any], targets: Sequence[str]) -> str:
-    held = {domain: value for domain, value in row["accuracy"].items() if domain in targets}
-    others = [value for domain, value in row["accuracy"].items() if domain not in targets]
+def _accuracies(row: AblationRow, targets: Sequence[str]) -> str:
+    held = {domain: value for domain, value in row.accuracy.items() if domain in targets}
+    others = [value for domain, value in row.accuracy.items() if domain not in targets]
     parts = [f"{domain} {100 * value:.1f} %" for domain, value in held.items()]
     if others:
         parts.append(f"sources {100 * sum(others) / len(others):.1f} %")
@@ -116,7 +116,7 @@ def _classes(analysis: Analysis, domain: str) -> Iterator[str]:
         f"{name} {100 * value:.1f}" + (f" (n = {counts[name]:,})" if name in counts else "") for name, value in worst
     )
     yield f"{'classes':<13} {domain}, the lowest accuracies %: {line}"
-    pairs = analysis.confusion[domain]["pairs"][:3]
+    pairs = analysis.confusion[domain].pairs[:3]
     if pairs:
-        said = ", ".join(f"{pair['label']} for {pair['predicted']} ({pair['count']})" for pair in pairs)
+        said = ", ".join(f"{pair.label} for {pair.predicted} ({pair.count})" for pair in pairs)
         yield f"{'':<13} most often taken: {said}"

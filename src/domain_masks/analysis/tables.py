@@ -7,6 +7,7 @@ from typing import Any
 
 from domain_masks.records import Analysis
 from domain_masks.records.predictions import KNOWN_DOMAIN
+from domain_masks.records.results import NEURON_KINDS
 from domain_masks.records.spreadsheet import table_text
 
 Row = Sequence[Any]
@@ -31,7 +32,7 @@ def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
         "calibration",
         [
             ["domain", "split", "images", "ece"],
-            *([name, splits[name], one["images"], one["ece"]] for name, one in analysis.calibration.items()),
+            *([name, splits[name], one.images, one.ece] for name, one in analysis.calibration.items()),
         ],
     )
     yield (
@@ -41,8 +42,8 @@ def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
             *(
                 [domain, label, predicted, count]
                 for domain, one in analysis.confusion.items()
-                for label, row in zip(one["classes"], one["counts"], strict=True)
-                for predicted, count in zip(one["classes"], row, strict=True)
+                for label, row in zip(one.classes, one.counts, strict=True)
+                for predicted, count in zip(one.classes, row, strict=True)
                 if count
             ),
         ],
@@ -68,24 +69,25 @@ def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
 def _sites(analysis: Analysis) -> Iterator[Row]:
     yield ["site", "measure", "of", "value"]
     for name, site in (analysis.sites or {}).items():
-        yield [name, "neurons", "", site["neurons"]]
-        if "overall_iou" in site:
-            yield [name, "overall_iou", "", site["overall_iou"]]
-        if "average_activated" in site:
-            yield [name, "average_activated", "", site["average_activated"]]
-        for measure in ("pairwise_iou", "activated", "kinds"):
-            for key, value in site[measure].items():
+        yield [name, "neurons", "", site.neurons]
+        if site.overall_iou is not None:
+            yield [name, "overall_iou", "", site.overall_iou]
+        if site.average_activated is not None:
+            yield [name, "average_activated", "", site.average_activated]
+        measures = {"pairwise_iou": site.pairwise_iou, "activated": site.activated, "kinds": site.kinds.by_kind()}
+        for measure, values in measures.items():
+            for key, value in values.items():
                 yield [name, measure, key, value]
 
 
 def _epochs(analysis: Analysis) -> Iterator[Row]:
     rows = analysis.epochs or []
-    domains = list(dict.fromkeys(domain for row in rows for domain in row["activated"]))
-    yield ["epoch", "site", "overall_iou", "off", "shared", "specific", *(f"activated/{name}" for name in domains)]
+    domains = list(dict.fromkeys(domain for row in rows for domain in row.activated))
+    yield ["epoch", "site", "overall_iou", *NEURON_KINDS, *(f"activated/{name}" for name in domains)]
     for row in rows:
-        activated = [row["activated"].get(name, "") for name in domains]
-        kinds = [row["off"], row["shared"], row["specific"]]
-        yield [row["epoch"], row["site"], row.get("overall_iou", ""), *kinds, *activated]
+        activated = [row.activated.get(name, "") for name in domains]
+        kinds = row.by_kind().values()
+        yield [row.epoch, row.site, row.overall_iou, *kinds, *activated]
 
 
 def _nearest(analysis: Analysis) -> Iterator[Row]:
@@ -109,26 +111,26 @@ def _nearest(analysis: Analysis) -> Iterator[Row]:
     ]
     if found is None:
         return
-    for domain, share in found["domains"].items():
-        accuracy, test = found["accuracy"][domain], found["test"][domain]
+    for domain, share in found.domains.items():
+        accuracy, test = found.accuracy[domain], found.test[domain]
         yield [
             domain,
-            found["images"][domain],
+            found.images[domain],
             *(share[source] for source in sources),
-            found["agreement"][domain],
+            found.agreement[domain],
             *(accuracy.get(kind, "") for kind in kinds),
-            found["best_single"][domain],
-            test["nearest_only"],
-            test["predictions_only"],
-            test["p_value"],
-            found["right"]["by"],
-            found["right"]["accuracy"],
+            found.best_single[domain],
+            test.nearest_only,
+            test.predictions_only,
+            test.p_value,
+            found.right.by,
+            found.right.accuracy,
         ]
 
 
 def _ablation(analysis: Analysis) -> Iterator[Row]:
     yield ["site", "kind", "matched", "fraction", "neurons", "draws", "domain", "accuracy", "deviation"]
-    for row in analysis.ablation["rows"] if analysis.ablation else ():
-        for domain, accuracy in row["accuracy"].items():
-            start = [row["site"], row["kind"], row.get("matched", ""), row["fraction"], row["neurons"], row["draws"]]
-            yield [*start, domain, accuracy, row.get("deviation", {}).get(domain, "")]
+    for row in analysis.ablation.rows if analysis.ablation else ():
+        for domain, accuracy in row.accuracy.items():
+            start = [row.site, row.kind, row.matched, row.fraction, row.neurons, row.draws]
+            yield [*start, domain, accuracy, row.deviation.get(domain, "")]

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         lines = list(result_lines(finished.results))
     else:
         results = finished.results
-        held_out = "" if results.out_of_domain is None else results.out_of_domain["split"]
+        held_out = "" if results.out_of_domain is None else results.out_of_domain.split
         shown = accuracies_under(Predictions.load(finished.folder.predictions), flags.ensemble, held_out)
         lines = [f"{'ensemble':<13} {flags.ensemble}", *(accuracy_line(TITLES[name], shown[name]) for name in shown)]
     for line in [*lines, *(detail_lines(finished.results) if flags.verbose else ())]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from domain_masks.records.counts import counted
@@ -22,44 +22,44 @@ def result_lines(results: Results) -> Iterator[str]:
         if accuracies is None:
             continue
         yield accuracy_line(title, accuracies)
-        others = accuracies.get("by_ensemble", {})
+        others = accuracies.by_ensemble
         if len(others) > 1:
             yield f"{'':<13} by ensemble: " + "  ".join(f"{key} {100 * value:.2f}" for key, value in others.items())
     for site, masks in (results.masks or {}).items():
-        shares = "  ".join(f"{domain} {100 * share:.1f}" for domain, share in masks["activated"].items())
-        overlap = f"IoU {masks['overall_iou']:.3f}, " if "overall_iou" in masks else ""
-        average = f"  average {100 * masks['average_activated']:.1f}" if "average_activated" in masks else ""
+        shares = "  ".join(f"{domain} {100 * share:.1f}" for domain, share in masks.activated.items())
+        overlap = f"IoU {masks.overall_iou:.3f}, " if masks.overall_iou is not None else ""
+        average = f"  average {100 * masks.average_activated:.1f}" if masks.average_activated is not None else ""
         yield f"{'masks':<13} {site}: {overlap}activated % {shares}{average}"
     for note in results.notes or ():
-        yield f"{'note':<13} {note['text']}"
+        yield f"{'note':<13} {note.text}"
 
 
 def accuracy_line(title: str, accuracies: Accuracies) -> str:
     """Return the mean over domains, the split behind it and every domain's accuracy, in percent."""
-    counts = accuracies.get("count_per_domain", {})
+    counts = accuracies.count_per_domain
     domains = "  ".join(
         f"{domain} {100 * value:.2f}" + (f" (n = {counts[domain]:,})" if domain in counts else "")
-        for domain, value in accuracies["per_domain"].items()
+        for domain, value in accuracies.per_domain.items()
     )
-    return f"{title:<13} {100 * accuracies['accuracy']:6.2f} %  ({accuracies['split']}: {domains})"
+    return f"{title:<13} {100 * accuracies.accuracy:6.2f} %  ({accuracies.split}: {domains})"
 
 
 def detail_lines(results: Results) -> Iterator[str]:
     """Yield what ``--verbose`` adds: the worst domain, the overlap of every pair of masks, and what took how long."""
     for name, title in TITLES.items():
-        accuracies: Mapping[str, object] = getattr(results, name) or {}
-        if "worst_domain" in accuracies:
-            balanced = accuracies.get("balanced_accuracy")
-            of = f", {counted(count, 'image')}" if isinstance(count := accuracies.get("count"), int) else ""
-            over_classes = f", mean over classes {100 * balanced:.2f} %" if isinstance(balanced, float) else ""
-            yield f"{title:<13} worst domain {accuracies['worst_domain']}{over_classes}{of}"
+        accuracies: Accuracies | None = getattr(results, name)
+        if accuracies is not None and accuracies.worst_domain is not None:
+            count, balanced = accuracies.count, accuracies.balanced_accuracy
+            of = "" if count is None else f", {counted(count, 'image')}"
+            over_classes = "" if balanced is None else f", mean over classes {100 * balanced:.2f} %"
+            yield f"{title:<13} worst domain {accuracies.worst_domain}{over_classes}{of}"
     if (nearest := results.nearest_source) is not None:
         yield (
-            f"{'nearest':<13} {100 * nearest['accuracy']:6.2f} %  ({nearest['split']}: the sources' own images whose nearest "
-            f"source, by the {nearest['by']}, is theirs)"
+            f"{'nearest':<13} {100 * nearest.accuracy:6.2f} %  ({nearest.split}: the sources' own images whose nearest "
+            f"source, by the {nearest.by}, is theirs)"
         )
     for site, masks in (results.masks or {}).items():
-        known = masks.get("pairwise_iou", {})
+        known = masks.pairwise_iou
         pairs = "  ".join(f"{pair_title(pair, results.sources)} {iou:.3f}" for pair, iou in known.items())
         if pairs:
             yield f"{'masks':<13} {site}: IoU of pairs {pairs}"

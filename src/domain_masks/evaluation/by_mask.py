@@ -148,13 +148,13 @@ def nearest_accuracy(predictions: Predictions) -> NearestAccuracy | None:
     }
     if not own:
         return None
-    return {
-        "by": MOST_CONFIDENT_MASK if predictions.domain_probabilities is None else DOMAIN_CLASSIFIER,
-        "split": " and ".join(dict.fromkeys(splits[name] for name in own)),
-        "accuracy": mean_over_domains(own),
-        "per_domain": own,
-        "count": sum(len(parts[name]) for name in own),
-    }
+    return NearestAccuracy(
+        by=MOST_CONFIDENT_MASK if predictions.domain_probabilities is None else DOMAIN_CLASSIFIER,
+        split=" and ".join(dict.fromkeys(splits[name] for name in own)),
+        accuracy=mean_over_domains(own),
+        per_domain=own,
+        count=sum(len(parts[name]) for name in own),
+    )
 
 
 def nearest_by_rule(predictions: Predictions) -> dict[str, float]:
@@ -162,7 +162,7 @@ def nearest_by_rule(predictions: Predictions) -> dict[str, float]:
     found = {}
     for one in (predictions, replace(predictions, domain_probabilities=None)):
         if (measured := nearest_accuracy(one)) is not None:
-            found[measured["by"]] = measured["accuracy"]
+            found[measured.by] = measured.accuracy
     return found
 
 

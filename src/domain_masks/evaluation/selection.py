@@ -74,7 +74,7 @@ class SelectedResult:
     @property
     def target_labels_used(self) -> bool:
         """Whether labels of the held-out domain took part in the choice, or in a chosen run itself."""
-        own = any(record.results.protocol["target_labels_used"] for record in self.records)
+        own = any(record.results.protocol.target_labels_used for record in self.records)
         return self.choice.target_labels_used or own
 
 
@@ -169,8 +169,8 @@ def source_validation_accuracy(record: RunRecord) -> float:
     except RunFolderError as error:
         problem = str(error)
     inside = record.results.in_domain
-    if inside is not None and inside["split"] == "validation":
-        return inside["accuracy"]
+    if inside is not None and inside.split == "validation":
+        return inside.accuracy
     raise InputError(
         f"no validation accuracy of the run in {record.folder.path}, by which its settings would be chosen: {problem}. Write "
         "it again with `dmg evaluate RUN`"
@@ -189,16 +189,16 @@ def _by_leaving_out(variant: Variant, targets: Sequence[str]) -> dict[int, float
 
 def _by_oracle(variant: Variant, targets: Sequence[str]) -> dict[int, float]:
     measured = {record.results.seed: record.results.out_of_domain for record in variant.holding_out(targets)}
-    return {seed: accuracies["accuracy"] for seed, accuracies in measured.items() if accuracies is not None}
+    return {seed: accuracies.accuracy for seed, accuracies in measured.items() if accuracies is not None}
 
 
 def _inner_accuracies(variant: Variant, targets: Sequence[str]) -> dict[str, dict[int, float]]:
     """Return source -> seed -> its accuracy in the run that held it out together with the targets; no other is looked at."""
     return {
         source: {
-            record.results.seed: outside["per_domain"][source]
+            record.results.seed: outside.per_domain[source]
             for record in variant.holding_out((*targets, source))
-            if (outside := record.results.out_of_domain) is not None and source in outside["per_domain"]
+            if (outside := record.results.out_of_domain) is not None and source in outside.per_domain
         }
         for source in variant.holding_out(targets)[0].results.sources
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,9 +30,8 @@ def summarize(predictions: Predictions, split: str, split_shown: str) -> Accurac
     unweighted means over domains (the paper's "Overall"). Raises InputError if the split has no samples.
     """
     chosen = predictions.select(split=split)
-    summary = _summary(chosen, chosen.of(PREDICTION_ENSEMBLE), split_shown)
-    summary["by_ensemble"] = {name: mean_over_domains(per_domain_accuracy(chosen, name)) for name in chosen.ensembles}
-    return summary
+    by_ensemble = {name: mean_over_domains(per_domain_accuracy(chosen, name)) for name in chosen.ensembles}
+    return _summary(chosen, chosen.of(PREDICTION_ENSEMBLE), split_shown, by_ensemble)
 
 
 def accuracies(predictions: Predictions, held_out_shown: str = "held_out") -> dict[str, Accuracies]:
@@ -69,16 +69,19 @@ def accuracies_under(
     return accuracies(chosen, held_out_shown)
 
 
-def _summary(predictions: Predictions, logits: NDArray[Any], split_shown: str) -> Accuracies:
+def _summary(
+    predictions: Predictions, logits: NDArray[Any], split_shown: str, by_ensemble: Mapping[str, float] = {}
+) -> Accuracies:
     """Return the accuracies of ``logits`` (N, C) on the samples of ``predictions``."""
     parts = by_domain(predictions, logits)
     per_domain = {name: top1(*part) for name, part in parts.items()}
-    return {
-        "split": split_shown,
-        "accuracy": mean_over_domains(per_domain),
-        "count": len(predictions),
-        "per_domain": per_domain,
-        "count_per_domain": {name: len(labels) for name, (_, labels) in parts.items()},
-        "balanced_accuracy": mean_over_domains({name: balanced_accuracy(*part) for name, part in parts.items()}),
-        "worst_domain": worst_domain(per_domain),
-    }
+    return Accuracies(
+        split=split_shown,
+        accuracy=mean_over_domains(per_domain),
+        count=len(predictions),
+        per_domain=per_domain,
+        count_per_domain={name: len(labels) for name, (_, labels) in parts.items()},
+        by_ensemble=dict(by_ensemble),
+        balanced_accuracy=mean_over_domains({name: balanced_accuracy(*part) for name, part in parts.items()}),
+        worst_domain=worst_domain(per_domain),
+    )

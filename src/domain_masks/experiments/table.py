@@ -38,8 +38,8 @@ def accuracy_table(results: Sequence[Results], varied: Sequence[Mapping[str, Any
                         "target": held_out_name(result.targets),
                         "seed": result.seed,
                         "measure": title,
-                        "split": accuracies["split"],
-                        "accuracy": accuracies["accuracy"],
+                        "split": accuracies.split,
+                        "accuracy": accuracies.accuracy,
                     }
                 )
     return pd.DataFrame(rows, columns=[COLUMNS[0], *names, *COLUMNS[1:]])

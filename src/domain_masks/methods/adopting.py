@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from domain_masks.errors import InputError
 from domain_masks.methods.base import Method
@@ -15,11 +13,10 @@ from domain_masks.methods.tensor_files import (
     read_tensors,
 )
 from domain_masks.methods.training_only import lasting
+from domain_masks.records.model_card import ModelCard
 
 
-def load_initial_weights(
-    method: Method, folder: Path, card: Mapping[str, Any], masks_alone: bool = False
-) -> tuple[str, ...]:
+def load_initial_weights(method: Method, folder: Path, card: ModelCard, masks_alone: bool = False) -> tuple[str, ...]:
     """Start ``method`` from the model in ``folder``; returns the sources whose masks or heads that model did not have.
 
     The network's weights are taken over whole, masks and heads source by source, under their names. Masks of other sites
@@ -29,7 +26,7 @@ def load_initial_weights(
     the sites only, so that old masks could neither stay nor be learned.
     """
     path = folder / "model.safetensors"
-    there, here = tuple(card["classes"]), method.context.classes
+    there, here = tuple(card.classes), method.context.classes
     if there != here:
         raise InputError(
             f"{folder} was trained on other classes: expected those of the dataset ({_shortened(here)}), got "
@@ -37,15 +34,11 @@ def load_initial_weights(
         )
     tensors, own, per_domain = read_tensors(path), tensors_in(lasting(method)), method.domain_tensors()
     sources, shared = method.context.sources, method.shared_beginnings()
-    known = {
-        name: (list(card["sources"]).index(name), index)
-        for index, name in enumerate(sources)
-        if name in card["sources"]
-    }
+    known = {name: (card.sources.index(name), index) for index, name in enumerate(sources) if name in card.sources}
     taken, odd = {}, []
     for name, value in own.items():
         found = tensors.get(file_name(name))
-        rows = len(card["sources"])
+        rows = len(card.sources)
         if name in per_domain and found is not None and found.shape == (rows, *value.shape[1:]):
             taken[name] = value.clone()
             for before, now in known.values():
@@ -60,7 +53,7 @@ def load_initial_weights(
         raise InputError(
             f"{path} does not fit: {len(odd)} tensors of the network are missing or of another shape ({', '.join(odd[:3])}"
             f"{', ...' if len(odd) > 3 else ''}). Expected a network with one head on the same backbone, got "
-            f"{card['method']['name']} on {card['backbone']}"
+            f"{card.method.name} on {card.backbone}"
         )
     load_tensors(method, taken, strict=False)
     lacking = sorted(file_name(name) for name in per_domain if name not in taken)

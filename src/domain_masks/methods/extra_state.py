@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from domain_masks.errors import InputError
 from domain_masks.methods.tensor_files import MOST_BYTES, TensorForm
+from domain_masks.records.model_card import ExtraState, StoredTensor
 
 _MARK = "_extra_state"
 
@@ -92,13 +93,15 @@ def put_together(plain: Any, tensors: Mapping[int, Tensor]) -> Any:
     raise InputError(f"expected an extra state as it was written, got {str(plain)[:80]}")
 
 
-def extra_cards(state: Mapping[str, Any]) -> dict[str, Any]:
+def extra_cards(state: Mapping[str, Any]) -> dict[str, ExtraState]:
     """Return name -> plain part of every extra state in a state dict, and the forms of its tensors, for ``model.json``."""
     cards = {}
     for name in filter(is_extra, state):
         plain, tensors = take_apart(state[name], name)
         forms = [TensorForm.of(tensor) for tensor in tensors]
-        cards[name] = {"value": plain, "tensors": [{"dtype": form.dtype, "shape": [*form.shape]} for form in forms]}
+        cards[name] = ExtraState(
+            value=plain, tensors=[StoredTensor(dtype=form.dtype, shape=[*form.shape]) for form in forms]
+        )
     return cards
 
 
@@ -111,17 +114,17 @@ def extra_tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     }
 
 
-def extra_forms(cards: Mapping[str, Any]) -> dict[str, TensorForm]:
+def extra_forms(cards: Mapping[str, ExtraState]) -> dict[str, TensorForm]:
     """Return the forms of the tensors that :func:`extra_cards` describes, under their names."""
     return {
-        f"{name}.{index}": TensorForm(form["dtype"], tuple(form["shape"]))
+        f"{name}.{index}": TensorForm(form.dtype, tuple(form.shape))
         for name, card in cards.items()
-        for index, form in enumerate(card["tensors"])
+        for index, form in enumerate(card.tensors)
     }
 
 
 def extra_values(
-    cards: Mapping[str, Any], tensors: Mapping[str, Tensor], names: Collection[str], path: Path
+    cards: Mapping[str, ExtraState], tensors: Mapping[str, Tensor], names: Collection[str], path: Path
 ) -> dict[str, Any]:
     """Return name -> extra state, from what :func:`extra_cards` described in ``path`` and the file's tensors.
 
@@ -134,6 +137,6 @@ def extra_values(
             f"{', '.join(sorted(cards)) or 'none'}"
         )
     return {
-        name: put_together(card["value"], {index: tensors[f"{name}.{index}"] for index in range(len(card["tensors"]))})
+        name: put_together(card.value, {index: tensors[f"{name}.{index}"] for index in range(len(card.tensors))})
         for name, card in cards.items()
     }

@@ -13,10 +13,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from domain_masks.errors import InputError, RunFolderError
+from domain_masks.errors import InputError
 from domain_masks.methods.base import Context, Method
 from domain_masks.methods.build import build_method
-from domain_masks.methods.cards import MOST_BYTES, NEEDED, check_card
 from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.extra_state import extra_cards, extra_forms, extra_tensors, extra_values, tensors_in
 from domain_masks.methods.plugins import source_of, unfamiliar
@@ -35,10 +34,9 @@ from domain_masks.methods.tensor_files import (
 from domain_masks.methods.training_only import lasting, leave_training
 from domain_masks.networks import Architecture, Site, architecture_of, build_architecture
 from domain_masks.records.environment import version
-from domain_masks.records.files import check_schema, read_json, write_json, writing
+from domain_masks.records.files import writing
+from domain_masks.records.model_card import ModelCard, ModelDescription
 from domain_masks.surroundings import usual_tensors
-
-FORMAT = 1
 
 NETWORK = "network.network."
 _MASKS = "network.masks.logits."
@@ -75,37 +73,34 @@ def save_model(
     folder: Path,
     method: Method,
     backbone: str,
-    description: Mapping[str, Any],
+    description: ModelDescription,
     check: Callable[[Method], None] | None = None,
 ) -> None:
     """Write ``model.safetensors`` and ``model.json`` into ``folder``, each whole or not at all.
 
     - ``backbone``: the name from which :func:`build_backbone` makes the network
-    - ``description``: further facts for ``model.json``: ``network``, what the network was made from, where that is not
-      what its name makes without weights; preprocessing and protocol
+    - ``description``: what else ``model.json`` says, also another model's card, of which it takes over the description
 
     The weights carry no metadata but ``format``, so that equal weights are equal files. What was written is read back and
     asked about a few images before it takes its place: raises ParityError where it answers otherwise than ``method``, and what
     ``check`` raises about it.
     """
-    context = method.context
-    card = {
-        "format": FORMAT,
-        **({"version": installed} if (installed := version()) else {}),
+    context, state = method.context, _named(lasting(method))
+    own = {
+        "version": version(),
         "backbone": backbone,
         "classes": list(context.classes),
         "sources": list(context.sources),
         "image_size": context.image_size,
         "boundary": method.network.boundary,
         "sites": [asdict(site) for site in method.network.sites],
-        "method": {"name": method.name, **(asdict(method.settings))},
-        **({"plugin": source} if (source := source_of(type(method))) else {}),
-        **({"extra_state": extra} if (extra := extra_cards(_named(lasting(method)))) else {}),
-        **({"not_finite": odd} if (odd := _not_finite(method)) else {}),
-        **description,
+        "method": {"name": method.name, **asdict(method.settings)},
+        "plugin": source_of(type(method)),
+        "extra_state": extra_cards(state),
+        "not_finite": _not_finite(method),
     }
-    read_by = (*NEEDED, "network", "training", "extra_state", "not_finite", "plugin")
-    known = json.loads(json.dumps({name: card[name] for name in read_by if name in card}, default=str))
+    card = ModelCard.model_validate(description.model_dump(by_alias=True, exclude_defaults=True) | own)
+    known = ModelCard.from_dict(json.loads(json.dumps(card.to_dict(), default=str)))
     with writing(folder / "model.safetensors") as temporary:
         # In memory first: the library's own writer hides what the file system says, such as that the disk is full.
         temporary.write_bytes(save(model_tensors(method), metadata={"format": "pt"}))
@@ -114,47 +109,27 @@ def save_model(
         require_same_answers(method, again, folder)
         if check is not None:
             check(again)
-    write_json(folder / "model.json", card)
+    card.write(folder / "model.json")
 
 
-def network_of(card: Mapping[str, Any]) -> Architecture:
+def network_of(card: ModelCard) -> Architecture:
     """Return what the network that ``card`` describes was made from.
 
     Older cards do not say it: of ``imagenet`` it is known by the name, all others were made as without weights.
 
     Raises InputError for a description that cannot be one, and an unknown name.
     """
-    if card.get("network") is not None:
-        found = Architecture.from_dict(card["network"])
-        named = str(card["backbone"]).rpartition(":")[2]
+    if card.network is not None:
+        found = Architecture.from_dict(card.network)
+        named = card.backbone.rpartition(":")[2]
         if found.name.partition(".")[0] != named.partition(".")[0]:
-            raise InputError(f"expected the network of backbone {card['backbone']!r}, got {found.name!r}")
+            raise InputError(f"expected the network of backbone {card.backbone!r}, got {found.name!r}")
         return found
-    weights = (card.get("training") or {}).get("weights")
-    return architecture_of(card["backbone"], "imagenet" if weights == "imagenet" else "none")
+    from_imagenet = card.training is not None and card.training.weights == "imagenet"
+    return architecture_of(card.backbone, "imagenet" if from_imagenet else "none")
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """Return what ``model.json`` in ``folder`` holds.
-
-    Older formats are read. Raises RunFolderError where the file is missing or far too large, describes no model, or has a
-    newer format.
-    """
-    path = folder / "model.json"
-    if path.is_file() and (size := path.stat().st_size) > MOST_BYTES:
-        raise RunFolderError(
-            f"{path} describes no model: expected at most {MOST_BYTES:,} bytes, got {size:,}; write the model anew"
-        )
-    card = read_json(path)
-    check_schema(card.get("format"), FORMAT, path, "write it again with `dmg evaluate RUN`", "format")
-    if isinstance(training := card.get("training"), dict) and "pictures" in training:
-        # So it was called in earlier versions.
-        card["training"] = {"images" if name == "pictures" else name: value for name, value in training.items()}
-    check_card(card, path)
-    return card
-
-
-def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
+def load_model(folder: Path) -> tuple[Method, ModelCard]:
     """Rebuild what :func:`save_model` wrote, in evaluation mode on the CPU; also returns what ``model.json`` holds.
 
     The network is built without memory first, and the weights' file compared with it before anything is read. Nothing is
@@ -162,22 +137,22 @@ def load_model(folder: Path) -> tuple[Method, dict[str, Any]]:
     tensors do not fit it.
     """
     with usual_tensors():
-        card = read_card(folder)
+        card = ModelCard.read(folder / "model.json")
         return _loaded(card, folder / "model.json", folder / "model.safetensors"), card
 
 
-def _loaded(card: Mapping[str, Any], card_path: Path, path: Path) -> Method:
+def _loaded(card: ModelCard, card_path: Path, path: Path) -> Method:
     """Rebuild the method that ``card`` describes with the tensors in ``path``, in evaluation mode on the CPU."""
     method = _blank(card, card_path)
     leave_training(method)
     channels = _classified_channels(method, path)
     _expect_classifier(method, channels)
     names = {file_name(name): name for name in lasting(method)}
-    check_forms(path, _forms(method) | extra_forms(card.get("extra_state", {})))
+    check_forms(path, _forms(method) | extra_forms(card.extra_state))
     tensors = read_tensors(path)
     learned = {file_name(name) for name, _ in method.named_parameters()}
-    refuse_numbers_that_are_none(path, tensors, {*card.get("not_finite", ())} - learned)
-    extra = extra_values(card.get("extra_state", {}), tensors, names, card_path)
+    refuse_numbers_that_are_none(path, tensors, {*card.not_finite} - learned)
+    extra = extra_values(card.extra_state, tensors, names, card_path)
     if _keeps_tensors_elsewhere(method):
         method = _built(card, card_path)
         leave_training(method)
@@ -188,11 +163,11 @@ def _loaded(card: Mapping[str, Any], card_path: Path, path: Path) -> Method:
     return method.eval()
 
 
-def largest_file(card: Mapping[str, Any], path: Path) -> int:
+def largest_file(card: ModelCard, path: Path) -> int:
     """Return how many bytes the weights of the model that ``card``, read from ``path``, describes can have at most."""
     method = _blank(card, path)
     _expect_classifier(method, _MOST_CHANNELS if method.predicts_by_domain else None)
-    return count_bytes(_forms(method) | extra_forms(card.get("extra_state", {})))
+    return count_bytes(_forms(method) | extra_forms(card.extra_state))
 
 
 def read_masks(folder: Path) -> dict[str, Tensor]:
@@ -200,7 +175,7 @@ def read_masks(folder: Path) -> dict[str, Tensor]:
 
     Raises RunFolderError and InputError as :func:`load_model` does.
     """
-    sites = [site["name"] for site in read_card(folder)["sites"]]
+    sites = [site.name for site in ModelCard.read(folder / "model.json").sites]
     tensors = read_tensors(folder / "model.safetensors")
     return {site: tensors[f"masks.{site}"] for site in sites if f"masks.{site}" in tensors}
 
@@ -224,7 +199,7 @@ def _forms(method: Method) -> dict[str, TensorForm]:
     return {name: TensorForm.of(tensor) for name, tensor in tensors_in(_named(lasting(method))).items()}
 
 
-def _blank(card: Mapping[str, Any], path: Path) -> Method:
+def _blank(card: ModelCard, path: Path) -> Method:
     """Build the method that ``card`` describes on the meta device: shapes without memory, nothing is initialised."""
     try:
         with torch.device("meta"):
@@ -238,7 +213,7 @@ def _blank(card: Mapping[str, Any], path: Path) -> Method:
         return _built(card, path)
 
 
-def _built(card: Mapping[str, Any], path: Path) -> Method:
+def _built(card: ModelCard, path: Path) -> Method:
     """Build the method that ``card`` describes with memory and first weights."""
     try:
         return _made(card)
@@ -246,26 +221,24 @@ def _built(card: Mapping[str, Any], path: Path) -> Method:
         raise InputError(f"{path}: {error}") from error
     except Exception as error:
         raise InputError(
-            f"{path}: the network {card['backbone']!r} that it describes cannot be built ({type(error).__name__}: {error})"
+            f"{path}: the network {card.backbone!r} that it describes cannot be built ({type(error).__name__}: {error})"
         ) from error
 
 
-def _made(card: Mapping[str, Any]) -> Method:
-    settings = dict(card["method"])
-    name = settings.pop("name")
-    source = card.get("plugin")
-    if name not in METHODS or (source is not None and source_of(METHODS[name]) is None):
-        raise InputError(unfamiliar(name, [source]))
-    make = partial(build_architecture, network_of(card), len(card["classes"]), card["backbone"])
+def _made(card: ModelCard) -> Method:
+    name = card.method.name
+    if name not in METHODS or (card.plugin is not None and source_of(METHODS[name]) is None):
+        raise InputError(unfamiliar(name, [card.plugin]))
+    make = partial(build_architecture, network_of(card), len(card.classes), card.backbone)
     context = Context(
-        sources=tuple(card["sources"]),
-        classes=tuple(card["classes"]),
-        sites=tuple(Site(**site) for site in card["sites"]),
-        boundary=card["boundary"],
-        image_size=card["image_size"],
+        sources=tuple(card.sources),
+        classes=tuple(card.classes),
+        sites=tuple(Site(site.name, site.axis, site.size) for site in card.sites),
+        boundary=card.boundary,
+        image_size=card.image_size,
         further_backbone=make,
     )
-    return build_method(name, make(), context, method_settings(name, settings))
+    return build_method(name, make(), context, method_settings(name, card.method.settings))
 
 
 def _keeps_tensors_elsewhere(method: Method) -> bool:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from domain_masks.records.files import read_json, write_json, write_whole, writing
     from domain_masks.records.metrics_log import MetricsLog
     from domain_masks.records.predictions import Predictions
-    from domain_masks.records.results import Accuracies, Protocol, Results, SiteMasks
+    from domain_masks.records.results import Accuracies, Results, SelectionProtocol, SiteMasks
     from domain_masks.records.run_folder import RunFolder
 
 __all__ = [
@@ -19,9 +19,9 @@ __all__ = [
     "Analysis",
     "MetricsLog",
     "Predictions",
-    "Protocol",
     "Results",
     "RunFolder",
+    "SelectionProtocol",
     "SiteMasks",
     "read_json",
     "write_json",
@@ -43,8 +43,8 @@ attach(
         "predictions": ("Predictions",),
         "results": (
             "Accuracies",
-            "Protocol",
             "Results",
+            "SelectionProtocol",
             "SiteMasks",
         ),
         "run_folder": ("RunFolder",),

@@ -1,43 +1,82 @@
-"""A record of a run that is one JSON object: checked when it is made, written and read whole."""
+"""Records that are one JSON object: each declared once, as a model that reads, checks and writes it."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationInfo as Info
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from domain_masks.errors import InputError, RunFolderError
-from domain_masks.records.checks import Check, keys
 from domain_masks.records.files import check_schema, read_json, write_json
 
+_FROM_FILE = "from file"
+_MOST_LINES = 20
 
-class JSONRecord:
-    """Base of dataclasses whose fields are the keys of a JSON file, and ``more`` whatever else it holds.
+
+def _plain(value: Any) -> Any:
+    """Return a scalar of numpy's as Python's own."""
+    numpy = sys.modules.get("numpy")
+    return value.item() if numpy is not None and isinstance(value, numpy.generic) else value
+
+
+def _not_empty(text: str) -> str:
+    if not text:
+        raise ValueError("expected text that is not empty")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_not_empty)]
+"""Also of names of files that are no UTF-8, which pydantic's own limits on lengths would refuse."""
+Truth = Annotated[bool, BeforeValidator(_plain)]
+Count = Annotated[int, BeforeValidator(_plain), Field(ge=0)]
+Ordinal = Annotated[int, BeforeValidator(_plain), Field(ge=1)]
+"""Counted from 1, such as an epoch."""
+Fraction = Annotated[float, BeforeValidator(_plain), Field(ge=0, le=1)]
+Seconds = Annotated[float, BeforeValidator(_plain), Field(ge=0)]
+
+
+class Part(BaseModel):
+    """A JSON object within a record: values have the declared types, and keys that are not declared are kept.
+
+    A field at its default, None or empty, has no key in the file; in a file no such key is null.
+    """
+
+    model_config = ConfigDict(
+        strict=True, extra="allow", frozen=True, allow_inf_nan=False, validate_by_name=True, defer_build=True
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_null(cls, value: Any, info: Info) -> Any:
+        if value is None and info.context == _FROM_FILE and cls.model_fields[str(info.field_name)].default is None:
+            raise PydanticCustomError("null", "expected a value, or no such key where there is none")
+        return value
+
+
+class JSONRecord(Part):
+    """Base of records that are a file of their own.
 
     - ``newest``: the schema that is written; older ones are read, and are of this one from then on, see :meth:`upgraded`
-    - ``checks``: key -> what it may be, in the order in which they are written; ``optional`` are the keys that may be absent,
-      which are None here
-    - ``called``: what the content is not, if a check fails, such as "no results of a run"
-    - ``written_by``: the command that writes it anew
+    - ``schema_key``: the key under which the file says its schema
+    - ``called``: what the content is not, if it is not as declared, such as "these are no results of a run"
+    - ``remedy``: how to have the file written anew
 
-    Raises InputError that lists everything that is not as it should be, or a schema that is newer.
+    Raises pydantic's ValidationError where it is made of values that are not as declared.
     """
 
     newest: ClassVar[int]
-    checks: ClassVar[Mapping[str, Check]]
-    optional: ClassVar[tuple[str, ...]]
+    schema_key: ClassVar[str] = "schema"
     called: ClassVar[str]
-    written_by: ClassVar[str]
-    more: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
-        self._check(self.to_dict())
+    remedy: ClassVar[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON object, keys in their written order, without those that are None."""
-        content = {name: getattr(self, name) for name in self.checks}
-        known = {name: value for name, value in content.items() if value is not None}
-        return known | {name: value for name, value in self.more.items() if name not in known}
+        """Return the JSON object, keys in their declared order, without those that are absent."""
+        return {self.schema_key: self.newest, **self.model_dump(by_alias=True, exclude_defaults=True)}
 
     @classmethod
     def upgraded(cls, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,14 +85,26 @@ class JSONRecord:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Build the record from a JSON object; raises InputError if keys are missing or wrong, or the schema is newer."""
-        schema = content.get("schema")
-        if isinstance(schema, int) and not isinstance(schema, bool) and 1 <= schema < cls.newest:
-            content = {**cls.upgraded(content), "schema": cls.newest}
-        cls._check(content)
-        values: dict[str, Any] = {name: value for name, value in content.items() if name in cls.checks}
-        values["more"] = {name: value for name, value in content.items() if name not in cls.checks}
-        return cls(**values)
+        """Build the record from a JSON object.
+
+        Raises InputError that lists everything that is missing or wrong, or for a newer schema.
+        """
+        schema = content.get(cls.schema_key)
+        if type(schema) is not int or schema < 1:
+            raise InputError(f"{cls.called}: expected {cls.schema_key} {cls.newest} or older, got {schema!r}")
+        if schema > cls.newest:
+            raise InputError(
+                f"written by a newer version of domain-masks: expected {cls.schema_key} {cls.newest} or older, got "
+                f"{schema}. Update domain-masks"
+            )
+        values = dict(content) if schema == cls.newest else cls.upgraded(content)
+        del values[cls.schema_key]
+        try:
+            return cls.model_validate(values, context=_FROM_FILE)
+        except ValidationError as error:
+            lines = [_said(mistake) for mistake in error.errors()]
+            more = [f"... ({len(lines) - _MOST_LINES} more)"] if len(lines) > _MOST_LINES else []
+            raise InputError(f"{cls.called}:\n- " + "\n- ".join(lines[:_MOST_LINES] + more)) from error
 
     def write(self, path: Path | str) -> None:
         """Write the JSON file, whole or not at all."""
@@ -63,20 +114,19 @@ class JSONRecord:
     def read(cls, path: Path | str) -> Self:
         """Read a JSON file; raises RunFolderError that names it if it is missing, malformed or of a newer schema."""
         content = read_json(path)
-        check_schema(content.get("schema"), cls.newest, path, f"write it again with `{cls.written_by}`")
+        check_schema(content.get(cls.schema_key), cls.newest, path, cls.remedy, cls.schema_key)
         try:
             return cls.from_dict(content)
         except InputError as error:
-            raise RunFolderError(f"{path} cannot be used: {error}. Write it again with `{cls.written_by}`") from error
+            remedy = cls.remedy[0].upper() + cls.remedy[1:]
+            raise RunFolderError(f"{path} cannot be used: {error}. {remedy}") from error
 
-    @classmethod
-    def _check(cls, content: Mapping[str, Any]) -> None:
-        schema = content.get("schema")
-        if isinstance(schema, int) and schema > cls.newest:
-            raise InputError(
-                f"written by a newer version of domain-masks: expected schema {cls.newest} or older, got {schema}. Update "
-                "domain-masks"
-            )
-        problems = list(keys(cls.checks, cls.optional)(content, ""))
-        if problems:
-            raise InputError(f"{cls.called}:\n- " + "\n- ".join(problems))
+
+def _said(mistake: ErrorDetails) -> str:
+    """Return a line about a value that is not as declared, and where it stands."""
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in mistake["loc"]).lstrip(".")
+    if mistake["type"] == "missing":
+        return f"expected {place}, which is missing"
+    text, got = mistake["msg"].removeprefix("Value error, "), repr(mistake["input"])
+    got = got if len(got) <= 80 else f"{got[:77]}..."
+    return f"{place}{': ' if place else ''}{text[:1].lower()}{text[1:]}, got {got}"

@@ -7,16 +7,66 @@ import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records.files import read_bytes, write_whole
-from domain_masks.records.results import upgraded_masks
+from domain_masks.records.results import NEURON_KINDS, SiteMasks, upgraded_masks
 
 Value = float | int | str
+EPOCH = "epoch"
+LOSS = "loss"
+VALIDATION_ACCURACY = "validation_accuracy"
+_IOU, _ACTIVATED, _KINDS = "mask_iou/", "mask_activated/", "mask_kinds/"
+"""Beginnings of the columns of masks: ``mask_iou/SITE``, ``mask_activated/SITE/DOMAIN`` and ``mask_kinds/SITE/KIND``."""
 _WHOLE = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
+
+
+def overlap_column(site: str) -> str:
+    """Return the column of a site's ``overall_iou``."""
+    return _IOU + site
+
+
+def kind_column(site: str, kind: str) -> str:
+    """Return the column of the fraction of a site's neurons that are of one of :data:`NEURON_KINDS`."""
+    return f"{_KINDS}{site}/{kind}"
+
+
+def mask_columns(site: str, statistics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the columns of a site's masks; ``statistics`` as :func:`~domain_masks.masks.mask_statistics` gives them."""
+    overlap = {overlap_column(site): statistics["overall_iou"]} if "overall_iou" in statistics else {}
+    activated = {f"{_ACTIVATED}{site}/{domain}": share for domain, share in statistics["activated"].items()}
+    return overlap | activated | {kind_column(site, kind): share for kind, share in statistics["kinds"].items()}
+
+
+def masks_in(row: Mapping[str, Value]) -> dict[str, SiteMasks]:
+    """Return site -> what a row says of its masks, from the columns that :func:`mask_columns` names.
+
+    Raises RunFolderError where a value is no fraction in [0, 1].
+    """
+    last = f"/{NEURON_KINDS[-1]}"
+    with_iou = {name.removeprefix(_IOU): None for name in row if name.startswith(_IOU)}
+    with_kinds = {
+        name[len(_KINDS) : -len(last)]: None for name in row if name.startswith(_KINDS) and name.endswith(last)
+    }
+    found = {}
+    for site in with_iou | with_kinds:
+        start = f"{_ACTIVATED}{site}/"
+        kinds = {kind: row.get(kind_column(site, kind)) for kind in NEURON_KINDS}
+        masks = {
+            "overall_iou": row.get(overlap_column(site)),
+            "activated": {name.removeprefix(start): share for name, share in row.items() if name.startswith(start)},
+            "kinds": None if None in kinds.values() else kinds,
+        }
+        try:
+            found[site] = SiteMasks.model_validate(masks)
+        except ValidationError as error:
+            raise RunFolderError(f"row {row[EPOCH]} of metrics.csv is malformed: {error}") from error
+    return found
 
 
 class MetricsLog:
@@ -33,7 +83,7 @@ class MetricsLog:
     def append(self, row: Mapping[str, Value]) -> None:
         """Add ``row``; its "epoch" is a whole number from 1. Raises InputError if it is not."""
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
-        epoch = plain.get("epoch")
+        epoch = plain.get(EPOCH)
         if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 1:
             raise InputError(f"expected a row with a whole number from 1 as epoch, got {epoch!r} in {plain}")
         self._write([*self.read(), plain])
@@ -44,7 +94,7 @@ class MetricsLog:
         Returns whether the epochs of the table were counted from 0, which they no longer are.
         """
         rows, from_zero = self._rows()
-        kept = [row for row in rows if int(row["epoch"]) <= epochs]
+        kept = [row for row in rows if int(row[EPOCH]) <= epochs]
         if from_zero or len(kept) < len(rows):
             self._write(kept)
         return from_zero
@@ -74,13 +124,13 @@ class MetricsLog:
                     f"{self.path} is malformed: expected {len(header)} cells in row {number}, got {len(cells)}"
                 )
             row = {name: _value(cell) for name, cell in zip(header, cells, strict=True) if cell}
-            if not isinstance(row.get("epoch"), int):
+            if not isinstance(row.get(EPOCH), int):
                 raise RunFolderError(
                     f"{self.path} is malformed: expected a whole number as epoch in row {number}, "
                     f"got {row.get('epoch')!r}"
                 )
             rows.append(row)
-        from_zero = any(row["epoch"] == 0 for row in rows)
+        from_zero = any(row[EPOCH] == 0 for row in rows)
         return [_upgraded(row) if from_zero else row for row in rows], from_zero
 
     def _write(self, rows: list[dict[str, Value]]) -> None:
@@ -94,10 +144,10 @@ class MetricsLog:
 
 def _upgraded(row: Mapping[str, Value]) -> dict[str, Value]:
     """Return a row of an older version with its epoch from 1, and 1 instead of 0 as the IoU of two empty masks."""
-    later = {**row, "epoch": int(row["epoch"]) + 1}
+    later = {**row, EPOCH: int(row[EPOCH]) + 1}
     for name in row:
-        if name.startswith("mask_iou/"):
-            start = name.replace("mask_iou/", "mask_activated/", 1) + "/"
+        if name.startswith(_IOU):
+            start = name.replace(_IOU, _ACTIVATED, 1) + "/"
             activated = {column.removeprefix(start): row[column] for column in row if column.startswith(start)}
             later[name] = upgraded_masks({"overall_iou": row[name], "activated": activated})["overall_iou"]
     return later

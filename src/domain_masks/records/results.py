@@ -3,50 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, NotRequired, TypedDict
+from typing import Any, ClassVar
 
-from domain_masks.records.checks import (
-    Check,
-    counted,
-    each,
-    fraction,
-    keys,
-    listed,
-    one_more,
-    seconds,
-    text,
-    texts,
-    truth,
-    whole,
-)
-from domain_masks.records.counts import counted as number_of
-from domain_masks.records.json_record import JSONRecord
+from pydantic import AliasChoices, ValidationError
+
+from domain_masks.records.counts import counted
+from domain_masks.records.json_record import Count, Fraction, JSONRecord, Ordinal, Part, Seconds, Text, Truth
 from domain_masks.records.pairs import pair_of
 
 SCHEMA = 2
 """2: epochs are counted from 1. In 1 ``best_epoch`` was counted from 0, and is read as one more; two empty masks had IoU 0."""
-
 
 OVERALL = "overall"
 """How tables call the mean over held-out domains."""
 DOMAIN_CLASSIFIER = "domain classifier"
 MOST_CONFIDENT_MASK = "most confident mask"
 """What names the nearest source: the second where there is no domain classifier."""
+IMAGES = AliasChoices("images", "pictures")
+"""The keys of a number of images: the second in files of earlier versions."""
 
 
-class Protocol(TypedDict):
+class SelectionProtocol(Part):
     """Which data chose the epoch and the hyper-parameters.
 
-    ``selection`` says it in words; ``target_labels_used`` is whether labels of a held-out domain took part in training
-    or selection.
+    - ``selection``: says it in words
+    - ``target_labels_used``: whether labels of a held-out domain took part in training or selection
     """
 
-    selection: str
-    target_labels_used: bool
+    selection: Text
+    target_labels_used: Truth
 
 
-class Accuracies(TypedDict):
+class Accuracies(Part):
     """Accuracies on one split, as fractions in [0, 1]; but for ``count``, all are unweighted means over domains.
 
     - ``split``: which data: "held_out", "test", "validation" or the name of the held-out domain's list
@@ -58,17 +46,17 @@ class Accuracies(TypedDict):
     - ``worst_domain``: the name of the domain with the lowest accuracy
     """
 
-    split: str
-    accuracy: float
-    count: NotRequired[int]
-    per_domain: dict[str, float]
-    count_per_domain: NotRequired[dict[str, int]]
-    by_ensemble: NotRequired[dict[str, float]]
-    balanced_accuracy: NotRequired[float]
-    worst_domain: NotRequired[str]
+    split: Text
+    accuracy: Fraction
+    count: Count | None = None
+    per_domain: dict[str, Fraction]
+    count_per_domain: dict[str, Count] = {}
+    by_ensemble: dict[str, Fraction] = {}
+    balanced_accuracy: Fraction | None = None
+    worst_domain: Text | None = None
 
 
-class NearestAccuracy(TypedDict):
+class NearestAccuracy(Part):
     """How often the nearest source of a source's own images is that source, on images that no mask was learned from.
 
     - ``by``: the rule that names the nearest source: "domain classifier" or "most confident mask"
@@ -78,46 +66,55 @@ class NearestAccuracy(TypedDict):
       where an older version measured
     """
 
-    by: str
-    split: str
-    accuracy: float
-    per_domain: NotRequired[dict[str, float]]
-    count: NotRequired[int]
+    by: Text
+    split: Text
+    accuracy: Fraction
+    per_domain: dict[str, Fraction] = {}
+    count: Count | None = None
 
 
-class SiteMasks(TypedDict, total=False):
-    """What the hard masks of one site look like, as fractions in [0, 1].
+class ClassifierAccuracy(Part):
+    """How often the domain classifier names the domain of the sources' validation images: the mean over sources, in [0, 1]."""
 
-    ``overall_iou`` is the mean of ``pairwise_iou`` ("first|second", see
-    :func:`~domain_masks.records.pairs.pair_key` -> IoU, which is 1 for two empty masks);
-    ``activated`` is domain -> fraction of its neurons that are on, ``average_activated`` its mean; ``kinds`` are the fractions
-    that are ``off`` in all masks, ``shared`` by all, and ``specific`` to some. With one source domain there are no
-    pairs, and no IoU.
+    split: Text
+    accuracy: Fraction
+
+
+class NeuronKinds(Part):
+    """Fractions of a site's neurons, by the hard masks of all sources; they add up to 1 (Section 7.1).
+
+    - ``off``: in all masks; ``shared``: on in all; ``specific``: on in some
     """
 
-    overall_iou: float
-    pairwise_iou: dict[str, float]
-    activated: dict[str, float]
-    average_activated: float
-    kinds: dict[str, float]
+    off: Fraction
+    shared: Fraction
+    specific: Fraction
+
+    def by_kind(self) -> dict[str, float]:
+        """Return kind -> fraction."""
+        return {kind: getattr(self, kind) for kind in NEURON_KINDS}
 
 
-_ACCURACIES = keys(
-    {
-        "split": text,
-        "accuracy": fraction,
-        "count": whole,
-        "per_domain": each(fraction),
-        "count_per_domain": each(whole),
-        "by_ensemble": each(fraction),
-        "balanced_accuracy": fraction,
-        "worst_domain": text,
-    },
-    optional=("count", "count_per_domain", "by_ensemble", "balanced_accuracy", "worst_domain"),
-)
+NEURON_KINDS = tuple(NeuronKinds.model_fields)
 
 
-class WeightAverage(TypedDict):
+class SiteMasks(Part):
+    """What the hard masks of one site look like, as fractions in [0, 1].
+
+    - ``overall_iou``: the mean of ``pairwise_iou``, which is "first|second" (see
+      :func:`~domain_masks.records.pairs.pair_key`) -> IoU, 1 for two empty masks. With one source domain there are no pairs
+    - ``activated``: domain -> fraction of its neurons that are on; ``average_activated``: its mean
+    - ``kinds``: absent where an older version measured
+    """
+
+    overall_iou: Fraction | None = None
+    pairwise_iou: dict[str, Fraction] = {}
+    activated: dict[str, Fraction] = {}
+    average_activated: Fraction | None = None
+    kinds: NeuronKinds | None = None
+
+
+class AveragedWeights(Part):
     """What the weights of a model are an average of.
 
     - ``kind``: "ema", "swa" or "swad"
@@ -128,33 +125,31 @@ class WeightAverage(TypedDict):
     - ``batch_norm_images``: training images over which statistics of batch norm were taken anew; 0 where there is no such layer
     """
 
-    kind: str
-    updates: int
-    first_step: NotRequired[int]
-    last_step: NotRequired[int]
-    valley: NotRequired[str]
-    batch_norm_images: int
+    kind: Text
+    updates: Count
+    first_step: Count | None = None
+    last_step: Count | None = None
+    valley: Text | None = None
+    batch_norm_images: Count
+
+    def in_words(self) -> str:
+        """Return in a phrase what the weights are an average of."""
+        steps = f", steps {self.first_step:,} to {self.last_step:,}" if self.first_step else ""
+        valley = f"; valley of the validation loss {self.valley}" if self.valley else ""
+        images = self.batch_norm_images
+        anew = f"; statistics of batch norm of {images:,} training images" if images else ""
+        return f"an average ({self.kind}) over {counted(self.updates, 'update')}{steps}{valley}{anew}"
 
 
-def average_in_words(average: Mapping[str, Any]) -> str:
-    """Return in a phrase what weights are an average of; ``average`` is a :class:`WeightAverage`."""
-    updates = average.get("updates", 0)
-    steps = f", steps {average['first_step']:,} to {average['last_step']:,}" if average.get("first_step") else ""
-    valley = f"; valley of the validation loss {average['valley']}" if average.get("valley") else ""
-    images = average.get("batch_norm_images", 0)
-    anew = f"; statistics of batch norm of {images:,} training images" if images else ""
-    return f"an average ({average.get('kind')}) over {number_of(updates, 'update')}{steps}{valley}{anew}"
-
-
-class Note(TypedDict):
+class Note(Part):
     """Something that whoever reads the numbers should know, and what to do about it.
 
     - ``about``: which note it is: :data:`MASKS_AT_START` or :data:`UNTRAINED_CLASSES`
     - ``text``: it, in a sentence
     """
 
-    about: str
-    text: str
+    about: Text
+    text: Text
 
 
 MASKS_AT_START = "masks_at_start"
@@ -165,13 +160,13 @@ UNTRAINED_CLASSES = "untrained_classes"
 _NEARLY_ALL = 0.99
 
 
-def notes_of(masks: Mapping[str, Any] | None, rate: float | None = None) -> list[Note]:
+def notes_of(masks: Mapping[str, SiteMasks] | None, rate: float | None = None) -> list[Note]:
     """Return the notes on a run's masks.
 
     - ``masks``: mask site -> :class:`SiteMasks`
     - ``rate``: the learning rate that they had, where it is known
     """
-    shares = [share for site in (masks or {}).values() for share in site.get("activated", {}).values()]
+    shares = [share for site in (masks or {}).values() for share in site.activated.values()]
     if not shares or min(shares) <= _NEARLY_ALL:
         return []
     was = "" if rate is None else f"; it was {rate:g}"
@@ -180,54 +175,9 @@ def notes_of(masks: Mapping[str, Any] | None, rate: float | None = None) -> list
         f"the masks have hardly left their start, where nearly every neuron is on in every domain (here {least}), so that "
         f"they differ little: raise --lr_masks (such as 0.1{was}), or train longer"
     )
-    return [{"about": MASKS_AT_START, "text": said}]
+    return [Note(about=MASKS_AT_START, text=said)]
 
 
-NEAREST_ACCURACY = keys(
-    {"by": text, "split": text, "accuracy": fraction, "per_domain": each(fraction), "count": whole},
-    optional=("per_domain", "count"),
-)
-_SITE = {
-    "overall_iou": fraction,
-    "pairwise_iou": each(fraction),
-    "activated": each(fraction),
-    "average_activated": fraction,
-    "kinds": each(fraction),
-}
-WEIGHT_AVERAGE = keys(
-    {
-        "kind": text,
-        "updates": whole,
-        "first_step": whole,
-        "last_step": whole,
-        "valley": text,
-        "batch_norm_images": whole,
-    },
-    optional=("first_step", "last_step", "valley"),
-)
-_CHECKS: dict[str, Check] = {
-    "schema": whole,
-    "dataset": text,
-    "method": text,
-    "backbone": text,
-    "sources": texts,
-    "targets": texts,
-    "seed": whole,
-    "epochs_run": whole,
-    "best_epoch": counted,
-    "average": WEIGHT_AVERAGE,
-    "protocol": keys({"selection": text, "target_labels_used": truth}),
-    "out_of_domain": _ACCURACIES,
-    "in_domain": _ACCURACIES,
-    "known_domain": _ACCURACIES,
-    "nearest_source": NEAREST_ACCURACY,
-    "masks": each(keys(_SITE, optional=tuple(_SITE))),
-    "notes": listed(keys({"about": text, "text": text})),
-    "seconds": each(seconds),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
 class Results(JSONRecord):
     """The content of ``results.json``; what a method does not have is None here and absent there.
 
@@ -235,68 +185,62 @@ class Results(JSONRecord):
     - ``epochs_run``: how many; ``best_epoch``: which of them, from 1, gave the weights that were measured
     - ``average``: what the weights are an average of, where they are one
     - ``nearest_source``: how far the nearest source can be trusted, for methods that have a mask or head per source, of
-      which there are two or more
+      which there are two or more; ``domain_classifier``: how well its domains are told, where it has a classifier of them
     - ``masks``: mask site -> :class:`SiteMasks`
     - ``notes``: what whoever reads the numbers should know, such as that the masks have hardly left their start
     - ``seconds``: what took how long
-    - ``more``: further keys, kept as they are
-
-    Raises InputError that lists everything that is not as it should be: a fraction outside [0, 1], a number that is not
-    finite, a value of another type.
     """
 
     newest: ClassVar[int] = SCHEMA
-    checks: ClassVar[Mapping[str, Check]] = _CHECKS
-    optional: ClassVar[tuple[str, ...]] = (
-        "best_epoch",
-        "average",
-        "out_of_domain",
-        "in_domain",
-        "known_domain",
-        "nearest_source",
-        "masks",
-        "notes",
-    )
     called: ClassVar[str] = "these are no results of a run"
-    written_by: ClassVar[str] = "dmg evaluate RUN"
+    remedy: ClassVar[str] = "write it again with `dmg evaluate RUN`"
 
-    dataset: str
-    method: str
-    backbone: str
-    sources: list[str]
-    targets: list[str]
-    seed: int
-    epochs_run: int
-    protocol: Protocol
-    best_epoch: int | None = None
-    average: WeightAverage | None = None
+    dataset: Text
+    method: Text
+    backbone: Text
+    sources: list[Text]
+    targets: list[Text]
+    seed: Count
+    epochs_run: Count
+    best_epoch: Ordinal | None = None
+    average: AveragedWeights | None = None
+    protocol: SelectionProtocol
     out_of_domain: Accuracies | None = None
     in_domain: Accuracies | None = None
     known_domain: Accuracies | None = None
     nearest_source: NearestAccuracy | None = None
+    domain_classifier: ClassifierAccuracy | None = None
     masks: dict[str, SiteMasks] | None = None
     notes: list[Note] | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    schema: int = SCHEMA
-    more: Mapping[str, Any] = field(default_factory=dict)
+    seconds: dict[str, Seconds]
 
     @classmethod
     def upgraded(cls, content: Mapping[str, Any]) -> dict[str, Any]:
         """Return the content of an older schema as that of the newest."""
-        best = {"best_epoch": one_more(content["best_epoch"])} if "best_epoch" in content else {}
-        masks = content.get("masks")
-        sites = (
-            {"masks": {name: upgraded_masks(site) for name, site in masks.items()}} if isinstance(masks, dict) else {}
-        )
+        later = dict(content)
+        if "best_epoch" in content:
+            later["best_epoch"] = one_more(content["best_epoch"])
+        if isinstance(masks := content.get("masks"), dict):
+            later["masks"] = {name: upgraded_masks(site) for name, site in masks.items()}
+            if "notes" not in content and (notes := _notes_of_unchecked(later["masks"])):
+                later["notes"] = [note.model_dump() for note in notes]
         measured = content.get("domain_classifier")
-        nearest = {}
-        if isinstance(measured, Mapping) and {"split", "accuracy"} <= measured.keys():
-            nearest["nearest_source"] = {"by": DOMAIN_CLASSIFIER, **measured}
-        noted: dict[str, Any] = {}
-        # What is not as it should be is left for the checks to tell.
-        if isinstance(masks, Mapping) and not list(_CHECKS["masks"](masks, "masks")) and (notes := notes_of(masks)):
-            noted["notes"] = notes
-        return {**nearest, **noted, **content, **best, **sites}
+        if "nearest_source" not in content and isinstance(measured, Mapping) and {"split", "accuracy"} <= {*measured}:
+            later["nearest_source"] = {"by": DOMAIN_CLASSIFIER, **measured}
+        return later
+
+
+def _notes_of_unchecked(masks: Mapping[str, Any]) -> list[Note]:
+    """Return the notes on masks that nothing has checked yet; what is not as it should be is told elsewhere."""
+    try:
+        return notes_of({name: SiteMasks.model_validate(site) for name, site in masks.items()})
+    except ValidationError:
+        return []
+
+
+def one_more(value: Any) -> Any:
+    """Return a whole number that was counted from 0 as counted from 1; anything else, which is refused, as it is."""
+    return value + 1 if type(value) is int else value
 
 
 def held_out_name(targets: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ _FIRST_TO_FIT = ("null", "bool", "int", "float", "merge")
 class _Loader(yaml.SafeLoader):
     """Reads ``1e-4`` as a number, and ``no`` and ``on`` as the words that they are."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Return what a node stands for; PyYAML lets whatever its conversions raise escape for ``!!bool foo``."""
@@ -45,7 +45,7 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Writes what :class:`_Loader` reads back as it was."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
     def ignore_aliases(self, data: Any) -> bool:
         """Write equal values out each time."""

@@ -92,10 +92,8 @@ def _single_headline(runs: Sequence[RunRecord]) -> list[Highlight]:
         for measure, title in MEASURES.items():
             accuracies = accuracies_of(record, measure)
             if accuracies is not None:
-                domains = ", ".join(accuracies["per_domain"])
-                found.append(
-                    Highlight(f"{100 * accuracies['accuracy']:.2f} %", title, f"{accuracies['split']}: {domains}")
-                )
+                domains = ", ".join(accuracies.per_domain)
+                found.append(Highlight(f"{100 * accuracies.accuracy:.2f} %", title, f"{accuracies.split}: {domains}"))
     return found
 
 
@@ -188,7 +186,7 @@ def _protocol(group: Group) -> Iterator[Block]:
         ),
         ("held out", "; ".join(target or "nothing" for target in group.targets)),
         ("seeds", ", ".join(map(str, group.seeds))),
-        ("epoch chosen by", "; ".join(dict.fromkeys(r.results.protocol["selection"] for r in group.records))),
+        ("epoch chosen by", "; ".join(dict.fromkeys(r.results.protocol.selection for r in group.records))),
         (
             "setting chosen by",
             _rule_in_words(group),
@@ -218,7 +216,7 @@ def _protocol(group: Group) -> Iterator[Block]:
     for measure, title in MEASURES.items():
         found = accuracies_of(record, measure)
         if found is not None:
-            pairs.append((f"{title}, measured on", f"{found['split']} images"))
+            pairs.append((f"{title}, measured on", f"{found.split} images"))
     yield KeyValues(pairs)
     if group.rule == ORACLE and group.is_swept:
         yield Paragraph(

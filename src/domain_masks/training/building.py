@@ -39,7 +39,7 @@ def architecture_for(config: RunConfig, facts: Mapping[str, Any] | None) -> Arch
             raise RunFolderError(f"the checkpoint does not say what its network was made from: {error}") from error
     if config.init_from is not None:
         origin = InitialModel.read(config.init_from)
-        if origin.card["backbone"] == backbone:
+        if origin.card.backbone == backbone:
             return network_of(origin.card)
     return architecture_of(backbone, str(config.weights))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,19 +9,19 @@ from torch import Tensor
 from domain_masks.data import Subset
 from domain_masks.methods.domain_classifier import fit_domain_classifier
 from domain_masks.randomness import generator
+from domain_masks.records.results import ClassifierAccuracy
 from domain_masks.training.experiment import FAST_IMAGES, Experiment
 
 MOST_IMAGES = 10_000
 
 
-def add_domain_classifier(experiment: Experiment) -> dict[str, Any] | None:
+def add_domain_classifier(experiment: Experiment) -> ClassifierAccuracy | None:
     """Fit a domain classifier on the sources' training images, and give it to the method as it is now.
 
     The images are seen as evaluation sees them, at most :data:`MOST_IMAGES`. Nothing of a held-out domain is looked at.
 
-    Returns how often it names the domain of the sources' validation images (``split``, and ``accuracy``, the unweighted
-    mean over the sources in [0, 1]); None where the method has no prediction per source, there is one source, or the setting
-    ``domain_classifier`` is off.
+    Returns how often it names the domain of the sources' validation images; None where the method has no prediction per
+    source, there is one source, or the setting ``domain_classifier`` is off.
     """
     method, splits, config = experiment.method, experiment.splits, experiment.config
     if not config.domain_classifier or not method.predicts_by_domain or len(splits.sources) < 2:
@@ -37,7 +35,7 @@ def add_domain_classifier(experiment: Experiment) -> dict[str, Any] | None:
     right = classifier(features.to(device)).argmax(-1).cpu().eq(domains).double()
     shares = [float(right[mine].mean()) for index in range(len(splits.sources)) if (mine := domains == index).any()]
     split = "a sample of validation" if config.fast else "validation"
-    return {"split": split, "accuracy": sum(shares) / len(shares)}
+    return ClassifierAccuracy(split=split, accuracy=sum(shares) / len(shares))
 
 
 def drawn(subset: Subset, most: int, seed: int) -> Subset:

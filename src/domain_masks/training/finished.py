@@ -27,7 +27,7 @@ class Run:
     @property
     def out_of_domain(self) -> float | None:
         """Accuracy on the held-out domains, in [0, 1]; None where none was held out."""
-        return None if self.results.out_of_domain is None else self.results.out_of_domain["accuracy"]
+        return None if self.results.out_of_domain is None else self.results.out_of_domain.accuracy
 
 
 def refuse_changes(folder: RunFolder, config: RunConfig, dataset: ImageDataset) -> None:

@@ -19,11 +19,11 @@ from domain_masks.masks import mask_statistics
 from domain_masks.methods import Method
 from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
-from domain_masks.records.metrics_log import MetricsLog
+from domain_masks.records.metrics_log import EPOCH, LOSS, VALIDATION_ACCURACY, MetricsLog, mask_columns
 from domain_masks.records.run_folder import RunFolder
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.interruption import Interruption
-from domain_masks.training.means import LOGGED, LOSS, EpochMeans
+from domain_masks.training.means import LOGGED, LOSS_TERM, EpochMeans
 from domain_masks.training.phases import planned_epochs
 from domain_masks.training.progress import Choice, Progress
 from domain_masks.training.reestimation import reestimate
@@ -126,7 +126,7 @@ def fit(
                 board.add(row)
             state.save(progress, improved)
             reporter.say(
-                f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {row['loss']:.4f}  "
+                f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {row[LOSS]:.4f}  "
                 f"validation {100 * accuracy:6.2f} %{' (best)' if improved else '       '}  "
                 f"{progress.seconds + sources.facts.get('preparation', 0.0):.1f} s so far"
             )
@@ -231,7 +231,7 @@ class _Loop:
                 "--batch or --size"
             ) from error
         logged = {f"{LOGGED}{name}": value for name, value in engine.logged.items()}
-        return {f"{LOSS}{name}": term for name, term in terms.items()} | logged
+        return {f"{LOSS_TERM}{name}": term for name, term in terms.items()} | logged
 
     def measure(self, progress: Progress) -> _Measured:
         """Validate the weights as they are, or their average, for which batch norm takes its statistics anew."""
@@ -314,20 +314,16 @@ class _Loop:
 def _row(
     engine: TrainingEngine, epoch: int, means: dict[str, float], measured: _Measured, progress: Progress
 ) -> dict[str, float | int | str]:
-    row: dict[str, float | int | str] = {"epoch": epoch, "step": engine.global_step + 1}
+    row: dict[str, float | int | str] = {EPOCH: epoch, "step": engine.global_step + 1}
     row |= {f"lr/{name}": rate for name, rate in engine.rates.items()}
-    row |= {"loss": sum(value for name, value in means.items() if name.startswith(LOSS))} | means
-    row |= {"validation_accuracy": progress.history[-1]}
-    row |= {f"validation_accuracy/{name}": value for name, value in measured.accuracies.items()}
+    row |= {LOSS: sum(value for name, value in means.items() if name.startswith(LOSS_TERM))} | means
+    row |= {VALIDATION_ACCURACY: progress.history[-1]}
+    row |= {f"{VALIDATION_ACCURACY}/{name}": value for name, value in measured.accuracies.items()}
     return row | measured.masks | {"seconds": progress.seconds}
 
 
 def _of_masks(method: Method) -> dict[str, float | int | str]:
     row: dict[str, float | int | str] = {}
     for site, logits in method.mask_logits().items():
-        statistics = mask_statistics(logits, method.context.sources)
-        if "overall_iou" in statistics:
-            row[f"mask_iou/{site}"] = statistics["overall_iou"]
-        row |= {f"mask_activated/{site}/{name}": share for name, share in statistics["activated"].items()}
-        row |= {f"mask_kinds/{site}/{kind}": share for kind, share in statistics["kinds"].items()}
+        row |= mask_columns(site, mask_statistics(logits, method.context.sources))
     return row

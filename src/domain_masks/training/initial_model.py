@@ -16,10 +16,10 @@ from domain_masks.data import DomainSplits, Preprocessing
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods import Method
 from domain_masks.methods.adopting import load_initial_weights
-from domain_masks.methods.saving import read_card
 from domain_masks.methods.table import described
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
+from domain_masks.records.model_card import ModelCard
 from domain_masks.records.run_folder import require_model
 from domain_masks.training.checkpoints import load_checkpoint
 
@@ -32,46 +32,46 @@ class InitialModel:
     """
 
     folder: Path
-    card: dict[str, Any]
+    card: ModelCard
 
     @classmethod
     def read(cls, folder: Path) -> InitialModel:
         """Read the description of the model in a run folder."""
         require_model(folder)
-        return cls(folder, read_card(folder))
+        return cls(folder, ModelCard.read(folder / "model.json"))
 
     @property
     def trained_on(self) -> tuple[str, ...]:
         """All domains that the model's weights have seen, also those that earlier runs of its line were trained on."""
-        return tuple(self.card.get("trained_on", self.card["sources"]))
+        return tuple(self.card.seen_domains)
 
     def defaults(self, config: RunConfig) -> dict[str, Any]:
         """Return the settings of a run that starts from here, where they are not given.
 
         Sites and boundary come along where the method can use them. Raises InputError where another backbone is asked for.
         """
-        if config.backbone not in (None, self.card["backbone"]):
+        if config.backbone not in (None, self.card.backbone):
             raise InputError(
-                f"the run in {self.folder} has the backbone {self.card['backbone']!r}: expected the same one, got "
+                f"the run in {self.folder} has the backbone {self.card.backbone!r}: expected the same one, got "
                 f"{config.backbone!r}; leave out --backbone, or --init_from"
             )
         method = config.method_name
         settings: dict[str, Any] = {
-            "backbone": self.card["backbone"],
+            "backbone": self.card.backbone,
             "weights": "none",
-            "size": self.card["image_size"],
+            "size": self.card.image_size,
             **self._images(),
         }
-        sites = tuple(site["name"] for site in self.card["sites"])
-        if method == self.card["method"]["name"] or sites:
-            settings["boundary"] = self.card["boundary"]
+        sites = tuple(site.name for site in self.card.sites)
+        if method == self.card.method.name or sites:
+            settings["boundary"] = self.card.boundary
         if sites and described(method).has_sites():
             settings["sites"] = sites
         return {name: value for name, value in settings.items() if value is not None}
 
     def _images(self) -> dict[str, Any]:
         """Return the settings by which the run's images were prepared; none where its model does not say it."""
-        values = self.card.get("preprocessing")
+        values = self.card.preprocessing
         if not values:
             return {}
         try:

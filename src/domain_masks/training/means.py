@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-LOSS = "loss/"
+LOSS_TERM = "loss/"
 LOGGED = "log/"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,18 +13,30 @@ from domain_masks.data.splits import untrained_classes
 from domain_masks.evaluation import accuracies, nearest_accuracy
 from domain_masks.masks import mask_statistics
 from domain_masks.records import Predictions, Results, RunFolder
-from domain_masks.records.results import UNTRAINED_CLASSES, Note, notes_of
+from domain_masks.records.model_card import CardTraining, ModelDescription
+from domain_masks.records.results import (
+    UNTRAINED_CLASSES,
+    Accuracies,
+    AveragedWeights,
+    NearestAccuracy,
+    Note,
+    SelectionProtocol,
+    SiteMasks,
+    notes_of,
+)
 from domain_masks.training.domain_classifier import add_domain_classifier
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.progress import Progress
 from domain_masks.training.saved import save_measured
+
+_Measured = TypeVar("_Measured", Accuracies, NearestAccuracy)
 
 
 def finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Results:
     """Measure the method and write predictions, model and results; the results last, which say that the run is done."""
     results, predictions = measure(experiment, progress)
     predictions.save(folder.predictions)
-    save_measured(folder.path, experiment, predictions, _card(experiment, results))
+    save_measured(folder.path, experiment, predictions, _description(experiment, results))
     results.write(folder.results)
     folder.failure.unlink(missing_ok=True)
     return results
@@ -36,12 +48,15 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
     classifier = add_domain_classifier(experiment)
     predictions = experiment.predictions()
     config, splits = experiment.config, experiment.splits
-    masks = {site: mask_statistics(logits, splits.sources) for site, logits in experiment.method.mask_logits().items()}
+    masks = {
+        site: SiteMasks.model_validate(mask_statistics(logits, splits.sources))
+        for site, logits in experiment.method.mask_logits().items()
+    }
     measured = accuracies(predictions, _held_out_name(splits))
     nearest = nearest_accuracy(predictions)
     if config.fast:
-        for accuracy in (*measured.values(), *([nearest] if nearest is not None else [])):
-            accuracy["split"] = f"a sample of {accuracy['split']}"
+        measured = {name: _of_a_sample(one) for name, one in measured.items()}
+        nearest = None if nearest is None else _of_a_sample(nearest)
     results = Results(
         dataset=splits.dataset.name,
         method=config.method_name,
@@ -51,12 +66,12 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
         seed=config.seed,
         epochs_run=progress.epochs_done,
         best_epoch=progress.best_epoch,
-        average=progress.average,  # type: ignore[arg-type]
-        protocol={"selection": config.selection, "target_labels_used": False},
+        average=None if progress.average is None else AveragedWeights.model_validate(progress.average),
+        protocol=SelectionProtocol(selection=config.selection, target_labels_used=False),
         nearest_source=nearest,
         notes=[*notes_of(masks, config.lr if config.lr_masks is None else config.lr_masks), *_untrained(splits)]
         or None,
-        masks=masks or None,  # type: ignore[arg-type]
+        masks=masks or None,
         seconds={
             **({"preparation": round(preparation, 3)} if (preparation := experiment.facts.get("preparation")) else {}),
             "training": round(progress.seconds, 3),
@@ -65,9 +80,13 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
         out_of_domain=measured.get("out_of_domain"),
         in_domain=measured.get("in_domain"),
         known_domain=measured.get("known_domain"),
-        more={} if classifier is None else {"domain_classifier": classifier},
+        domain_classifier=classifier,
     )
     return results, predictions
+
+
+def _of_a_sample(measured: _Measured) -> _Measured:
+    return measured.model_copy(update={"split": f"a sample of {measured.split}"})
 
 
 def _held_out_name(splits: DomainSplits) -> str:
@@ -77,29 +96,29 @@ def _held_out_name(splits: DomainSplits) -> str:
 
 
 def _untrained(splits: DomainSplits) -> list[Note]:
-    return [{"about": UNTRAINED_CLASSES, "text": line} for line in untrained_classes(splits)]
+    return [Note(about=UNTRAINED_CLASSES, text=line) for line in untrained_classes(splits)]
 
 
-def _card(experiment: Experiment, results: Results) -> dict[str, Any]:
-    written, config, splits = results.to_dict(), experiment.config, experiment.splits
-    numbers = {name: written[name] for name in ("out_of_domain", "in_domain", "known_domain") if name in written}
+def _description(experiment: Experiment, results: Results) -> ModelDescription:
+    config = experiment.config
     # Of a file of weights its name alone: the card may be published.
     weights = str(config.weights)
-    training = {
-        "weights": weights if weights in ("imagenet", "none") else Path(weights).name,
-        "images": len(splits.train),
-        "epochs_run": results.epochs_run,
-        "seed": results.seed,
-        **({} if results.average is None else {"average": results.average}),
-    }
-    return {
-        "dataset": results.dataset,
-        "targets": results.targets,
-        "trained_on": experiment.facts["trained_on"],
-        "network": experiment.architecture.to_dict(),
-        "preprocessing": experiment.preprocessing.to_dict(),
-        "protocol": written["protocol"],
-        "training": training,
-        "accuracies": numbers,
-        **{name: written[name] for name in ("nearest_source", "masks") if name in written},
-    }
+    accuracies = {name: getattr(results, name) for name in ("out_of_domain", "in_domain", "known_domain")}
+    return ModelDescription(
+        dataset=results.dataset,
+        targets=results.targets,
+        trained_on=experiment.facts["trained_on"],
+        network=experiment.architecture.to_dict(),
+        preprocessing=experiment.preprocessing.to_dict(),
+        protocol=results.protocol,
+        training=CardTraining(
+            weights=weights if weights in ("imagenet", "none") else Path(weights).name,
+            images=len(experiment.splits.train),
+            epochs_run=results.epochs_run,
+            seed=results.seed,
+            average=results.average,
+        ),
+        accuracies={name: measured for name, measured in accuracies.items() if measured is not None},
+        nearest_source=results.nearest_source,
+        masks=results.masks or {},
+    )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from domain_masks.methods import Method
 from domain_masks.records.config import RunConfig
-from domain_masks.training.means import LOSS, Total
+from domain_masks.training.means import LOSS_TERM, Total
 from domain_masks.training.phases import PhasePlan, phases_of, plan_phases
 
 Choice = Literal["best", "newest", "never"]
@@ -115,7 +115,7 @@ def read_progress(values: Mapping[str, Any]) -> Progress:
     sums, rows = values.get("sums", {}), values.get("rows", {})
     if isinstance(rows, int):
         # Of an older version: the terms of the loss, all over the same rows.
-        totals = {f"{LOSS}{name}": Total(total, rows) for name, total in sums.items()}
+        totals = {f"{LOSS_TERM}{name}": Total(total, rows) for name, total in sums.items()}
     else:
         totals = {name: Total(total, rows[name]) for name, total in sums.items()}
     return Progress(**known, totals=totals)

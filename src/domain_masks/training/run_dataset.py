@@ -5,10 +5,10 @@ from __future__ import annotations
 from domain_masks.data import ImageDataset, usable
 from domain_masks.data.alignment import aligned
 from domain_masks.data.verification import Examined
-from domain_masks.methods.saving import read_card
 from domain_masks.progress import Reporter
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
+from domain_masks.records.model_card import ModelCard
 from domain_masks.training.initial_model import InitialModel
 from domain_masks.training.state import CheckpointState
 
@@ -33,14 +33,16 @@ def with_names_of_the_run(
     if restored is None:
         if config.init_from is None:
             return dataset
-        classes = InitialModel.read(config.init_from).card["classes"]
+        there = InitialModel.read(config.init_from).card.classes
         # Where these are others, what to do about it depends on the method.
-        same = sorted(classes) == sorted(dataset.classes)
-        return aligned(dataset, classes, dataset.domains, str(config.init_from)) if same else dataset
+        same = sorted(there) == sorted(dataset.classes)
+        return aligned(dataset, there, dataset.domains, str(config.init_from)) if same else dataset
     known = restored.facts
     if "classes" not in known:
         # Of an older version; before the run has ended nothing says what they were.
-        card = read_card(folder.path) if folder.model_card.is_file() else {}
-        known = {"classes": card.get("classes"), "domains": [*card.get("sources", ()), *card.get("targets", ())]}
+        known = {"classes": None, "domains": None}
+        if folder.model_card.is_file():
+            card = ModelCard.read(folder.model_card)
+            known = {"classes": card.classes, "domains": [*card.sources, *card.targets]}
     classes, domains = known["classes"] or dataset.classes, known["domains"] or dataset.domains
     return aligned(dataset, classes, domains, f"the run in {folder.path}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from domain_masks.methods.prediction import predict_batches
 from domain_masks.methods.same_answers import largest_difference, tolerance
 from domain_masks.methods.saving import save_model
 from domain_masks.records import Predictions
+from domain_masks.records.model_card import ModelDescription
 from domain_masks.training.experiment import Experiment
 
 IMAGES = 8
@@ -26,10 +26,12 @@ _FROZEN = 0.02
 """What features kept in half precision may change."""
 
 
-def save_measured(folder: Path, experiment: Experiment, predictions: Predictions, card: dict[str, Any]) -> None:
+def save_measured(
+    folder: Path, experiment: Experiment, predictions: Predictions, description: ModelDescription
+) -> None:
     """Write the model of a run, once what it says of a few images, read back, is what was measured on them.
 
-    Its images are prepared as ``card`` says. Raises ParityError where it differs; a model that was there before stays.
+    Its images are prepared as ``description`` says. Raises ParityError where it differs; a model that was there before stays.
     """
     config = experiment.config
     allowed = tolerance(experiment.fabric.device) + _ROUNDED[config.precision]
@@ -37,7 +39,7 @@ def save_measured(folder: Path, experiment: Experiment, predictions: Predictions
 
     def require_measured(method: Method) -> None:
         try:
-            difference, count = _difference(method, experiment, predictions, card)
+            difference, count = _difference(method, experiment, predictions, description)
         except InputError as error:
             experiment.reporter.say(f"note: the saved model was not compared with what was measured: {error}")
             return
@@ -51,11 +53,11 @@ def save_measured(folder: Path, experiment: Experiment, predictions: Predictions
                 f"{allowed:.2g}). {reason}"
             )
 
-    save_model(folder, experiment.method, str(config.backbone), card, require_measured)
+    save_model(folder, experiment.method, str(config.backbone), description, require_measured)
 
 
 def _difference(
-    method: Method, experiment: Experiment, predictions: Predictions, card: dict[str, Any]
+    method: Method, experiment: Experiment, predictions: Predictions, description: ModelDescription
 ) -> tuple[float, int]:
     """Return the largest difference of logits, as part of the largest, and on how many images.
 
@@ -65,7 +67,7 @@ def _difference(
     places = np.unique(np.linspace(0, len(predictions.ids) - 1, IMAGES).astype(int))
     row_of = {name: row for row, name in enumerate(dataset.ids)}
     subset = Subset(dataset, [row_of[str(name)] for name in predictions.ids[places]])
-    preprocessing = Preprocessing.from_dict(card["preprocessing"])
+    preprocessing = Preprocessing.from_dict(description.preprocessing or {})
 
     def prepare(batch: DomainBatch) -> DomainBatch:
         moved = batch.to(device)

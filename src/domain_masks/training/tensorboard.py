@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from domain_masks.progress import Reporter
+from domain_masks.records.metrics_log import EPOCH
 
 
 class TensorBoardWriter:
@@ -34,7 +35,7 @@ class TensorBoardWriter:
         try:
             for name, value in row.items():
                 if isinstance(value, float):
-                    self._writer.add_scalar(name, value, int(row["epoch"]))
+                    self._writer.add_scalar(name, value, int(row[EPOCH]))
             self._writer.flush()
         except OSError as error:
             self._give_up(error.strerror or str(error))

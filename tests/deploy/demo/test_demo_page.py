@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from browser import Visit, browser, visit
+from deploy.examples import card
 from domain_masks.deploy import Model
 from domain_masks.deploy.demo import find_examples, markup
 from domain_masks.deploy.demo.serving import address_of, listening, page_server
@@ -176,8 +177,8 @@ def test_the_page_of_each_kind_of_method_says_what_it_has(
 ) -> None:
     from domain_masks.deploy.demo.demo_page import build_page  # noqa: PLC0415 - needs gradio
 
-    card = {"backbone": "small", "image_size": 16, "preprocessing": {"size": 16, "resize": 16, "square": True}}
-    model = Model(built(method), card, "cpu")
+    described = card(16, targets=[], preprocessing={"size": 16, "resize": 16, "square": True})
+    model = Model(built(method), described, "cpu")
     page = build_page(model, find_examples(model, [str(images / "dots" / "red")]))
     words = json.dumps(page.get_config_file(), default=str).lower()
     assert [word for word in has if word not in words] == []

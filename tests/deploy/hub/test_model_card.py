@@ -4,6 +4,7 @@ import re
 import pytest
 
 from domain_masks.deploy import model_card
+from domain_masks.records.model_card import ModelCard
 from domain_masks.records.yaml_files import parse_yaml
 
 
@@ -45,7 +46,7 @@ LEAST = {"classes": ["a", "b"], "sources": ["x"], "backbone": "small", "image_si
 
 
 def test_what_is_not_known_is_not_said():
-    front, body = parts(model_card({**LEAST, "method": {"name": "aggregate"}}, ["predictions"]))
+    front, body = parts(model_card(ModelCard(**LEAST, method={"name": "aggregate"}), ["predictions"]))
     assert "metrics" not in front
     for title in ("Accuracy", "Overlap of the masks"):
         assert f"## {title}" not in body
@@ -60,15 +61,10 @@ def test_what_is_not_known_is_not_said():
     ["a | b", "<script>alert(1)</script>", "[link](http://x)", "`code`", "# title", "two\nlines", "*bold*", "$x$"],
 )
 def test_names_stay_text(name):
-    card = {
-        **LEAST,
-        "classes": [name, "b"],
-        "sources": [name],
-        "dataset": name,
-        "targets": [name],
-        "method": {"name": "dmg"},
-    }
-    _, body = parts(model_card(card, ["predictions", f"known:{name}"]))
+    names = {"classes": [name, "b"], "sources": [name], "dataset": name, "targets": [name]}
+    _, body = parts(
+        model_card(ModelCard(**{**LEAST, **names}, method={"name": "dmg"}), ["predictions", f"known:{name}"])
+    )
     rows = [line for line in body.splitlines() if line.startswith("| classes |")]
     assert len(rows) == 1
     assert len(rows[0].replace("\\|", "").split("|")) == 4
@@ -80,7 +76,7 @@ def test_names_stay_text(name):
 
 
 def test_long_lists_are_counted():
-    card = {**LEAST, "classes": [f"class {number}" for number in range(345)], "method": {"name": "dmg"}}
-    _, body = parts(model_card(card, ["predictions"]))
+    classes = [f"class {number}" for number in range(345)]
+    _, body = parts(model_card(ModelCard(**{**LEAST, "classes": classes}, method={"name": "dmg"}), ["predictions"]))
     assert "... (295 more)" in body
     assert "class 344" not in body

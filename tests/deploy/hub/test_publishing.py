@@ -53,7 +53,7 @@ def hub(own_hub, run_folder):
 @pytest.mark.parametrize(("name", "dataset"), [("owner/name", "second"), ("hf:owner/name@v1", "first")])
 def test_a_model_of_the_hub_is_loaded(hub, model, images, name, dataset):
     loaded = dm.load(name, device="cpu")
-    assert loaded.card["dataset"] == dataset
+    assert loaded.card.dataset == dataset
     path = images / "dots" / "red" / "0.png"
     assert loaded.predict(path) == model.predict(path)
     fetched = {path.rpartition("/")[2] for _, path in hub.requests if "/resolve/" in path}
@@ -62,21 +62,21 @@ def test_a_model_of_the_hub_is_loaded(hub, model, images, name, dataset):
 
 def test_a_commit_names_a_revision(hub):
     commit = hub.repositories["owner/name"].branches["v1"]
-    assert load(f"owner/name@{commit}", device="cpu").card["dataset"] == "first"
+    assert load(f"owner/name@{commit}", device="cpu").card.dataset == "first"
 
 
 def test_what_was_fetched_before_is_enough_without_a_connection(hub, monkeypatch):
     load("owner/name", device="cpu")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert load("owner/name", device="cpu").card["dataset"] == "second"
+    assert load("owner/name", device="cpu").card.dataset == "second"
 
 
 def test_a_folder_here_comes_first(hub, tmp_path):
     (tmp_path / "owner").mkdir()
     with pytest.raises(InputError, match=r"there is no model at 'owner/name'.*hf:owner/name"):
         load("owner/name")
-    assert load("hf:owner/name", device="cpu").card["dataset"] == "second"
+    assert load("hf:owner/name", device="cpu").card.dataset == "second"
 
 
 @pytest.mark.parametrize(

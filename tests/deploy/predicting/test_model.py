@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import domain_masks as dm
+from deploy.examples import card
 from domain_masks.deploy import Unreadable, load
 from domain_masks.errors import InputError
 from domain_masks.methods.base import known
@@ -257,8 +258,8 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(model, images, monkeypa
 
 
 def toy_model(name):
-    card = {"backbone": "small", "image_size": 16, "preprocessing": {"size": 16, "resize": 16, "square": True}}
-    return dm.deploy.Model(built(name), card, "cpu")
+    described = card(16, targets=[], preprocessing={"size": 16, "resize": 16, "square": True})
+    return dm.deploy.Model(built(name), described, "cpu")
 
 
 def test_a_method_without_masks_has_no_votes():

@@ -62,7 +62,7 @@ def test_analysis_and_predict_agree_on_every_image(finished: Path) -> None:
     for domain, counts in nearest_by_predicting(finished).items():
         total = sum(counts.values())
         shares = {source: counts[source] / total for source in ("dots", "plain")}
-        assert analysis.nearest_source["domains"][domain] == pytest.approx(shares)
+        assert analysis.nearest_source.domains[domain] == pytest.approx(shares)
 
 
 def test_the_accuracy_stands_beside_it_everywhere(finished: Path) -> None:
@@ -70,10 +70,10 @@ def test_the_accuracy_stands_beside_it_everywhere(finished: Path) -> None:
     card = json.loads((finished / "model.json").read_text())["nearest_source"]
     analysis = Analysis.read(finished / "analysis.json").nearest_source
     assert analysis is not None
-    assert results == card == analysis["right"]
-    own = [analysis["domains"][source][source] for source in ("dots", "plain")]
+    assert results == card == analysis.right.model_dump()
+    own = [analysis.domains[source][source] for source in ("dots", "plain")]
     assert results["accuracy"] == pytest.approx(np.mean(own))
-    assert analysis["rules"][results["by"]] == results["accuracy"]
+    assert analysis.rules[results["by"]] == results["accuracy"]
     model = load(finished, device="cpu")
     with DATA.open_image(0) as image:
         asked = answer(model, image.copy(), "mine")
@@ -98,7 +98,7 @@ def test_a_run_whose_predictions_do_not_know_the_classifier_names_none_by_anothe
     np.savez(path / "predictions.npz", **content)
     found = analyze(path, dataset=DATA, with_model=False, with_images=False, reporter=Silent())
     assert found.nearest_source is None
-    assert not [one for one in (found.galleries or {}).values() if one["kind"] == "nearest"]
+    assert not [one for one in (found.galleries or {}).values() if one.kind == "nearest"]
     assert any("no nearest source" in note and "dmg evaluate RUN" in note for note in found.notes)
     evaluate(path, Silent(), dataset=DATA)
     again = analyze(path, dataset=DATA, with_model=False, with_images=False, reporter=Silent())

@@ -159,12 +159,12 @@ def _introduction(model: Model, title: str) -> str:
     facts = {"Source domains": markup.listed(model.sources)}
     if model.targets:
         facts["Held out"] = markup.listed(model.targets)
-    accuracies = model.card.get("accuracies", {})
+    accuracies = model.card.accuracies
     for name, said in (("out_of_domain", "Accuracy out of domain"), ("in_domain", "In domain")):
-        if isinstance(value := accuracies.get(name, {}).get("accuracy"), int | float):
-            facts[said] = markup.percent(value)
+        if name in accuracies:
+            facts[said] = markup.percent(accuracies[name].accuracy)
     facts["Images"] = f"{model.preprocessing.size} × {model.preprocessing.size} pixels"
-    learned = f"Trained on {model.card['dataset']}." if model.card.get("dataset") else ""
+    learned = f"Trained on {model.card.dataset}." if model.card.dataset else ""
     return markup.introduction(f"Try {title}", learned, facts, model.classes)
 
 

@@ -104,7 +104,7 @@ def _given(places: Sequence[str]) -> Examples:
 
 
 def _held_out(model: Model, folder: Path | None, root: Path | None) -> Examples:
-    values: dict[str, Any] = {"dataset": model.card.get("dataset")}
+    values: dict[str, Any] = {"dataset": model.card.dataset}
     if folder is not None and (folder / _CONFIG).is_file():
         values = read_config(folder / _CONFIG)
     elif values["dataset"] not in DATASETS:

@@ -28,6 +28,7 @@ from domain_masks.errors import ParityError
 from domain_masks.methods import Method
 from domain_masks.records.environment import version
 from domain_masks.records.files import writing
+from domain_masks.records.model_card import ModelCard
 
 DESCRIPTION_FORMAT = 1
 _RUNTIMES: dict[Format, str] = {"onnx": "onnxruntime", "pt2": "torch"}
@@ -47,7 +48,7 @@ class Exported:
 
 
 def export_model(
-    method: Method, card: Mapping[str, Any], settings: ExportFormat, path: Path, parity_images: ParityImages
+    method: Method, card: ModelCard, settings: ExportFormat, path: Path, parity_images: ParityImages
 ) -> Exported:
     """Write one ensemble of a model to ``path``, run the file on ``images``, and keep it if it answers as the model.
 
@@ -113,7 +114,7 @@ def write(
         write_pt2(program, path, description)
 
 
-def describe(method: Method, card: Mapping[str, Any], settings: ExportFormat) -> dict[str, Any]:
+def describe(method: Method, card: ModelCard, settings: ExportFormat) -> dict[str, Any]:
     """Return what a file says of itself: everything that is needed to use it, and where it comes from."""
     size = preprocessing_of(card).size
     bytes_inside = settings.preprocessing
@@ -122,11 +123,11 @@ def describe(method: Method, card: Mapping[str, Any], settings: ExportFormat) ->
         **({"version": installed} if (installed := version()) else {}),
         "classes": list(method.context.classes),
         "sources": list(method.context.sources),
-        "targets": list(card.get("targets", ())),
-        "dataset": card.get("dataset"),
+        "targets": list(card.targets),
+        "dataset": card.dataset,
         "ensemble": settings.ensemble,
         "method": {"name": method.name, **asdict(method.settings)},
-        "backbone": card["backbone"],
+        "backbone": card.backbone,
         "preprocessing": {**preprocessing_of(card).to_dict(), "inside": bytes_inside},
         "input": {
             "name": INPUT,

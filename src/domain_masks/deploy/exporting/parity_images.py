@@ -17,6 +17,7 @@ from domain_masks.data.alignment import aligned
 from domain_masks.data.image_files import UNREADABLE, open_image_file
 from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig, parse_config, read_config
+from domain_masks.records.model_card import ModelCard
 from domain_masks.records.run_folder import RunFolder
 
 COUNT = 12
@@ -63,14 +64,14 @@ class RunData:
     is_own: bool
 
 
-def preprocessing_of(card: Mapping[str, Any]) -> Preprocessing:
+def preprocessing_of(card: ModelCard) -> Preprocessing:
     """Return how a model's images are prepared; raises InputError where its card does not say."""
-    if not isinstance(card.get("preprocessing"), dict):
+    if not isinstance(card.preprocessing, dict):
         raise InputError("model.json says no preprocessing: expected size, resize and square; write the model anew")
-    return Preprocessing.from_dict(card["preprocessing"])
+    return Preprocessing.from_dict(card.preprocessing)
 
 
-def run_data(folder: Path, card: Mapping[str, Any], changes: Mapping[str, Any]) -> RunData | None:
+def run_data(folder: Path, card: ModelCard, changes: Mapping[str, Any]) -> RunData | None:
     """Open the dataset of the run in ``folder``; None where neither its config nor ``changes`` name one.
 
     - ``changes``: settings ``dataset`` and ``root`` that differ from the run's own
@@ -83,10 +84,10 @@ def run_data(folder: Path, card: Mapping[str, Any], changes: Mapping[str, Any]) 
     is_own = own.is_file()
     config = parse_config({**(read_config(own) if is_own else {}), **changes})
     dataset = load_dataset(config.dataset, config.root)
-    domains = [*card["sources"], *card.get("targets", ())]
+    domains = [*card.sources, *card.targets]
     others = [name for name in dataset.domains if name not in domains]
-    dataset = aligned(dataset, card["classes"], [*domains, *others], "the model")
-    splits = split_domains(dataset, tuple(card.get("targets", ())), config.split_seed, fewest_sources=1)
+    dataset = aligned(dataset, card.classes, [*domains, *others], "the model")
+    splits = split_domains(dataset, tuple(card.targets), config.split_seed, fewest_sources=1)
     return RunData(splits, config, is_own)
 
 

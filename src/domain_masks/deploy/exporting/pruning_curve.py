@@ -24,6 +24,7 @@ from domain_masks.evaluation.accuracy import mean_over_domains, top1
 from domain_masks.methods import Method
 from domain_masks.progress import Reporter
 from domain_masks.records.files import write_whole, writing
+from domain_masks.records.model_card import ModelCard
 
 BATCH = 32
 _TIMED = 16
@@ -54,7 +55,7 @@ class CurvePoint:
 
 def pruning_curve(
     method: Method,
-    card: Mapping[str, Any],
+    card: ModelCard,
     settings: ExportFormat,
     thresholds: Sequence[float],
     data: RunData,

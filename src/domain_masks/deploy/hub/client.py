@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 from domain_masks.errors import DownloadError, InputError
-from domain_masks.methods.cards import MOST_BYTES
-from domain_masks.methods.saving import largest_file, read_card
+from domain_masks.methods.saving import largest_file
+from domain_masks.records.model_card import MOST_BYTES, ModelCard
 from domain_masks.records.run_folder import MODEL_CARD, MODEL_WEIGHTS
 
 README = "README.md"
@@ -29,7 +29,7 @@ def fetch(name: str, revision: str | None = None, token: str | None = None) -> P
         commit = folder.name
         if isinstance(hub.try_to_load_from_cache(name, MODEL_WEIGHTS, revision=commit), str):
             return folder
-        card = read_card(folder)
+        card = ModelCard.read(folder / MODEL_CARD)
         _refuse_large(hub, name, MODEL_WEIGHTS, commit, token, largest_file(card, folder / MODEL_CARD))
         return Path(hub.hf_hub_download(name, MODEL_WEIGHTS, revision=commit, token=token)).parent
 
@@ -41,12 +41,12 @@ def upload(folder: Path, readme: str, repo_id: str, private: bool, token: str | 
     """
     hub = hub_library()
     with _explained(repo_id):
-        card = read_card(folder)
+        card = ModelCard.read(folder / MODEL_CARD)
         operations = [hub.CommitOperationAdd(name, str(folder / name)) for name in (MODEL_CARD, MODEL_WEIGHTS)]
         operations.append(hub.CommitOperationAdd(README, readme.encode()))
         api = hub.HfApi(token=token)
         api.create_repo(repo_id, private=private, exist_ok=True)
-        message = f"Add {card['method']['name']} on {card['backbone']}"
+        message = f"Add {card.method.name} on {card.backbone}"
         return str(api.create_commit(repo_id, operations, commit_message=message).commit_url)
 
 

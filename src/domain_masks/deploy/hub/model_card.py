@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from domain_masks.records.counts import counted
+from domain_masks.records.model_card import CardTraining, ModelCard
 from domain_masks.records.pairs import pair_title
 from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
-from domain_masks.records.results import average_in_words
 from domain_masks.records.yaml_files import to_yaml
 
 _LISTED = 50
@@ -26,24 +26,24 @@ _ENSEMBLES = {
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!$&])")
 
 
-def model_card(card: Mapping[str, Any], ensembles: Sequence[str], repo_id: str | None = None) -> str:
+def model_card(card: ModelCard, ensembles: Sequence[str], repo_id: str | None = None) -> str:
     """Return the model card as Markdown with YAML in front.
 
     What it was trained on, accuracies by protocol with the split they were measured on, overlap of the masks, ensembles, how
     to load it, limits. A licence is not stated: nothing in a run says it.
 
-    - ``card``: what ``model.json`` holds, checked
+    - ``card``: what ``model.json`` holds
     - ``ensembles``: the names of the predictions that the model has
     - ``repo_id``: ``owner/name`` on the hub, for the title and the lines that load it
     """
-    method = card["method"]["name"]
+    method = card.method.name
     front = {
         "library_name": "domain-masks",
         "pipeline_tag": "image-classification",
         "tags": list(dict.fromkeys(["domain-masks", "domain-generalization", "image-classification", method])),
-        **({"metrics": ["accuracy"]} if card.get("accuracies") else {}),
+        **({"metrics": ["accuracy"]} if card.accuracies else {}),
     }
-    title = repo_id.rpartition("/")[2] if repo_id else f"{method} on {card.get('dataset', 'several domains')}"
+    title = repo_id.rpartition("/")[2] if repo_id else f"{method} on {card.dataset or 'several domains'}"
     parts = [
         f"---\n{to_yaml(front)}---",
         f"# {_plain(title)}",
@@ -63,73 +63,80 @@ def _section(title: str, lines: Iterable[str]) -> str:
     return f"## {title}\n\n{content}" if content else ""
 
 
-def _summary(card: Mapping[str, Any]) -> str:
+def _summary(card: ModelCard) -> str:
     return (
-        f"An image classifier for {counted(len(card['classes']), 'class', 'classes')}, trained on "
-        f"{counted(len(card['sources']), 'source domain')} by the method {_plain(card['method']['name'])} on the network "
-        f"{_plain(card['backbone'])}, to be used on domains that it has not seen."
+        f"An image classifier for {counted(len(card.classes), 'class', 'classes')}, trained on "
+        f"{counted(len(card.sources), 'source domain')} by the method {_plain(card.method.name)} on the network "
+        f"{_plain(card.backbone)}, to be used on domains that it has not seen."
     )
 
 
-def _training(card: Mapping[str, Any]) -> Iterator[str]:
-    training = card.get("training") or {}
-    preprocessing = card.get("preprocessing") or {}
-    sources, earlier = card["sources"], [name for name in card.get("trained_on", ()) if name not in card["sources"]]
+def _training(card: ModelCard) -> Iterator[str]:
+    training = card.training or CardTraining()
+    preprocessing = card.preprocessing or {}
+    sources, earlier = card.sources, [name for name in card.seen_domains if name not in card.sources]
     rows: dict[str, Any] = {
-        "dataset": card.get("dataset"),
+        "dataset": card.dataset,
         "source domains": _names(sources),
         "domains seen in earlier runs that this one started from": _names(earlier),
-        "held-out domains": _names(card.get("targets", ())) or "none",
-        "classes": _names(card["classes"]),
-        "training images": training.get("images"),
-        "epochs": training.get("epochs_run"),
-        "weights": average_in_words(average) if isinstance(average := training.get("average"), Mapping) else None,
-        "initial weights": training.get("weights"),
-        "seed": training.get("seed"),
-        "method's settings": ", ".join(f"{key}={value}" for key, value in card["method"].items() if key != "name"),
-        "task network from": card["boundary"],
-        ("mask sites" if card.get("masks") else "sites"): _names([site["name"] for site in card["sites"]]),
-        "images": f"{card['image_size']} x {card['image_size']} pixels"
+        "held-out domains": _names(card.targets) or "none",
+        "classes": _names(card.classes),
+        "training images": training.images,
+        "epochs": training.epochs_run,
+        "weights": training.average.in_words() if training.average is not None else None,
+        "initial weights": training.weights,
+        "seed": training.seed,
+        "method's settings": ", ".join(f"{key}={value}" for key, value in card.method.settings.items()),
+        "task network from": card.boundary,
+        ("mask sites" if card.masks else "sites"): _names([site.name for site in card.sites]),
+        "images": f"{card.image_size} x {card.image_size} pixels"
         + (
             ", squashed to a square" if preprocessing.get("square") else ", the centre cut out" if preprocessing else ""
         ),
-        "domain-masks": card.get("version"),
+        "domain-masks": card.version,
     }
     yield from _table(("", ""), ((name, value) for name, value in rows.items() if value not in (None, "")))
 
 
-def _accuracy(card: Mapping[str, Any]) -> Iterator[str]:
-    accuracies: Mapping[str, Any] = card.get("accuracies", {})
+def _accuracy(card: ModelCard) -> Iterator[str]:
+    accuracies = card.accuracies
     if not accuracies:
         return
     yield "In percent, unweighted means over domains; *split* says which images were measured."
     yield ""
     rows = []
     for name, numbers in accuracies.items():
-        domains = ", ".join(f"{domain} {100 * value:.2f}" for domain, value in numbers["per_domain"].items())
+        domains = ", ".join(f"{domain} {100 * value:.2f}" for domain, value in numbers.per_domain.items())
         title = _MEASURES.get(name, name.replace("_", " "))
-        rows.append((title, numbers["split"], f"{100 * numbers['accuracy']:.2f}", domains, numbers.get("count", "")))
+        rows.append(
+            (
+                title,
+                numbers.split,
+                f"{100 * numbers.accuracy:.2f}",
+                domains,
+                "" if numbers.count is None else numbers.count,
+            )
+        )
     yield from _table(("protocol", "split", "accuracy", "per domain", "images"), rows)
     by_ensemble = [
         (name.replace("_", " "), ensemble, f"{100 * value:.2f}")
         for name, numbers in accuracies.items()
-        for ensemble, value in numbers.get("by_ensemble", {}).items()
+        for ensemble, value in numbers.by_ensemble.items()
     ]
     if by_ensemble:
         yield ""
         yield from _table(("protocol", "ensemble", "accuracy"), by_ensemble)
-    if protocol := card.get("protocol"):
-        used = "were used" if protocol["target_labels_used"] else "were not used"
+    if protocol := card.protocol:
+        used = "were used" if protocol.target_labels_used else "were not used"
         yield ""
         yield (
-            f"The epoch was chosen by {_plain(protocol['selection'])}. Labels of held-out domains {used} for training or "
+            f"The epoch was chosen by {_plain(protocol.selection)}. Labels of held-out domains {used} for training or "
             "selection."
         )
 
 
-def _masks(card: Mapping[str, Any]) -> Iterator[str]:
-    masks: Mapping[str, Any] = card.get("masks", {})
-    if not masks:
+def _masks(card: ModelCard) -> Iterator[str]:
+    if not card.masks:
         return
     yield (
         "Of the hard masks (probability above 0.5): intersection over union, the mean over pairs of source domains, and the "
@@ -137,11 +144,11 @@ def _masks(card: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     rows = []
-    for site, numbers in masks.items():
-        overall = numbers.get("overall_iou")
-        known = (numbers.get("pairwise_iou") or {}).items()
-        pairs = ", ".join(f"{pair_title(pair, card['sources'])} {value:.3f}" for pair, value in known)
-        shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in (numbers.get("activated") or {}).items())
+    for site, numbers in card.masks.items():
+        overall = numbers.overall_iou
+        known = numbers.pairwise_iou.items()
+        pairs = ", ".join(f"{pair_title(pair, card.sources)} {value:.3f}" for pair, value in known)
+        shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in numbers.activated.items())
         rows.append((site, "" if overall is None else f"{overall:.3f}", pairs, shares))
     yield from _table(("site", "IoU", "pairs", "on"), rows)
 
@@ -153,7 +160,7 @@ def _ensembles(ensembles: Sequence[str]) -> Iterator[str]:
         yield f"- `{_code(name)}`: {_plain(_ENSEMBLES.get(name, own) or 'see the method')}"
 
 
-def _use(card: Mapping[str, Any], repo_id: str | None) -> Iterator[str]:
+def _use(card: ModelCard, repo_id: str | None) -> Iterator[str]:
     place = repo_id or "FOLDER"
     yield "```sh"
     yield "pip install 'domain-masks[hub]'"
@@ -173,9 +180,9 @@ def _use(card: Mapping[str, Any], repo_id: str | None) -> Iterator[str]:
     )
 
 
-def _limits(card: Mapping[str, Any]) -> Iterator[str]:
-    targets = card.get("targets", ())
-    yield f"- It knows the {counted(len(card['classes']), 'class', 'classes')} above and always answers with one of them."
+def _limits(card: ModelCard) -> Iterator[str]:
+    targets = card.targets
+    yield f"- It knows the {counted(len(card.classes), 'class', 'classes')} above and always answers with one of them."
     if targets:
         yield (
             f"- The accuracy out of domain was measured on {_plain(_names(targets))}; on other domains it can be higher or "
@@ -184,13 +191,13 @@ def _limits(card: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield "- No domain was held out: nothing here says how good it is on domains that it has not seen."
     yield "- Probabilities are those of a softmax and were not calibrated."
-    nearest = card.get("nearest_source")
-    if isinstance(nearest, Mapping) and {"by", "split", "accuracy"} <= nearest.keys():
+    nearest = card.nearest_source
+    if nearest is not None:
         yield (
-            f"- The nearest source is found by the {_plain(str(nearest['by']))}, which is right on "
-            f"{100 * nearest['accuracy']:.1f} % of the sources' own {_plain(str(nearest['split']))} images."
+            f"- The nearest source is found by the {_plain(nearest.by)}, which is right on {100 * nearest.accuracy:.1f} % of "
+            f"the sources' own {_plain(nearest.split)} images."
         )
-    elif len(card["sources"]) > 1:
+    elif len(card.sources) > 1:
         yield "- How often the nearest source is right was not measured."
     yield (
         "- No licence is stated here: whoever publishes the model adds one that its training images and initial weights "

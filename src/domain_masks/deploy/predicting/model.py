@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,15 +27,14 @@ from domain_masks.errors import InputError
 from domain_masks.keywords import named_keywords
 from domain_masks.methods import Method
 from domain_masks.methods.base import PREDICTIONS, known
-from domain_masks.methods.saving import FORMAT, save_model
+from domain_masks.methods.saving import save_model
+from domain_masks.records.model_card import ModelCard
 from domain_masks.records.results import DOMAIN_CLASSIFIER, MOST_CONFIDENT_MASK
 from domain_masks.surroundings import usual_tensors
 
 Device = Literal["auto", "cpu", "cuda"]
 BATCH = 64
 TOP = 5
-
-_WRITTEN_BY_SAVE = ("format", "version", "backbone", "classes", "sources", "image_size", "boundary", "sites", "method")
 
 
 class Model(HubMixin):
@@ -48,12 +47,12 @@ class Model(HubMixin):
     Raises InputError where the card says no preprocessing, or one of another size, and for a device that is not there.
     """
 
-    def __init__(self, method: Method, card: dict[str, Any], device: str = "auto") -> None:
+    def __init__(self, method: Method, card: ModelCard, device: str = "auto") -> None:
         self.card = card
         self.classes: tuple[str, ...] = method.context.classes
         self.sources: tuple[str, ...] = method.context.sources
-        self.targets: tuple[str, ...] = tuple(card.get("targets", ()))
-        self.backbone: str = card["backbone"]
+        self.targets: tuple[str, ...] = tuple(card.targets)
+        self.backbone: str = card.backbone
         self.preprocessing = _preprocessing(card)
         self.method = method.eval()
         self.to(device)
@@ -219,13 +218,8 @@ class Model(HubMixin):
     @property
     def nearest_accuracy(self) -> float | None:
         """How often the nearest source of the sources' own images is right, in [0, 1]; None where model.json does not say."""
-        measured = self.card.get("nearest_source")
-        if not isinstance(measured, Mapping) or measured.get("by") != self.nearest_rule:
-            return None
-        value = measured.get("accuracy")
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
-            return None
-        return float(value)
+        measured = self.card.nearest_source
+        return measured.accuracy if measured is not None and measured.by == self.nearest_rule else None
 
     def about_nearest(self) -> str:
         """Say in a sentence how the nearest source is found and how far it can be trusted; or why there is none."""
@@ -235,7 +229,7 @@ class Model(HubMixin):
             return "no nearest source: there is one source, which every image would be nearest to"
         if self.nearest_accuracy is None:
             return f"nearest source: by the {self.nearest_rule}; how often that is right was not measured (`dmg evaluate RUN`)"
-        split = self.card["nearest_source"].get("split", "")
+        split = self.card.nearest_source.split if self.card.nearest_source is not None else ""
         right = f"{100 * self.nearest_accuracy:.1f} % of the sources' own {split} images"
         return f"nearest source: by the {self.nearest_rule}, which is right on {right}"
 
@@ -244,27 +238,26 @@ class Model(HubMixin):
 
         Raises RunFolderError where they cannot be written.
         """
-        description = {name: value for name, value in self.card.items() if name not in _WRITTEN_BY_SAVE}
-        save_model(Path(folder), self.method, self.backbone, description)
+        save_model(Path(folder), self.method, self.backbone, self.card)
 
     def model_card(self, repo_id: str | None = None) -> str:
         """Return the model card as Markdown: what the model was trained on, its accuracies, how to load it, its limits."""
         return model_card(self.card, self.ensembles, repo_id)
 
 
-def _preprocessing(card: dict[str, Any]) -> Preprocessing:
-    values = card.get("preprocessing")
+def _preprocessing(card: ModelCard) -> Preprocessing:
+    values = card.preprocessing
     if values is None:
         raise InputError(
             "model.json says no preprocessing, without which no image can be predicted as in training: write the model "
-            f"again with `dmg evaluate RUN` (format {FORMAT})"
+            "again with `dmg evaluate RUN`"
         )
     try:
         preprocessing = Preprocessing.from_dict(values)
     except InputError as error:
         raise InputError(f"model.json, preprocessing: {error}") from error
-    if preprocessing.size != card["image_size"]:
+    if preprocessing.size != card.image_size:
         raise InputError(
-            f"model.json: expected preprocessing to the image size {card['image_size']}, got {preprocessing.size}"
+            f"model.json: expected preprocessing to the image size {card.image_size}, got {preprocessing.size}"
         )
     return preprocessing

@@ -11,14 +11,15 @@ import pandas as pd
 
 from domain_masks.errors import DomainMasksError
 from domain_masks.records.collection import RunRecord
+from domain_masks.records.metrics_log import EPOCH, LOSS, VALIDATION_ACCURACY, kind_column, overlap_column
 from domain_masks.records.pairs import pair_key, pair_of, pair_title
+from domain_masks.records.results import NEURON_KINDS
 from domain_masks.report.figures.plots import Figure, Panel, Series
 from domain_masks.report.runs.groups import Group, Line, target_of
 from domain_masks.report.runs.naming import file_name
 from domain_masks.report.tables.table import typed
 
 _MEAN = 7
-KINDS = ("off", "shared", "specific")
 _KIND_COLOURS = {"off": 7, "shared": 0, "specific": 1}
 MASKS = {
     "group": "str",
@@ -52,18 +53,17 @@ def mask_frame(group: Group) -> pd.DataFrame:
             }
             for site, masks in (record.results.masks or {}).items():
                 here = shared | {"site": site}
-                if "overall_iou" in masks:
-                    rows.append(here | {"quantity": "overall_iou", "name": "overall", "value": masks["overall_iou"]})
-                if "average_activated" in masks:
-                    average = masks["average_activated"]
+                if masks.overall_iou is not None:
+                    rows.append(here | {"quantity": "overall_iou", "name": "overall", "value": masks.overall_iou})
+                if masks.average_activated is not None:
+                    average = masks.average_activated
                     rows.append(here | {"quantity": "average_activated", "name": "average", "value": average})
                 named: Mapping[str, Mapping[str, float]] = {
                     "pairwise_iou": {
-                        _in_order(pair, record.results.sources): iou
-                        for pair, iou in masks.get("pairwise_iou", {}).items()
+                        _in_order(pair, record.results.sources): iou for pair, iou in masks.pairwise_iou.items()
                     },
-                    "activated": masks.get("activated", {}),
-                    "kinds": masks.get("kinds", {}),
+                    "activated": masks.activated,
+                    "kinds": {} if masks.kinds is None else masks.kinds.by_kind(),
                 }
                 rows += [
                     here | {"quantity": quantity, "name": name, "value": value}
@@ -120,16 +120,16 @@ def mask_figures(group: Group, frame: pd.DataFrame) -> list[Figure]:
 def course_figures(group: Group) -> list[Figure]:
     """Return loss, validation accuracy, overlap and kinds of neurons over the epochs, mean over held-out domains and seeds."""
     courses = {line.title: [_metrics(record) for record in line.records] for line in group.lines}
-    titles = {"loss": "Training loss", "validation_accuracy": "Accuracy on validation images"}
+    titles = {LOSS: "Training loss", VALIDATION_ACCURACY: "Accuracy on validation images"}
     panels = []
     for metric, title in titles.items():
         series = [
-            _course(label, rows, metric, number, 100.0 if metric != "loss" else 1.0)
+            _course(label, rows, metric, number, 100.0 if metric != LOSS else 1.0)
             for number, (label, rows) in enumerate(courses.items())
         ]
         shown = [one for one in series if one.x]
         if shown:
-            panels.append(Panel(title, "epoch", "loss" if metric == "loss" else "accuracy, %", shown))
+            panels.append(Panel(title, "epoch", "loss" if metric == LOSS else "accuracy, %", shown))
     found = []
     note = "Mean over held-out domains and seeds; shaded: ± one standard deviation over these runs."
     if panels:
@@ -144,10 +144,10 @@ def _mask_course(group: Group, line: Line, courses: Sequence[Sequence[Mapping[st
     sites = list(dict.fromkeys(site for record in line.records for site in record.results.masks or {}))
     if not sites:
         return []
-    overlap = [_course(site, courses, f"mask_iou/{site}", 4 + number, 1.0) for number, site in enumerate(sites)]
+    overlap = [_course(site, courses, overlap_column(site), 4 + number, 1.0) for number, site in enumerate(sites)]
     panels = [Panel("Overlap", "epoch", "IoU", shown)] if (shown := [one for one in overlap if one.x]) else []
     for site in sites:
-        series = [_course(kind, courses, f"mask_kinds/{site}/{kind}", _KIND_COLOURS[kind], 1.0) for kind in KINDS]
+        series = [_course(kind, courses, kind_column(site, kind), _KIND_COLOURS[kind], 1.0) for kind in NEURON_KINDS]
         if shown := [one for one in series if one.x]:
             panels.append(Panel(site, "epoch", "fraction of neurons", shown, limits=(0, 1)))
     name = f"{group.name}-masks-by-epoch-{file_name(line.label)}"
@@ -159,7 +159,7 @@ def _kinds(group: Group, frame: pd.DataFrame, line: Line, sites: Sequence[str], 
     ticks = [(float(place), target or "–") for place, target in enumerate(targets)]
     for site in sites:
         series = []
-        for kind in KINDS:
+        for kind in NEURON_KINDS:
             rows = frame[(frame["quantity"] == "kinds") & (frame["site"] == site) & (frame["name"] == kind)]
             means = rows.groupby("held_out")["value"].mean().to_dict()
             y = [means.get(target) for target in targets]
@@ -220,7 +220,7 @@ def _course(
         for row in rows:
             value = row.get(metric)
             if isinstance(value, int | float) and math.isfinite(value):
-                by_epoch.setdefault(int(row["epoch"]), []).append(scale * float(value))
+                by_epoch.setdefault(int(row[EPOCH]), []).append(scale * float(value))
     epochs = sorted(by_epoch)
     means = [sum(by_epoch[epoch]) / len(by_epoch[epoch]) for epoch in epochs]
     spread = [float(pd.Series(by_epoch[epoch]).std()) if len(by_epoch[epoch]) > 1 else None for epoch in epochs]

@@ -92,7 +92,7 @@ def accuracy_of(record: RunRecord, measure: str, ensemble: str = PREDICTION_ENSE
     found = accuracies_of(record, measure)
     if found is None:
         return None
-    return found["accuracy"] if ensemble == PREDICTION_ENSEMBLE else found.get("by_ensemble", {}).get(ensemble)
+    return found.accuracy if ensemble == PREDICTION_ENSEMBLE else found.by_ensemble.get(ensemble)
 
 
 def ensembles_of(records: Sequence[RunRecord], measure: str) -> list[str]:
@@ -100,7 +100,7 @@ def ensembles_of(records: Sequence[RunRecord], measure: str) -> list[str]:
     found = [PREDICTION_ENSEMBLE]
     for record in records:
         measured = accuracies_of(record, measure)
-        found += measured.get("by_ensemble", {}) if measured is not None else ()
+        found += measured.by_ensemble if measured is not None else ()
     return sorted(dict.fromkeys(found), key=lambda name: name.startswith(KNOWN_DOMAIN))
 
 
@@ -153,7 +153,7 @@ def _row(
         "measure": measure,
         "ensemble": ensemble,
         "split": ", ".join(
-            dict.fromkeys(found["split"] for record in records if (found := accuracies_of(record, measure)))
+            dict.fromkeys(found.split for record in records if (found := accuracies_of(record, measure)))
         ),
         "held_out": held_out,
         "seeds": len(values),
@@ -191,9 +191,9 @@ def _images(records: Sequence[RunRecord], measure: str) -> int | None:
     counts: dict[str, int] = {}
     for record in records:
         found = accuracies_of(record, measure)
-        if found is None or "count" not in found:
+        if found is None or found.count is None:
             return None
-        counts[",".join(record.results.targets)] = found["count"]
+        counts[",".join(record.results.targets)] = found.count
     return sum(counts.values())
 
 

@@ -300,7 +300,7 @@ def _count(target: str, records: Sequence[RunRecord]) -> int:
 
 
 def _used_labels(records: Sequence[RunRecord]) -> bool:
-    return any(record.results.protocol["target_labels_used"] for record in records)
+    return any(record.results.protocol.target_labels_used for record in records)
 
 
 def _in_order(records: Sequence[RunRecord]) -> tuple[str, ...]:

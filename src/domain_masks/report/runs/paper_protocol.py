@@ -83,7 +83,7 @@ def run_differences(results: Results) -> list[Difference]:
         others = [domain for domain in domains if domain not in results.targets]
         if set(results.sources) != set(others) or len(others) == len(domains):
             found.append(Difference("source domains", ", ".join(others), ", ".join(results.sources)))
-    if results.protocol["target_labels_used"]:
+    if results.protocol.target_labels_used:
         found.append(Difference("labels of the held-out domain", "not used", "used for training or selection (oracle)"))
     return found
 

@@ -124,16 +124,16 @@ def by_domain(group: Group) -> Table:
         for line, mine in records.items()
         for measure in MEASURES
     ]
-    domains = list(dict.fromkeys(name for _, _, found in measured for one in found for name in one["per_domain"]))
+    domains = list(dict.fromkeys(name for _, _, found in measured for one in found for name in one.per_domain))
     rows, flat = [], []
     for line, measure, found in measured:
         if not found:
             continue
-        split = ", ".join(dict.fromkeys(one["split"] for one in found))
+        split = ", ".join(dict.fromkeys(one.split for one in found))
         cells = [method_cell(line), text_cell(MEASURES[measure], f"{split} images")]
         for domain in domains:
-            values = [one["per_domain"][domain] for one in found if domain in one["per_domain"]]
-            counts = {one.get("count_per_domain", {}).get(domain) for one in found if domain in one["per_domain"]}
+            values = [one.per_domain[domain] for one in found if domain in one.per_domain]
+            counts = {one.count_per_domain.get(domain) for one in found if domain in one.per_domain}
             mean, deviation = mean_and_standard_deviation(values) if values else (None, None)
             count = next(iter(counts)) if len(counts) == 1 else None
             said = nothing() if mean is None else Cell(f"{100 * mean:.2f}", mean, n_text(count))
@@ -156,9 +156,9 @@ def by_domain(group: Group) -> Table:
 def _counted(group: Group, record: RunRecord, measure: str, found: Accuracies) -> Accuracies:
     """Return accuracies with how many images each domain has, which older records do not say."""
     answers = group.of(record).by_measure.get(measure)
-    if "count_per_domain" in found or answers is None:
+    if found.count_per_domain or answers is None:
         return found
-    return {**found, "count_per_domain": {name: len(ids) for name, ids in answers.ids.items()}}
+    return found.model_copy(update={"count_per_domain": {name: len(ids) for name, ids in answers.ids.items()}})
 
 
 def _count(rows: pd.DataFrame, held_out: str) -> int | None:
@@ -327,10 +327,10 @@ def _mean_epochs(line: Line) -> float | None:
 
 def _mean_iou(line: Line) -> float | None:
     values = [
-        site["overall_iou"]
+        site.overall_iou
         for record in line.records
         for site in (record.results.masks or {}).values()
-        if "overall_iou" in site
+        if site.overall_iou is not None
     ]
     return sum(values) / len(values) if values else None
 

@@ -25,7 +25,7 @@ def run_notes(records: Sequence[RunRecord], name: str) -> list[str]:
     found: dict[str, list[str]] = {}
     for record in records:
         for note in record.results.notes or ():
-            found.setdefault(note["about"], []).append(note["text"])
+            found.setdefault(note.about, []).append(note.text)
     of = f" of {counted(len(records), 'run')} " if len(records) > 1 else ""
     return [f"{name}: {f'in {len(texts)}{of}' if of else ''}{texts[0]}." for texts in found.values()]
 

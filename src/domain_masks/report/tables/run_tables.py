@@ -12,7 +12,6 @@ from domain_masks.errors import DomainMasksError
 from domain_masks.evaluation import variants
 from domain_masks.records.collection import Collection, RunRecord
 from domain_masks.records.files import printable, read_json
-from domain_masks.records.results import average_in_words
 from domain_masks.report.document import Block, KeyValues, Paragraph, Section
 from domain_masks.report.runs.accuracies import accuracies_of
 from domain_masks.report.runs.correctness import MEASURES
@@ -64,7 +63,7 @@ def _runs_table(runs: Sequence[RunRecord], labels: Mapping[int, str]) -> Table:
     rows, flat = [], []
     for record in runs:
         results = record.results
-        values = {m: found["accuracy"] if (found := accuracies_of(record, m)) else None for m in MEASURES}
+        values = {m: found.accuracy if (found := accuracies_of(record, m)) else None for m in MEASURES}
         seconds = results.seconds.get("training")
         rows.append(
             [
@@ -115,10 +114,10 @@ def _details(record: RunRecord, labels: Mapping[int, str], place: int) -> Sectio
     pairs = [("folder", str(record.folder.path)), ("sources", ", ".join(results.sources))]
     pairs += [(f"time for {name}", f"{value:.1f} s") for name, value in results.seconds.items()]
     if results.average is not None:
-        pairs.append(("weights", average_in_words(results.average)))
+        pairs.append(("weights", results.average.in_words()))
     if (nearest := results.nearest_source) is not None:
-        said = f"right on {100 * nearest['accuracy']:.1f} % of the sources' own {nearest['split']} images"
-        pairs.append(("nearest source", f"by the {nearest['by']}, {said}"))
+        said = f"right on {100 * nearest.accuracy:.1f} % of the sources' own {nearest.split} images"
+        pairs.append(("nearest source", f"by the {nearest.by}, {said}"))
     argv = environment.get("argv")
     if isinstance(argv, list) and argv:
         pairs.append(("command", " ".join(["dmg", *map(str, argv[1:])])))

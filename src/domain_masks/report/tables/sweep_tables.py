@@ -215,8 +215,8 @@ def _sites(records: Sequence[RunRecord]) -> list[str]:
 def _iou(record: RunRecord, site: str) -> float | None:
     masks = record.results.masks or {}
     if site != "mean":
-        return masks.get(site, {}).get("overall_iou")
-    values = [entry["overall_iou"] for entry in masks.values() if "overall_iou" in entry]
+        return masks[site].overall_iou if site in masks else None
+    values = [entry.overall_iou for entry in masks.values() if entry.overall_iou is not None]
     return sum(values) / len(values) if values else None
 
 
