@@ -122,7 +122,7 @@ def whole(name: str) -> Whole:
 
         return mock.patch.object(_RUN, function, fit)
 
-    with see("fit"), see("fit_at_once"):
+    with see("fit"), see("fit_closed_form"):
         results = trained(name, folder)
     method, before = seen[0]
     return Whole(folder, before, method, results)

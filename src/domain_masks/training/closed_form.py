@@ -22,15 +22,15 @@ from domain_masks.training.progress import Progress
 from domain_masks.training.state import CheckpointState, RunState
 
 
-def fit_at_once(experiment: Experiment, folder: RunFolder, restored: CheckpointState | None) -> Progress:
+def fit_closed_form(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState | None) -> Progress:
     """Fit the method from the features of all training images, and leave ``last.ckpt`` and ``best.ckpt`` in the run folder.
 
     A run that goes on from these is fitted already. Raises InputError where the method's state is then of another form, so that
     no file of the run could be read again, DivergedError where something in it is not finite, RunFolderError where a checkpoint
     cannot be written.
     """
-    if restored is not None and restored.progress.is_fitted:
-        return restored.progress
+    if checkpoint is not None and checkpoint.progress.is_fitted:
+        return checkpoint.progress
     began, method = time.monotonic(), experiment.method.eval()
     forms = _forms(method)
     features = _features(experiment)

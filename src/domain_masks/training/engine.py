@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -343,7 +343,7 @@ class TrainingEngine:
             **({} if self.average is None else {"average": self.average.state_dict()}),
         }
 
-    def load_state_dict(self, state: dict[str, Any], epochs_begun: int) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], epochs_begun: int) -> None:
         """Take over what :meth:`state_dict` returned, of this or an older version, when so many epochs had begun."""
         self._hooks.load_state_dict(state, self.phases, epochs_begun)
         self._watch.used = bool(state.get("weighted", True))

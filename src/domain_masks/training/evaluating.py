@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from domain_masks.data import ImageDataset, content_of, examine, load_dataset
+from domain_masks.data import ImageDataset, content_of, load_dataset
 from domain_masks.data.alignment import lost_classes
 from domain_masks.errors import RunFolderError
 from domain_masks.keywords import named_keywords
@@ -21,11 +21,11 @@ from domain_masks.training.contents import note_content
 from domain_masks.training.defaults import resolve
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.finished import Run
-from domain_masks.training.launching import launch, repeatable
+from domain_masks.training.launching import launch
 from domain_masks.training.measuring import finish, measure
 from domain_masks.training.phases import planned_epochs
 from domain_masks.training.progress import read_progress
-from domain_masks.training.run_dataset import readable_images, with_names_of_the_run
+from domain_masks.training.run_dataset import dataset_of_run
 from domain_masks.training.state import CheckpointState
 from domain_masks.training.surroundings import as_in_a_fresh_process
 
@@ -67,18 +67,15 @@ def _evaluate(
     last = load_checkpoint(folder.last)
     best = best_checkpoint(folder, read_progress(last["progress"]))
     config = resolve(config, opened)
-    restored = CheckpointState(best["method"], last.get("facts", {}), parts=parts_of(last))
-    examined = examine(opened, config.workers, reporter, config.verify)
-    opened, _ = readable_images(examined, config, reporter, restored)
-    opened = with_names_of_the_run(opened, config, folder, restored)
-    for name in lost_classes(opened, opened.classes):
+    checkpoint = CheckpointState(best["method"], last.get("facts", {}), parts=parts_of(last))
+    data = dataset_of_run(opened, config, folder, reporter, checkpoint)
+    for name in lost_classes(data.images, data.images.classes):
         reporter.say(
             f"dataset {opened.name!r} has no images of the class {name!r}, which the run knows: none is measured"
         )
     fabric = launch(config)
-    repeatable(config.deterministic)
-    set_threads(fabric, config, restored.parts)
-    experiment = Experiment(config, opened, fabric, reporter, restored)
+    set_threads(fabric, config, checkpoint.parts)
+    experiment = Experiment(config, data.images, fabric, reporter, checkpoint, data.left_out)
     for line in experiment.changes:
         reporter.say(line)
     progress = read_progress(last["progress"])
@@ -88,5 +85,5 @@ def _evaluate(
         )
         return Run(folder, measure(experiment, progress)[0])
     results = finish(experiment, progress, folder)
-    note_content(folder, content_of(examined.dataset))
+    note_content(folder, content_of(data.identified))
     return Run(folder, results)

@@ -39,11 +39,11 @@ from domain_masks.records.config import RunConfig
 from domain_masks.training.building import FACT, BackboneBuilder, architecture_for, synchronised
 from domain_masks.training.contents import CONTENTS, compare_contents, content_keys
 from domain_masks.training.division import splits_of
-from domain_masks.training.fit import EpochLoader, Sources
 from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures
 from domain_masks.training.frozen_batches import FrozenLoader, frozen_batches
 from domain_masks.training.images import preprocessing_of
 from domain_masks.training.initial_model import InitialModel, image_keys
+from domain_masks.training.sources import EpochLoader, Sources
 from domain_masks.training.state import NOT_FINITE, CheckpointState, infinite_buffers
 
 FAST_IMAGES = 64
@@ -58,6 +58,7 @@ class Experiment:
       ``trained_on`` and ``trained_images``, the domains and the keys of the images that the weights have seen, also in
       the runs that this one started from; ``learned_sources``, those that anything is learned of; ``contents``, see
       :mod:`domain_masks.training.contents`
+    - ``left_out``: ids of the images that the run does not use
     - ``changes``: a line each for images that measure and have changed since the restored run was begun
 
     Raises InputError for settings that cannot be used, RunFolderError where ``restored`` does not fit, or the images are
@@ -71,6 +72,7 @@ class Experiment:
         fabric: Fabric,
         reporter: Reporter,
         restored: CheckpointState | None = None,
+        left_out: Sequence[str] = (),
     ) -> None:
         self.config = config
         self.fabric = fabric
@@ -99,6 +101,7 @@ class Experiment:
         if config.freeze_features or self.method.needs == "features":
             self.method.network.freeze_features()
         self.features = self._freeze() if config.freeze_features else None
+        self.facts["left_out"] = list(left_out)
 
     def _build_method(self) -> Method:
         config = self.config
@@ -195,6 +198,10 @@ class Experiment:
         if self.method.needs == "features":
             return replace(moved, images=None, features=self.method.network.frozen_features(images).float())
         return replace(moved, images=images)
+
+    def note_preparation(self, seconds: float) -> None:
+        """Add what was spent before the first step, in all parts of the run, to what checkpoints keep."""
+        self.facts["preparation"] = self.facts.get("preparation", 0.0) + seconds
 
     def sources(self) -> Sources:
         """Return what training and selection may see."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,17 +16,20 @@ from domain_masks.batch import DomainBatch
 from domain_masks.errors import DivergedError, InputError
 from domain_masks.masks import mask_statistics
 from domain_masks.methods import Method
+from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import Reporter
-from domain_masks.records.config import RunConfig
 from domain_masks.records.metrics_log import EPOCH, LOSS, VALIDATION_ACCURACY, MetricsLog, mask_columns
 from domain_masks.records.run_folder import RunFolder
+from domain_masks.training.checkpoints import best_checkpoint
 from domain_masks.training.engine import TrainingEngine
+from domain_masks.training.experiment import Experiment
 from domain_masks.training.interruption import Interruption
 from domain_masks.training.means import LOGGED, LOSS_TERM, EpochMeans
 from domain_masks.training.phases import planned_epochs
 from domain_masks.training.progress import Choice, Progress
 from domain_masks.training.reestimation import reestimate
-from domain_masks.training.state import RunState
+from domain_masks.training.sources import Sources
+from domain_masks.training.state import CheckpointState, RunState
 from domain_masks.training.tensorboard import TensorBoardWriter
 from domain_masks.training.together import all_names, as_one_process
 from domain_masks.training.weight_average import said_of
@@ -35,43 +37,11 @@ from domain_masks.training.weight_average import said_of
 FAST_BATCHES = 2
 
 
-class EpochLoader(Protocol):
-    """The batches of one epoch after another."""
+def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState | None, started: float) -> Progress:
+    """Train the method and leave ``last.ckpt`` and ``best.ckpt`` in the run folder; the method has the best weights then.
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next pass."""
-
-    def set_start(self, batch_index: int) -> None:
-        """Let the next pass begin at a later batch of the epoch."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What training and selection see: the sources' images and nothing of a held-out domain.
-
-    - ``train``: the training batches, epoch by epoch
-    - ``validation``: gives this process's share of the validation batches, with labels and domains
-    - ``prepare``: puts a batch on the device, augments its images where it is one of training, and normalises them
-    - ``ids``: the name of every row of the dataset, for messages
-    - ``facts``: what a checkpoint keeps of the experiment
-    """
-
-    names: tuple[str, ...]
-    train: EpochLoader
-    validation: Callable[[], Iterable[DomainBatch]]
-    prepare: Callable[[DomainBatch], DomainBatch]
-    ids: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-def fit(
-    fabric: Fabric, method: Method, sources: Sources, config: RunConfig, folder: RunFolder, reporter: Reporter
-) -> Progress:
-    """Train ``method`` and leave ``last.ckpt`` and ``best.ckpt`` in the run folder; goes on from ``last.ckpt``.
+    - ``checkpoint``: where to resume; None starts the training
+    - ``started``: when the run was, in seconds of the monotonic clock
 
     Where weights are averaged, it is the average that is validated, chosen and kept in ``best.ckpt``; ``last.ckpt`` holds both.
 
@@ -82,11 +52,15 @@ def fit(
     Raises DivergedError where the loss is NaN or infinite, RunFolderError where a checkpoint cannot be written; what was
     saved before is kept.
     """
+    config, method, fabric, reporter = experiment.config, experiment.method, experiment.fabric, experiment.reporter
+    sources = experiment.sources()
+    # Images are verified and frozen features computed before the first step; a resumed run had done so before.
+    experiment.note_preparation(time.monotonic() - started)
     epochs = planned_epochs(config, method)
     steps = min(FAST_BATCHES, len(sources.train)) if config.fast else len(sources.train)
     engine = TrainingEngine(fabric, method, config, epochs, steps, sources.ids)
     state = RunState(method, engine, config, folder, sources.facts)
-    progress = state.restore()
+    progress = state.restore(checkpoint)
     log = MetricsLog(folder.metrics)
     board = None
     if fabric.is_global_zero:
@@ -135,6 +109,7 @@ def fit(
             loop.checkpoint_if_due(progress, saved=True)
     if board is not None:
         board.close()
+    load_tensors(method, best_checkpoint(folder, progress, method)["method"])
     return progress
 
 

@@ -16,7 +16,7 @@ PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def launch(config: RunConfig) -> Fabric:
-    """Start Lightning Fabric on the devices that the configuration names.
+    """Start Lightning Fabric on the devices that the configuration names, with deterministic algorithms where it asks for them.
 
     Raises InputError where a device is not there.
     """
@@ -34,6 +34,8 @@ def launch(config: RunConfig) -> Fabric:
         precision=PRECISIONS[config.precision],  # type: ignore[arg-type]
     )
     fabric.launch()
+    if config.deterministic:
+        _use_deterministic_algorithms()
     return fabric
 
 
@@ -51,13 +53,11 @@ def on_main_process(fabric: Fabric, write: Callable[[], None]) -> None:
         raise problem
 
 
-def repeatable(deterministic: bool) -> None:
-    """Allow only operations that give the same bits each time on the same device, if that is asked for.
+def _use_deterministic_algorithms() -> None:
+    """Allow only operations that give the same bits each time on the same device.
 
     Where there is no such operation, PyTorch raises an error that names the one it has.
     """
-    if not deterministic:
-        return
     # cuBLAS reads it when it is first used; it repeats with workspaces of a fixed size alone.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)

@@ -12,7 +12,7 @@ from domain_masks.training.defaults import resolve
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.launching import launch
 from domain_masks.training.surroundings import as_in_a_fresh_process
-from domain_masks.training.value_range import with_own_range
+from domain_masks.training.value_range import resolve_value_range
 
 
 def prepare(config: RunConfig, reporter: Reporter, dataset: ImageDataset | None = None) -> int:
@@ -30,7 +30,7 @@ def _prepare(config: RunConfig, reporter: Reporter, dataset: ImageDataset | None
     dataset = load_dataset(config.dataset, config.root) if dataset is None else dataset
     config = resolve(config.model_copy(update={"target": ()}), dataset)
     dataset = readable(dataset, config, reporter)
-    config = with_own_range(config, dataset, reporter)
+    config = resolve_value_range(config, dataset, reporter)
     if config.freeze_features:
         fabric = launch(config)
         set_threads(fabric, config, ())

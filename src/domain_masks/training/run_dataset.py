@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from domain_masks.data import ImageDataset, usable
+from dataclasses import dataclass
+
+from domain_masks.data import ImageDataset, examine, usable
 from domain_masks.data.alignment import aligned
-from domain_masks.data.verification import Examined
 from domain_masks.progress import Reporter
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
@@ -13,31 +14,52 @@ from domain_masks.training.initial_model import InitialModel
 from domain_masks.training.state import CheckpointState
 
 
-def readable_images(
-    examined: Examined, config: RunConfig, reporter: Reporter, restored: CheckpointState | None
-) -> tuple[ImageDataset, list[str]]:
-    """Leave out the images that cannot be read, and those that the run left out when it began; returns their names too."""
-    dataset = examined.dataset
-    gone = set(restored.facts.get("left_out", ())) if restored is not None else set()
-    smaller = usable(examined, config, reporter, gone)
-    return smaller, sorted({*dataset.ids} - {*smaller.ids}) if len(smaller) < len(dataset) else []
+@dataclass(frozen=True)
+class RunDataset:
+    """The dataset of a run.
 
-
-def with_names_of_the_run(
-    dataset: ImageDataset, config: RunConfig, folder: RunFolder, restored: CheckpointState | None
-) -> ImageDataset:
-    """Give classes and domains the positions that they had when the run, or the one that it starts from, was trained.
-
-    Raises InputError that names classes and domains that a run which goes on does not know.
+    - ``images``: those that the run uses, with classes and domains at the positions that they have in the run
+    - ``identified``: all images that there are now, with the fingerprints of their content
+    - ``left_out``: ids of those that the run does not use, sorted
     """
-    if restored is None:
+
+    images: ImageDataset
+    identified: ImageDataset
+    left_out: tuple[str, ...]
+
+
+def dataset_of_run(
+    dataset: ImageDataset,
+    config: RunConfig,
+    folder: RunFolder,
+    reporter: Reporter,
+    checkpoint: CheckpointState | None = None,
+) -> RunDataset:
+    """Verify the images of a run, and give their classes and domains the run's positions.
+
+    Images that the run left out when it was started stay left out. Raises InputError for images that cannot be read, and for
+    classes and domains that a resumed run does not know.
+    """
+    examined = examine(dataset, config.workers, reporter, config.verify)
+    before = () if checkpoint is None else checkpoint.facts.get("left_out", ())
+    used = usable(examined, config, reporter, set(before))
+    everything = examined.dataset
+    left_out = sorted({*everything.ids} - {*used.ids}) if len(used) < len(everything) else ()
+    return RunDataset(_in_order(used, config, folder, checkpoint), everything, tuple(left_out))
+
+
+def _in_order(
+    dataset: ImageDataset, config: RunConfig, folder: RunFolder, checkpoint: CheckpointState | None
+) -> ImageDataset:
+    """Give classes and domains the positions that they had when the run, or the one that it starts from, was trained."""
+    if checkpoint is None:
         if config.init_from is None:
             return dataset
         there = InitialModel.read(config.init_from).card.classes
         # Where these are others, what to do about it depends on the method.
         same = sorted(there) == sorted(dataset.classes)
         return aligned(dataset, there, dataset.domains, str(config.init_from)) if same else dataset
-    known = restored.facts
+    known = checkpoint.facts
     if "classes" not in known:
         # Of an older version; before the run has ended nothing says what they were.
         known = {"classes": None, "domains": None}

@@ -15,7 +15,6 @@ from domain_masks.errors import DivergedError, RunFolderError
 from domain_masks.methods import Method
 from domain_masks.methods.extra_state import check_extra_state, tensors_in
 from domain_masks.methods.settings import complete_method
-from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.records.config import NOT_COMPUTED, RunConfig
 from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.records.preparation import with_usual_preparation
@@ -36,12 +35,14 @@ REPEATABLE = {"epochs", "patience", "max_time", *NOT_COMPUTED}
 
 @dataclass(frozen=True)
 class CheckpointState:
-    """What a run that goes on, or is measured again, takes from its checkpoint in place of the files that it began from.
+    """What a run that is resumed, or measured again, takes from its checkpoint in place of the files that it started from.
 
-    - ``method``: the method's weights
+    - ``method``: the method's weights; ``engine``: what :meth:`TrainingEngine.state_dict` returned
     - ``facts``: see :class:`~domain_masks.training.experiment.Experiment`; empty in checkpoints of older versions
     - ``progress``: how far the run is, and ``epochs``, how many it was to have
     - ``parts``: the conditions under which it was computed so far, see :mod:`domain_masks.training.conditions`
+    - ``buffers``: name -> running statistics of every process (P, ...), within an epoch of several processes
+    - ``measured``: the weights that were validated at the end of the best epoch, if training goes on with others
     """
 
     method: Mapping[str, Any]
@@ -49,6 +50,9 @@ class CheckpointState:
     progress: Progress = field(default_factory=Progress)
     epochs: int = 1
     parts: Sequence[Conditions] = ()
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    buffers: Mapping[str, Tensor] | None = None
+    measured: Mapping[str, Any] | None = None
 
     @classmethod
     def read(cls, folder: RunFolder, config: RunConfig) -> CheckpointState:
@@ -66,6 +70,9 @@ class CheckpointState:
             progress,
             state["config"].get("epochs") or 1,
             parts_of(state),
+            state["engine"],
+            state.get("buffers"),
+            state.get(MEASURED),
         )
 
 
@@ -160,31 +167,29 @@ class RunState:
         except RunFolderError as error:
             raise type(error)(f"{error}. {self.kept}") from error
 
-    def restore(self) -> Progress:
-        """Take over ``last.ckpt``; a fresh state where there is none.
+    def restore(self, checkpoint: CheckpointState | None) -> Progress:
+        """Take over a checkpoint, whose weights the method has already; a fresh state where there is none.
 
-        Raises RunFolderError for a checkpoint that is damaged, newer, or of other settings.
+        Raises RunFolderError for a checkpoint that does not fit its own settings.
         """
         engine = self.engine
         if engine is None:
-            raise ValueError("expected an engine to go on with, got none")
-        if not self.folder.last.is_file():
+            raise ValueError("expected an engine to resume with, got none")
+        if checkpoint is None:
             return Progress(phase_starts=list(engine.phases.starts))
-        state = _read_state(self.folder, self.config)
-        progress = _progress_in(state, self.folder)
-        epochs_before = state["config"].get("epochs") or 1
-        engine.phases = plan_of(progress, epochs_before, self.method, engine.epochs)
+        progress = checkpoint.progress
+        engine.phases = plan_of(progress, checkpoint.epochs, self.method, engine.epochs)
         progress.phase_starts = list(engine.phases.starts)
         try:
-            load_tensors(self.method, state["method"])
-            self._restore_buffers(state.get("buffers"))
-            engine.load_state_dict(state["engine"], progress.epochs_begun)
+            self._restore_buffers(checkpoint.buffers)
+            engine.load_state_dict(checkpoint.engine, progress.epochs_begun)
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise _unfit(self.folder, error) from error
-        self.parts = with_part(parts_of(state), self.parts[-1])
+            raise unfit(self.folder, error) from error
+        self.parts = with_part(checkpoint.parts, self.parts[-1])
         self._saved = progress.place
         if progress.epochs_done and progress.best_epoch == progress.epochs_done and not progress.batches_done:
-            on_main_process(self.fabric, lambda: self._mend_best(state.get(MEASURED, state["method"]), progress))
+            best = checkpoint.method if checkpoint.measured is None else checkpoint.measured
+            on_main_process(self.fabric, lambda: self._mend_best(best, progress))
         return progress
 
     def _save_best(self, weights: Mapping[str, Any], progress: Progress) -> None:
@@ -262,10 +267,11 @@ def _progress_in(state: Mapping[str, Any], folder: RunFolder) -> Progress:
     try:
         return read_progress(state["progress"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _unfit(folder, error) from error
+        raise unfit(folder, error) from error
 
 
-def _unfit(folder: RunFolder, error: Exception) -> RunFolderError:
+def unfit(folder: RunFolder, error: Exception) -> RunFolderError:
+    """Build the error for a checkpoint whose content does not fit the settings that it holds."""
     return RunFolderError(
         f"{folder.last} does not fit its own settings ({type(error).__name__}): the run was made by another version or changed "
         "by hand. Begin anew in another folder (--out)"

@@ -17,7 +17,7 @@ _THREADS = 4
 _PART = 256
 
 
-def with_own_range(config: RunConfig, dataset: ImageDataset, reporter: Reporter) -> RunConfig:
+def resolve_value_range(config: RunConfig, dataset: ImageDataset, reporter: Reporter) -> RunConfig:
     """Return the configuration with numbers in the place of ``value_range: dataset``, which are said; any other as it is.
 
     They are the usual range (0 to 1, or 8, 10, 12, 14 or 16 bits) that holds all values of the sources' training images, or

@@ -1,11 +1,44 @@
-"""What a run will do, in words."""
+"""What a run says before its first step: what it will do, and what there is to know of its settings, images and past."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from domain_masks.records.identity import plugins_changed, revised_since
+from domain_masks.training.conditions import conditions, note
+from domain_masks.training.defaults import notes
 from domain_masks.training.experiment import Experiment
+from domain_masks.training.schedules import note_on_length
+from domain_masks.training.state import CheckpointState
+
+_PLUGIN_CHANGED = (
+    "note: the code of a plugin has changed since the run was started: it is resumed with the code as it is now, and keeps the "
+    "identity that it had"
+)
 
 
-def describe(experiment: Experiment) -> str:
+def announcement(
+    experiment: Experiment, inputs: Mapping[str, Any], checkpoint: CheckpointState | None
+) -> Iterator[str]:
+    """Yield what a run says before its first step; ``inputs`` are those that it notes, or has noted when it was started."""
+    config = experiment.config
+    yield _summary(experiment)
+    yield from notes(config, experiment.splits.dataset)
+    if plugins_changed(config, inputs):
+        yield _PLUGIN_CHANGED
+    yield from experiment.changes
+    for line in revised_since(config, inputs):
+        yield f"note: started by an older version, resumed as now: {line}"
+    if checkpoint is not None:
+        resumed = (
+            note(checkpoint.parts, conditions(experiment.fabric)),
+            note_on_length(config, checkpoint.progress.epochs_done, checkpoint.epochs),
+        )
+        yield from filter(None, resumed)
+
+
+def _summary(experiment: Experiment) -> str:
     """Return in one paragraph what a run will do."""
     config, splits = experiment.config, experiment.splits
     held = ", ".join(splits.targets) or "none"

@@ -1,0 +1,42 @@
+"""What training and the choice of the epoch see: the source domains' images, and nothing of a held-out domain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from domain_masks.batch import DomainBatch
+
+
+class EpochLoader(Protocol):
+    """The batches of one epoch after another."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next pass."""
+
+    def set_start(self, batch_index: int) -> None:
+        """Let the next pass begin at a later batch of the epoch."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What training and selection see: the sources' images and nothing of a held-out domain.
+
+    - ``train``: the training batches, epoch by epoch
+    - ``validation``: gives this process's share of the validation batches, with labels and domains
+    - ``prepare``: puts a batch on the device, augments its images where it is one of training, and normalises them
+    - ``ids``: the name of every row of the dataset, for messages
+    - ``facts``: what a checkpoint keeps of the experiment
+    """
+
+    names: tuple[str, ...]
+    train: EpochLoader
+    validation: Callable[[], Iterable[DomainBatch]]
+    prepare: Callable[[DomainBatch], DomainBatch]
+    ids: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
