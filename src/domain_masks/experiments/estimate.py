@@ -1,9 +1,9 @@
-"""What a plan still costs: time and disk, from finished runs like its own, or else from a few timed steps."""
+"""What a plan still costs: time and disk, from finished runs like its own, or else from one timed step of each method."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,45 +21,17 @@ from domain_masks.training.division import splits_of
 from domain_masks.training.experiment import FAST_IMAGES
 from domain_masks.training.fit import FAST_BATCHES
 from domain_masks.training.reestimation import BATCHES
-from domain_masks.training.timing import STEPS, Cost, measure
+from domain_masks.training.timing import Cost, measure
 from domain_masks.training.weight_average import interval_of
 
-_COSTS_NOTHING = {
-    *(
-        "seed",
-        "target",
-        "split_seed",
-        "dataset",
-        "root",
-        "epochs",
-        "patience",
-        "max_time",
-        "checkpoint_every",
-        "verify",
-    ),
-    *(
-        "lr",
-        "lr_head",
-        "lr_masks",
-        "momentum",
-        "weight_decay",
-        "schedule",
-        "schedule_masks",
-        "schedule_unit",
-        "schedule_decay",
-    ),
-    *(
-        "schedule_gamma",
-        "schedule_power",
-        "weights",
-        "head_initialisation",
-        "class_weights",
-        "selection",
-        "clip",
-        "views",
-    ),
-}
-"""Settings that do not change what a step costs."""
+_OF_A_STEP = (
+    *("augmentation", "size", "workers", "backbone", "sites", "boundary", "freeze_features", "learn"),
+    *("batch", "optimizer", "average", "average_interval", "fast"),
+    *("device", "threads", "precision", "deterministic", "compile", "channels_last"),
+)
+"""Settings that change what a run costs per image, besides the method."""
+_NOT_OF_AN_IMAGE = ("batch", "average", "average_interval", "fast")
+"""Those of them with which a step that was timed costs the same per image; what else they cost is added up."""
 _OF_FEATURES = ("backbone", "weights", "sites", "boundary", "size", "square", "augmentation", "views")
 
 
@@ -86,13 +58,14 @@ def estimate(
     """Estimate time and disk of the runs that are not done.
 
     Runs that differ in nothing that a step costs are a group. Its cost is that of its finished runs, per training image
-    and epoch; where there is none, that of a few steps timed here, by ``threads`` threads as a run will have. A run that was
+    and epoch; where there is none, that of a step timed here, by ``threads`` threads as a run will have. A run that was
     begun counts with the epochs that it lacks, and time is divided by ``at_once``.
     """
     total = Estimate()
     seconds: list[float] = []
     prepared: set[str] = {_recipe(run.config) for run in plan if run.state == "done"}
     groups: dict[str, list[PlannedRun]] = {}
+    timed: dict[str, Cost] = {}
     for run in plan:
         groups.setdefault(_group(run.config), []).append(run)
     for runs in groups.values():
@@ -102,7 +75,9 @@ def estimate(
             continue
         name = f"{left[0].run.config.method_name} ({left[0].run.config.backbone})"
         try:
-            rates = _Finished(done) if done else _Timed(measure(left[0].run.config, dataset, reporter, threads))
+            if not done and (step := _group(left[0].run.config, _NOT_OF_AN_IMAGE)) not in timed:
+                timed[step] = measure(left[0].run.config, dataset, reporter, threads)
+            rates = _Finished(done) if done else _Timed(timed[step])
         except (DomainMasksError, RuntimeError) as error:
             total.unknown.append(f"{name}: {str(error).splitlines()[0]}")
             continue
@@ -184,11 +159,11 @@ class _Finished:
 
 
 class _Timed:
-    """Costs of steps that were timed."""
+    """Costs of a step that was timed."""
 
     def __init__(self, cost: Cost) -> None:
         self.cost = cost
-        self.basis = f"{STEPS} timed steps on {cost.device}"
+        self.basis = f"a timed step on {cost.device}"
 
     def seconds(self, size: _Size) -> float:
         cost = self.cost
@@ -226,8 +201,8 @@ def lines(found: Estimate, free_bytes: int | None, at_once: int) -> Iterator[str
         yield f"  not estimated: {phrase}"
 
 
-def _group(config: RunConfig) -> str:
-    settings = {name: value for name, value in config.model_dump(mode="json").items() if name not in _COSTS_NOTHING}
+def _group(config: RunConfig, without: Collection[str] = ()) -> str:
+    settings = config.model_dump(mode="json", include={*_OF_A_STEP}.difference(without))
     return json.dumps(settings | {"method": config.method_name}, sort_keys=True)
 
 
