@@ -10,7 +10,7 @@ from domain_masks.evaluation import (
     nearest_on_domain,
     nearest_source,
     reporting_splits,
-    shown,
+    samples_by_domain,
     source_logits,
     top1,
 )
@@ -29,7 +29,7 @@ def test_without_test_images_validation_is_shown_and_says_so():
 
 
 def test_what_is_shown_is_of_that_split_and_domain():
-    for domain, part in shown(generated()).items():
+    for domain, part in samples_by_domain(generated()).items():
         assert {name.split("/")[0] for name in part.ids} == {domain}
         assert len(set(part.splits)) == 1
 

@@ -88,7 +88,7 @@ def test_an_ensemble_that_is_there_is_accepted():
 @pytest.mark.parametrize(
     ("predictions", "ensemble", "message"),
     [
-        (generated(), "weighted", "no domain classifier was fitted for the run, .* --ensemble weighted` fits one"),
+        (generated(), "weighted", "no domain classifier was fitted, .* --ensemble weighted` fits one"),
         (generated(known=False), "weighted", "'weighted': the run's method has none, expected one of predictions$"),
         (generated(known=False), "masks", "'masks': the run's method has none, expected one of predictions$"),
         (generated(known=False), "known:art", "'known:art': the run's method has none"),

@@ -14,7 +14,7 @@ from domain_masks.evaluation import (
     nearest_on_domain,
     nearest_source,
     nearness,
-    shown,
+    samples_by_domain,
     source_logits,
 )
 from domain_masks.records import Predictions
@@ -40,7 +40,7 @@ def test_a_domain_classifier_names_it():
     expected = source_logits(predictions)[said, rows]
     np.testing.assert_array_equal(nearest_logits(predictions), expected)
     np.testing.assert_allclose(nearness(predictions), predictions.domain_probabilities.T)
-    for domain, part in shown(predictions).items():
+    for domain, part in samples_by_domain(predictions).items():
         shares = nearest_on_domain(part).shares
         mine = nearest_of(part)
         assert shares == {name: float((mine == index).mean()) for index, name in enumerate(SOURCES)}, domain

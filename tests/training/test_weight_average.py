@@ -21,7 +21,7 @@ from domain_masks.methods.saving import load_model
 from domain_masks.records import MetricsLog, Results
 from domain_masks.records.results import AveragedWeights
 from domain_masks.settings.contradictions import contradictions
-from domain_masks.settings.varied import adapted
+from domain_masks.settings.varied import without_mask_settings
 from domain_masks.training import Experiment, evaluate, run
 from domain_masks.training.average import Average
 from domain_masks.training.checkpoints import load_checkpoint
@@ -406,9 +406,9 @@ def test_a_method_without_steps_has_no_average() -> None:
     config = generated.config(average="swa", average_start=0.2)
     (line,) = contradictions(config, other_methods.NearestMean)
     assert line.startswith("average: method 'nearest_mean' is fitted in closed form")
-    assert adapted(config, other_methods.NearestMean).average == "none"
-    assert not contradictions(adapted(config, other_methods.NearestMean), other_methods.NearestMean)
-    assert adapted(config, other_methods.Split).average == "swa"
+    assert without_mask_settings(config, other_methods.NearestMean).average == "none"
+    assert not contradictions(without_mask_settings(config, other_methods.NearestMean), other_methods.NearestMean)
+    assert without_mask_settings(config, other_methods.Split).average == "swa"
 
 
 @pytest.mark.slow

@@ -15,7 +15,13 @@ from domain_masks.analysis.tables import tables
 from domain_masks.data import ImageDataset, load_dataset
 from domain_masks.devices import choose_device
 from domain_masks.errors import DomainMasksError, InputError, RunFolderError
-from domain_masks.evaluation import confusion_matrix, mask_by_domain, per_class_accuracy, reporting_splits, shown
+from domain_masks.evaluation import (
+    confusion_matrix,
+    mask_by_domain,
+    per_class_accuracy,
+    reporting_splits,
+    samples_by_domain,
+)
 from domain_masks.keywords import named_keywords
 from domain_masks.methods.saving import read_masks
 from domain_masks.progress import ConsoleReporter, Reporter
@@ -73,7 +79,7 @@ def analyze(
     elif not with_model and content.get("sites"):
         notes.append("the model was not looked at: no neurons switched off")
     if opened is not None and with_model and content.get("sites"):
-        chosen = sample(shown(predictions), images)
+        chosen = sample(samples_by_domain(predictions), images)
         try:
             device = choose_device(changes.get("device", "auto"))
             content["ablation"], more = ablate(record.folder, opened, chosen, device, reporter)
@@ -86,7 +92,7 @@ def analyze(
 
 def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]:
     """Return the parts of an analysis that need neither images nor the model."""
-    parts, sources = shown(predictions), list(predictions.sources)
+    parts, sources = samples_by_domain(predictions), list(predictions.sources)
     notes: list[str] = []
     content: dict[str, Any] = {
         "mask_by_domain": mask_by_domain(predictions),

@@ -15,7 +15,7 @@ from domain_masks.evaluation import (
     nearest_by_rule,
     nearest_on_domain,
     reliability,
-    shown,
+    samples_by_domain,
 )
 from domain_masks.records import Predictions
 from domain_masks.records.analysis import (
@@ -97,7 +97,7 @@ def nearest(predictions: Predictions) -> NearestSource:
     right = nearest_accuracy(predictions)
     if right is None:
         raise InputError(f"no nearest source can be named: {without_nearest(predictions, False)}")
-    parts = shown(predictions)
+    parts = samples_by_domain(predictions)
     found = {domain: nearest_on_domain(part) for domain, part in parts.items()}
     return NearestSource(
         rule=NEAREST_RULES[right.by],

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
         nearest_on_domain,
         nearest_source,
         nearness,
-        reporting_splits,
-        shown,
         source_logits,
     )
     from domain_masks.evaluation.calibration import expected_calibration_error, reliability
@@ -51,6 +49,7 @@ if TYPE_CHECKING:
         exact_mcnemar,
         mean_and_standard_deviation,
     )
+    from domain_masks.evaluation.measured_samples import reporting_splits, samples_by_domain, samples_by_measure
     from domain_masks.evaluation.selection import SELECTION_RULES, Choice, SelectedResult, choose, selected
     from domain_masks.evaluation.summary import accuracies, accuracies_under, summarize
     from domain_masks.evaluation.variants import Variant, variants
@@ -94,8 +93,9 @@ __all__ = [
     "recombine",
     "reliability",
     "reporting_splits",
+    "samples_by_domain",
+    "samples_by_measure",
     "selected",
-    "shown",
     "source_logits",
     "summarize",
     "top1",
@@ -125,7 +125,6 @@ attach(
             "nearest_on_domain",
             "nearest_source",
             "nearness",
-            "shown",
             "reporting_splits",
             "source_logits",
         ),
@@ -152,6 +151,11 @@ attach(
             "compare",
             "exact_mcnemar",
             "mean_and_standard_deviation",
+        ),
+        "measured_samples": (
+            "reporting_splits",
+            "samples_by_domain",
+            "samples_by_measure",
         ),
         "selection": (
             "SELECTION_RULES",

@@ -12,6 +12,7 @@ from domain_masks.errors import InputError
 from domain_masks.evaluation.accuracy import correct, mean_over_domains, per_domain_accuracy
 from domain_masks.evaluation.ensembles import log_softmax
 from domain_masks.evaluation.intervals import McNemar, exact_mcnemar
+from domain_masks.evaluation.measured_samples import reporting_splits, samples_by_domain
 from domain_masks.records.predictions import (
     KNOWN_DOMAIN,
     MASK_ENSEMBLE,
@@ -29,36 +30,12 @@ NEAREST_RULES = {
 """What names the nearest source -> how, in words; see :func:`nearest_source`."""
 
 
-def reporting_splits(predictions: Predictions) -> dict[str, str]:
-    """Return domain -> the split that shows it: a source's "test" or else "validation", "held_out" of the others.
-
-    Sources come first, in the order of the masks' rows; domains without images are left out.
-    """
-    others = [name for name in predictions.domain_names if name not in predictions.sources]
-    found = {}
-    for domain in (*predictions.sources, *others):
-        own = predictions.splits[predictions.domains == predictions.domain_names.index(domain)]
-        order = ("test", "validation") if domain in predictions.sources else ("held_out",)
-        split = next((name for name in order if (own == name).any()), None)
-        if split is not None:
-            found[domain] = split
-    return found
-
-
-def shown(predictions: Predictions) -> dict[str, Predictions]:
-    """Return domain -> its samples in the split that :func:`shown_splits` names."""
-    return {
-        domain: predictions.select(split=split, domain=domain)
-        for domain, split in reporting_splits(predictions).items()
-    }
-
-
 def mask_by_domain(predictions: Predictions) -> dict[str, dict[str, float]]:
-    """Return ensemble -> domain -> accuracy in [0, 1] (Table 4); see :func:`shown_splits` for the samples.
+    """Return ensemble -> domain -> accuracy in [0, 1] (Table 4); see :func:`reporting_splits` for the samples.
 
     The rows are every source's mask or head alone, then the prediction ensemble, the mask ensemble and any others.
     """
-    parts = shown(predictions)
+    parts = samples_by_domain(predictions)
     known = [KNOWN_DOMAIN + source for source in predictions.sources]
     order = [
         name for name in (*known, PREDICTION_ENSEMBLE, MASK_ENSEMBLE, WEIGHTED_ENSEMBLE) if name in predictions.logits
@@ -140,7 +117,7 @@ def nearest_accuracy(predictions: Predictions) -> NearestAccuracy | None:
         KNOWN_DOMAIN + name not in predictions.logits for name in predictions.sources
     ):
         return None
-    splits, parts = reporting_splits(predictions), shown(predictions)
+    splits, parts = reporting_splits(predictions), samples_by_domain(predictions)
     own = {
         name: float((nearest_of(parts[name]) == index).mean())
         for index, name in enumerate(predictions.sources)

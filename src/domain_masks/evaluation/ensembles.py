@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -78,24 +79,47 @@ def can_be_weighted(predictions: Predictions) -> bool:
 
 def check_ensemble(predictions: Predictions, ensemble: str) -> None:
     """Raise InputError, which says what there is, unless ``predictions`` hold logits of ``ensemble``."""
-    if ensemble in predictions.logits:
+    require_ensemble(
+        ensemble,
+        predictions.ensembles,
+        predictions.sources,
+        held_out=[name for name in predictions.domain_names if name not in predictions.sources],
+        advice=f"`dmg evaluate RUN --ensemble {WEIGHTED_ENSEMBLE}` fits one" if can_be_weighted(predictions) else None,
+    )
+
+
+def require_ensemble(
+    ensemble: str,
+    available: Sequence[str],
+    sources: Sequence[str],
+    held_out: Sequence[str] = (),
+    advice: str | None = None,
+    method: str = "the run's method",
+) -> None:
+    """Raise InputError, which says what there is and why, unless ``ensemble`` is ``available``.
+
+    - ``sources``, ``held_out``: domains, as far as they are known
+    - ``advice``: how a domain classifier is fitted; None where it would have no predictions to weight
+    - ``method``: what has no such ensemble
+    """
+    if ensemble in available:
         return
-    domain = ensemble.removeprefix(KNOWN_DOMAIN)
-    if domain != ensemble and domain in predictions.domain_names and domain not in predictions.sources:
+    listed = ", ".join(available)
+    if not isinstance(ensemble, str):
+        raise InputError(f"ensemble: expected one of {listed}, got {ensemble!r}")
+    domain = ensemble.removeprefix(KNOWN_DOMAIN) if ensemble.startswith(KNOWN_DOMAIN) else None
+    if domain in held_out:
         raise InputError(
-            f"ensemble {ensemble!r}: {domain!r} was held out, so that nothing was learned for it: expected one of the sources "
-            f"{', '.join(predictions.sources)}"
+            f"ensemble {ensemble!r}: {domain!r} was held out, so that nothing was learned for it: expected one of {listed}"
         )
-    if ensemble == WEIGHTED_ENSEMBLE and can_be_weighted(predictions):
+    if ensemble == WEIGHTED_ENSEMBLE and advice is not None:
         raise InputError(
-            f"ensemble {ensemble!r}: no domain classifier was fitted for the run, expected one of "
-            f"{', '.join(predictions.ensembles)}. `dmg evaluate RUN --ensemble {WEIGHTED_ENSEMBLE}` fits one"
+            f"ensemble {ensemble!r}: no domain classifier was fitted, whose probabilities would be the weights: expected one "
+            f"of {listed}. {advice}"
         )
-    if ensemble in (MASK_ENSEMBLE, WEIGHTED_ENSEMBLE) or (domain != ensemble and domain in predictions.sources):
-        raise InputError(
-            f"ensemble {ensemble!r}: the run's method has none, expected one of {', '.join(predictions.ensembles)}"
-        )
-    raise unknown("ensemble", ensemble, predictions.ensembles)
+    if ensemble in (MASK_ENSEMBLE, WEIGHTED_ENSEMBLE) or domain in sources:
+        raise InputError(f"ensemble {ensemble!r}: {method} has none, expected one of {listed}")
+    raise unknown("ensemble", ensemble, available)
 
 
 def _stacked(logits: NDArray[Any]) -> NDArray[np.float64]:

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from domain_masks.batch import DomainBatch
-from domain_masks.errors import InputError, unknown
+from domain_masks.evaluation.ensembles import require_ensemble
 from domain_masks.methods import Method
-from domain_masks.methods.base import MASKS, WEIGHTED, known
+from domain_masks.methods.base import MASKS, known
 from domain_masks.networks import MaskedNetwork
-from domain_masks.records.predictions import KNOWN_DOMAIN
 
 
 def ensembles_of(method: Method) -> tuple[str, ...]:
@@ -29,24 +28,9 @@ def check_ensemble(method: Method, ensemble: str, there: Sequence[str], targets:
 
     ``targets`` are the domains that were held out, as far as they are known.
     """
-    if ensemble in there:
-        return
-    if not isinstance(ensemble, str):
-        raise InputError(f"ensemble: expected one of {', '.join(there)}, got {ensemble!r}")
-    listed = ", ".join(there)
-    domain = ensemble.removeprefix(KNOWN_DOMAIN)
-    if ensemble == WEIGHTED and method.predicts_by_domain:
-        raise InputError(
-            f"ensemble {WEIGHTED!r}: this model has no domain classifier, whose probabilities would be the weights: "
-            f"expected one of {listed}. `dmg evaluate RUN` on the run of a method with masks writes a model that has one"
-        )
-    if domain != ensemble and domain in targets:
-        raise InputError(
-            f"ensemble {ensemble!r}: {domain!r} was held out, so that nothing was learned for it: expected one of {listed}"
-        )
-    if ensemble in (MASKS, WEIGHTED) or (domain != ensemble and domain in method.context.sources):
-        raise InputError(f"ensemble {ensemble!r}: method {method.name!r} has none, expected one of {listed}")
-    raise unknown("ensemble", ensemble, there)
+    advice = "`dmg evaluate RUN` on the run of a method with masks writes a model that has one"
+    sources, described = method.context.sources, f"method {method.name!r}"
+    require_ensemble(ensemble, there, sources, targets, advice if method.predicts_by_domain else None, described)
 
 
 def mask_factors(method: Method, ensemble: str) -> dict[str, Tensor] | None:

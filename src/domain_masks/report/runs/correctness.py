@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain_masks.errors import DomainMasksError
-from domain_masks.evaluation import exact_mcnemar, expected_calibration_error, known_domain_logits
+from domain_masks.evaluation import exact_mcnemar, expected_calibration_error, samples_by_measure
 from domain_masks.evaluation.accuracy import correct
 from domain_masks.evaluation.intervals import Interval, McNemar, stratified_interval
 from domain_masks.records.collection import RunRecord
-from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE, Predictions
+from domain_masks.records.predictions import PREDICTION_ENSEMBLE, Predictions
 
 OUT_OF_DOMAIN, IN_DOMAIN, KNOWN = "out_of_domain", "in_domain", "known_domain"
 MEASURES: Mapping[str, str] = {OUT_OF_DOMAIN: "out of domain", IN_DOMAIN: "in domain", KNOWN: "known domain"}
@@ -93,29 +93,13 @@ def pooled(tests: Iterable[McNemar]) -> McNemar:
 
 
 def _by_measure(predictions: Predictions) -> dict[str, Correctness]:
-    found: dict[str, Correctness] = {}
-    held_out = predictions.select(split="held_out")
-    if len(held_out):
-        found[OUT_OF_DOMAIN] = _correctness(held_out)
-    sources = [index for index, name in enumerate(predictions.domain_names) if name in predictions.sources]
-    inside = predictions.rows(np.isin(predictions.domains, sources))
-    split = next((name for name in ("test", "validation") if (inside.splits == name).any()), None)
-    if split is None:
-        return found
-    chosen = inside.select(split=split)
-    found[IN_DOMAIN] = _correctness(chosen)
-    own = {KNOWN_DOMAIN + chosen.domain_names[index] for index in np.unique(chosen.domains)}
-    if own <= set(chosen.ensembles):
-        logits = {PREDICTION_ENSEMBLE: known_domain_logits(chosen)}
-        found[KNOWN] = _correctness(chosen, logits)
-    return found
+    return {measure: _correctness(samples) for measure, samples in samples_by_measure(predictions).items()}
 
 
-def _correctness(predictions: Predictions, logits: Mapping[str, NDArray[np.float32]] | None = None) -> Correctness:
+def _correctness(predictions: Predictions) -> Correctness:
     ids: dict[str, NDArray[np.str_]] = {}
     right: dict[str, dict[str, NDArray[np.bool_]]] = {}
-    used = predictions.logits if logits is None else logits
-    correctness = {name: correct(values, predictions.labels) for name, values in used.items()}
+    correctness = {name: correct(values, predictions.labels) for name, values in predictions.logits.items()}
     for index in np.unique(predictions.domains):
         name = predictions.domain_names[index]
         rows = np.flatnonzero(predictions.domains == index)
@@ -123,5 +107,5 @@ def _correctness(predictions: Predictions, logits: Mapping[str, NDArray[np.float
         ids[name] = predictions.ids[rows]
         for ensemble, values in correctness.items():
             right.setdefault(ensemble, {})[name] = values[rows]
-    calibration = expected_calibration_error(used[PREDICTION_ENSEMBLE], predictions.labels)
+    calibration = expected_calibration_error(predictions.logits[PREDICTION_ENSEMBLE], predictions.labels)
     return Correctness(ids, right, calibration)
