@@ -45,7 +45,7 @@ def _summary(experiment: Experiment) -> str:
     start = ""
     if config.init_from is not None:
         learned = (
-            f"; learns the masks of {', '.join(experiment.facts['learned_sources'])} alone"
+            f"; learns the masks of {', '.join(experiment.provenance.learned_sources)} alone"
             if config.learn == "masks"
             else ""
         )

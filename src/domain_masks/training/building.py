@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch import nn
 
@@ -16,25 +15,23 @@ from domain_masks.progress import Reporter
 from domain_masks.randomness import seeded
 from domain_masks.records.config import RunConfig
 from domain_masks.training.initial_model import InitialModel
-
-FACT = "network"
-"""Under this name a checkpoint's facts say what the network was made from."""
+from domain_masks.training.provenance import Provenance
 
 
-def architecture_for(config: RunConfig, facts: Mapping[str, Any] | None) -> Architecture:
+def architecture_for(config: RunConfig, provenance: Provenance | None) -> Architecture:
     """Return what the network of a run is made from.
 
-    - ``facts``: those of the checkpoint that it goes on from; older versions did not note it, and built what ``imagenet`` asks
-      for with these weights alone
+    - ``provenance``: of the checkpoint that it is resumed from; older versions did not note the network, and built what
+      ``imagenet`` asks for with these weights alone
 
     Raises InputError for an unknown backbone, RunFolderError for a checkpoint or a model that says none.
     """
     backbone = str(config.backbone)
-    if facts is not None:
-        if FACT not in facts:
+    if provenance is not None:
+        if provenance.network is None:
             return architecture_of(backbone, "imagenet" if str(config.weights) == "imagenet" else "none")
         try:
-            return Architecture.from_dict(facts[FACT])
+            return Architecture.from_dict(provenance.network)
         except InputError as error:
             raise RunFolderError(f"the checkpoint does not say what its network was made from: {error}") from error
     if config.init_from is not None:

@@ -19,7 +19,6 @@ SCHEMA = 4
 
 A run can be resumed from each.
 """
-_RENAMED = {"pictures": "images", "trained_pictures": "trained_images"}
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -50,8 +49,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     check_schema(state["schema"], SCHEMA, path)
     if state["schema"] < 3:
         state = _counted_from_one(state)
-    if isinstance(facts := state.get("facts"), dict):
-        state["facts"] = {_RENAMED.get(name, name): value for name, value in facts.items()}
     return state
 
 

@@ -44,7 +44,7 @@ def fit_closed_form(experiment: Experiment, folder: RunFolder, checkpoint: Check
             "constructor to register every buffer with its final shape, and an axis whose length the data decide with length 0"
         )
     progress = Progress(is_fitted=True, seconds=time.monotonic() - began)
-    state = RunState(method, experiment.fabric, experiment.config, folder, experiment.facts)
+    state = RunState(method, experiment.fabric, experiment.config, folder, experiment.provenance)
     state.save(progress, best=True)
     return progress
 

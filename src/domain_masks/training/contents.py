@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -18,9 +17,7 @@ from domain_masks.records.config import RunConfig
 from domain_masks.records.files import read_json
 from domain_masks.records.identity import CONTENT, INPUTS, inputs_noted, inputs_of
 from domain_masks.training.initial_model import image_keys
-
-CONTENTS = "contents"
-"""Under this name the facts of a checkpoint keep what :func:`content_keys` gives for the whole dataset."""
+from domain_masks.training.provenance import Provenance
 
 
 def content_keys(dataset: ImageDataset) -> Tensor | None:
@@ -32,16 +29,16 @@ def content_keys(dataset: ImageDataset) -> Tensor | None:
     return torch.stack([image_keys(dataset.ids), torch.from_numpy(contents)], 1)
 
 
-def compare_contents(splits: DomainSplits, facts: Mapping[str, Any]) -> list[str]:
+def compare_contents(splits: DomainSplits, provenance: Provenance) -> list[str]:
     """Return a line for what is no longer as it was among the images that measure; nothing where all is the same.
 
-    ``facts`` are those of the run's checkpoint. Raises RunFolderError where images that train or choose the epoch have
+    ``provenance`` is that of the run's checkpoint. Raises RunFolderError where images that train or choose the epoch have
     another content.
     """
-    before, now = facts.get(CONTENTS), content_keys(splits.dataset)
+    before, now = provenance.contents, content_keys(splits.dataset)
     if now is None:
         return []
-    if not isinstance(before, Tensor):
+    if before is None:
         return [
             "note: the run was begun by a version that did not note what its images hold: whether they are the same is unknown"
         ]

@@ -25,6 +25,7 @@ from domain_masks.training.launching import launch
 from domain_masks.training.measuring import finish, measure
 from domain_masks.training.phases import planned_epochs
 from domain_masks.training.progress import read_progress
+from domain_masks.training.provenance import Provenance
 from domain_masks.training.run_dataset import dataset_of_run
 from domain_masks.training.state import CheckpointState
 from domain_masks.training.surroundings import as_in_a_fresh_process
@@ -67,7 +68,7 @@ def _evaluate(
     last = load_checkpoint(folder.last)
     best = best_checkpoint(folder, read_progress(last["progress"]))
     config = resolve(config, opened)
-    checkpoint = CheckpointState(best["method"], last.get("facts", {}), parts=parts_of(last))
+    checkpoint = CheckpointState(best["method"], Provenance.of_checkpoint(last), parts=parts_of(last))
     data = dataset_of_run(opened, config, folder, reporter, checkpoint)
     for name in lost_classes(data.images, data.images.classes):
         reporter.say(

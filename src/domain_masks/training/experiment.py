@@ -36,15 +36,16 @@ from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import Reporter
 from domain_masks.records import Predictions
 from domain_masks.records.config import RunConfig
-from domain_masks.training.building import FACT, BackboneBuilder, architecture_for, synchronised
-from domain_masks.training.contents import CONTENTS, compare_contents, content_keys
+from domain_masks.training.building import BackboneBuilder, architecture_for, synchronised
+from domain_masks.training.contents import compare_contents, content_keys
 from domain_masks.training.division import splits_of
 from domain_masks.training.frozen import FeatureRecipe, FrozenFeatures
 from domain_masks.training.frozen_batches import FrozenLoader, frozen_batches
 from domain_masks.training.images import preprocessing_of
 from domain_masks.training.initial_model import InitialModel, image_keys
+from domain_masks.training.provenance import Provenance
 from domain_masks.training.sources import EpochLoader, Sources
-from domain_masks.training.state import NOT_FINITE, CheckpointState, infinite_buffers
+from domain_masks.training.state import CheckpointState, infinite_buffers
 
 FAST_IMAGES = 64
 
@@ -53,11 +54,7 @@ class Experiment:
     """What a configuration means for a dataset: splits, network, method, batches.
 
     - ``restored``: the checkpoint of a run that goes on, in place of the weights' file and of the run that it started from
-    - ``facts``: what a checkpoint keeps: ``images``, a hash of the division into training and validation; ``classes`` and
-      ``domains``, the names that positions stand for;
-      ``trained_on`` and ``trained_images``, the domains and the keys of the images that the weights have seen, also in
-      the runs that this one started from; ``learned_sources``, those that anything is learned of; ``contents``, see
-      :mod:`domain_masks.training.contents`
+    - ``provenance``: what the run is made from, for its checkpoint
     - ``left_out``: ids of the images that the run does not use
     - ``changes``: a line each for images that measure and have changed since the restored run was begun
 
@@ -78,30 +75,29 @@ class Experiment:
         self.fabric = fabric
         self.reporter = reporter
         self.splits: DomainSplits = splits_of(config, dataset)
-        self.facts: dict[str, Any] = {
-            "images": _division(self.splits),
-            "trained_on": list(self.splits.sources),
-            "trained_images": image_keys(self.splits.train.ids),
-            "learned_sources": list(self.splits.sources),
-            "classes": list(dataset.classes),
-            "domains": list(dataset.domains),
-        }
         self.preprocessing: Preprocessing = preprocessing_of(config, dataset)
         self._restored = restored
         self.changes: list[str] = []
-        self.architecture = architecture_for(config, None if restored is None else restored.facts)
-        self.facts[FACT] = self.architecture.to_dict()
+        self.architecture = architecture_for(config, None if restored is None else restored.provenance)
+        self.provenance = Provenance(
+            division=_division(self.splits),
+            classes=list(dataset.classes),
+            domains=list(dataset.domains),
+            trained_on=list(self.splits.sources),
+            trained_images=image_keys(self.splits.train.ids),
+            learned_sources=list(self.splits.sources),
+            network=self.architecture.to_dict(),
+            contents=content_keys(dataset),
+        )
         if restored is not None:
             self._refuse_other_images(restored)
-            self.changes = compare_contents(self.splits, restored.facts)
+            self.changes = compare_contents(self.splits, restored.provenance)
         self.method = self._build_method()
-        if restored is None or CONTENTS in restored.facts:
-            self.facts[CONTENTS] = content_keys(dataset)
         self.augment = BatchAugmentation(config.augmentation or "none", self.preprocessing).to(fabric.device)
         if config.freeze_features or self.method.needs == "features":
             self.method.network.freeze_features()
         self.features = self._freeze() if config.freeze_features else None
-        self.facts["left_out"] = list(left_out)
+        self._note(left_out=list(left_out))
 
     def _build_method(self) -> Method:
         config = self.config
@@ -123,7 +119,7 @@ class Experiment:
             method = build_method(config.method_name, backbone, context, settings, config.seed)
         method = method.to(self.fabric.device)
         check_extra_state(method)
-        self.facts[NOT_FINITE] = infinite_buffers(method)
+        self._note(not_finite=infinite_buffers(method))
         self._start(method)
         if config.class_weights == "balanced":
             # Of the images that anything is learned from, which is known only now.
@@ -137,8 +133,7 @@ class Experiment:
         return method
 
     def _refuse_other_images(self, restored: CheckpointState) -> None:
-        before = restored.facts.get("images", self.facts["images"])
-        if before != self.facts["images"]:
+        if restored.provenance.division not in (None, self.provenance.division):
             raise RunFolderError(
                 f"the images of dataset {self.splits.dataset.name!r} are no longer those that the run was begun with: its "
                 "sources would be divided otherwise, and images that were trained on would measure. Put back what was added, "
@@ -149,7 +144,10 @@ class Experiment:
         """Begin from a checkpoint or another run's model, and freeze what is not to be learned."""
         config = self.config
         if self._restored is not None:
-            self.facts |= self._restored.facts
+            before = self._restored.provenance
+            # Contents as they are now, unless it is not known what they were when the run began.
+            now = {"contents": None if before.contents is None else self.provenance.contents}
+            self.provenance = self.provenance.resumed(before).model_copy(update=now)
             try:
                 load_tensors(method, self._restored.method)
             except RuntimeError as error:
@@ -161,14 +159,18 @@ class Experiment:
             origin = InitialModel.read(config.init_from)
             new = origin.start(method, self.splits.targets, masks_alone=config.learn == "masks")
             origin.refuse_images(self.splits)
-            self.facts["trained_on"] = sorted({*self.splits.sources, *origin.trained_on})
-            self.facts["trained_images"] = torch.unique(
-                torch.cat([self.facts["trained_images"], origin.trained_images])
+            own = image_keys(self.splits.train.ids)
+            self._note(
+                trained_on=sorted({*self.splits.sources, *origin.trained_on}),
+                trained_images=torch.unique(torch.cat([own, origin.trained_images])),
             )
             if config.learn == "masks" and new:
-                self.facts["learned_sources"] = list(new)
+                self._note(learned_sources=list(new))
         if config.learn == "masks":
-            method.learn_masks(self.facts["learned_sources"])
+            method.learn_masks(self.provenance.learned_sources)
+
+    def _note(self, **values: Any) -> None:
+        self.provenance = self.provenance.model_copy(update=values)
 
     def _freeze(self) -> FrozenFeatures:
         recipe = FeatureRecipe(
@@ -201,7 +203,7 @@ class Experiment:
 
     def note_preparation(self, seconds: float) -> None:
         """Add what was spent before the first step, in all parts of the run, to what checkpoints keep."""
-        self.facts["preparation"] = self.facts.get("preparation", 0.0) + seconds
+        self._note(preparation=self.provenance.preparation + seconds)
 
     def sources(self) -> Sources:
         """Return what training and selection may see."""
@@ -213,7 +215,6 @@ class Experiment:
             lambda: self.batches(share, names),
             self.prepare,
             self.splits.dataset.ids,
-            self.facts,
         )
 
     def loader_settings(self, batch_size: int | None = None, workers: int | None = None) -> LoaderSettings:
@@ -245,7 +246,7 @@ class Experiment:
     def learned_from(self) -> Subset:
         """Return the training images of the sources that anything is learned of; the masks of others cannot change."""
         train = self.splits.train
-        domains = [train.dataset.domains.index(name) for name in self.facts["learned_sources"]]
+        domains = [train.dataset.domains.index(name) for name in self.provenance.learned_sources]
         return Subset(train.dataset, train.indices[np.isin(train.domain_indices, domains)])
 
     def _compute_features(self, train: Subset) -> None:

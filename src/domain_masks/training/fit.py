@@ -59,7 +59,7 @@ def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState |
     epochs = planned_epochs(config, method)
     steps = min(FAST_BATCHES, len(sources.train)) if config.fast else len(sources.train)
     engine = TrainingEngine(fabric, method, config, epochs, steps, sources.ids)
-    state = RunState(method, engine, config, folder, sources.facts)
+    state = RunState(method, engine, config, folder, experiment.provenance)
     progress = state.restore(checkpoint)
     log = MetricsLog(folder.metrics)
     board = None
@@ -102,7 +102,7 @@ def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState |
             reporter.say(
                 f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {row[LOSS]:.4f}  "
                 f"validation {100 * accuracy:6.2f} %{' (best)' if improved else '       '}  "
-                f"{progress.seconds + sources.facts.get('preparation', 0.0):.1f} s so far"
+                f"{progress.seconds + experiment.provenance.preparation:.1f} s so far"
             )
             if reason := progress.reason_to_stop(config):
                 reporter.say(f"stopped after epoch {epoch}: {reason}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -22,6 +22,7 @@ from domain_masks.records.config import RunConfig
 from domain_masks.records.model_card import ModelCard
 from domain_masks.records.run_folder import require_model
 from domain_masks.training.checkpoints import load_checkpoint
+from domain_masks.training.provenance import Provenance
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,10 @@ class InitialModel:
     def trained_images(self) -> Tensor:
         """Keys of all images that the weights have seen, as far as the run's checkpoint tells; see :func:`image_keys`."""
         try:
-            facts = load_checkpoint(RunFolder(self.folder).last).get("facts", {})
+            keys = Provenance.of_checkpoint(load_checkpoint(RunFolder(self.folder).last)).trained_images
         except RunFolderError:
-            facts = {}
-        keys = facts.get("trained_images") if isinstance(facts, Mapping) else None
-        return keys if isinstance(keys, Tensor) else torch.empty(0, dtype=torch.int64)
+            keys = None
+        return keys if keys is not None else torch.empty(0, dtype=torch.int64)
 
     def refuse_images(self, splits: DomainSplits) -> None:
         """Raise InputError where images that would choose the epoch or measure were trained on by the run or before it."""

@@ -73,7 +73,7 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
         or None,
         masks=masks or None,
         seconds={
-            **({"preparation": round(preparation, 3)} if (preparation := experiment.facts.get("preparation")) else {}),
+            **({"preparation": round(preparation, 3)} if (preparation := experiment.provenance.preparation) else {}),
             "training": round(progress.seconds, 3),
             "evaluation": round(time.monotonic() - began, 3),
         },
@@ -107,7 +107,7 @@ def _description(experiment: Experiment, results: Results) -> ModelDescription:
     return ModelDescription(
         dataset=results.dataset,
         targets=results.targets,
-        trained_on=experiment.facts["trained_on"],
+        trained_on=experiment.provenance.trained_on,
         network=experiment.architecture.to_dict(),
         preprocessing=experiment.preprocessing.to_dict(),
         protocol=results.protocol,

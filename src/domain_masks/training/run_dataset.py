@@ -41,7 +41,7 @@ def dataset_of_run(
     classes and domains that a resumed run does not know.
     """
     examined = examine(dataset, config.workers, reporter, config.verify)
-    before = () if checkpoint is None else checkpoint.facts.get("left_out", ())
+    before = () if checkpoint is None else checkpoint.provenance.left_out
     used = usable(examined, config, reporter, set(before))
     everything = examined.dataset
     left_out = sorted({*everything.ids} - {*used.ids}) if len(used) < len(everything) else ()
@@ -59,12 +59,9 @@ def _in_order(
         # Where these are others, what to do about it depends on the method.
         same = sorted(there) == sorted(dataset.classes)
         return aligned(dataset, there, dataset.domains, str(config.init_from)) if same else dataset
-    known = checkpoint.facts
-    if "classes" not in known:
+    classes, domains = checkpoint.provenance.classes, checkpoint.provenance.domains
+    if not classes and folder.model_card.is_file():
         # Of an older version; before the run has ended nothing says what they were.
-        known = {"classes": None, "domains": None}
-        if folder.model_card.is_file():
-            card = ModelCard.read(folder.model_card)
-            known = {"classes": card.classes, "domains": [*card.sources, *card.targets]}
-    classes, domains = known["classes"] or dataset.classes, known["domains"] or dataset.domains
-    return aligned(dataset, classes, domains, f"the run in {folder.path}")
+        card = ModelCard.read(folder.model_card)
+        classes, domains = card.classes, [*card.sources, *card.targets]
+    return aligned(dataset, classes or dataset.classes, domains or dataset.domains, f"the run in {folder.path}")

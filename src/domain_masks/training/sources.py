@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from domain_masks.batch import DomainBatch
@@ -31,7 +31,6 @@ class Sources:
     - ``validation``: gives this process's share of the validation batches, with labels and domains
     - ``prepare``: puts a batch on the device, augments its images where it is one of training, and normalises them
     - ``ids``: the name of every row of the dataset, for messages
-    - ``facts``: what a checkpoint keeps of the experiment
     """
 
     names: tuple[str, ...]
@@ -39,4 +38,3 @@ class Sources:
     validation: Callable[[], Iterable[DomainBatch]]
     prepare: Callable[[DomainBatch], DomainBatch]
     ids: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)

@@ -24,9 +24,8 @@ from domain_masks.training.conditions import Conditions, conditions, parts_of, w
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.launching import on_main_process
 from domain_masks.training.progress import Progress, plan_of, read_progress
+from domain_masks.training.provenance import KEY, Provenance
 
-NOT_FINITE = "not_finite"
-"""Among the facts: the buffers of the new method that are not finite, see :func:`infinite_buffers`."""
 MEASURED = "measured"
 """Where the best epoch has just ended: the weights that were validated, if others than training goes on with."""
 REPEATABLE = {"epochs", "patience", "max_time", *NOT_COMPUTED}
@@ -38,7 +37,7 @@ class CheckpointState:
     """What a run that is resumed, or measured again, takes from its checkpoint in place of the files that it started from.
 
     - ``method``: the method's weights; ``engine``: what :meth:`TrainingEngine.state_dict` returned
-    - ``facts``: see :class:`~domain_masks.training.experiment.Experiment`; empty in checkpoints of older versions
+    - ``provenance``: what the run was made from
     - ``progress``: how far the run is, and ``epochs``, how many it was to have
     - ``parts``: the conditions under which it was computed so far, see :mod:`domain_masks.training.conditions`
     - ``buffers``: name -> running statistics of every process (P, ...), within an epoch of several processes
@@ -46,7 +45,7 @@ class CheckpointState:
     """
 
     method: Mapping[str, Any]
-    facts: Mapping[str, Any]
+    provenance: Provenance
     progress: Progress = field(default_factory=Progress)
     epochs: int = 1
     parts: Sequence[Conditions] = ()
@@ -66,7 +65,7 @@ class CheckpointState:
             )
         return cls(
             state["method"],
-            state.get("facts", {}),
+            Provenance.of_checkpoint(state),
             progress,
             state["config"].get("epochs") or 1,
             parts_of(state),
@@ -89,16 +88,16 @@ class RunState:
         learner: TrainingEngine | Fabric,
         config: RunConfig,
         folder: RunFolder,
-        facts: Mapping[str, Any],
+        provenance: Provenance,
     ) -> None:
         self.engine = learner if isinstance(learner, TrainingEngine) else None
         self.fabric = learner.fabric if isinstance(learner, TrainingEngine) else learner
-        self.facts = dict(facts)
+        self.provenance = provenance
         self.parts: list[Conditions] = [conditions(self.fabric)]
         self.method = method
         self.config = config
         self.folder = folder
-        self._infinite = self.facts.get(NOT_FINITE, infinite_buffers(method))
+        self._infinite = infinite_buffers(method) if provenance.not_finite is None else provenance.not_finite
         self._saved: str | None = None
         self._saved_at = time.monotonic()
 
@@ -131,7 +130,7 @@ class RunState:
                 "engine": engine,
                 "progress": progress.to_dict(),
                 "config": self.config.model_dump(mode="json"),
-                "facts": self.facts,
+                KEY: self.provenance.to_dict(),
                 "conditions": self.parts,
                 **({MEASURED: measured} if best and measured is not None else {}),
             }
