@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from domain_masks.data import Preprocessing, default_preprocessing, evaluation_batches
-from domain_masks.data.dataset import FileOpener
+from domain_masks.data.openers import FileOpener
 from domain_masks.deploy import Model, load
 from domain_masks.deploy.predicting.image_paths import find_images
 from domain_masks.deploy.predicting.prediction_writers import rows_to_file

@@ -25,6 +25,7 @@ from domain_masks.data import (
     load_manifest,
     without_rows,
 )
+from domain_masks.data import content as content_module
 from domain_masks.data import decoding as decoding_module
 from domain_masks.errors import InputError
 from domain_masks.progress import ConsoleReporter
@@ -159,7 +160,7 @@ def test_only_what_may_have_changed_is_read_again(tree: Path, monkeypatch: pytes
     read: list[str] = []
     whole = file_state.read_with_state
     monkeypatch.setattr(
-        "domain_masks.data.content.read_with_state", lambda path: read.append(Path(path).name) or whole(path)
+        "domain_masks.data.openers.read_with_state", lambda path: read.append(Path(path).name) or whole(path)
     )
     decoded: list[str] = []
     decode = decoding_module.decode
@@ -216,14 +217,14 @@ def test_what_is_hashed_is_what_is_decoded(tree: Path, monkeypatch: pytest.Monke
     """A file that is replaced between two looks at it never gets the hash of one image and the verdict of the other."""
     path = tree / "a" / "x" / "0.bmp"
     good = path.read_bytes()
-    real = decoding_module.read_encoded
+    real = content_module.read_encoded
 
     def then_broken(opener, row):
         found = real(opener, row)
         path.write_bytes(good[:100])
         return found
 
-    monkeypatch.setattr(decoding_module, "read_encoded", then_broken)
+    monkeypatch.setattr(content_module, "read_encoded", then_broken)
     first = decoding_module.decode(load_folder(tree).open_image, 0)
     assert (first.problem, first.content) == (None, file_state.content_hash(good))
     assert decoding_module.decode(load_folder(tree).open_image, 0).problem is not None

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from domain_masks.data.dataset import FileOpener, ImageDataset, Subset, fingerprint_of
+from domain_masks.data.dataset import ImageDataset, Subset, fingerprint_of
+from domain_masks.data.openers import FileOpener
 from domain_masks.errors import InputError
 
 

@@ -25,7 +25,7 @@ from domain_masks.data import (
 )
 from domain_masks.data.domainnet import read_lists
 from domain_masks.data.pacs import CLASSES, DOMAINS
-from domain_masks.data.published import PUBLISHED
+from domain_masks.data.published_datasets import PUBLISHED
 
 TIME = 1_600_000_000_123_456_789
 

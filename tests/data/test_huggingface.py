@@ -191,9 +191,9 @@ def test_a_check_looks_at_rows_and_remembers_them(tmp_path):
     address = with_bad_rows(tmp_path / "saved", {3})
     report = check(address, None, 0, ConsoleReporter(quiet=True))
     errors = {finding.code: finding for finding in report.findings if finding.severity == "error"}
-    assert set(errors) == {"not-an-image"}
+    assert set(errors) == {"empty"}
     dataset = load_dataset(address)
-    assert errors["not-an-image"].occurrences[0].paths == (dataset.ids[3],)
+    assert errors["empty"].occurrences[0].paths == (dataset.ids[3],)
     assert int(report.counts.to_numpy().sum()) == COUNT
 
     def unexpected(line):

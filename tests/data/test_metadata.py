@@ -12,9 +12,9 @@ from PIL import Image, ImageOps
 
 from domain_masks.analysis.galleries import thumbnail
 from domain_masks.data import to_rgb
-from domain_masks.data.dataset import FileOpener
 from domain_masks.data.decoding import decode
 from domain_masks.data.image_files import open_image_file
+from domain_masks.data.openers import FileOpener
 from domain_masks.deploy.predicting.image_inputs import open_input
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 10, 3), dtype=np.uint8)

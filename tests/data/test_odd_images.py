@@ -154,7 +154,7 @@ def test_the_centre_of_a_wide_image_is_seen_where_it_is_not_squashed(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_image_that_would_fill_the_memory_is_refused_by_name(tmp_path, workers):
+def test_an_image_that_would_fill_the_memory_is_refused_by_name(tmp_path, workers):
     flat_png(tmp_path / "bomb.png", 60_000, 60_000 // 8)
-    with pytest.raises(InputError, match=r"'bomb.png' cannot be read \(DecompressionBombError: .*450000000 pixels"):
+    with pytest.raises(InputError, match=r"'bomb.png' cannot be read \(more than 178,956,970 pixels"):
         pixels(listed(tmp_path, "bomb.png"), workers=workers)

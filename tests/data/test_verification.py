@@ -225,7 +225,7 @@ def test_truncated_files_are_found_whether_or_not_every_pixel_is_decoded(tmp_pat
     assert decode(dataset.open_image, 0, with_facts=True).problem is not None
 
 
-def test_a_image_of_too_many_pixels_is_found_before_it_is_decoded(tree, monkeypatch):
+def test_an_image_of_too_many_pixels_is_found_before_it_is_decoded(tree, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     dataset = load_folder(tree)
     assert decode(dataset.open_image, 0).problem.kind == "too-large"

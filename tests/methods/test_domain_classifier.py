@@ -82,7 +82,7 @@ def test_equal_features_are_equal_classifiers():
 
 
 @pytest.mark.parametrize(("domains", "count"), [([0, 0, 1], 3), ([0, 0, 0], 1), ([0, 1, 3], 3)])
-def test_every_domain_needs_a_image(domains, count):
+def test_every_domain_needs_an_image(domains, count):
     with pytest.raises(ValueError, match="expected images of each of two or more domains"):
         fit_domain_classifier(torch.rand(3, 4), torch.tensor(domains), count)
 

@@ -11,8 +11,8 @@ import pytest
 
 import trees_of_images
 from domain_masks.data import ImageDataset, load_dataset
-from domain_masks.data.alignment import aligned, lost_classes
-from domain_masks.data.dataset import FileOpener
+from domain_masks.data.label_alignment import aligned, lost_classes
+from domain_masks.data.openers import FileOpener
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records.config import parse_config
 from domain_masks.training import evaluate, run

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from domain_masks.data.manifest import load_manifest
     from domain_masks.data.pacs import load_pacs
     from domain_masks.data.preprocessing import Preprocessing, to_rgb
-    from domain_masks.data.published import load_published
+    from domain_masks.data.published_datasets import load_published
     from domain_masks.data.registry import DATASETS, DatasetRecord, default_preprocessing, load_dataset, record_of
     from domain_masks.data.splits import DomainSplits, domains_named, source_positions, split_domains
     from domain_masks.data.verification import BadImage, examine, identified, readable, usable, verify
@@ -95,7 +95,7 @@ attach(
             "Preprocessing",
             "to_rgb",
         ),
-        "published": ("load_published",),
+        "published_datasets": ("load_published",),
         "registry": (
             "DATASETS",
             "DatasetRecord",

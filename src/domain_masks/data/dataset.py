@@ -6,14 +6,13 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from domain_masks.data.image_files import open_image_file
+from domain_masks.data.openers import rows_of
 from domain_masks.errors import InputError
 from domain_masks.records.files import is_utf8
 
@@ -149,26 +148,6 @@ class Subset:
         return tuple(self.dataset.ids[row] for row in self.indices)
 
 
-@dataclass(frozen=True)
-class FileOpener:
-    """Opens the file of a row; holds paths only, so that it can be handed to worker processes.
-
-    ``paths`` are relative to ``root``, one per row.
-    """
-
-    root: Path
-    paths: tuple[str, ...]
-
-    def __call__(self, row: int) -> Image.Image:
-        """Open the image of ``row`` without decoding it; raises what Pillow raises if it cannot."""
-        return open_image_file(self.root / self.paths[row])
-
-
-def is_in_memory(open_image: Callable[[int], Image.Image]) -> bool:
-    """Return whether an opener says, by an attribute ``in_memory``, that its images are decoded and cannot be bad."""
-    return bool(getattr(open_image, "in_memory", False))
-
-
 def ordered_names(names: Iterable[str]) -> tuple[str, ...]:
     """Return the distinct names in order: by value where all are whole numbers ("2" before "10"), else by character."""
     distinct = set(names)
@@ -194,23 +173,6 @@ def fingerprint_of(names: Sequence[Sequence[str]], columns: Sequence[npt.NDArray
     return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class RowsOpener:
-    """Opens some rows of another opener, renumbered from 0."""
-
-    open_image: Callable[[int], Image.Image]
-    rows: tuple[int, ...]
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether the other opener's images are in memory."""
-        return is_in_memory(self.open_image)
-
-    def __call__(self, row: int) -> Image.Image:
-        """Open the image of ``row``; raises what the other opener raises."""
-        return self.open_image(self.rows[row])
-
-
 def without_rows(dataset: ImageDataset, rows: Sequence[int]) -> ImageDataset:
     """Return ``dataset`` without some rows; classes and domains stay, the fingerprint is another one."""
     if len(rows) == 0:
@@ -218,11 +180,6 @@ def without_rows(dataset: ImageDataset, rows: Sequence[int]) -> ImageDataset:
     keep = np.ones(len(dataset), dtype=np.bool_)
     keep[list(rows)] = False
     kept = np.flatnonzero(keep).tolist()
-    opener = dataset.open_image
-    if isinstance(opener, FileOpener):
-        opener = FileOpener(opener.root, tuple(opener.paths[row] for row in kept))
-    else:
-        opener = RowsOpener(opener, tuple(kept))
     return replace(
         dataset,
         ids=tuple(dataset.ids[row] for row in kept),
@@ -230,7 +187,7 @@ def without_rows(dataset: ImageDataset, rows: Sequence[int]) -> ImageDataset:
         domain_indices=dataset.domain_indices[keep],
         splits=None if dataset.splits is None else dataset.splits[keep],
         groups=None if dataset.groups is None else dataset.groups[keep],
-        open_image=opener,
+        open_image=rows_of(dataset.open_image, kept),
         fingerprint=fingerprint_of([(dataset.fingerprint,)], [keep]),
         contents=None if dataset.contents is None else dataset.contents[keep],
     )

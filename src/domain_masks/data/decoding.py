@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import signal
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image, UnidentifiedImageError
 
-from domain_masks.data.content import UNREAD, hash_of_pixels, read_encoded
-from domain_masks.data.dataset import FileOpener
-from domain_masks.data.image_files import UNREADABLE, open_image_file, upright
+from domain_masks.data.content import UNREAD, read_image
+from domain_masks.data.image_files import UNREADABLE, upright
+from domain_masks.data.openers import Opener
 from domain_masks.data.preprocessing import assumed_white, is_deep, to_rgb, values_of
-from domain_masks.records.file_state import content_hash
 
 ProblemKind = Literal["unopened", "empty", "not-an-image", "truncated", "too-large", "broken"]
 
@@ -27,6 +24,7 @@ _CHUNK = 16
 _WORTH_WORKERS = 200
 _MOST_WORKERS = 8
 _NO_ANIMATION = ("MPO",)
+_LONGEST_START = 64
 _STARTS = {
     b"<!doctype": "a web page",
     b"<html": "a web page",
@@ -91,88 +89,56 @@ class Decoded:
 
 
 def decode_all(
-    open_image: Callable[[int], Image.Image], rows: Sequence[int], workers: int | None = None, with_facts: bool = False
+    open_image: Opener, rows: Sequence[int], workers: int | None = None, with_facts: bool = False
 ) -> Iterator[Decoded]:
     """Decode the images of ``rows`` as training does and yield what came of each, in their order.
 
     ``workers`` is the number of processes, by default one per core up to 8; few images are read in this process.
     """
-    import torch  # noqa: PLC0415 - a dataset that is not there is told without it
-    from torch.utils.data import DataLoader  # noqa: PLC0415
+    # A dataset that is not there is told without torch.
+    from domain_masks.data.reading_processes import batch_loader, interrupts_held  # noqa: PLC0415
 
     count = min(_MOST_WORKERS, os.cpu_count() or 1) if workers is None else workers
     chunks = [list(rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
     decoder: Any = _Decoder(open_image, with_facts)
-    loader: DataLoader[list[Decoded]] = DataLoader(
-        decoder,
-        batch_size=None,
-        sampler=chunks,
-        num_workers=count if len(rows) >= _WORTH_WORKERS else 0,
-        collate_fn=_as_it_is,
-        # Otherwise a number would be drawn from torch's global generator.
-        generator=torch.Generator(),
-    )
+    loader = batch_loader(decoder, chunks, count if len(rows) >= _WORTH_WORKERS else 0)
     with interrupts_held():
-        batches = iter(loader)
+        batches: Iterator[list[Decoded]] = iter(loader)
     for chunk in batches:
         yield from chunk
 
 
-def decode(open_image: Callable[[int], Image.Image], row: int, with_facts: bool = False) -> Decoded:
+def decode(open_image: Opener, row: int, with_facts: bool = False) -> Decoded:
     """Decode one image as training does; ``with_facts`` decodes every pixel instead of the fewest that suffice."""
-    path = open_image.root / open_image.paths[row] if isinstance(open_image, FileOpener) else None
-    hashed, state = UNREAD, None
+    content, state, encoded = UNREAD, None, None
     with warnings.catch_warnings():
         # Pillow warns of large images and odd metadata, once per process: training reads them all the same.
         warnings.simplefilter("ignore")
         try:
-            encoded, state = read_encoded(open_image, row)
-            if encoded is not None:
-                # What is hashed is what is decoded, whatever happens to the file meanwhile.
-                hashed = content_hash(encoded)
-            with open_image(row) if encoded is None else open_image_file(io.BytesIO(encoded)) as image:
-                if encoded is None:
-                    hashed = hash_of_pixels(image)
+            # What is hashed is what is decoded, whatever happens to the file meanwhile.
+            read = read_image(open_image, row)
+            content, state, encoded = read.content, read.state, read.encoded
+            with read.open() as image:
                 if with_facts:
-                    return Decoded(row, None, _facts(image, hashed), hashed, state)
+                    return Decoded(row, None, _facts(image, content), content, state)
                 if image.format == "JPEG":
                     # The entropy coding is read to its end at any scale, so that what is missing is still missed.
                     image.draft(None, (1, 1))
                 to_rgb(image)
         except UNREADABLE as error:
-            return Decoded(row, problem_of(error, path), None, hashed, state)
-    return Decoded(row, None, None, hashed, state)
-
-
-@contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while processes are started: they inherit it for good, and only this process is interrupted.
-
-    A terminal sends the signal to all of them; a worker that dies of it would look like a failure of its own.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            return Decoded(row, problem_of(error, encoded), None, content, state)
+    return Decoded(row, None, None, content, state)
 
 
 class _Decoder:
     """What a loader of torch's asks for rows."""
 
-    def __init__(self, open_image: Callable[[int], Image.Image], with_facts: bool) -> None:
+    def __init__(self, open_image: Opener, with_facts: bool) -> None:
         self._open_image = open_image
         self._with_facts = with_facts
 
     def __getitem__(self, rows: list[int]) -> list[Decoded]:
         return [decode(self._open_image, row, self._with_facts) for row in rows]
-
-
-def _as_it_is(chunk: Any) -> Any:
-    return chunk
 
 
 def _facts(image: Image.Image, hashed: bytes) -> ImageFacts:
@@ -196,8 +162,8 @@ def _depth(image: Image.Image) -> Depth | None:
     return Depth(image.mode, float(values.min()), largest, assumed_white(image.mode, largest))
 
 
-def problem_of(error: BaseException, path: Path | None) -> Problem:
-    """Say what is wrong with an image, from what opening or decoding it raised."""
+def problem_of(error: BaseException, source: Path | bytes | None = None) -> Problem:
+    """Say what is wrong with an image, from what opening or decoding it raised; ``source`` is its file or content."""
     if isinstance(error, OSError) and error.errno is not None:
         if isinstance(error, FileNotFoundError):
             return Problem("unopened", "there is no such file")
@@ -206,21 +172,26 @@ def problem_of(error: BaseException, path: Path | None) -> Problem:
     if isinstance(error, Image.DecompressionBombError):
         return Problem("too-large", f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels")
     if isinstance(error, UnidentifiedImageError):
-        return _not_a_image(path)
+        return _not_an_image(_start_of(source))
     if isinstance(error, EOFError) or "truncated" in text.lower():
         return Problem("truncated", "the file ends too early")
     return Problem("broken", text if isinstance(error, OSError) else f"{type(error).__name__}: {text}")
 
 
-def _not_a_image(path: Path | None) -> Problem:
-    start = b""
-    if path is not None:
-        with suppress(OSError), path.open("rb") as file:
-            start = file.read(64)
-            if not start:
-                return Problem("empty", "the file is empty")
-    plain = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if path is not None and not start.strip(b"\0"):
-        return Problem("not-an-image", "nothing but zeros")
+def _start_of(source: Path | bytes | None) -> bytes | None:
+    """Return how a file begins; None where that is not known."""
+    if not isinstance(source, Path):
+        return source if source is None else source[:_LONGEST_START]
+    try:
+        with source.open("rb") as file:
+            return file.read(_LONGEST_START)
+    except OSError:
+        return None
+
+
+def _not_an_image(start: bytes | None) -> Problem:
+    if start is not None and not start.strip(b"\0"):
+        return Problem("not-an-image", "nothing but zeros") if start else Problem("empty", "the file is empty")
+    plain = (start or b"").removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     known = next((name for beginning, name in _STARTS.items() if plain.startswith(beginning)), None)
     return Problem("not-an-image", f"it is {known}" if known else "unsupported or corrupt image")

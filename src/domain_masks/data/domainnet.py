@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from domain_masks.data.dataset import SPLIT_NAMES, FileOpener, ImageDataset, Int64Array, TextArray, fingerprint_of
+from domain_masks.data.dataset import SPLIT_NAMES, ImageDataset, Int64Array, TextArray, fingerprint_of
 from domain_masks.data.folders import existing_folder
+from domain_masks.data.openers import FileOpener
 from domain_masks.data.split_lists import LISTS_FOLDER, read_split_list
 from domain_masks.errors import InputError, collected
 

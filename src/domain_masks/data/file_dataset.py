@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from domain_masks.data.dataset import FileOpener, ImageDataset, TextArray, fingerprint_of, positions_of
+from domain_masks.data.dataset import ImageDataset, TextArray, fingerprint_of, positions_of
+from domain_masks.data.openers import FileOpener
 
 
 @dataclass(frozen=True, slots=True)

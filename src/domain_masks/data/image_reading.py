@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +15,13 @@ from torch.utils.data import DataLoader, Dataset
 from domain_masks.data.content import ChangedImageError, open_same
 from domain_masks.data.cropping import RandomCrop
 from domain_masks.data.dataset import Int64Array, Subset
+from domain_masks.data.decoding import problem_of
 from domain_masks.data.image_files import UNREADABLE
 from domain_masks.data.preprocessing import ImageBytes, Preprocessing
+from domain_masks.data.reading_processes import batch_loader
 from domain_masks.errors import InputError
 
 _PREFETCHED = 4
-_LAST_MOMENTS = 10  # seconds
 
 FloatArray = npt.NDArray[np.float32]
 _Wanted = tuple[Int64Array, FloatArray | None]
@@ -65,10 +64,10 @@ class ImageReader(Dataset["Tensor | InputError"]):
                     batch[position] = self._parts(image, None if numbers is None else numbers[position])
             except ChangedImageError as problem:
                 return InputError(f"image {self._ids[row]!r}: {problem}")
-            except UNREADABLE as problem:
+            except UNREADABLE as error:
                 return InputError(
-                    f"image {self._ids[row]!r} cannot be read ({type(problem).__name__}: {problem}): "
-                    "replace the file or remove it from the dataset"
+                    f"image {self._ids[row]!r} cannot be read ({problem_of(error).reason}): replace the file or remove it from "
+                    "the dataset"
                 )
         return torch.from_numpy(batch)
 
@@ -81,33 +80,17 @@ class ImageReader(Dataset["Tensor | InputError"]):
         return found.transpose(0, 3, 1, 2)
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def outlive_signals(_worker: int) -> None:
-    """Let a worker go on when a signal comes to the whole group: the training process finishes its step and ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "alarm"):
-        signal.signal(signal.SIGTERM, lambda _number, _frame: signal.alarm(_LAST_MOMENTS))
-
-
 def image_batches(
     reader: ImageReader, rows: RowLists, workers: int, keep_workers: bool
 ) -> DataLoader[Tensor | InputError]:
     """Return what reads the images of each of ``rows`` in ``workers`` processes, or in this one if there are none."""
-    return DataLoader(
+    return batch_loader(
         reader,
-        batch_size=None,
-        sampler=rows,
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=outlive_signals,
+        rows,
+        workers,
+        _PREFETCHED,
         pin_memory=torch.cuda.is_available(),
-        prefetch_factor=_PREFETCHED if workers else None,
         persistent_workers=keep_workers and workers > 0,
-        # Otherwise every pass would draw a number from torch's global generator.
-        generator=torch.Generator(),
     )
 
 

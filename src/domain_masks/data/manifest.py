@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from domain_masks.data.dataset import ImageDataset, ordered_names
 from domain_masks.data.file_dataset import ImageFile, dataset_of_files
 from domain_masks.data.manifest_lines import OPTIONAL, REQUIRED, ManifestTable
-from domain_masks.data.names import outer_form
+from domain_masks.data.similar_names import outer_form
 from domain_masks.data.text_files import decoded_text
 from domain_masks.errors import InputError, collected
 from domain_masks.records.files import is_there, printable

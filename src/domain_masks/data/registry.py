@@ -15,10 +15,10 @@ from domain_masks.data.domainnet import load_domainnet
 from domain_masks.data.folders import load_folder
 from domain_masks.data.huggingface import PREFIX, load_huggingface
 from domain_masks.data.manifest import EXTENSIONS, is_manifest, load_manifest
-from domain_masks.data.names import name_notes
 from domain_masks.data.pacs import load_pacs
 from domain_masks.data.preprocessing import Preprocessing
-from domain_masks.data.published import PUBLISHED, load_published
+from domain_masks.data.published_datasets import PUBLISHED, load_published
+from domain_masks.data.similar_names import name_notes
 from domain_masks.errors import InputError, unknown
 from domain_masks.keywords import named_keywords
 from domain_masks.records.files import is_there

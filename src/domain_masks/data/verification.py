@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image
 
-from domain_masks.data.content import UNREAD, hash_all, states
-from domain_masks.data.dataset import HASH_BYTES, ImageDataset, Int64Array, is_in_memory, without_rows
+from domain_masks.data.content import UNREAD, hash_all
+from domain_masks.data.dataset import HASH_BYTES, ImageDataset, Int64Array, without_rows
 from domain_masks.data.decoding import Problem, decode_all
+from domain_masks.data.openers import Opener, is_in_memory, states
 from domain_masks.data.verification_memory import Entry, VerificationMemory, memory_of
 from domain_masks.errors import InputError
 from domain_masks.progress import Reporter
@@ -142,7 +142,7 @@ class _Examination:
         return (False, None) if content is None else self.memory.recall(self.names[row], content.hex())
 
 
-def _hashed(opener: Callable[[int], Image.Image], rows: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+def _hashed(opener: Opener, rows: Sequence[int]) -> Iterator[tuple[int, bytes]]:
     return ((row, content) for row, content, _ in hash_all(opener, rows))
 
 

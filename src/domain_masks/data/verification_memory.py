@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 import filelock
 import PIL
-from PIL import Image
 
-from domain_masks.data.dataset import FileOpener
 from domain_masks.data.decoding import Problem
+from domain_masks.data.openers import FileOpener, Opener
 from domain_masks.errors import RunFolderError
 from domain_masks.records.cache import cache_folder
 from domain_masks.records.files import write_whole
@@ -154,9 +153,7 @@ class VerificationMemory:
         return found
 
 
-def memory_of(
-    open_image: Callable[[int], Image.Image], ids: Sequence[str], fingerprint: str
-) -> tuple[VerificationMemory, Sequence[str]]:
+def memory_of(open_image: Opener, ids: Sequence[str], fingerprint: str) -> tuple[VerificationMemory, Sequence[str]]:
     """Return what is known of a dataset's images, and each row's name in it."""
     if isinstance(open_image, FileOpener):
         return VerificationMemory(open_image.root), open_image.paths

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from domain_masks.data import ImageDataset, content_of, load_dataset
-from domain_masks.data.alignment import lost_classes
+from domain_masks.data.label_alignment import lost_classes
 from domain_masks.errors import RunFolderError
 from domain_masks.keywords import named_keywords
 from domain_masks.progress import ConsoleReporter, Reporter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from domain_masks.data import ImageDataset, examine, usable
-from domain_masks.data.alignment import aligned
+from domain_masks.data.label_alignment import aligned
 from domain_masks.progress import Reporter
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from domain_masks.data.checking import CheckReport
-from domain_masks.data.checking.findings import Finding, Occurrence
+from domain_masks.data.checking.occurrences import Finding, Occurrence
 from domain_masks.errors import InputError
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from check_rows import codes, image, only, report_of
 from domain_masks.data.checking.classes import class_findings
-from domain_masks.data.checking.findings import Occurrence
 from domain_masks.data.checking.index import CheckedImage
+from domain_masks.data.checking.occurrences import Occurrence
 from trees_of_images import clean
 
 

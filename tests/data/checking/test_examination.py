@@ -12,7 +12,7 @@ import generated
 from check_rows import QUIET, codes, only, paths, report_of
 from domain_masks.data import load_folder, verify
 from domain_masks.data.checking import check
-from domain_masks.data.checking.findings import Occurrence
+from domain_masks.data.checking.occurrences import Occurrence
 from domain_masks.errors import InputError
 from trees_of_images import DOMAINS, PER_CLASS, clean, cut, pixels, save
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from check_rows import image, only, paths
-from domain_masks.data.checking.findings import Occurrence
 from domain_masks.data.checking.image_quality import image_findings
 from domain_masks.data.checking.index import CheckedImage
+from domain_masks.data.checking.occurrences import Occurrence
 from domain_masks.data.decoding import Problem
 
 

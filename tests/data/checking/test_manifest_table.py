@@ -10,7 +10,7 @@ from check_rows import QUIET, codes, report_of
 from domain_masks.data import load_dataset, split_domains
 from domain_masks.data.checking import check
 from domain_masks.data.checking.examination import open_index
-from domain_masks.data.checking.findings import Occurrence
+from domain_masks.data.checking.occurrences import Occurrence
 from domain_masks.data.checking.tree import walk
 from domain_masks.errors import InputError
 from trees_of_images import DOMAINS, clean

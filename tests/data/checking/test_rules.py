@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from domain_masks.data import checking
-from domain_masks.data.checking.findings import Occurrence, finding, findings
+from domain_masks.data.checking.occurrences import Occurrence, finding, findings
 from domain_masks.data.checking.rules import RULES, SEVERITIES
 from domain_masks.data.decoding import ProblemKind
 

@@ -28,7 +28,7 @@ from domain_masks.data.downloading.checksums import git_tree
 from domain_masks.data.downloading.download import DownloadSettings, download, plan
 from domain_masks.data.downloading.sources import SOURCES, RemoteFile, Source
 from domain_masks.data.downloading.transfer import Patience
-from domain_masks.data.published import PUBLISHED
+from domain_masks.data.published_datasets import PUBLISHED
 from domain_masks.errors import ArchiveError, DownloadError, InputError
 from domain_masks.progress import ConsoleReporter
 from loopback import Answer, Server, serving, wait_until

@@ -80,7 +80,7 @@ def test_a_domain_classifier_says_the_nearest_source() -> None:
     assert not shown(made(), "predictions", CLASSES, SOURCES).is_classified
 
 
-def test_a_image_is_shown_upright_and_small(tmp_path: Path) -> None:
+def test_an_image_is_shown_upright_and_small(tmp_path: Path) -> None:
     turned = Image.new("RGB", (2000, 1000), "red")
     exif = turned.getexif()
     exif[0x0112] = 6

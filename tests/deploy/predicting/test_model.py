@@ -64,7 +64,7 @@ def test_without_a_domain_classifier_the_surest_mask_is_the_nearest():
         model.predict(image, ensemble="weighted")
 
 
-def test_every_form_of_a_image_gives_the_same(model, images):
+def test_every_form_of_an_image_gives_the_same(model, images):
     path = images / "dots" / "green" / "1.png"
     pixels = np.array(Image.open(path))
     expected = model.logits(str(path))["predictions"]
@@ -127,7 +127,7 @@ def test_images_of_any_mode_are_prepared_as_evaluation_does(model, tmp_path):
     assert len(model.predict(paths)) == len(paths)
 
 
-def test_a_image_of_the_callers_is_left_as_it_is(model, tmp_path):
+def test_an_image_of_the_callers_is_left_as_it_is(model, tmp_path):
     *_, path = odd_images(tmp_path)
     with Image.open(path) as image:
         before = image.size

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from domain_masks.data.checking.findings import Finding, Occurrence
+from domain_masks.data.checking.occurrences import Finding, Occurrence
 from domain_masks.data.checking.rules import SEVERITIES
 from domain_masks.errors import InputError
 from domain_masks.records.counts import counted

@@ -6,10 +6,10 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from domain_masks.data.checking.findings import Finding, Occurrence, finding, findings
 from domain_masks.data.checking.index import CheckedImage
+from domain_masks.data.checking.occurrences import Finding, Occurrence, finding, findings
 from domain_masks.data.checking.rules import FEW
-from domain_masks.data.names import may_stand_for_nothing, spellings, stands_for_nothing
+from domain_masks.data.similar_names import may_stand_for_nothing, spellings, stands_for_nothing
 from domain_masks.records.counts import counted
 from domain_masks.records.files import is_utf8
 

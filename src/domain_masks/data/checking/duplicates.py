@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from domain_masks.data.checking.findings import Finding, Occurrence, findings
 from domain_masks.data.checking.index import CheckedImage
-from domain_masks.data.names import folded
+from domain_masks.data.checking.occurrences import Finding, Occurrence, findings
+from domain_masks.data.similar_names import folded
 from domain_masks.records.counts import counted
 
 Copies = tuple[CheckedImage, ...]

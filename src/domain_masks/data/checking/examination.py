@@ -9,20 +9,21 @@ from pathlib import Path
 from domain_masks.data.checking.check_report import CheckReport
 from domain_masks.data.checking.classes import class_findings
 from domain_masks.data.checking.duplicates import duplicate_findings
-from domain_masks.data.checking.findings import Finding, finding
-from domain_masks.data.checking.groups import group_findings
+from domain_masks.data.checking.group_leaks import group_findings
 from domain_masks.data.checking.image_quality import image_findings
 from domain_masks.data.checking.index import CheckedImage, Index, count_table
 from domain_masks.data.checking.layout import entry_findings, layout_findings
 from domain_masks.data.checking.lists import apply_lists, read_lists
 from domain_masks.data.checking.manifest_table import read_manifest
+from domain_masks.data.checking.occurrences import Finding, finding
 from domain_masks.data.checking.rules import SEVERITIES
 from domain_masks.data.checking.tree import walk
-from domain_masks.data.dataset import FileOpener, ImageDataset, is_in_memory
+from domain_masks.data.dataset import ImageDataset
 from domain_masks.data.decoding import decode_all
 from domain_masks.data.folders import existing_folder
 from domain_masks.data.huggingface import PREFIX
 from domain_masks.data.manifest import folder_of, is_manifest
+from domain_masks.data.openers import FileOpener, is_in_memory
 from domain_masks.data.registry import DATASETS, ROOT_VARIABLE, load_dataset
 from domain_masks.data.verification_memory import Entry, memory_of
 from domain_masks.errors import InputError

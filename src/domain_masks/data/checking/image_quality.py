@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
-from domain_masks.data.checking.findings import Finding, Occurrence, findings
 from domain_masks.data.checking.index import CheckedImage
+from domain_masks.data.checking.occurrences import Finding, Occurrence, findings
 from domain_masks.data.checking.rules import SMALL
 from domain_masks.data.decoding import Depth, ImageFacts, ProblemKind
 from domain_masks.data.preprocessing import range_holding

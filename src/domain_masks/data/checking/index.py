@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 from PIL import Image
 
-from domain_masks.data.checking.findings import Finding
+from domain_masks.data.checking.occurrences import Finding
 from domain_masks.data.checking.tree import FolderTree
 from domain_masks.data.decoding import ImageFacts, Problem
 from domain_masks.records.files import printable

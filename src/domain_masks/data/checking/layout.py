@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from domain_masks.data.checking.findings import Finding, finding, findings
+from domain_masks.data.checking.occurrences import Finding, finding, findings
 from domain_masks.data.checking.rules import LAYOUT
 from domain_masks.data.checking.tree import FolderTree
 from domain_masks.data.folders import EXTENSIONS, SPLIT_FOLDERS

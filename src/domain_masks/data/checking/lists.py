@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from domain_masks.data.checking.findings import Finding, Occurrence, finding, findings
 from domain_masks.data.checking.index import CheckedImage
+from domain_masks.data.checking.occurrences import Finding, Occurrence, finding, findings
 from domain_masks.data.dataset import SPLIT_OF_NAME
 from domain_masks.data.split_lists import ImagePaths, read_split_list
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from domain_masks.data.checking.findings import Finding, Occurrence, findings
 from domain_masks.data.checking.index import CheckedImage
 from domain_masks.data.checking.lists import number_findings
+from domain_masks.data.checking.occurrences import Finding, Occurrence, findings
 from domain_masks.data.manifest import read_table
 from domain_masks.data.manifest_lines import OPTIONAL, REQUIRED, ManifestTable, Mistake
-from domain_masks.data.names import outer_form
+from domain_masks.data.similar_names import outer_form
 from domain_masks.errors import nearest
 
 

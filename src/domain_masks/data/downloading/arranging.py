@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from domain_masks.data.published import labelled_camera_traps
+from domain_masks.data.published_datasets import labelled_camera_traps
 from domain_masks.errors import ArchiveError
 from domain_masks.progress import Reporter
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from domain_masks.data import DATASETS, ImageDataset, Subset, load_dataset, split_domains
-from domain_masks.data.dataset import FileOpener
+from domain_masks.data.openers import FileOpener
 from domain_masks.deploy.demo.answers import image_of
 from domain_masks.deploy.predicting.image_inputs import ImageInput
 from domain_masks.deploy.predicting.image_paths import Unreadable, find_images

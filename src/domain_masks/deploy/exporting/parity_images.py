@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from domain_masks.data import DomainSplits, ImageDataset, Preprocessing, Subset, load_dataset, split_domains, to_rgb
-from domain_masks.data.alignment import aligned
 from domain_masks.data.image_files import UNREADABLE, open_image_file
+from domain_masks.data.label_alignment import aligned
 from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.model_card import ModelCard

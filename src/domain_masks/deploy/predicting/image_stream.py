@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from domain_masks.data import Preprocessing
-from domain_masks.data.decoding import interrupts_held, problem_of
+from domain_masks.data.decoding import problem_of
 from domain_masks.data.image_files import UNREADABLE
-from domain_masks.data.image_reading import outlive_signals
+from domain_masks.data.reading_processes import batch_loader, interrupts_held
 from domain_masks.deploy.predicting.image_inputs import name_of, open_input
 from domain_masks.deploy.predicting.image_paths import Unreadable
 from domain_masks.errors import InputError
@@ -27,7 +26,6 @@ from domain_masks.surroundings import usual_tensors
 WORTH_WORKERS = 200
 """Images from which on starting processes saves time."""
 MOST_WORKERS = 8
-_PREFETCHED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +60,7 @@ def read_batches(
         inputs = chain(first, inputs)
         del first
     held = ExitStack()
-    loader: DataLoader[ReadBatch | InputError] = DataLoader(
-        _Reader(preprocessing),
-        batch_size=None,
-        sampler=_Chunks(inputs, batch, held.close),
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=outlive_signals,
-        prefetch_factor=_PREFETCHED if workers else None,
-        # Otherwise a number would be drawn from torch's global generator.
-        generator=torch.Generator(),
-    )
+    loader = batch_loader(_Reader(preprocessing), _Chunks(inputs, batch, held.close), workers)
     with held, usual_tensors():
         held.enter_context(interrupts_held())
         batches = iter(loader)
@@ -144,7 +132,3 @@ class _Reader(Dataset["ReadBatch | InputError"]):
         # In one order of memory, with and without processes: kernels round by it.
         images = np.ascontiguousarray(np.stack(pixels)) if pixels else np.empty((0, 3, size, size), dtype=np.uint8)
         return ReadBatch(names, images, problems)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch

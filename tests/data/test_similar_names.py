@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from domain_masks.data.names import spellings
+from domain_masks.data.similar_names import spellings
 
 
 @pytest.mark.parametrize(

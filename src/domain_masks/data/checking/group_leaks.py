@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from domain_masks.data.checking.findings import Finding, Occurrence, findings
 from domain_masks.data.checking.index import CheckedImage
+from domain_masks.data.checking.occurrences import Finding, Occurrence, findings
 from domain_masks.records.counts import counted
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from domain_masks.data import DATASETS, default_preprocessing, load_dataset, load_published, split_domains
-from domain_masks.data.published import PUBLISHED
+from domain_masks.data.published_datasets import PUBLISHED
 from domain_masks.errors import InputError
 
 FOLDERS = {
@@ -146,7 +146,7 @@ def test_camera_traps_as_published(tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["raw", "arranged"])
-def test_a_image_of_several_labels_is_never_divided(tmp_path, layout):
+def test_an_image_of_several_labels_is_never_divided(tmp_path, layout):
     labels = {
         f"{location}-{number}": {number % 10, (number * 3 + 1) % 10} for location in (38, 43) for number in range(60)
     }

@@ -1,0 +1,62 @@
+"""Worker processes that read images, a batch at a time."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+_Batch = TypeVar("_Batch")
+_LAST_MOMENTS = 10  # seconds
+
+
+def batch_loader(
+    reader: Dataset[_Batch], batches: Iterable[Any], workers: int, prefetched: int = 2, **options: Any
+) -> DataLoader[_Batch]:
+    """Return what asks ``reader`` for each of ``batches``, whole, in ``workers`` processes, or in this one if there are none.
+
+    Each process reads ``prefetched`` batches ahead; ``options`` are others of torch's DataLoader.
+    """
+    return DataLoader(
+        reader,
+        batch_size=None,
+        sampler=batches,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=outlive_signals,
+        prefetch_factor=prefetched if workers else None,
+        # Otherwise every pass would draw a number from torch's global generator.
+        generator=torch.Generator(),
+        **options,
+    )
+
+
+def outlive_signals(_worker: int) -> None:
+    """Let a worker go on when a signal comes to the whole group: the main process finishes its step and ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda _number, _frame: signal.alarm(_LAST_MOMENTS))
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while processes are started: they inherit it for good, and only this process is interrupted.
+
+    A terminal sends the signal to all of them; a worker that dies of it would look like a failure of its own.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
