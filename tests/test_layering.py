@@ -19,7 +19,7 @@ GROUND = {
     "lazy",
     "processes",
     "randomness",
-    "surroundings",
+    "torch_globals",
     "batch",
     "sampling",
     "schedules",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-from domain_masks.surroundings import EXCLUSIVE
+from domain_masks.torch_globals import EXCLUSIVE
 
 
 def key(seed: int, stream: str, step: int = 0) -> int:

@@ -115,7 +115,7 @@ def script(path: str, *arguments: str) -> Any:
 
 @pytest.mark.slow
 def test_two_benchmarks_in_one_folder_do_each_run_once(tmp_path: Path) -> None:
-    found = script("together.py", str(tmp_path))
+    found = script("side_by_side.py", str(tmp_path))
     both, killed = found["side_by_side"], found["one_is_killed"]
     assert both["statuses"] == [0, 0], both["logs"]
     assert sum(both["begun"]) == 4, both["logs"]

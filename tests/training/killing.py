@@ -24,7 +24,7 @@ from domain_masks.records import MetricsLog, Predictions, RunFolder
 from domain_masks.records.config import parse_config
 from domain_masks.training import run
 from domain_masks.training.engine import TrainingEngine
-from domain_masks.training.frozen import FrozenFeatures
+from domain_masks.training.frozen_features import FrozenFeatures
 
 TIMES = ("seconds", "images_per_second")
 

@@ -22,8 +22,8 @@ from torch.utils.checkpoint import checkpoint
 
 from domain_masks.batch import DomainBatch
 from domain_masks.randomness import BatchRandomness, repeated
-from domain_masks.training.batch_norm import GlobalBatchNorm
-from domain_masks.training.draws import GlobalDraws
+from domain_masks.training.global_batch_norm import GlobalBatchNorm
+from domain_masks.training.global_random import GlobalRandom
 from training.forked import in_processes
 
 ROWS = 7
@@ -140,7 +140,7 @@ def step(name: str, network: nn.Module, rank: int, processes: int) -> tuple[Tens
             stack.enter_context(random.seeded("layers"))
             if processes > 1:
                 stack.enter_context(GlobalBatchNorm(random, processes))
-                draws = stack.enter_context(GlobalDraws(batch, random))
+                draws = stack.enter_context(GlobalRandom(batch, random))
             output = network(images)
             weights = torch.linspace(-1, 1, output[0].numel()).reshape(output[0].shape)
             # A mean over the batch, of which each process brings its share.

@@ -237,7 +237,7 @@ def test_interrupted_runs_end_bit_for_bit_alike(
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(_Loop, "heed", interrupt)
+            patch.setattr(_Loop, "checkpoint_if_due", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 run(settings, tmp_path / "run", dataset=data, reporter=Quiet())
         resumed = run(settings, tmp_path / "run", resume=True, dataset=data, reporter=Quiet())

@@ -109,7 +109,7 @@ def test_a_run_that_goes_on_tells_what_was_not_told(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Loop, "heed", interrupt)
+        patch.setattr(_Loop, "checkpoint_if_due", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(settings, tmp_path / "run", dataset=DATA, reporter=Quiet())
     assert told == EXPECTED[: len(told)]
@@ -208,7 +208,7 @@ def test_runs_of_several_kinds_go_on_bit_for_bit(tmp_path: Path, monkeypatch: py
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(_Loop, "heed", interrupt)
+            patch.setattr(_Loop, "checkpoint_if_due", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 run(settings, tmp_path / "run", dataset=DATA, reporter=Quiet())
         resumed = run(settings, tmp_path / "run", resume=True, dataset=DATA, reporter=Quiet())

@@ -17,7 +17,7 @@ from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.launching import launch
 from domain_masks.training.phases import PhasePlan, phases_of, plan_phases
-from domain_masks.training.progress import Progress, read_progress
+from domain_masks.training.run_progress import Progress, read_progress
 from methods.contract import of
 from training import other_methods
 from training.other_methods import TwoPhases

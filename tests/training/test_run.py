@@ -234,7 +234,7 @@ def test_held_out_labels_are_unreachable_until_the_model_is_chosen(
     monkeypatch.setattr(Experiment, "predictions", unlock)
     results = run(settings, tmp_path / "open", dataset=guarded, reporter=Silent()).results
     assert results.out_of_domain is not None
-    assert results.protocol["target_labels_used"] is False
+    assert results.protocol.target_labels_used is False
 
 
 def test_guard_would_notice(guarded: Any) -> None:
@@ -277,7 +277,7 @@ def test_evaluate_repeats_the_numbers(finished: Any, data: Any) -> None:
     assert again.results.out_of_domain == finished.results.out_of_domain
     assert again.results.known_domain == finished.results.known_domain
     assert again.results.masks == finished.results.masks
-    assert json.loads(before)["in_domain"] == again.results.in_domain
+    assert json.loads(before)["in_domain"] == again.results.to_dict()["in_domain"]
 
 
 def test_patience_and_time_budget_stop(data: Any, tmp_path: Path) -> None:

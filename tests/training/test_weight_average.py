@@ -23,13 +23,13 @@ from domain_masks.records.results import AveragedWeights
 from domain_masks.settings.contradictions import contradictions
 from domain_masks.settings.varied import without_mask_settings
 from domain_masks.training import Experiment, evaluate, run
-from domain_masks.training.average import Average
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.launching import launch
 from domain_masks.training.loss_valley import LossValley, Segment
+from domain_masks.training.parameter_average import Average
 from domain_masks.training.phases import PhasePlan
-from domain_masks.training.progress import Progress
+from domain_masks.training.run_progress import Progress
 from domain_masks.training.state import RunState
 from domain_masks.training.weight_average import decay_of, interval_of
 from methods.contract import of

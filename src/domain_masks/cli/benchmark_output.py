@@ -33,14 +33,14 @@ def show_plan(
     from domain_masks.experiments.estimate import estimate, lines  # noqa: PLC0415
     from domain_masks.experiments.launchers.local import cores  # noqa: PLC0415
     from domain_masks.training.defaults import note_on_method  # noqa: PLC0415
-    from domain_masks.training.weight_average import said_of  # noqa: PLC0415
+    from domain_masks.training.weight_average import describe_average  # noqa: PLC0415
 
     for run in plan:
         say(f"{run.state:<6} {run.name}" + (" (for the selection rule)" if run.is_inner else ""))
     for note in dict.fromkeys(note_on_method(run.config) for run in plan):
         if note:
             say(note)
-    for phrase in filter(None, dict.fromkeys(said_of(run.config) for run in plan)):
+    for phrase in filter(None, dict.fromkeys(describe_average(run.config) for run in plan)):
         say(f"models are averages of the weights: {phrase}")
     states = [run.state for run in plan]
     by_state = (f"{states.count(state)} {state}" for state in _STATES if state in states)

@@ -11,7 +11,7 @@ from domain_masks.data import ImageDataset, content_of, domains_named
 from domain_masks.errors import InputError, combine_errors, unknown
 from domain_masks.evaluation.selection import LEAVE_ONE_DOMAIN_OUT
 from domain_masks.evaluation.variants import short_name
-from domain_masks.experiments.draws import draws, ranges_of
+from domain_masks.experiments.random_search import draws, ranges_of
 from domain_masks.experiments.run_index import Inventory, key_of
 from domain_masks.experiments.run_locks import is_free, places
 from domain_masks.keywords import named_keywords
@@ -126,7 +126,7 @@ Draws = tuple[Mapping[str, Range], Sequence[Variation]]
 
 
 def draws_of(base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists) -> dict[str, Draws]:
-    """Return method -> its ranges and draws; see :mod:`domain_masks.experiments.draws`."""
+    """Return method -> its ranges and draws; see :mod:`domain_masks.experiments.random_search`."""
     domains, seed = _held_out(lists.targets, dataset.domains)[0], lists.seeds[0]
     found: dict[str, Draws] = {}
     for method in lists.methods:

@@ -1,6 +1,6 @@
 """A fair search for settings: what source validation chooses of the draws of every method, and what is published of it.
 
-The held-out domains are not looked at before the choice has been made; see :mod:`domain_masks.experiments.draws`.
+The held-out domains are not looked at before the choice has been made; see :mod:`domain_masks.experiments.random_search`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from domain_masks.methods.build import build_method
 from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.extra_state import extra_cards, extra_forms, extra_tensors, extra_values, tensors_in
 from domain_masks.methods.plugins import source_of, unfamiliar
-from domain_masks.methods.same_answers import device_of, require_same_answers
+from domain_masks.methods.prediction_parity import device_of, require_parity
 from domain_masks.methods.settings import method_settings
 from domain_masks.methods.table import METHODS
 from domain_masks.methods.tensor_files import (
@@ -36,7 +36,7 @@ from domain_masks.networks import Architecture, Site, architecture_of, build_arc
 from domain_masks.records.environment import version
 from domain_masks.records.files import writing
 from domain_masks.records.model_card import ModelCard, ModelDescription
-from domain_masks.surroundings import usual_tensors
+from domain_masks.torch_globals import default_tensors
 
 NETWORK = "network.network."
 _MASKS = "network.masks.logits."
@@ -104,9 +104,9 @@ def save_model(
     with writing(folder / "model.safetensors") as temporary:
         # In memory first: the library's own writer hides what the file system says, such as that the disk is full.
         temporary.write_bytes(save(model_tensors(method), metadata={"format": "pt"}))
-        with usual_tensors():
+        with default_tensors():
             again = _loaded(known, folder / "model.json", temporary).to(device_of(method))
-        require_same_answers(method, again, folder)
+        require_parity(method, again, folder)
         if check is not None:
             check(again)
     card.write(folder / "model.json")
@@ -136,7 +136,7 @@ def load_model(folder: Path) -> tuple[Method, ModelCard]:
     downloaded. Raises RunFolderError for a missing or malformed ``model.json`` or a newer format, InputError where the
     tensors do not fit it.
     """
-    with usual_tensors():
+    with default_tensors():
         card = ModelCard.read(folder / "model.json")
         return _loaded(card, folder / "model.json", folder / "model.safetensors"), card
 

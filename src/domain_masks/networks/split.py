@@ -4,7 +4,7 @@ The network's forward is traced by torch.fx, but only through the modules that c
 others stay closed boxes and may do what they like. What comes out are plain functions that take the user's module as
 their first argument, so the module itself is neither copied nor changed, and its parameters keep their names.
 
-Dropout directly before the boundary belongs to T: see :mod:`domain_masks.networks.beginning`.
+Dropout directly before the boundary belongs to T: see :mod:`domain_masks.networks.task_boundary`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch import Tensor, fx, nn
 
 from domain_masks.errors import InputError
 from domain_masks.networks import dropout
-from domain_masks.networks.beginning import Beginning, beginnings
 from domain_masks.networks.outputs import Changes
 from domain_masks.networks.site import Site, apply_mask
+from domain_masks.networks.task_boundary import TaskStart, task_starts
 from domain_masks.networks.tracing import module_output
 
 
@@ -69,7 +69,7 @@ def split_network(
     Raises InputError where a name is not a module of the network, is not called exactly once, where the boundary is not
     the only way from the inputs to the logits, or where a site lies before the boundary.
     """
-    found = beginnings(network, boundary, [site.name for site in sites], inputs, changes is not None)
+    found = task_starts(network, boundary, [site.name for site in sites], inputs, changes is not None)
     possible = [parts for parts in found if all(_divides(part) for part in parts.values())]
     if not possible:
         raise InputError(_passed_by(boundary))
@@ -86,7 +86,7 @@ def _let_change(graph: fx.Graph, changes: Changes | None) -> None:
             node.target, node.args = changes.at(str(name)), (output,)
 
 
-def _divides(part: Beginning) -> bool:
+def _divides(part: TaskStart) -> bool:
     """Whether all ways from the inputs to the logits lead through the tensor at which T would begin."""
     return _separates(part.node, _logits(part.traced.graph), part.traced.inputs)
 
@@ -101,7 +101,7 @@ def _logits(graph: fx.Graph) -> fx.Node:
     return logits
 
 
-def _segments(network: nn.Module, boundary: str, sites: Sequence[Site], part: Beginning, silent: bool) -> Segments:
+def _segments(network: nn.Module, boundary: str, sites: Sequence[Site], part: TaskStart, silent: bool) -> Segments:
     traced, start = part.traced, part.node
     graph, marks, logits = traced.graph, traced.marks, _logits(traced.graph)
     for site, node in marks.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from domain_masks.surroundings import EXCLUSIVE
+from domain_masks.torch_globals import EXCLUSIVE
 
 
 class ThreadTracer(fx.Tracer):

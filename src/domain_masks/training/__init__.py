@@ -9,7 +9,7 @@ from domain_masks.lazy import attach
 if TYPE_CHECKING:
     from domain_masks.training.evaluating import evaluate
     from domain_masks.training.experiment import Experiment
-    from domain_masks.training.finished import Run
+    from domain_masks.training.finished_run import Run
     from domain_masks.training.run import run
 
 __all__ = ["Experiment", "Run", "evaluate", "run"]
@@ -19,7 +19,7 @@ attach(
     {
         "experiment": ("Experiment",),
         "evaluating": ("evaluate",),
-        "finished": ("Run",),
+        "finished_run": ("Run",),
         "run": ("run",),
     },
 )

@@ -12,7 +12,7 @@ from domain_masks.errors import RunFolderError
 from domain_masks.methods import Method
 from domain_masks.records import RunFolder
 from domain_masks.records.files import check_schema, writing
-from domain_masks.training.progress import Progress
+from domain_masks.training.run_progress import Progress
 
 SCHEMA = 4
 """4: images were called pictures before. 3: epochs are counted from 1. 2: the place within an epoch. 1 knew whole epochs only.
@@ -57,7 +57,7 @@ def best_checkpoint(folder: RunFolder, progress: Progress, method: Method | None
 
     With ``method`` the epoch has to be of the phase that the model comes from.
     """
-    early = method is not None and not progress.has_reached_the_model(method)
+    early = method is not None and not progress.has_reached_the_deciding_phase(method)
     if not progress.is_fitted and (progress.best_epoch is None or early):
         raise RunFolderError(
             f"{folder.path} has no epoch yet that the model could be of: its method chooses among those of a later phase, or "

@@ -18,7 +18,7 @@ from domain_masks.methods.tensor_files import TensorForm, odd_forms
 from domain_masks.randomness import seeded
 from domain_masks.records import RunFolder
 from domain_masks.training.experiment import FAST_IMAGES, Experiment
-from domain_masks.training.progress import Progress
+from domain_masks.training.run_progress import Progress
 from domain_masks.training.state import CheckpointState, RunState
 
 

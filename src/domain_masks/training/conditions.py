@@ -60,7 +60,7 @@ def set_threads(fabric: Fabric, config: RunConfig, parts: Sequence[Conditions]) 
     torch.set_num_threads(int(fabric.broadcast(number)))
 
 
-def parts_of(state: Mapping[str, Any]) -> list[Conditions]:
+def conditions_of(state: Mapping[str, Any]) -> list[Conditions]:
     """Return the conditions under which the parts of a run were computed, from its checkpoint; none of older versions."""
     noted = state.get("conditions")
     return [dict(part) for part in noted if isinstance(part, Mapping)] if isinstance(noted, Sequence) else []
@@ -87,7 +87,7 @@ def note(parts: Sequence[Conditions], here: Conditions) -> str | None:
     )
 
 
-def with_part(parts: Sequence[Conditions], here: Conditions) -> list[Conditions]:
+def add_part(parts: Sequence[Conditions], here: Conditions) -> list[Conditions]:
     """Return the conditions of the parts of a run with those of the one that begins, each once."""
     return [*parts, here] if here not in parts else list(parts)
 

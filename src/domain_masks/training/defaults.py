@@ -87,7 +87,7 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
     networked = config.model_copy(update=missing)
     if None in (getattr(networked, name) for name in _IMAGES):
         # Of the network that is asked for: with other weights its images are prepared otherwise.
-        from domain_masks.training.images import image_defaults  # noqa: PLC0415 - it asks torch's libraries
+        from domain_masks.training.image_preparation import image_defaults  # noqa: PLC0415 - it asks torch's libraries
 
         images = image_defaults(networked, record)
         missing |= {name: value for name, value in images.items() if getattr(networked, name) is None}
@@ -130,7 +130,7 @@ def _absolute(config: RunConfig) -> dict[str, Any]:
 
 def notes(config: RunConfig, dataset: ImageDataset) -> list[str]:
     """Return a line for what there is to know of the dataset, and for every setting that has no effect on it."""
-    from domain_masks.training.images import image_notes  # noqa: PLC0415
+    from domain_masks.training.image_preparation import image_notes  # noqa: PLC0415
 
     lines = [f"note: {note}" for note in (*dataset.notes, *image_notes(config))]
     if dataset.splits is not None and config.split_seed != RunConfig.model_fields["split_seed"].default:

@@ -16,19 +16,19 @@ from domain_masks.records.config import parse_config, read_settings
 from domain_masks.records.preparation import as_begun
 from domain_masks.settings.plugins import require_plugins
 from domain_masks.training.checkpoints import best_checkpoint, load_checkpoint
-from domain_masks.training.conditions import parts_of, set_threads
+from domain_masks.training.conditions import conditions_of, set_threads
 from domain_masks.training.contents import note_content
 from domain_masks.training.defaults import resolve
 from domain_masks.training.experiment import Experiment
-from domain_masks.training.finished import Run
+from domain_masks.training.finished_run import Run
 from domain_masks.training.launching import launch
 from domain_masks.training.measuring import finish, measure
 from domain_masks.training.phases import planned_epochs
-from domain_masks.training.progress import read_progress
+from domain_masks.training.process_state import fresh_process_state
 from domain_masks.training.provenance import Provenance
 from domain_masks.training.run_dataset import dataset_of_run
+from domain_masks.training.run_progress import read_progress
 from domain_masks.training.state import CheckpointState
-from domain_masks.training.surroundings import as_in_a_fresh_process
 
 
 @named_keywords
@@ -48,7 +48,7 @@ def evaluate(
     Raises RunFolderError where the folder holds no run with a checkpoint, InputError for settings that cannot be used.
     """
     reporter = reporter or ConsoleReporter()
-    with as_in_a_fresh_process(reporter):
+    with fresh_process_state(reporter):
         return _evaluate(RunFolder(path), reporter, dataset, changes or {}, config_file)
 
 
@@ -68,7 +68,7 @@ def _evaluate(
     last = load_checkpoint(folder.last)
     best = best_checkpoint(folder, read_progress(last["progress"]))
     config = resolve(config, opened)
-    checkpoint = CheckpointState(best["method"], Provenance.of_checkpoint(last), parts=parts_of(last))
+    checkpoint = CheckpointState(best["method"], Provenance.of_checkpoint(last), parts=conditions_of(last))
     data = dataset_of_run(opened, config, folder, reporter, checkpoint)
     for name in lost_classes(data.images, data.images.classes):
         reporter.say(

@@ -22,17 +22,17 @@ from domain_masks.records.metrics_log import EPOCH, LOSS, VALIDATION_ACCURACY, M
 from domain_masks.records.run_folder import RunFolder
 from domain_masks.training.checkpoints import best_checkpoint
 from domain_masks.training.engine import TrainingEngine
+from domain_masks.training.epoch_means import LOGGED, LOSS_TERM, EpochMeans
 from domain_masks.training.experiment import Experiment
-from domain_masks.training.interruption import Interruption
-from domain_masks.training.means import LOGGED, LOSS_TERM, EpochMeans
+from domain_masks.training.global_batch import gather_names, global_batch_step
 from domain_masks.training.phases import planned_epochs
-from domain_masks.training.progress import Choice, Progress
 from domain_masks.training.reestimation import reestimate
+from domain_masks.training.run_progress import Choice, Progress
+from domain_masks.training.signals import Interruption
 from domain_masks.training.sources import Sources
 from domain_masks.training.state import CheckpointState, RunState
 from domain_masks.training.tensorboard import TensorBoardWriter
-from domain_masks.training.together import all_names, as_one_process
-from domain_masks.training.weight_average import said_of
+from domain_masks.training.weight_average import describe_average
 
 FAST_BATCHES = 2
 
@@ -73,7 +73,9 @@ def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState |
         began = time.monotonic() - progress.seconds
         if engine.average is not None:
             each = " of each phase" if len(engine.phases.phases) > 1 else ""
-            reporter.say(f"the model is an average of the weights{each}: {said_of(config, len(engine.phase_steps))}")
+            reporter.say(
+                f"the model is an average of the weights{each}: {describe_average(config, len(engine.phase_steps))}"
+            )
         loop = _Loop(method, sources, engine, state, interruption, reporter, began)
         # At the head: a run that had come to its end before it was interrupted must not train on when it is resumed.
         while progress.epochs_done < epochs and not progress.reason_to_stop(config):
@@ -178,7 +180,7 @@ class _Loop:
         return found, rows * fabric.world_size / (time.monotonic() - begun)
 
     def _say_what_is_drawn_apart(self) -> None:
-        names = all_names(self.engine.fabric, self.uncut)
+        names = gather_names(self.engine.fabric, self.uncut)
         self.uncut.clear()
         if new := [name for name in names if name not in self.told]:
             self.told.update(new)
@@ -191,7 +193,7 @@ class _Loop:
         """Let the method learn from one batch; returns the terms of its loss, and what it logged."""
         engine, fabric = self.engine, self.engine.fabric
         try:
-            with fabric.autocast(), as_one_process(fabric, engine.config, batch) as uncut:
+            with fabric.autocast(), global_batch_step(fabric, engine.config, batch) as uncut:
                 terms = self.method.step(batch, engine)
             self.uncut.update(uncut)
         except DivergedError as error:
@@ -231,7 +233,7 @@ class _Loop:
 
     def _as_a_step(self, batch: DomainBatch, function: Callable[[], object]) -> None:
         fabric = self.engine.fabric
-        with fabric.autocast(), as_one_process(fabric, self.engine.config, batch) as uncut:
+        with fabric.autocast(), global_batch_step(fabric, self.engine.config, batch) as uncut:
             function()
         self.uncut.update(uncut)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from domain_masks.training.average import Average
+from domain_masks.training.parameter_average import Average
 
 
 @dataclass(frozen=True)

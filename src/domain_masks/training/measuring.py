@@ -26,8 +26,8 @@ from domain_masks.records.results import (
 )
 from domain_masks.training.domain_classifier import add_domain_classifier
 from domain_masks.training.experiment import Experiment
-from domain_masks.training.progress import Progress
-from domain_masks.training.saved import save_measured
+from domain_masks.training.run_progress import Progress
+from domain_masks.training.saved_model_check import save_measured
 
 _Measured = TypeVar("_Measured", Accuracies, NearestAccuracy)
 

@@ -11,7 +11,7 @@ from domain_masks.training.conditions import set_threads
 from domain_masks.training.defaults import resolve
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.launching import launch
-from domain_masks.training.surroundings import as_in_a_fresh_process
+from domain_masks.training.process_state import fresh_process_state
 from domain_masks.training.value_range import resolve_value_range
 
 
@@ -22,7 +22,7 @@ def prepare(config: RunConfig, reporter: Reporter, dataset: ImageDataset | None 
     method, seed and held-out domain. ``dataset`` is an opened one in place of the configuration's name. Returns the number
     of images. Raises InputError as a run would.
     """
-    with as_in_a_fresh_process(reporter):
+    with fresh_process_state(reporter):
         return _prepare(config, reporter, dataset)
 
 

@@ -25,15 +25,15 @@ from domain_masks.training.conditions import set_threads
 from domain_masks.training.contents import inputs_now
 from domain_masks.training.defaults import resolve
 from domain_masks.training.experiment import Experiment
-from domain_masks.training.finished import Run, finished
+from domain_masks.training.finished_run import Run, finished
 from domain_masks.training.fit import fit
 from domain_masks.training.launching import launch, on_main_process
 from domain_masks.training.measuring import finish
 from domain_masks.training.method_checks import check_method
 from domain_masks.training.opening import is_main_process
+from domain_masks.training.process_state import fresh_process_state
 from domain_masks.training.run_dataset import dataset_of_run
 from domain_masks.training.state import CheckpointState
-from domain_masks.training.surroundings import as_in_a_fresh_process
 from domain_masks.training.value_range import resolve_value_range
 
 
@@ -56,7 +56,7 @@ def run(
     """
     reporter = reporter or ConsoleReporter()
     load_plugins(config.plugin)
-    with as_in_a_fresh_process(reporter):
+    with fresh_process_state(reporter):
         return _run(config, RunFolder(out), dataset, reporter, resume=resume, overwrite=overwrite)
 
 

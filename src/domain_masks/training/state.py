@@ -20,11 +20,11 @@ from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.records.preparation import with_usual_preparation
 from domain_masks.records.run_folder import RunFolder
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
-from domain_masks.training.conditions import Conditions, conditions, parts_of, with_part
+from domain_masks.training.conditions import Conditions, add_part, conditions, conditions_of
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.launching import on_main_process
-from domain_masks.training.progress import Progress, plan_of, read_progress
 from domain_masks.training.provenance import KEY, Provenance
+from domain_masks.training.run_progress import Progress, plan_of, read_progress
 
 MEASURED = "measured"
 """Where the best epoch has just ended: the weights that were validated, if others than training goes on with."""
@@ -68,7 +68,7 @@ class CheckpointState:
             Provenance.of_checkpoint(state),
             progress,
             state["config"].get("epochs") or 1,
-            parts_of(state),
+            conditions_of(state),
             state["engine"],
             state.get("buffers"),
             state.get(MEASURED),
@@ -184,7 +184,7 @@ class RunState:
             engine.load_state_dict(checkpoint.engine, progress.epochs_begun)
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise unfit(self.folder, error) from error
-        self.parts = with_part(checkpoint.parts, self.parts[-1])
+        self.parts = add_part(checkpoint.parts, self.parts[-1])
         self._saved = progress.place
         if progress.epochs_done and progress.best_epoch == progress.epochs_done and not progress.batches_done:
             best = checkpoint.method if checkpoint.measured is None else checkpoint.measured

@@ -18,7 +18,7 @@ from domain_masks.records.config import RunConfig
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.launching import launch
-from domain_masks.training.surroundings import as_in_a_fresh_process
+from domain_masks.training.process_state import fresh_process_state
 
 Result = TypeVar("Result")
 
@@ -57,7 +57,7 @@ def measure(config: RunConfig, dataset: ImageDataset, reporter: Reporter, thread
     The network is not given its pretrained weights, and frozen features are not kept. ``threads`` is how many of PyTorch's
     a run will have. Raises InputError as a run would.
     """
-    with as_in_a_fresh_process(reporter):
+    with fresh_process_state(reporter):
         torch.set_num_threads(threads or torch.get_num_threads())
         began = time.monotonic()
         plain = config.model_copy(update={"weights": "none"})

@@ -14,8 +14,8 @@ from domain_masks.methods import Method
 from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.records.config import RunConfig
 from domain_masks.records.counts import counted
-from domain_masks.training.average import Average, Step
 from domain_masks.training.loss_valley import LossValley, Segment
+from domain_masks.training.parameter_average import Average, Step
 
 LOOKS = 50
 """Into how many segments SWAD divides a phase where no interval is set: as the authors, every 100 steps of 5,000."""
@@ -150,7 +150,7 @@ def decay_of(config: RunConfig, steps: int) -> float:
     return min(0.999, max(0.5, 1 - 10 * config.accumulate / steps))
 
 
-def said_of(config: RunConfig, steps: int | None = None) -> str:
+def describe_average(config: RunConfig, steps: int | None = None) -> str:
     """Say in a phrase how the weights of a run are averaged; empty where they are not.
 
     ``steps`` are those of a phase, where they are known.

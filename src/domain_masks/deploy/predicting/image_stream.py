@@ -21,7 +21,7 @@ from domain_masks.data.reading_processes import batch_loader, interrupts_held
 from domain_masks.deploy.predicting.image_inputs import name_of, open_input
 from domain_masks.deploy.predicting.image_paths import Unreadable
 from domain_masks.errors import InputError
-from domain_masks.surroundings import usual_tensors
+from domain_masks.torch_globals import default_tensors
 
 WORTH_WORKERS = 200
 """Images from which on starting processes saves time."""
@@ -61,7 +61,7 @@ def read_batches(
         del first
     held = ExitStack()
     loader = batch_loader(_Reader(preprocessing), _Chunks(inputs, batch, held.close), workers)
-    with held, usual_tensors():
+    with held, default_tensors():
         held.enter_context(interrupts_held())
         batches = iter(loader)
     try:

@@ -30,7 +30,7 @@ from domain_masks.methods.base import PREDICTIONS, known
 from domain_masks.methods.saving import save_model
 from domain_masks.records.model_card import ModelCard
 from domain_masks.records.results import DOMAIN_CLASSIFIER, MOST_CONFIDENT_MASK
-from domain_masks.surroundings import usual_tensors
+from domain_masks.torch_globals import default_tensors
 
 Device = Literal["auto", "cpu", "cuda"]
 BATCH = 64
@@ -180,7 +180,7 @@ class Model(HubMixin):
         The latter where there is a domain classifier. Computes in halves where memory does not suffice.
         """
         try:
-            with torch.inference_mode(), usual_tensors():
+            with torch.inference_mode(), default_tensors():
                 prepared = self.preprocessing.normalize(images.to(self.device))
                 batch = DomainBatch(prepared, None, None, torch.arange(len(images), device=self.device))
                 domains = None

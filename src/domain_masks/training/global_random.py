@@ -25,7 +25,7 @@ _OFF = {
 }
 
 
-class GlobalDraws(TorchDispatchMode):
+class GlobalRandom(TorchDispatchMode):
     """Gives every operation that draws, within the block, the numbers of this process's rows of the global batch.
 
     A tensor counts as one of the batch where it was computed from it and its first axis holds its rows, each once or several

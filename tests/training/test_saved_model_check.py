@@ -17,13 +17,13 @@ from torch import nn
 import generated
 from domain_masks.deploy import load
 from domain_masks.errors import ParityError
-from domain_masks.methods.same_answers import largest_difference
+from domain_masks.methods.prediction_parity import largest_difference
 from domain_masks.networks import backbones
 from domain_masks.networks.small import SmallConvNet
 from domain_masks.records import Predictions, RunFolder
 from domain_masks.training import evaluate, run
-from domain_masks.training.building import synchronised
-from domain_masks.training.frozen import folder_for
+from domain_masks.training.backbone_builder import synchronised
+from domain_masks.training.frozen_features import folder_for
 from generated import dataset
 
 

@@ -11,7 +11,7 @@ EXCLUSIVE = threading.RLock()
 
 
 @contextmanager
-def usual_tensors() -> Iterator[None]:
+def default_tensors() -> Iterator[None]:
     """Make new tensors in single precision on the CPU within the block, whatever the caller has chosen for its own."""
     import torch  # noqa: PLC0415 - the lock is asked for without it
 

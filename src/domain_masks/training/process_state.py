@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from domain_masks.progress import Reporter
-from domain_masks.surroundings import usual_tensors
+from domain_masks.torch_globals import default_tensors
 
 _RUNNING = threading.RLock()
 _VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "OMP_NUM_THREADS")
@@ -18,7 +18,7 @@ _VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "OMP_NUM_THREADS")
 
 
 @contextmanager
-def as_in_a_fresh_process(reporter: Reporter) -> Iterator[None]:
+def fresh_process_state(reporter: Reporter) -> Iterator[None]:
     """Give the block PyTorch as a new process has it, and the caller everything back as it was.
 
     Gradients are on, autocast and inference mode off, new tensors are single precision on the CPU, whatever the caller has
@@ -40,7 +40,7 @@ def as_in_a_fresh_process(reporter: Reporter) -> Iterator[None]:
                 warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
             )
             stack.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
-            stack.enter_context(usual_tensors())
+            stack.enter_context(default_tensors())
             for kind in ("cpu", "cuda"):
                 if torch.is_autocast_enabled(kind):
                     stack.enter_context(torch.autocast(kind, enabled=False))

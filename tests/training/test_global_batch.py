@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from domain_masks.training.batch_norm import normalised
+from domain_masks.training.global_batch_norm import normalised
 
 HERE = Path(__file__).parent
 

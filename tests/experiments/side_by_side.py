@@ -1,6 +1,6 @@
 """Benchmarks side by side in one folder: a process that has imported everything forks ``dmg benchmark`` and looks on.
 
-Run as a script: ``together.py FOLDER``; prints a JSON of what came out.
+Run as a script: ``side_by_side.py FOLDER``; prints a JSON of what came out.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from domain_masks.methods import Method
 from domain_masks.records.config import RunConfig
-from domain_masks.training.means import LOSS_TERM, Total
+from domain_masks.training.epoch_means import LOSS_TERM, Total
 from domain_masks.training.phases import PhasePlan, phases_of, plan_phases
 
 Choice = Literal["best", "newest", "never"]
@@ -81,7 +81,7 @@ class Progress:
             return "the valley of the validation loss has ended, and with it the average"
         return ""
 
-    def has_reached_the_model(self, method: Method) -> bool:
+    def has_reached_the_deciding_phase(self, method: Method) -> bool:
         """Whether the best epoch is of the last phase that selects, which the model comes from."""
         phases = phases_of(method)
         deciding = max(index for index, phase in enumerate(phases) if phase.selects)

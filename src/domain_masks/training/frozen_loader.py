@@ -15,7 +15,7 @@ from domain_masks.data import (
     LoaderSettings,
     Subset,
 )
-from domain_masks.training.frozen import FrozenFeatures
+from domain_masks.training.frozen_features import FrozenFeatures
 
 
 class FrozenLoader:

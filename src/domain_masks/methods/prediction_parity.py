@@ -17,7 +17,7 @@ from domain_masks.methods.training_only import leave_training, needed_to_predict
 from domain_masks.randomness import generator
 
 
-def require_same_answers(method: Method, again: Method, folder: Path) -> None:
+def require_parity(method: Method, again: Method, folder: Path) -> None:
     """Raise ParityError unless both methods answer alike about a few images of noise.
 
     ``again`` is without what training alone needs: raises InputError where it cannot predict so.

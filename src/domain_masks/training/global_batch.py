@@ -10,12 +10,12 @@ from lightning_fabric import Fabric
 
 from domain_masks.batch import DomainBatch
 from domain_masks.records.config import RunConfig
-from domain_masks.training.batch_norm import GlobalBatchNorm
-from domain_masks.training.draws import GlobalDraws
+from domain_masks.training.global_batch_norm import GlobalBatchNorm
+from domain_masks.training.global_random import GlobalRandom
 
 
 @contextmanager
-def as_one_process(fabric: Fabric, config: RunConfig, batch: DomainBatch) -> Iterator[set[str]]:
+def global_batch_step(fabric: Fabric, config: RunConfig, batch: DomainBatch) -> Iterator[set[str]]:
     """Draw within the block what one process would draw for the whole batch, and take its statistics in batch norm.
 
     Gives the names of operations whose numbers could not be cut from those of the whole batch. Compiled networks cannot be
@@ -35,12 +35,12 @@ def as_one_process(fabric: Fabric, config: RunConfig, batch: DomainBatch) -> Ite
             stack.enter_context(random.seeded("layers", fabric.device))
             if fabric.device.type == "cpu":
                 stack.enter_context(GlobalBatchNorm(random, fabric.world_size))
-            draws = stack.enter_context(GlobalDraws(batch, random))
+            draws = stack.enter_context(GlobalRandom(batch, random))
             uncut = draws.uncut
         yield uncut
 
 
-def all_names(fabric: Fabric, names: set[str]) -> list[str]:
+def gather_names(fabric: Fabric, names: set[str]) -> list[str]:
     """Return the names that any process has, sorted; all of them call it together."""
     if fabric.world_size == 1:
         return sorted(names)

@@ -13,7 +13,7 @@ from domain_masks.data import Preprocessing, Subset, evaluation_batches
 from domain_masks.errors import InputError, ParityError
 from domain_masks.methods import Method
 from domain_masks.methods.prediction import predict_batches
-from domain_masks.methods.same_answers import largest_difference, tolerance
+from domain_masks.methods.prediction_parity import largest_difference, tolerance
 from domain_masks.methods.saving import save_model
 from domain_masks.records import Predictions
 from domain_masks.records.model_card import ModelDescription

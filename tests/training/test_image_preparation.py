@@ -17,9 +17,9 @@ from domain_masks.networks import build_backbone
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.identity import run_key
 from domain_masks.records.preparation import IMAGENET_MEAN, IMAGENET_STD, as_begun
-from domain_masks.training.building import architecture_for
+from domain_masks.training.backbone_builder import architecture_for
 from domain_masks.training.defaults import notes, resolve
-from domain_masks.training.images import preprocessing_of
+from domain_masks.training.image_preparation import preprocessing_of
 from generated import dataset
 
 HALF = (0.5, 0.5, 0.5)

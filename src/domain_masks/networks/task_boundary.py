@@ -16,16 +16,16 @@ from domain_masks.networks.tracing import Traced, trace, training_mode
 
 
 @dataclass(frozen=True)
-class Beginning:
+class TaskStart:
     """A network's graph in one mode, and the tensor at which T begins there."""
 
     traced: Traced
     node: fx.Node
 
 
-def beginnings(
+def task_starts(
     network: nn.Module, boundary: str, sites: Sequence[str], inputs: int, watched: bool = False
-) -> Iterator[dict[bool, Beginning]]:
+) -> Iterator[dict[bool, TaskStart]]:
     """Yield the places where T could begin, by training mode: the latest first.
 
     They differ by reshaping alone, in case that values such as the batch size pass one of them by. With ``watched`` the outputs
@@ -41,7 +41,7 @@ def beginnings(
         steps_again = _steps_before(again.boundary, network)
     drops = [index for index, step in enumerate(steps) if dropout.drops(step, network)]
     if not drops:
-        yield {True: Beginning(traced, traced.boundary), False: Beginning(again, again.boundary)}
+        yield {True: TaskStart(traced, traced.boundary), False: TaskStart(again, again.boundary)}
         return
     # A selection before the first dropout is a step of F: what it leaves out would make features large for nothing.
     selections = sum(map(dropout.selects, steps[: drops[-1] + 1]))
@@ -53,8 +53,8 @@ def beginnings(
         )
         if names == names_again:
             yield {
-                True: Beginning(traced, _start(kept, traced.boundary)),
-                False: Beginning(again, _start(kept_again, again.boundary)),
+                True: TaskStart(traced, _start(kept, traced.boundary)),
+                False: TaskStart(again, _start(kept_again, again.boundary)),
             }
 
 
