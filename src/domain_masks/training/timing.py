@@ -22,9 +22,9 @@ from domain_masks.training.process_state import fresh_process_state
 
 Result = TypeVar("Result")
 
-MOST_IMAGES = 16
+MOST_IMAGES = 4
 """Of a step that is timed on a CPU, whose time grows in proportion to its images."""
-SHORT = 0.5
+SHORT = 0.1
 """Seconds of a step that is taken a second time: in its first time, what is done once weighs too much."""
 
 
