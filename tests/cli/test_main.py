@@ -135,7 +135,7 @@ def test_domains_of_any_name_can_be_held_out(capsys: pytest.CaptureFixture[str])
     assert main(["benchmark", "--config", "benchmark.yaml", "--out", "all", "--dry_run"]) == 0
     names = ["Berlin, Mitte", "Wien", "none", "north%2Fsouth"]
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("open")] == [f"open   dmg/{name}/seed-0" for name in names]
+    assert [line for line in lines if line.startswith("pending")] == [f"pending dmg/{name}/seed-0" for name in names]
 
 
 @pytest.mark.parametrize(
@@ -206,10 +206,10 @@ def test_benchmark_shows_a_table_and_skips_what_is_done(capsys: pytest.CaptureFi
     command = ["benchmark", "--targets", "ink", "--methods", "dmg", "aggregate", "--out", "bench", "--fast"]
     assert main([*command, "--dry_run"]) == 0
     shown = capsys.readouterr().out
-    assert "2 runs: 2 open" in shown
+    assert "2 runs: 2 pending" in shown
     assert "disk: about" in shown
     assert "time: about" in shown
-    assert "dmg (small): 3 timed steps on cpu" in shown
+    assert "a timed step on cpu: dmg (small)" in shown
     assert not Path("bench").exists()
     assert main(command) == 0
     out = capsys.readouterr().out

@@ -197,7 +197,7 @@ def test_a_benchmark_knows_its_content(own: Path) -> None:
     own.write_text(CODE.replace("factor * term", "factor * term * 2"), encoding="utf-8")
     (other, state), (_, same) = states("code/own.py").items()
     assert other.startswith("own/sketch/seed-0-")
-    assert (state, same) == ("open", "done")
+    assert (state, same) == ("pending", "done")
     # The same in another place.
     shutil.move("code", "elsewhere")
     Path("elsewhere/own.py").write_text(CODE, encoding="utf-8")

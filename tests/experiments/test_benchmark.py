@@ -28,7 +28,7 @@ def test_plan_is_every_method_target_and_seed(plan: Any) -> None:
     assert len(runs) == 3 * 2 * 2
     assert {run.config.target for run in runs} == {("dots",), ("plain",), ("stripes",)}
     assert len({run.folder.path for run in runs}) == len(runs)
-    assert all(run.state == "open" for run in runs)
+    assert all(run.state == "pending" for run in runs)
 
 
 def test_domains_may_have_commas_slashes_and_be_called_none(data: Any, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_done_runs_are_skipped_and_others_settings_get_folders_of_their_own(
     assert again.results == first.results
     assert capsys.readouterr().err.count("done already") == 2
     (other,) = plan(targets=["dots"], methods=["dmg"], lr=0.5)
-    assert other.state == "open"
+    assert other.state == "pending"
     assert other.name == f"dmg/dots/seed-0-{other.key[:8]}"
     outcome = execute_plan([other], data, QUIET)
     assert [record.config["lr"] for _, record in outcome.runs] == [0.5]
@@ -141,7 +141,7 @@ def test_a_full_disk_ends_everything(data: Any, plan: Any, monkeypatch: pytest.M
         patched.setattr("domain_masks.records.files._synchronize", full)
         with pytest.raises(DiskFullError, match="go on with the same command"):
             execute_plan(runs, data, QUIET)
-    assert [run.state for run in plan(targets=["dots"])][1] == "open", "the second would fail as well"
+    assert [run.state for run in plan(targets=["dots"])][1] == "pending", "the second would fail as well"
 
 
 def test_overall_is_the_mean_over_targets_per_seed() -> None:

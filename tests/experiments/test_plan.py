@@ -90,7 +90,7 @@ def test_a_run_is_found_wherever_it_was_moved(plan: Any, data: Any, tmp_path: Pa
     (found,) = plan(targets=["dots"], methods=["dmg"])
     assert (found.state, found.name) == ("done", "archive/the good one")
     swept = plan(targets=["dots"], methods=["dmg"], sweep={"method.overlap_weight": [0, 0.1]})
-    assert [run.state for run in swept] == ["open", "done"], "the same run, reached by a sweep"
+    assert [run.state for run in swept] == ["pending", "done"], "the same run, reached by a sweep"
     before = (tmp_path / "archive" / "the good one" / "results.json").stat().st_mtime_ns
     assert len(execute_plan(swept, data, QUIET).results) == 2
     assert (tmp_path / "archive" / "the good one" / "results.json").stat().st_mtime_ns == before

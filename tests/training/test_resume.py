@@ -207,7 +207,7 @@ def test_what_else_the_last_bits_depend_on_is_compared_over_all_parts(settings: 
     save_checkpoint(tmp_path / "copy" / "checkpoints" / "last.ckpt", {**state, "conditions": None})
     older = Lines()
     run(settings, tmp_path / "copy", resume=True, dataset=generated.dataset(), reporter=older)
-    assert "did not note with how many threads" in older.note
+    assert "did not record its threads" in older.note
 
 
 def test_read_only_disk_keeps_the_previous_checkpoint(
@@ -390,9 +390,9 @@ def test_other_images_are_refused_as_the_division_would_change(
         (root / "dots/red/0.png").unlink()
     else:
         (root / "dots/red/0.png").rename(root / "dots/blue/moved.png")
-    with pytest.raises(RunFolderError, match="no longer those that the run was begun with"):
+    with pytest.raises(RunFolderError, match="no longer those that the run was started with"):
         run(settings, tmp_path / "run", resume=True, reporter=ConsoleReporter(quiet=True))
-    with pytest.raises(RunFolderError, match="no longer those that the run was begun with"):
+    with pytest.raises(RunFolderError, match="no longer those that the run was started with"):
         evaluate(tmp_path / "whole", ConsoleReporter(quiet=True))
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
 

@@ -60,7 +60,7 @@ def test_a_model_that_comes_back_otherwise_is_not_kept(tmp_path: Path, monkeypat
                 Switch.value = 1.0
 
     config = generated.config(backbone="shifted", method="aggregate", fast=True)
-    with pytest.raises(ParityError, match=r"is not kept: read back, it does not answer as the one that was trained"):
+    with pytest.raises(ParityError, match=r"is not kept: read back, it does not predict as the one that was trained"):
         run(config, folder.path, dataset=dataset(per_class=4), reporter=SwitchesAtTheEnd())
     assert not folder.results.exists()
     assert not list(folder.path.glob("*model*"))
@@ -82,7 +82,7 @@ def test_numbers_that_the_model_does_not_give_are_not_written(tmp_path: Path, mo
         return type(whole)(**{**vars(whole), "logits": {name: np.roll(v, 1, 1) for name, v in whole.logits.items()}})
 
     monkeypatch.setattr(Predictions, "concatenate", staticmethod(wrong))
-    with pytest.raises(ParityError, match=r"does not answer as what was measured \(on 8 images"):
+    with pytest.raises(ParityError, match=r"does not predict what was measured \(on 8 images"):
         evaluate(folder.path, dataset=data)
     assert (folder.results.read_bytes(), (folder.path / "model.json").read_bytes()) == kept
 

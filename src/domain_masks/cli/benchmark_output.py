@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from domain_masks.records.config import RunConfig
     from domain_masks.settings.benchmark_settings import BenchmarkLists
 
-_STATES = ("done", "failed", "begun", "open")
+_STATES = ("done", "failed", "started", "pending")
 _RED = "\x1b[1;31m"
 _PLAIN = "\x1b[0m"
 
@@ -36,7 +36,7 @@ def show_plan(
     from domain_masks.training.weight_average import describe_average  # noqa: PLC0415
 
     for run in plan:
-        say(f"{run.state:<6} {run.name}" + (" (for the selection rule)" if run.is_inner else ""))
+        say(f"{run.state:<7} {run.name}" + (" (for the selection rule)" if run.is_inner else ""))
     for note in dict.fromkeys(note_on_method(run.config) for run in plan):
         if note:
             say(note)

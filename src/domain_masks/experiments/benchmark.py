@@ -1,4 +1,4 @@
-"""Work a plan off: skip what is done, go on with what was begun, record what fails and carry on."""
+"""Execute a plan: skip what is done, resume what was started, record what fails and continue."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def execute_plan(
                 by_key[job.key] = replace(planned, folder=RunFolder(outcome.folder), out=job.out)
             if outcome.state == "full":
                 raise DiskFullError(
-                    f"{planned.name}: {outcome.error}. Free some space, and go on with the same command"
+                    f"{planned.name}: {outcome.error}. Free some space, and resume with the same command"
                 )
             if outcome.state == "busy":
                 busy.append(job)
@@ -84,7 +84,7 @@ def _say_what_is_done(plan: Sequence[PlannedRun], reporter: Reporter) -> None:
     for number, planned in enumerate(plan, start=1):
         if planned.state == "done":
             reporter.say(f"[{number}/{len(plan)}] {planned.name}: done already")
-    unknown = [run.name for run in plan if run.state in ("done", "begun") and is_of_unknown_content(run.folder)]
+    unknown = [run.name for run in plan if run.state in ("done", "started") and is_of_unknown_content(run.folder)]
     if unknown:
         reporter.say(
             f"note: {len(unknown)} of these runs, such as {unknown[0]}, were made by a version that did not note what the "

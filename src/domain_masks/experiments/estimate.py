@@ -41,14 +41,14 @@ class Estimate:
 
     - ``seconds``: with as many runs at once as were named, those of features before all others
     - ``run_bytes``, ``feature_bytes``: below the benchmark's folder, and in the cache
-    - ``basis``: where the numbers come from, a phrase each
+    - ``basis``: where the numbers come from -> of which methods and backbones
     - ``unknown``: what could not be estimated, and why
     """
 
     seconds: float = 0.0
     run_bytes: int = 0
     feature_bytes: int = 0
-    basis: list[str] = field(default_factory=list)
+    basis: dict[str, list[str]] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
 
 
@@ -59,7 +59,7 @@ def estimate(
 
     Runs that differ in nothing that a step costs are a group. Its cost is that of its finished runs, per training image
     and epoch; where there is none, that of a step timed here, by ``threads`` threads as a run will have. A run that was
-    begun counts with the epochs that it lacks, and time is divided by ``at_once``.
+    started counts with the epochs that it lacks, and time is divided by ``at_once``.
     """
     total = Estimate()
     seconds: list[float] = []
@@ -81,7 +81,7 @@ def estimate(
         except (DomainMasksError, RuntimeError) as error:
             total.unknown.append(f"{name}: {str(error).splitlines()[0]}")
             continue
-        total.basis.append(f"{name}: {rates.basis}")
+        total.basis.setdefault(rates.basis, []).append(name)
         seconds += [rates.seconds(size) for size in left]
         total.run_bytes += sum(rates.bytes(size) for size in left)
         if (
@@ -195,8 +195,8 @@ def lines(found: Estimate, free_bytes: int | None, at_once: int) -> Iterator[str
     if found.basis:
         yield f"disk: about {decimal(found.run_bytes)}{features}{free}"
         yield f"time: about {_duration(found.seconds)}" + (f" with {at_once} runs at once" if at_once > 1 else "")
-    for phrase in found.basis:
-        yield f"  estimated from {phrase}"
+    for source, names in found.basis.items():
+        yield f"  estimated from {source}: {', '.join(names)}"
     for phrase in found.unknown:
         yield f"  not estimated: {phrase}"
 

@@ -24,7 +24,7 @@ from domain_masks.settings.sweeps import METHOD, Variation
 from domain_masks.settings.varied import with_variation
 from domain_masks.training.defaults import resolve
 
-State = Literal["done", "failed", "begun", "open"]
+State = Literal["done", "failed", "started", "pending"]
 _LONGEST = 100
 _FEWEST_SOURCES = 2
 
@@ -57,12 +57,12 @@ class PlannedRun:
 
     @property
     def state(self) -> State:
-        """Whether the run is done, failed, begun, or still open."""
+        """Whether the run is done, failed, started, or still pending."""
         if self.folder.is_finished:
             return "done"
         if self.folder.failure.is_file():
             return "failed"
-        return "begun" if self.folder.exists else "open"
+        return "started" if self.folder.exists else "pending"
 
 
 @named_keywords

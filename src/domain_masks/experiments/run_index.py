@@ -23,7 +23,7 @@ class Inventory:
     - ``dataset``: the one that the benchmark is about; runs of another have other keys
 
     Of several runs that compute the same a finished one is taken, else one with a checkpoint, else the first by path. Folders
-    whose settings cannot be read are no runs to go on with, and are left alone.
+    whose settings cannot be read are no runs to resume, and are left alone.
     """
 
     def __init__(self, out: Path, dataset: ImageDataset) -> None:
@@ -70,7 +70,7 @@ def keys_in(
         return
     inputs = inputs_of(config, _domains_of(folder) or domains, content)
     if folder.results.exists() or folder.last.exists():
-        # It was begun by a version that noted nothing, and so before any revision.
+        # It was started by a version that recorded nothing, and so before any revision.
         inputs.pop(REVISED, None)
     yield key_of(config, (), inputs)
     # It is not known whether an older version was asked for this number or chose it.
@@ -82,7 +82,7 @@ def _with_content(noted: dict[str, Any], content: str | None) -> dict[str, Any]:
 
 
 def is_of_unknown_content(folder: RunFolder) -> bool:
-    """Whether a run was begun by a version that did not note what its images hold."""
+    """Whether a run was started by a version that did not record what its images hold."""
     return CONTENT not in (inputs_noted(folder) or {})
 
 

@@ -30,7 +30,7 @@ def search(
 ) -> BenchmarkOutcome:
     """Run all draws with the first seed, publish what source validation chooses, and run that with the other seeds.
 
-    - ``carry_out``: works a plan off; what is done already costs it nothing, so that a search goes on where it was left
+    - ``carry_out``: executes a plan; what is done already costs it nothing, so that an interrupted search is resumed
 
     Returns what became of both plans. ``search.json`` is there when the second one begins.
     """

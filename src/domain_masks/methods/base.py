@@ -119,7 +119,7 @@ class Method(Description, nn.Module, ABC):
         """Return the stages of training; one by default."""
         return (Phase(),)
 
-    # What these four change has to be in ``state_dict`` (``requires_grad`` is not): a run that goes on calls none again.
+    # What these four change has to be in ``state_dict`` (``requires_grad`` is not): a resumed run calls none again.
     def begin_phase(self, name: str) -> None:
         """Prepare for a phase, before its first epoch; torch's random numbers are those of the run's seed and the phase."""
 

@@ -1,4 +1,4 @@
-"""Whether two methods answer alike: the one that was trained, and the one that its files give back."""
+"""Whether two methods predict alike: the one that was trained, and the one that its files give back."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from domain_masks.randomness import generator
 
 
 def require_parity(method: Method, again: Method, folder: Path) -> None:
-    """Raise ParityError unless both methods answer alike about a few images of noise.
+    """Raise ParityError unless both methods predict alike on a few images of noise.
 
     ``again`` is without what training alone needs: raises InputError where it cannot predict so.
     """
     difference = _difference(method, again)
     if not difference <= tolerance(device_of(method)):
         raise ParityError(
-            f"the model written to {folder} is not kept: read back, it does not answer as the one that was trained (its logits "
-            f"differ by {difference:.2g} of the largest). What its network was made from is not known well enough: use "
+            f"the model written to {folder} is not kept: read back, it does not predict as the one that was trained (its "
+            f"logits differ by {difference:.2g} of the largest). What its network was made from is not known well enough: use "
             "--weights none, or another backbone"
         )
 

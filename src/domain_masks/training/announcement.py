@@ -62,7 +62,7 @@ def _summary(experiment: Experiment) -> str:
     return (
         f"{config.method_name} on {splits.dataset.name}, held out: {held}; sources: {', '.join(splits.sources)}\n"
         f"{len(splits.train)} training, {len(splits.validation)} validation, {len(splits.held_out)} held-out images at "
-        f"{experiment.preprocessing.size} pixels; {config.backbone} ({config.weights}), task network from "
+        f"{experiment.preprocessing.size} pixels; {config.backbone} ({config.weights}), upper layers from "
         f"{experiment.method.network.boundary}{f', {kind} on {sites}' if sites else ''}"
         f"{'; features frozen' if config.freeze_features else ''}; {epochs} on {experiment.fabric.device}{start}"
     )

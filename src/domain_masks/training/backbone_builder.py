@@ -1,4 +1,4 @@
-"""What a run's network is made from, whether it begins, goes on, or starts from another run's model."""
+"""What a run's network is made from, whether it starts anew, is resumed, or starts from another run's model."""
 
 from __future__ import annotations
 

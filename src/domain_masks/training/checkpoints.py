@@ -61,7 +61,7 @@ def best_checkpoint(folder: RunFolder, progress: Progress, method: Method | None
     if not progress.is_fitted and (progress.best_epoch is None or early):
         raise RunFolderError(
             f"{folder.path} has no epoch yet that the model could be of: its method chooses among those of a later phase, or "
-            "its average of the weights begins later. Go on with --resume, and more time if --max_time ended it"
+            "its average of the weights begins later. Resume with --resume, and more time if --max_time ended it"
         )
     return load_checkpoint(folder.best)
 

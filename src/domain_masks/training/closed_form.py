@@ -25,9 +25,9 @@ from domain_masks.training.state import CheckpointState, RunState
 def fit_closed_form(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState | None) -> Progress:
     """Fit the method from the features of all training images, and leave ``last.ckpt`` and ``best.ckpt`` in the run folder.
 
-    A run that goes on from these is fitted already. Raises InputError where the method's state is then of another form, so that
-    no file of the run could be read again, DivergedError where something in it is not finite, RunFolderError where a checkpoint
-    cannot be written.
+    A run that is resumed from these is fitted already. Raises InputError where the method's state is then of another form, so
+    that no file of the run could be read again, DivergedError where something in it is not finite, RunFolderError where a
+    checkpoint cannot be written.
     """
     if checkpoint is not None and checkpoint.progress.is_fitted:
         return checkpoint.progress

@@ -1,4 +1,4 @@
-"""What the last bits of a run depend on besides its settings: noted in its checkpoints, restored or told when it goes on."""
+"""What the last bits of a run depend on besides its settings: kept in checkpoints, restored or reported on resuming."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def conditions_of(state: Mapping[str, Any]) -> list[Conditions]:
 
 
 def note(parts: Sequence[Conditions], here: Conditions) -> str | None:
-    """Say in one line why a run that goes on here is no longer bit for bit one without a break; None where it is.
+    """Say in one line why a run that is resumed here is no longer bit for bit one without a break; None where it is.
 
     - ``parts``: the conditions so far; empty where an older version has not noted them
     """
     if not parts:
         return (
-            f"note: an older version began this run and did not note with how many threads and what else; it goes on with "
-            f"{here[THREADS]}, and ends bit for bit like one without a break only if nothing differs"
+            "note: an older version started this run and did not record its threads and libraries; it is resumed with "
+            f"{here[THREADS]} threads, and ends bit for bit like one without a break only if nothing differs"
         )
     first = parts[0]
     names = [name for part in (*parts, here) for name in (*first, *part) if part.get(name) != first.get(name)]
@@ -82,7 +82,7 @@ def note(parts: Sequence[Conditions], here: Conditions) -> str | None:
         return None
     differing = [f"{name} ({' then '.join(_values(name, [*parts, here]))})" for name in dict.fromkeys(names)]
     return (
-        f"note: goes on where something has changed: {', '.join(differing)}. The result is no longer bit for bit that of a "
+        f"note: resumed where something has changed: {', '.join(differing)}. The result is no longer bit for bit that of a "
         "run without a break"
     )
 

@@ -1,4 +1,4 @@
-"""What the images of a run hold: kept in its checkpoint, and compared before it goes on or is measured again."""
+"""What the images of a run hold: kept in its checkpoint, and compared before it is resumed or measured again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def compare_contents(splits: DomainSplits, provenance: Provenance) -> list[str]:
         return []
     if before is None:
         return [
-            "note: the run was begun by a version that did not note what its images hold: whether they are the same is unknown"
+            "note: a version that did not record what images hold started the run: whether they are the same is unknown"
         ]
     known = dict(before.tolist())
     ids, contents = now[:, 0].tolist(), now[:, 1].tolist()
@@ -50,8 +50,8 @@ def compare_contents(splits: DomainSplits, provenance: Provenance) -> list[str]:
     if other[decisive].any():
         raise RunFolderError(
             f"{_count(splits, decisive[other[decisive]], len(decisive), 'training and validation')} of dataset "
-            f"{splits.dataset.name!r} no longer hold what they held when the run was begun. Put them back, or begin anew in "
-            "another folder (--out)"
+            f"{splits.dataset.name!r} no longer hold what they held when the run was started. Put them back, or start a new "
+            "run in another folder (--out)"
         )
     lines = []
     for kind, subset in (("held-out", splits.held_out), ("test", splits.test)):
@@ -59,16 +59,16 @@ def compare_contents(splits: DomainSplits, provenance: Provenance) -> list[str]:
         changed = rows[other[rows] | new[rows]]
         if len(changed):
             lines.append(
-                f"note: {_count(splits, changed, len(rows), kind)} no longer hold what they held when the run was begun, or "
+                f"note: {_count(splits, changed, len(rows), kind)} no longer hold what they held when the run was started, or "
                 "are new: its accuracies are those on the images as they are now"
             )
     if gone := len(known.keys() - set(ids)):
-        lines.append(f"note: {gone} images that were there when the run was begun are gone, and not measured")
+        lines.append(f"note: {gone} images that were there when the run was started are gone, and not measured")
     return lines
 
 
 def inputs_now(config: RunConfig, dataset: ImageDataset, noted: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what a run that begins has as inputs; of one that goes on those that it ``noted``, with its images as they are.
+    """Return what a new run has as inputs; of a resumed one those that it ``noted``, with its images as they are.
 
     Images that train are the same then, and others are measured as they are now; those of older versions stay unknown.
     """

@@ -72,7 +72,7 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
     if config.learn == "masks":
         # Decay would change the masks that are not learned.
         defaults["weight_decay"] = 0.0
-    # The settings of a run that was begun are complete, and the run that it started from may be gone.
+    # The settings of a resumed run are complete, and the run that it started from may be gone.
     if config.init_from is not None and None in (
         config.backbone,
         config.weights,

@@ -128,7 +128,7 @@ class TrainingEngine:
         return rate_factor(self.config, self._epoch, self.global_step, self.epochs, self.steps_per_epoch, group)
 
     def begin(self, epoch: int, batch_index: int, rows: int = 0) -> None:
-        """Note which step begins, set its learning rates, and drop the gradients that the step before did not use.
+        """Record which step begins, set its learning rates, and drop the gradients that the step before did not use.
 
         ``rows`` are those of the global batch, if they are known before a loss is handed over.
         """
@@ -243,7 +243,7 @@ class TrainingEngine:
                 parameter.grad = None
 
     def _after(self, stepped: Sequence[str]) -> None:
-        """Tell the method, and let the average go on, where optimisers really took a step."""
+        """Tell the method, and move the average, where optimisers really took a step."""
         if stepped:
             self.method.after_update(self)
         for name in stepped:

@@ -1,4 +1,4 @@
-"""Means over the images of an epoch, of all processes together; an epoch that was left goes on with what it had."""
+"""Means over the images of an epoch, of all processes together; an epoch that was interrupted is resumed with what it had."""
 
 from __future__ import annotations
 

@@ -53,10 +53,10 @@ FAST_IMAGES = 64
 class Experiment:
     """What a configuration means for a dataset: splits, network, method, batches.
 
-    - ``restored``: the checkpoint of a run that goes on, in place of the weights' file and of the run that it started from
+    - ``restored``: the checkpoint of a resumed run, in place of the weights' file and of the run that it started from
     - ``provenance``: what the run is made from, for its checkpoint
     - ``left_out``: ids of the images that the run does not use
-    - ``changes``: a line each for images that measure and have changed since the restored run was begun
+    - ``changes``: a line each for images that measure and have changed since the restored run was started
 
     Raises InputError for settings that cannot be used, RunFolderError where ``restored`` does not fit, or the images are
     no longer those that were divided then.
@@ -135,9 +135,9 @@ class Experiment:
     def _refuse_other_images(self, restored: CheckpointState) -> None:
         if restored.provenance.division not in (None, self.provenance.division):
             raise RunFolderError(
-                f"the images of dataset {self.splits.dataset.name!r} are no longer those that the run was begun with: its "
+                f"the images of dataset {self.splits.dataset.name!r} are no longer those that the run was started with: its "
                 "sources would be divided otherwise, and images that were trained on would measure. Put back what was added, "
-                "removed or renamed in the source domains, or begin anew in another folder (--out)"
+                "removed or renamed in the source domains, or start a new run in another folder (--out)"
             )
 
     def _start(self, method: Method) -> None:
@@ -153,7 +153,7 @@ class Experiment:
             except RuntimeError as error:
                 raise RunFolderError(
                     f"the checkpoint does not fit its own settings ({str(error).splitlines()[0]}): the run was made by another "
-                    "version or changed by hand. Begin anew in another folder (--out)"
+                    "version or changed by hand. Start a new run in another folder (--out)"
                 ) from error
         elif config.init_from is not None:
             origin = InitialModel.read(config.init_from)

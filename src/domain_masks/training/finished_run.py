@@ -1,4 +1,4 @@
-"""A finished run: what it gives back, also where it is asked to go on."""
+"""A finished run: what it gives back, also where it is resumed."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def refuse_changes(folder: RunFolder, config: RunConfig, dataset: ImageDataset) 
     ]
     if changed:
         raise RunFolderError(
-            f"{folder.path} holds a finished run, which does not go on: {', '.join(changed)}. Train its model further in "
-            f"another folder with --init_from {folder.path} and without --resume, or begin again with --overwrite"
+            f"{folder.path} holds a finished run, which is not trained further: {', '.join(changed)}. Train its model further "
+            f"in another folder with --init_from {folder.path} and without --resume, or restart with --overwrite"
         )
 
 

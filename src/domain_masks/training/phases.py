@@ -69,10 +69,10 @@ def plan_phases(method: Method, epochs: int, begun: int = 0, before: Sequence[in
     """Divide ``epochs`` among the phases of a method by their shares; each gets one at least.
 
     - ``begun``: epochs that are done or running
-    - ``before``: the first epochs of the phases as a run that goes on had them. Phases that have begun keep theirs, so that
-      none begins again where there are more epochs than before; those that have not are divided anew
+    - ``before``: the first epochs of the phases as a resumed run had them. Phases that have started keep theirs, so that
+      none starts again where there are more epochs than before; those that have not are divided anew
 
-    Raises InputError where there are not enough epochs for the phases that have not begun.
+    Raises InputError where there are not enough epochs for the phases that have not started.
     """
     phases = phases_of(method)
     kept = [start for start in before[: len(phases)] if start < begun] or [0]

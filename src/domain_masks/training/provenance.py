@@ -57,7 +57,7 @@ class Provenance(Part):
         except ValidationError as error:
             raise RunFolderError(
                 "the checkpoint does not say as it should what its run was made from: it was changed by hand. Restore it, or "
-                "begin anew in another folder (--out)"
+                "start a new run in another folder (--out)"
             ) from error
 
     def to_dict(self) -> dict[str, Any]:

@@ -122,11 +122,11 @@ def read_progress(values: Mapping[str, Any]) -> Progress:
 
 
 def plan_of(progress: Progress, epochs_before: int, method: Method, epochs: int) -> PhasePlan:
-    """Return the phases of a run that goes on with ``epochs`` in all; those that have begun stay where they were.
+    """Return the phases of a run that is resumed with ``epochs`` in all; those that have started stay where they were.
 
     - ``epochs_before``: how many the run was to have; for checkpoints of older versions, which do not say where phases begin
 
-    Raises InputError where there are too few for the phases that have not begun.
+    Raises InputError where there are too few for the phases that have not started.
     """
     before = progress.phase_starts or plan_phases(method, max(epochs_before, len(phases_of(method)))).starts
     return plan_phases(method, epochs, progress.epochs_begun, before)

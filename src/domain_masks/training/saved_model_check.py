@@ -48,9 +48,9 @@ def save_measured(
             if experiment.features is not None:
                 reason = f"The features in {experiment.features.folder} may be of other images: remove that folder and repeat"
             raise ParityError(
-                f"the model of the run in {folder} is not kept, and its numbers are not written: read back, it does not answer "
-                f"as what was measured (on {count} images its logits differ by {difference:.2g} of the largest, allowed are "
-                f"{allowed:.2g}). {reason}"
+                f"the model of the run in {folder} is not kept, and its numbers are not written: read back, it does not "
+                f"predict what was measured (on {count} images its logits differ by {difference:.2g} of the largest, allowed "
+                f"are {allowed:.2g}). {reason}"
             )
 
     save_model(folder, experiment.method, str(config.backbone), description, require_measured)

@@ -14,7 +14,7 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Interruption:
-    """Holds back Ctrl-C, SIGTERM and SIGHUP within a block, so that a step that was begun is finished and saved.
+    """Holds back Ctrl-C, SIGTERM and SIGHUP within a block, so that a step that has started is finished and saved.
 
     The first signal is noted; the block asks for it between two steps, saves, and calls :meth:`deliver`. A second one is
     delivered at once: whoever is in a hurry loses what was not saved. Outside of the main thread, where Python takes no

@@ -1,4 +1,4 @@
-"""The whole state of a run at one moment: what ``last.ckpt`` and ``best.ckpt`` hold, and how a run goes on from them."""
+"""The whole state of a run at one moment: what ``last.ckpt`` and ``best.ckpt`` hold, and how a run is resumed from them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from domain_masks.training.provenance import KEY, Provenance
 from domain_masks.training.run_progress import Progress, plan_of, read_progress
 
 MEASURED = "measured"
-"""Where the best epoch has just ended: the weights that were validated, if others than training goes on with."""
+"""Where the best epoch has just ended: the weights that were validated, if training continues with others."""
 REPEATABLE = {"epochs", "patience", "max_time", *NOT_COMPUTED}
 """Settings that a resumed run may change."""
 
@@ -41,7 +41,7 @@ class CheckpointState:
     - ``progress``: how far the run is, and ``epochs``, how many it was to have
     - ``parts``: the conditions under which it was computed so far, see :mod:`domain_masks.training.conditions`
     - ``buffers``: name -> running statistics of every process (P, ...), within an epoch of several processes
-    - ``measured``: the weights that were validated at the end of the best epoch, if training goes on with others
+    - ``measured``: the weights that were validated at the end of the best epoch, if training continues with others
     """
 
     method: Mapping[str, Any]
@@ -76,7 +76,7 @@ class CheckpointState:
 
 
 class RunState:
-    """Saves and restores everything that a run needs to go on bit for bit: weights, optimisers, place in the data.
+    """Saves and restores everything that a run needs to be resumed bit for bit: weights, optimisers, place in the data.
 
     Randomness and order need no state: both are keyed by the seed and the place. ``learner`` is the engine, or Fabric alone for
     a method that is fitted without one.
@@ -109,7 +109,7 @@ class RunState:
     def save(self, progress: Progress, best: bool = False) -> None:
         """Write ``last.ckpt``, and ``best.ckpt`` where the epoch that just ended is the best; all processes call it together.
 
-        The best weights are those that were validated: where they are averaged, others than those that training goes on with.
+        The best weights are those that were validated: where they are averaged, others than those that training continues with.
 
         Raises DivergedError where a weight is not finite, RunFolderError where the files cannot be written; what was
         saved before is still there.
@@ -144,7 +144,7 @@ class RunState:
         self._saved_at = time.monotonic()
 
     def _weights(self) -> Mapping[str, Any]:
-        """Return the weights that training goes on with, also while their average is in their place."""
+        """Return the weights that training continues with, also while their average is in their place."""
         average = None if self.engine is None else self.engine.average
         return self.method.state_dict() if average is None or average.aside is None else average.aside
 
@@ -218,10 +218,10 @@ class RunState:
 
     @property
     def kept(self) -> str:
-        """Say which checkpoint there is to go on from."""
+        """Say which checkpoint there is to resume from."""
         if self._saved is None:
             return "No checkpoint had been written before."
-        return f"The checkpoint of {self._saved} is whole: {self.folder.last}. Go on from it with --resume."
+        return f"The checkpoint of {self._saved} is whole: {self.folder.last}. Resume from it with --resume."
 
     def _check_folder(self) -> None:
         if not self.folder.path.is_dir():
@@ -273,7 +273,7 @@ def unfit(folder: RunFolder, error: Exception) -> RunFolderError:
     """Build the error for a checkpoint whose content does not fit the settings that it holds."""
     return RunFolderError(
         f"{folder.last} does not fit its own settings ({type(error).__name__}): the run was made by another version or changed "
-        "by hand. Begin anew in another folder (--out)"
+        "by hand. Start a new run in another folder (--out)"
     )
 
 
@@ -284,7 +284,7 @@ def _read_state(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     if missing := [name for name in parts if not isinstance(state.get(name), Mapping)]:
         raise RunFolderError(
             f"{folder.last} is no checkpoint of a run: expected method, engine, progress and config in it, got no "
-            f"{', '.join(missing)}. Restore it, or begin anew in another folder (--out)"
+            f"{', '.join(missing)}. Restore it, or start a new run in another folder (--out)"
         )
     refuse_other_settings(config, state["config"], folder)
     return state

@@ -12,7 +12,7 @@ from domain_masks.records.metrics_log import EPOCH
 class TensorBoardWriter:
     """Writes TensorBoard's event files, an event's step being the epoch, counted from 1.
 
-    Where that fails, it says so once and the run goes on without. ``first``: the epoch to be written next; earlier files'
+    Where that fails, it says so once and the run continues without. ``first``: the epoch to be written next; earlier files'
     events of it and later ones are hidden.
     """
 
@@ -50,4 +50,4 @@ class TensorBoardWriter:
 
     def _give_up(self, reason: str) -> None:
         self._writer = None
-        self._reporter.say(f"no more events for TensorBoard ({reason}): the run goes on without them")
+        self._reporter.say(f"no more events for TensorBoard ({reason}): the run continues without them")

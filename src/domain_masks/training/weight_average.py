@@ -22,7 +22,7 @@ LOOKS = 50
 
 
 class WeightAverage:
-    """The average of the parameters that a run trains; they themselves go on as they would without it.
+    """The average of the parameters that a run trains; they themselves are trained as they would be without it.
 
     - ``ema``: after every update of an optimiser, decay × the average + (1 - decay) × its parameters, from the first update on
     - ``swa``: the mean over all updates from ``average_start`` of the phase's steps on (Izmailov et al., UAI 2018, densely as
@@ -31,7 +31,7 @@ class WeightAverage:
       :class:`~domain_masks.training.loss_valley.LossValley`
 
     An average moves exactly when an optimiser has taken a step: not per batch while batches are accumulated, not where a
-    gradient scaler leaves a step out, and of several optimisers for each by itself. It begins anew with each phase.
+    gradient scaler leaves a step out, and of several optimisers for each by itself. It starts anew with each phase.
 
     Mask logits are averaged as all parameters are: they are what the optimiser moves, and their average is a mask like any
     other. Probabilities are the sigmoid of the averaged logits, and hard masks are on where these are above 0. An average of
@@ -45,7 +45,7 @@ class WeightAverage:
         self.method = method
         self.config = config
         self.aside: Mapping[str, Any] | None = None
-        """The state of the method as training goes on with it, while the average is in its place; else None."""
+        """The state of the method as training continues with it, while the average is in its place; else None."""
         self.measured: Mapping[str, Any] | None = None
         """The state of the method with the average in its place as it was validated last."""
         self._parameters = {

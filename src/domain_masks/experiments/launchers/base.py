@@ -52,7 +52,7 @@ class Outcome:
 class Launcher(Protocol):
     """Carries out jobs, in whatever order, and gives back each with its outcome as it ends.
 
-    Where the block that takes them is left, by Ctrl-C or otherwise, runs that have been begun save their state and end.
+    Where the block that takes them is left, by Ctrl-C or otherwise, runs that have started save their state and end.
     """
 
     def launch(self, jobs: Sequence[Job], dataset: ImageDataset, reporter: Reporter) -> Iterator[tuple[Job, Outcome]]:
@@ -71,7 +71,7 @@ class InProcess:
 
 
 def execute(job: Job, dataset: ImageDataset, reporter: Reporter) -> Outcome:
-    """Carry out one run in this process, or go on with it, and turn what it raises into an outcome.
+    """Carry out one run in this process, or resume it, and turn what it raises into an outcome.
 
     What fails is recorded in the run's folder, an unexpected error with its traceback. Ctrl-C and what else ends the process
     pass through.

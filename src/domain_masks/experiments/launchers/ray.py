@@ -15,7 +15,7 @@ from domain_masks.experiments.launchers.base import Job, Outcome, SentLines, exe
 from domain_masks.progress import Reporter, silent_libraries
 
 RETRIES = 5
-"""How often a run is begun again, or gone on with, whose node or process has been lost."""
+"""How often a run is restarted or resumed whose node or process has been lost."""
 _VARIABLES = ("DMG_CACHE", "DMG_DATA", "OMP_NUM_THREADS")
 
 
@@ -35,7 +35,7 @@ class RayCluster:
     - ``count``: most runs at once; None for one per GPU or, where no GPU is used, one per node
     - ``uses_gpus``: whether runs use the GPUs that there are
 
-    A run whose node is lost goes on from its last checkpoint on another one. Ctrl-C and SIGTERM end the runs, which save
+    A run whose node is lost is resumed from its last checkpoint on another one. Ctrl-C and SIGTERM end the runs, which save
     their state. Raises InputError where Ray is not installed, or no cluster answers.
     """
 
@@ -91,7 +91,7 @@ class RayCluster:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"--ray_address {self.address}: no Ray cluster answers ({str(error).splitlines()[0]}). Expected HOST:PORT of "
-                "one that `ray start --head` has begun, auto on one of its nodes, or local to start one here"
+                "one that `ray start --head` has started, auto on one of its nodes, or local to start one here"
             ) from error
 
     def _share(self, ray: ModuleType) -> tuple[Share, int]:
