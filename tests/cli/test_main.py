@@ -222,7 +222,7 @@ def test_benchmark_shows_a_table_and_skips_what_is_done(capsys: pytest.CaptureFi
     assert "2 runs: 2 done" in capsys.readouterr().out
     assert main([*command, "--sweep", "method.overlap_weight=0,0.1", "--dry_run"]) == 0
     shown = capsys.readouterr().out
-    assert "3 runs: 2 done, 1 open" in shown
+    assert "3 runs: 2 done, 1 pending" in shown
     assert "dmg (small): 1 finished run" in shown
     assert main([*command, "--sweep", "method.overlap_weight=0,0.1"]) == 0
     table = capsys.readouterr().out
