@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         methods,
         networks,
         records,
+        report,
         training,
     )
     from domain_masks.calls import load, train
@@ -37,6 +38,7 @@ __all__ = [
     "methods",
     "networks",
     "records",
+    "report",
     "train",
     "training",
 ]
@@ -52,6 +54,7 @@ _SUBMODULES = (
     "methods",
     "networks",
     "records",
+    "report",
     "training",
 )
 

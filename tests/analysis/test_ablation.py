@@ -1,4 +1,4 @@
-"""Switching neurons off: which, how many, and what the whole model then predicts."""
+"""Ablation: which units are zeroed, how many, and what the whole model then predicts."""
 
 import itertools
 

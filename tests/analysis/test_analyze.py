@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 import generated
-from domain_masks.analysis import analyze, summary_lines
+from domain_masks.analysis import analyze
 from domain_masks.data import without_rows
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.evaluation import mask_by_domain
@@ -28,12 +26,6 @@ class Silent:
 
     def track(self, items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
         yield from items
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the drawings, which take longer than everything else together."""
-    monkeypatch.setattr("domain_masks.analysis.analyzing._figures", lambda content, small: iter(()))
 
 
 @pytest.fixture(scope="module")
@@ -67,16 +59,12 @@ def test_everything_is_there(copied: Path) -> None:
     assert {row.epoch for row in found.epochs} == {1, 2, 3, 4}
     assert found.nearest_source is not None
     assert set(found.per_class["stripes"]) == set(generated.CLASSES)
-    for name in found.figures:
-        assert (folder.figures / name).stat().st_size > 0
-    for word in ("mask_by_domain.png", "ablation-stripes.png", "gallery-nearest-stripes.png", "sites.csv"):
-        assert word in found.figures
+    assert found.figures == []
     items = [item for gallery in (found.galleries or {}).values() for item in gallery.items]
     assert items
     assert all((copied / item.thumbnail).is_file() for item in items)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_nothing_switched_off_is_what_the_run_stored(copied: Path) -> None:
     found = analyzed(copied, images=None).ablation
     assert found is not None
@@ -88,38 +76,12 @@ def test_nothing_switched_off_is_what_the_run_stored(copied: Path) -> None:
     assert all(row.draws == 1 for row in everything)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_the_same_numbers_again(copied: Path) -> None:
     first = analyzed(copied, images=30)
     assert analyzed(copied, images=30) == first
     assert sum(first.ablation.images.values()) == 30
 
 
-def two_figures(content: dict[str, Any], small: dict[str, bytes]) -> Iterator[tuple[str, Figure]]:
-    yield "mask_by_domain.png", Figure(figsize=(1, 1))
-    if content.ablation:
-        yield "ablation-stripes.png", Figure(figsize=(1, 1))
-
-
-def test_what_an_earlier_analysis_left_is_replaced_and_other_files_stay(
-    copied: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("domain_masks.analysis.analyzing._figures", two_figures)
-    assert "ablation-stripes.png" in analyzed(copied, images=20).figures
-    folder = RunFolder(copied)
-    (folder.figures / "mine.png").write_text("mine")
-    found = analyzed(copied, with_images=False)
-    assert found.ablation is None
-    there = {path.name for path in folder.figures.iterdir() if path.is_file()}
-    assert there == {*found.figures, "index.json", "mine.png"}
-    assert "ablation-stripes.png" not in there
-    assert not list(folder.thumbnails.iterdir())
-    assert any("no images were looked at" in note for note in found.notes)
-    folder.prepare(overwrite=True)
-    assert [path.name for path in copied.rglob("*") if path.is_file()] == ["mine.png"]
-
-
-@pytest.mark.usefixtures("undrawn")
 def test_without_the_model_galleries_keep_their_thumbnails(copied: Path) -> None:
     (copied / "checkpoints" / "best.ckpt").unlink()
     found = analyzed(copied, with_model=False)
@@ -127,7 +89,6 @@ def test_without_the_model_galleries_keep_their_thumbnails(copied: Path) -> None
     assert any(item.thumbnail is not None for gallery in (found.galleries or {}).values() for item in gallery.items)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_without_its_dataset_the_rest_is_done(copied: Path) -> None:
     found = analyze(copied, reporter=Silent())  # there is no dataset of that name
     assert found.sites is not None
@@ -137,7 +98,6 @@ def test_without_its_dataset_the_rest_is_done(copied: Path) -> None:
         analyze(copied, reporter=Silent(), changes={"dataset": "./nowhere"})
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_images_that_are_gone_are_counted(copied: Path) -> None:
     whole = generated.dataset()
     gone = [row for row, name in enumerate(whole.ids) if name.startswith("stripes/red/")]
@@ -147,7 +107,6 @@ def test_images_that_are_gone_are_counted(copied: Path) -> None:
     assert found.ablation.images["stripes"] == 40
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_images_that_are_others_are_told(copied: Path) -> None:
     other = generated.dataset()
     other.open_image.pixels = 255 - other.open_image.pixels  # type: ignore[attr-defined]
@@ -155,7 +114,6 @@ def test_images_that_are_others_are_told(copied: Path) -> None:
     assert any("do not belong together" in note for note in found.notes)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_class_without_test_images_is_absent_and_said(copied: Path) -> None:
     folder = RunFolder(copied)
     predictions = Predictions.load(folder.predictions)
@@ -166,7 +124,6 @@ def test_a_class_without_test_images_is_absent_and_said(copied: Path) -> None:
     assert any("stripes has no images of red" in note for note in found.notes)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_masks_that_cannot_be_read_leave_the_rest(copied: Path) -> None:
     (copied / "model.json").unlink()
     found = analyzed(copied)
@@ -175,7 +132,6 @@ def test_masks_that_cannot_be_read_leave_the_rest(copied: Path) -> None:
     assert found.calibration
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("method", "has_heads"), [("aggregate", False), ("multi_headed", True)])
 def test_a_method_without_masks_gets_what_it_can_have(tmp_path: Path, method: str, has_heads: bool) -> None:
     config = generated.config(epochs=1, method=method)
@@ -185,38 +141,10 @@ def test_a_method_without_masks_gets_what_it_can_have(tmp_path: Path, method: st
     assert (found.nearest_source is not None) == has_heads
     assert any(f"{method!r} has no masks" in note for note in found.notes)
     assert set(found.calibration) == set(found.confusion) == {"dots", "plain", "stripes"}
-    assert list(summary_lines(found, ("stripes",)))
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_tables_hold_the_numbers(copied: Path) -> None:
-    found = analyzed(copied, images=20)
-    rows = list(csv.DictReader((copied / "figures" / "mask_by_domain.csv").open()))
-    assert {row["ensemble"]: float(row["stripes"]) for row in rows} == {
-        name: row["stripes"] for name, row in found.mask_by_domain.items()
-    }
-    rows = list(csv.DictReader((copied / "figures" / "nearest_source.csv").open()))
-    assert [row["domain"] for row in rows] == ["dots", "plain", "stripes"]
-    assert sum(float(rows[2][f"share_{source}"]) for source in SOURCES) == pytest.approx(1)
-    rows = list(csv.DictReader((copied / "figures" / "ablation.csv").open()))
-    assert len(rows) == 3 * len(found.ablation.rows)
-    rows = list(csv.DictReader((copied / "figures" / "confusion.csv").open()))
-    assert sum(int(row["count"]) for row in rows) == 72
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_the_summary_says_what_was_found(copied: Path) -> None:
-    found = analyzed(copied)
-    text = "\n".join(summary_lines(found, ("stripes",)))
-    for word in ("only dots", "stripes (held out)", "IoU", "nearest", "oracle", "neurons off", "calibration error"):
-        assert word in text
-    own = found.mask_by_domain["known:dots"]["dots"]
-    assert f"{100 * own:.2f}*" in text
-
-
-@pytest.mark.usefixtures("undrawn")
 def test_misuse(copied: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="at least one image"):
+    with pytest.raises(InputError, match="at least one image for the ablation"):
         analyzed(copied, images=0)
     with pytest.raises(InputError, match="'tpu'"):
         analyzed(copied, changes={"device": "tpu"})

@@ -6,14 +6,14 @@ from PIL import Image
 
 import generated as images
 from domain_masks.analysis.galleries import THUMBNAIL, galleries, thumbnail, thumbnail_name, thumbnails
-from domain_masks.evaluation import nearest_source, shown, source_logits
+from domain_masks.evaluation import nearest_source, samples_by_domain, source_logits
 from domain_masks.evaluation.by_mask import confidences
 from references.predictions import CLASSES, SOURCES, generated
 
 
 @pytest.fixture
 def part():
-    return shown(generated(per_split=200))["sketch"]
+    return samples_by_domain(generated(per_split=200))["sketch"]
 
 
 def test_the_most_confident_mistakes_come_first(part):
@@ -45,7 +45,7 @@ def test_a_row_of_images_for_each_source(part):
 
 
 def test_without_masks_there_are_mistakes_without_votes():
-    found = galleries({"sketch": shown(generated(known=False))["sketch"]})
+    found = galleries({"sketch": samples_by_domain(generated(known=False))["sketch"]})
     assert list(found) == ["mistakes/sketch"]
     assert not found["mistakes/sketch"].items[0].votes
 

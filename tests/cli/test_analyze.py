@@ -17,7 +17,7 @@ FAST = ["--fast", "--device", "cpu", "--quiet"]
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the drawings, which take longer than everything else together, but for one test."""
     if request.node.name != "test_one_run":
-        monkeypatch.setattr("domain_masks.analysis.analyzing._figures", lambda content, small: iter(()))
+        monkeypatch.setattr("domain_masks.report.write.run_figures.run_figures", lambda run, analysis: iter(()))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_one_run(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", "runs/deep/one", "--images", "20", "--device", "cpu", "--quiet"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    for word in ("only ink", "mosaic (held out)", "IoU", "nearest", "neurons off", "calibration"):
+    for word in ("only ink", "mosaic (held out)", "IoU", "nearest", "zeroed", "calibration"):
         assert word in captured.out
     content = json.loads((runs / "deep" / "one" / "analysis.json").read_text())
     assert sum(content["ablation"]["images"].values()) == 20
@@ -74,4 +74,4 @@ def test_a_run_whose_dataset_is_elsewhere(runs: Path, capsys: pytest.CaptureFixt
     Path("where.yaml").write_text("dataset: digits\n")
     for where in (["--dataset", "digits"], ["--config", "where.yaml"]):
         assert main(["analyze", "runs/deep/one", "--images", "20", "--quiet", *where]) == 0
-        assert "neurons off" in capsys.readouterr().out
+        assert "zeroed" in capsys.readouterr().out

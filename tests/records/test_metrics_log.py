@@ -5,6 +5,8 @@ import pytest
 
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records import MetricsLog
+from domain_masks.records.analysis import SiteEpoch
+from domain_masks.records.metrics_log import site_epochs
 
 
 @pytest.fixture
@@ -83,3 +85,17 @@ def test_malformed_table_names_the_file(log, text, message):
 def test_table_with_windows_line_ends(log):
     log.path.write_bytes(b"epoch,loss\r\n1,0.5\r\n")
     assert log.read() == [{"epoch": 1, "loss": 0.5}]
+
+
+def test_epochs_are_read_from_the_columns_of_metrics(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.csv")
+    shares = {"mask_kinds/a.b/off": 0.5, "mask_kinds/a.b/shared": 0.25, "mask_kinds/a.b/specific": 0.25}
+    log.append({"epoch": 1, "loss": 1.0})
+    log.append({"epoch": 2, "mask_iou/a.b": 0.5, "mask_activated/a.b/in/out": 0.75, **shares})
+    log.append({"epoch": 3, "mask_activated/a.b/in/out": 1.0, **shares})
+    kinds = {"off": 0.5, "shared": 0.25, "specific": 0.25}
+    assert site_epochs(log.read()) == [
+        SiteEpoch(epoch=2, site="a.b", **kinds, activated={"in/out": 0.75}, overall_iou=0.5),
+        SiteEpoch(epoch=3, site="a.b", **kinds, activated={"in/out": 1.0}),
+    ]
+    assert site_epochs([{"epoch": 0, "mask_iou/a": 1.0}]) == []

@@ -41,6 +41,10 @@ PAPER_CONFIG: Mapping[str, Any] = {
 }
 """What the paper did with PACS and ResNet-18."""
 
+ODD_DOMAINS = ("_amazon", "网络摄像头", "a|b", "x_y")
+"""Names that mean something to HTML, Markdown, LaTeX, CSV and SVG."""
+ODD_CONFIG: Mapping[str, Any] = {**PAPER_CONFIG, "dataset": "photos", "backbone": "small"}
+
 
 def predictions(
     target: str,

@@ -1,4 +1,4 @@
-"""What the masks of a run learned: tables, figures and galleries."""
+"""What the masks of a run learned, in numbers: ``analysis.json``."""
 
 from __future__ import annotations
 
@@ -8,23 +8,8 @@ from domain_masks.lazy import attach
 
 if TYPE_CHECKING:
     from domain_masks.analysis.analyzing import IMAGES, analyze
-    from domain_masks.analysis.sites import histogram, site_analysis, site_epochs
-    from domain_masks.analysis.summary import summary_lines
+    from domain_masks.analysis.site_analysis import histogram, site_analysis
 
-__all__ = ["IMAGES", "analyze", "histogram", "site_analysis", "site_epochs", "summary_lines"]
+__all__ = ["IMAGES", "analyze", "histogram", "site_analysis"]
 
-attach(
-    __name__,
-    {
-        "analyzing": (
-            "IMAGES",
-            "analyze",
-        ),
-        "sites": (
-            "histogram",
-            "site_analysis",
-            "site_epochs",
-        ),
-        "summary": ("summary_lines",),
-    },
-)
+attach(__name__, {"analyzing": ("IMAGES", "analyze"), "site_analysis": ("histogram", "site_analysis")})

@@ -1,4 +1,4 @@
-"""How accuracy falls when neurons are switched off: shared ones, specific ones, and as many random ones."""
+"""Ablation: how accuracy falls when units are zeroed, shared ones, specific ones, and as many random ones."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Masks = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Variant:
-    """One choice of neurons that are switched off, in the masks of all domains.
+class UnitChoice:
+    """One choice of units that are zeroed, in the masks of all domains.
 
     - ``site``: where, or "all"
     - ``kind``, ``matched``: see :class:`~domain_masks.records.analysis.AblationRow`
-    - ``fraction``: of the kind's neurons
-    - ``neurons``: how many are switched off
-    - ``off``: site -> (K,), True where a neuron is switched off
+    - ``fraction``: of the kind's units
+    - ``neurons``: how many units are zeroed
+    - ``off``: site -> (K,), True where a unit is zeroed
     """
 
     site: str
@@ -42,7 +42,7 @@ class Variant:
     off: Mapping[str, Tensor]
 
     def apply(self, masks: Masks) -> dict[str, Tensor]:
-        """Return the masks with those neurons at 0."""
+        """Return the masks with those units at 0."""
         return {
             site: mask.masked_fill(self.off[site].to(mask.device), 0.0) if site in self.off else mask
             for site, mask in masks.items()
@@ -55,7 +55,7 @@ class Variant:
 
 
 def kinds(logits: Tensor) -> dict[str, Tensor]:
-    """Return "shared" and "specific" -> (K,), True for a neuron of that kind by the hard masks (Section 7.1).
+    """Return "shared" and "specific" -> (K,), True for a unit of that kind by the hard masks (Section 7.1).
 
     ``logits``: (D, K).
     """
@@ -65,18 +65,18 @@ def kinds(logits: Tensor) -> dict[str, Tensor]:
 
 def variants(
     logits: Masks, seed: int = 0, fractions: Sequence[float] = FRACTIONS, draws: int = DRAWS
-) -> Iterator[Variant]:
-    """Yield what is switched off: nothing first, then for every place and kind growing fractions of it, several draws.
+) -> Iterator[UnitChoice]:
+    """Yield what is zeroed: nothing first, then for every place and kind growing fractions of it, several draws.
 
-    A draw orders the neurons of a kind at random and switches off the first of them, so that larger fractions hold the
-    smaller ones; all of a kind is one draw. Random neurons as many as those of a kind, drawn from all K, are its control.
-    A place is a site, or all sites at once where there are several. A kind without neurons is left out, and a fraction
+    A draw orders the units of a kind at random and zeroes the first of them, so that larger fractions hold the
+    smaller ones; all of a kind is one draw. Random units as many as those of a kind, drawn from all K, are its control.
+    A place is a site, or all sites at once where there are several. A kind without units is left out, and a fraction
     that is none of them. The draws are keyed
     by (seed, place, kind, draw).
 
     ``logits``: site -> (D, K).
     """
-    yield Variant(ALL_SITES, "none", None, 0.0, 0, {})
+    yield UnitChoice(ALL_SITES, "none", None, 0.0, 0, {})
     of_kind = {site: kinds(values) for site, values in logits.items()}
     places: dict[str, tuple[str, ...]] = {site: (site,) for site in logits}
     if len(logits) > 1:
@@ -100,13 +100,13 @@ def variants(
                         continue
                     everything = not control and taken == counts
                     for order in orders[:1] if everything else orders:
-                        yield Variant(
+                        yield UnitChoice(
                             site=place,
                             kind="random" if control else kind,
                             matched=kind if control else None,
                             fraction=fraction,
                             neurons=sum(taken.values()),
-                            off={site: _switched(order[site], taken[site], len(candidates[site])) for site in sites},
+                            off={site: _zeroed(order[site], taken[site], len(candidates[site])) for site in sites},
                         )
 
 
@@ -116,7 +116,7 @@ def _order(candidates: Tensor, seed: int, stream: str, draw: int) -> Tensor:
     return indices[torch.randperm(len(indices), generator=generator(seed, f"ablation/{stream}", draw))]
 
 
-def _switched(order: Tensor, count: int, size: int) -> Tensor:
+def _zeroed(order: Tensor, count: int, size: int) -> Tensor:
     off = torch.zeros(size, dtype=torch.bool)
     off[order[:count]] = True
     return off
@@ -127,7 +127,7 @@ def measure(
     features: Callable[[DomainBatch], Tensor],
     predict: Callable[[Tensor, Masks], Tensor],
     logits: Masks,
-    chosen: Sequence[Variant],
+    chosen: Sequence[UnitChoice],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the class that each variant predicts for each image, (V, N), and the images' rows, (N,).
 
@@ -149,7 +149,7 @@ def measure(
 
 
 def ablation_rows(
-    chosen: Sequence[Variant], right: NDArray[np.bool_], domains: Mapping[str, NDArray[np.bool_]]
+    chosen: Sequence[UnitChoice], right: NDArray[np.bool_], domains: Mapping[str, NDArray[np.bool_]]
 ) -> list[AblationRow]:
     """Return the rows of the table: accuracies per domain, mean and sample standard deviation over the draws.
 

@@ -1,17 +1,16 @@
-"""Everything that is known about what a run's masks learned, computed, drawn and written into its folder."""
+"""Everything that is known about what a run's masks learned, computed and written into its folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domain_masks.analysis.from_predictions import calibration, confusion, nearest, without_nearest
 from domain_masks.analysis.galleries import galleries, thumbnail_name, thumbnails
-from domain_masks.analysis.images import ablate, sample
-from domain_masks.analysis.sites import site_analysis, site_epochs
-from domain_masks.analysis.tables import tables
+from domain_masks.analysis.sampled_images import ablate, sample
+from domain_masks.analysis.site_analysis import site_analysis
 from domain_masks.data import ImageDataset, load_dataset
 from domain_masks.devices import choose_device
 from domain_masks.errors import DomainMasksError, InputError, RunFolderError
@@ -29,14 +28,10 @@ from domain_masks.records import Analysis, Predictions, RunFolder
 from domain_masks.records.analysis import Gallery
 from domain_masks.records.collection import RunRecord, read_run
 from domain_masks.records.counts import counted
-from domain_masks.records.files import as_bytes
+from domain_masks.records.metrics_log import site_epochs
 from domain_masks.records.predictions import PREDICTION_ENSEMBLE
 from domain_masks.records.results import DOMAIN_CLASSIFIER
-from domain_masks.records.run_folder import folder_name
 from domain_masks.records.setting_types import bounds_of
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 IMAGES = 500
 
@@ -52,12 +47,14 @@ def analyze(
     with_images: bool = True,
     reporter: Reporter | None = None,
 ) -> Analysis:
-    """Compute what the masks of a finished run learned, and write ``analysis.json``, figures and tables into its folder.
+    """Compute what the masks of a finished run learned, and write ``analysis.json`` and thumbnails into its folder.
+
+    :func:`domain_masks.report.draw_analysis` draws figures and writes tables from it.
 
     - ``dataset``: an opened dataset in place of the one that the run's settings name
     - ``changes``: "dataset", "root" or "device" where they are no longer what the settings say
-    - ``images``: on about how many images neurons are switched off, a sample of all domains; None for all
-    - ``with_model``: False leaves out what needs the model: switching off neurons
+    - ``images``: on about how many images units are zeroed, a sample of all domains; None for all
+    - ``with_model``: False leaves out what needs the model: the ablation
     - ``with_images``: False leaves out what needs images: that, and the thumbnails of galleries
 
     What the method does not have, and what cannot be opened, is left out and noted. Raises RunFolderError where the folder
@@ -65,7 +62,7 @@ def analyze(
     there.
     """
     if images is not None and images < 1:
-        raise InputError(f"expected at least one image to switch neurons off on, got {images}")
+        raise InputError(f"expected at least one image for the ablation, got {images}")
     changes = dict(changes or {})
     choose_device(changes.get("device", "auto"))
     reporter = reporter or ConsoleReporter()
@@ -75,9 +72,9 @@ def analyze(
     notes: list[str] = content["notes"]
     opened = _open(record, dataset, changes, notes) if with_images else None
     if not with_images:
-        notes.append("no images were looked at: no thumbnails, and no neurons switched off")
+        notes.append("no images were read: no thumbnails, and no ablation")
     elif not with_model and content.get("sites"):
-        notes.append("the model was not looked at: no neurons switched off")
+        notes.append("the model was not read: no ablation")
     if opened is not None and with_model and content.get("sites"):
         chosen = sample(samples_by_domain(predictions), images)
         try:
@@ -85,9 +82,15 @@ def analyze(
             content["ablation"], more = ablate(record.folder, opened, chosen, device, reporter)
             notes += more
         except DomainMasksError as error:
-            notes.append(f"no neurons were switched off: {error}")
+            notes.append(f"no ablation: {error}")
     small = _with_thumbnails(content, opened, bounds_of(record.config.get("value_range")))
-    return _written(record.folder, content, small)
+    record.folder.write_thumbnails({thumbnail_name(name): data for name, data in small.items()})
+    # Figures of an earlier analysis do not show these numbers.
+    with suppress(RunFolderError):
+        record.folder.remove_figures(Analysis.read(record.folder.analysis).figures)
+    analysis = Analysis(**content, figures=[])
+    analysis.write(record.folder.analysis)
+    return analysis
 
 
 def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]:
@@ -119,9 +122,7 @@ def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]
     else:
         content["nearest_source"] = nearest(predictions)
     if record.results.masks is None:
-        notes.append(
-            f"method {record.results.method!r} has no masks: no overlap, no kinds of neurons, none switched off"
-        )
+        notes.append(f"method {record.results.method!r} has no masks: no overlap, no kinds of units, no ablation")
     else:
         try:
             masks = read_masks(record.folder.path)
@@ -150,7 +151,7 @@ def _open(
     except DomainMasksError as error:
         if given:
             raise
-        notes.append(f"no thumbnails, and no neurons switched off, since the images are not there: {error}")
+        notes.append(f"no thumbnails, and no ablation, since the images are not there: {error}")
         return None
 
 
@@ -170,61 +171,3 @@ def _with_thumbnails(
     paths = {name: f"figures/thumbnails/{thumbnail_name(name)}" for name in small}
     content["galleries"] = {name: gallery.with_thumbnails(paths) for name, gallery in galleries.items()}
     return small
-
-
-def _written(folder: RunFolder, content: dict[str, Any], small: Mapping[str, bytes]) -> Analysis:
-    """Write figures, tables, thumbnails and, last, the numbers."""
-    before: list[str] = []
-    with suppress(RunFolderError):
-        before = Analysis.read(folder.analysis).figures
-    folder.write_thumbnails({thumbnail_name(name): data for name, data in small.items()})
-    from domain_masks.analysis.fonts import letters_of, missing_note  # noqa: PLC0415 - matplotlib takes a second to import
-    from domain_masks.analysis.style import save  # noqa: PLC0415
-
-    names: list[str] = []
-    analysis = Analysis(**content, figures=names)
-    if note := missing_note(letters_of(analysis.to_dict())):
-        analysis.notes.append(note)
-    for name, drawn in _figures(analysis, small):
-        with folder.figure(name) as temporary:
-            save(drawn, temporary)
-        names.append(name)
-    for name, text in tables(analysis).items():
-        with folder.figure(name) as temporary:
-            temporary.write_bytes(as_bytes(text))
-        names.append(name)
-    folder.remove_figures({*before} - {*names})
-    analysis = analysis.model_copy(update={"figures": names})
-    analysis.write(folder.analysis)
-    return analysis
-
-
-def _figures(analysis: Analysis, small: Mapping[str, bytes]) -> Iterator[tuple[str, Figure]]:
-    """Yield file name and figure of everything that can be drawn."""
-    # matplotlib takes a second to import.
-    from domain_masks.analysis import mask_figures, prediction_figures  # noqa: PLC0415
-    from domain_masks.analysis.sheets import sheet  # noqa: PLC0415
-
-    splits = analysis.mask_by_domain_splits
-    yield "mask_by_domain.png", prediction_figures.mask_by_domain_figure(analysis.mask_by_domain, splits)
-    if analysis.sites:
-        yield "overlap.png", mask_figures.overlap_figure(analysis.sites)
-        yield "mask_probabilities.png", mask_figures.probabilities_figure(analysis.sites)
-    if analysis.epochs:
-        yield "kinds_over_epochs.png", mask_figures.kinds_figure(analysis.epochs)
-    if analysis.nearest_source:
-        yield "nearest_source.png", prediction_figures.nearest_figure(analysis.nearest_source)
-    yield "calibration.png", prediction_figures.reliability_figure(analysis.calibration)
-    held_out = [domain for domain, split in splits.items() if split == "held_out"]
-    for domain in held_out or splits:
-        yield (
-            f"confusion-{folder_name(domain)}.png",
-            prediction_figures.confusion_figure(analysis.confusion[domain], domain),
-        )
-        if analysis.ablation:
-            yield f"ablation-{folder_name(domain)}.png", mask_figures.ablation_figure(analysis.ablation, domain)
-        of_domain = [one for one in (analysis.galleries or {}).values() if one.domain == domain]
-        for kind in ("nearest", "mistakes"):
-            drawn = sheet([one for one in of_domain if one.kind == kind], small)
-            if drawn is not None:
-                yield f"gallery-{kind}-{folder_name(domain)}.png", drawn

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from domain_masks.analysis.from_predictions import has_sources
-from domain_masks.analysis.images import rows_of
+from domain_masks.analysis.sampled_images import rows_of
 from domain_masks.data import ImageDataset, to_rgb
 from domain_masks.data.image_files import UNREADABLE
 from domain_masks.evaluation import nearest_of, nearness, source_logits

@@ -21,12 +21,12 @@ def parser() -> Parser:
     parser = parser_for(
         "analyze",
         "Shows what the masks of finished runs learned: every mask on every domain, how much the masks overlap, which "
-        "source each image is most like, what happens when neurons are switched off, calibration, confusion, galleries. "
+        "source each image is most like, an ablation of units, calibration, confusion, galleries. "
         "Writes analysis.json, and figures and tables into figures/, into each run's folder.",
         """
         dmg analyze runs/sketch
         dmg analyze runs/pacs                     # every run below a folder
-        dmg analyze runs/sketch --images 2000   # switch neurons off on more images
+        dmg analyze runs/sketch --images 2000   # zero units on more images
         dmg analyze runs/sketch --no_images     # from the records alone, in seconds
         """,
     )
@@ -44,9 +44,9 @@ def parser() -> Parser:
         "--images",
         metavar="N|all",
         default=str(DEFAULT_IMAGES),
-        help=f"switch neurons off on about so many images, a sample of all domains (default: {DEFAULT_IMAGES})",
+        help=f"zero units on about so many images, a sample of all domains (default: {DEFAULT_IMAGES})",
     )
-    parser.add_argument("--no_model", action="store_true", help="leave out what needs the model: neurons switched off")
+    parser.add_argument("--no_model", action="store_true", help="leave out what needs the model: the ablation")
     parser.add_argument(
         "--no_images", action="store_true", help="leave out what needs images: that, and thumbnails in galleries"
     )
@@ -118,11 +118,12 @@ def _shown(
     several: bool,
 ) -> bool:
     """Analyze one run and print what was found; False where it cannot be, which is said if there are several runs."""
-    from domain_masks.analysis import analyze, summary_lines  # noqa: PLC0415
+    from domain_masks.analysis import analyze  # noqa: PLC0415
+    from domain_masks.report import draw_analysis, summary_lines  # noqa: PLC0415
 
     path = record.folder.path
     try:
-        analysis = analyze(
+        analyze(
             path,
             changes=changes,
             images=images,
@@ -130,6 +131,7 @@ def _shown(
             with_images=not flags.no_images,
             reporter=reporter,
         )
+        analysis = draw_analysis(path)
     except DomainMasksError as error:
         if not several:
             raise

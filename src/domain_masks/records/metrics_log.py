@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from domain_masks.errors import InputError, RunFolderError
+from domain_masks.records.analysis import SiteEpoch
 from domain_masks.records.files import read_bytes, write_whole
 from domain_masks.records.results import NEURON_KINDS, SiteMasks, upgraded_masks
 
@@ -67,6 +68,25 @@ def masks_in(row: Mapping[str, Value]) -> dict[str, SiteMasks]:
         except ValidationError as error:
             raise RunFolderError(f"row {row[EPOCH]} of metrics.csv is malformed: {error}") from error
     return found
+
+
+def site_epochs(rows: Iterable[Mapping[str, Value]]) -> list[SiteEpoch]:
+    """Return a record per epoch and site from the rows of ``metrics.csv``; epochs without kinds of neurons are left out.
+
+    Raises RunFolderError where a value is no fraction.
+    """
+    return [
+        SiteEpoch(
+            epoch=int(row[EPOCH]),
+            site=site,
+            activated=masks.activated,
+            overall_iou=masks.overall_iou,
+            **masks.kinds.by_kind(),
+        )
+        for row in rows
+        for site, masks in masks_in(row).items()
+        if masks.kinds is not None
+    ]
 
 
 class MetricsLog:

@@ -12,22 +12,30 @@ if TYPE_CHECKING:
     from domain_masks.report.runs.paper_protocol import Difference, protocol_match
     from domain_masks.report.write.files import Written, write_report
     from domain_masks.report.write.page import render_page
+    from domain_masks.report.write.run_figures import draw_analysis
+    from domain_masks.report.write.terminal import summary_lines
 
-__all__ = ["Difference", "Report", "Written", "build_report", "protocol_match", "render_page", "write_report"]
+__all__ = [
+    "Difference",
+    "Report",
+    "Written",
+    "build_report",
+    "draw_analysis",
+    "protocol_match",
+    "render_page",
+    "summary_lines",
+    "write_report",
+]
 
 attach(
     __name__,
     {
         "build": ("build_report",),
-        "runs.paper_protocol": (
-            "Difference",
-            "protocol_match",
-        ),
         "document": ("Report",),
+        "runs.paper_protocol": ("Difference", "protocol_match"),
+        "write.files": ("Written", "write_report"),
         "write.page": ("render_page",),
-        "write.files": (
-            "Written",
-            "write_report",
-        ),
+        "write.run_figures": ("draw_analysis",),
+        "write.terminal": ("summary_lines",),
     },
 )

@@ -12,8 +12,10 @@ from domain_masks.evaluation.selection import ORACLE, RULES_IN_WORDS, SOURCE_VAL
 from domain_masks.keywords import named_keywords
 from domain_masks.records.collection import Collection, RunRecord
 from domain_masks.records.counts import counted
+from domain_masks.report.diagnostics import diagnostics
 from domain_masks.report.document import Block, Highlight, KeyValues, Paragraph, Report, Section
-from domain_masks.report.figures.mask_plots import course_figures, mask_figures, mask_frame
+from domain_masks.report.figures.group_figures import mask_figures, training_figures
+from domain_masks.report.figures.sweep_plots import sweep_figures
 from domain_masks.report.runs.accuracies import accuracies_of, summary
 from domain_masks.report.runs.correctness import MEASURES
 from domain_masks.report.runs.groups import Group, groups_of, protocol_of, target_of
@@ -25,14 +27,14 @@ from domain_masks.report.tables.accuracy_tables import (
     every_setting,
     side_by_side,
 )
-from domain_masks.report.tables.analysis_tables import understanding
 from domain_masks.report.tables.findings import findings, findings_table, headline
-from domain_masks.report.tables.paper_tables import comparison, mask_by_domain_tables, published_section
+from domain_masks.report.tables.mask_tables import mask_by_domain_tables, mask_frame, mask_table
+from domain_masks.report.tables.paper_tables import comparison, published_section
 from domain_masks.report.tables.run_tables import runs_section, shown
 from domain_masks.report.tables.search_tables import searches_section
 from domain_masks.report.tables.significance import pairs, significance
-from domain_masks.report.tables.sweep_tables import sweep_figures, sweep_frame, sweeps_of
-from domain_masks.report.tables.table import Cell, Column, Table, number, percent, rows_of, text_cell
+from domain_masks.report.tables.sweep_tables import sweep_frame, sweep_table, sweeps_of
+from domain_masks.report.tables.table import Table
 
 
 @named_keywords
@@ -149,22 +151,20 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
             for sweep, found in zip(sweeps, sweep_frames, strict=True)
             for figure in sweep_figures(group, sweep, found)
         ]
-        swept += [_sweep_table(group, sweep_frames), *_optional(every_setting(group))]
+        swept += [sweep_table(group, sweep_frames), *_optional(every_setting(group))]
         yield Section(f"{prefix}Sweeps", f"{group.name}-sweeps", swept)
     elif group.is_swept:
         yield Section(f"{prefix}Settings", f"{group.name}-sweeps", _optional(every_setting(group)))
-    masks = [*mask_figures(group, mask_frame(group))]
+    masks = mask_frame(group)
     shown_lines = (*group.lines, *group.published)
     tables = [table for line in shown_lines for table in mask_by_domain_tables(group, line)]
-    if masks or tables:
-        yield Section(f"{prefix}What the masks learned", f"{group.name}-masks", [*masks, *tables, *_mask_table(group)])
-    if course := course_figures(group):
-        yield Section(f"{prefix}Training", f"{group.name}-training", course)
-    found = understanding(group, gallery)
-    if found.sections or found.problems:
-        inside: list[Block] = [*found.sections]
-        inside += [Paragraph("Could not be read:", list(found.problems), tone="warning")] if found.problems else []
-        yield Section(f"{prefix}Looking closer", f"{group.name}-understanding", inside)
+    if len(masks) or tables:
+        learned = [*mask_figures(group, masks), *tables, *_optional(mask_table(group, masks))]
+        yield Section(f"{prefix}What the masks learned", f"{group.name}-masks", learned)
+    if curves := list(training_figures(group)):
+        yield Section(f"{prefix}Training curves", f"{group.name}-training", curves)
+    if found := diagnostics(group, gallery):
+        yield Section(f"{prefix}Diagnostics", f"{group.name}-diagnostics", found)
 
 
 def _optional(*tables: Table | None) -> list[Block]:
@@ -239,50 +239,3 @@ def _rule_in_words(group: Group) -> str:
 def _short(name: str, value: Any) -> str:
     """Return a setting as text, a file by its name alone: where it lay stands with each run."""
     return PurePath(value).name if name == "weights" and isinstance(value, str) else shown(value)
-
-
-def _sweep_table(group: Group, frames: Sequence[pd.DataFrame]) -> Table:
-    frame = pd.concat(list(frames), ignore_index=True)
-    chosen = frame[(frame["held_out"] == "overall") & frame["mean"].notna() & frame["site"].isin(["", "mean"])]
-    rows = [
-        [
-            text_cell(row["method"]),
-            text_cell(row["setting"], row["others"]),
-            number(row["value"], "g"),
-            text_cell("IoU, mean over sites" if row["measure"] == "overall_iou" else f"{MEASURES[row['measure']]}, %"),
-            number(row["mean"], ".3f") if row["measure"] == "overall_iou" else percent(row["mean"]),
-            Cell(str(row["runs"]), row["runs"]),
-        ]
-        for row in rows_of(chosen)
-    ]
-    columns = [Column("method", is_number=False), Column("setting", is_number=False), Column("value")]
-    columns += [Column("measure", is_number=False), Column("overall"), Column("seeds")]
-    note = "The numbers behind the figures, over all held-out domains; each domain and mask site stands in the CSV."
-    return Table(f"{group.name}-sweeps", "Swept values", columns, rows, frame, [note], folded=True)
-
-
-def _mask_table(group: Group) -> list[Table]:
-    frame = mask_frame(group)
-    chosen = frame[frame["quantity"].isin(["overall_iou", "average_activated", "kinds"])] if len(frame) else frame
-    if chosen.empty:
-        return []
-    means = chosen.groupby(["line", "held_out", "site", "name"], sort=False)["value"].mean().reset_index()
-    names = [name for name in ("overall", "average", "off", "shared", "specific") if (means["name"] == name).any()]
-    rows = []
-    for key, part in means.groupby(["line", "held_out", "site"], sort=False):
-        values = dict(zip(part["name"], part["value"], strict=True))
-        rows.append([*(text_cell(str(word) or "–") for word in key), *(number(values.get(name)) for name in names)])
-    titles = {
-        "overall": "IoU",
-        "average": "on, average",
-        "off": "off everywhere",
-        "shared": "shared by all",
-        "specific": "specific to some",
-    }
-    columns = [Column("method", is_number=False), Column("held out", is_number=False), Column("site", is_number=False)]
-    columns += [Column(titles[name]) for name in names]
-    note = (
-        "Hard masks; IoU is the mean over pairs of sources, 1 for two empty masks; the others are fractions of neurons, on "
-        "average over the sources' masks, or over all; mean over seeds."
-    )
-    return [Table(f"{group.name}-masks", "Overlap and kinds of neurons", columns, rows, frame, [note], folded=True)]

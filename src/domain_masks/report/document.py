@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from domain_masks.report.figures.plots import Figure
+from domain_masks.report.figures.plots import Plot
 from domain_masks.report.tables.table import Table
 
 _CODE = re.compile(r"`((?:dmg |--)[^`]+)`")
@@ -79,7 +79,7 @@ class Highlight:
     oracle: bool = False
 
 
-Block = Paragraph | KeyValues | Table | Figure | Gallery | Section
+Block = Paragraph | KeyValues | Table | Plot | Gallery | Section
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +103,9 @@ class Report:
         return [block for block in _walk(self.sections) if isinstance(block, Table)]
 
     @property
-    def figures(self) -> list[Figure]:
+    def figures(self) -> list[Plot]:
         """All figures, in order."""
-        return [block for block in _walk(self.sections) if isinstance(block, Figure)]
+        return [block for block in _walk(self.sections) if isinstance(block, Plot)]
 
 
 def _walk(blocks: Sequence[Block]) -> list[Block]:

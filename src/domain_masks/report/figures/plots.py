@@ -1,10 +1,12 @@
-"""What a figure shows, without how it is drawn: panels of lines or bars, each beside the others."""
+"""What a figure shows, without how it is drawn: panels beside each other that share a legend."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+Kind = Literal["line", "steps", "bars", "stacked"]
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,7 @@ class Series:
     - ``x``: positions (for bars: 0, 1, ... in the order of the panel's ``ticks``); ``y``: None where there is no value
     - ``spread``: the deviation on either side
     - ``colour``: its place in the palette, the same for the same thing in all panels
+    - ``kind``: a line, the steps of a histogram, bars beside those of the other series, or on top of them
     """
 
     label: str
@@ -22,6 +25,7 @@ class Series:
     colour: int
     spread: Sequence[float | None] | None = None
     is_mean: bool = False
+    kind: Kind = "line"
 
     def __post_init__(self) -> None:
         for name in ("x", "y", "spread"):
@@ -31,18 +35,17 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot.
+    """One pair of axes.
 
-    - ``kind``: "lines", bars side by side, or "stacked" ones
     - ``ticks``: (position, label) on the x axis; none leaves them to the numbers
     - ``limits``: of the y axis
+    - ``diagonal``: whether the line from (0, 0) to (1, 1) is drawn
     """
 
     title: str
     x_label: str
     y_label: str
     series: Sequence[Series]
-    kind: Literal["lines", "bars", "stacked"] = "lines"
     ticks: Sequence[tuple[float, str]] = field(default=())
     limits: tuple[float | None, float | None] = (None, None)
     diagonal: bool = False
@@ -53,7 +56,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Plot:
     """Panels that belong together, under one title and with one legend.
 
     - ``name``: of its file; ``caption``: what is seen and from which numbers

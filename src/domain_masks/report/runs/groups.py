@@ -10,8 +10,10 @@ from typing import Any
 from domain_masks.errors import InputError
 from domain_masks.evaluation.selection import ORACLE, SOURCE_VALIDATION, SelectedResult, selected
 from domain_masks.evaluation.variants import Variant, variants
+from domain_masks.records import Analysis
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.results import held_out_name
+from domain_masks.report.runs.analyses import StoredAnalysis, stored_analysis
 from domain_masks.report.runs.correctness import RunCorrectness, correctness_of
 from domain_masks.report.runs.naming import differing_settings, file_name, title_of
 from domain_masks.report.runs.paper_protocol import protocol_match
@@ -109,10 +111,15 @@ class Group:
     rule: str
     problems: tuple[str, ...]
     correctness: Mapping[int, RunCorrectness]
+    analyses: Mapping[int, StoredAnalysis]
 
     def of(self, record: RunRecord) -> RunCorrectness:
-        """Return the answers of one of the group's runs."""
+        """Return which images one of the group's runs has right."""
         return self.correctness[id(record)]
+
+    def analysis(self, record: RunRecord) -> Analysis | None:
+        """Return what ``dmg analyze`` found in one of the group's runs; None where it was not analyzed."""
+        return self.analyses[id(record)].analysis
 
     @property
     def decided(self) -> tuple[Line, ...]:
@@ -203,8 +210,8 @@ def _group(name: str, title: str, records: Sequence[RunRecord], rule: str) -> Gr
     every = variants(records)
     kept = {id(record) for variant in every for record in variant.records}
     once = tuple(record for record in records if id(record) in kept)
-    answers = {id(record): correctness_of(record) for record in once}
-    problems = [f"{record.folder.path}: {text}" for record in once if (text := answers[id(record)].problem)]
+    correctness = {id(record): correctness_of(record) for record in once}
+    problems = [f"{record.folder.path}: {text}" for record in once if (text := correctness[id(record)].problem)]
     repeated = len(records) - len(once)
     if repeated:
         what, end = ("1 run repeats", "is") if repeated == 1 else (f"{repeated} runs repeat", "are")
@@ -219,7 +226,8 @@ def _group(name: str, title: str, records: Sequence[RunRecord], rule: str) -> Gr
     published = _published(every, lines)
     targets = _in_order(once)
     noted = tuple(dict.fromkeys([*unchosen, *problems]))
-    return Group(name, title, once, targets, every, tuple(lines), tuple(published), rule, noted, answers)
+    analyses = {id(record): stored_analysis(record) for record in once}
+    return Group(name, title, once, targets, every, tuple(lines), tuple(published), rule, noted, correctness, analyses)
 
 
 def _lines(records: Sequence[RunRecord], rule: str) -> tuple[list[Line], list[str]]:

@@ -2,61 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 from domain_masks.records.results import OVERALL
 from domain_masks.report.document import Block, Paragraph, Section
 from domain_masks.report.runs.accuracies import has_printed, overall_differences, target_differences
-from domain_masks.report.runs.correctness import IN_DOMAIN, OUT_OF_DOMAIN
+from domain_masks.report.runs.correctness import OUT_OF_DOMAIN
 from domain_masks.report.runs.groups import Group, Line
-from domain_masks.report.runs.naming import as_file_name
 from domain_masks.report.runs.paper_numbers import (
     BACKBONE_TITLES,
     CAPTIONS,
     MISPRINT,
-    MaskNumber,
     PaperNumber,
     accuracy_numbers,
-    mask_numbers,
 )
 from domain_masks.report.runs.paper_protocol import Difference
 from domain_masks.report.runs.paper_settings import QUOTED
 from domain_masks.report.tables.table import (
-    ORACLE_NOTE,
     Cell,
     Column,
     Table,
-    is_missing,
-    n_text,
     nothing,
     percent,
     points,
     rows_of,
     text_cell,
-    typed,
 )
 
 _QUOTED_NOTE = (
     "Numbers of other methods than DMG, Multi-Headed and Aggregate are quoted by the paper from the methods' own papers, with "
     "other splits, training, selection and code: a difference from them has more than one cause."
 )
-MASK_TABLE = {
-    "group": "str",
-    "method": "str",
-    "line": "str",
-    "held_out": "str",
-    "mask": "str",
-    "domain": "str",
-    "runs": "Int64",
-    "images": "Int64",
-    "accuracy": "Float64",
-    "paper_accuracy": "Float64",
-}
-"""Columns of :func:`mask_by_domain_frame`."""
 
 
 def comparison(group: Group) -> list[Block]:
@@ -217,124 +195,3 @@ def _own(own: pd.DataFrame, number: PaperNumber) -> float | None:
 
 def _gap(own: float | None, number: PaperNumber | None) -> Cell:
     return nothing() if own is None or number is None else points(own - number.accuracy)
-
-
-def mask_by_domain_frame(group: Group, line: Line) -> pd.DataFrame:
-    """Return Table 4: the accuracy of every single mask or head, and of the ensembles, on every domain, mean over seeds."""
-    comparable = {target: not target_differences(line, target) for target in line.by_target}
-    values: dict[tuple[str, str, str], list[float]] = {}
-    counts: dict[tuple[str, str], set[int]] = {}
-    for target, records in line.by_target.items():
-        for record in records:
-            for measure in (IN_DOMAIN, OUT_OF_DOMAIN):
-                answers = group.of(record).by_measure.get(measure)
-                for ensemble in answers.right if answers is not None else ():
-                    for domain in answers.ids if answers is not None else ():
-                        value = None if answers is None else answers.accuracy(ensemble, domain)
-                        if answers is not None and value is not None:
-                            values.setdefault((target, ensemble, domain), []).append(value)
-                            counts.setdefault((target, domain), set()).add(len(answers.ids[domain]))
-    rows = []
-    for (target, ensemble, domain), found in values.items():
-        is_the_papers = comparable[target] and line.method == "dmg"
-        printed = _printed_mask(group, target, ensemble, domain) if is_the_papers else None
-        rows.append(
-            {
-                "group": group.name,
-                "method": line.method,
-                "line": line.label,
-                "held_out": target,
-                "mask": ensemble,
-                "domain": domain,
-                "runs": len(found),
-                "images": next(iter(mine)) if len(mine := counts[target, domain]) == 1 else None,
-                "accuracy": sum(found) / len(found),
-                "paper_accuracy": None if printed is None else printed.accuracy,
-            }
-        )
-    return typed(rows, MASK_TABLE)
-
-
-def mask_by_domain_tables(group: Group, line: Line) -> list[Table]:
-    """Return Table 4 for each held-out domain of a line that has masks or heads of its own for each source."""
-    frame = mask_by_domain_frame(group, line)
-    singles = frame[frame["mask"].str.startswith(KNOWN_DOMAIN)] if len(frame) else frame
-    tables = []
-    for target in [name for name in group.main_targets if (singles["held_out"] == name).any()]:
-        mine = frame[frame["held_out"] == target].reset_index(drop=True)
-        held_out = [name for name in dict.fromkeys(mine["domain"]) if name in _names(line, target)]
-        domains = [name for name in dict.fromkeys(mine["domain"]) if name not in held_out] + held_out
-        masks = [name for name in dict.fromkeys(mine["mask"]) if name.startswith(KNOWN_DOMAIN)]
-        masks += [name for name in dict.fromkeys(mine["mask"]) if not name.startswith(KNOWN_DOMAIN)]
-        lookup = {(row["mask"], row["domain"]): row for row in rows_of(mine)}
-        ranges = {
-            domain: [row["accuracy"] for (_, name), row in lookup.items() if name == domain] for domain in domains
-        }
-        rows = [
-            [
-                _mask_name(mask, line.oracle),
-                *(_mask_cell(lookup.get((mask, domain)), ranges[domain], line.oracle) for domain in domains),
-            ]
-            for mask in masks
-        ]
-        columns = [Column("mask", is_number=False)]
-        images = {domain: row["images"] for (_, domain), row in lookup.items() if not is_missing(row["images"])}
-        columns += [
-            Column(f"{domain} (held out)" if domain in held_out else domain, detail=n_text(images.get(domain)))
-            for domain in domains
-        ]
-        notes = [
-            "Rows: which mask or head is used for every image; columns: whose images. Framed: a domain "
-            "under its own. The tint runs from the lowest to the highest of a column."
-        ]
-        if mine["paper_accuracy"].notna().any():
-            notes.append("Below each number: the paper's (Table 4).")
-        if line.oracle:
-            notes.append(ORACLE_NOTE)
-        name = f"{group.name}-masks-by-domain-{as_file_name(line.label)}-{as_file_name(target)}"
-        tables.append(
-            Table(
-                name,
-                f"Every mask on every domain: {line.title}, {target or 'nothing'} held out",
-                columns,
-                rows,
-                mine,
-                notes,
-            )
-        )
-    return tables
-
-
-def _mask_cell(row: Mapping[str, Any] | None, column: Sequence[float], oracle: bool) -> Cell:
-    if row is None:
-        return nothing()
-    value = float(row["accuracy"])
-    low, high = min(column), max(column)
-    heat = (value - low) / (high - low) if high > low else 0.5
-    printed = row["paper_accuracy"]
-    detail = "" if is_missing(printed) else f"paper {100 * float(printed):.2f}"
-    if oracle:
-        return Cell(f"{100 * value:.2f}", value, "oracle", heat, "oracle")
-    is_own = row["mask"] == f"{KNOWN_DOMAIN}{row['domain']}"
-    return Cell(f"{100 * value:.2f}", value, detail, heat, "own" if is_own else "")
-
-
-def _mask_name(mask: str, oracle: bool) -> Cell:
-    if mask.startswith(KNOWN_DOMAIN):
-        name = mask.removeprefix(KNOWN_DOMAIN)
-    else:
-        name = "combined" if mask == PREDICTION_ENSEMBLE else f"{mask} ensemble"
-    return text_cell(name, "oracle", "oracle") if oracle else text_cell(name)
-
-
-def _printed_mask(group: Group, target: str, ensemble: str, domain: str) -> MaskNumber | None:
-    mask = "combined" if ensemble == PREDICTION_ENSEMBLE else ensemble.removeprefix(KNOWN_DOMAIN)
-    wanted = (group.dataset, group.backbone, target, mask, domain)
-    for number in mask_numbers():
-        if (number.dataset, number.backbone, number.target, number.mask, number.domain) == wanted:
-            return number
-    return None
-
-
-def _names(line: Line, target: str) -> list[str]:
-    return list(line.by_target[target][0].results.targets)

@@ -1,9 +1,8 @@
-"""What a swept setting does (Figures 3, 5 and 6): accuracies and overlap of the masks against its values."""
+"""Sweeps of a setting: which runs differ in one number alone, and their accuracies and overlap of masks at its values."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,10 @@ from domain_masks.evaluation import mean_and_standard_deviation
 from domain_masks.evaluation.variants import METHOD, Variant
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.results import OVERALL
-from domain_masks.report.figures.plots import Figure, Panel, Series
 from domain_masks.report.runs.accuracies import accuracy_of
-from domain_masks.report.runs.correctness import IN_DOMAIN, KNOWN, MEASURES, OUT_OF_DOMAIN
+from domain_masks.report.runs.correctness import MEASURES
 from domain_masks.report.runs.groups import Group, target_of
-from domain_masks.report.runs.naming import as_file_name
-from domain_masks.report.tables.table import is_missing, rows_of, typed
+from domain_masks.report.tables.table import Cell, Column, Table, number, percent, rows_of, text_cell, typed
 
 IOU = "overall_iou"
 SWEEP = {
@@ -36,8 +33,6 @@ SWEEP = {
     "deviation": "Float64",
 }
 """Columns of :func:`sweep_frame`; ``measure`` is an accuracy or "overall_iou", ``site`` a mask site or "mean"."""
-_SYMBOLS = {"overlap_weight": "λ_O (overlap weight)", "sparsity_weight": "λ_S (sparsity weight)"}
-_PAPERS = {"overlap_weight": " The paper's Figures 3 and 5.", "sparsity_weight": " The paper's Figure 6."}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,86 +100,25 @@ def sweep_frame(group: Group, sweep: Sweep) -> pd.DataFrame:
     return typed(rows, SWEEP)
 
 
-def sweep_figures(group: Group, sweep: Sweep, frame: pd.DataFrame) -> list[Figure]:
-    """Return accuracies and overlap against the swept value, and overlap by site, on an axis that has a place for 0."""
-    name = sweep.setting.removeprefix(METHOD)
-    places, ticks = axis(list(sweep.values))
-    label = _SYMBOLS.get(name, name)
-    panels = []
-    for measure in (OUT_OF_DOMAIN, IN_DOMAIN, KNOWN):
-        chosen = frame[(frame["measure"] == measure) & frame["mean"].notna()]
-        if not chosen.empty:
-            series = _series(chosen, "held_out", [*group.main_targets, OVERALL], places, 100.0)
-            panels.append(Panel(MEASURES[measure].capitalize(), label, "accuracy, %", series, ticks=ticks))
-    overlap = frame[(frame["measure"] == IOU) & frame["mean"].notna()]
-    if not overlap.empty:
-        mean_of_sites = overlap[overlap["site"] == "mean"]
-        series = _series(mean_of_sites, "held_out", [*group.main_targets, OVERALL], places, 1.0)
-        panels.append(Panel("IoU of the masks, mean over sites", label, "IoU", series, ticks=ticks))
-    others = f" Other settings: {sweep.others}." if sweep.others else ""
-    caption = (
-        f"{sweep.method}: {name} from {min(sweep.values):g} to {max(sweep.values):g}, one line per held-out "
-        f"domain, the thick one is "
-        f"their mean; shaded: ± one standard deviation over seeds, where there are several.{others}{_PAPERS.get(name, '')}"
-    )
-    stem = f"{group.name}-sweep-{as_file_name(name)}-{sweep.method}" + (
-        f"-{as_file_name(sweep.others)}" if sweep.others else ""
-    )
-    figures = [Figure(stem, f"Sweep of {label}", caption, panels)]
-    by_site = overlap[overlap["site"] != "mean"]
-    sites = list(dict.fromkeys(by_site["site"]))
-    if len(sites) > 1:
-        panels = []
-        for target in [*group.main_targets, OVERALL]:
-            series = _series(by_site[by_site["held_out"] == target], "site", sites, places, 1.0)
-            if any(len(one.x) > 1 for one in series):
-                title = "Mean over held-out domains" if target == OVERALL else f"{target or 'nothing'} held out"
-                panels.append(Panel(title, label, "IoU", series, ticks=ticks, limits=(0, 1)))
-        caption = f"{sweep.method}: overlap of the masks at each site.{others}{_PAPERS.get(name, '')}"
-        figures.append(Figure(f"{stem}-by-site", f"Overlap by site against {label}", caption, panels))
-    return figures
-
-
-def axis(values: Sequence[float]) -> tuple[dict[float, float], list[tuple[float, str]]]:
-    """Return value -> position, and the ticks: logarithmic, 0 a step left of the smallest value.
-
-    Where a value is negative, or fewer than two are positive, positions are the values themselves.
-    """
-    positive = sorted(value for value in values if value > 0)
-    if not positive or min(values) < 0 or len(positive) < 2:
-        return {value: value for value in values}, [(value, short(value)) for value in values]
-    places = {value: math.log10(value) for value in positive}
-    if 0.0 in values:
-        places[0.0] = places[positive[0]] - max(1.0, (places[positive[-1]] - places[positive[0]]) / 6)
-    return places, [(places[value], short(value)) for value in sorted(values)]
-
-
-def short(value: float) -> str:
-    """Return a number in as few letters as there can be, so that many fit under an axis: 0.0001 is "1e-4"."""
-    digits, power = f"{value:.5e}".split("e")
-    return min(f"{value:g}", f"{float(digits):g}e{int(power)}", key=len)
-
-
-def _series(
-    frame: pd.DataFrame, column: str, names: Sequence[str], places: Mapping[float, float], scale: float
-) -> list[Series]:
-    found = []
-    for number, name in enumerate(names):
-        rows = frame[frame[column] == name].sort_values("value")
-        if rows.empty:
-            continue
-        values = rows_of(rows)
-        found.append(
-            Series(
-                "mean" if name == OVERALL else (name or "(none held out)"),
-                [places[row["value"]] for row in values],
-                [scale * row["mean"] for row in values],
-                7 if name == OVERALL else number + number // 7,
-                [None if is_missing(row["deviation"]) else scale * row["deviation"] for row in values],
-                is_mean=name == OVERALL,
-            )
-        )
-    return found
+def sweep_table(group: Group, frames: Sequence[pd.DataFrame]) -> Table:
+    """Return the numbers behind the figures of all sweeps, over all held-out domains."""
+    frame = pd.concat(list(frames), ignore_index=True)
+    chosen = frame[(frame["held_out"] == "overall") & frame["mean"].notna() & frame["site"].isin(["", "mean"])]
+    rows = [
+        [
+            text_cell(row["method"]),
+            text_cell(row["setting"], row["others"]),
+            number(row["value"], "g"),
+            text_cell("IoU, mean over sites" if row["measure"] == "overall_iou" else f"{MEASURES[row['measure']]}, %"),
+            number(row["mean"], ".3f") if row["measure"] == "overall_iou" else percent(row["mean"]),
+            Cell(str(row["runs"]), row["runs"]),
+        ]
+        for row in rows_of(chosen)
+    ]
+    columns = [Column("method", is_number=False), Column("setting", is_number=False), Column("value")]
+    columns += [Column("measure", is_number=False), Column("overall"), Column("seeds")]
+    note = "The numbers behind the figures, over all held-out domains; each domain and mask site stands in the CSV."
+    return Table(f"{group.name}-sweeps", "Swept values", columns, rows, frame, [note], folded=True)
 
 
 def _by_target(values: Mapping[str, Mapping[int, float | None]]) -> list[dict[str, Any]]:

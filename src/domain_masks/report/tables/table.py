@@ -118,8 +118,8 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def frame_text(frame: pd.DataFrame) -> str:
     """Return a frame as CSV that can be opened with a spreadsheet; an empty cell is no value."""
-    columns = [["" if is_missing(value) else value for value in frame[name].tolist()] for name in frame.columns]
-    return table_text([list(map(str, frame.columns)), *zip(*columns, strict=True)])
+    rows = ([("" if is_missing(value) else value) for value in row] for row in frame.itertuples(index=False, name=None))
+    return table_text([list(map(str, frame.columns)), *rows])
 
 
 def is_missing(value: Any) -> bool:

@@ -10,7 +10,7 @@ from domain_masks.errors import RunFolderError
 from domain_masks.keywords import named_keywords
 from domain_masks.records.files import as_bytes, write_whole
 from domain_masks.report.document import Report
-from domain_masks.report.figures.drawing import sheet_svg
+from domain_masks.report.figures.svg import plot_svg
 from domain_masks.report.tables.table import frame_text
 from domain_masks.report.write.latex import to_latex
 from domain_masks.report.write.markdown import FIGURES, to_markdown
@@ -58,7 +58,7 @@ def _write_others(report: Report, folder: Path) -> Iterable[Path]:
         for suffix, content in ((".csv", frame_text(table.frame)), (".tex", to_latex(table))):
             yield _write(folder / TABLES / f"{stem}{suffix}", content)
     for figure in report.figures:
-        yield _write(folder / FIGURES / f"{figure.name}.svg", sheet_svg(figure))
+        yield _write(folder / FIGURES / f"{figure.name}.svg", plot_svg(figure))
     yield _write(folder / "report.md", to_markdown(report))
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from domain_masks.report.document import Block, Gallery, KeyValues, Paragraph, Report, Section, code_parts
-from domain_masks.report.figures.plots import Figure
+from domain_masks.report.figures.plots import Plot
 from domain_masks.report.tables.table import Cell, Table
 
 FIGURES = "figures"
@@ -75,7 +75,7 @@ def _blocks(blocks: Sequence[Block], level: int) -> Iterator[str]:
                 yield ""
             case Table():
                 yield from (f"{'#' * min(level, 6)} {escaped(block.title)}", "", *table_lines(block))
-            case Figure():
+            case Plot():
                 yield from (f"{'#' * min(level, 6)} {escaped(block.title)}", "")
                 yield from (f"![{escaped(block.title)}]({FIGURES}/{block.name}.svg)", "", prose(block.caption), "")
             case Gallery():

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from domain_masks.records.environment import DISTRIBUTION, versions
 from domain_masks.report.document import GalleryImage, Report, code_parts
-from domain_masks.report.figures.drawing import panel_svg, swatch, variables
+from domain_masks.report.figures.palette import DARK, LIGHT
 from domain_masks.report.figures.plots import Panel, Series
+from domain_masks.report.figures.svg import panel_svg, swatch
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -66,8 +67,8 @@ def render_page(report: Report, embedding: Embedding | None = None) -> str:
         # matplotlib and the drawing escape every text themselves.
         return Markup(panel_svg(panel, label))
 
-    def safe_swatch(series: Series, bars: bool) -> Markup:
-        return Markup(swatch(series, bars))
+    def safe_swatch(series: Series) -> Markup:
+        return Markup(swatch(series))
 
     environment.globals |= {
         "panel_svg": safe_panel,
@@ -107,7 +108,7 @@ def _prose(text: str) -> Markup:
 @cache
 def stylesheet() -> str:
     """Return the page's style sheet, with the palette of the figures in it."""
-    return _part("page.css").replace("LIGHT", variables("light")).replace("DARK", variables("dark"))
+    return _part("page.css").replace("LIGHT", LIGHT.css).replace("DARK", DARK.css)
 
 
 def _part(name: str) -> str:

@@ -1,0 +1,67 @@
+"""Training curves: loss, validation accuracy, overlap and kinds of units over the epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from domain_masks.records.analysis import SiteEpoch
+from domain_masks.records.metrics_log import EPOCH
+from domain_masks.report.figures.mask_plots import KIND_COLOURS
+from domain_masks.report.figures.plots import Panel, Plot, Series
+
+NOTE = "Mean over held-out domains and seeds; shaded: ± one standard deviation over these runs."
+_METRICS = {
+    "loss": ("Training loss", "loss", 1.0),
+    "validation_accuracy": ("Validation accuracy", "accuracy, %", 100.0),
+}
+_SITE_COLOURS = 4
+"""Where the colours of sites begin: the kinds of units have the first."""
+
+
+def training_plot(
+    name: str, runs: Mapping[str, Iterable[Sequence[Mapping[str, Any]]]], oracle: bool = False
+) -> Plot | None:
+    """Return loss and validation accuracy; ``runs``: label -> the rows of ``metrics.csv`` of every run. None without rows."""
+    panels = []
+    for metric, (title, label, scale) in _METRICS.items():
+        series = [
+            _curve(label_of, ((row[EPOCH], row.get(metric)) for rows in several for row in rows), place, scale)
+            for place, (label_of, several) in enumerate(runs.items())
+        ]
+        if shown := [one for one in series if one.x]:
+            panels.append(Panel(title, "epoch", label, shown))
+    return Plot(name, "Training curves", NOTE, panels, oracle) if panels else None
+
+
+def masks_by_epoch_plot(
+    name: str, title: str, runs: Sequence[Sequence[SiteEpoch]], oracle: bool = False, caption: str = NOTE
+) -> Plot | None:
+    """Return overlap by site, and the kinds of units of each site, over the epochs of some runs; None without epochs."""
+    rows = [row for run in runs for row in run]
+    sites = list(dict.fromkeys(row.site for row in rows))
+
+    def curve(label: str, site: str, quantity: str, colour: int) -> Series:
+        return _curve(label, ((row.epoch, getattr(row, quantity)) for row in rows if row.site == site), colour)
+
+    overlap = [curve(site, site, "overall_iou", _SITE_COLOURS + place) for place, site in enumerate(sites)]
+    panels = [Panel("Overlap", "epoch", "IoU", shown)] if (shown := [one for one in overlap if one.x]) else []
+    for site in sites:
+        kinds = [curve(kind, site, kind, colour) for kind, colour in KIND_COLOURS.items()]
+        panels.append(Panel(site, "epoch", "fraction of units", kinds, limits=(0, 1)))
+    return Plot(name, title, caption, panels, oracle) if panels else None
+
+
+def _curve(label: str, points: Iterable[tuple[Any, Any]], colour: int, scale: float = 1.0) -> Series:
+    """Return the mean of the values of each epoch, and their deviation where there are several."""
+    by_epoch: dict[int, list[float]] = {}
+    for epoch, value in points:
+        if isinstance(value, int | float) and math.isfinite(value):
+            by_epoch.setdefault(int(epoch), []).append(scale * float(value))
+    epochs = sorted(by_epoch)
+    means = [sum(by_epoch[epoch]) / len(by_epoch[epoch]) for epoch in epochs]
+    spread = [float(pd.Series(by_epoch[epoch]).std()) if len(by_epoch[epoch]) > 1 else None for epoch in epochs]
+    return Series(label, [float(epoch) for epoch in epochs], means, colour, spread)

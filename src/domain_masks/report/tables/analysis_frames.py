@@ -1,0 +1,144 @@
+"""The numbers of an analysis as frames, a row per number or per thing that has several: what CSV files are written from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from domain_masks.records import Analysis
+from domain_masks.records.predictions import KNOWN_DOMAIN
+from domain_masks.records.results import NEURON_KINDS
+
+Row = Sequence[Any]
+
+
+def analysis_frames(analysis: Analysis) -> dict[str, pd.DataFrame]:
+    """Return name -> frame of everything that the analysis has; an empty text is a number that it has not.
+
+    Columns can share a name, since a domain may be called as another column is.
+    """
+    return {
+        name: pd.DataFrame(rows, columns=list(heads), dtype=object)
+        for name, (heads, *rows) in _tables(analysis)
+        if rows
+    }
+
+
+def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
+    splits = analysis.mask_by_domain_splits
+    domains = list(splits)
+    table: list[Row] = [["ensemble", *domains]]
+    table += [[name, *(row.get(domain, "") for domain in domains)] for name, row in analysis.mask_by_domain.items()]
+    yield "mask_by_domain", table
+    yield "sites", list(_sites(analysis))
+    yield "epochs", list(_epochs(analysis))
+    yield "nearest_source", list(_nearest(analysis))
+    yield "ablation", list(_ablation(analysis))
+    yield (
+        "calibration",
+        [
+            ["domain", "split", "images", "ece"],
+            *([name, splits[name], one.images, one.ece] for name, one in analysis.calibration.items()),
+        ],
+    )
+    yield (
+        "confusion",
+        [
+            ["domain", "label", "predicted", "count"],
+            *(
+                [domain, label, predicted, count]
+                for domain, one in analysis.confusion.items()
+                for label, row in zip(one.classes, one.counts, strict=True)
+                for predicted, count in zip(one.classes, row, strict=True)
+                if count
+            ),
+        ],
+    )
+    counts = analysis.per_class_counts or {}
+    classes = list(dict.fromkeys(name for row in analysis.per_class.values() for name in row))
+    yield (
+        "per_class",
+        [
+            ["class", *analysis.per_class, *(f"images/{domain}" for domain in counts)],
+            *(
+                [
+                    name,
+                    *(row.get(name, "") for row in analysis.per_class.values()),
+                    *(row.get(name, 0) for row in counts.values()),
+                ]
+                for name in classes
+            ),
+        ],
+    )
+
+
+def _sites(analysis: Analysis) -> Iterator[Row]:
+    yield ["site", "measure", "of", "value"]
+    for name, site in (analysis.sites or {}).items():
+        yield [name, "neurons", "", site.neurons]
+        if site.overall_iou is not None:
+            yield [name, "overall_iou", "", site.overall_iou]
+        if site.average_activated is not None:
+            yield [name, "average_activated", "", site.average_activated]
+        measures = {"pairwise_iou": site.pairwise_iou, "activated": site.activated, "kinds": site.kinds.by_kind()}
+        for measure, values in measures.items():
+            for key, value in values.items():
+                yield [name, measure, key, value]
+
+
+def _epochs(analysis: Analysis) -> Iterator[Row]:
+    rows = analysis.epochs or []
+    domains = list(dict.fromkeys(domain for row in rows for domain in row.activated))
+    yield ["epoch", "site", "overall_iou", *NEURON_KINDS, *(f"activated/{name}" for name in domains)]
+    for row in rows:
+        activated = [row.activated.get(name, "") for name in domains]
+        kinds = row.by_kind().values()
+        yield [row.epoch, row.site, row.overall_iou, *kinds, *activated]
+
+
+def _nearest(analysis: Analysis) -> Iterator[Row]:
+    found = analysis.nearest_source
+    sources = [name.removeprefix(KNOWN_DOMAIN) for name in analysis.mask_by_domain if name.startswith(KNOWN_DOMAIN)]
+    kinds = ["nearest", "predictions", "weighted", "best_single"]
+    titles = ["accuracy_best_single_oracle" if kind == "best_single" else f"accuracy_{kind}" for kind in kinds]
+    shares = [f"share_{source}" for source in sources]
+    yield [
+        "domain",
+        "images",
+        *shares,
+        "agreement",
+        *titles,
+        "best_single",
+        "nearest_only",
+        "predictions_only",
+        "p_value",
+        "nearest_by",
+        "nearest_right_on_sources",
+    ]
+    if found is None:
+        return
+    for domain, share in found.domains.items():
+        accuracy, test = found.accuracy[domain], found.test[domain]
+        yield [
+            domain,
+            found.images[domain],
+            *(share[source] for source in sources),
+            found.agreement[domain],
+            *(accuracy.get(kind, "") for kind in kinds),
+            found.best_single[domain],
+            test.nearest_only,
+            test.predictions_only,
+            test.p_value,
+            found.right.by,
+            found.right.accuracy,
+        ]
+
+
+def _ablation(analysis: Analysis) -> Iterator[Row]:
+    yield ["site", "kind", "matched", "fraction", "neurons", "draws", "domain", "accuracy", "deviation"]
+    for row in analysis.ablation.rows if analysis.ablation else ():
+        for domain, accuracy in row.accuracy.items():
+            start = [row.site, row.kind, row.matched, row.fraction, row.neurons, row.draws]
+            yield [*start, domain, accuracy, row.deviation.get(domain, "")]

@@ -1,0 +1,118 @@
+"""Figures, tinted tables and galleries as PNG, in the light theme's colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from domain_masks.records.names import shortened
+from domain_masks.report.document import Gallery, GalleryImage
+from domain_masks.report.figures.drawing import LETTERS_PER_INCH, drawn_plot, styled
+from domain_masks.report.figures.fonts import families, letters_of
+from domain_masks.report.figures.palette import LIGHT
+from domain_masks.report.figures.plots import Plot
+from domain_masks.report.tables.table import Table
+
+DPI = 150
+ACROSS = 8
+"""Images in a row of a gallery."""
+MANY = 20
+"""Rows of a matrix, from which on its letters are smaller."""
+_HEAT = LinearSegmentedColormap.from_list("heat", ["#0b62a800", "#0b62a86b"])
+"""As the page tints: up to 42 % of the colour, so that text on it stays readable."""
+
+
+def plot_png(plot: Plot, path: Path) -> None:
+    """Write all panels of a plot and their legend."""
+    with styled(LIGHT, **{"font.family": families(letters_drawn(plot))}):
+        drawn_plot(plot, LIGHT).savefig(path, format="png", dpi=DPI)
+
+
+def table_png(table: Table, path: Path) -> None:
+    """Write a table whose cells are tinted; a domain under its own mask is framed."""
+    with styled(LIGHT, **{"font.family": families(letters_drawn(table)), "axes.grid": False}):
+        _drawn_table(table).savefig(path, format="png", dpi=DPI)
+
+
+def gallery_png(galleries: Sequence[Gallery], path: Path) -> None:
+    """Write galleries below each other, rows of ``ACROSS`` images, each with its caption."""
+    with styled(LIGHT, **{"font.family": families(letters_drawn(galleries)), "axes.grid": False}):
+        _drawn_galleries(galleries).savefig(path, format="png", dpi=DPI)
+
+
+def letters_drawn(*shown: Plot | Table | Sequence[Gallery]) -> frozenset[str]:
+    """Return the letters of everything that is written in figures."""
+    texts: list[Any] = []
+    for one in shown:
+        if isinstance(one, Table):
+            texts.append((one.title, one.columns, one.rows))
+        elif isinstance(one, Plot):
+            texts.append((one.panels, one.legend))
+        else:
+            texts.append([(gallery.title, [image.caption for image in gallery.images]) for gallery in one])
+    return letters_of(texts)
+
+
+def _drawn_table(table: Table) -> Figure:
+    columns = table.columns[1:]
+    size = 5 if table.is_matrix and len(table.rows) > MANY else 8
+    across, down = (0.055 * size, 0.05 * size) if table.is_matrix else (1.05, 0.4)
+    drawn = Figure(figsize=(2.6 + across * len(columns), 1.3 + down * len(table.rows)), layout="constrained")
+    axes = drawn.add_subplot()
+    heat = np.array([[np.nan if cell.heat is None else cell.heat for cell in row[1:]] for row in table.rows])
+    axes.imshow(heat, cmap=_HEAT, vmin=0, vmax=1, aspect="auto")
+    for y, row in enumerate(table.rows):
+        for x, cell in enumerate(row[1:]):
+            detail = f"\n{cell.detail}" if cell.detail and not table.is_matrix else ""
+            weight = "bold" if cell.mark in ("own", "best") else "normal"
+            axes.text(x, y, cell.text + detail, ha="center", va="center", fontsize=size, fontweight=weight)
+            if cell.mark == "own":
+                frame = Rectangle(
+                    (x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor=LIGHT.series[1], linewidth=1.5
+                )
+                axes.add_patch(frame)
+    slanted: dict[str, Any] = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"} if table.is_matrix else {}
+    axes.xaxis.tick_top()
+    axes.set_xticks(range(len(columns)), [_named(one.title, one.detail) for one in columns], fontsize=size, **slanted)
+    axes.set_yticks(range(len(table.rows)), [_named(row[0].text, row[0].detail) for row in table.rows], fontsize=size)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    drawn.suptitle(
+        shortened(table.title, int(drawn.get_figwidth() * LETTERS_PER_INCH)),
+        x=0.01,
+        ha="left",
+        fontsize=9.5,
+        weight="bold",
+    )
+    return drawn
+
+
+def _named(name: str, detail: str) -> str:
+    return "\n".join(part for part in (shortened(name), detail) if part)
+
+
+def _drawn_galleries(galleries: Sequence[Gallery]) -> Figure:
+    rows: list[tuple[str, Sequence[GalleryImage]]] = []
+    for gallery in galleries:
+        for start in range(0, len(gallery.images), ACROSS):
+            rows.append((gallery.title if start == 0 else "", gallery.images[start : start + ACROSS]))
+    drawn = Figure(figsize=(1.15 * ACROSS, 0.4 + 1.5 * len(rows)), layout="constrained")
+    grid = drawn.subplots(len(rows), ACROSS, squeeze=False)
+    for (name, images), line in zip(rows, grid, strict=True):
+        for axes in line:
+            axes.set_axis_off()
+        for axes, image in zip(line, images, strict=False):
+            axes.imshow(np.asarray(Image.open(image.path)))
+            caption = "\n".join(shortened(part, 18) for part in image.caption.split("\n"))
+            axes.text(0.5, -0.04, caption, transform=axes.transAxes, ha="center", va="top", fontsize=6.5)
+        # The title itself stays out of the layout, which would make the first column wider: an empty one keeps its place.
+        line[0].set_title(" ")
+        line[0].text(0.0, 1.06, shortened(name, 100), transform=line[0].transAxes).set_in_layout(False)
+    return drawn

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from domain_masks.records.collection import collect
+from domain_masks.report.runs.differences import AccuracyDifference
+from domain_masks.report.runs.groups import groups_of
+from domain_masks.report.tables.findings import gap
+from report.made_runs import make_benchmark
+
+
+@pytest.mark.parametrize(
+    ("by_seed", "bounds", "result"),
+    [
+        ({0: 0.02, 1: 0.03}, (0.01, 0.04), "seen"),
+        ({0: 0.05, 1: -0.001}, (0.01, 0.04), "not clear"),
+        ({0: 0.001, 1: 0.1, 2: 0.001}, (0.01, 0.04), "not clear"),
+        ({0: 0.02, 1: 0.03}, (-0.01, 0.04), "not clear"),
+        ({0: -0.02, 1: -0.03}, (-0.04, -0.01), "not seen"),
+    ],
+)
+def test_a_difference_is_seen_where_neither_images_nor_seeds_could_turn_it(by_seed, bounds, result):
+    values = list(by_seed.values())
+    assert AccuracyDifference(np.mean(values), 3, 4, by_seed, float(np.std(values, ddof=1)), bounds).result == result
+
+
+def test_a_difference_that_other_images_could_turn_is_not_clear(tmp_path):
+    make_benchmark(tmp_path, {"dmg": 0.7, "aggregate": 0.69}, [0])
+    (group,) = groups_of(collect([tmp_path]).runs)
+    lines = {line.method: line for line in group.lines}
+    found = gap(group, lines["dmg"], lines["aggregate"], ("out_of_domain", "out_of_domain"))
+    right = {
+        method: np.array(
+            [
+                np.mean(r.predictions().select("held_out").of("predictions").argmax(1) == np.arange(40) % 3)
+                for r in group.records
+                if r.results.method == method
+            ]
+        )
+        for method in lines
+    }
+    assert found.difference == pytest.approx((right["dmg"] - right["aggregate"]).mean())
+    assert found.bounds[0] < found.difference < found.bounds[1]
+    same = gap(group, lines["dmg"], lines["dmg"], ("out_of_domain", "out_of_domain"))
+    assert (same.difference, same.bounds, same.result) == (0, (0, 0), "not clear")
