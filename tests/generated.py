@@ -16,7 +16,7 @@ SETTINGS = {
     "backbone": "small",
     "weights": "none",
     "size": 16,
-    "augmentation": "domainnet",
+    "augmentation": "standard",
     "workers": 0,
     "epochs": 3,
     "batch": 16,

@@ -38,7 +38,8 @@ ALLOWED: dict[str, set[str]] = {
     "data": GROUND,
     # The settings of methods and their defaults, which need no torch.
     "evaluation": {*GROUND, "methods"},
-    "settings": PARTS,
+    # What can be exported, and into which files predictions are written.
+    "settings": {*PARTS, "deploy"},
     "training": {*PARTS, "settings"},
     "analysis": PARTS,
     "deploy": PARTS,

@@ -24,7 +24,7 @@ def train(
     """Train one method, measure it, and leave a run folder; the settings are those of ``dmg train``.
 
     - ``out``: the run folder; by default ``runs/DATASET-TARGET-METHOD-SEED``
-    - ``resume``, ``overwrite``: go on with, or replace, what is there; a run that goes on has its own settings
+    - ``resume``, ``overwrite``: resume, or replace, the run that is there; a run that is resumed has its own settings
     - ``settings``: ``dataset="pacs"``, ``target="sketch"`` (a name, names joined by commas, or a list), ``method="dmg"`` or
       ``{"name": "dmg", "overlap_weight": 0.1}``, ``epochs=10``, ...; see :class:`domain_masks.records.config.RunConfig`
 
@@ -32,13 +32,16 @@ def train(
     """
     from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
     from domain_masks.records.spellings import take  # noqa: PLC0415
+    from domain_masks.settings.command import check_command  # noqa: PLC0415
     from domain_masks.settings.of_a_run import default_folder, to_resume  # noqa: PLC0415
+    from domain_masks.settings.train import TrainSettings  # noqa: PLC0415
     from domain_masks.settings.validation import check_settings  # noqa: PLC0415
 
     out, mistakes = take("out", out, settings)
-    given = to_resume(out, settings) if resume else settings
+    options = check_command(TrainSettings, {"out": out, "resume": resume, "overwrite": overwrite})
+    given = to_resume(options.out, settings) if resume else settings
     config = check_settings(given, mistakes, ("out", "resume", "overwrite", "quiet"))
-    folder = default_folder(config) if out is None else Path(out)
+    folder = options.out or default_folder(config)
 
     from domain_masks.training.opening import open_run  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from domain_masks.cli import main
-from domain_masks.cli.main import VERBS
+from domain_masks.cli.main import COMMANDS
 
 ASK = """
 source "$1"; shift
@@ -41,7 +41,7 @@ def test_bash_completes_verbs_flags_words_names_and_files(tmp_path: Path, capsys
         )
         return set(done.stdout.split())
 
-    assert candidates("") >= set(VERBS)
+    assert candidates("") >= set(COMMANDS)
     assert candidates("tr") == {"train"}
     assert candidates("train", "--optim") == {"--optimizer"}
     assert candidates("train", "--optimizer", "") == {"adam", "sgd"}

@@ -15,12 +15,12 @@ from domain_masks.cli import main
 from domain_masks.data import AUGMENTATIONS, ImageDataset, load_digits_dataset
 from domain_masks.experiments import PlannedRun, estimate, leave_one_out, plan
 from domain_masks.methods import METHODS
-from domain_masks.methods.settings import method_settings
+from domain_masks.methods.settings import with_settings
 from domain_masks.networks import build_backbone, layout, preset_names
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.report import protocol_match
+from domain_masks.settings.benchmark import BENCHMARK_LISTS
 from domain_masks.settings.benchmark_settings import check_benchmark
-from domain_masks.settings.validation import BENCHMARK_LISTS
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
@@ -89,7 +89,7 @@ def test_the_settings_parse_and_name_what_there_is(path: Path) -> None:
     config, lists = parsed(path)
     assert lists["methods"]
     assert set(lists["methods"]) <= set(METHODS)
-    method_settings(config.method_name, config.method_settings)
+    with_settings(config)
     assert config.augmentation in AUGMENTATIONS
     with torch.device("meta"):
         network = build_backbone(str(config.backbone), 7)
@@ -116,7 +116,7 @@ def test_the_first_line_is_the_command_that_runs_the_file(
         settings *= len(values)
     settings += sum(len(variant["methods"]) for variant in lists.get("variants", ()) if variant)
     runs = len(dataset.domains) * settings * len(lists["seeds"])
-    assert f"{runs} runs: {runs} open" in capsys.readouterr().out
+    assert f"{runs} runs: {runs} pending" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("path", sorted(PAPER.glob("*.yaml")), ids=lambda path: path.stem)
@@ -129,7 +129,7 @@ def test_a_piece_of_the_paper_has_the_settings_of_its_table(path: Path) -> None:
     assert command(path)[-1] == f"runs/paper/{dataset}-{backbone}"
     weights = [0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1]
     if "figure-6" in path.stem:
-        assert (config.method, lists["sweep"]) == (
+        assert (config.method.to_dict(), lists["sweep"]) == (
             {"name": "dmg", "overlap_weight": 0},
             {"method.sparsity_weight": weights},
         )
@@ -154,9 +154,13 @@ def test_published_experiments_have_the_papers_settings(name: str) -> None:
     config, lists = parsed(tables_of(name))
     dataset, backbone = name.split("-")
     paper = {"backbone": backbone, "weights": "imagenet", "epochs": 50, "batch": 64, "optimizer": "adam", "lr": 1e-4}
-    paper |= {"sites": ("paper",), "augmentation": dataset, "schedule_unit": "epoch"} | SETTINGS[dataset]
+    paper |= {
+        "sites": ("paper",),
+        "augmentation": {"domainnet": "standard"}.get(dataset, dataset),
+        "schedule_unit": "epoch",
+    } | SETTINGS[dataset]
     assert {setting: getattr(config, setting) for setting in paper} == paper
-    assert config.method == {"name": "dmg", "overlap_weight": 0.1, "overlap_reduction": "sum"}
+    assert config.method.given == {"overlap_weight": 0.1, "overlap_reduction": "sum"}
     assert lists["methods"][0] == "dmg"
 
 
@@ -172,7 +176,7 @@ def test_the_released_codes_settings() -> None:
     config, _ = parsed(REPOSITORY / "configs" / "pacs-resnet18-released-code.yaml")
     assert (config.epochs, config.sites) == (150, ("released-code",))
     wanted = {"overlap_reduction": "mean", "overlap_epsilon": 1e-6, "validation": "known-hard"}
-    assert {name: config.method[name] for name in wanted} == wanted
+    assert {name: config.method.get(name) for name in wanted} == wanted
     assert (config.schedule, config.schedule_masks) == ("exponential", "constant")
 
 
@@ -185,7 +189,7 @@ def test_the_released_codes_settings() -> None:
 )
 def test_the_released_codes_settings_of_the_baselines(name: str, method: dict[str, str], head: str) -> None:
     config, lists = parsed(REPOSITORY / "configs" / f"pacs-resnet18-released-code-{name}.yaml")
-    assert (config.epochs, config.method, config.head_initialisation) == (100, method, head)
+    assert (config.epochs, config.method.to_dict(), config.head_initialisation) == (100, method, head)
     assert lists["methods"] == [method["name"]]
 
 

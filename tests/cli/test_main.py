@@ -18,7 +18,7 @@ from PIL import Image
 from domain_masks.cli import main
 from domain_masks.cli import train as train_module
 from domain_masks.cli.data import ACTIONS
-from domain_masks.cli.main import VERBS
+from domain_masks.cli.main import COMMANDS
 from domain_masks.methods.settings import complete_method
 from domain_masks.records.config import parse_config
 from domain_masks.settings.of_a_run import default_folder
@@ -31,8 +31,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_every_command_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
     text = capsys.readouterr().out
     assert f"dmg {verb}" in text.split("example:")[1]
@@ -43,10 +43,10 @@ def test_help_lists_every_verb_and_action(capsys: pytest.CaptureFixture[str]) ->
     folder = Path(train_module.__file__).parent
     having_parsers = {path.stem for path in folder.glob("*.py") if "\ndef parser(" in path.read_text()}
     actions = {name.removeprefix("data_") for name in having_parsers if name.startswith("data_")}
-    assert set(VERBS) == {name for name in having_parsers if not name.startswith("data_")} | {"data"}
+    assert set(COMMANDS) == {name for name in having_parsers if not name.startswith("data_")} | {"data"}
     assert set(ACTIONS) == actions
-    assert all(action in VERBS["data"] for action in ACTIONS)
-    for arguments, names in ((["--help"], VERBS), (["data", "--help"], ACTIONS)):
+    assert all(action in COMMANDS["data"] for action in ACTIONS)
+    for arguments, names in ((["--help"], COMMANDS), (["data", "--help"], ACTIONS)):
         assert main(arguments) == 0
         lines = capsys.readouterr().out.splitlines()
         for name, text in names.items():

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from domain_masks.cli.data import ACTIONS
-from domain_masks.cli.main import VERBS
+from domain_masks.cli.main import COMMANDS
 from domain_masks.methods import METHODS
 from domain_masks.records.spellings import SYNONYMS
 
@@ -45,7 +45,7 @@ def flags_of(name: str) -> set[str]:
 def known() -> dict[str, set[str]]:
     return {
         name: flags_of(name)
-        for name in [*(verb for verb in VERBS if verb != "data"), *(f"data {one}" for one in ACTIONS)]
+        for name in [*(verb for verb in COMMANDS if verb != "data"), *(f"data {one}" for one in ACTIONS)]
     }
 
 

@@ -142,7 +142,7 @@ def test_a_run_goes_on_with_its_plugin_and_a_changed_one_is_said(own: Path, caps
     forget()
     capsys.readouterr()
     assert main(["train", "--resume", "--out", "run"]) == 0
-    assert "the code of a plugin is not what it was" in capsys.readouterr().err
+    assert "has changed since the run was started" in capsys.readouterr().err
 
 
 def states(plugin: str) -> dict[str, str]:

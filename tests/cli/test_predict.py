@@ -22,8 +22,8 @@ from PIL import Image
 from domain_masks.cli import main
 from domain_masks.cli.predict import parser
 from domain_masks.data import load_digits_dataset
-from domain_masks.deploy.predicting.predict_settings import PredictSettings
 from domain_masks.records import Predictions
+from domain_masks.settings.predict import PredictSettings
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,7 @@ def test_evaluate_under_an_ensemble(capsys: pytest.CaptureFixture[str]) -> None:
     assert "in domain" in capsys.readouterr().out
     assert json_without_seconds(before) == json_without_seconds(Path("run/results.json").read_text())
     for ensemble, words in {
-        "known:mosaic": ["held out", "ink, paper, outline"],
+        "known:mosaic": ["held out", "known:ink, known:paper, known:outline"],
         "mask": ["Did you mean 'masks'?"],
         "known:inc": ["Did you mean 'known:ink'?"],
     }.items():

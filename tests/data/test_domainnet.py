@@ -151,7 +151,7 @@ def test_the_fingerprint_follows_the_folders(tree):
 def test_the_papers_settings_are_its_defaults(tree):
     config = resolve(parse_config({"dataset": "domainnet", "target": "real"}), load_domainnet(tree))
     assert (config.schedule, config.weight_decay, config.lr, config.epochs) == ("inverse", 0.0, 1e-4, 50)
-    assert (config.head_initialisation, config.augmentation, config.size) == ("normal", "domainnet", 224)
+    assert (config.head_initialisation, config.augmentation, config.size) == ("normal", "standard", 224)
     other = resolve(
         parse_config({"dataset": "domainnet", "target": "real", "head_initialisation": "default"}), load_domainnet(tree)
     )

@@ -6,7 +6,8 @@ import pytest
 
 from domain_masks.errors import InputError
 from domain_masks.evaluation import SELECTION_RULES, accuracies, choose, selected, variants
-from domain_masks.evaluation.selection import RULES_IN_WORDS, source_validation_accuracy
+from domain_masks.evaluation.selection import source_validation_accuracy
+from domain_masks.evaluation.selection_rules import RULES_IN_WORDS
 from domain_masks.records import Predictions, Results, RunFolder, SelectionProtocol
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.config import NOT_COMPUTED, parse_config

@@ -52,7 +52,7 @@ def test_a_plan_holds_something_out(plan: Any) -> None:
 
 def test_settings_of_a_method_go_to_the_methods_that_have_them(plan: Any) -> None:
     runs = plan(method={"name": "dmg", "overlap_weight": 0.5})
-    own = {run.config.method_name: run.config.method_settings for run in runs}
+    own = {run.config.method_name: run.config.method.to_dict() for run in runs}
     assert own["dmg"]["overlap_weight"] == 0.5
     assert "overlap_weight" not in own["aggregate"]
     with pytest.raises(InputError, match=r"did you mean 'method.overlap_weight'|overlap_wieght"):

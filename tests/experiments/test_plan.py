@@ -68,7 +68,7 @@ def test_a_sweep_wins_over_a_methods_own_settings(plan: Any) -> None:
         methods=[{"name": "dmg", "overlap_weight": 0.0}],
         sweep={"method.sparsity_weight": [0, 1e-3], "method.overlap_weight": [0, 1]},
     )
-    own = [(run.config.method["overlap_weight"], run.config.method["sparsity_weight"]) for run in runs]
+    own = [(run.config.method.get("overlap_weight"), run.config.method.get("sparsity_weight")) for run in runs]
     assert own == [(0.0, 0.0), (1.0, 0.0), (0.0, 1e-3), (1.0, 1e-3)]
     assert runs[0].name == "dmg/sparsity_weight=0,overlap_weight=0/dots/seed-0"
 

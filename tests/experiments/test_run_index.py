@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 import generated
 from domain_masks.experiments.run_index import key_of, keys_in
 from domain_masks.methods.dmg import DMGSettings
-from domain_masks.methods.settings import complete_method
+from domain_masks.methods.settings import complete_method, with_settings
 from domain_masks.methods.table import described
 from domain_masks.networks.presets import PRESETS
 from domain_masks.records import RunFolder
@@ -28,13 +28,13 @@ from domain_masks.records.identity import (
     revised_since,
     revisions,
 )
+from domain_masks.records.method_choice import MethodChoice
 
 DOMAINS = generated.DOMAINS
 
 
 def complete(**changes: Any) -> RunConfig:
-    config = generated.config(**changes)
-    return config.model_copy(update={"method": complete_method(config.method_name, config.method_settings)})
+    return with_settings(generated.config(**changes))
 
 
 def key(**changes: Any) -> str:
@@ -77,7 +77,7 @@ def test_a_new_setting_at_its_default_changes_no_key(monkeypatch: pytest.MonkeyP
     later = LaterConfig(**complete(lr=0.5).model_dump())
     assert key_of(later, DOMAINS) == before
     assert key_of(later.model_copy(update={"momentum_of_masks": 0.5}), DOMAINS) != before
-    changed = {**later.method, "temperature": 1.0}
+    changed = MethodChoice("dmg", {**later.method.given, "temperature": 1.0})
     assert key_of(later.model_copy(update={"method": changed}), DOMAINS) != before
     assert before in keys_in(folder, DOMAINS), "an older config.yaml, which does not say it, is the same run"
 

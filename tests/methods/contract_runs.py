@@ -17,7 +17,7 @@ import torch
 from domain_masks.data import ImageDataset
 from domain_masks.data.dataset import fingerprint_of
 from domain_masks.deploy.exporting.export import export_model
-from domain_masks.deploy.exporting.export_settings import ExportFormat
+from domain_masks.deploy.exporting.export_format import ExportFormat
 from domain_masks.deploy.exporting.parity_images import generated_images, preprocessing_of
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS, Method

@@ -17,7 +17,7 @@ import generated
 from domain_masks.batch import DomainBatch
 from domain_masks.deploy import load
 from domain_masks.deploy.exporting.export import export_model
-from domain_masks.deploy.exporting.export_settings import ExportFormat
+from domain_masks.deploy.exporting.export_format import ExportFormat
 from domain_masks.deploy.exporting.parity_images import generated_images
 from domain_masks.errors import InputError
 from domain_masks.methods import Aggregate

@@ -46,3 +46,13 @@ def test_run_keys_are_those_of_earlier_versions(digits: ImageDataset) -> None:
         if again.to_dict() != complete.to_dict() or key_of(again, dataset.domains) != case["key"]:
             changed.append((case["dataset"], written))
     assert changed == []
+
+
+def test_the_standard_augmentation_is_taken_by_its_earlier_name(digits: ImageDataset) -> None:
+    photos = replace(digits, name="photos")
+    given = {"backbone": "small", "target": "ink", "mean": 0.5, "std": 0.5, "crop": 1, "interpolation": "bilinear"}
+    usual, earlier = (
+        resolve(check_settings({**given, **more}), photos) for more in ({}, {"augmentation": "domainnet"})
+    )
+    assert usual.augmentation == earlier.augmentation == "standard"
+    assert key_of(usual, photos.domains) == key_of(earlier, photos.domains)

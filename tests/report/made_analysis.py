@@ -20,7 +20,7 @@ from domain_masks.evaluation import (
 )
 from domain_masks.records import Analysis, Predictions
 from domain_masks.records.analysis import Ablation, AblationRow, SiteEpoch
-from domain_masks.records.predictions import PREDICTION_ENSEMBLE
+from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
 from references.predictions import generated
 
 SITES = ("features.17", "classifier.1")

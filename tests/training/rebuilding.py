@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import generated
 from domain_masks.deploy import load
 from domain_masks.deploy.exporting.export import export_model
-from domain_masks.deploy.exporting.export_settings import ExportFormat
+from domain_masks.deploy.exporting.export_format import ExportFormat
 from domain_masks.deploy.exporting.parity_images import generated_images
 from domain_masks.networks import find_backbone
 from domain_masks.records import Predictions, RunFolder

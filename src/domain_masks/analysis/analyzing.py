@@ -28,8 +28,8 @@ from domain_masks.records import Analysis, Predictions, RunFolder
 from domain_masks.records.analysis import Gallery
 from domain_masks.records.collection import RunRecord, read_run
 from domain_masks.records.counts import counted
+from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
 from domain_masks.records.metrics_log import site_epochs
-from domain_masks.records.predictions import PREDICTION_ENSEMBLE
 from domain_masks.records.results import DOMAIN_CLASSIFIER
 from domain_masks.records.setting_types import bounds_of
 

@@ -26,7 +26,7 @@ from domain_masks.records.analysis import (
     NearestSource,
     ReliabilityBins,
 )
-from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 
 MOST_CLASSES = 40
 MOST_PAIRS = 20

@@ -19,7 +19,7 @@ from domain_masks.evaluation import nearest_of, nearness, source_logits
 from domain_masks.evaluation.by_mask import confidences
 from domain_masks.records import Predictions
 from domain_masks.records.analysis import Gallery, GalleryItem, Vote
-from domain_masks.records.predictions import PREDICTION_ENSEMBLE
+from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
 
 THUMBNAIL = 128  # pixels of the longer side
 QUALITY = 80

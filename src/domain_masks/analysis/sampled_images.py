@@ -23,8 +23,8 @@ from domain_masks.progress import Reporter
 from domain_masks.randomness import generator
 from domain_masks.records import Predictions, RunFolder
 from domain_masks.records.analysis import Ablation
+from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
 from domain_masks.records.model_card import ModelCard
-from domain_masks.records.predictions import PREDICTION_ENSEMBLE
 
 BATCH = 64
 SAME_PREDICTIONS = 0.98

@@ -1,4 +1,4 @@
-"""The command ``dmg``: parsing only, one thin file per verb."""
+"""The command ``dmg``: parsing only, one thin file per command."""
 
 from domain_masks.cli.main import main
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domain_masks.cli.flags import say
-from domain_masks.cli.outputs import table_lines
+from domain_masks.cli.outputs import say, table_lines
 from domain_masks.records.counts import counted
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def show_outcome(
 
 def _show_selection(outcome: BenchmarkOutcome, out: Path, rule: str | None, is_search: bool) -> Selection | None:
     """Print what a rule chooses among the settings that vary; nothing where there is no choice."""
-    from domain_masks.evaluation.selection import RULES_IN_WORDS, SELECTION_RULES  # noqa: PLC0415
+    from domain_masks.evaluation.selection_rules import RULES_IN_WORDS, SELECTION_RULES  # noqa: PLC0415
     from domain_masks.experiments import summary  # noqa: PLC0415
     from domain_masks.experiments.selection import CHOSEN, select  # noqa: PLC0415
     from domain_masks.records import write_whole  # noqa: PLC0415

@@ -10,73 +10,71 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
-from domain_masks.cli.flags import Parser, add_config, completed_by, parser_for, say
-from domain_masks.errors import InputError, unknown
+from domain_masks.cli.flags import command_parser, read_command
+from domain_masks.cli.outputs import say
+from domain_masks.cli.parser import Parser
+from domain_masks.errors import InputError
+from domain_masks.settings.listings import CompletionSettings
 
-SHELLS = ("bash", "zsh", "fish")
 _KINDS = {"dataset": "datasets", "method": "methods", "methods": "methods", "names": "methods", "target": "domains"}
 _KINDS |= {"targets": "domains", "augmentation": "augmentations", "weights": "weights", "ensemble": "ensembles"}
 
 
 def parser() -> Parser:
     """Return the parser of ``dmg completion``."""
-    parser = parser_for(
+    return command_parser(
         "completion",
-        "Prints what makes a shell complete the verbs, flags, files and known names of dmg.",
+        "Prints the script with which a shell completes the commands, flags, files and known names of dmg.",
         """
-        source <(dmg completion bash)        # for this shell; or for all that follow:
+        source <(dmg completion bash)        # for this shell; or permanently:
         dmg completion bash > ~/.local/share/bash-completion/completions/dmg
         dmg completion zsh > ~/.zfunc/_dmg   # with fpath+=~/.zfunc before compinit in ~/.zshrc
         dmg completion fish > ~/.config/fish/completions/dmg.fish
         """,
+        CompletionSettings,
     )
-    completed_by(parser.add_argument("shell", metavar="|".join(SHELLS), help="the shell"), words=SHELLS)
-    add_config(parser, "not used by this verb")
-    return parser
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the script for one shell."""
     import shtab  # noqa: PLC0415
 
-    flags = parser().parse(arguments)
-    if flags.shell not in SHELLS:
-        raise unknown("shell", flags.shell, SHELLS)
-    script: str = shtab.complete(whole_parser(), shell=flags.shell)
+    _, settings = read_command(parser(), arguments, CompletionSettings)
+    script: str = shtab.complete(whole_parser(), shell=settings.shell)
     if not script.strip():
-        raise InputError(f"no completion could be made for {flags.shell!r}")
+        raise InputError(f"no completion could be made for {settings.shell!r}")
     say(script.rstrip())
     return 0
 
 
 def whole_parser() -> argparse.ArgumentParser:
-    """Return one parser of all verbs and actions, with what completes each flag."""
+    """Return one parser of all commands and actions, with what completes each flag."""
     from domain_masks.cli.data import ACTIONS  # noqa: PLC0415
-    from domain_masks.cli.main import VERBS  # noqa: PLC0415
+    from domain_masks.cli.main import COMMANDS  # noqa: PLC0415
 
     whole = argparse.ArgumentParser(prog="dmg")
     whole.add_argument("--version", action="store_true", help="show the version")
-    verbs = whole.add_subparsers()
+    commands = whole.add_subparsers()
     names = _names()
-    for verb, text in VERBS.items():
-        module = importlib.import_module(f"domain_masks.cli.{verb}")
-        if verb != "data":
-            _add(verbs, verb, text, module, names)
+    for command, text in COMMANDS.items():
+        module = importlib.import_module(f"domain_masks.cli.{command}")
+        if command != "data":
+            _add(commands, command, text, module, names)
             continue
-        actions = verbs.add_parser(verb, help=text).add_subparsers()
+        actions = commands.add_parser(command, help=text).add_subparsers()
         for action, what in ACTIONS.items():
             _add(actions, action, what, importlib.import_module(f"domain_masks.cli.data_{action}"), names)
     return whole
 
 
-def _add(verbs: Any, name: str, text: str, module: ModuleType, names: dict[str, list[str]]) -> None:
+def _add(commands: Any, name: str, text: str, module: ModuleType, names: dict[str, list[str]]) -> None:
     build = getattr(module, "parser", None)
-    if build is None:  # a verb without flags
-        verbs.add_parser(name, help=_first(text))
+    if build is None:  # a command without flags
+        commands.add_parser(name, help=_first(text))
         return
     own = build()
     is_setting = any("--method.NAME" in action.option_strings for action in own._actions)
-    added = verbs.add_parser(name, help=_first(text), parents=[own], add_help=False)
+    added = commands.add_parser(name, help=_first(text), parents=[own], add_help=False)
     # The copy is for the shell alone; its own `--method.NAME` stands for all settings of all methods.
     added._actions[:] = [action for action in added._actions if "--method.NAME" not in action.option_strings]
     for action in added._actions:
@@ -96,7 +94,7 @@ def _complete(action: argparse.Action, names: dict[str, list[str]]) -> None:
 
     known = getattr(action, "completion", ())
     words = [*names.get(_KINDS.get(action.dest, ""), ()), *(known if isinstance(known, tuple) else ())]
-    paths = shtab.FILE if known == "file" else shtab.DIRECTORY if known == "directory" else None
+    paths = shtab.FILE if known == "file" else shtab.DIRECTORY if known == "folder" else None
     if paths is not None and words:
         action.complete = _words_and_paths(words, str(known))  # type: ignore[attr-defined]
     elif paths is not None:
@@ -109,7 +107,7 @@ def _words_and_paths(words: Iterable[str], kind: str) -> dict[str, Any]:
     """Return what completes either a known name or a path, for each shell."""
     joined = " ".join(words)
     function = f"_dmg_names_or_{kind}_{zlib.crc32(joined.encode()):08x}"
-    option = "-d" if kind == "directory" else "-f"
+    option = "-d" if kind == "folder" else "-f"
     bash = f'{function}() {{ compgen -W "{joined}" -- "$1"; compgen {option} -- "$1"; }}'
     return {
         "bash": function,

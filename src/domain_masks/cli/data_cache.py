@@ -6,19 +6,15 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from domain_masks.cli.flags import (
-    Parser,
-    add_output,
-    add_settings,
-    parser_for,
-    reporter_for,
-    say,
-    settings_from,
-    split_method_flags,
-)
-from domain_masks.errors import InputError, combine_errors, unknown
+from domain_masks.cli.flags import command_parser, reporter_for, settings_from
+from domain_masks.cli.outputs import say
+from domain_masks.cli.parser import Parser, split_method_flags
+from domain_masks.errors import InputError, combine_errors
 from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
+from domain_masks.records.config import RunConfig
 from domain_masks.records.counts import counted
+from domain_masks.settings.command import check_command
+from domain_masks.settings.datasets import CacheSettings
 from domain_masks.settings.validation import check_settings
 
 KINDS = {"features": "frozen features, a folder per recipe", "verification": "which images can be read"}
@@ -26,23 +22,20 @@ KINDS = {"features": "frozen features, a folder per recipe", "verification": "wh
 
 def parser() -> Parser:
     """Return the parser of ``dmg data cache``."""
-    parser = parser_for(
+    return command_parser(
         "data cache",
-        "Without a dataset: shows what is kept, and where. With one: does ahead what a run would do before its first step, "
-        "verifies the images and, with --freeze_features, computes the features of all domains; its settings are those of "
-        "`dmg train`. --clear removes what is kept; it is computed again when it is needed.",
+        "Without a dataset: shows what is cached, and where. With one: does in advance what a run would do before its first "
+        "step, verifies the images and, with --freeze_features, computes the features of all domains; its settings are those "
+        "of `dmg train`. --clear removes what is cached; it is computed again when it is needed.",
         """
         dmg data cache
         dmg data cache --dataset pacs --root data --backbone resnet18 --freeze_features --views 8
         dmg data cache --clear features
         """,
+        CacheSettings,
+        RunConfig,
+        without=("target",),
     )
-    parser.add_argument(
-        "--clear", nargs="?", const="all", metavar="|".join((*KINDS, "all")), help="remove what is kept"
-    )
-    add_output(parser)
-    add_settings(parser, without=("target",))
-    return parser
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -53,17 +46,15 @@ def main(arguments: Sequence[str]) -> int:
     # A method is always there; by itself it says nothing.
     names = [f"--{name}" for name in given if name != "method" or flags.method is not None or method_settings]
     if flags.clear is not None:
-        if flags.clear not in (*KINDS, "all"):
-            mistakes.append(str(unknown("kind of cache", flags.clear, (*KINDS, "all"))))
         if names:
-            mistakes.append(f"--clear removes what is kept for all datasets: leave out {', '.join(names)}, or --clear")
-    elif names and "dataset" not in given:
-        mistakes.append(f"{', '.join(names)}: expected --dataset with them, which names what is to be computed")
-    if mistakes and (flags.clear is not None or "dataset" not in given):
-        raise combine_errors(mistakes)
-    if flags.clear is not None:
-        _clear(list(KINDS) if flags.clear == "all" else [flags.clear])
+            mistakes.append(f"--clear removes what is cached of all datasets: leave out {', '.join(names)}, or --clear")
+        clear = check_command(CacheSettings, {"clear": flags.clear}, mistakes).clear
+        _clear([kind for kind in KINDS if clear in (kind, "all")])
         return 0
+    if names and "dataset" not in given:
+        mistakes.append(f"{', '.join(names)}: expected --dataset with them, which names what is to be computed")
+    if mistakes and "dataset" not in given:
+        raise combine_errors(mistakes)
     if "dataset" not in given:
         for line in _lines():
             say(line)

@@ -6,61 +6,40 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from domain_masks.cli.flags import (
-    Parser,
-    add_config,
-    add_output,
-    completed_by,
-    data_settings,
-    parser_for,
-    reporter_for,
-    say,
-)
+from domain_masks.cli.flags import RUN_YAML, command_parser, read_command, reporter_for
 from domain_masks.cli.interruption import resumable
+from domain_masks.cli.outputs import say
+from domain_masks.cli.parser import Parser
 from domain_masks.errors import InputError
+from domain_masks.settings.datasets import DownloadCommandSettings
 
 
 def parser() -> Parser:
     """Return the parser of ``dmg data download``."""
-    parser = parser_for(
+    return command_parser(
         "data download",
-        "Fetches a dataset into the folder NAME below --root, compares it with its published checksums, unpacks and "
-        "arranges it. Interrupted, it goes on with the same command. Without a name: lists what can be fetched.",
+        "Downloads a dataset into the folder NAME below --root, verifies its published checksums, unpacks and arranges it. If "
+        "it is interrupted, the same command resumes it. Without a name: lists what can be downloaded.",
         """
         dmg data download
         dmg data download domainnet --dry_run
         dmg data download pacs --root data
         """,
+        DownloadCommandSettings,
+        config=RUN_YAML,
     )
-    parser.add_argument("dataset", metavar="NAME", nargs="?", help="the dataset to fetch")
-    root = parser.add_argument("--root", metavar="DIR", help="where the folder NAME is put; default $DMG_DATA")
-    completed_by(root, folders=True)
-    parser.add_argument("--url", metavar="BASE", help="a mirror: an address that has the files under their own names")
-    parser.add_argument(
-        "--dry_run", action="store_true", help="say what would be fetched, from where, how large, which terms"
-    )
-    parser.add_argument("--keep_archives", action="store_true", help="keep the archives in DIR/downloads/NAME")
-    parser.add_argument(
-        "--without_checksum",
-        action="store_true",
-        help="fetch what has no published checksum too; the SHA-256 that comes is remembered",
-    )
-    add_output(parser)
-    add_config(parser, "settings in YAML, of which dataset and root are used")
-    return parser
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Fetch a dataset, or list what can be fetched."""
-    flags = parser().parse(arguments)
-    given = data_settings(flags)
+    """Download a dataset, or list what can be downloaded."""
+    flags, given = read_command(parser(), arguments, DownloadCommandSettings)
     name = given.dataset
 
     from domain_masks.data.downloading.download import DownloadSettings, download, plan, source_of  # noqa: PLC0415
     from domain_masks.data.downloading.sources import SOURCES  # noqa: PLC0415
     from domain_masks.data.registry import DATASETS, ROOT_VARIABLE  # noqa: PLC0415
 
-    if "dataset" not in given.model_fields_set:
+    if name is None:
         width = max(map(len, SOURCES))
         for entry, source in SOURCES.items():
             say(f"{entry:<{width}}  {source.summary}")
@@ -71,14 +50,14 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     source_of(name)
     # A plan harms nothing: without a folder it is that of the one in which it is asked for.
-    root = given.root or os.environ.get(ROOT_VARIABLE) or ("." if flags.dry_run else None)
+    root = given.root or os.environ.get(ROOT_VARIABLE) or ("." if given.dry_run else None)
     if not root:
         raise InputError(f"expected a folder to put {name!r} into: give --root, or set ${ROOT_VARIABLE}")
-    settings = DownloadSettings(flags.url, flags.without_checksum, flags.keep_archives)
-    if flags.dry_run:
+    settings = DownloadSettings(given.url, given.without_checksum, given.keep_archives)
+    if given.dry_run:
         for line in plan(name, Path(root), settings):
             say(line)
         return 0
-    with resumable("What has come is kept; go on with the same command"):
+    with resumable("What has been downloaded is kept; the same command resumes"):
         say(str(download(name, Path(root), reporter_for(flags), settings)))
     return 0

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from domain_masks.cli.flags import Parser, add_config, completed_by, data_settings, parser_for, say
-from domain_masks.cli.outputs import table_lines
+from domain_masks.cli.flags import RUN_YAML, command_parser, read_command
+from domain_masks.cli.outputs import say, table_lines
+from domain_masks.cli.parser import Parser
 from domain_masks.records.counts import counted
+from domain_masks.settings.datasets import ListSettings
 
 
 def parser() -> Parser:
     """Return the parser of ``dmg data list``."""
-    parser = parser_for(
+    return command_parser(
         "data list",
-        "Shows the datasets that have a name; with a name, a folder domain/class/image or a manifest, its images per "
+        "Lists the datasets that have a name; with a name, a folder domain/class/image or a manifest, counts its images per "
         "domain and class.",
         """
         dmg data list
@@ -22,22 +24,18 @@ def parser() -> Parser:
         dmg data list photos/
         dmg data list lesions.csv
         """,
+        ListSettings,
+        config=RUN_YAML,
     )
-    dataset = parser.add_argument("dataset", metavar="NAME|DIR|MANIFEST", nargs="?", help="the dataset to count")
-    completed_by(dataset, folders=True)
-    root = parser.add_argument("--root", metavar="DIR", help="where the dataset lies, or the paths of a manifest start")
-    completed_by(root, folders=True)
-    add_config(parser, "settings in YAML, of which dataset and root are used")
-    return parser
 
 
 def main(arguments: Sequence[str]) -> int:
     """List the datasets, or the images of one per domain and class."""
-    settings = data_settings(parser().parse(arguments))
+    _, settings = read_command(parser(), arguments, ListSettings)
 
     from domain_masks.data.registry import DATASETS  # noqa: PLC0415
 
-    if "dataset" not in settings.model_fields_set:
+    if settings.dataset is None:
         width = max(map(len, DATASETS))
         for entry, record in DATASETS.items():
             say(f"{entry:<{width}}  {record.summary}")

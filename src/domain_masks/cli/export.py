@@ -6,35 +6,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domain_masks.cli.flags import (
-    Parser,
-    add_config,
-    add_output,
-    completed_by,
-    own_settings,
-    parser_for,
-    reporter_for,
-    say,
-)
+from domain_masks.cli.flags import command_parser, read_command, reporter_for
+from domain_masks.cli.outputs import say
+from domain_masks.cli.parser import Parser
 from domain_masks.errors import DomainMasksError, InputError
 from domain_masks.records.files import is_there, is_utf8
 from domain_masks.records.run_folder import folder_name
+from domain_masks.settings.export import ExportSettings
 
 if TYPE_CHECKING:
     from domain_masks.deploy import Model
     from domain_masks.deploy.exporting.export import Exported
-    from domain_masks.deploy.exporting.export_settings import ExportSettings
     from domain_masks.deploy.exporting.parity_images import ParityImages
     from domain_masks.progress import Reporter
 
 
 def parser() -> Parser:
     """Return the parser of ``dmg export``."""
-    parser = parser_for(
+    return command_parser(
         "export",
-        "Writes one ensemble of a trained model as a file that runs without this package, runs the file on real images, "
-        "and keeps it if it answers as the model does. One mask becomes part of the weights; neurons that it hardly uses "
-        "can be removed. With several thresholds of --prune nothing is exported: their curve is measured.",
+        "Exports one ensemble of a trained model to a file that runs without this package, runs the file on real images, and "
+        "keeps it if its outputs match the model's. A single mask is folded into the weights; channels that it hardly uses can "
+        "be pruned. With several thresholds of --prune nothing is exported: the curve over the thresholds is measured.",
         """
         dmg export runs/sketch
         dmg export runs/sketch --ensemble masks --preprocessing --out sketch.onnx
@@ -42,61 +35,13 @@ def parser() -> Parser:
         dmg export runs/sketch --prune 0.4
         dmg export runs/sketch --prune 0.3 0.4 0.5 0.6 --limit 500
         """,
+        ExportSettings,
     )
-    model = parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="a run folder, model.safetensors, or a name on the hub: hf:owner/name"
-    )
-    completed_by(model, folders=True)
-    kind = parser.add_argument(
-        "--format", metavar="onnx|pt2", help="pt2 is for torch.export.load, in Python and C++ (default: onnx)"
-    )
-    completed_by(kind, words=("onnx", "pt2"))
-    ensemble = parser.add_argument(
-        "--ensemble",
-        metavar="predictions|masks|weighted|known:DOMAIN",
-        help="how masks are combined (default: predictions; with --prune: masks)",
-    )
-    completed_by(ensemble, words=("weighted",))
-    parser.add_argument("--opset", metavar="N", help="of ONNX (default: 18)")
-    parser.add_argument(
-        "--half", action="store_true", default=None, help="compute in float16; in and out stays float32"
-    )
-    parser.add_argument(
-        "--preprocessing",
-        action="store_true",
-        default=None,
-        help="resize, crop and normalise in the file, which then takes RGB bytes of any height and width",
-    )
-    parser.add_argument(
-        "--prune",
-        metavar="T",
-        nargs="+",
-        help="remove neurons whose probability lies below T, 0 to 1; several: measure their curve",
-    )
-    images = parser.add_argument(
-        "--images", metavar="FILE", nargs="+", help="what the file is compared on, in place of the run's own images"
-    )
-    completed_by(images, files=True)
-    dataset = parser.add_argument("--dataset", metavar="NAME|DIR", help="the run's dataset, where it has moved")
-    completed_by(dataset, folders=True)
-    completed_by(parser.add_argument("--root", metavar="DIR", help="where the run's dataset lies now"), folders=True)
-    parser.add_argument("--limit", metavar="N", help="images of each split that a curve is measured on (default: all)")
-    out = parser.add_argument(
-        "--out", metavar="FILE", help="the file, or a curve's .csv (default: beside the model, named by its settings)"
-    )
-    completed_by(out, files=True)
-    add_output(parser)
-    add_config(parser, "settings in YAML, by the names above (model, ensemble, prune, ...); flags win over it")
-    return parser
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Export a model, or measure the curve of several thresholds; 1 if the file answers otherwise than the model."""
-    flags, mistakes = parser().parse_and_note(arguments)
-
-    from domain_masks.deploy.exporting.export_settings import check_export  # noqa: PLC0415
-
-    settings = check_export(own_settings(flags), mistakes)
+    """Export a model, or measure the curve over several thresholds; 1 if the file's outputs do not match the model's."""
+    flags, settings = read_command(parser(), arguments, ExportSettings)
 
     from domain_masks.deploy.predicting.locating import locate  # noqa: PLC0415
 

@@ -1,300 +1,202 @@
-"""Flags from the settings' own declarations, YAML below them, and one message for everything that is wrong."""
+"""Flags from the models of settings: help, values and names come from the declaration of each setting."""
 
 from __future__ import annotations
 
 import argparse
-import re
-import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
-from domain_masks.cli.outputs import write
-from domain_masks.errors import InputError
-from domain_masks.records.config import CHOICES, RunConfig, parse_config, read_settings
-from domain_masks.records.spellings import spelled, suggestion, two_spellings
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from domain_masks.cli.parser import Parser
+from domain_masks.records.config import RunConfig, read_settings
+from domain_masks.records.setting_types import OneOf, Shown, flag_of
+from domain_masks.settings.benchmark import BENCHMARK_LISTS
+from domain_masks.settings.command import Command, check_command
 from domain_masks.settings.of_a_run import over
-from domain_masks.settings.validation import BENCHMARK_LISTS
 
 if TYPE_CHECKING:
     from domain_masks.progress import ConsoleReporter
 
-GROUPS = {
-    "data": "data",
-    "method": "method",
-    "network": "network",
-    "training": "training",
-    "machine": "machine",
-}
-
-
-_SEVERAL = {"sites": "NAME", "mean": "X", "std": "X"}
-"""Settings that take several words."""
-_BY_DATASET = {
-    "backbone",
-    "weights",
-    "epochs",
-    "lr",
-    "weight_decay",
-    "schedule",
-    "size",
-    "augmentation",
-    "head_initialisation",
-}
-
-
-_PLUGIN = "code with a method of one's own, imported first; may be given several times"
+GROUPS = ("runs", "data", "model", "method", "optimisation", "hardware", "output")
+"""The headings of help, in their order."""
+RUN_YAML = "settings in YAML, also those of a run, of which the flags below are used"
+_WIDTH = 100
+_PLUGIN = "a Python file or module with your own method, imported first; may be repeated"
 _OTHER_NAMES = (
-    "Usual other names are taken too (--learning_rate, --batch_size, --num_workers, ...; see docs/configuration.md), and\n"
-    "hyphens for underscores in every flag."
+    "Common other names are accepted too (--learning_rate, --batch_size, --num_workers, ...; see docs/configuration.md),\n"
+    "and hyphens for underscores in every flag."
 )
+_BY_TYPE: Mapping[Any, str] = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that raises InputError in place of leaving the program, and suggests the nearest flag."""
+def command_parser(
+    name: str, summary: str, example: str, *kinds: type[BaseModel], without: Collection[str] = (), config: str = ""
+) -> Parser:
+    """Return the parser of one command.
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
-
-    def error(self, message: str) -> NoReturn:
-        """Raise InputError with the message and where help is."""
-        raise InputError(f"{message}{'' if message.endswith('?') else '.'} See `{self.prog} --help`")
-
-    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse all arguments; raises InputError for unknown ones, each with the nearest flag that there is."""
-        known, mistakes = self.parse_and_note(arguments)
-        if mistakes:
-            self.error("\n  ".join(mistakes))
-        return known
-
-    def parse_and_note(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-        """Parse what can be; also returns a line for every unknown argument, to be reported with other mistakes.
-
-        Flags are taken under their other names too, see :data:`~domain_masks.records.spellings.SYNONYMS`.
-        """
-        flags = [flag for action in self._actions for flag in action.option_strings]
-        words, mistakes = own_names(arguments, flags)
-        known, rest = self.parse_known_args(words)
-        if getattr(known, "plugin", None):
-            from domain_masks.methods.plugins import load_plugins  # noqa: PLC0415
-
-            load_plugins(known.plugin)
-        after_flag = False
-        for word in rest:
-            is_flag = word.startswith("-") and not word.lstrip("-")[:1].isdigit()
-            if is_flag:
-                name = word.partition("=")[0]
-                guess = suggestion(name.lstrip("-"), [flag.lstrip("-") for flag in flags])
-                mistakes.append(f"{name}: there is no such flag" + (f": did you mean --{guess}?" if guess else ""))
-            elif not after_flag:
-                mistakes.append(f"unexpected argument {word!r}")
-            after_flag = is_flag or after_flag
-        return known, mistakes
-
-
-def own_names(arguments: Sequence[str], flags: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return arguments with every flag under its own name, and a line for each that is given in two spellings."""
-    known = {flag.removeprefix("--") for flag in flags if flag.startswith("--")}
-    given: dict[str, str] = {}
-    words: list[str] = []
-    mistakes: list[str] = []
-    for place, word in enumerate(arguments):
-        if word == "--":
-            return [*words, *arguments[place:]], mistakes
-        words.append(word)
-        name, equals, value = word.partition("=")
-        is_letter = re.fullmatch(r"-[a-z]", word) is not None and word not in flags
-        if is_letter or (name.startswith("--") and len(name) > len("--x")):
-            own = spelled(name.lstrip("-"), known)
-            if own in known:
-                if given.setdefault(own, name) != name:
-                    mistakes.append(two_spellings(given[own], name))
-                words[-1] = f"--{own}{equals}{value}"
-    return words, mistakes
-
-
-def parser_for(verb: str, summary: str, example: str) -> Parser:
-    """Return the parser of one verb, with what it does above its flags and an example below."""
+    - ``kinds``: the models of its settings, each of which becomes a flag or a positional argument, but those in ``without``
+    - ``config``: what its YAML holds
+    """
     parser = Parser(
-        prog=f"dmg {verb}",
-        description=textwrap.fill(summary, 100),
+        prog=f"dmg {name}",
+        description=textwrap.fill(summary, _WIDTH),
         epilog=f"example:\n{textwrap.indent(textwrap.dedent(example).strip(), '  ')}",
     )
-    plugin = parser.add_argument("--plugin", action="append", metavar="FILE.py|MODULE", help=_PLUGIN)
-    completed_by(plugin, files=True)
+    fields = {field: info for kind in kinds for field, info in kind.model_fields.items() if field not in without}
+    _complete_with(
+        parser.add_argument(
+            "--config", metavar="FILE", help=config or "settings in YAML, by the names below; flags take precedence"
+        ),
+        "file",
+    )
+    _complete_with(parser.add_argument("--plugin", action="append", metavar="FILE.py|MODULE", help=_PLUGIN), "file")
+    used = {flag_of(info).group for info in fields.values()}
+    groups = {group: parser.add_argument_group(group) for group in GROUPS if group in used}
+    for field, info in fields.items():
+        if field != "plugin":
+            add_flag(groups.get(flag_of(info).group, parser), field, info)
+    if "method" in fields:
+        groups["method"].add_argument(
+            "--method.NAME", dest="_", metavar="VALUE", help="a setting of the method, as in `dmg methods`"
+        )
+    if RunConfig in kinds:
+        parser.epilog = f"{parser.epilog}\n\n{_OTHER_NAMES}"
+    verbosity = groups.get("output", parser).add_mutually_exclusive_group()
+    verbosity.add_argument("--quiet", action="store_true", help="print the result only")
+    verbosity.add_argument(
+        "--verbose",
+        action="store_true",
+        help="print all settings, more details, warnings of libraries, and tracebacks of errors",
+    )
     return parser
 
 
-def completed_by(
-    action: argparse.Action, *, files: bool = False, folders: bool = False, words: Iterable[str] = ()
-) -> None:
-    """Note what `dmg completion` offers as the value of a flag."""
-    action.completion = "file" if files else "directory" if folders else tuple(words)  # type: ignore[attr-defined]
+def add_flag(group: argparse._ActionsContainer, name: str, info: FieldInfo) -> None:
+    """Add the flags, or the positional argument, of one setting; one that is not given is None."""
+    flag, shown = flag_of(info), list(_shown(info))
+    if bool in {info.annotation, *get_args(info.annotation)}:
+        _add_switch(group, name, info)
+        return
+    several = _is_list(info.annotation) if flag.several is None else flag.several
+    options: dict[str, Any] = {
+        "metavar": flag.metavar or "|".join(dict.fromkeys(one.metavar for one in shown)),
+        "help": _help(info),
+        "default": None,
+    }
+    if flag.positional:
+        action = group.add_argument(name, nargs="*" if several else "?", **options)
+    elif flag.bare is not None:
+        action = group.add_argument(f"--{name}", nargs="?", const=flag.bare, **options)
+    elif several:
+        action = group.add_argument(f"--{name}", nargs="+", action="extend" if flag.repeats else "store", **options)
+    else:
+        action = group.add_argument(f"--{name}", **options)
+    completion = next((one.completion for one in shown if one.completion), "")
+    words = [word for one in shown for word in one.metavar.split("|") if not word.isupper() and ":" not in word]
+    _complete_with(action, completion or tuple(words))
 
 
-def add_config(parser: argparse.ArgumentParser, help_text: str) -> None:
-    """Add ``--config``."""
-    completed_by(parser.add_argument("--config", metavar="FILE", help=help_text), files=True)
+def _add_switch(group: argparse._ActionsContainer, name: str, info: FieldInfo) -> None:
+    """Add a flag and its negation; help shows what changes something, the other is there to override a YAML."""
+    texts = {True: _help(info), False: f"do not {_help(info)}"}
+    for value, flags in ((True, [f"--{name}"]), (False, [f"--no_{name}"])):
+        if value is False and name.startswith("no_"):
+            continue
+        letters = [flag_of(info).letter] if value and flag_of(info).letter else []
+        help_text = argparse.SUPPRESS if info.default is value else texts[value]
+        group.add_argument(*letters, *flags, dest=name, action="store_const", const=value, default=None, help=help_text)
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add ``--quiet`` and ``--verbose``."""
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--quiet", action="store_true", help="show the result alone")
-    group.add_argument(
-        "--verbose",
-        action="store_true",
-        help="show every setting in use, more numbers, warnings of libraries, and where errors come from",
-    )
+def _help(info: FieldInfo) -> str:
+    text, default = info.description or "", flag_of(info).otherwise or info.default
+    if not info.is_required() and isinstance(default, str | int | float) and not isinstance(default, bool):
+        text += f" (default: {default})"
+    return text.replace("%", "%%")
+
+
+def _is_list(annotation: Any) -> bool:
+    parts = (annotation, *get_args(annotation)) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return any(get_origin(_bare(part)) in (tuple, list) for part in parts)
+
+
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _shown(info: FieldInfo) -> Iterator[Shown]:
+    """Yield what help calls each part of a setting's type."""
+    yield from _of_type(info.annotation, info.metadata)
+
+
+def _of_type(annotation: Any, metadata: Sequence[Any]) -> Iterator[Shown]:
+    for one in reversed(metadata):
+        if isinstance(one, Shown):
+            yield one
+            return
+        if isinstance(one, OneOf):
+            yield Shown("|".join(one.names()))
+            return
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _of_type(parts[0], parts[1:])
+    elif origin is Literal:
+        yield Shown("|".join(map(str, parts)))
+    elif origin in (Union, UnionType):
+        for part in parts:
+            yield from _of_type(part, ())
+    elif origin in (tuple, list):
+        yield from _of_type(parts[0], ())
+    elif annotation is not NoneType:
+        yield Shown(_BY_TYPE.get(annotation, "VALUE"))
+
+
+def _complete_with(action: argparse.Action, completion: str | tuple[str, ...]) -> None:
+    """Note what `dmg completion` offers as the value of a flag: ``file``, ``folder``, or words."""
+    action.completion = completion  # type: ignore[attr-defined]
 
 
 def reporter_for(arguments: argparse.Namespace) -> ConsoleReporter:
-    """Return where a verb's words go, by its ``--quiet``."""
+    """Return the reporter of a command, by its ``--quiet``."""
     from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
 
     return ConsoleReporter(arguments.quiet)
 
 
-def add_settings(parser: argparse.ArgumentParser, without: Iterable[str] = ()) -> None:
-    """Add ``--config`` and a flag for every setting of a run but those in ``without``."""
-    add_config(parser, "settings in YAML; flags win over it")
-    parser.epilog = f"{parser.epilog or ''}\n\n{_OTHER_NAMES}"
-    groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
-    for name, field in RunConfig.model_fields.items():
-        if name in (*without, "plugin"):
-            continue
-        extra = field.json_schema_extra
-        group = groups[str(extra["group"])] if isinstance(extra, dict) else parser
-        text = (field.description or "").replace("%", "%%")
-        if field.default is not None and field.default != () and not isinstance(field.default, bool | dict):
-            text += f" (default: {field.default})"
-        elif name in _BY_DATASET:
-            text += " (default: by dataset, shown by --print_config)"
-        options: dict[str, Any] = {"dest": name, "default": None, "help": text}
-        if _holds(field.annotation, bool):
-            # Shown is what changes something; the other is there to win over a YAML.
-            hidden = {**options, "help": argparse.SUPPRESS}
-            negative = {**options, "help": f"do not {text}" if field.default is True else f"not: {text}"}
-            group.add_argument(
-                f"--{name}", action="store_const", const=True, **(hidden if field.default is True else options)
-            )
-            group.add_argument(
-                f"--no_{name}", action="store_const", const=False, **(hidden if field.default is False else negative)
-            )
-        elif name in _SEVERAL:
-            group.add_argument(f"--{name}", nargs="+", metavar=_SEVERAL[name], **options)
-        else:
-            action = group.add_argument(f"--{name}", metavar=_metavar(name, field.annotation), **options)
-            is_path = name in ("root", "dataset", "weights", "init_from")
-            completed_by(
-                action,
-                files=name == "weights",
-                folders=is_path and name != "weights",
-                words=_choices(name, field.annotation),
-            )
-        if name == "method":
-            group.add_argument(
-                "--method.NAME", dest="_", metavar="VALUE", help="a setting of the method, as in `dmg methods`"
-            )
+def read_command(parser: Parser, arguments: Sequence[str], kind: type[Command]) -> tuple[argparse.Namespace, Command]:
+    """Return the parsed arguments, and the settings of a command: those of ``--config`` with the flags on top, checked.
 
-
-def _holds(annotation: Any, kind: type) -> bool:
-    return annotation is kind or kind in get_args(annotation)
-
-
-def _choices(name: str, annotation: Any) -> list[str]:
-    """Return the words that a setting can be, where they are declared."""
-    if name in CHOICES:
-        return list(CHOICES[name]())
-    return [
-        str(choice)
-        for part in (annotation, *get_args(annotation))
-        if get_origin(part) is not None
-        for choice in get_args(part)
-        if isinstance(choice, str)
-    ]
-
-
-def _metavar(name: str, annotation: Any) -> str:
-    known = {
-        "dataset": "NAME|DIR|MANIFEST",
-        "root": "DIR",
-        "target": "DOMAIN[,DOMAIN]",
-        "weights": "imagenet|none|FILE",
-        "size": "PX",
-        "batch": "N|auto",
-        "init_from": "RUN",
-        "value_range": "LOW,HIGH|dataset",
-    }
-    if name in known:
-        return known[name]
-    choices = _choices(name, annotation)
-    return "|".join(choices) if choices else ("NAME" if name in ("method", "backbone", "boundary") else "VALUE")
-
-
-def split_method_flags(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Take ``--method.NAME VALUE`` and ``--method.NAME=VALUE`` out of the arguments.
-
-    Raises InputError for one without a value.
+    Raises InputError with a line per mistake.
     """
-    rest: list[str] = []
-    settings: dict[str, str] = {}
-    given: dict[str, str] = {}
-    words = iter(arguments)
-    for word in words:
-        if not word.startswith("--method."):
-            rest.append(word)
-            continue
-        name, equals, value = word.removeprefix("--method.").partition("=")
-        if not equals:
-            found = next(words, None)
-            if found is None or found.startswith("--"):
-                raise InputError(f"expected a value after --method.{name}, as in `--method.overlap_weight 0.1`")
-            value = found
-        own = name.replace("-", "_")
-        if given.setdefault(own, name) != name:
-            raise InputError(two_spellings(f"--method.{given[own]}", f"--method.{name}"))
-        settings[own] = value
-    return rest, settings
+    flags, mistakes = parser.parse_and_note(arguments)
+    others = RunConfig.model_fields if kind.reads_run_config else ()
+    values: dict[str, Any] = {}
+    if flags.config is not None:
+        values = read_settings(Path(flags.config), (*kind.model_fields, *others))
+        values = {name: value for name, value in values.items() if name in kind.model_fields or name not in others}
+    return flags, check_command(kind, {**values, **given(flags, kind)}, mistakes)
 
 
-def settings_from(
-    arguments: argparse.Namespace, method_settings: dict[str, str], base: Path | None = None
-) -> dict[str, Any]:
-    """Return the settings of a YAML (``--config``, or else ``base``) with the flags on top, unchecked."""
-    given = {
-        name: value for name, value in vars(arguments).items() if name in RunConfig.model_fields and value is not None
-    }
-    source = Path(arguments.config) if arguments.config is not None else base
-    values = read_settings(source, (*RunConfig.model_fields, *BENCHMARK_LISTS)) if source is not None else {}
-    chosen = {"name": given["method"]} if "method" in given else {}
+def given(flags: argparse.Namespace, kind: type[BaseModel]) -> dict[str, Any]:
+    """Return the settings of a model that flags give."""
+    return {name: value for name in kind.model_fields if (value := getattr(flags, name, None)) not in (None, [])}
+
+
+def run_flags(flags: argparse.Namespace, method_settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings of a run that flags give; those of the method beside its name, if there is one."""
+    settings = given(flags, RunConfig)
+    chosen = {"name": settings["method"]} if "method" in settings else {}
     if chosen or method_settings:
-        given["method"] = {**chosen, **method_settings}
-    return over(values, given)
+        settings["method"] = {**chosen, **method_settings}
+    return settings
 
 
-def own_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings of a verb that has names of its own: those of ``--config`` with the flags on top, unchecked."""
-    values = read_settings(Path(arguments.config), vars(arguments)) if arguments.config is not None else {}
-    output = ("config", "quiet", "verbose", "plugin")
-    given = {name: value for name, value in vars(arguments).items() if name not in output and value not in (None, [])}
-    return {**values, **given}
-
-
-def data_settings(arguments: argparse.Namespace, names: Sequence[str] = ("dataset", "root")) -> RunConfig:
-    """Return the settings ``names`` of ``--config`` with the flags on top, checked, for a verb that uses no others.
-
-    What was given stands in ``model_fields_set``. Raises InputError with a line per mistake.
-    """
-    values = read_settings(Path(arguments.config)) if arguments.config is not None else {}
-    flags = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    given = {name: value for name, value in {**values, **flags}.items() if name in names and value is not None}
-    return parse_config(given)
-
-
-def say(line: str) -> None:
-    """Print a result on standard output."""
-    encoding = sys.stdout.encoding or "utf-8"
-    # A terminal of another alphabet shows a question mark rather than an error.
-    write(line.encode(encoding, "replace").decode(encoding) + "\n")
+def settings_from(flags: argparse.Namespace, method_settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings of a run in ``--config`` with the flags on top, unchecked."""
+    names = (*RunConfig.model_fields, *BENCHMARK_LISTS)
+    values = read_settings(Path(flags.config), names) if flags.config is not None else {}
+    return over(values, run_flags(flags, method_settings))

@@ -1,4 +1,4 @@
-"""The entry point: finds the verb, and turns every end into an exit status."""
+"""The entry point: finds the command, and turns every end into an exit status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from domain_masks.cli.interruption import Terminated
 from domain_masks.cli.outputs import OutputError, flush, is_lost, let_go, replace_closed, write
 from domain_masks.errors import DomainMasksError, nearest
 
-VERBS = {
+COMMANDS = {
     "train": "one run: one method, held-out domain(s), one seed",
     "benchmark": "leave one domain out over methods, targets and seeds; skips what is done",
     "evaluate": "all accuracies of a run again, from its checkpoint",
@@ -25,7 +25,7 @@ VERBS = {
     "demo": "a page in the browser on which to try a model",
     "data": "list, check and download datasets; cache what runs need of them",
     "methods": "the algorithms, their papers, their settings",
-    "completion": "what makes the shell complete verbs, flags and names",
+    "completion": "what makes the shell complete commands, flags and names",
 }
 VERBOSE = "--verbose"
 _SHOWN = ("predict", "methods", "completion")
@@ -77,12 +77,12 @@ def _dispatch(words: list[str]) -> int:
 
         write(f"domain-masks {__version__}\n")
         return 0
-    verb = words[0]
-    if verb not in VERBS:
-        guess = nearest(verb, VERBS)
+    command = words[0]
+    if command not in COMMANDS:
+        guess = nearest(command, COMMANDS)
         hint = f" Did you mean `dmg {guess}`?" if guess else ""
-        return _complain(f"unknown verb {verb!r}: expected one of {', '.join(VERBS)}.{hint}", 2)
-    module = importlib.import_module(f"domain_masks.cli.{verb}")
+        return _complain(f"unknown command {command!r}: expected one of {', '.join(COMMANDS)}.{hint}", 2)
+    module = importlib.import_module(f"domain_masks.cli.{command}")
     try:
         with nullcontext() if VERBOSE in words else _silent_libraries():
             status: int = module.main(words[1:])
@@ -100,15 +100,15 @@ def _shows_alone(words: list[str]) -> bool:
 
 
 def _usage() -> str:
-    width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {name:<{width}}  {text}" for name, text in VERBS.items())
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
     return (
-        "usage: dmg VERB [...]\n\n"
+        "usage: dmg COMMAND [...]\n\n"
         "Train image classifiers on several source domains with learned domain-specific masks (DMG) or a\n"
         "baseline, and measure them out of domain, in domain and with known domain.\n\n"
-        f"{verbs}\n\n"
-        "`dmg VERB --help` tells the flags of a verb, `dmg data ACTION --help` those of an action on datasets,\n"
-        "`dmg --version` the version. `dmg train` alone trains DMG on the embedded digits.\n"
+        f"{commands}\n\n"
+        "`dmg COMMAND --help` shows the flags of a command, `dmg data ACTION --help` those of an action on\n"
+        "datasets, `dmg --version` the version. `dmg train` alone trains DMG on the embedded digits.\n"
     )
 
 

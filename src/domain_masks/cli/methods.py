@@ -12,7 +12,10 @@ from dataclasses import MISSING, Field, fields
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from domain_masks.cli.flags import Parser, add_config, parser_for, say
+from domain_masks.cli.flags import command_parser, read_command
+from domain_masks.cli.outputs import say
+from domain_masks.cli.parser import Parser
+from domain_masks.settings.listings import MethodsSettings
 
 if TYPE_CHECKING:
     from domain_masks.methods import Description
@@ -29,34 +32,30 @@ _LEGEND = (
 
 def parser() -> Parser:
     """Return the parser of ``dmg methods``."""
-    parser = parser_for(
+    return command_parser(
         "methods",
-        "Lists the algorithms: what they need, what they cost, and where they come from. Of those that are named it shows "
-        "what they do, and their settings with defaults and the ranges that `dmg benchmark --search` draws from.",
+        "Lists the algorithms: what they need, what they cost, and where they were published. Of those that are named it shows "
+        "what they do, and their settings with defaults and the ranges from which `dmg benchmark --search` draws.",
         """
         dmg methods
         dmg methods dmg aggregate
         """,
+        MethodsSettings,
     )
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="methods to show with their settings (default: a table)"
-    )
-    add_config(parser, "not used by this verb")
-    return parser
 
 
 def main(arguments: Sequence[str]) -> int:
     """List the algorithms, or show some with their settings."""
-    flags = parser().parse(arguments)
+    _, settings = read_command(parser(), arguments, MethodsSettings)
 
     from domain_masks.methods.table import METHODS, described  # noqa: PLC0415
 
     width = shutil.get_terminal_size((_WIDTH, 24)).columns
-    if not flags.names:
+    if not settings.names:
         for line in _table({name: described(name) for name in METHODS}, width):
             say(line)
         return 0
-    for name, method in [(name, described(name)) for name in flags.names]:
+    for name, method in [(name, described(name)) for name in settings.names]:
         for line in _details(name, method, width):
             say(line)
         say("")

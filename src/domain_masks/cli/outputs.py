@@ -112,6 +112,13 @@ def write(text: str) -> None:
         raise OutputError.of(error) from error
 
 
+def say(line: str) -> None:
+    """Print a result on standard output."""
+    encoding = sys.stdout.encoding or "utf-8"
+    # A terminal of another alphabet shows a question mark rather than an error.
+    write(line.encode(encoding, "replace").decode(encoding) + "\n")
+
+
 def table_lines(table: pd.DataFrame, index: bool = True) -> list[str]:
     """Return a table as lines for a terminal, where letters of Chinese, Japanese and Korean take two columns."""
     import pandas as pd  # noqa: PLC0415 - most commands show no table

@@ -9,16 +9,17 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domain_masks.cli.flags import Parser, add_config, add_output, completed_by, own_settings, parser_for, reporter_for
+from domain_masks.cli.flags import command_parser, read_command, reporter_for
 from domain_masks.cli.interruption import resumable
 from domain_masks.cli.outputs import is_closed
+from domain_masks.cli.parser import Parser
 from domain_masks.errors import InputError
 from domain_masks.records.files import is_there
+from domain_masks.settings.predict import PredictSettings
 
 if TYPE_CHECKING:
     from domain_masks.deploy import Model, Prediction
     from domain_masks.deploy.predicting.image_paths import Unreadable
-    from domain_masks.deploy.predicting.predict_settings import PredictSettings
     from domain_masks.deploy.predicting.prediction_writers import Problems, Rows
     from domain_masks.progress import Reporter
 
@@ -28,68 +29,24 @@ DEFAULT_TOP = 5
 
 def parser() -> Parser:
     """Return the parser of ``dmg predict``."""
-    parser = parser_for(
+    return command_parser(
         "predict",
-        "Says of every image its class, its probability, the vote of each source domain's mask and the nearest source "
-        "domain. Rows are written as they come, so that any number of images needs the same memory. Images that cannot be "
-        "read get no row, are listed at the end, and make the exit status 1.",
+        "Predicts the class of every image, with its probability, the vote of each source domain's mask and the nearest source "
+        "domain. Rows are written as they are computed, so memory does not grow with the number of images. Unreadable images "
+        "get no row, are listed at the end, and make the exit status 1.",
         """
         dmg predict runs/sketch photos/ --out votes.csv
         dmg predict runs/sketch a.jpg b.png "more/**/*.jpg" --ensemble masks --top 3
         find photos -name '*.jpg' -print0 | dmg predict runs/sketch - -0 --out votes.jsonl --errors unread.csv
         dmg predict hf:owner/name photos/ --ensemble known:photo
         """,
+        PredictSettings,
     )
-    model = parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="a run folder, model.safetensors, or a name on the hub: hf:owner/name"
-    )
-    completed_by(model, folders=True)
-    paths = parser.add_argument(
-        "paths",
-        metavar="PATH",
-        nargs="*",
-        help="files, folders (with all below), patterns in quotes, or - for a list of paths on standard input",
-    )
-    completed_by(paths, files=True)
-    ensemble = parser.add_argument(
-        "--ensemble",
-        metavar="predictions|masks|weighted|known:DOMAIN",
-        help="how masks are combined in class and probability; the votes are shown in any case (default: predictions)",
-    )
-    completed_by(ensemble, words=("weighted",))
-    parser.add_argument("--top", metavar="N", help="how many classes a row names (default: 5; 1 on a terminal)")
-    out = parser.add_argument(
-        "--out", metavar="FILE.csv|.json|.jsonl", help="where to write the rows (default: CSV on standard output)"
-    )
-    completed_by(out, files=True)
-    errors = parser.add_argument(
-        "--errors", metavar="FILE.csv", help="write every image that could not be read, and why"
-    )
-    completed_by(errors, files=True)
-    parser.add_argument(
-        "-0",
-        "--null",
-        action="store_true",
-        default=None,
-        help="paths on standard input end with a null byte, not a line",
-    )
-    parser.add_argument("--batch", metavar="N", help="images that are computed together (default: 64)")
-    parser.add_argument("--workers", metavar="N", help="processes that read images (default: by cores)")
-    device = parser.add_argument("--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
-    completed_by(device, words=("auto", "cpu", "cuda"))
-    add_output(parser)
-    add_config(parser, "settings in YAML, by the names above (model, paths, top, ...); flags win over it")
-    return parser
 
 
 def main(arguments: Sequence[str]) -> int:
     """Predict images; 1 if some could not be read."""
-    flags, mistakes = parser().parse_and_note(arguments)
-
-    from domain_masks.deploy.predicting.predict_settings import check_predict  # noqa: PLC0415
-
-    settings = check_predict(own_settings(flags), mistakes)
-
+    flags, settings = read_command(parser(), arguments, PredictSettings)
     if settings.out is None and is_closed():
         raise InputError("standard output is closed, and rows would be lost: name a file with --out, or leave it open")
 

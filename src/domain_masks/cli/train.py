@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domain_masks.cli.flags import (
-    Parser,
-    add_output,
-    add_settings,
-    completed_by,
-    parser_for,
-    reporter_for,
-    say,
-    settings_from,
-    split_method_flags,
-)
+from domain_masks.cli.flags import command_parser, given, reporter_for, run_flags, settings_from
 from domain_masks.cli.interruption import resumable
-from domain_masks.errors import InputError
+from domain_masks.cli.outputs import say
+from domain_masks.cli.parser import Parser, split_method_flags
 from domain_masks.records.config import RunConfig
-from domain_masks.records.run_folder import RunFolder
-from domain_masks.settings.of_a_run import default_folder
+from domain_masks.settings.command import check_command
+from domain_masks.settings.of_a_run import default_folder, to_resume
+from domain_masks.settings.train import TrainSettings
 from domain_masks.settings.validation import check_settings
 
 if TYPE_CHECKING:
@@ -31,47 +22,40 @@ if TYPE_CHECKING:
 
 def parser() -> Parser:
     """Return the parser of ``dmg train``."""
-    parser = parser_for(
+    return command_parser(
         "train",
-        "Trains one method on all domains but the held-out one(s), chooses the best epoch on the sources' validation "
-        "images, measures it out of domain, in domain and with known domain, and leaves a run folder. Without flags: "
-        "DMG on the embedded digits.",
+        "Trains one method on all domains but the held-out one(s), selects the best epoch on the sources' validation images, "
+        "measures out-of-domain, in-domain and known-domain accuracy, and writes a run folder. Without flags: DMG on the "
+        "embedded digits.",
         """
         dmg train
         dmg train --dataset pacs --root data --target sketch --method dmg --backbone resnet18 --out runs/sketch
         dmg train --dataset photos/ --target hospital_d --method.overlap_weight 0.05 --epochs 20
         dmg train --target ink --epochs 5 --print_config > ink.yaml
         """,
+        RunConfig,
+        TrainSettings,
     )
-    out = parser.add_argument("--out", metavar="DIR", help="the run folder (default: runs/DATASET-TARGET-METHOD-SEED)")
-    completed_by(out, folders=True)
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, with its own settings")
-    parser.add_argument("--overwrite", action="store_true", help="begin again in a folder that holds a run")
-    parser.add_argument("--print_config", action="store_true", help="show all settings as YAML and end")
-    add_output(parser)
-    add_settings(parser)
-    return parser
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train one run; without flags, DMG on the embedded digits."""
     words, method_settings = split_method_flags(arguments)
     flags, mistakes = parser().parse_and_note(words)
-    base = None
-    if flags.resume:
-        if not flags.out:
-            raise InputError("expected --out with the folder of the run to resume")
-        config = RunFolder(flags.out).config
-        base = config if config.is_file() else None
-    settings = check_settings(settings_from(flags, method_settings, base), mistakes)
-    if flags.print_config:
+    options = check_command(TrainSettings, given(flags, TrainSettings))
+    resumes = options.resume and flags.config is None
+    given_settings = (
+        to_resume(options.out, run_flags(flags, method_settings)) if resumes else settings_from(flags, method_settings)
+    )
+    settings = check_settings(given_settings, mistakes)
+    if options.print_config:
         say(_complete(settings).to_yaml().rstrip())
         return 0
-    out = Path(flags.out) if flags.out else default_folder(settings)
+    out = options.out or default_folder(settings)
 
     from domain_masks.training.opening import is_main_process, open_run  # noqa: PLC0415
 
-    dataset = open_run(settings, out, flags.resume, flags.overwrite)
+    dataset = open_run(settings, out, options.resume, options.overwrite)
     reporter = reporter_for(flags)
     if flags.verbose and is_main_process():
         reporter.say(_complete(settings, dataset).to_yaml().rstrip())
@@ -79,9 +63,9 @@ def main(arguments: Sequence[str]) -> int:
     from domain_masks.cli.results import detail_lines, result_lines  # noqa: PLC0415
     from domain_masks.training import run  # noqa: PLC0415
 
-    with resumable(f"Go on with: dmg train --resume --out {shlex.quote(str(out))}"):
+    with resumable(f"Resume with: dmg train --resume --out {shlex.quote(str(out))}"):
         finished = run(
-            settings, out, resume=flags.resume, overwrite=flags.overwrite, dataset=dataset, reporter=reporter
+            settings, out, resume=options.resume, overwrite=options.overwrite, dataset=dataset, reporter=reporter
         )
     if not is_main_process():
         return 0

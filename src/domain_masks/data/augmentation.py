@@ -18,6 +18,7 @@ from domain_masks.data.cropping import RandomCrop, ResizedCrop, WholeImage, Wind
 from domain_masks.data.preprocessing import Preprocessing
 from domain_masks.errors import InputError, unknown
 from domain_masks.randomness import BatchRandomness
+from domain_masks.records.setting_types import augmentation_name
 
 _SHAPE = "forward_input_shape"
 
@@ -49,7 +50,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         lambda _: ResizedCrop(scale=(0.8, 1.0)), lambda: [RandomMirror(), ColorJitter(0.4, 0.4, 0.4, 0.4)]
     ),
     # The released code's for DomainNet: a random window of the loaded square, mirror.
-    "domainnet": Augmentation(
+    "standard": Augmentation(
         lambda prepared: Window(prepared.size, prepared.load_size, prepared.enlarged_to), lambda: [RandomMirror()]
     ),
     # Rotation by up to 10 degrees, shift by up to a tenth; never a mirror, which would change what a digit says.
@@ -67,6 +68,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 
 def augmentation_named(name: str) -> Augmentation:
     """Return one of AUGMENTATIONS; raises InputError for an unknown name."""
+    name = augmentation_name(name)
     if name not in AUGMENTATIONS:
         raise unknown("augmentation", name, AUGMENTATIONS)
     return AUGMENTATIONS[name]

@@ -24,7 +24,7 @@ from domain_masks.keywords import named_keywords
 from domain_masks.records.files import is_there
 
 ROOT_VARIABLE = "DMG_DATA"
-AUGMENTATION_NAMES = ("pacs", "domainnet", "digits", "none")
+AUGMENTATION_NAMES = ("standard", "pacs", "digits", "none")
 """The augmentations of this package, whose module needs torch."""
 
 
@@ -98,7 +98,7 @@ DATASETS: dict[str, DatasetRecord] = {
         needs_root=True,
         size=224,
         square=True,
-        augmentation="domainnet",
+        augmentation="standard",
         colours="quickdraw is black on white, many sketches are grey, the other domains are in colour",
     ),
     "office_home": _published("office_home", "about 15,500 images"),
@@ -132,7 +132,7 @@ FOLDER = DatasetRecord(
     needs_root=True,
     size=224,
     square=False,
-    augmentation="domainnet",
+    augmentation="standard",
 )
 
 

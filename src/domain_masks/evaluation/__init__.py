@@ -50,7 +50,8 @@ if TYPE_CHECKING:
         mean_and_standard_deviation,
     )
     from domain_masks.evaluation.measured_samples import reporting_splits, samples_by_domain, samples_by_measure
-    from domain_masks.evaluation.selection import SELECTION_RULES, Choice, SelectedResult, choose, selected
+    from domain_masks.evaluation.selection import Choice, SelectedResult, choose, selected
+    from domain_masks.evaluation.selection_rules import SELECTION_RULES
     from domain_masks.evaluation.summary import accuracies, accuracies_under, summarize
     from domain_masks.evaluation.variants import Variant, variants
 
@@ -157,8 +158,8 @@ attach(
             "samples_by_domain",
             "samples_by_measure",
         ),
+        "selection_rules": ("SELECTION_RULES",),
         "selection": (
-            "SELECTION_RULES",
             "Choice",
             "SelectedResult",
             "choose",

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain_masks.errors import InputError
-from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE, Predictions
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
+from domain_masks.records.predictions import Predictions
 
 
 def correct(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:

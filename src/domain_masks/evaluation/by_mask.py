@@ -13,13 +13,8 @@ from domain_masks.evaluation.accuracy import correct, mean_over_domains, per_dom
 from domain_masks.evaluation.ensembles import log_softmax
 from domain_masks.evaluation.intervals import McNemar, exact_mcnemar
 from domain_masks.evaluation.measured_samples import reporting_splits, samples_by_domain
-from domain_masks.records.predictions import (
-    KNOWN_DOMAIN,
-    MASK_ENSEMBLE,
-    PREDICTION_ENSEMBLE,
-    WEIGHTED_ENSEMBLE,
-    Predictions,
-)
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, WEIGHTED_ENSEMBLE
+from domain_masks.records.predictions import Predictions
 from domain_masks.records.results import DOMAIN_CLASSIFIER, MOST_CONFIDENT_MASK, NearestAccuracy
 
 NEAREST_RULES = {

@@ -10,13 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain_masks.errors import InputError, unknown
-from domain_masks.records.predictions import (
-    KNOWN_DOMAIN,
-    MASK_ENSEMBLE,
-    PREDICTION_ENSEMBLE,
-    WEIGHTED_ENSEMBLE,
-    Predictions,
-)
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, WEIGHTED_ENSEMBLE
+from domain_masks.records.predictions import Predictions
 
 
 def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

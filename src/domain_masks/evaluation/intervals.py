@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from domain_masks.errors import InputError
 from domain_masks.evaluation.accuracy import by_domain, correct
-from domain_masks.records.predictions import PREDICTION_ENSEMBLE, Predictions
+from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
+from domain_masks.records.predictions import Predictions
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain_masks.evaluation.accuracy import known_domain_logits
-from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE, Predictions
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
+from domain_masks.records.predictions import Predictions
 
 _OF_SOURCES = ("test", "validation")
 """Splits of the sources that are measured: the first of which there are samples."""

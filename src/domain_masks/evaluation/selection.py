@@ -14,20 +14,9 @@ import numpy as np
 
 from domain_masks.errors import InputError, RunFolderError, unknown
 from domain_masks.evaluation.accuracy import mean_over_domains, per_domain_accuracy
+from domain_masks.evaluation.selection_rules import LEAVE_ONE_DOMAIN_OUT, ORACLE, SELECTION_RULES, SOURCE_VALIDATION
 from domain_masks.evaluation.variants import Variant, variants
 from domain_masks.records.collection import RunRecord
-
-SOURCE_VALIDATION = "source-validation"
-LEAVE_ONE_DOMAIN_OUT = "leave-one-domain-out"
-ORACLE = "oracle"
-SELECTION_RULES: tuple[str, ...] = (SOURCE_VALIDATION, LEAVE_ONE_DOMAIN_OUT, ORACLE)
-"""The first is the default; the last uses labels of the held-out domain and has to be asked for by name."""
-RULES_IN_WORDS: Mapping[str, str] = {
-    SOURCE_VALIDATION: "highest mean accuracy on the sources' validation images",
-    LEAVE_ONE_DOMAIN_OUT: "highest mean accuracy on each source, of runs that hold it out together with the target",
-    ORACLE: "highest accuracy on the held-out domain itself, whose labels are used",
-}
-
 
 _SOURCES_OF_A_RUN = 2
 

@@ -15,7 +15,8 @@ from domain_masks.evaluation.accuracy import (
 )
 from domain_masks.evaluation.ensembles import check_ensemble
 from domain_masks.evaluation.measured_samples import samples_by_measure
-from domain_masks.records.predictions import PREDICTION_ENSEMBLE, Predictions
+from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
+from domain_masks.records.predictions import Predictions
 from domain_masks.records.results import Accuracies
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from domain_masks.data import ImageDataset, content_of, domains_named
 from domain_masks.errors import InputError, combine_errors, unknown
-from domain_masks.evaluation.selection import LEAVE_ONE_DOMAIN_OUT
+from domain_masks.evaluation.selection_rules import LEAVE_ONE_DOMAIN_OUT
 from domain_masks.evaluation.variants import short_name
 from domain_masks.experiments.random_search import draws, ranges_of
 from domain_masks.experiments.run_index import Inventory, key_of
@@ -252,7 +252,7 @@ def _word(value: Any) -> str:
 
 
 def _value(config: RunConfig, name: str) -> Any:
-    return config.method[name.removeprefix(METHOD)] if name.startswith(METHOD) else getattr(config, name)
+    return config.method.get(name.removeprefix(METHOD)) if name.startswith(METHOD) else getattr(config, name)
 
 
 def _held_out(targets: Sequence[str], known: Sequence[str]) -> list[tuple[str, ...]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from domain_masks.data import ImageDataset, content_of
 from domain_masks.errors import DomainMasksError
-from domain_masks.methods.settings import complete_method, method_defaults
+from domain_masks.methods.settings import method_defaults, with_settings
 from domain_masks.records import Results, RunFolder
 from domain_masks.records.collection import run_folders
 from domain_masks.records.config import AUTO, RunConfig, parse_config, read_config
@@ -59,7 +59,7 @@ def keys_in(
     try:
         values = read_config(folder.config)
         config = as_begun(parse_config(values), values)
-        config = config.model_copy(update={"method": complete_method(config.method_name, config.method_settings)})
+        config = with_settings(config)
     except DomainMasksError:
         return
     noted = inputs_noted(folder)

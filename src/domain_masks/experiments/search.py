@@ -11,7 +11,8 @@ from typing import Any
 
 from domain_masks.data import ImageDataset
 from domain_masks.errors import DomainMasksError
-from domain_masks.evaluation.selection import SOURCE_VALIDATION, selected, source_validation_accuracy
+from domain_masks.evaluation.selection import selected, source_validation_accuracy
+from domain_masks.evaluation.selection_rules import SOURCE_VALIDATION
 from domain_masks.experiments.benchmark import BenchmarkOutcome
 from domain_masks.experiments.plan import Draws, PlannedRun, draws_of, plan, repeated
 from domain_masks.records.collection import RunRecord

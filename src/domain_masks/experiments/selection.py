@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from domain_masks.errors import DomainMasksError
-from domain_masks.evaluation.selection import ORACLE, SelectedResult, selected
+from domain_masks.evaluation.selection import SelectedResult, selected
+from domain_masks.evaluation.selection_rules import ORACLE
 from domain_masks.experiments.plan import PlannedRun, choices
 from domain_masks.experiments.table import accuracy_table
 from domain_masks.records.collection import RunRecord

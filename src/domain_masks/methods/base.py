@@ -31,7 +31,7 @@ from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.engine import Engine, Optimizer, Phase
 from domain_masks.networks import Network, find_head
 from domain_masks.randomness import BatchRandomness
-from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, WEIGHTED_ENSEMBLE
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, WEIGHTED_ENSEMBLE
 
 PREDICTIONS = PREDICTION_ENSEMBLE
 """Ensemble that every method has: its prediction where the domain is unknown."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from domain_masks.errors import InputError, combine_errors
 from domain_masks.methods.description import Settings
 from domain_masks.methods.table import described
+from domain_masks.records.config import RunConfig
+from domain_masks.records.method_choice import MethodChoice
 from domain_masks.records.spellings import underscored
 from domain_masks.records.validation import describe_mistakes
 
@@ -38,10 +40,21 @@ def check_method(name: str, values: Mapping[str, Any]) -> tuple[Settings | None,
     return (settings, []) if not spellings else (None, [f"method.{line}" for line in spellings])
 
 
+def with_settings(config: RunConfig) -> RunConfig:
+    """Return a run's settings with those of its method checked and complete; once they are, they stay as they are.
+
+    Raises InputError for an unknown method, and with a line per mistake.
+    """
+    choice = config.method
+    if choice.settings is not None:
+        return config
+    checked = replace(choice, settings=method_settings(choice.name, choice.given))
+    return config.model_copy(update={"method": checked})
+
+
 def complete_method(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the method's name and all its settings as plain values, defaults filled in; raises InputError for mistakes."""
-    settings = method_settings(name, values)
-    return {"name": name, **TypeAdapter(type(settings)).dump_python(settings, mode="json")}
+    return MethodChoice(name, values, method_settings(name, values)).to_dict()
 
 
 def method_defaults(name: str) -> dict[str, Any]:

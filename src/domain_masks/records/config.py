@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,29 +12,36 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
-    ValidationInfo,
     field_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from domain_masks.errors import InputError, combine_errors
 from domain_masks.records.files import check_schema, write_whole
+from domain_masks.records.method_choice import MethodChoice
 from domain_masks.records.setting_types import (
     Colour,
     Count,
+    DatasetPlace,
+    Device,
     Folder,
     NotNegative,
+    OneOf,
     Place,
     Rate,
+    Seconds,
     Seed,
-    as_domains,
+    Shown,
+    Workers,
     as_list,
+    as_names,
     as_range,
-    as_seconds,
+    augmentation_name,
     bounds_of,
     check_mean,
     check_std,
+    setting,
     three_numbers,
 )
 from domain_masks.records.spellings import canonical
@@ -62,16 +69,8 @@ NOT_COMPUTED = frozenset(
 )
 """Settings that do not decide what a run learns; whether images and plugins are still the same is looked at by itself."""
 
-CHOICES: dict[str, Callable[[], Iterable[str]]] = {
-    "sampling": lambda: SAMPLING,
-    "schedule": lambda: SCHEDULES,
-    "schedule_masks": lambda: ("same", *SCHEDULES),
-}
-"""Setting -> the names that it can be, where those are the names of a dict that anyone may add to."""
-
-
-def _setting(group: str, help_text: str, default: Any = None) -> Any:
-    return Field(default=default, description=help_text, json_schema_extra={"group": group})
+BY_DATASET = "by dataset, shown by --print_config"
+BY_WEIGHTS = "as the weights need it"
 
 
 class RunConfig(BaseModel):
@@ -82,159 +81,194 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dataset: Place = _setting(
-        "data", "a name from `dmg data list`, a folder domain/class/image, a manifest, or hf:NAME", "digits"
+    dataset: DatasetPlace = setting(
+        "a name from `dmg data list`, a folder domain/class/image, a manifest, or hf:NAME", "digits", group="data"
     )
-    root: Folder | None = _setting(
-        "data", "the dataset's folder or its parent; default $DMG_DATA. Of a manifest: where paths start"
+    root: Folder | None = setting(
+        "the dataset's folder or its parent; of a manifest, the folder that its paths are relative to",
+        None,
+        group="data",
+        otherwise="$DMG_DATA",
     )
-    target: Annotated[tuple[str, ...] | None, BeforeValidator(as_domains)] = _setting(
-        "data", "held-out domain, or several joined by commas; `none` trains on all"
+    target: Annotated[tuple[str, ...] | None, BeforeValidator(as_names)] = setting(
+        "held-out domain, or several joined by commas; `none` trains on all domains",
+        None,
+        group="data",
+        metavar="DOMAIN[,DOMAIN]",
+        several=False,
     )
-    split_seed: Seed = _setting("data", "draws train, val and test where no official lists say them", 0)
-    sampling: str = _setting("data", "batches from all sources pooled, or equal parts", "pooled")
-    augmentation: str | None = _setting("data", "of training images: pacs, domainnet, digits or none")
-    square: bool | None = _setting("data", "squash images to a square instead of cropping its centre")
-    size: Annotated[int, Field(ge=1, le=4096)] | None = _setting("data", "side of the images in pixels")
-    crop: Annotated[float, Field(gt=0, le=1)] | None = _setting(
-        "data", "share of the shorter side (of both, if square) that evaluation sees; default: as for the weights"
+    split_seed: Seed = setting("seed of the train/val/test split of datasets without official lists", 0, group="data")
+    sampling: Annotated[str, OneOf(lambda: SAMPLING)] = setting(
+        "batches from all sources pooled, or with equal parts of every source", "pooled", group="data"
     )
-    mean: Annotated[Colour | None, BeforeValidator(three_numbers), AfterValidator(check_mean)] = _setting(
-        "data", "of red, green and blue in [0, 1], which is subtracted; default: as for the weights"
+    augmentation: Annotated[str, BeforeValidator(augmentation_name)] | None = setting(
+        "augmentation of training images: standard, pacs, digits or none",
+        None,
+        group="data",
+        metavar="NAME",
+        otherwise=BY_DATASET,
     )
-    std: Annotated[Colour | None, BeforeValidator(three_numbers), AfterValidator(check_std)] = _setting(
-        "data", "of red, green and blue in [0, 1], by which is divided; default: as for the weights"
+    square: bool | None = setting("squash images to a square instead of cropping the centre", None, group="data")
+    size: Annotated[int, Field(ge=1, le=4096), Shown("PX")] | None = setting(
+        "side of the input images in pixels", None, group="data", otherwise=BY_DATASET
     )
-    interpolation: Literal["bilinear", "bicubic"] | None = _setting(
-        "data", "how images are resized: bilinear or bicubic; default: as for the weights"
+    crop: Annotated[float, Field(gt=0, le=1)] | None = setting(
+        "fraction of the shorter side (of both sides, with --square) that evaluation sees",
+        None,
+        group="data",
+        otherwise=BY_WEIGHTS,
     )
-    resizing: Literal["once", "released-code"] = _setting(
-        "data",
-        "once, from the original; or as the released code's DomainNet: squashed to --size first, then enlarged",
+    mean: Annotated[Colour | None, BeforeValidator(three_numbers), AfterValidator(check_mean)] = setting(
+        "mean of red, green and blue in [0, 1], subtracted from images", None, group="data", otherwise=BY_WEIGHTS
+    )
+    std: Annotated[Colour | None, BeforeValidator(three_numbers), AfterValidator(check_std)] = setting(
+        "standard deviation of red, green and blue in [0, 1], by which images are divided",
+        None,
+        group="data",
+        otherwise=BY_WEIGHTS,
+    )
+    interpolation: Literal["bilinear", "bicubic"] | None = setting(
+        "how images are resized", None, group="data", otherwise=BY_WEIGHTS
+    )
+    resizing: Literal["once", "released-code"] = setting(
+        "resize once, from the original; or as the released code does for DomainNet: squash to --size, then enlarge",
         "once",
+        group="data",
     )
-    value_range: Annotated[str, BeforeValidator(as_range)] | None = _setting(
-        "data", "black and white of images deeper than 8 bits: LOW,HIGH, or dataset, the sources' own range"
+    value_range: Annotated[str, BeforeValidator(as_range), Shown("LOW,HIGH|dataset")] | None = setting(
+        "black and white level of images deeper than 8 bits; dataset: the sources' own range", None, group="data"
     )
-    workers: Annotated[int, Field(ge=0)] | None = _setting("data", "processes that read images; default by cores")
-    verify: bool = _setting("data", "decode every image once before a dataset's first training", True)
-    skip_bad: bool = _setting("data", "leave out images that cannot be read, instead of refusing to train", False)
+    workers: Workers | None = setting("processes that load images", None, group="hardware", otherwise="by CPU cores")
+    verify: bool = setting("decode every image once before a dataset's first training", True, group="data")
+    skip_bad: bool = setting("leave out unreadable images instead of refusing to train", False, group="data")
 
-    method: dict[str, Any] = _setting("method", "a name from `dmg methods`", {"name": "dmg"})
-    plugin: Annotated[tuple[str, ...], BeforeValidator(as_list)] = _setting(
-        "method", "a file.py or a module with methods of one's own, imported first; can be given several times", ()
+    method: Annotated[MethodChoice, BeforeValidator(MethodChoice.read), PlainSerializer(MethodChoice.to_dict)] = (
+        setting("a name from `dmg methods`", MethodChoice("dmg"), group="method", metavar="NAME", otherwise="dmg")
+    )
+    plugin: Annotated[tuple[str, ...], BeforeValidator(as_list)] = setting(
+        "a Python file or module with your own method, imported first; may be repeated", (), group="method"
     )
 
-    backbone: str | None = _setting("network", "a name of torchvision's, timm:NAME, or small")
-    weights: Place | None = _setting("network", "imagenet, none, or a .safetensors or .pth file")
-    sites: Annotated[tuple[str, ...], BeforeValidator(as_list)] = _setting(
-        "network", "masked inputs: a preset (paper, last-stage, released-code, last-block) or names of modules", ()
+    backbone: str | None = setting(
+        "a torchvision name, timm:NAME, or small", None, group="model", metavar="NAME", otherwise=BY_DATASET
     )
-    boundary: str | None = _setting("network", "module where the task network begins; default: the first site")
-    head_initialisation: Literal["default", "normal"] | None = _setting(
-        "network", "of the last layer: PyTorch's default, or N(0, 0.001)"
+    weights: Annotated[Place, Shown("imagenet|none|FILE", "file")] | None = setting(
+        "pretrained weights: imagenet, none, or a .safetensors or .pth file", None, group="model", otherwise=BY_DATASET
     )
-    freeze_features: bool = _setting("network", "train the task network alone, on features computed once", False)
-    views: Count = _setting("network", "augmented views per image that frozen features keep", 4)
+    sites: Annotated[tuple[str, ...], BeforeValidator(as_list)] = setting(
+        "mask sites: a preset (paper, last-stage, released-code, last-block) or module names", (), group="model"
+    )
+    boundary: str | None = setting(
+        "module where the task network begins", None, group="model", metavar="NAME", otherwise="the first mask site"
+    )
+    head_initialisation: Literal["default", "normal"] | None = setting(
+        "initialisation of the last layer: PyTorch's default, or normal with standard deviation 0.001",
+        None,
+        group="model",
+        otherwise=BY_DATASET,
+    )
+    freeze_features: bool = setting(
+        "train the task network alone, on features that are computed once", False, group="model"
+    )
+    views: Count = setting("augmented views per image that are cached as frozen features", 4, group="model")
 
-    init_from: Folder | None = _setting("training", "a run folder whose trained network and masks are started from")
-    learn: Literal["all", "masks"] = _setting(
-        "training", "all, or masks alone: with --init_from, those of new source domains, if there are any", "all"
+    init_from: Annotated[Folder, Shown("RUN", "folder")] | None = setting(
+        "run folder whose trained network and masks initialise this run", None, group="model"
     )
-    class_weights: Literal["none", "balanced"] = _setting(
-        "training", "weight of a class in the loss: none, or balanced, by the inverse of its training images", "none"
+    learn: Literal["all", "masks"] = setting(
+        "train all parameters, or the masks alone: with --init_from, those of new source domains, if there are any",
+        "all",
+        group="model",
     )
-    epochs: Count | None = _setting("training", "passes over the training images")
-    batch: Count | Literal["auto"] = _setting(
-        "training", "images per step, over all processes; auto: as many as fit, see the documentation", DEFAULT_BATCH
+    class_weights: Literal["none", "balanced"] = setting(
+        "class weights in the loss; balanced: inverse to the number of training images", "none", group="optimisation"
     )
-    optimizer: Literal["adam", "sgd"] = _setting("training", "adam or sgd", "adam")
-    lr: Rate | None = _setting("training", "learning rate")
-    lr_head: Rate | None = _setting("training", "learning rate of the last layer; default --lr")
-    lr_masks: Rate | None = _setting("training", "learning rate of the mask logits; default --lr")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = _setting("training", "of sgd", 0.9)
-    weight_decay: NotNegative | None = _setting("training", "weight decay (L2)")
-    schedule: str | None = _setting(
-        "training", "constant; exponential (x decay); inverse, 1/(1 + gamma t)^power; cosine"
+    epochs: Count | None = setting("passes over the training images", None, group="optimisation", otherwise=BY_DATASET)
+    batch: Count | Literal["auto"] = setting(
+        "batch size over all processes; auto: as many images as fit into memory", DEFAULT_BATCH, group="optimisation"
     )
-    schedule_masks: str = _setting(
-        "training",
-        "schedule of the mask logits: same as the network's, or one of its own, with the same unit and numbers",
+    optimizer: Literal["adam", "sgd"] = setting("optimizer", "adam", group="optimisation")
+    lr: Rate | None = setting("learning rate", None, group="optimisation", otherwise=BY_DATASET)
+    lr_head: Rate | None = setting("learning rate of the last layer", None, group="optimisation", otherwise="--lr")
+    lr_masks: Rate | None = setting("learning rate of the mask logits", None, group="optimisation", otherwise="--lr")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = setting("momentum of sgd", 0.9, group="optimisation")
+    weight_decay: NotNegative | None = setting("weight decay (L2)", None, group="optimisation", otherwise=BY_DATASET)
+    schedule: Annotated[str, OneOf(lambda: SCHEDULES)] | None = setting(
+        "learning rate schedule: constant; exponential (times decay); inverse, 1/(1 + gamma t)^power; cosine",
+        None,
+        group="optimisation",
+        otherwise=BY_DATASET,
+    )
+    schedule_masks: Annotated[str, OneOf(lambda: ("same", *SCHEDULES))] = setting(
+        "schedule of the mask logits: the same, or another one with the same unit and numbers",
         "same",
+        group="optimisation",
     )
-    schedule_unit: Literal["epoch", "step"] = _setting("training", "what the schedule counts", "epoch")
-    schedule_decay: Annotated[float, Field(gt=0, le=1)] = _setting(
-        "training", "factor of the exponential schedule", 0.99
+    schedule_unit: Literal["epoch", "step"] = setting("what the schedule counts", "epoch", group="optimisation")
+    schedule_decay: Annotated[float, Field(gt=0, le=1)] = setting(
+        "factor of the exponential schedule", 0.99, group="optimisation"
     )
-    schedule_gamma: NotNegative = _setting("training", "gamma of the inverse schedule", 1e-4)
-    schedule_power: NotNegative = _setting("training", "power of the inverse schedule", 0.75)
-    clip: Rate | None = _setting("training", "largest norm of the gradient")
-    accumulate: Count = _setting("training", "batches per step of the optimiser", 1)
-    average: Literal["none", "ema", "swa", "swad"] = _setting(
-        "training", "weights averaged over the steps, which the model is made of: none, ema, swa or swad", "none"
+    schedule_gamma: NotNegative = setting("gamma of the inverse schedule", 1e-4, group="optimisation")
+    schedule_power: NotNegative = setting("power of the inverse schedule", 0.75, group="optimisation")
+    clip: Rate | None = setting("largest norm of the gradient", None, group="optimisation")
+    accumulate: Count = setting("batches per optimizer step (gradient accumulation)", 1, group="optimisation")
+    average: Literal["none", "ema", "swa", "swad"] = setting(
+        "average the weights over the steps; the model has the averaged weights", "none", group="optimisation"
     )
-    average_decay: Annotated[float, Field(ge=0, lt=1)] | None = _setting(
-        "training", "of ema: weight of the average before; default: 1 - 10 / steps, from 0.5 to 0.999"
+    average_decay: Annotated[float, Field(ge=0, lt=1)] | None = setting(
+        "decay of ema", None, group="optimisation", otherwise="1 - 10 / steps, within 0.5 and 0.999"
     )
-    average_start: Annotated[float, Field(ge=0, lt=1)] = _setting(
-        "training", "of swa: share of the steps after which averaging begins", 0.5
+    average_start: Annotated[float, Field(ge=0, lt=1)] = setting(
+        "fraction of the steps after which swa begins to average", 0.5, group="optimisation"
     )
-    average_interval: Count | None = _setting(
-        "training", "of swad: steps between two looks at the validation loss; default: a fiftieth of all"
+    average_interval: Count | None = setting(
+        "steps between two evaluations of the validation loss by swad",
+        None,
+        group="optimisation",
+        otherwise="a fiftieth of all steps",
     )
-    average_patience: Count = _setting(
-        "training", "of swad: losses in a row of which the first is lowest, where averaging begins", 3
+    average_patience: Count = setting(
+        "swad begins to average at the first of so many losses in a row that none of them undercuts",
+        3,
+        group="optimisation",
     )
-    average_overfit_patience: Count = _setting(
-        "training", "of swad: losses in a row that are above the tolerance, where averaging ends", 6
+    average_overfit_patience: Count = setting(
+        "swad ends after so many losses in a row above its tolerance", 6, group="optimisation"
     )
-    average_tolerance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = _setting(
-        "training", "of swad: times the loss at the beginning, above which averaging ends", 1.3
+    average_tolerance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = setting(
+        "tolerance of swad, as a multiple of the loss where averaging began", 1.3, group="optimisation"
     )
-    patience: Count | None = _setting("training", "stop after so many epochs without a better one")
-    max_time: Annotated[Rate | None, BeforeValidator(as_seconds)] = _setting(
-        "training", "stop after the epoch in which this is over: 90s, 30m, 2h"
+    patience: Count | None = setting(
+        "early stopping: end after so many epochs without improvement", None, group="optimisation"
     )
-    checkpoint_every: Annotated[Rate, BeforeValidator(as_seconds)] = _setting(
-        "training", "time between two checkpoints within an epoch: 90s, 10m, 1h", 600.0
+    max_time: Seconds | None = setting(
+        "stop after the epoch that exceeds this time: 90s, 30m, 2h", None, group="optimisation"
     )
-    fast: bool = _setting("training", "smoke run: one epoch of two batches, few images evaluated", False)
-    selection: Literal["source-validation"] = _setting(
-        "training", "what chooses the best epoch: accuracy on the sources' validation images", "source-validation"
+    checkpoint_every: Seconds = setting(
+        "time between two checkpoints within an epoch: 90s, 10m, 1h", 600.0, group="output"
     )
-    domain_classifier: bool = _setting(
-        "training", "fit a classifier of the source domains at the end, for the ensemble `weighted`", True
+    fast: bool = setting("smoke test: one epoch of two batches, evaluated on a few images", False, group="optimisation")
+    selection: Literal["source-validation"] = setting(
+        "what selects the best epoch: accuracy on the sources' validation images",
+        "source-validation",
+        group="optimisation",
     )
-    seed: Seed = _setting("training", "of initialisation, order, augmentation and masks", 0)
+    domain_classifier: bool = setting(
+        "fit a classifier of the source domains at the end, for the ensemble `weighted`", True, group="model"
+    )
+    seed: Seed = setting("seed of initialisation, data order, augmentation and mask sampling", 0, group="optimisation")
 
-    device: Literal["auto", "cpu", "cuda"] = _setting("machine", "where to compute", "auto")
-    devices: Count = _setting("machine", "processes, one per device", 1)
-    threads: Count | None = _setting("machine", "of each process; default PyTorch's, or as the run that goes on had")
-    precision: Literal["32", "bf16", "16"] = _setting("machine", "of the forward pass", "32")
-    deterministic: bool = _setting("machine", "only operations that repeat bit for bit on the same device", False)
-    compile: bool = _setting("machine", "compile the network (torch.compile)", False)
-    channels_last: bool = _setting("machine", "memory layout that suits convolutions", False)
-
-    @field_validator(*CHOICES)
-    @classmethod
-    def _one_of(cls, value: Any, info: ValidationInfo) -> Any:
-        names = list(CHOICES[info.field_name or ""]())
-        if value is not None and value not in names:
-            listed = f"{', '.join(map(repr, names[:-1]))} or {names[-1]!r}"
-            raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": listed})
-        return value
-
-    @field_validator("method", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @field_validator("method")
-    @classmethod
-    def _has_name(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(value.get("name"), str):
-            raise ValueError("expected the name of a method, as in `method: {name: dmg, overlap_weight: 0.1}`")
-        return value
+    device: Device = setting("where to compute", "auto", group="hardware")
+    devices: Count = setting("number of processes, one per device", 1, group="hardware")
+    threads: Count | None = setting(
+        "CPU threads per process", None, group="hardware", otherwise="PyTorch's, or those of the run that is resumed"
+    )
+    precision: Literal["32", "bf16", "16"] = setting("precision of the forward pass", "32", group="hardware")
+    deterministic: bool = setting(
+        "use only operations that are bitwise reproducible on the same device", False, group="hardware"
+    )
+    compile: bool = setting("compile the network with torch.compile", False, group="hardware")
+    channels_last: bool = setting("use the channels-last memory layout", False, group="hardware")
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -244,12 +278,7 @@ class RunConfig(BaseModel):
     @property
     def method_name(self) -> str:
         """The method's name."""
-        return str(self.method["name"])
-
-    @property
-    def method_settings(self) -> dict[str, Any]:
-        """The method's settings that differ from its defaults, as given."""
-        return {name: value for name, value in self.method.items() if name != "name"}
+        return self.method.name
 
     @property
     def value_bounds(self) -> tuple[float, float] | None:

@@ -24,7 +24,7 @@ from domain_masks.records.files import read_json
 from domain_masks.records.plugins import plugin_file
 from domain_masks.records.preparation import without_usual_preparation
 from domain_masks.records.run_folder import RunFolder
-from domain_masks.records.setting_types import OWN_RANGE
+from domain_masks.records.setting_types import OWN_RANGE, augmentation_in_keys
 
 INPUTS = "inputs"
 """Under this name ``environment.json`` keeps what :func:`inputs_of` found when the run began."""
@@ -147,10 +147,12 @@ def run_key(config: RunConfig, inputs: Mapping[str, Any], method_defaults: Mappi
         if name not in (*NOT_COMPUTED, "method", "target") and value != defaults[name]
     }
     settings = without_usual_preparation(settings, config.square)
+    if "augmentation" in settings:
+        settings["augmentation"] = augmentation_in_keys(settings["augmentation"])
     if settings.get("sites") == ["paper"]:
         # The preset that every network which has it takes where none is named.
         del settings["sites"]
-    method = {name: value for name, value in config.method.items() if method_defaults.get(name, ...) != value}
+    method = {name: value for name, value in config.method.to_dict().items() if method_defaults.get(name, ...) != value}
     settings |= {"method": method | {"name": config.method_name}, "target": sorted(config.target or ())}
     settings |= {name: value for name, value in inputs.items() if value is not None}
     text = json.dumps(settings, sort_keys=True, ensure_ascii=False)

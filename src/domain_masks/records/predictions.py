@@ -13,14 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain_masks.errors import InputError, RunFolderError, unknown
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, WEIGHTED_ENSEMBLE
 from domain_masks.records.files import check_schema, writing
 
 SCHEMA = 1
 SPLITS = ("validation", "test", "held_out")
-PREDICTION_ENSEMBLE = "predictions"
-MASK_ENSEMBLE = "masks"
-WEIGHTED_ENSEMBLE = "weighted"
-KNOWN_DOMAIN = "known:"
 
 _ARRAYS = ("ids", "labels", "domains", "splits")
 _NAMES = ("domain_names", "classes", "sources")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from domain_masks.records.config import AUTO, RunConfig, parse_config
-from domain_masks.records.setting_types import OWN_RANGE
+from domain_masks.records.setting_types import OWN_RANGE, augmentation_name
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -47,8 +47,9 @@ def as_begun(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 
 
 def with_usual_preparation(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the complete settings of a run; of one that did not record :data:`RECORDED`, with what they were then."""
-    return {**values, **_plain(usual_preparation(values.get("square"))), **_given(values, RECORDED)}
+    """Return the complete settings of a run; of an older one with what it did not record, by today's names."""
+    renamed = {"augmentation": augmentation_name(values["augmentation"])} if "augmentation" in values else {}
+    return {**values, **renamed, **_plain(usual_preparation(values.get("square"))), **_given(values, RECORDED)}
 
 
 def without_usual_preparation(settings: Mapping[str, Any], square: bool | None) -> dict[str, Any]:

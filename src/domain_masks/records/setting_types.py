@@ -1,20 +1,88 @@
-"""The types of settings, and what is taken for a value of each."""
+"""The types of settings, what is taken for a value of each, and how a setting is declared: once, for flags, help and YAML."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    GetCoreSchemaHandler,
 )
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticUndefined
+from pydantic_core.core_schema import no_info_after_validator_function
 
 OWN_RANGE = "dataset"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """What the command line shows of a setting besides its type and its help.
+
+    - ``group``: the heading under which help lists it
+    - ``metavar``: what its value is called; by default as the type says
+    - ``otherwise``: what help says of a default that is no single value
+    - ``missing``: of a setting without a default, the message where it is not given
+    - ``letter``: a short flag, with its hyphen
+    - ``positional``: whether it is given without a flag
+    - ``bare``: the value of the flag alone
+    - ``several``: whether it takes several words; by default lists do
+    - ``repeats``: whether it may be given several times, each time with further words
+    """
+
+    group: str = ""
+    metavar: str = ""
+    otherwise: str = ""
+    missing: str = ""
+    letter: str = ""
+    positional: bool = False
+    bare: str | None = None
+    several: bool | None = None
+    repeats: bool = False
+
+
+def setting(help_text: str, default: Any = PydanticUndefined, **flag: Any) -> Any:
+    """Declare a setting with its help and its default; the keywords are those of :class:`Flag`."""
+    return Field(default=default, description=help_text, json_schema_extra={"flag": asdict(Flag(**flag))})
+
+
+def flag_of(field: FieldInfo) -> Flag:
+    """Return how a setting is given on the command line."""
+    extra: Any = field.json_schema_extra
+    return Flag(**extra["flag"]) if isinstance(extra, dict) else Flag()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What help calls a value of a type, and what a shell completes it with."""
+
+    metavar: str
+    completion: Literal["", "file", "folder"] = ""
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A text that has to be one of the ``names`` that there are when it is checked: a dict that anyone may add to has them."""
+
+    names: Callable[[], Iterable[str]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, value: str) -> str:
+        names = list(self.names())
+        if value not in names:
+            listed = f"{', '.join(map(repr, names[:-1]))} or {names[-1]!r}"
+            raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": listed})
+        return value
 
 
 def as_list(value: Any) -> Any:
@@ -27,11 +95,6 @@ def as_names(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(name.strip() for name in value.split(",") if name.strip())
     return value
-
-
-def as_domains(value: Any) -> Any:
-    """Split a comma-separated text; what it means, ``none`` among it, is known with the dataset's domains."""
-    return as_names(value)
 
 
 def _at_home(value: Any) -> Any:
@@ -50,6 +113,16 @@ def _not_empty(value: str) -> str:
     if not value:
         raise ValueError("String should have at least 1 character")
     return value
+
+
+def augmentation_name(value: Any) -> Any:
+    """Take the name that an augmentation had in earlier versions for its own: ``standard`` was called ``domainnet``."""
+    return "standard" if value == "domainnet" else value
+
+
+def augmentation_in_keys(name: Any) -> Any:
+    """Return the name of an augmentation in keys, which stay those of earlier versions."""
+    return "domainnet" if name == "standard" else name
 
 
 def as_seconds(value: Any) -> Any:
@@ -113,9 +186,21 @@ def check_std(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
 Colour = tuple[float, float, float]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-PlaceText = Annotated[str, AfterValidator(_not_empty)]
+Workers = Annotated[int, Field(ge=0, le=1_000)]
+Seconds = Annotated[Rate, BeforeValidator(as_seconds), Shown("TIME")]
+PlaceText = Annotated[str, AfterValidator(_not_empty), Shown("PATH", "file")]
 """A text that may be a path, of any bytes: pydantic's own check of the length refuses what is no UTF-8."""
 Place = Annotated[PlaceText, BeforeValidator(_at_home)]
-Folder = Annotated[Path, BeforeValidator(_as_folder)]
+Folder = Annotated[Path, BeforeValidator(_as_folder), Shown("DIR", "folder")]
+File = Annotated[Path, BeforeValidator(_as_folder), Shown("FILE", "file")]
+DatasetPlace = Annotated[Place, Shown("NAME|DIR|MANIFEST", "folder")]
+ModelPlace = Annotated[PlaceText, Shown("MODEL", "folder")]
+"""A run folder, a model's file, or a name on the Hub."""
+Device = Literal["auto", "cpu", "cuda"]
+AnyDevice = Annotated[str, AfterValidator(_not_empty), Shown("auto|cpu|cuda")]
+"""Also one of several, ``cuda:1``; which there are is known with torch."""
+Ensemble = Annotated[str, AfterValidator(_not_empty), Shown("predictions|masks|weighted|known:DOMAIN")]
+Names = Annotated[tuple[PlaceText, ...], BeforeValidator(as_list)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from domain_masks.evaluation.selection import ORACLE, RULES_IN_WORDS, SOURCE_VALIDATION
+from domain_masks.evaluation.selection_rules import ORACLE, RULES_IN_WORDS, SOURCE_VALIDATION
 from domain_masks.keywords import named_keywords
 from domain_masks.records.collection import Collection, RunRecord
 from domain_masks.records.counts import counted

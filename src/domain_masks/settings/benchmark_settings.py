@@ -6,15 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain_masks.errors import InputError, combine_errors, unknown
+from domain_masks.errors import InputError, combine_errors
 from domain_masks.records.config import RunConfig, check_values
+from domain_masks.records.method_choice import MethodChoice
 from domain_masks.records.spellings import canonical, suggestion, underscored
+from domain_masks.settings.benchmark import BENCHMARK_LISTS, BenchmarkRuns
+from domain_masks.settings.command import validated
 from domain_masks.settings.sweeps import Variation, read_sweep, read_variants, variations
-from domain_masks.settings.validation import BENCHMARK_LISTS, import_plugins, unknown_names
+from domain_masks.settings.validation import import_plugins, unknown_names
 from domain_masks.settings.varied import settings_of, varied_mistakes
 
 DEFAULT_METHODS = ("dmg", "aggregate")
-MOST_DRAWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,9 @@ def check_lists(
     names = [method["name"] for method in methods]
     mistakes += _repeated("methods", names)
     sweep, variants = read_sweep(lists.get("sweep"), mistakes), read_variants(lists.get("variants"), mistakes)
-    rule, search = _rule(lists.get("select"), mistakes), _search(lists, mistakes)
+    runs, wrong = validated(BenchmarkRuns, lists)
+    mistakes += wrong
+    rule, search = (None, None) if runs is None else (runs.select, runs.search)
     checked = BenchmarkLists(methods, targets, seeds, sweep, variants, rule, search)
     mistakes += varied_mistakes(base, methods, checked.variations)
     if base is not None:
@@ -124,6 +128,8 @@ def _methods(entries: list[Any], shared: Any, flags: Mapping[str, Any], mistakes
     """Return name and own settings of every method that exists; adds a line per mistake."""
     from domain_masks.methods.settings import check_method  # noqa: PLC0415
 
+    if isinstance(shared, MethodChoice):
+        shared = {"name": shared.name, **shared.given}
     common = dict(shared) if isinstance(shared, Mapping) else {}
     common_of = {"name": shared} if isinstance(shared, str) else {"name": common.pop("name", "dmg")}
     found = []
@@ -158,37 +164,6 @@ def _methods(entries: list[Any], shared: Any, flags: Mapping[str, Any], mistakes
         hint = f": did you mean method.{guess}?" if guess else ""
         mistakes.append(f"method.{name}: none of the methods has such a setting{hint}")
     return found
-
-
-def _rule(given: Any, mistakes: list[str]) -> str | None:
-    from domain_masks.evaluation.selection import SELECTION_RULES  # noqa: PLC0415
-
-    if given is not None and given not in SELECTION_RULES:
-        mistakes.append(f"select: {unknown('selection rule', str(given), SELECTION_RULES)}")
-    return None if given is None else str(given)
-
-
-def _search(lists: Mapping[str, Any], mistakes: list[str]) -> int | None:
-    from domain_masks.evaluation.selection import SOURCE_VALIDATION  # noqa: PLC0415
-
-    given = lists.get("search")
-    if given is None:
-        return None
-    text = str(given).strip()
-    if isinstance(given, bool) or not text.isdecimal() or not 2 <= int(text) <= MOST_DRAWS:
-        mistakes.append(
-            f"search: expected how many settings of each method are tried, the defaults among them, a whole number from 2 to "
-            f"{MOST_DRAWS}, got {given!r}"
-        )
-        return None
-    for name in ("sweep", "variants"):
-        if lists.get(name):
-            mistakes.append(f"{name}: settings are either listed or searched for: leave it out, or search")
-    if lists.get("select") not in (None, SOURCE_VALIDATION):
-        mistakes.append(
-            f"select: a search is decided by {SOURCE_VALIDATION} alone, got {lists.get('select')!r}: leave it out"
-        )
-    return int(text)
 
 
 def _listed(lists: Mapping[str, Any], name: str) -> list[Any]:

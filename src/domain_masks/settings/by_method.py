@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig, check_values
+from domain_masks.records.setting_types import flag_of
 
 if TYPE_CHECKING:
     from domain_masks.methods import Description
 
-_NOT_A_METHODS = frozenset(
-    {"init_from", "learn", "class_weights", "fast", "selection", "domain_classifier", "seed", "max_time"}
-)
-"""Of the settings of the training, those that no method has a default of its own for."""
+_NOT_A_METHODS = frozenset({"class_weights", "fast", "selection", "seed", "max_time"})
+"""Settings of the optimisation for which no method has a default of its own."""
 
 
 def own_defaults(method: type[Description]) -> dict[str, Any]:
@@ -36,10 +35,9 @@ def own_defaults(method: type[Description]) -> dict[str, Any]:
 
 def _is_a_methods(name: str) -> bool:
     field = RunConfig.model_fields.get(name)
-    # A name that there is not has been told already.
-    extra = field.json_schema_extra if field is not None else {"group": "training"}
-    is_of_training = isinstance(extra, dict) and extra.get("group") == "training" and name not in _NOT_A_METHODS
-    return is_of_training or name == "sampling"
+    if field is None or name == "sampling":
+        return True  # an unknown name has been reported already
+    return flag_of(field).group == "optimisation" and name not in _NOT_A_METHODS
 
 
 def defaults_not_given(config: RunConfig, method: type[Description]) -> dict[str, Any]:

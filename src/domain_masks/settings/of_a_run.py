@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig, read_settings
 from domain_masks.records.run_folder import RunFolder, folder_name
 
@@ -28,15 +27,10 @@ def over(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, **given, "method": method}
 
 
-def to_resume(out: Path | str | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the run in ``out`` with ``given`` on top, alone where nothing is there.
-
-    Raises InputError where no folder is named.
-    """
-    if out is None or not str(out):
-        raise InputError("expected --out with the folder of the run to resume")
-    config = RunFolder(out).config
-    return over(read_settings(config) if config.is_file() else {}, given)
+def to_resume(out: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the run in ``out`` with ``given`` on top; ``given`` alone where no run is there."""
+    config = None if out is None else RunFolder(out).config
+    return over(read_settings(config) if config is not None and config.is_file() else {}, given)
 
 
 def default_folder(settings: RunConfig) -> Path:

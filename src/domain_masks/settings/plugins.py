@@ -15,7 +15,7 @@ from domain_masks.networks.names import OWN_NAMES
 from domain_masks.records.config import RunConfig
 from domain_masks.records.identity import SITE_PRESETS
 from domain_masks.records.plugins import is_file
-from domain_masks.records.setting_types import as_list
+from domain_masks.records.setting_types import as_list, augmentation_name
 from domain_masks.sampling import SAMPLING
 from domain_masks.schedules import SCHEDULES
 
@@ -73,7 +73,10 @@ def require_plugins(values: Mapping[str, Any], folder: Path) -> None:
         return
     used: list[Any] = [described(name), SAMPLING.get(values.get("sampling", ""))]
     used += [SCHEDULES.get(values.get(setting) or "") for setting in ("schedule", "schedule_masks")]
-    if not any(map(_is_of_another, used)) and values.get("augmentation") in (None, *AUGMENTATION_NAMES):
+    if not any(map(_is_of_another, used)) and augmentation_name(values.get("augmentation")) in (
+        None,
+        *AUGMENTATION_NAMES,
+    ):
         flags = " ".join(f"--plugin {plugin}" for plugin in named)
         raise InputError(
             f"{folder}: the run is of a plugin that is not imported here: add {flags}, or import it in Python"

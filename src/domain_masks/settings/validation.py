@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from domain_masks.errors import InputError, combine_errors, unknown
 from domain_masks.records.config import RunConfig, check_values
 from domain_masks.records.files import is_there
+from domain_masks.records.method_choice import MethodChoice
+from domain_masks.records.setting_types import augmentation_name
 from domain_masks.records.spellings import canonical
+from domain_masks.settings.benchmark import BENCHMARK_LISTS
 from domain_masks.settings.contradictions import contradictions
-
-BENCHMARK_LISTS = ("methods", "targets", "seeds", "sweep", "variants", "select", "search")
-"""Settings that only a benchmark has."""
 
 
 def check_settings(values: Mapping[str, Any], others: Iterable[str] = (), words: Sequence[str] = ()) -> RunConfig:
@@ -36,7 +37,8 @@ def check_settings(values: Mapping[str, Any], others: Iterable[str] = (), words:
         )
     config, wrong = check_values({name: value for name, value in values.items() if name not in lists}, words)
     mistakes += wrong + unknown_names(values)
-    mistakes += _method_mistakes(config, values.get("method"))
+    config, wrong = _with_method(config, values.get("method"))
+    mistakes += wrong
     if mistakes or config is None:
         raise combine_errors(mistakes)
     return config
@@ -63,21 +65,23 @@ def unknown_names(values: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _method_mistakes(config: RunConfig | None, given: Any) -> list[str]:
-    named = {"name": given} if isinstance(given, str) else given
-    if named is None:
-        named = {"name": "dmg"}
-    if not isinstance(named, Mapping) or not isinstance(named.get("name"), str):
-        return []  # reported with the values
+def _with_method(config: RunConfig | None, given: Any) -> tuple[RunConfig | None, list[str]]:
+    """Return the settings with those of the method checked, and a line per mistake in them and in what contradicts them."""
     from domain_masks.methods.settings import check_method  # noqa: PLC0415
     from domain_masks.methods.table import described  # noqa: PLC0415
 
     try:
-        kind = described(named["name"])
+        choice = MethodChoice.read("dmg" if given is None else given)
+        kind = described(choice.name)
     except InputError as error:
-        return [f"method: {error}"]
-    _, mistakes = check_method(named["name"], {name: value for name, value in named.items() if name != "name"})
-    return mistakes + (contradictions(config, kind) if config is not None else [])
+        return None, [f"method: {error}"]
+    except ValueError:
+        return None, []  # reported with the values
+    settings, mistakes = check_method(choice.name, choice.given)
+    if config is None:
+        return None, mistakes
+    checked = config.model_copy(update={"method": replace(choice, settings=settings)})
+    return checked, [*mistakes, *contradictions(config, kind)]
 
 
 def _dataset(name: str) -> None:
@@ -96,7 +100,7 @@ def _dataset(name: str) -> None:
 def _augmentation(name: str) -> None:
     from domain_masks.data.registry import augmentation_names  # noqa: PLC0415
 
-    if name not in (known := augmentation_names()):
+    if augmentation_name(name) not in (known := augmentation_names()):
         raise unknown("augmentation", name, known)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain_masks.errors import unknown
 from domain_masks.records.config import RunConfig, check_values, parse_config
+from domain_masks.records.method_choice import MethodChoice
 from domain_masks.records.spellings import suggestion
 from domain_masks.settings.contradictions import contradictions, sites_matter
 from domain_masks.settings.sweeps import METHOD, Variation
@@ -66,7 +67,7 @@ def with_variation(
         for name in variation.settings
         if name in taken or (name.removeprefix(METHOD) in own and name not in shared)
     )
-    return fitting.model_copy(update={"method": {**method, **own}}), names
+    return fitting.model_copy(update={"method": MethodChoice.read({**method, **own})}), names
 
 
 def varied_mistakes(

@@ -9,7 +9,7 @@ from typing import Any
 from domain_masks.data import DATASETS, ImageDataset, domains_named, record_of
 from domain_masks.data.huggingface import PREFIX, absolute_address
 from domain_masks.errors import InputError, combine_errors
-from domain_masks.methods.settings import complete_method
+from domain_masks.methods.settings import with_settings
 from domain_masks.methods.table import described
 from domain_masks.records.config import RunConfig
 from domain_masks.records.files import is_there
@@ -93,8 +93,7 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
         missing |= {name: value for name, value in images.items() if getattr(networked, name) is None}
     missing["target"] = targets_of(config, dataset)
     missing["plugin"] = needed_plugins(config)
-    method = complete_method(config.method_name, config.method_settings)
-    complete = config.model_copy(update={**missing, **_absolute(config), "method": method})
+    complete = with_settings(config).model_copy(update={**missing, **_absolute(config)})
     sources = len(dataset.domains) - len(complete.target or ())
     if wrong := [*contradictions(complete, kind), *batch_mistakes(complete, kind, sources)]:
         raise combine_errors(wrong)

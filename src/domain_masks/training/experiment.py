@@ -31,7 +31,7 @@ from domain_masks.methods import Context, Method
 from domain_masks.methods.build import build_method
 from domain_masks.methods.extra_state import check_extra_state
 from domain_masks.methods.prediction import predict_batches
-from domain_masks.methods.settings import method_settings
+from domain_masks.methods.settings import with_settings
 from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import Reporter
 from domain_masks.records import Predictions
@@ -101,7 +101,6 @@ class Experiment:
 
     def _build_method(self) -> Method:
         config = self.config
-        settings = method_settings(config.method_name, config.method_settings)
         classes = len(self.splits.dataset.classes)
         backbones = BackboneBuilder(config, classes, self.architecture)
         context = Context(
@@ -116,6 +115,7 @@ class Experiment:
         )
         with nullcontext() if self._restored is None else backbones.without_weights():
             backbone = backbones.own(self.reporter)
+            settings = with_settings(config).method.settings
             method = build_method(config.method_name, backbone, context, settings, config.seed)
         method = method.to(self.fabric.device)
         check_extra_state(method)

@@ -38,6 +38,7 @@ from domain_masks.progress import Reporter
 from domain_masks.randomness import generator
 from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
 from domain_masks.records.files import partial_files, writing
+from domain_masks.records.setting_types import augmentation_in_keys
 
 SCHEMA = 3
 """Part of the folder's name: features that are laid out or computed in another way are never mistaken for these.
@@ -103,7 +104,7 @@ class FrozenFeatures:
             "boundary": recipe.network.boundary,
             "function": signature_digest(recipe.network.network, recipe.network.in_features),
             "preprocessing": recipe.preprocessing.to_dict(),
-            "augmentation": recipe.augmentation,
+            "augmentation": augmentation_in_keys(recipe.augmentation),
             "views": recipe.views,
         }
         digest.update(json.dumps(plain, sort_keys=True).encode())

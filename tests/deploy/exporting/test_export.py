@@ -20,7 +20,7 @@ from domain_masks.deploy.exporting import classifier as classifier_module
 from domain_masks.deploy.exporting import export as export_module
 from domain_masks.deploy.exporting.classifier import Deployable, PredictionEnsemble, classifier
 from domain_masks.deploy.exporting.export import Exported, export_model
-from domain_masks.deploy.exporting.export_settings import FORMATS, ExportFormat
+from domain_masks.deploy.exporting.export_format import FORMATS, ExportFormat
 from domain_masks.deploy.exporting.formats import check_format, read_description, runner, trace, write_onnx
 from domain_masks.deploy.exporting.parity import Parity, compare
 from domain_masks.deploy.exporting.parity_images import (

@@ -17,7 +17,7 @@ SIX = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 DOMAINNET = {
     **PAPER_CONFIG,
     "dataset": "domainnet",
-    "augmentation": "domainnet",
+    "augmentation": "standard",
     "weight_decay": 0.0,
     "schedule": "inverse",
     "head_initialisation": "normal",

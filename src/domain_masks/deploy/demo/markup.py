@@ -14,7 +14,7 @@ from domain_masks.deploy.demo.answers import Shown
 from domain_masks.deploy.demo.examples import Example
 from domain_masks.deploy.predicting.prediction import Guess
 from domain_masks.records.counts import counted
-from domain_masks.records.predictions import KNOWN_DOMAIN
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN
 
 COLOURS = 8
 """Colours of source domains in the style sheet; more domains begin again."""

@@ -11,7 +11,7 @@ import torch
 
 from domain_masks.data import Preprocessing
 from domain_masks.deploy.exporting.classifier import Classifier, Deployable, classifier
-from domain_masks.deploy.exporting.export_settings import ExportFormat, Format
+from domain_masks.deploy.exporting.export_format import ExportFormat, Format
 from domain_masks.deploy.exporting.formats import (
     INPUT,
     OUTPUT,

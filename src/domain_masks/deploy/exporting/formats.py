@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from domain_masks.deploy.exporting.export_settings import DEFAULT_OPSET, Format
+from domain_masks.deploy.exporting.export_format import DEFAULT_OPSET, Format
 from domain_masks.errors import InputError
 
 INPUT, OUTPUT = "images", "logits"

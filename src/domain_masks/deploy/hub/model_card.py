@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from domain_masks.records.counts import counted
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.records.model_card import CardTraining, ModelCard
 from domain_masks.records.pairs import pair_title
-from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.records.yaml_files import to_yaml
 
 _LISTED = 50

@@ -10,7 +10,7 @@ import pandas as pd
 from domain_masks.evaluation import mean_and_standard_deviation
 from domain_masks.evaluation.intervals import Interval
 from domain_masks.records.collection import RunRecord
-from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 from domain_masks.records.results import OVERALL, Accuracies
 from domain_masks.report.runs.correctness import KNOWN, MEASURES, OUT_OF_DOMAIN, interval
 from domain_masks.report.runs.groups import Group, Line

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from domain_masks.errors import DomainMasksError
 from domain_masks.records import Analysis
 from domain_masks.records.collection import RunRecord
-from domain_masks.records.predictions import PREDICTION_ENSEMBLE
+from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
 from domain_masks.records.results import Accuracies
 
 _SAME = 1e-9

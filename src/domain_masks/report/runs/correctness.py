@@ -13,7 +13,8 @@ from domain_masks.evaluation import exact_mcnemar, expected_calibration_error, s
 from domain_masks.evaluation.accuracy import correct
 from domain_masks.evaluation.intervals import Interval, McNemar, stratified_interval
 from domain_masks.records.collection import RunRecord
-from domain_masks.records.predictions import PREDICTION_ENSEMBLE, Predictions
+from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
+from domain_masks.records.predictions import Predictions
 
 OUT_OF_DOMAIN, IN_DOMAIN, KNOWN = "out_of_domain", "in_domain", "known_domain"
 MEASURES: Mapping[str, str] = {OUT_OF_DOMAIN: "out of domain", IN_DOMAIN: "in domain", KNOWN: "known domain"}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from domain_masks.records.collection import RunRecord
-from domain_masks.records.predictions import PREDICTION_ENSEMBLE
+from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
 from domain_masks.report.runs.accuracies import accuracy_of
 from domain_masks.report.runs.correctness import interval
 from domain_masks.report.runs.groups import Group, Line, target_of

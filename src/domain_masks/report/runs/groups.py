@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from domain_masks.errors import InputError
-from domain_masks.evaluation.selection import ORACLE, SOURCE_VALIDATION, SelectedResult, selected
+from domain_masks.evaluation.selection import SelectedResult, selected
+from domain_masks.evaluation.selection_rules import ORACLE, SOURCE_VALIDATION
 from domain_masks.evaluation.variants import Variant, variants
 from domain_masks.records import Analysis
 from domain_masks.records.collection import RunRecord

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from domain_masks.records.predictions import MASK_ENSEMBLE, PREDICTION_ENSEMBLE
+from domain_masks.records.ensemble_names import MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.report.runs.paper_settings import QUOTED
 
 BACKBONE_TITLES = {"alexnet": "AlexNet", "resnet18": "ResNet-18", "resnet50": "ResNet-50"}

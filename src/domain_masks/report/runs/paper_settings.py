@@ -76,7 +76,7 @@ SETTINGS: Mapping[str, Classified] = {
     "target": _FIRST_COLUMN,
     "split_seed": _DRAWN,
     "sampling": Fixed("pooled"),
-    "augmentation": ByDataset({"pacs": Fixed("pacs"), "domainnet": Fixed("domainnet")}),
+    "augmentation": ByDataset({"pacs": Fixed("pacs"), "domainnet": Fixed("standard")}),
     # None, in settings that were not completed, is the dataset's default.
     "square": Fixed(True, None),
     "size": Fixed(224),

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from domain_masks.evaluation import mean_and_standard_deviation
-from domain_masks.evaluation.selection import RULES_IN_WORDS
+from domain_masks.evaluation.selection_rules import RULES_IN_WORDS
 from domain_masks.evaluation.variants import short_name
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.counts import counted
-from domain_masks.records.predictions import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.records.results import OVERALL, Accuracies
 from domain_masks.report.runs.accuracies import accuracies_of, ensembles_of, overall, summary
 from domain_masks.report.runs.correctness import MEASURES, OUT_OF_DOMAIN

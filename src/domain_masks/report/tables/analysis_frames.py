@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from domain_masks.records import Analysis
-from domain_masks.records.predictions import KNOWN_DOMAIN
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN
 from domain_masks.records.results import NEURON_KINDS
 
 Row = Sequence[Any]

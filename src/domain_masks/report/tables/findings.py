@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from domain_masks.evaluation.variants import short_name
-from domain_masks.records.predictions import KNOWN_DOMAIN
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN
 from domain_masks.records.results import OVERALL
 from domain_masks.report.document import Highlight
 from domain_masks.report.runs.accuracies import overall, overall_differences

@@ -8,7 +8,7 @@ import pandas as pd
 
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.counts import counted
-from domain_masks.records.predictions import KNOWN_DOMAIN
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN
 from domain_masks.report.runs.accuracies import ensembles_of, overall
 from domain_masks.report.runs.correctness import IN_DOMAIN, KNOWN, OUT_OF_DOMAIN
 from domain_masks.report.runs.groups import Group, Line

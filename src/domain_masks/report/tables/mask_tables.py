@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from domain_masks.records.collection import RunRecord
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 from domain_masks.records.pairs import pair_key, pair_of
-from domain_masks.records.predictions import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 from domain_masks.records.results import SiteMasks
 from domain_masks.report.runs.accuracies import target_differences
 from domain_masks.report.runs.correctness import IN_DOMAIN, OUT_OF_DOMAIN

@@ -10,7 +10,7 @@ import pandas as pd
 
 from domain_masks.evaluation.intervals import McNemar, holm
 from domain_masks.records.collection import RunRecord
-from domain_masks.records.predictions import PREDICTION_ENSEMBLE
+from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
 from domain_masks.records.results import OVERALL
 from domain_masks.report.runs.correctness import OUT_OF_DOMAIN, paired, pooled
 from domain_masks.report.runs.groups import Group, Line

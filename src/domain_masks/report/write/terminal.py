@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from domain_masks.records import Analysis
 from domain_masks.records.analysis import AblationRow
-from domain_masks.records.predictions import KNOWN_DOMAIN
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN
 
 MOST_CLASSES = 5
 

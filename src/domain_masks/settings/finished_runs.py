@@ -1,0 +1,76 @@
+"""The settings of ``dmg evaluate``, ``dmg analyze`` and ``dmg report``, which look at finished runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import StrictBool
+
+from domain_masks.evaluation.selection_rules import SELECTION_RULES, SOURCE_VALIDATION
+from domain_masks.records.setting_types import Count, DatasetPlace, Device, Ensemble, Folder, Names, OneOf, setting
+from domain_masks.settings.command import CommandSettings
+
+
+class _MovedDataset(CommandSettings):
+    """Where a run's dataset lies now, and where to compute."""
+
+    dataset: DatasetPlace | None = setting("the dataset, if it has moved", None)
+    root: Folder | None = setting("where the dataset lies now", None)
+    device: Device | None = setting("where to compute", None, otherwise="as the run's settings say")
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What replaces the run's own settings."""
+        return {name: value for name in _MovedDataset.model_fields if (value := getattr(self, name)) is not None}
+
+
+class EvaluateSettings(_MovedDataset):
+    """What ``dmg evaluate`` needs to know."""
+
+    run: Folder = setting(
+        "a run folder",
+        positional=True,
+        metavar="RUN",
+        missing="expected RUN, the folder of a run. See `dmg evaluate --help`",
+    )
+    ensemble: Ensemble | None = setting(
+        "how masks are combined in the accuracies that are shown; results.json has all of them",
+        None,
+        otherwise="predictions",
+    )
+
+
+class AnalyzeSettings(_MovedDataset):
+    """What ``dmg analyze`` needs to know."""
+
+    reads_run_config: ClassVar[bool] = True
+
+    runs: Names = setting(
+        "run folders, or folders with runs below",
+        positional=True,
+        metavar="RUN|DIR",
+        missing="expected at least one RUN, a run folder or a folder with runs. See `dmg analyze --help`",
+    )
+    images: Count | Literal["all"] = setting("images of the ablation, sampled from all domains", 500)
+    no_model: bool = setting("skip what needs the model: the ablation of units", False)
+    no_images: bool = setting("skip what needs images: the ablation, and thumbnails in galleries", False)
+
+
+class ReportSettings(CommandSettings):
+    """What ``dmg report`` needs to know."""
+
+    runs: Names = setting(
+        "run folders, or folders with runs anywhere below",
+        positional=True,
+        metavar="DIR",
+        missing="expected at least one DIR, a run folder or a folder with runs. See `dmg report --help`",
+    )
+    out: Folder | None = setting(
+        "folder of the report", None, otherwise="DIR/report; RUN/report.html for a single run folder"
+    )
+    select: Annotated[str, OneOf(lambda: SELECTION_RULES)] = setting(
+        "what selects among the settings of a method; oracle uses the held-out domain and is marked in red",
+        SOURCE_VALIDATION,
+        metavar="RULE",
+    )
+    gallery: StrictBool = setting("show images in the page", True)

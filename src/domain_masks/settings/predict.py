@@ -1,0 +1,61 @@
+"""The settings of ``dmg predict``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from domain_masks.records.setting_types import AnyDevice, Ensemble, File, ModelPlace, Names, Workers, setting
+from domain_masks.settings.command import MODEL_HELP, MODEL_MISSING, CommandSettings
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def _of_a_format(path: Path) -> Path:
+    from domain_masks.deploy.predicting.prediction_writers import FORMATS  # noqa: PLC0415 - help needs no numpy
+
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(f"expected a file name that ends in {', '.join(FORMATS)}")
+    return path
+
+
+def _of_a_table(path: Path) -> Path:
+    if path.suffix.lower() != ".csv":
+        raise ValueError("expected a file name that ends in .csv")
+    return path
+
+
+class PredictSettings(CommandSettings):
+    """What ``dmg predict`` needs to know."""
+
+    model: ModelPlace = setting(MODEL_HELP, positional=True, missing=MODEL_MISSING)
+    paths: Names = setting(
+        "files, folders (with all below), patterns in quotes, or - for a list of paths on standard input",
+        positional=True,
+        metavar="PATH",
+        missing="expected images: files, folders, patterns in quotes, or - for a list on standard input",
+    )
+    ensemble: Ensemble = setting("how masks are combined; the votes of all masks are shown in any case", "predictions")
+    top: Count | None = setting("number of classes per row", None, otherwise="5; 1 on a terminal")
+    out: Annotated[File, AfterValidator(_of_a_format)] | None = setting(
+        "where to write the rows", None, metavar="FILE.csv|.json|.jsonl", otherwise="CSV on standard output"
+    )
+    errors: Annotated[File, AfterValidator(_of_a_table)] | None = setting(
+        "write the images that could not be read, with the reason", None, metavar="FILE.csv"
+    )
+    null: bool = setting("paths on standard input end with a null byte instead of a line break", False, letter="-0")
+    batch: Count = setting("batch size", 64)
+    workers: Workers | None = setting("processes that load images", None, otherwise="by CPU cores")
+    device: AnyDevice = setting("where to compute", "auto")
+
+    def contradictions(self) -> Iterator[str]:
+        """Yield a line for each output that is a folder, and one where both are the same file."""
+        named = {name: path for name in ("out", "errors") if (path := getattr(self, name)) is not None}
+        for name, path in named.items():
+            if path.is_dir():
+                yield f"{name}: {str(path)!r} is a folder: expected a file name"
+        if len(named) == 2 and len({path.absolute() for path in named.values()}) == 1:
+            yield f"out and errors: expected two files, got {str(self.out)!r} for both"
