@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+_LONGEST = 80
+"""Of a value in a message."""
 _FEWEST_LETTERS = 4
 """Of a word that may be the beginning of the one that was meant."""
 
@@ -52,6 +54,12 @@ class ParityError(DomainMasksError):
     """A written file that does not answer as the model does."""
 
     exit_status = 1
+
+
+def shown(value: object) -> str:
+    """Return how a message shows a value: as Python writes it, of a long one the beginning."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

@@ -23,7 +23,7 @@ from domain_masks.methods import METHODS, Aggregate, Choice, Uniform
 from domain_masks.records.collection import collect, read_run
 from domain_masks.records.files import write_json
 from domain_masks.records.identity import INPUTS, inputs_of
-from domain_masks.records.search import SearchRecord
+from domain_masks.records.search import read_search
 from domain_masks.records.yaml_files import parse_yaml
 from domain_masks.report.tables.search_tables import searches_section
 from domain_masks.settings.benchmark_settings import check_lists
@@ -141,7 +141,7 @@ def test_a_search_goes_on_where_it_was_left(data: Any, tmp_path: Path) -> None:
 def test_everything_is_published(data: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "bench"
     outcome, _ = searched(data, out, by_learning_rate(1e-3, 0.1), methods=["dmg", "own"])
-    found = SearchRecord.read(out)
+    found = read_search(out)
     assert found is not None
     assert (found.seed, found.seeds, found.rule) == (3, [3, 4, 5], "source-validation")
     own = found.methods["own"]

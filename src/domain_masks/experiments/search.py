@@ -18,7 +18,7 @@ from domain_masks.experiments.plan import Draws, PlannedRun, draws_of, plan, rep
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.config import RunConfig
 from domain_masks.records.results import held_out_name
-from domain_masks.records.search import Drawn, Searched, SearchRecord
+from domain_masks.records.search import NAME, Drawn, Searched, SearchRecord
 from domain_masks.settings.benchmark_settings import BenchmarkLists
 
 
@@ -37,7 +37,7 @@ def search(
     """
     tried = carry_out(plan(base, dataset, lists, out))
     chosen = winners(tried.runs)
-    search_record(draws_of(base, dataset, lists), tried.runs, chosen, lists.seeds).write(out)
+    search_record(draws_of(base, dataset, lists), tried.runs, chosen, lists.seeds).write(out / NAME)
     again = carry_out(repeated(base, dataset, lists, out, chosen))
     return BenchmarkOutcome([*tried.runs, *again.runs], tried.failed | again.failed)
 

@@ -18,7 +18,7 @@ from domain_masks.records.predictions import Predictions
 from domain_masks.records.preparation import with_usual_preparation
 from domain_masks.records.results import Results
 from domain_masks.records.run_folder import RunFolder
-from domain_masks.records.search import SearchRecord
+from domain_masks.records.search import SearchRecord, read_search
 
 RESULTS = "results.json"
 _CONFIG = "config.yaml"
@@ -133,7 +133,7 @@ def _searches(paths: Sequence[Path | str], skipped: list[Skipped]) -> Iterator[S
     folders = [folder for path in map(Path, paths) for folder in (path, *sorted(path.iterdir())) if folder.is_dir()]
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         try:
-            search = SearchRecord.read(folder)
+            search = read_search(folder)
         except DomainMasksError as error:
             skipped.append(Skipped(folder, str(error)))
             continue

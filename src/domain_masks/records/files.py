@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from domain_masks.errors import DiskFullError, InputError, RunFolderError
+from domain_masks.errors import DiskFullError, InputError, RunFolderError, shown
 
 PARTIAL = ".partial"
 PICKLED = (".ckpt", ".pth", ".pt", ".bin", ".pkl", ".pickle")
@@ -149,7 +149,7 @@ def check_schema(found: Any, known: int, path: Path | str, remedy: str = "", wor
     is_number = isinstance(found, int) and not isinstance(found, bool)
     if is_number and 1 <= found <= known:
         return
-    got = "none" if found is None else shortened if len(shortened := repr(found)) <= 80 else f"{shortened[:77]}..."
+    got = "none" if found is None else shown(found)
     if is_number and found > known:
         raise RunFolderError(
             f"{path} was written by a newer version of domain-masks: expected {word} {known} or older, got {got}. Update "

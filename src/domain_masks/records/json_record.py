@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records.files import check_schema, read_json, write_json
+from domain_masks.records.validation import describe
 
 _FROM_FILE = "from file"
 _MOST_LINES = 20
@@ -127,6 +128,4 @@ def _said(mistake: ErrorDetails) -> str:
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in mistake["loc"]).lstrip(".")
     if mistake["type"] == "missing":
         return f"expected {place}, which is missing"
-    text, got = mistake["msg"].removeprefix("Value error, "), repr(mistake["input"])
-    got = got if len(got) <= 80 else f"{got[:77]}..."
-    return f"{place}{': ' if place else ''}{text[:1].lower()}{text[1:]}, got {got}"
+    return f"{place}{': ' if place else ''}{describe(mistake)}"

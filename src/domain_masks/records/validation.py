@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from domain_masks.errors import nearest
+from domain_masks.errors import nearest, shown
 from domain_masks.records.spellings import suggestion
 
 
@@ -23,19 +21,19 @@ def describe_mistakes(error: ValidationError, known: Sequence[str], prefix: str 
             guess = suggestion(str(mistake["loc"][0]), known)
             text = "there is no such setting" + (f": did you mean {prefix}{guess}?" if guess else "")
         else:
-            text = mistake["msg"].removeprefix("Value error, ")
-            text = f"{text[0].lower()}{text[1:]}, got {_shortened(mistake['input'])}{_guess(mistake)}"
+            text = describe(mistake)
         # A union reports once per member; together they say what was expected.
         lines[name] = f"{lines[name]}; or {text}" if name in lines else f"{name}: {text}"
     return list(lines.values())
 
 
-def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def describe(mistake: ErrorDetails) -> str:
+    """Return what is wrong with one value, which it names, and not where it stands."""
+    text = mistake["msg"].removeprefix("Value error, ")
+    return f"{text[:1].lower()}{text[1:]}, got {shown(mistake['input'])}{_guess(mistake)}"
 
 
-def _guess(mistake: Any) -> str:
+def _guess(mistake: ErrorDetails) -> str:
     """Return the nearest of a few words for one that is none of them."""
     if mistake["type"] != "literal_error" or not isinstance(mistake["input"], str):
         return ""
