@@ -168,7 +168,7 @@ def test_a_file_that_describes_no_search_is_no_reason_to_stop(tmp_path: Path) ->
     (tmp_path / "search.json").write_text(json.dumps({"schema": 1, "seed": "three"}))
     found = collect([tmp_path])
     assert found.searches == ()
-    assert "search.json describes no search: " in str(found.skipped[0])
+    assert "search.json cannot be used: it describes no search:\n- seed: " in str(found.skipped[0])
     assert searches_section(()) is None
 
 

@@ -26,6 +26,7 @@ from domain_masks.networks import (
     signature,
     signature_digest,
 )
+from domain_masks.records.model_card import ModelCard
 
 
 @pytest.mark.parametrize(
@@ -255,6 +256,18 @@ def test_what_timm_wrote_beside_a_file_counts(tmp_path: Any) -> None:
     assert not known.is_certain
 
 
+def described(**known: Any) -> ModelCard:
+    least = {
+        "classes": ["a", "b"],
+        "sources": ["x"],
+        "image_size": 16,
+        "boundary": "b",
+        "sites": [],
+        "method": {"name": "dmg"},
+    }
+    return ModelCard.model_validate(least | known)
+
+
 @pytest.mark.parametrize(
     ("card", "transforms"),
     [
@@ -271,15 +284,15 @@ def test_what_timm_wrote_beside_a_file_counts(tmp_path: Any) -> None:
     ],
 )
 def test_older_descriptions_mean_what_was_trained(card: dict[str, Any], transforms: bool) -> None:
-    assert network_of(card).arguments["transform_input"] is transforms
+    assert network_of(described(**card)).arguments["transform_input"] is transforms
 
 
 def test_a_description_of_another_network_than_its_name_is_refused() -> None:
     network = Architecture("torchvision", "resnet18").to_dict()
     with pytest.raises(InputError, match="expected the network of backbone 'resnet50', got 'resnet18'"):
-        network_of({"backbone": "resnet50", "network": network})
+        network_of(described(backbone="resnet50", network=network))
     tagged = Architecture("timm", "resnet18.a1_in1k").to_dict()
-    assert network_of({"backbone": "timm:resnet18", "network": tagged}).name == "resnet18.a1_in1k"
+    assert network_of(described(backbone="timm:resnet18", network=tagged)).name == "resnet18.a1_in1k"
 
 
 @pytest.mark.parametrize(("name", "size"), [("mobilenet_v2", 64), ("alexnet", 64), ("resnet18", 64), ("small", 28)])

@@ -156,8 +156,8 @@ def test_a_file_that_cannot_be_run_is_not_kept(tmp_path: Path, monkeypatch: pyte
 def test_what_older_cards_and_source_trees_do_not_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mean and deviation get the values that predicting uses; a package of unknown version writes none."""
     monkeypatch.setattr(export_module, "version", lambda: None)
-    described = card()
-    described["preprocessing"] = {k: v for k, v in described["preprocessing"].items() if k not in ("mean", "std")}
+    known = card().preprocessing or {}
+    described = card(preprocessing={name: value for name, value in known.items() if name not in ("mean", "std")})
     path = tmp_path / "model.onnx"
     settings = ExportFormat(ensemble="masks")
     assert export_model(method(), described, settings, path, generated_images(PREPROCESSING)).parity.holds

@@ -103,7 +103,7 @@ def test_a_run_whose_predictions_do_not_know_the_classifier_names_none_by_anothe
     evaluate(path, Silent(), dataset=DATA)
     again = analyze(path, dataset=DATA, with_model=False, with_images=False, reporter=Silent())
     assert again.nearest_source is not None
-    assert again.nearest_source["right"]["by"] == "domain classifier"
+    assert again.nearest_source.right.by == "domain classifier"
 
 
 def test_a_method_without_masks_says_why_there_is_none(tmp_path: Path) -> None:
