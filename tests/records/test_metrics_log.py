@@ -6,7 +6,8 @@ import pytest
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records import MetricsLog
 from domain_masks.records.analysis import SiteEpoch
-from domain_masks.records.metrics_log import site_epochs
+from domain_masks.records.metrics_log import kind_column, mask_columns, masks_in, overlap_column, site_epochs
+from domain_masks.records.results import SiteMasks
 
 
 @pytest.fixture
@@ -99,3 +100,28 @@ def test_epochs_are_read_from_the_columns_of_metrics(tmp_path):
         SiteEpoch(epoch=3, site="a.b", **kinds, activated={"in/out": 1.0}),
     ]
     assert site_epochs([{"epoch": 0, "mask_iou/a": 1.0}]) == []
+
+
+def test_what_the_columns_of_masks_say_is_read_back():
+    statistics = {
+        "overall_iou": 0.5,
+        "activated": {"photo": 0.75, "in/out": 0.5},
+        "kinds": {"off": 0.25, "shared": 0.5, "specific": 0.25},
+    }
+    row = {
+        "epoch": 1,
+        "loss": 2.0,
+        **mask_columns("layer4.1", statistics),
+        **mask_columns("fc", {**statistics, "kinds": {}}),
+    }
+    masks = masks_in(row)
+    assert masks["layer4.1"] == SiteMasks(**statistics)
+    assert (masks["fc"].kinds, masks["fc"].activated) == (None, statistics["activated"])
+    assert row[overlap_column("fc")] == 0.5
+    assert row[kind_column("layer4.1", "shared")] == 0.5
+
+
+@pytest.mark.parametrize("value", [2.0, float("nan"), "much"])
+def test_a_fraction_that_is_none_is_told_with_its_row(value):
+    with pytest.raises(RunFolderError, match=r"row 3 of metrics\.csv"):
+        masks_in({"epoch": 3, "mask_iou/fc": value})

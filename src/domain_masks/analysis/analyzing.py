@@ -25,7 +25,7 @@ from domain_masks.keywords import named_keywords
 from domain_masks.methods.saving import read_masks
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import Analysis, Predictions, RunFolder
-from domain_masks.records.analysis import Gallery
+from domain_masks.records.analysis import ImageGallery
 from domain_masks.records.collection import RunRecord, read_run
 from domain_masks.records.counts import counted
 from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
@@ -159,7 +159,7 @@ def _with_thumbnails(
     content: dict[str, Any], dataset: ImageDataset | None, value_range: tuple[float, float] | None
 ) -> dict[str, bytes]:
     """Put the paths of thumbnails into the galleries; returns id -> thumbnail."""
-    galleries: Mapping[str, Gallery] = content["galleries"] or {}
+    galleries: Mapping[str, ImageGallery] = content["galleries"] or {}
     ids = list(dict.fromkeys(item.id for gallery in galleries.values() for item in gallery.items))
     if dataset is None or not ids:
         return {}

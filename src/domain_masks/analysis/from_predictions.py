@@ -20,11 +20,11 @@ from domain_masks.evaluation import (
 from domain_masks.records import Predictions
 from domain_masks.records.analysis import (
     Calibration,
+    CalibrationBins,
     ConfusedPair,
     Confusion,
     McNemarTest,
     NearestSource,
-    ReliabilityBins,
 )
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 
@@ -43,7 +43,7 @@ def calibration(predictions: Predictions) -> Calibration:
     return Calibration(
         ece=expected_calibration_error(logits, predictions.labels, CALIBRATION_BINS),
         images=len(predictions),
-        bins=ReliabilityBins(
+        bins=CalibrationBins(
             edges=bins.edges.tolist(), counts=bins.counts.tolist(), confidence=means[0], accuracy=means[1]
         ),
     )

@@ -18,7 +18,7 @@ from domain_masks.data.image_files import UNREADABLE
 from domain_masks.evaluation import nearest_of, nearness, source_logits
 from domain_masks.evaluation.by_mask import confidences
 from domain_masks.records import Predictions
-from domain_masks.records.analysis import Gallery, GalleryItem, Vote
+from domain_masks.records.analysis import GalleryItem, ImageGallery, Vote
 from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
 
 THUMBNAIL = 128  # pixels of the longer side
@@ -27,20 +27,20 @@ NEAREST_ITEMS = 8
 MISTAKE_ITEMS = 16
 
 
-def galleries(parts: Mapping[str, Predictions], with_nearest: bool = True) -> dict[str, Gallery]:
+def galleries(parts: Mapping[str, Predictions], with_nearest: bool = True) -> dict[str, ImageGallery]:
     """Return the galleries of every domain in ``parts`` (domain -> its predictions), without thumbnails.
 
     For each source the images that are nearest to it, the nearest first, unless ``with_nearest`` is False; and the mistakes
     of the prediction ensemble, the most confident first. Galleries without images are left out.
     """
-    found: dict[str, Gallery] = {}
+    found: dict[str, ImageGallery] = {}
     for domain, part in parts.items():
         if with_nearest and has_sources(part):
             found |= _nearest(domain, part)
         wrong = part.of(PREDICTION_ENSEMBLE).argmax(axis=1) != part.labels
         order = _most_confident(confidences(part.of(PREDICTION_ENSEMBLE)), wrong, MISTAKE_ITEMS)
         if len(order):
-            found[f"mistakes/{domain}"] = Gallery(
+            found[f"mistakes/{domain}"] = ImageGallery(
                 title=f"{domain}: the most confident mistakes",
                 kind="mistakes",
                 domain=domain,
@@ -49,13 +49,13 @@ def galleries(parts: Mapping[str, Predictions], with_nearest: bool = True) -> di
     return found
 
 
-def _nearest(domain: str, part: Predictions) -> dict[str, Gallery]:
+def _nearest(domain: str, part: Predictions) -> dict[str, ImageGallery]:
     nearest, sure = nearest_of(part), nearness(part)
-    found: dict[str, Gallery] = {}
+    found: dict[str, ImageGallery] = {}
     for index, source in enumerate(part.sources):
         order = _most_confident(sure[index], nearest == index, NEAREST_ITEMS)
         if len(order):
-            found[f"nearest/{domain}/{source}"] = Gallery(
+            found[f"nearest/{domain}/{source}"] = ImageGallery(
                 title=f"{domain}: nearest to {source}",
                 kind="nearest",
                 domain=domain,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from domain_masks.records.json_record import Count, Fraction, JSONRecord, Ordinal, Part, Text
+from domain_masks.records.json_record import Count, Fraction, JSONRecord, Ordinal, RecordPart, Text
 from domain_masks.records.results import IMAGES, NearestAccuracy, NeuronKinds, SiteMasks, one_more, upgraded_masks
 
 SCHEMA = 3
@@ -20,7 +20,7 @@ _OTHER_NEAREST = (
 )
 
 
-class Histogram(Part):
+class Histogram(RecordPart):
     """``edges`` (B + 1), and domain -> ``counts`` (B) between them."""
 
     edges: list[Fraction]
@@ -46,7 +46,7 @@ class SiteEpoch(NeuronKinds):
     overall_iou: Fraction | None = None
 
 
-class McNemarTest(Part):
+class McNemarTest(RecordPart):
     """Pictures that only the nearest source's mask, or only the prediction ensemble, has right; exact, two-sided."""
 
     nearest_only: Count
@@ -54,7 +54,7 @@ class McNemarTest(Part):
     p_value: Fraction
 
 
-class NearestSource(Part):
+class NearestSource(RecordPart):
     """Which source each image is nearest to, and how its mask or head alone does there.
 
     - ``rule``: how the nearest source is chosen, in words
@@ -80,7 +80,7 @@ class NearestSource(Part):
     test: dict[str, McNemarTest]
 
 
-class AblationRow(Part):
+class AblationRow(RecordPart):
     """Accuracies of the prediction ensemble with some neurons switched off in the masks of all domains.
 
     - ``site``: where, or "all" for every site at once
@@ -101,7 +101,7 @@ class AblationRow(Part):
     deviation: dict[str, Fraction] = {}
 
 
-class Ablation(Part):
+class Ablation(RecordPart):
     """How accuracy falls when neurons are switched off; ``split`` domain -> which images, ``images`` how many."""
 
     split: dict[str, Text]
@@ -109,7 +109,7 @@ class Ablation(Part):
     rows: list[AblationRow]
 
 
-class ReliabilityBins(Part):
+class CalibrationBins(RecordPart):
     """``edges`` (B + 1), ``counts`` (B), mean ``confidence`` and ``accuracy`` (B), None where a bin is empty."""
 
     edges: list[Fraction]
@@ -118,15 +118,15 @@ class ReliabilityBins(Part):
     accuracy: list[Fraction | None]
 
 
-class Calibration(Part):
+class Calibration(RecordPart):
     """Expected calibration error ``ece`` of the prediction ensemble on ``images`` images, and its bins."""
 
     ece: Fraction
     images: Count = Field(validation_alias=IMAGES)
-    bins: ReliabilityBins
+    bins: CalibrationBins
 
 
-class ConfusedPair(Part):
+class ConfusedPair(RecordPart):
     """How many images of one class, the ``label``, were ``predicted`` to be of another."""
 
     label: Text
@@ -134,7 +134,7 @@ class ConfusedPair(Part):
     count: Count
 
 
-class Confusion(Part):
+class Confusion(RecordPart):
     """``counts[i][j]``: images of ``classes[i]`` that were predicted to be ``classes[j]``.
 
     Of many classes only those with the most errors are here; ``of`` is how many there are. ``pairs`` are the most frequent
@@ -147,14 +147,14 @@ class Confusion(Part):
     pairs: list[ConfusedPair]
 
 
-class Vote(Part):
+class Vote(RecordPart):
     """The class that one source's mask or head predicts, and its ``probability``."""
 
     class_name: Text = Field(alias="class")
     probability: Fraction
 
 
-class GalleryItem(Part):
+class GalleryItem(RecordPart):
     """One image: its id, the label, what the prediction ensemble says and how confident it is.
 
     ``votes`` is by source, for a method that has masks or heads. ``thumbnail`` is a path relative
@@ -169,7 +169,7 @@ class GalleryItem(Part):
     thumbnail: Text | None = None
 
 
-class Gallery(Part):
+class ImageGallery(RecordPart):
     """Images of one domain: ``kind`` "nearest" (to ``source``, the nearest first) or "mistakes" (the most confident first)."""
 
     title: Text
@@ -178,7 +178,7 @@ class Gallery(Part):
     source: Text | None = None
     items: list[GalleryItem]
 
-    def with_thumbnails(self, paths: Mapping[str, str]) -> Gallery:
+    def with_thumbnails(self, paths: Mapping[str, str]) -> ImageGallery:
         """Return the gallery with the paths of its images' thumbnails; ``paths`` is id -> path, of those that have one."""
         items = [item.model_copy(update={"thumbnail": paths.get(item.id)}) for item in self.items]
         return self.model_copy(update={"items": items})
@@ -195,7 +195,7 @@ class Analysis(JSONRecord):
     - ``epochs``: a row per epoch, counted from 1, and site
     - ``calibration``, ``confusion``: domain -> how it is there
     - ``per_class``: domain -> class -> accuracy, and ``per_class_counts`` of how many images; a class without is absent
-    - ``galleries``: name -> :class:`Gallery`
+    - ``galleries``: name -> :class:`ImageGallery`
     - ``figures``: the names of the files in the run's ``figures/`` that belong to this analysis, drawings and tables
     - ``notes``: what was left out, and why, a sentence each
     """
@@ -214,7 +214,7 @@ class Analysis(JSONRecord):
     confusion: dict[str, Confusion]
     per_class: dict[str, dict[str, Fraction]]
     per_class_counts: dict[str, dict[str, Count]] | None = None
-    galleries: dict[str, Gallery] | None = None
+    galleries: dict[str, ImageGallery] | None = None
     figures: list[Text]
     notes: list[Text]
 

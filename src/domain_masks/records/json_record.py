@@ -41,7 +41,7 @@ Fraction = Annotated[float, BeforeValidator(_plain), Field(ge=0, le=1)]
 Seconds = Annotated[float, BeforeValidator(_plain), Field(ge=0)]
 
 
-class Part(BaseModel):
+class RecordPart(BaseModel):
     """A JSON object within a record: values have the declared types, and keys that are not declared are kept.
 
     A field at its default, None or empty, has no key in the file; in a file no such key is null.
@@ -59,7 +59,7 @@ class Part(BaseModel):
         return value
 
 
-class JSONRecord(Part):
+class JSONRecord(RecordPart):
     """Base of records that are a file of their own.
 
     - ``newest``: the schema that is written; older ones are read, and are of this one from then on, see :meth:`upgraded`

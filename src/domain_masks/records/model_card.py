@@ -1,4 +1,4 @@
-"""What a model's file of weights cannot say: ``model.json``, checked before a network of that size is built."""
+"""The description of a saved model, ``model.json``; it is checked before a network of that size is built."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from domain_masks.errors import RunFolderError
 from domain_masks.records.files import is_utf8
-from domain_masks.records.json_record import Count, JSONRecord, Part
+from domain_masks.records.json_record import Count, JSONRecord, RecordPart
 from domain_masks.records.results import (
     IMAGES,
     Accuracies,
@@ -43,7 +43,7 @@ Name = Annotated[str, Field(min_length=1, max_length=1_000)]
 Names = Annotated[list[Name], AfterValidator(_different)]
 
 
-class CardSite(Part):
+class CardSite(RecordPart):
     """A mask site: the module's ``name``, the ``axis`` of its channels, and how many neurons they are, ``size``."""
 
     model_config = ConfigDict(extra="forbid")
@@ -53,7 +53,7 @@ class CardSite(Part):
     size: Annotated[int, Field(ge=1, le=MOST_NEURONS)]
 
 
-class CardMethod(Part):
+class CardMethod(RecordPart):
     """A method by its ``name``; its settings stand beside it."""
 
     name: Name
@@ -64,14 +64,14 @@ class CardMethod(Part):
         return dict(self.model_extra or {})
 
 
-class StoredTensor(Part):
+class StoredTensor(RecordPart):
     """Type, as safetensors names it, and shape of a tensor."""
 
     dtype: Name
     shape: list[Annotated[int, Field(ge=0, le=MOST_BYTES)]]
 
 
-class ExtraState(Part):
+class ExtraState(RecordPart):
     """What a module keeps besides tensors of parameters and buffers: a plain ``value``, which may name ``tensors``."""
 
     value: Any
@@ -85,7 +85,7 @@ def _small_enough(extra: ExtraState) -> ExtraState:
     return extra
 
 
-class CardTraining(Part):
+class CardTraining(RecordPart):
     """How the model was trained.
 
     - ``weights``: what the network began from: "imagenet", "none", or the name of a file
@@ -100,7 +100,7 @@ class CardTraining(Part):
     average: AveragedWeights | None = None
 
 
-class ModelDescription(Part):
+class ModelDescription(RecordPart):
     """What is known of a model and does not decide how it is built; a part that is not known is absent.
 
     - ``dataset``, and ``targets``: the domains that were held out

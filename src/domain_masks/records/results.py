@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import AliasChoices, ValidationError
 
 from domain_masks.records.counts import counted
-from domain_masks.records.json_record import Count, Fraction, JSONRecord, Ordinal, Part, Seconds, Text, Truth
+from domain_masks.records.json_record import Count, Fraction, JSONRecord, Ordinal, RecordPart, Seconds, Text, Truth
 from domain_masks.records.pairs import pair_of
 
 SCHEMA = 2
@@ -23,7 +23,7 @@ IMAGES = AliasChoices("images", "pictures")
 """The keys of a number of images: the second in files of earlier versions."""
 
 
-class SelectionProtocol(Part):
+class SelectionProtocol(RecordPart):
     """Which data chose the epoch and the hyper-parameters.
 
     - ``selection``: says it in words
@@ -34,7 +34,7 @@ class SelectionProtocol(Part):
     target_labels_used: Truth
 
 
-class Accuracies(Part):
+class Accuracies(RecordPart):
     """Accuracies on one split, as fractions in [0, 1]; but for ``count``, all are unweighted means over domains.
 
     - ``split``: which data: "held_out", "test", "validation" or the name of the held-out domain's list
@@ -56,7 +56,7 @@ class Accuracies(Part):
     worst_domain: Text | None = None
 
 
-class NearestAccuracy(Part):
+class NearestAccuracy(RecordPart):
     """How often the nearest source of a source's own images is that source, on images that no mask was learned from.
 
     - ``by``: the rule that names the nearest source: "domain classifier" or "most confident mask"
@@ -73,14 +73,14 @@ class NearestAccuracy(Part):
     count: Count | None = None
 
 
-class ClassifierAccuracy(Part):
+class ClassifierAccuracy(RecordPart):
     """How often the domain classifier names the domain of the sources' validation images: the mean over sources, in [0, 1]."""
 
     split: Text
     accuracy: Fraction
 
 
-class NeuronKinds(Part):
+class NeuronKinds(RecordPart):
     """Fractions of a site's neurons, by the hard masks of all sources; they add up to 1 (Section 7.1).
 
     - ``off``: in all masks; ``shared``: on in all; ``specific``: on in some
@@ -98,7 +98,7 @@ class NeuronKinds(Part):
 NEURON_KINDS = tuple(NeuronKinds.model_fields)
 
 
-class SiteMasks(Part):
+class SiteMasks(RecordPart):
     """What the hard masks of one site look like, as fractions in [0, 1].
 
     - ``overall_iou``: the mean of ``pairwise_iou``, which is "first|second" (see
@@ -114,7 +114,7 @@ class SiteMasks(Part):
     kinds: NeuronKinds | None = None
 
 
-class AveragedWeights(Part):
+class AveragedWeights(RecordPart):
     """What the weights of a model are an average of.
 
     - ``kind``: "ema", "swa" or "swad"
@@ -141,7 +141,7 @@ class AveragedWeights(Part):
         return f"an average ({self.kind}) over {counted(self.updates, 'update')}{steps}{valley}{anew}"
 
 
-class Note(Part):
+class Note(RecordPart):
     """Something that whoever reads the numbers should know, and what to do about it.
 
     - ``about``: which note it is: :data:`MASKS_AT_START` or :data:`UNTRAINED_CLASSES`

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from domain_masks.records.json_record import JSONRecord, Part
+from domain_masks.records.json_record import JSONRecord, RecordPart
 
 NAME = "search.json"
 
 
-class Drawn(Part):
+class Drawn(RecordPart):
     """One draw of a method: settings in place of the defaults, and how well each held-out domain's runs did on validation.
 
     - ``settings``: name -> value, a method's own as ``method.NAME``; empty for the defaults
@@ -23,7 +23,7 @@ class Drawn(Part):
     validation: Mapping[str, float] = {}
 
 
-class Searched(Part):
+class Searched(RecordPart):
     """The search of one method.
 
     - ``ranges``: setting -> where it is drawn from, in words

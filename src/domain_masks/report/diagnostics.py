@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from domain_masks.records import Analysis
-from domain_masks.records.analysis import Gallery as GalleryRecord
+from domain_masks.records.analysis import ImageGallery
 from domain_masks.records.collection import RunRecord
 from domain_masks.report.document import Block, Gallery, GalleryImage, Paragraph, Section
 from domain_masks.report.figures.analysis_plots import ablation_plot, ablation_sites, calibration_plot
@@ -35,7 +35,7 @@ def diagnostics(group: Group, gallery: bool) -> list[Block]:
     return [*blocks, *([Paragraph("Not used:", problems, tone="warning")] if problems else [])]
 
 
-def gallery_of(folder: Path, found: GalleryRecord) -> Gallery:
+def gallery_of(folder: Path, found: ImageGallery) -> Gallery:
     """Return a gallery of a run with those of its images that have a thumbnail."""
     images = []
     for item in found.items:

@@ -9,13 +9,13 @@ from pydantic import AliasChoices, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from domain_masks.errors import RunFolderError
-from domain_masks.records.json_record import Part, Seconds, Text
+from domain_masks.records.json_record import RecordPart, Seconds, Text
 
 KEY = "facts"
 """Where a checkpoint keeps it."""
 
 
-class Provenance(Part):
+class Provenance(RecordPart):
     """What a run was made from; what a checkpoint of an older version does not say is None or empty.
 
     - ``division``: a hash of the division of the sources' images into training and validation
