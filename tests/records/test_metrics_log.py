@@ -115,7 +115,7 @@ def test_what_the_columns_of_masks_say_is_read_back():
         **mask_columns("fc", {**statistics, "kinds": {}}),
     }
     masks = masks_in(row)
-    assert masks["layer4.1"] == SiteMasks(**statistics)
+    assert masks["layer4.1"] == SiteMasks(pairwise_iou={}, **statistics)
     assert (masks["fc"].kinds, masks["fc"].activated) == (None, statistics["activated"])
     assert row[overlap_column("fc")] == 0.5
     assert row[kind_column("layer4.1", "shared")] == 0.5

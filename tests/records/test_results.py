@@ -56,6 +56,13 @@ def test_written_is_read_with_the_same_keys(tmp_path):
     assert Results.read(tmp_path / "results.json") == results
 
 
+def test_masks_of_one_source_have_no_pairs_and_say_so():
+    site = {"pairwise_iou": {}, "activated": {"photo": 0.5}}
+    results = Results.from_dict({**CONTENT, "masks": {"fc": site}})
+    assert results.masks["fc"].overall_iou is None
+    assert results.to_dict()["masks"] == {"fc": site}
+
+
 def test_what_a_method_does_not_have_is_absent():
     results = Results(
         dataset="pacs",

@@ -31,8 +31,6 @@ class SiteAnalysis(SiteMasks):
     """The hard masks of one site, K ``neurons``, and the histogram of the ``probabilities`` m that they come from."""
 
     neurons: Count
-    pairwise_iou: dict[str, Fraction]
-    activated: dict[str, Fraction]
     kinds: NeuronKinds
     probabilities: Histogram
 

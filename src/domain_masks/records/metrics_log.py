@@ -16,6 +16,7 @@ from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records.analysis import SiteEpoch
 from domain_masks.records.files import read_bytes, write_whole
 from domain_masks.records.results import NEURON_KINDS, SiteMasks, upgraded_masks
+from domain_masks.records.validation import describe_mistakes
 
 Value = float | int | str
 EPOCH = "epoch"
@@ -60,13 +61,15 @@ def masks_in(row: Mapping[str, Value]) -> dict[str, SiteMasks]:
         kinds = {kind: row.get(kind_column(site, kind)) for kind in NEURON_KINDS}
         masks = {
             "overall_iou": row.get(overlap_column(site)),
+            "pairwise_iou": {},
             "activated": {name.removeprefix(start): share for name, share in row.items() if name.startswith(start)},
             "kinds": None if None in kinds.values() else kinds,
         }
         try:
             found[site] = SiteMasks.model_validate(masks)
         except ValidationError as error:
-            raise RunFolderError(f"row {row[EPOCH]} of metrics.csv is malformed: {error}") from error
+            wrong = "; ".join(describe_mistakes(error, ()))
+            raise RunFolderError(f"row {row[EPOCH]} of metrics.csv is malformed, masks of {site}: {wrong}") from error
     return found
 
 

@@ -104,12 +104,12 @@ class SiteMasks(RecordPart):
     - ``overall_iou``: the mean of ``pairwise_iou``, which is "first|second" (see
       :func:`~domain_masks.records.pairs.pair_key`) -> IoU, 1 for two empty masks. With one source domain there are no pairs
     - ``activated``: domain -> fraction of its neurons that are on; ``average_activated``: its mean
-    - ``kinds``: absent where an older version measured
+    - ``average_activated``, ``kinds``: absent where an older version measured
     """
 
     overall_iou: Fraction | None = None
-    pairwise_iou: dict[str, Fraction] = {}
-    activated: dict[str, Fraction] = {}
+    pairwise_iou: dict[str, Fraction]
+    activated: dict[str, Fraction]
     average_activated: Fraction | None = None
     kinds: NeuronKinds | None = None
 
