@@ -379,7 +379,7 @@ CASES: dict[str, Case] = {
     "manifest that is a folder": Case([*IMAGES, "--dataset", "list.csv"], ("list.csv",), lambda here: (here / "list.csv").mkdir()),
     "group in a source and in the held-out domain": Case([*IMAGES, "--dataset", "list.csv"], ("anna", "held out"), both(folder(count=9), grouped)),
     "label outside the classes": Case([*TRAIN, "--dataset", "pacs", "--root", ".", "--target", "sketch"], ("photo_train_kfold.txt", "1 to 7", "photo/dog/1.png 8"), pacs),
-    "dataset of Hugging Face's that is not there": Case([*IMAGES, "--dataset", "hf:./nowhere"], ("nowhere",)),
+    "missing Hugging Face dataset": Case([*IMAGES, "--dataset", "hf:./nowhere"], ("nowhere",)),
     "held-out domain without images": Case([*IMAGES, "--target", "c"], ("'c'", "no image"), both(folder(), lambda here: [path.unlink() for path in (here / "images" / "c").rglob("*.png")])),
     "every image of a domain unreadable": Case([*IMAGES, "--skip_bad"], ("domain 'c'",), both(folder(), lambda here: [path.write_bytes(b"") for path in (here / "images" / "c").rglob("*.png")])),
     # Contradictions.

@@ -1,4 +1,4 @@
-"""Datasets of Hugging Face's, made on the spot and read from folders; the network is never asked."""
+"""Hugging Face datasets, made on the spot and read from folders, without the network."""
 
 from __future__ import annotations
 

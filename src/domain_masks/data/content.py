@@ -1,4 +1,4 @@
-"""What images hold, whatever their files are called and wherever they lie: a hash of each, from the bytes that are decoded."""
+"""Content hashes of images, independent of file names and places, from the bytes that are decoded."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ UNREAD = bytes(HASH_BYTES)
 
 
 class ChangedImageError(OSError):
-    """An image is no longer the one that it was when its dataset was identified."""
+    """An image has changed since its dataset was identified."""
 
 
 def content_of(dataset: ImageDataset) -> str:
-    """Return the fingerprint of a dataset, 32 hexadecimal digits: of what all images hold, and what is said of them.
+    """Return the content fingerprint of a dataset, 32 hexadecimal digits: of all images, labels, domains, splits and groups.
 
-    Where they lie, what the dataset is called and when its files were written does not matter: a copy has the same one. Images
-    that have not been identified are read now.
+    It does not depend on folder, name or times of change: a copy has the same one. Images that have not been identified are
+    read now.
     """
     contents = dataset.contents
     if contents is None:
@@ -86,7 +86,7 @@ def hash_all(opener: Opener, rows: Sequence[int]) -> Iterator[tuple[int, bytes, 
     def hashed(row: int) -> tuple[int, bytes, str | None]:
         try:
             image = read_image(opener, row)
-        # Whatever an opener raises, decoding will meet it again and say it.
+        # Decoding will raise it again and report it.
         except Exception:
             return row, UNREAD, None
         return row, image.content, image.state

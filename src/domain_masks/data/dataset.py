@@ -21,9 +21,9 @@ TextArray = npt.NDArray[np.str_]
 
 SPLIT_NAMES = ("train", "val", "test")
 SPLIT_OF_WORD = {**{name: name for name in SPLIT_NAMES}, "validation": "val", "valid": "val", "dev": "val"}
-"""How the tables of people call splits."""
+"""Names of splits in manifests and in Hugging Face datasets."""
 SPLIT_OF_NAME = {**SPLIT_OF_WORD, "training": "train", "crossval": "val", "testing": "test"}
-"""How folders and lists are called that hold a split each."""
+"""Names of folders and lists that hold one split each."""
 HASH_BYTES = 16
 
 
@@ -39,8 +39,8 @@ class ImageDataset:
     - ``splits``: (N,) of "train", "val" or "test" where the dataset brings official ones, else None
     - ``open_image``: row -> opened image; can be pickled, so that worker processes may open images
     - ``fingerprint``: of what the loader has read, which are names and labels, but no image (see :func:`fingerprint_of`)
-    - ``groups``: (N,) names of what must never be divided, such as patients or cameras; None where there are none
-    - ``notes``: what whoever uses it should know, a sentence each, such as domains that are missing
+    - ``groups``: (N,) names of what must not be split, such as patients or cameras; None without groups
+    - ``notes``: what a user should know, a sentence each, such as missing domains
     - ``contents``: (N, 16) uint8, a hash of the content of every image; None until
       :func:`~domain_masks.data.verification.identified` has read them
 

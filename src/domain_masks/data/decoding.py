@@ -1,4 +1,4 @@
-"""Images decoded to find out what is wrong with them, in worker processes."""
+"""Images decoded in worker processes to verify that they can be read."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Decoded:
 def decode_all(
     open_image: Opener, rows: Sequence[int], workers: int | None = None, with_facts: bool = False
 ) -> Iterator[Decoded]:
-    """Decode the images of ``rows`` as training does and yield what came of each, in their order.
+    """Decode the images of ``rows`` as training does and yield the results in order.
 
     ``workers`` is the number of processes, by default one per core up to 8; few images are read in this process.
     """
@@ -115,7 +115,7 @@ def decode(open_image: Opener, row: int, with_facts: bool = False) -> Decoded:
         # Pillow warns of large images and odd metadata, once per process: training reads them all the same.
         warnings.simplefilter("ignore")
         try:
-            # What is hashed is what is decoded, whatever happens to the file meanwhile.
+            # The bytes that are hashed are those that are decoded, even if the file changes meanwhile.
             read = read_image(open_image, row)
             content, state, encoded = read.content, read.state, read.encoded
             with read.open() as image:

@@ -1,4 +1,4 @@
-"""Datasets of image files: one row per file, whatever said which domain and class it is of."""
+"""Datasets of image files, one row per file: shared by folders, manifests and published datasets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from domain_masks.data.dataset import ImageDataset, TextArray, fingerprint_of, positions_of
+from domain_masks.data.dataset import ImageDataset, Int64Array, TextArray, fingerprint_of, positions_of
 from domain_masks.data.openers import FileOpener
 
 
@@ -18,37 +18,43 @@ class ImageFile:
 
     - ``path``: relative to the dataset's folder, with forward slashes
     - ``size``, ``changed``: in bytes, and its time of change in nanoseconds
-    - ``split``, ``group``: empty where there are none
-    - ``other_id``: what it is called where that is not its path
+    - ``split``, ``group``: empty without them
+    - ``other_id``: its id, where that is not its path
     """
 
     path: str
     domain: str
     class_name: str
-    size: int
-    changed: int
+    size: int = 0
+    changed: int = 0
     split: str = ""
     group: str = ""
     other_id: str = ""
 
     @property
     def id(self) -> str:
-        """What results call it."""
+        """Its id in results."""
         return self.other_id or self.path
 
 
 def dataset_of_files(
-    name: str, root: Path, files: Sequence[ImageFile], names: tuple[tuple[str, ...], tuple[str, ...]]
+    name: str,
+    root: Path,
+    files: Sequence[ImageFile],
+    names: tuple[tuple[str, ...], tuple[str, ...]],
+    states: Int64Array | None = None,
 ) -> ImageDataset:
     """Return the dataset of ``files`` below ``root``, in their order; ``names`` are its domains and its classes, in order.
 
-    Splits and groups are those of the files, None where all are empty.
+    Splits and groups are those of the files, None where all are empty. ``states`` stands in the fingerprint for whether
+    files have changed; by default their sizes and times of change.
     """
     domains, classes = names
     ids = tuple(file.id for file in files)
     labels = positions_of([file.class_name for file in files], classes)
     domain_indices = positions_of([file.domain for file in files], domains)
-    states = np.array([(file.size, file.changed) for file in files], dtype=np.int64)
+    if states is None:
+        states = np.array([(file.size, file.changed) for file in files], dtype=np.int64)
     return ImageDataset(
         name=name,
         classes=classes,

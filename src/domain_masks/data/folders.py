@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -27,13 +28,13 @@ _SHOWN_EXTENSIONS = 6
 
 @dataclass
 class LeftOut:
-    """Files in class folders that are not used: how many of each extension, and how many images in folders within them."""
+    """Files in class folders that are not used: counts by extension, and of images in nested folders."""
 
     extensions: Counter[str] = field(default_factory=Counter)
     nested: int = 0
 
     def add(self, entry: os.DirEntry[str]) -> None:
-        """Take note of what lies in a class folder and is no image there."""
+        """Count an entry of a class folder that is not used."""
         if is_ignored(entry.name):
             return
         if not entry.is_dir():
@@ -87,8 +88,14 @@ def existing_folder(directory: str | Path) -> Path:
     return root
 
 
+def nearest_folder(root: Path, names: Sequence[str], parts: Sequence[str]) -> Path:
+    """Return ``root`` or the folder in it, of one of ``names``, that has the most of the folders ``parts``."""
+    candidates = (root, *(root / name for name in names))
+    return max(candidates, key=lambda candidate: sum((candidate / part).is_dir() for part in parts))
+
+
 def find_images(root: Path, left_out: LeftOut | None = None) -> list[ImageFile]:
-    """Return the images below ``root``, sorted by path; ``left_out`` takes note of what is none.
+    """Return the images below ``root``, sorted by path; ``left_out`` counts unused files.
 
     Raises InputError if there are none, if a domain folder has none, if images lie outside of class folders, or where
     the file system refuses: a folder that may not be read, a link in a circle.
@@ -97,7 +104,7 @@ def find_images(root: Path, left_out: LeftOut | None = None) -> list[ImageFile]:
         return _images_below(root, left_out)
     except OSError as error:
         raise InputError(
-            f"{error.filename!r} cannot be looked at: {error.strerror or error}. Give permission or remove it; "
+            f"{error.filename!r} cannot be read: {error.strerror or error}. Give permission or remove it; "
             "`dmg data check` lists everything that is wrong with a folder"
         ) from error
 
@@ -150,7 +157,7 @@ def _refuse_splits(root: Path, folders: list[str]) -> None:
 
 
 def is_ignored(name: str) -> bool:
-    """Return whether a file or folder of this name is nobody's image: hidden, or left behind by an operating system."""
+    """Return whether a file or folder of this name is ignored: hidden, or created by an operating system."""
     return name.startswith(".") or name in _SYSTEM_FOLDERS or name.lower() in _SYSTEM_FILES
 
 
@@ -177,7 +184,7 @@ def _image_names(directory: Path) -> list[str]:
 def images_in(root: Path, folder: str, left_out: LeftOut | None = None) -> list[ImageFile]:
     """Return the images in the class folder ``folder`` (``domain/class``) below ``root``, in no particular order.
 
-    ``left_out`` takes note of what else is in it.
+    ``left_out`` counts what else is in it.
     """
     domain, _, class_name = folder.rpartition("/")
     chosen = []

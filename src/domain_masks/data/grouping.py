@@ -49,7 +49,7 @@ class GroupedImages:
 def divide_groups(images: GroupedImages, tenths: tuple[int, ...], split_seed: int) -> Int64Array:
     """Return the part of every image, (N,) int64: 0 is training, and part p gets about ``tenths[p]`` / 10 of it all.
 
-    Equal arguments give equal divisions, whatever the order of the rows. Where groups are too few or too large, parts
+    Equal arguments give equal divisions, in any order of the rows. Where groups are too few or too large, parts
     may stay empty: what matters most is a group of every domain in the first two parts, training and validation, then a
     training image of every class, then a group of every domain in the third part, then the shares.
     """

@@ -1,4 +1,4 @@
-"""Datasets of Hugging Face's, from their hub or from a folder: ``hf:NAME``."""
+"""Hugging Face datasets, from the Hub or from a folder: ``hf:NAME``."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def absolute_address(text: str) -> str:
 
 @dataclass(frozen=True)
 class HuggingFaceOpener:
-    """Opens the image in a row of a table of Hugging Face's; the table is mapped from disk, also in worker processes.
+    """Opens the image in a row of a Hugging Face table, which is memory-mapped, also in worker processes.
 
     ``table`` has one column, ``column``, of undecoded images.
     """
@@ -109,13 +109,13 @@ class HuggingFaceOpener:
 
 
 def load_huggingface(address: str) -> ImageDataset:
-    """Return a dataset of Hugging Face's with a column each of images, labels and domains.
+    """Return a Hugging Face dataset with a column each of images, labels and domains.
 
     ``address`` is ``hf:NAME`` for the hub, or ``hf:./folder`` for a folder that ``save_to_disk`` has written or that
     ``datasets.load_dataset`` can read, such as one of Parquet files. Columns are found by type and by name (ROLES), or
     named: ``hf:NAME#image=photo,label=species,domain=camera,group=sequence``; ``config`` and ``revision`` choose among
     what the hub has, and ``group=none`` ignores a column of that name. Labels and domains may be class labels, texts or
-    whole numbers; class labels are matched by name, whatever their order in each split (:func:`read_column`).
+    whole numbers; class labels are matched by name, not by their order in each split (:func:`read_column`).
 
     All splits are used but those without any label, which the notes name. They are official ones if there are at least two
     and all are called train, val (validation, valid, dev) or test, and else just parts of one table. Images are read when

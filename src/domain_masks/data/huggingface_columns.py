@@ -1,4 +1,4 @@
-"""Columns of Hugging Face's tables: every split has a type of its own, and names are what they have in common."""
+"""Columns of Hugging Face tables: each split has its own type, so class labels are matched by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files opened and decoded: of all that is in them beside the pixels, only the orientation is looked at."""
+"""Opening and decoding image files; of their metadata, only the orientation is used."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ _UPRIGHT = {
 def open_image_file(source: Path | IO[bytes]) -> Image.Image:
     """Open an image without decoding it; raises one of UNREADABLE if it cannot.
 
-    Pillow warns above 89 million pixels and refuses above twice as many, before it decodes. Images in between are
-    taken without a word: scans and panoramas are that large, while what decompresses to more is refused. Where
-    metadata is what Pillow cannot read, the file is read without it.
+    Pillow warns above 89 million pixels and refuses above twice as many, before it decodes. The warning is suppressed:
+    scans and panoramas are that large. Where Pillow cannot parse the metadata, the file is read without it.
     """
-    with _whatever_pillow_raises():
+    with _as_os_error():
         try:
             return Image.open(source)
         except Exception:
@@ -49,10 +48,10 @@ def open_image_file(source: Path | IO[bytes]) -> Image.Image:
 def upright(image: Image.Image) -> Image.Image:
     """Return the decoded image, turned as its orientation says (EXIF, else XMP); may be ``image`` itself.
 
-    Nothing else of the metadata is read, so that nothing else in it can fail; an orientation that cannot be read is none.
+    No other metadata is read, so that no other can fail; an unreadable orientation is ignored.
     Raises one of UNREADABLE where the pixels cannot be decoded.
     """
-    with _whatever_pillow_raises():
+    with _as_os_error():
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             # Pillow turns these while it decodes them, and reads all other tags on that occasion.
             orientation = _orientation(image)
@@ -114,8 +113,8 @@ def _plain(source: Path | IO[bytes]) -> io.BytesIO | None:
 
 
 @contextmanager
-def _whatever_pillow_raises() -> Iterator[None]:
-    """Turn the errors of Pillow's readers that are none of UNREADABLE into an OSError; let it warn of nothing."""
+def _as_os_error() -> Iterator[None]:
+    """Turn errors of Pillow's readers that are not in UNREADABLE into an OSError; suppress warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

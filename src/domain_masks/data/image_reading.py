@@ -83,7 +83,7 @@ class ImageReader(Dataset["Tensor | InputError"]):
 def image_batches(
     reader: ImageReader, rows: RowLists, workers: int, keep_workers: bool
 ) -> DataLoader[Tensor | InputError]:
-    """Return what reads the images of each of ``rows`` in ``workers`` processes, or in this one if there are none."""
+    """Return a loader that reads the images of each of ``rows`` in ``workers`` processes, or in this process for 0."""
     return batch_loader(
         reader,
         rows,

@@ -1,4 +1,4 @@
-"""A dataset seen with the names of a model: positions of classes and domains mean what they meant in its training."""
+"""A dataset with its classes and domains in the order of a model's, matched by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def aligned(dataset: ImageDataset, classes: Sequence[str], domains: Sequence[str
     Names that the dataset does not have keep their place among the classes; domains without images do not. ``owner`` is what
     a message calls the run or model whose names they are.
 
-    Raises InputError that names the classes, or the domains, of the dataset that are none of them.
+    Raises InputError that names the classes, or the domains, of the dataset that the model does not know.
     """
     for kind, plural, names, known, column in (
         ("class", "classes", dataset.classes, classes, dataset.labels),
@@ -28,7 +28,7 @@ def aligned(dataset: ImageDataset, classes: Sequence[str], domains: Sequence[str
         if strange := _strange(kind, names, known, column, dataset):
             raise InputError(
                 f"dataset {dataset.name!r} has other {plural} than {owner}: {', '.join(strange)}; expected {_listed(known)}. "
-                "Take these images out of the dataset to go on with the others, or train with them in another folder (--out)"
+                "Remove these images from the dataset to use the others, or train with them in another folder (--out)"
             )
     there = [name for name in domains if name in dataset.domains]
     return replace(

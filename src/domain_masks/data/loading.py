@@ -114,7 +114,7 @@ class BatchPlan:
         return planned
 
     def _require_rows(self, rows: Int64Array, place: str) -> None:
-        """Look at the parts of all processes, so that none goes on without the others; at the sources that are learned from."""
+        """Check the parts of all processes, so that all of them stop; only sources with training images count."""
         least, parts = self.settings.rows_per_domain, self.settings.world_size
         for part in range(parts) if least else ():
             positions = rows[len(rows) * part // parts : len(rows) * (part + 1) // parts]
@@ -195,7 +195,7 @@ def evaluation_batches(
     """Yield the images of ``subset`` in its order, uint8 (n, 3, size, size) on the CPU.
 
     ``domains`` are positions in ``sources``, or None where no sources are given, as for held-out images; ``labels``
-    are None with ``with_labels`` false, and then not even looked at. Raises InputError if an image cannot be read, or
+    are None with ``with_labels`` false, and then not even read. Raises InputError if an image cannot be read, or
     is of none of the ``sources``.
     """
     if batch_size < 1:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from domain_masks.data.dataset import SPLIT_OF_NAME, ImageDataset
 from domain_masks.data.file_dataset import ImageFile, dataset_of_files
-from domain_masks.data.folders import existing_folder, find_images
+from domain_masks.data.folders import existing_folder, find_images, nearest_folder
 from domain_masks.data.split_lists import LISTS_FOLDER, ImagePaths, ListLine, read_split_list
 from domain_masks.errors import InputError
 
@@ -36,11 +36,9 @@ def load_pacs(root: str | Path) -> ImageDataset:
     """
     directory = _own_folder(existing_folder(root))
     found = find_images(directory)
-    if stranger := next((image for image in found if image.domain not in DOMAINS), None):
+    if other := next((image for image in found if image.domain not in DOMAINS), None):
         expected = ", ".join(DOMAINS)
-        raise InputError(
-            f"PACS in {str(directory)!r}: expected the domains {expected}, got a folder {stranger.domain!r}"
-        )
+        raise InputError(f"PACS in {str(directory)!r}: expected the domains {expected}, got a folder {other.domain!r}")
     if odd := next((image for image in found if image.class_name not in CLASSES), None):
         expected = ", ".join(CLASSES)
         raise InputError(f"PACS in {str(directory)!r}: expected the classes {expected}, got {odd.path!r}")
@@ -58,20 +56,18 @@ def load_pacs(root: str | Path) -> ImageDataset:
 
 
 def _own_folder(root: Path) -> Path:
-    missing = {
-        candidate: [name for name in (*DOMAINS, LISTS_FOLDER) if not (candidate / name).is_dir()]
-        for candidate in (root, root / "pacs", root / "PACS")
-    }
-    nearest = min(missing, key=lambda candidate: len(missing[candidate]))
-    if not missing[nearest]:
+    parts = (*DOMAINS, LISTS_FOLDER)
+    nearest = nearest_folder(root, ("pacs", "PACS"), parts)
+    missing = [name for name in parts if not (nearest / name).is_dir()]
+    if not missing:
         return nearest
-    if len(missing[nearest]) > len(DOMAINS):
+    if len(missing) == len(parts):
         raise InputError(
             f"no PACS in {str(root)!r}: expected that folder, or a folder pacs in it, to hold the folders "
             f"{', '.join(DOMAINS)} and splits; give the dataset's folder or its parent as root"
         )
     raise InputError(
-        f"PACS in {str(nearest)!r}: no folder {', '.join(missing[nearest])}; expected {', '.join(DOMAINS)} with the "
+        f"PACS in {str(nearest)!r}: no folder {', '.join(missing)}; expected {', '.join(DOMAINS)} with the "
         "images and splits with the official lists <domain>_{train,crossval,test}_kfold.txt"
     )
 

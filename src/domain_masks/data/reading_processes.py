@@ -17,7 +17,7 @@ _LAST_MOMENTS = 10  # seconds
 def batch_loader(
     reader: Dataset[_Batch], batches: Iterable[Any], workers: int, prefetched: int = 2, **options: Any
 ) -> DataLoader[_Batch]:
-    """Return what asks ``reader`` for each of ``batches``, whole, in ``workers`` processes, or in this one if there are none.
+    """Return a loader that reads whole ``batches`` with ``reader`` in ``workers`` processes, or in this process for 0.
 
     Each process reads ``prefetched`` batches ahead; ``options`` are others of torch's DataLoader.
     """
@@ -36,7 +36,7 @@ def batch_loader(
 
 
 def outlive_signals(_worker: int) -> None:
-    """Let a worker go on when a signal comes to the whole group: the main process finishes its step and ends it."""
+    """Keep a worker alive when a signal is sent to the whole process group: the main process finishes its step first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGTERM, lambda _number, _frame: signal.alarm(_LAST_MOMENTS))

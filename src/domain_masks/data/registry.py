@@ -127,7 +127,7 @@ def augmentation_names() -> tuple[str, ...]:
 
 
 FOLDER = DatasetRecord(
-    summary="any folder domain/class/image, manifest or dataset of Hugging Face's",
+    summary="any folder domain/class/image, manifest or Hugging Face dataset",
     load=lambda root: load_folder(root or "."),
     needs_root=True,
     size=224,
@@ -157,7 +157,7 @@ def load_dataset(name_or_path: str | Path, root: str | Path | None = None) -> Im
         return _noted(_own_name(load_folder(name)))
     raise InputError(
         f"{unknown('dataset', name, DATASETS)} Or give the path of a folder with domain/class/image files, or of a "
-        f"manifest ({', '.join(EXTENSIONS)}), or {PREFIX}NAME for a dataset of Hugging Face's."
+        f"manifest ({', '.join(EXTENSIONS)}), or {PREFIX}NAME for a Hugging Face dataset."
     )
 
 

@@ -45,17 +45,17 @@ def spellings(names: Iterable[str], strict: bool = False) -> list[tuple[str, ...
 
 
 def stands_for_nothing(name: str) -> bool:
-    """Return whether a name is what programs write where there is none, such as NaN and null."""
+    """Return whether a name is a program's word for a missing value, such as NaN and null."""
     return outer_form(name) in _NO_NAME or not outer_form(name)
 
 
 def may_stand_for_nothing(name: str) -> bool:
-    """Return whether a name may be what is written where there is none, or a name, such as none and NA."""
+    """Return whether a name may be a word for a missing value or a real name, such as none and NA."""
     return outer_form(name) in _PERHAPS_NO_NAME
 
 
 def name_notes(classes: Iterable[str], domains: Iterable[str]) -> tuple[str, ...]:
-    """Return a sentence for the classes and one for the domains that look alike, for whoever trains on them."""
+    """Return a note for the classes and one for the domains whose names look alike."""
     notes = []
     for plural, names in (("classes", classes), ("domains", domains)):
         if several := spellings(names):

@@ -74,9 +74,9 @@ def source_positions(dataset: ImageDataset, sources: Sequence[str], domain_indic
         table[dataset.domains.index(name)] = position
     positions: Int64Array = table[domain_indices]
     if (positions < 0).any():
-        stranger = dataset.domains[int(domain_indices[positions < 0][0])]
+        other = dataset.domains[int(domain_indices[positions < 0][0])]
         raise InputError(
-            f"expected images of the sources {', '.join(sources)} only, got one of {stranger!r}; "
+            f"expected images of the sources {', '.join(sources)} only, got one of {other!r}; "
             "give no sources for images of held-out domains"
         )
     return positions

@@ -129,7 +129,7 @@ class _Examination:
             self.memory.note(self.names[decoded.row], entry)
 
     def bad(self) -> tuple[BadImage, ...]:
-        """Return the images that cannot be decoded, once all have been looked at."""
+        """Return the images that cannot be decoded, once all have been decoded."""
         found = []
         for row, name in enumerate(self.dataset.ids):
             problem = self._problems.get(row) or self._recall(row)[1]
@@ -148,7 +148,7 @@ def _hashed(opener: Opener, rows: Sequence[int]) -> Iterator[tuple[int, bytes]]:
 
 def _identified(dataset: ImageDataset, contents: Mapping[int, bytes]) -> ImageDataset:
     if dataset.contents is not None:
-        # What a dataset was opened with stays: whoever reads an image compares it with that.
+        # Contents stay as they were when the dataset was opened: images are compared with them when they are read.
         return dataset
     joined = b"".join(contents.get(row, UNREAD) for row in range(len(dataset)))
     return replace(dataset, contents=np.frombuffer(joined, dtype=np.uint8).reshape(len(dataset), HASH_BYTES))

@@ -1,4 +1,4 @@
-"""What is known of image files, so that only new and changed ones are read and decoded again."""
+"""Cached results of verification, so that only new and changed image files are read and decoded again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     - ``state``: what it was read from when it had this content, see :mod:`domain_masks.records.file_state`; None where that
       has to be read again to know
     - ``content``: the hash of its content, 32 hexadecimal digits
-    - ``decoded``: whether it was decoded by the present version of Pillow, and ``problem`` what came of it
+    - ``decoded``: whether this version of Pillow has tried to decode it, and ``problem``, why it failed
     """
 
     state: str | None
@@ -66,7 +66,7 @@ class VerificationMemory:
         return entry.content if entry is not None and state is not None and entry.state == state else None
 
     def was_decoded(self, name: str) -> bool:
-        """Return whether an image of this name was decoded, with whatever content."""
+        """Return whether an image of this name was decoded, with any content."""
         entry = self._entry(name)
         return entry is not None and entry.decoded
 

@@ -52,7 +52,7 @@ def _similar(plural: str, names: Iterable[str], strict: bool = False) -> list[Fi
 
 
 def _no_names(images: Sequence[CheckedImage]) -> list[Finding]:
-    """Find what programs write where there is no value, as the name of a class, a domain or a group."""
+    """Find words for a missing value used as the name of a class, a domain or a group."""
     counts: Counter[tuple[str, str]] = Counter()
     for image in images:
         counts.update([("class", image.class_name), ("domain", image.domain)])
@@ -65,8 +65,8 @@ def _no_names(images: Sequence[CheckedImage]) -> list[Finding]:
     certain = [place for (_, name), place in named.items() if stands_for_nothing(name)]
     doubtful = [place for (_, name), place in named.items() if may_stand_for_nothing(name)]
     return [
-        *findings("no-name", certain, doubt="that programs write where there is none"),
-        *findings("no-name", doubtful, "warning", doubt="that may stand for no name"),
+        *findings("no-name", certain, doubt="that programs write for a missing value"),
+        *findings("no-name", doubtful, "warning", doubt="that may stand for a missing value"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A dataset looked at from all sides."""
+"""Checks of a whole dataset: folders, lists, images, classes and groups."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check(name: str, root: str | Path | None, workers: int | None, reporter: Rep
     """Decode every image of a dataset and return everything that is wrong or odd about it.
 
     ``name`` is a dataset's name, a folder or a manifest; ``root`` is where a named dataset lies, or what a manifest's
-    paths are relative to. Every image is decoded, whatever is remembered of it; what comes of it is remembered for
+    paths are relative to. Every image is decoded, even if verified before; the results are cached for
     training. Raises InputError where there is nothing to look at.
     """
     index = _decoded(open_index(name, root), workers, reporter)
@@ -54,7 +54,7 @@ def open_index(name: str, root: str | Path | None) -> Index:
     try:
         dataset = load_dataset(name, root)
     except InputError as refusal:
-        # Its own loader stops at the first problem: what lies there is looked at all the same.
+        # Its own loader stops at the first problem; the folder is checked nevertheless.
         nearest = _folder_of(name, root) if name in DATASETS else None
         if nearest is None:
             raise

@@ -14,7 +14,7 @@ from domain_masks.records.counts import counted
 
 
 def image_findings(images: Sequence[CheckedImage]) -> list[Finding]:
-    """Return what decoding has brought to light: unreadable, animated and very small images."""
+    """Return what decoding has found: unreadable, animated and very small images."""
     bad = [(image.problem.kind, Occurrence((image.path,), image.problem.reason)) for image in images if image.problem]
     seen = [(image.path, image.facts) for image in images if image.facts is not None]
     animated = (Occurrence((path,), counted(facts.frames, "frame")) for path, facts in seen if facts.frames > 1)

@@ -17,7 +17,7 @@ from domain_masks.errors import nearest
 def read_manifest(path: Path, directory: Path) -> tuple[tuple[CheckedImage, ...], list[Finding]]:
     """Return the lines of a manifest that name an image, a label and a domain, and what is wrong with the table.
 
-    ``directory`` is what its paths are relative to. Files that are not there are left to whoever opens them. Raises
+    ``directory`` is what its paths are relative to. Missing files are reported when they are opened. Raises
     InputError if the file is no table at all.
     """
     table = read_table(path)

@@ -55,7 +55,7 @@ def download(name: str, root: Path, reporter: Reporter, settings: DownloadSettin
     """Fetch a dataset into ``root/name`` and return that folder; one that was fetched before is left as it is.
 
     What is fetched lies in ``root/downloads/name`` until everything is there, so that the next call resumes where this one
-    broke off; a file that a person has put there is used if it has the right checksum. The folder ``root/name``
+    broke off; a file put there by hand is used if its checksum is right. The folder ``root/name``
     appears when it is complete, with a receipt ``download.json``. Raises InputError for an unknown name, an occupied
     folder and what has to be done by hand; DownloadError for what cannot be fetched or is not what it should be.
     """
@@ -127,11 +127,11 @@ class _Download:
             self.received = read_json(self.archives / RECEIVED).get("files", {})
 
     def url(self, file: RemoteFile) -> str | None:
-        """Return where a file is fetched from; None where a person has to do it."""
+        """Return where a file is fetched from; None where it has to be downloaded by hand."""
         return file.url if self.settings.mirror is None else f"{self.settings.mirror.rstrip('/')}/{file.name}"
 
     def problems(self) -> list[str]:
-        """Return what a person has to do first."""
+        """Return what has to be done by hand first."""
         problems = []
         absent = [file for file in self.source.files if not (self.archives / file.name).is_file()]
         if by_hand := [file.name for file in absent if self.url(file) is None]:

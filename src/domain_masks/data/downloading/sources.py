@@ -20,7 +20,7 @@ class RemoteFile:
     """One file of a dataset.
 
     - ``name``: its name here, and below a mirror
-    - ``url``: None where a person has to fetch it
+    - ``url``: None where it has to be downloaded by hand
     - ``most``: bytes that it can have at most, where ``size`` is not known exactly
     - ``checksum``: ``sha256:...`` or ``md5:...``
     - ``place``: for a file that is no archive, its path in the dataset's folder
@@ -56,7 +56,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Source:
-    """How to get a dataset: ``page`` is where a person reads about it, ``terms`` what its authors ask for.
+    """How to get a dataset: ``page`` describes it, ``terms`` are its license or terms of use.
 
     ``folders`` are those that have to be in the dataset's folder in the end; ``arrangement`` names the one in
     ``arranging.ARRANGEMENTS`` that makes them from what was unpacked, where they do not lie there as they are.
