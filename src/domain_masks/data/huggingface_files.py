@@ -1,4 +1,4 @@
-"""Folders and repositories of Parquet or Arrow files, read with the library ``datasets``: each file has its own column types."""
+"""Folders and repositories of Parquet or Arrow files, read with ``datasets``: each file has its own column types."""
 
 from __future__ import annotations
 
