@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -19,8 +19,7 @@ EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
 )
-SPLIT_FOLDERS = frozenset(SPLIT_OF_NAME)
-"""Names of parts of a dataset: where all folders of the first level are called so, they are no domains."""
+LAYOUT = "<domain>/<class>/<image>, such as photo/dog/1.jpg"
 _SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 _SHOWN_EXTENSIONS = 6
@@ -137,7 +136,7 @@ def _images_below(root: Path, left_out: LeftOut | None) -> list[ImageFile]:
 
 def _wrong_layout(root: Path, got: str) -> InputError:
     return InputError(
-        f"{str(root)!r}: expected <domain>/<class>/<image> (such as photo/dog/1.jpg; {', '.join(EXTENSIONS)}), "
+        f"{str(root)!r}: expected {LAYOUT} ({', '.join(EXTENSIONS)}), "
         f"got {got}; arrange the folders by domain first, then by class"
     )
 
@@ -145,7 +144,7 @@ def _wrong_layout(root: Path, got: str) -> InputError:
 def _refuse_splits(root: Path, folders: list[str]) -> None:
     """Raise InputError where the folders of the first level are parts of a dataset, not domains."""
     parts = [name for name in folders if name != LISTS_FOLDER]
-    if not parts or not {name.lower() for name in parts} <= SPLIT_FOLDERS:
+    if not parts or not are_splits(parts):
         return
     listed = ", ".join(parts)
     raise InputError(
@@ -154,6 +153,11 @@ def _refuse_splits(root: Path, folders: list[str]) -> None:
         "domain (<domain>/<class>/<image>), or list the images in a .csv with the columns path, label, domain and split, where "
         f"split says {listed}"
     )
+
+
+def are_splits(names: Iterable[str]) -> bool:
+    """Return whether all folders are named like splits of a dataset: then they are no domains."""
+    return {name.lower() for name in names} <= SPLIT_OF_NAME.keys()
 
 
 def is_ignored(name: str) -> bool:

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from domain_masks.data.checking.occurrences import Finding, finding, findings
-from domain_masks.data.checking.rules import LAYOUT
 from domain_masks.data.checking.tree import FolderTree
-from domain_masks.data.folders import EXTENSIONS, SPLIT_FOLDERS
+from domain_masks.data.folders import EXTENSIONS, LAYOUT, are_splits
 from domain_masks.data.split_lists import LISTS_FOLDER
 from domain_masks.records.counts import counted
 
@@ -69,7 +68,7 @@ def _nothing_in_place(tree: FolderTree, shallow: list[str], deep: list[str], dom
     if len(inner) == 1 and not shallow:
         (folder,) = inner
         advice = f"Give the folder {folder!r} in it instead, or arrange it as {LAYOUT}."
-    elif deep and {path.split("/")[0].lower() for path in deep} <= SPLIT_FOLDERS:
+    elif deep and are_splits(path.split("/")[0] for path in deep):
         instead = ", but at <split>/<domain>/<class>/<image>"
         advice = "Name the images in a manifest with the columns path, label, domain and split."
     elif shallow and all("/" in path for path in shallow):
@@ -82,8 +81,7 @@ def _nothing_in_place(tree: FolderTree, shallow: list[str], deep: list[str], dom
 
 
 def _split_folders(domains: set[str]) -> list[Finding]:
-    are_splits = {name.lower() for name in domains} <= SPLIT_FOLDERS
-    return findings("split-folders", domains if are_splits else (), names=", ".join(sorted(domains)))
+    return findings("split-folders", domains if are_splits(domains) else (), names=", ".join(sorted(domains)))
 
 
 def _swapped(filled: set[str]) -> list[Finding]:

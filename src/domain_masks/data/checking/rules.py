@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from domain_masks.data.dataset import SPLIT_NAMES
-from domain_masks.data.folders import EXTENSIONS
+from domain_masks.data.folders import EXTENSIONS, LAYOUT
 from domain_masks.data.manifest_lines import OPTIONAL, REQUIRED
 
 Severity = Literal["error", "warning", "note"]
@@ -19,7 +19,6 @@ FEW = 10
 """Images of a class in a domain below which not each split gets one."""
 
 _TRAINING = "Training refuses them, or leaves them out with --skip_bad."
-LAYOUT = "<domain>/<class>/<image>, such as photo/dog/1.jpg"
 _EXTENSIONS = ", ".join(EXTENSIONS)
 _COLUMNS = f"the columns {', '.join(REQUIRED)} and, where there are such, {', '.join(OPTIONAL)}"
 _IN_A_MANIFEST = "in a manifest with the columns path, label, domain and split"
