@@ -224,18 +224,17 @@ class _Download:
         expected = file.checksum or (f"sha256:{known['sha256']}" if "sha256" in known else None)
         kind = (expected or "sha256").partition(":")[0]
         url = self.url(file)
-        if path.is_file():
-            got = checksum_of(path, kind)
-            if expected in (None, got):
-                self.reporter.say(f"{file.name} is there already")
-                return self._entry(file, None, got)
-            if url is None:
-                raise InputError(
-                    f"{str(path)!r}: expected {expected}, got {got}; remove it and download it again from {self.source.page}"
-                )
-            self.reporter.say(f"{file.name} is there, but is not the right one ({got}); fetching it")
+        got = checksum_of(path, kind) if path.is_file() else None
+        if got is not None and expected in (None, got):
+            self.reporter.say(f"{file.name} is there already")
+            return self._entry(file, None, got)
         if url is None:
-            raise InputError(f"{str(path)!r} is missing: download it from {self.source.page}")
+            raise InputError(
+                f"{str(path)!r}: expected {expected}, got {got or 'no file'}; remove it and download it again from "
+                f"{self.source.page}"
+            )
+        if got is not None:
+            self.reporter.say(f"{file.name} is there, but is not the right one ({got}); fetching it")
         if known and not file.checksum:
             self.reporter.say(
                 f"{file.name} is compared with the one of {known.get('received')}; {RECEIVED} in {self.archives} remembers it"
