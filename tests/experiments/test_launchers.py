@@ -19,7 +19,7 @@ from domain_masks.errors import InputError
 from domain_masks.experiments import execute_plan
 from domain_masks.experiments.launchers.local import LocalProcesses, cores, how_it_ended, slot_environment
 from domain_masks.experiments.launchers.ray import RayCluster, shares
-from domain_masks.experiments.run_locks import claimed, is_claimed
+from domain_masks.experiments.run_locks import is_locked, locked
 from domain_masks.progress import ConsoleReporter
 from experiments.deadly import DeadlyOpener
 
@@ -71,13 +71,13 @@ def test_how_a_process_ended_is_said() -> None:
 
 
 def test_a_claim_is_one_processs(tmp_path: Path) -> None:
-    with claimed(tmp_path, "key") as mine:
+    with locked(tmp_path, "key") as mine:
         assert mine
-        assert is_claimed(tmp_path, "key")
-        assert not is_claimed(tmp_path, "other")
-        with claimed(tmp_path, "key") as also_mine:
+        assert is_locked(tmp_path, "key")
+        assert not is_locked(tmp_path, "other")
+        with locked(tmp_path, "key") as also_mine:
             assert not also_mine
-    assert not is_claimed(tmp_path, "key")
+    assert not is_locked(tmp_path, "key")
 
 
 @pytest.mark.slow

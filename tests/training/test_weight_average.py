@@ -152,7 +152,7 @@ def test_the_valley_is_that_of_the_printed_algorithm() -> None:
             again = LossValley(patience, overfit, tolerance)
             again.load_state_dict(valley.state_dict(), {"w": torch.zeros(1)})
             valley = again
-        found = valley.found()
+        found = valley.current()
         assert found is not None
         assert (found.first, found.last, valley.has_ended) == (2 * first + 1, 2 * last + 2, stopped)
         assert found.mean.updates == {"main": 2 * (last - first + 1)}

@@ -131,11 +131,11 @@ def nearest_accuracy(predictions: Predictions) -> NearestAccuracy | None:
 
 def nearest_by_rule(predictions: Predictions) -> dict[str, float]:
     """Return rule -> how often it names a source image's own source, of every rule that ``predictions`` can tell."""
-    found = {}
+    by_rule = {}
     for one in (predictions, replace(predictions, domain_probabilities=None)):
         if (measured := nearest_accuracy(one)) is not None:
-            found[measured.by] = measured.accuracy
-    return found
+            by_rule[measured.by] = measured.accuracy
+    return by_rule
 
 
 @dataclass(frozen=True)

@@ -23,20 +23,20 @@ def samples_by_measure(predictions: Predictions) -> dict[str, Predictions]:
     Known domain is measured on the same samples, if every source among them has a mask or head of its own: there the
     prediction ensemble, and the only one, is each sample's own domain's prediction.
     """
-    found: dict[str, Predictions] = {}
+    by_measure: dict[str, Predictions] = {}
     held_out = predictions.select(split="held_out")
     if len(held_out):
-        found["out_of_domain"] = held_out
+        by_measure["out_of_domain"] = held_out
     sources = [index for index, name in enumerate(predictions.domain_names) if name in predictions.sources]
     of_sources = predictions.rows(np.isin(predictions.domains, sources))
     split = _first_split(of_sources.splits)
     if split is None:
-        return found
-    found["in_domain"] = measured = of_sources.select(split=split)
+        return by_measure
+    by_measure["in_domain"] = measured = of_sources.select(split=split)
     own = {KNOWN_DOMAIN + measured.domain_names[index] for index in np.unique(measured.domains)}
     if own <= set(measured.ensembles):
-        found["known_domain"] = replace(measured, logits={PREDICTION_ENSEMBLE: known_domain_logits(measured)})
-    return found
+        by_measure["known_domain"] = replace(measured, logits={PREDICTION_ENSEMBLE: known_domain_logits(measured)})
+    return by_measure
 
 
 def reporting_splits(predictions: Predictions) -> dict[str, str]:
@@ -45,13 +45,13 @@ def reporting_splits(predictions: Predictions) -> dict[str, str]:
     Sources come first, in the order of the masks' rows; domains without images are left out.
     """
     others = [name for name in predictions.domain_names if name not in predictions.sources]
-    found = {}
+    by_domain = {}
     for domain in (*predictions.sources, *others):
         own = predictions.splits[predictions.domains == predictions.domain_names.index(domain)]
         split = _first_split(own, _OF_SOURCES if domain in predictions.sources else ("held_out",))
         if split is not None:
-            found[domain] = split
-    return found
+            by_domain[domain] = split
+    return by_domain
 
 
 def samples_by_domain(predictions: Predictions) -> dict[str, Predictions]:

@@ -115,7 +115,7 @@ def selected(
     raised.
     """
     wanted = None if targets is None else [frozenset(_targets(target)) for target in targets]
-    found = []
+    rows = []
     for method in dict.fromkeys(record.results.method for record in records):
         mine = [record for record in records if record.results.method == method]
         groups = {frozenset(record.results.targets): tuple(record.results.targets) for record in mine}
@@ -124,8 +124,8 @@ def selected(
             if group in inner or (wanted is not None and group not in wanted):
                 continue
             choice = choose(mine, rule, names, method)
-            found.append(SelectedResult(method, names, choice, choice.variant.holding_out(names)))
-    return found
+            rows.append(SelectedResult(method, names, choice, choice.variant.holding_out(names)))
+    return rows
 
 
 def _targets(target: str | Sequence[str]) -> tuple[str, ...]:

@@ -35,12 +35,12 @@ def accuracies(predictions: Predictions, held_out_shown: str = "held_out") -> di
     See :func:`samples_by_measure` for the samples; the split "held_out" is shown as ``held_out_shown`` (which of the domain's
     lists it is).
     """
-    found = {}
+    by_measure = {}
     for measure, samples in samples_by_measure(predictions).items():
         shown = held_out_shown if measure == "out_of_domain" else str(samples.splits[0])
         summarised = _summary if measure == "known_domain" else _with_ensembles
-        found[measure] = summarised(samples, shown)
-    return found
+        by_measure[measure] = summarised(samples, shown)
+    return by_measure
 
 
 def accuracies_under(

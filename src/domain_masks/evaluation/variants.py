@@ -120,7 +120,7 @@ def _text(value: Any) -> str:
 
 def _once(records: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
     """Leave out runs that repeat the targets and the seed of one before: a copy would count as another seed."""
-    found: dict[tuple[frozenset[str], int], RunRecord] = {}
+    first_of: dict[tuple[frozenset[str], int], RunRecord] = {}
     for record in records:
-        found.setdefault((frozenset(record.results.targets), record.results.seed), record)
-    return tuple(found.values())
+        first_of.setdefault((frozenset(record.results.targets), record.results.seed), record)
+    return tuple(first_of.values())

@@ -11,13 +11,13 @@ from domain_masks.errors import DiskFullError, DomainMasksError
 from domain_masks.experiments.launchers import InProcess, Job, Launcher
 from domain_masks.experiments.plan import PlannedRun
 from domain_masks.experiments.run_index import is_of_unknown_content
-from domain_masks.experiments.run_locks import is_claimed
+from domain_masks.experiments.run_locks import is_locked
 from domain_masks.keywords import named_keywords
 from domain_masks.progress import Reporter
 from domain_masks.records import Results, RunFolder
 from domain_masks.records.collection import RunRecord, read_run
 
-PATIENCE = 2.0
+POLL_SECONDS = 2.0
 """Seconds between two looks at the runs that another process carries out."""
 
 
@@ -56,7 +56,7 @@ def execute_plan(
     if waiting:
         # Before all runs, which would otherwise all fail for the same images; each notes by itself what it leaves out.
         readable(dataset, waiting[0].config, reporter)
-    _say_what_is_done(plan, reporter)
+    _report_done(plan, reporter)
     by_key = {planned.key: planned for planned in plan}
     failed: dict[str, str] = {}
     jobs = _jobs(plan)
@@ -65,7 +65,7 @@ def execute_plan(
         for job, outcome in (launcher or InProcess()).launch(jobs, dataset, reporter):
             planned = by_key[job.key]
             if outcome.folder is not None:
-                # Where it lies is known for sure since it has been claimed.
+                # Where it lies is known for sure since it is locked.
                 by_key[job.key] = replace(planned, folder=RunFolder(outcome.folder), out=job.out)
             if outcome.state == "full":
                 raise DiskFullError(
@@ -76,11 +76,11 @@ def execute_plan(
             elif outcome.state == "failed":
                 failed[by_key[job.key].name] = outcome.error
                 reporter.say(f"failed: {by_key[job.key].name}: {outcome.error}")
-        jobs = _free_again(busy, reporter)
-    return _collected([by_key[planned.key] for planned in plan], failed)
+        jobs = _wait_for_others(busy, reporter)
+    return _collect_results([by_key[planned.key] for planned in plan], failed)
 
 
-def _say_what_is_done(plan: Sequence[PlannedRun], reporter: Reporter) -> None:
+def _report_done(plan: Sequence[PlannedRun], reporter: Reporter) -> None:
     for number, planned in enumerate(plan, start=1):
         if planned.state == "done":
             reporter.say(f"[{number}/{len(plan)}] {planned.name}: done already")
@@ -106,17 +106,17 @@ def _jobs(plan: Sequence[PlannedRun]) -> list[Job]:
     ]
 
 
-def _free_again(busy: Sequence[Job], reporter: Reporter) -> list[Job]:
+def _wait_for_others(busy: Sequence[Job], reporter: Reporter) -> list[Job]:
     """Wait until one of the runs that others carry out is free, by its end or theirs; return all that are waited for."""
     if busy:
         names = ", ".join(job.title for job in busy[:3]) + (f" and {len(busy) - 3} more" if len(busy) > 3 else "")
         reporter.say(f"waiting for another benchmark, which carries out {names}")
-    while busy and all(is_claimed(job.out, job.key) for job in busy):
-        time.sleep(PATIENCE)
+    while busy and all(is_locked(job.out, job.key) for job in busy):
+        time.sleep(POLL_SECONDS)
     return list(busy)
 
 
-def _collected(plan: Sequence[PlannedRun], failed: dict[str, str]) -> BenchmarkOutcome:
+def _collect_results(plan: Sequence[PlannedRun], failed: dict[str, str]) -> BenchmarkOutcome:
     outcome = BenchmarkOutcome(failed=dict(failed))
     for planned in plan:
         if planned.name in failed:

@@ -186,18 +186,18 @@ class _Timed:
         return max(0, needed - _bytes_below(size.run.folder.path))
 
 
-def lines(found: Estimate, free_bytes: int | None, at_once: int) -> Iterator[str]:
+def lines(total: Estimate, free_bytes: int | None, at_once: int) -> Iterator[str]:
     """Yield what an estimate says, in words; ``free_bytes`` are those of the benchmark's disk."""
-    if not found.basis and not found.unknown:
+    if not total.basis and not total.unknown:
         return
-    features = f" and {decimal(found.feature_bytes)} of features in the cache" if found.feature_bytes else ""
+    features = f" and {decimal(total.feature_bytes)} of features in the cache" if total.feature_bytes else ""
     free = f"; {decimal(free_bytes)} are free" if free_bytes is not None else ""
-    if found.basis:
-        yield f"disk: about {decimal(found.run_bytes)}{features}{free}"
-        yield f"time: about {_duration(found.seconds)}" + (f" with {at_once} runs at once" if at_once > 1 else "")
-    for source, names in found.basis.items():
+    if total.basis:
+        yield f"disk: about {decimal(total.run_bytes)}{features}{free}"
+        yield f"time: about {_duration(total.seconds)}" + (f" with {at_once} runs at once" if at_once > 1 else "")
+    for source, names in total.basis.items():
         yield f"  estimated from {source}: {', '.join(names)}"
-    for phrase in found.unknown:
+    for phrase in total.unknown:
         yield f"  not estimated: {phrase}"
 
 

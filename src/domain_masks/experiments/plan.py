@@ -12,8 +12,8 @@ from domain_masks.errors import InputError, combine_errors, unknown
 from domain_masks.evaluation.selection_rules import LEAVE_ONE_DOMAIN_OUT
 from domain_masks.evaluation.variants import short_name
 from domain_masks.experiments.random_search import draws, ranges_of
-from domain_masks.experiments.run_index import Inventory, key_of
-from domain_masks.experiments.run_locks import is_free, places
+from domain_masks.experiments.run_index import RunIndex, key_of
+from domain_masks.experiments.run_locks import candidate_folders, is_free
 from domain_masks.keywords import named_keywords
 from domain_masks.methods.search_ranges import Range
 from domain_masks.records import RunFolder
@@ -128,14 +128,14 @@ Draws = tuple[Mapping[str, Range], Sequence[Variation]]
 def draws_of(base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists) -> dict[str, Draws]:
     """Return method -> its ranges and draws; see :mod:`domain_masks.experiments.random_search`."""
     domains, seed = _held_out(lists.targets, dataset.domains)[0], lists.seeds[0]
-    found: dict[str, Draws] = {}
+    by_method: dict[str, Draws] = {}
     for method in lists.methods:
         usual = with_variation(base, method, Variation())
         if usual is None:
             raise ValueError(f"expected settings of method {method['name']!r} without any variation, got none")
         config = resolve(usual[0].model_copy(update={"target": domains, "seed": seed}), dataset)
-        found[method["name"]] = ranges_of(config), draws(config, lists.search or 1, seed)
-    return found
+        by_method[method["name"]] = ranges_of(config), draws(config, lists.search or 1, seed)
+    return by_method
 
 
 def repeated(
@@ -175,7 +175,7 @@ class _Planner:
     def __init__(self, base: RunConfig, dataset: ImageDataset, seeds: Sequence[int], out: Path) -> None:
         self._base, self._dataset, self._seeds, self._out = base, dataset, seeds, out
         self._content = content_of(dataset)
-        self._inventory = Inventory(out, dataset)
+        self._index = RunIndex(out, dataset)
         self._taken: dict[Path, str] = {}
         self.runs: dict[str, PlannedRun] = {}
 
@@ -183,17 +183,17 @@ class _Planner:
         self, method: Mapping[str, Any], variation: Variation, domains: tuple[str, ...], is_inner: bool = False
     ) -> None:
         """Add the runs of one method under one variation, a run per seed; those that are there already stay as they are."""
-        found = with_variation(self._base, method, variation)
-        if found is None:
+        varied = with_variation(self._base, method, variation)
+        if varied is None:
             return
-        config, names = found
+        config, names = varied
         for seed in self._seeds:
             complete = resolve(config.model_copy(update={"target": domains, "seed": seed}), self._dataset)
             key = key_of(complete, self._dataset.domains, content=self._content)
             if key in self.runs:
                 continue
             values = {name: _value(complete, name) for name in names}
-            folder = self._inventory.find(key) or self._free(key, self._out / _place(complete, values))
+            folder = self._index.find(key) or self._free(key, self._out / _place(complete, values))
             self._taken[folder.path] = key
             shown = {short_name(name, values): value for name, value in values.items()}
             self.runs[key] = PlannedRun(
@@ -206,14 +206,14 @@ class _Planner:
             complete = planned.config.model_copy(update={"seed": seed})
             key = key_of(complete, self._dataset.domains, content=self._content)
             beside = planned.folder.path.with_name(f"seed-{seed}")
-            folder = self._inventory.find(key) or self._free(key, beside)
+            folder = self._index.find(key) or self._free(key, beside)
             self._taken[folder.path] = key
             self.runs[key] = replace(planned, config=complete, folder=folder, key=key)
 
     def _free(self, key: str, preferred: Path) -> RunFolder:
         return next(
             RunFolder(path)
-            for path in places(preferred, key)
+            for path in candidate_folders(preferred, key)
             if self._taken.get(path, key) == key and is_free(RunFolder(path), key, self._dataset.domains, self._content)
         )
 

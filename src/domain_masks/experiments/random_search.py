@@ -36,13 +36,13 @@ def draws(config: RunConfig, count: int, seed: int) -> list[Variation]:
     Raises InputError where its description has ranges of settings that there are not, or with values that they cannot have.
     """
     name, ranges = config.method_name, ranges_of(config)
-    found = [Variation(methods=(name,))]
+    variations = [Variation(methods=(name,))]
     for number in range(1, count):
         settings = {setting: _drawn(setting, name, within, seed, number) for setting, within in ranges.items()}
-        found.append(Variation(settings=settings, methods=(name,)))
-    if wrong := list(varied_mistakes(None, [{"name": name}], found)):
+        variations.append(Variation(settings=settings, methods=(name,)))
+    if wrong := list(varied_mistakes(None, [{"name": name}], variations)):
         raise InputError(f"method {name!r} has ranges for a search that cannot be used: {combine_errors(wrong)}")
-    return found
+    return variations
 
 
 def _drawn(setting: str, method: str, within: Range, seed: int, number: int) -> Any:

@@ -17,7 +17,7 @@ from domain_masks.records.preparation import as_begun
 from domain_masks.training.defaults import resolve
 
 
-class Inventory:
+class RunIndex:
     """The runs below ``out``, each found by its key.
 
     - ``dataset``: the one that the benchmark is about; runs of another have other keys
@@ -32,7 +32,7 @@ class Inventory:
         for folder in run_folders(out) if out.is_dir() else ():
             for key in keys_in(folder, dataset.domains, content, dataset):
                 known = self._by_key.get(key)
-                if known is None or _worth(folder) > _worth(known):
+                if known is None or _preference(folder) > _preference(known):
                     self._by_key[key] = folder
 
     def find(self, key: str) -> RunFolder | None:
@@ -102,5 +102,5 @@ def _domains_of(folder: RunFolder) -> list[str] | None:
     return [*results.sources, *results.targets]
 
 
-def _worth(folder: RunFolder) -> tuple[int, bool]:
+def _preference(folder: RunFolder) -> tuple[int, bool]:
     return 2 if folder.is_finished else int(folder.last.is_file()), not is_of_unknown_content(folder)

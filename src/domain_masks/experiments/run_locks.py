@@ -1,6 +1,6 @@
 """Who carries out a run: one process at a time, of all benchmarks that write into one folder, and in which folder it lies.
 
-A claim is a lock below ``.locks``, which the system releases when its process ends, however that comes.
+Every run has a lock below ``.locks``, which the system releases when its process ends, however that comes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ LOCKS = ".locks"
 
 
 @contextmanager
-def claimed(out: Path, key: str) -> Iterator[bool]:
-    """Claim a run within the block; gives False, without waiting, where another process has it.
+def locked(out: Path, key: str) -> Iterator[bool]:
+    """Lock a run within the block; gives False, without waiting, where another process has it.
 
     Raises RunFolderError where nothing can be written below ``out``.
     """
@@ -41,21 +41,21 @@ def claimed(out: Path, key: str) -> Iterator[bool]:
         lock.release()
 
 
-def is_claimed(out: Path, key: str) -> bool:
+def is_locked(out: Path, key: str) -> bool:
     """Whether another process carries out a run at this moment."""
-    with claimed(out, key) as free:
+    with locked(out, key) as free:
         return not free
 
 
 def assign(out: Path, preferred: RunFolder, key: str, config: RunConfig, dataset: ImageDataset) -> RunFolder:
-    """Return the folder of a run that has been claimed, with its settings and inputs in it, so that no other takes the folder.
+    """Return the folder of a run that is locked, with its settings and inputs in it, so that no other takes the folder.
 
     A folder that another benchmark gave this run is kept. Raises RunFolderError where it cannot be made.
     """
     with _explaining(out), _lock(out, "folders"):
         folder, content = assigned(out, key), content_of(dataset)
         if folder is None or key not in keys_in(folder, dataset.domains, content):
-            candidates = (RunFolder(path) for path in places(preferred.path, key))
+            candidates = (RunFolder(path) for path in candidate_folders(preferred.path, key))
             folder = next(candidate for candidate in candidates if is_free(candidate, key, dataset.domains, content))
         folder.refuse_file()
         if not folder.config.is_file():
@@ -74,7 +74,7 @@ def assigned(out: Path, key: str) -> RunFolder | None:
         return None
 
 
-def places(preferred: Path, key: str) -> Iterator[Path]:
+def candidate_folders(preferred: Path, key: str) -> Iterator[Path]:
     """Yield the paths that a run may have, the preferred one first, then with its key behind."""
     yield preferred
     yield preferred.with_name(f"{preferred.name}-{key[:8]}")

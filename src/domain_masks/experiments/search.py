@@ -48,15 +48,15 @@ def winners(runs: Sequence[tuple[PlannedRun, RunRecord]]) -> list[PlannedRun]:
     What cannot be chosen, as a record cannot be read, is left out here, and told where the choice is shown.
     """
     by_folder = {record.folder.path: planned for planned, record in runs}
-    found = []
+    chosen = []
     for method in dict.fromkeys(planned.config.method_name for planned, _ in runs):
         records = [record for planned, record in runs if planned.config.method_name == method]
         try:
             results = selected(records, SOURCE_VALIDATION)
         except DomainMasksError:
             continue
-        found += [by_folder[result.records[0].folder.path] for result in results]
-    return found
+        chosen += [by_folder[result.records[0].folder.path] for result in results]
+    return chosen
 
 
 def search_record(
@@ -89,8 +89,8 @@ def search_record(
         methods[method] = Searched(
             ranges={name: str(within) for name, within in ranges.items()},
             draws=[
-                Drawn(settings=dict(variation.settings), validation=found)
-                for variation, found in zip(listed, validation, strict=True)
+                Drawn(settings=dict(variation.settings), validation=accuracies)
+                for variation, accuracies in zip(listed, validation, strict=True)
             ],
             chosen=picked,
         )

@@ -43,20 +43,20 @@ def select(runs: Sequence[tuple[PlannedRun, RunRecord]], rule: str, with_single:
     Named variants are baselines of their own, each chosen among its own settings. Methods with one setting alone are left out
     unless ``with_single``.
     """
-    found: list[tuple[str, SelectedResult]] = []
+    chosen: list[tuple[str, SelectedResult]] = []
     problems = []
     for (method, variant), members in choices([planned for planned, _ in runs], 1 if with_single else 2).items():
         keys = {planned.key for planned in members}
         records = [record for planned, record in runs if planned.key in keys]
         targets = dict.fromkeys(planned.config.target or () for planned in members if not planned.is_inner)
         try:
-            found += [(variant, result) for result in selected(records, rule, list(targets))]
+            chosen += [(variant, result) for result in selected(records, rule, list(targets))]
         except DomainMasksError as error:
             problems.append(f"{' '.join(filter(None, (method, variant)))}: {error}")
-    if not found and not problems:
+    if not chosen and not problems:
         return None
     shown = ORACLE.upper() if rule == ORACLE else rule
-    results = [(record.results, variant, entry) for variant, entry in found for record in entry.records]
+    results = [(record.results, variant, entry) for variant, entry in chosen for record in entry.records]
     named = any(variant for _, variant, _ in results)
     table = accuracy_table(
         [result for result, _, _ in results],

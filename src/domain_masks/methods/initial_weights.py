@@ -37,16 +37,16 @@ def load_initial_weights(method: Method, folder: Path, card: ModelCard, masks_al
     known = {name: (card.sources.index(name), index) for index, name in enumerate(sources) if name in card.sources}
     taken, odd = {}, []
     for name, value in own.items():
-        found = tensors.get(file_name(name))
+        given = tensors.get(file_name(name))
         rows = len(card.sources)
-        if name in per_domain and found is not None and found.shape == (rows, *value.shape[1:]):
+        if name in per_domain and given is not None and given.shape == (rows, *value.shape[1:]):
             taken[name] = value.clone()
             for before, now in known.values():
-                taken[name][now] = found[before].to(value)
-        elif name in shared and found is not None and found.shape == value.shape[1:]:
-            taken[name] = found.expand_as(value).to(value)
-        elif found is not None and found.shape == value.shape and name not in per_domain:
-            taken[name] = found
+                taken[name][now] = given[before].to(value)
+        elif name in shared and given is not None and given.shape == value.shape[1:]:
+            taken[name] = given.expand_as(value).to(value)
+        elif given is not None and given.shape == value.shape and name not in per_domain:
+            taken[name] = given
         elif name.startswith(NETWORK) and name not in per_domain:
             odd.append(file_name(name))
     if odd:

@@ -45,11 +45,11 @@ def task_starts(
         return
     # A selection before the first dropout is a step of F: what it leaves out would make features large for nothing.
     selections = sum(map(dropout.selects, steps[: drops[-1] + 1]))
-    way, way_again = (_up_to(selections, found) for found in (steps, steps_again))
+    way, way_again = (_up_to(selections, mode_steps) for mode_steps in (steps, steps_again))
     for left in dict.fromkeys((len(way) - drops[-1] - 1, 0)):
         kept, kept_again = way[: len(way) - left], way_again[: len(way_again) - left]
         names, names_again = (
-            [dropout.name_of(step) for step in found[len(found) - left :]] for found in (way, way_again)
+            [dropout.name_of(step) for step in mode_steps[len(mode_steps) - left :]] for mode_steps in (way, way_again)
         )
         if names == names_again:
             yield {
@@ -86,8 +86,8 @@ def _steps_before(end: fx.Node, network: nn.Module) -> list[fx.Node]:
 
 def _up_to(selections: int, steps: list[fx.Node]) -> list[fx.Node]:
     """Return ``steps`` up to the one that selects once more than ``selections`` times."""
-    found = [index for index, step in enumerate(steps) if dropout.selects(step)]
-    return steps[: found[selections]] if len(found) > selections else steps
+    selecting = [index for index, step in enumerate(steps) if dropout.selects(step)]
+    return steps[: selecting[selections]] if len(selecting) > selections else steps
 
 
 def _start(steps: list[fx.Node], end: fx.Node) -> fx.Node:

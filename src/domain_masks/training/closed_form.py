@@ -81,7 +81,9 @@ def _some_of_every_class(subset: Subset) -> Subset:
     labels, classes = subset.labels, np.unique(subset.labels)
     each = max(2, FAST_IMAGES // len(classes))
     chosen = [np.flatnonzero(labels == label) for label in classes]
-    rows = [found[np.linspace(0, len(found) - 1, min(each, len(found))).astype(np.int64)] for found in chosen]
+    rows = [
+        of_class[np.linspace(0, len(of_class) - 1, min(each, len(of_class))).astype(np.int64)] for of_class in chosen
+    ]
     return Subset(subset.dataset, np.sort(subset.indices[np.concatenate(rows)]))
 
 

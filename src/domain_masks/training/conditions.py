@@ -35,7 +35,7 @@ _KERNELS = (
 def conditions(fabric: Fabric) -> dict[str, str | int | bool]:
     """Return what a run computes under here and now: the order of sums, and the code that forms them, follow from it."""
     device = fabric.device
-    found: dict[str, str | int | bool] = {
+    values: dict[str, str | int | bool] = {
         PROCESSES: fabric.world_size,
         THREADS: torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -44,8 +44,8 @@ def conditions(fabric: Fabric) -> dict[str, str | int | bool]:
         "precision of products": torch.get_float32_matmul_precision(),
         "oneDNN": bool(torch.backends.mkldnn.enabled),
     }
-    found |= {name: value for name in _KERNELS if (value := os.environ.get(name))}
-    return found | _versions()
+    values |= {name: value for name in _KERNELS if (value := os.environ.get(name))}
+    return values | _versions()
 
 
 def set_threads(fabric: Fabric, config: RunConfig, parts: Sequence[Conditions]) -> None:
@@ -103,14 +103,14 @@ def _values(name: str, parts: Iterable[Conditions]) -> list[str]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # run from a folder of sources
             continue
     # Of the build that runs, with what stands behind the plus.
-    return found | {"torch": str(torch.__version__)}
+    return versions | {"torch": str(torch.__version__)}
 
 
 @lru_cache(maxsize=1)

@@ -176,8 +176,8 @@ class _Loop:
         self._look_for_valley(progress, means)
         self._say_what_is_drawn_apart()
         progress.totals = means.totals()
-        found = {name: total.mean for name, total in progress.totals.items()}
-        return found, rows * fabric.world_size / (time.monotonic() - begun)
+        epoch_means = {name: total.mean for name, total in progress.totals.items()}
+        return epoch_means, rows * fabric.world_size / (time.monotonic() - begun)
 
     def _say_what_is_drawn_apart(self) -> None:
         names = gather_names(self.engine.fabric, self.uncut)

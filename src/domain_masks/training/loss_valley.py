@@ -80,7 +80,7 @@ class LossValley:
         while len(self._open) >= self.overfit_patience:
             self._mean = _joined(self._mean, self._open.pop(0))
 
-    def found(self) -> Segment | None:
+    def current(self) -> Segment | None:
         """Return the mean over the valley as it is known by now, if training ended here; None without any segment."""
         if self.threshold is None:
             return self._open[-1] if self._open else None

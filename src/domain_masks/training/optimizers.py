@@ -31,9 +31,9 @@ def trained_groups(method: Method) -> dict[str, dict[str, list[nn.Parameter]]]:
     groups, optimizers = method.parameter_groups(), optimizers_of(method)
     names = {id(parameter): name for name, parameter in method.named_parameters()}
     places: dict[int, str] = {}
-    found: dict[str, dict[str, list[nn.Parameter]]] = {}
+    by_optimizer: dict[str, dict[str, list[nn.Parameter]]] = {}
     for optimizer, members in optimizers.items():
-        found[optimizer] = {}
+        by_optimizer[optimizer] = {}
         for group in members.groups:
             if group not in groups:
                 raise unknown(f"parameter group of optimiser {optimizer!r}", group, groups)
@@ -55,9 +55,9 @@ def trained_groups(method: Method) -> dict[str, dict[str, list[nn.Parameter]]]:
                 if parameter.requires_grad:
                     trained.append(parameter)
             if trained:
-                found[optimizer][group] = trained
+                by_optimizer[optimizer][group] = trained
     _refuse_left_out(method, places)
-    return found
+    return by_optimizer
 
 
 def _refuse_left_out(method: Method, placed: Collection[int]) -> None:

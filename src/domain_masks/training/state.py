@@ -254,12 +254,12 @@ def infinite_buffers(method: Method) -> dict[str, list[str]]:
 
 
 def _not_finite(method: Method) -> dict[str, list[str]]:
-    found = {}
+    by_name = {}
     for name, value in tensors_in(method.state_dict()).items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             kinds = {"inf": torch.isposinf(value), "-inf": torch.isneginf(value), "nan": torch.isnan(value)}
-            found[name] = [kind for kind, where in kinds.items() if bool(where.any())]
-    return found
+            by_name[name] = [kind for kind, where in kinds.items() if bool(where.any())]
+    return by_name
 
 
 def _progress_in(state: Mapping[str, Any], folder: RunFolder) -> Progress:

@@ -27,16 +27,16 @@ def resolve_value_range(config: RunConfig, dataset: ImageDataset, reporter: Repo
     if config.value_range != OWN_RANGE:
         return config
     rows = split_domains(dataset, config.target or (), config.split_seed).train.indices.tolist()
-    found = [bounds for bounds in reporter.track(_bounds(dataset, rows), len(rows), "looking for the range") if bounds]
-    if not found:
+    ranges = [bounds for bounds in reporter.track(_bounds(dataset, rows), len(rows), "looking for the range") if bounds]
+    if not ranges:
         raise InputError(
             f"value_range: none of the {len(rows)} training images of {dataset.name!r} is deeper than 8 bits: expected some, "
             "whose own range is asked for. Leave it out"
         )
-    lowest, largest = min(low for low, _ in found), max(high for _, high in found)
+    lowest, largest = min(low for low, _ in ranges), max(high for _, high in ranges)
     low, high = range_holding(lowest, largest)
     reporter.say(
-        f"value_range: {low:.10g} to {high:.10g} (dataset: {len(found)} of {len(rows)} training images are deeper than 8 bits "
+        f"value_range: {low:.10g} to {high:.10g} (dataset: {len(ranges)} of {len(rows)} training images are deeper than 8 bits "
         f"and hold {lowest:.6g} to {largest:.6g})"
     )
     return config.model_copy(update={"value_range": f"{low:.10g},{high:.10g}"})

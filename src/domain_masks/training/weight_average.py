@@ -99,8 +99,8 @@ class WeightAverage:
         return self._valley.has_ended
 
     def _current(self) -> Segment:
-        found = self._valley.found() if self.config.average == "swad" else None
-        return found or Segment(self._average, 0.0, self._first, self._last)
+        valley = self._valley.current() if self.config.average == "swad" else None
+        return valley or Segment(self._average, 0.0, self._first, self._last)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -116,14 +116,14 @@ class WeightAverage:
     def summary(self) -> dict[str, Any]:
         """Return what the average is of by now, as ``results.json`` keeps it."""
         current, kind = self._current(), self.config.average
-        found: dict[str, Any] = {"kind": kind, "updates": current.mean.count}
+        summary: dict[str, Any] = {"kind": kind, "updates": current.mean.count}
         if current.mean.count:
-            found |= {"first_step": current.first, "last_step": current.last}
+            summary |= {"first_step": current.first, "last_step": current.last}
         if kind == "swad":
-            found["valley"] = (
+            summary["valley"] = (
                 "ended" if self._valley.has_ended else "started" if self._valley.has_started else "not found"
             )
-        return found
+        return summary
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from domain_masks.data import ImageDataset
 from domain_masks.errors import DiskFullError, DomainMasksError
-from domain_masks.experiments.run_locks import assign, assigned, claimed
+from domain_masks.experiments.run_locks import assign, assigned, locked
 from domain_masks.methods.plugins import load_plugins
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import RunFolder
@@ -79,7 +79,7 @@ def execute(job: Job, dataset: ImageDataset, reporter: Reporter) -> Outcome:
     folder: RunFolder | None = None
     try:
         load_plugins(job.config.plugin)
-        with claimed(job.out, job.key) as mine:
+        with locked(job.out, job.key) as mine:
             if not mine:
                 return Outcome("busy")
             folder = assign(job.out, RunFolder(job.folder), job.key, job.config, dataset)
@@ -105,7 +105,7 @@ def lost(job: Job, reason: str) -> Outcome:
     return failed(assigned(job.out, job.key) or RunFolder(job.folder), reason, "ProcessLost")
 
 
-class SentLines(ConsoleReporter):
+class ForwardingReporter(ConsoleReporter):
     """Lines for somebody else to show: no bars, whatever this process's own output is."""
 
     def __init__(self, send: Callable[[str], None]) -> None:

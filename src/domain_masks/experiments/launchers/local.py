@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from domain_masks.data import ImageDataset
-from domain_masks.experiments.launchers.base import Job, Outcome, SentLines, execute, lost
+from domain_masks.experiments.launchers.base import ForwardingReporter, Job, Outcome, execute, lost
 from domain_masks.progress import Reporter, silent_libraries
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -136,7 +136,7 @@ def serve(connection: Connection) -> None:
         dataset: ImageDataset = connection.recv()
         while True:
             job: Job = connection.recv()
-            connection.send(execute(job, dataset, SentLines(send)))
+            connection.send(execute(job, dataset, ForwardingReporter(send)))
 
 
 class _Ended(BaseException):

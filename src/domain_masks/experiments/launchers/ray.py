@@ -11,7 +11,7 @@ from typing import Any
 
 from domain_masks.data import ImageDataset
 from domain_masks.errors import InputError
-from domain_masks.experiments.launchers.base import Job, Outcome, SentLines, execute, lost
+from domain_masks.experiments.launchers.base import ForwardingReporter, Job, Outcome, execute, lost
 from domain_masks.progress import Reporter, silent_libraries
 
 RETRIES = 5
@@ -123,7 +123,7 @@ def carry_out(job: Job, dataset: ImageDataset, threads: int, variables: dict[str
     torch.set_num_threads(threads)
     name = job.title.partition(" ")[2]
     with silent_libraries():
-        return execute(job, dataset, SentLines(lambda text: _print(name, text)))
+        return execute(job, dataset, ForwardingReporter(lambda text: _print(name, text)))
 
 
 def _print(name: str, text: str) -> None:
