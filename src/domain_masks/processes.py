@@ -39,6 +39,13 @@ def sum_over_processes(values: Tensor) -> Tensor:
     return total
 
 
+def stacked(values: Tensor) -> Tensor:
+    """Return the tensors (P, ...) of all P processes, which call it together with tensors of one shape; without gradients."""
+    parts = [torch.empty_like(values) for _ in range(process_count())]
+    torch.distributed.all_gather(parts, values.contiguous())
+    return torch.stack(parts)
+
+
 def gathered(rows: Tensor, first: int, total: int) -> Tensor:
     """Return the rows (total, ...) of all processes, of which each brings its own from row ``first`` on.
 

@@ -17,10 +17,10 @@ from domain_masks.methods.table import method_class
 from domain_masks.progress import Reporter
 from domain_masks.records import MetricsLog, Results
 from domain_masks.records.config import RunConfig
-from domain_masks.training.division import splits_of
 from domain_masks.training.experiment import FAST_IMAGES
 from domain_masks.training.fit import FAST_BATCHES
 from domain_masks.training.reestimation import BATCHES
+from domain_masks.training.run_dataset import splits_of
 from domain_masks.training.timing import Cost, measure
 from domain_masks.training.weight_average import interval_of
 

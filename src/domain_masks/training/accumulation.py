@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from domain_masks.processes import stacked
+
 
 class Accumulation:
     """The gradients that an optimiser has from the batches of a group, until there are enough of them.
@@ -50,7 +52,7 @@ class Accumulation:
 
     def state_dict(self, world_size: int) -> dict[str, Any]:
         """Return what waits, of each process where there are several; they all call it together."""
-        sums = self._sums if world_size == 1 else [_gathered(value, world_size) for value in self._filled()]
+        sums = self._sums if world_size == 1 else [stacked(value) for value in self._filled()]
         return {"batches": self.batches, "rows": self.rows, "sums": list(sums)}
 
     def _filled(self) -> list[Tensor]:
@@ -70,12 +72,6 @@ class Accumulation:
                 # With another number of processes each gets the mean, whose mean over the processes is the same.
                 value = value[rank] if gathered == world_size else value.mean(0)  # noqa: PLW2901
             self._sums[index] = value.to(parameter)
-
-
-def _gathered(value: Tensor, world_size: int) -> Tensor:
-    parts = [torch.empty_like(value) for _ in range(world_size)]
-    torch.distributed.all_gather(parts, value.contiguous())
-    return torch.stack(parts)
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:

@@ -13,9 +13,9 @@ from domain_masks.errors import InputError
 from domain_masks.methods.table import method_class
 from domain_masks.progress import Reporter
 from domain_masks.records.config import AUTO, DEFAULT_BATCH, RunConfig
-from domain_masks.training.division import splits_of
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.experiment import Experiment
+from domain_masks.training.run_dataset import splits_of
 
 LARGEST = 512
 SMALLEST = 8

@@ -13,31 +13,14 @@ from domain_masks.methods.settings import with_settings
 from domain_masks.methods.table import described
 from domain_masks.records.config import RunConfig
 from domain_masks.records.files import is_there
+from domain_masks.records.paper_defaults import paper_defaults
 from domain_masks.records.preparation import RECORDED
 from domain_masks.records.run_folder import require_model
 from domain_masks.settings.by_method import batch_mistakes, defaults_in_effect, defaults_not_given
 from domain_masks.settings.contradictions import contradictions
 from domain_masks.settings.plugins import needed_plugins
 
-PAPER: dict[str, Any] = {
-    "backbone": "resnet18",
-    "weights": "imagenet",
-    "epochs": 50,
-    "lr": 1e-4,
-    "weight_decay": 0.0,
-    "schedule": "constant",
-    "head_initialisation": "default",
-}
-BY_DATASET: dict[str, dict[str, Any]] = {
-    "digits": {"backbone": "small", "weights": "none", "epochs": 20, "lr": 3e-3},
-    "domainnet": {"schedule": "inverse", "head_initialisation": "normal"},
-    "pacs": {"weight_decay": 1e-5, "schedule": "exponential"},
-}
-
-
 _IMAGES = (*RECORDED, "size", "square")
-
-
 _OWN_DRAWS = (
     "note: with --compile each process draws what layers draw, such as dropout, for its own images, and on a CPU batch norm "
     "takes its statistics of them: the run is not that of another number of processes"
@@ -59,10 +42,9 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
     config = config.model_copy(update=defaults_not_given(config, kind))
     record = record_of(dataset)
     defaults: dict[str, Any] = {
-        **PAPER,
         "augmentation": record.augmentation,
         "workers": max(0, min(8, (os.cpu_count() or 1) // max(1, config.devices))),
-        **BY_DATASET.get(dataset.name, {}),
+        **paper_defaults(dataset.name),
     }
     if dataset.name == "digits":
         # Rendered images are in memory already: handing them between processes would cost more than reading them.

@@ -38,8 +38,13 @@ class PhasePlan:
         return later[0] if later else self.epochs
 
     def decides(self, epoch: int) -> bool:
-        """Whether ``epoch`` belongs to the phase that the model comes from: the last one that selects."""
-        return self.index(epoch) == max(index for index, phase in enumerate(self.phases) if phase.selects)
+        """Whether ``epoch`` belongs to the phase that the model comes from."""
+        return self.index(epoch) == deciding_phase(self.phases)
+
+
+def deciding_phase(phases: Sequence[Phase]) -> int:
+    """Return the index of the phase that the model comes from: the last one that selects."""
+    return max(index for index, phase in enumerate(phases) if phase.selects)
 
 
 def planned_epochs(config: RunConfig, method: Method) -> int:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from domain_masks.data import ImageDataset, examine, usable
+from domain_masks.data import DomainSplits, ImageDataset, examine, split_domains, usable
 from domain_masks.data.label_alignment import aligned
+from domain_masks.methods.table import described
 from domain_masks.progress import Reporter
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
 from domain_masks.records.model_card import ModelCard
 from domain_masks.training.initial_model import InitialModel
 from domain_masks.training.state import CheckpointState
+
+
+def splits_of(config: RunConfig, dataset: ImageDataset) -> DomainSplits:
+    """Return the dataset divided as ``config`` says; raises InputError as :func:`split_domains` does.
+
+    A method says how many source domains it needs (``fewest_sources``).
+    """
+    fewest = described(config.method_name).fewest_sources
+    return split_domains(dataset, config.target or (), config.split_seed, fewest)
 
 
 @dataclass(frozen=True)

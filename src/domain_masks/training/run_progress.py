@@ -9,7 +9,7 @@ from typing import Any, Literal
 from domain_masks.methods import Method
 from domain_masks.records.config import RunConfig
 from domain_masks.training.epoch_means import LOSS_TERM, Total
-from domain_masks.training.phases import PhasePlan, phases_of, plan_phases
+from domain_masks.training.phases import PhasePlan, deciding_phase, phases_of, plan_phases
 
 Choice = Literal["best", "newest", "never"]
 
@@ -83,8 +83,7 @@ class Progress:
 
     def has_reached_the_deciding_phase(self, method: Method) -> bool:
         """Whether the best epoch is of the last phase that selects, which the model comes from."""
-        phases = phases_of(method)
-        deciding = max(index for index, phase in enumerate(phases) if phase.selects)
+        deciding = deciding_phase(phases_of(method))
         starts = self.phase_starts or [0]
         return self.best_epoch is not None and (deciding == 0 or self.best_epoch > starts[deciding])
 

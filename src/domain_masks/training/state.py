@@ -15,6 +15,7 @@ from domain_masks.errors import DivergedError, RunFolderError
 from domain_masks.methods import Method
 from domain_masks.methods.extra_state import check_extra_state, tensors_in
 from domain_masks.methods.settings import complete_method
+from domain_masks.processes import stacked
 from domain_masks.records.config import NOT_COMPUTED, RunConfig
 from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.records.preparation import with_usual_preparation
@@ -120,7 +121,9 @@ class RunState:
         average = None if self.engine is None else self.engine.average
         measured = None if average is None else average.measured
         # In the middle of an epoch the running statistics of batch norm differ from process to process.
-        buffers = self._buffers_of_all() if progress.batches_done and self.fabric.world_size > 1 else None
+        buffers = None
+        if progress.batches_done and self.fabric.world_size > 1:
+            buffers = {name: stacked(buffer) for name, buffer in self.method.named_buffers()}
 
         def write() -> None:
             self._check_folder()
@@ -227,14 +230,6 @@ class RunState:
         if not self.folder.path.is_dir():
             # Made anew it would hold half a run, or lie below the place where a disk was mounted.
             raise RunFolderError(f"the run folder {self.folder.path} has vanished: expected it to stay where it is")
-
-    def _buffers_of_all(self) -> dict[str, Tensor]:
-        gathered = {}
-        for name, buffer in self.method.named_buffers():
-            parts = [torch.empty_like(buffer) for _ in range(self.fabric.world_size)]
-            torch.distributed.all_gather(parts, buffer)
-            gathered[name] = torch.stack(parts)
-        return gathered
 
     def _restore_buffers(self, buffers: Mapping[str, Tensor] | None) -> None:
         """Give every process its own running statistics again, where there are as many as before."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from domain_masks.records.paper_defaults import paper_defaults
 from domain_masks.records.preparation import IMAGENET_MEAN, IMAGENET_STD
 
 DOMAINS: Mapping[str, tuple[str, ...]] = {
@@ -70,6 +71,12 @@ _DRAWN = Free("draws what the paper drew at random")
 _LAST_BITS = Free("changes the order of sums, nothing else")
 _FIRST_COLUMN = Together("dataset, backbone, method and held-out domain choose the paper's number")
 
+
+def _as_default(setting: str) -> ByDataset:
+    """Return what the paper says of a setting, which is the default of runs on its datasets."""
+    return ByDataset({dataset: Fixed(paper_defaults(dataset)[setting]) for dataset in DOMAINS})
+
+
 SETTINGS: Mapping[str, Classified] = {
     "dataset": _FIRST_COLUMN,
     "root": _PLACE,
@@ -94,26 +101,26 @@ SETTINGS: Mapping[str, Classified] = {
     "method": _FIRST_COLUMN,
     "plugin": Free("says where the code of a method lies, which is looked at by its name"),
     "backbone": _FIRST_COLUMN,
-    "weights": Fixed("imagenet"),
+    "weights": _as_default("weights"),
     "sites": Together("of DMG alone, and by backbone"),
     # Dropout that is not directly before it is that of F, which stays on while masks are learned.
     "boundary": Fixed(None),
-    "head_initialisation": ByDataset({"pacs": Fixed("default"), "domainnet": Fixed("normal")}),
+    "head_initialisation": _as_default("head_initialisation"),
     "freeze_features": Fixed(False),
     "views": Free("is of frozen features, which are a difference by themselves"),
     "init_from": Fixed(None),
     "learn": Fixed("all"),
     "class_weights": Fixed("none"),
-    "epochs": Fixed(50),
+    "epochs": _as_default("epochs"),
     "batch": Fixed(64),
     "optimizer": Together("Adam, but for Aggregate-SGD"),
     # By SGD, too: the paper says no other rate, momentum or schedule of Aggregate-SGD.
-    "lr": Fixed(1e-4),
+    "lr": _as_default("lr"),
     "lr_head": Fixed(None, 1e-4),
     "lr_masks": Fixed(None, 1e-4),
     "momentum": Together("of SGD alone"),
-    "weight_decay": ByDataset({"pacs": Fixed(1e-5), "domainnet": Fixed(0.0)}),
-    "schedule": ByDataset({"pacs": Fixed("exponential"), "domainnet": Fixed("inverse")}),
+    "weight_decay": _as_default("weight_decay"),
+    "schedule": _as_default("schedule"),
     "schedule_masks": ByDataset({"pacs": Later("same", "exponential"), "domainnet": Later("same", "inverse")}),
     "schedule_unit": Fixed("epoch"),
     "schedule_decay": ByDataset({"pacs": Fixed(0.99)}),
