@@ -27,7 +27,8 @@ from domain_masks.progress import ConsoleReporter
 from domain_masks.records import Predictions
 from domain_masks.training import evaluate, run
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
-from domain_masks.training.state import Progress, RunState
+from domain_masks.training.run_progress import Progress
+from domain_masks.training.state import RunState
 
 HERE = Path(__file__).parent
 FROZEN = {"freeze_features": True, "views": 2}

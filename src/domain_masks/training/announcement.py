@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from domain_masks.records.identity import plugins_changed, revised_since
+from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.conditions import conditions, note
 from domain_masks.training.defaults import notes
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.schedules import note_on_length
-from domain_masks.training.state import CheckpointState
 
 _PLUGIN_CHANGED = (
     "note: the code of a plugin has changed since the run was started: it is resumed with the code as it is now, and keeps the "

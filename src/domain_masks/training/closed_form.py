@@ -17,9 +17,10 @@ from domain_masks.methods.extra_state import tensors_in
 from domain_masks.methods.tensor_files import TensorForm, odd_forms
 from domain_masks.randomness import seeded
 from domain_masks.records import RunFolder
+from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.experiment import FAST_IMAGES, Experiment
 from domain_masks.training.run_progress import Progress
-from domain_masks.training.state import CheckpointState, RunState
+from domain_masks.training.state import RunState
 
 
 def fit_closed_form(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState | None) -> Progress:

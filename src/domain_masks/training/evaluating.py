@@ -15,6 +15,7 @@ from domain_masks.records import RunFolder
 from domain_masks.records.config import parse_config, read_settings
 from domain_masks.records.preparation import as_begun
 from domain_masks.settings.plugins import require_plugins
+from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.checkpoints import best_checkpoint, load_checkpoint
 from domain_masks.training.conditions import conditions_of, set_threads
 from domain_masks.training.contents import note_content
@@ -28,7 +29,6 @@ from domain_masks.training.process_state import fresh_process_state
 from domain_masks.training.provenance import Provenance
 from domain_masks.training.run_dataset import dataset_of_run
 from domain_masks.training.run_progress import read_progress
-from domain_masks.training.state import CheckpointState
 
 
 @named_keywords

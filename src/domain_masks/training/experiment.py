@@ -37,6 +37,7 @@ from domain_masks.progress import Reporter
 from domain_masks.records import Predictions
 from domain_masks.records.config import RunConfig
 from domain_masks.training.backbone_builder import BackboneBuilder, architecture_for, synchronised
+from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.contents import compare_contents, content_keys
 from domain_masks.training.frozen_features import FeatureRecipe, FrozenFeatures
 from domain_masks.training.frozen_loader import FrozenLoader, frozen_batches
@@ -45,7 +46,7 @@ from domain_masks.training.initial_model import InitialModel, image_keys
 from domain_masks.training.provenance import Provenance
 from domain_masks.training.run_dataset import splits_of
 from domain_masks.training.sources import EpochLoader, Sources
-from domain_masks.training.state import CheckpointState, infinite_buffers
+from domain_masks.training.state import infinite_buffers
 
 FAST_IMAGES = 64
 

@@ -10,9 +10,9 @@ from domain_masks.progress import Reporter
 from domain_masks.records import Results, RunFolder
 from domain_masks.records.config import RunConfig, parse_config, read_settings
 from domain_masks.records.preparation import as_begun
+from domain_masks.training.checkpoint_state import refuse_other_settings
 from domain_masks.training.contents import refuse_other_content
 from domain_masks.training.defaults import resolve
-from domain_masks.training.state import refuse_other_settings
 
 _LENGTH = ("epochs", "patience", "max_time")
 

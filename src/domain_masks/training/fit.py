@@ -20,6 +20,7 @@ from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import Reporter
 from domain_masks.records.metrics_log import EPOCH, LOSS, VALIDATION_ACCURACY, MetricsLog, mask_columns
 from domain_masks.records.run_folder import RunFolder
+from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.checkpoints import best_checkpoint
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.epoch_means import LOGGED, LOSS_TERM, EpochMeans
@@ -30,7 +31,7 @@ from domain_masks.training.reestimation import reestimate
 from domain_masks.training.run_progress import Choice, Progress
 from domain_masks.training.signals import Interruption
 from domain_masks.training.sources import Sources
-from domain_masks.training.state import CheckpointState, RunState
+from domain_masks.training.state import RunState
 from domain_masks.training.tensorboard import TensorBoardWriter
 from domain_masks.training.weight_average import describe_average
 

@@ -11,13 +11,13 @@ from domain_masks.methods import Method
 from domain_masks.methods.prediction_parity import require_prediction_without_training
 from domain_masks.methods.training_only import check_training_only
 from domain_masks.settings.by_method import batch_mistakes
+from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.class_weighting import UnweightedError
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.optimizers import trained_groups
 from domain_masks.training.phases import plan_phases, planned_epochs
 from domain_masks.training.run_progress import plan_of
-from domain_masks.training.state import CheckpointState
 
 
 def check_method(experiment: Experiment, restored: CheckpointState | None) -> None:

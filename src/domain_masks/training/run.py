@@ -20,6 +20,7 @@ from domain_masks.records.identity import INPUTS, inputs_noted
 from domain_masks.records.preparation import as_begun
 from domain_masks.training.announcement import announcement
 from domain_masks.training.batch_size import resolve_batch_size
+from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.closed_form import fit_closed_form
 from domain_masks.training.conditions import set_threads
 from domain_masks.training.contents import inputs_now
@@ -33,7 +34,6 @@ from domain_masks.training.method_checks import check_method
 from domain_masks.training.opening import is_main_process
 from domain_masks.training.process_state import fresh_process_state
 from domain_masks.training.run_dataset import dataset_of_run
-from domain_masks.training.state import CheckpointState
 from domain_masks.training.value_range import resolve_value_range
 
 

@@ -11,8 +11,8 @@ from domain_masks.progress import Reporter
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
 from domain_masks.records.model_card import ModelCard
+from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.initial_model import InitialModel
-from domain_masks.training.state import CheckpointState
 
 
 def splits_of(config: RunConfig, dataset: ImageDataset) -> DomainSplits:
