@@ -220,7 +220,7 @@ def test_several_updates_in_a_step_cannot_be_accumulated() -> None:
 def test_interrupted_runs_end_bit_for_bit_alike(
     kind: Any, accumulate: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from domain_masks.training.fit import _Loop  # noqa: PLC0415
+    from domain_masks.training.epoch_loop import EpochLoop  # noqa: PLC0415
 
     data = generated.dataset(8)
     settings = generated.config(
@@ -228,16 +228,16 @@ def test_interrupted_runs_end_bit_for_bit_alike(
     )
     with other_methods.registered(kind):
         whole = run(settings, tmp_path / "whole", dataset=data, reporter=Quiet())
-        checkpoint_if_due, left = _Loop.checkpoint_if_due, [3]
+        checkpoint_if_due, left = EpochLoop.checkpoint_if_due, [3]
 
-        def interrupt(loop: _Loop, progress: Any, *arguments: Any, **options: Any) -> None:
+        def interrupt(loop: EpochLoop, progress: Any, *arguments: Any, **options: Any) -> None:
             checkpoint_if_due(loop, progress, *arguments, **options)
             left[0] -= 1
             if left[0] == 0:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(_Loop, "checkpoint_if_due", interrupt)
+            patch.setattr(EpochLoop, "checkpoint_if_due", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 run(settings, tmp_path / "run", dataset=data, reporter=Quiet())
         resumed = run(settings, tmp_path / "run", resume=True, dataset=data, reporter=Quiet())

@@ -95,21 +95,21 @@ def test_a_run_that_goes_on_tells_what_was_not_told(
     told: list[str], stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped between two batches, during validation, and where a phase ends."""
-    from domain_masks.training.fit import _Loop  # noqa: PLC0415
+    from domain_masks.training.epoch_loop import EpochLoop  # noqa: PLC0415
 
     settings = generated.config(**SETTINGS, checkpoint_every=1e-9)
     whole = run(settings, tmp_path / "whole", dataset=DATA, reporter=Quiet())
     told.clear()
-    checkpoint_if_due, left = _Loop.checkpoint_if_due, [stop]
+    checkpoint_if_due, left = EpochLoop.checkpoint_if_due, [stop]
 
-    def interrupt(loop: _Loop, progress: Any, *arguments: Any, **options: Any) -> None:
+    def interrupt(loop: EpochLoop, progress: Any, *arguments: Any, **options: Any) -> None:
         checkpoint_if_due(loop, progress, *arguments, **options)
         left[0] -= 1
         if left[0] == 0:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Loop, "checkpoint_if_due", interrupt)
+        patch.setattr(EpochLoop, "checkpoint_if_due", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(settings, tmp_path / "run", dataset=DATA, reporter=Quiet())
     assert told == EXPECTED[: len(told)]
@@ -194,21 +194,21 @@ def test_optimisers_have_kinds_and_rates_of_their_own() -> None:
 
 
 def test_runs_of_several_kinds_go_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from domain_masks.training.fit import _Loop  # noqa: PLC0415
+    from domain_masks.training.epoch_loop import EpochLoop  # noqa: PLC0415
 
     settings = generated.config(method="mixed", epochs=2, batch=10, accumulate=2, lr=0.02, checkpoint_every=1e-9)
     with other_methods.registered(Mixed):
         whole = run(settings, tmp_path / "whole", dataset=DATA, reporter=Quiet())
-        checkpoint_if_due, left = _Loop.checkpoint_if_due, [2]
+        checkpoint_if_due, left = EpochLoop.checkpoint_if_due, [2]
 
-        def interrupt(loop: _Loop, progress: Any, *arguments: Any, **options: Any) -> None:
+        def interrupt(loop: EpochLoop, progress: Any, *arguments: Any, **options: Any) -> None:
             checkpoint_if_due(loop, progress, *arguments, **options)
             left[0] -= 1
             if left[0] == 0:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(_Loop, "checkpoint_if_due", interrupt)
+            patch.setattr(EpochLoop, "checkpoint_if_due", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 run(settings, tmp_path / "run", dataset=DATA, reporter=Quiet())
         resumed = run(settings, tmp_path / "run", resume=True, dataset=DATA, reporter=Quiet())
