@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 
-def attach(package: str, names: Mapping[str, Sequence[str]]) -> None:
-    """Give a package the names of its modules: each is imported with the first use of one of its names.
-
-    - ``names``: module -> the names that the package has from there
+def attach(package: str) -> None:
+    """Give a package the names that it imports under ``if TYPE_CHECKING``: each module is imported with the first use of one.
 
     A function that is called like its module stays the function, as with ordinary imports (``training.run``).
     """
-    module_of = {name: module for module, several in names.items() for name in several}
 
     class Package(ModuleType):
         """A package that looks names up when they are asked for."""
 
         def __getattr__(self, name: str) -> Any:
-            if name not in module_of:
+            module = modules_of(package).get(name)
+            if module is None:
                 raise AttributeError(f"module {package!r} has no attribute {name!r}")
-            value = getattr(importlib.import_module(f"{package}.{module_of[name]}"), name)
+            value = getattr(importlib.import_module(module), name)
             # Found at once from now on.
             self.__dict__[name] = value
             return value
 
         def __setattr__(self, name: str, value: Any) -> None:
             # The import of a module binds it in its package, over a name that the package has from there.
-            if not (name in module_of and isinstance(value, ModuleType)):
+            if not (isinstance(value, ModuleType) and name in modules_of(package)):
                 super().__setattr__(name, value)
 
         def __dir__(self) -> list[str]:
-            return sorted({*super().__dir__(), *module_of})
+            return sorted({*super().__dir__(), *modules_of(package)})
 
     sys.modules[package].__class__ = Package
+
+
+@cache
+def modules_of(package: str) -> dict[str, str]:
+    """Return name -> the module that a package has it from: its imports for the type checker, read off its source."""
+    tree = ast.parse(Path(str(sys.modules[package].__file__)).read_text(encoding="utf-8"))
+    blocks = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}

@@ -12,4 +12,4 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGES", "analyze", "histogram", "site_analysis"]
 
-attach(__name__, {"analyzing": ("IMAGES", "analyze"), "site_analysis": ("histogram", "site_analysis")})
+attach(__name__)

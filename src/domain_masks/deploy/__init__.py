@@ -16,14 +16,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Guess", "Model", "Prediction", "Unreadable", "find_images", "load", "model_card", "push_to_hub"]
 
-attach(
-    __name__,
-    {
-        "hub.model_card": ("model_card",),
-        "hub.publishing": ("push_to_hub",),
-        "predicting.image_paths": ("Unreadable", "find_images"),
-        "predicting.model": ("Model",),
-        "predicting.model_loading": ("load",),
-        "predicting.prediction": ("Guess", "Prediction"),
-    },
-)
+attach(__name__)

@@ -13,21 +13,4 @@ if TYPE_CHECKING:
 
 __all__ = ["BenchmarkOutcome", "PlannedRun", "accuracy_table", "execute_plan", "leave_one_out", "plan", "summary"]
 
-attach(
-    __name__,
-    {
-        "benchmark": (
-            "BenchmarkOutcome",
-            "execute_plan",
-        ),
-        "plan": (
-            "PlannedRun",
-            "leave_one_out",
-            "plan",
-        ),
-        "table": (
-            "accuracy_table",
-            "summary",
-        ),
-    },
-)
+attach(__name__)

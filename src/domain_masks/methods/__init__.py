@@ -34,16 +34,4 @@ __all__ = [
     "load_plugins",
 ]
 
-attach(
-    __name__,
-    {
-        "aggregate": ("Aggregate",),
-        "base": ("Context", "Engine", "Method", "Optimizer", "Phase"),
-        "description": ("Description", "Paper", "Settings"),
-        "dmg": ("DMG",),
-        "multi_headed": ("MultiHeaded",),
-        "plugins": ("load_plugins",),
-        "search_ranges": ("Choice", "Uniform"),
-        "table": ("METHODS",),
-    },
-)
+attach(__name__)

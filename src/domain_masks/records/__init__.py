@@ -29,24 +29,4 @@ __all__ = [
     "writing",
 ]
 
-attach(
-    __name__,
-    {
-        "analysis": ("Analysis",),
-        "files": (
-            "read_json",
-            "write_json",
-            "write_whole",
-            "writing",
-        ),
-        "metrics_log": ("MetricsLog",),
-        "predictions": ("Predictions",),
-        "results": (
-            "Accuracies",
-            "Results",
-            "SelectionProtocol",
-            "SiteMasks",
-        ),
-        "run_folder": ("RunFolder",),
-    },
-)
+attach(__name__)

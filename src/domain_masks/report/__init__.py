@@ -27,15 +27,4 @@ __all__ = [
     "write_report",
 ]
 
-attach(
-    __name__,
-    {
-        "build": ("build_report",),
-        "document": ("Report",),
-        "runs.paper_protocol": ("Difference", "protocol_match"),
-        "write.files": ("Written", "write_report"),
-        "write.page": ("render_page",),
-        "write.run_figures": ("draw_analysis",),
-        "write.terminal": ("summary_lines",),
-    },
-)
+attach(__name__)

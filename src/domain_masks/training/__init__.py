@@ -14,12 +14,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Experiment", "Run", "evaluate", "run"]
 
-attach(
-    __name__,
-    {
-        "experiment": ("Experiment",),
-        "evaluating": ("evaluate",),
-        "finished_run": ("Run",),
-        "run": ("run",),
-    },
-)
+attach(__name__)

@@ -12,4 +12,4 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckReport", "check", "check_extension"]
 
-attach(__name__, {"check_report": ("CheckReport", "check_extension"), "examination": ("check",)})
+attach(__name__)

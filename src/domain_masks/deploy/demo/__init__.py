@@ -13,22 +13,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Example", "Shown", "SiteAgreement", "answer", "find_examples", "shown", "site_agreements"]
 
-attach(
-    __name__,
-    {
-        "agreement": (
-            "SiteAgreement",
-            "site_agreements",
-        ),
-        "answers": (
-            "Answer",
-            "Shown",
-            "answer",
-            "shown",
-        ),
-        "examples": (
-            "Example",
-            "find_examples",
-        ),
-    },
-)
+attach(__name__)

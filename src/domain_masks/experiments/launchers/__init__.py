@@ -11,15 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["InProcess", "Job", "Launcher", "Outcome", "execute"]
 
-attach(
-    __name__,
-    {
-        "base": (
-            "InProcess",
-            "Job",
-            "Launcher",
-            "Outcome",
-            "execute",
-        ),
-    },
-)
+attach(__name__)
