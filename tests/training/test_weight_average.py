@@ -82,7 +82,7 @@ def test_ema_is_the_recursion_over_updates_and_not_over_batches(data: Any, tmp_p
     steps = 2 * 3  # 60 images less validation and test: three batches an epoch, of which the last is a group of its own
     assert len(history) == load_checkpoint(done.folder.last)["engine"]["average"]["average"]["updates"]["main"] == 4
     assert history[-1]["at"] == steps
-    updates = done.results.average["updates"]
+    updates = done.results.average.updates
     assert updates == 2 * done.results.best_epoch
     expected = of_each(history[:updates], lambda values: slow.ema(values, 0.7))
     best = load_checkpoint(done.folder.best)["method"]
@@ -101,11 +101,11 @@ def test_swa_is_the_mean_from_its_start_on_and_chooses_no_epoch_before(data: Any
     done = trained(data, tmp_path / "r", average="swa", average_start=0.5, epochs=3)
     first = len(history) // 2
     average = done.results.average
-    assert (average["first_step"], done.results.best_epoch > 1) == (first + 1, True)
-    assert average["last_step"] == done.results.best_epoch * len(history) // 3
+    assert (average.first_step, done.results.best_epoch > 1) == (first + 1, True)
+    assert average.last_step == done.results.best_epoch * len(history) // 3
     same(
         load_checkpoint(done.folder.best)["method"],
-        of_each(history[first : average["last_step"]], slow.mean),
+        of_each(history[first : average.last_step], slow.mean),
     )
 
 
@@ -126,10 +126,10 @@ def test_swad_averages_the_steps_of_the_valley(data: Any, tmp_path: Path, histor
     done = trained(data, tmp_path / "r", **settings)
     average = done.results.average
     assert done.results.best_epoch == done.results.epochs_run
-    assert average["valley"] in ("started", "ended", "not found")
-    assert average["updates"] == average["last_step"] - average["first_step"] + 1
-    assert average["last_step"] % 2 == 0
-    valley = history[average["first_step"] - 1 : average["last_step"]]
+    assert average.valley in ("started", "ended", "not found")
+    assert average.updates == average.last_step - average.first_step + 1
+    assert average.last_step % 2 == 0
+    valley = history[average.first_step - 1 : average.last_step]
     same(load_checkpoint(done.folder.best)["method"], of_each(valley, slow.mean))
 
 
@@ -174,7 +174,7 @@ def test_training_ends_with_the_valley(data: Any, tmp_path: Path) -> None:
     )
     done = run(settings, tmp_path / "r", dataset=data, reporter=said)
     assert done.results.epochs_run < 9
-    assert done.results.average["valley"] == "ended"
+    assert done.results.average.valley == "ended"
     assert any("the valley of the validation loss has ended" in line for line in said.lines)
     assert any("every 1 step of 27" in line for line in said.lines), said.lines
     assert evaluate(done.folder.path, Silent(), dataset=data).results.average == done.results.average
@@ -208,7 +208,7 @@ def test_statistics_of_batch_norm_are_those_of_the_averaged_weights_on_training_
     sources.train.set_epoch(0)
     batches = [experiment.prepare(batch) for batch in sources.train]
     full = [batch for batch in batches if len(batch) == 20]
-    assert len(full) == done.results.average["batch_norm_images"] / 20 < len(batches)
+    assert len(full) == done.results.average.batch_norm_images / 20 < len(batches)
     with torch.no_grad():
         for batch in full:
             network(batch.images)
@@ -264,10 +264,10 @@ def test_an_average_begins_anew_with_a_phase(data: Any, tmp_path: Path, history:
         done = trained(data, tmp_path / "r", method="two_phases", average="ema", average_decay=0.9, epochs=4)
     half = len(history) // 2
     average = done.results.average
-    assert average["first_step"] == half + 1
+    assert average.first_step == half + 1
     same(
         load_checkpoint(done.folder.best)["method"],
-        of_each(history[half : half + average["updates"]], lambda values: slow.ema(values, 0.9)),
+        of_each(history[half : half + average.updates], lambda values: slow.ema(values, 0.9)),
     )
 
 
