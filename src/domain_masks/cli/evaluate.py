@@ -53,7 +53,8 @@ def main(arguments: Sequence[str]) -> int:
             if not (settings.ensemble == WEIGHTED_ENSEMBLE and can_be_weighted(there)):
                 check_ensemble(there, settings.ensemble)
 
-    from domain_masks.cli.results import TITLES, accuracy_line, detail_lines, result_lines  # noqa: PLC0415
+    from domain_masks.cli.results import accuracy_line, detail_lines, result_lines  # noqa: PLC0415
+    from domain_masks.records.results import MEASURE_TITLES  # noqa: PLC0415
     from domain_masks.training import evaluate  # noqa: PLC0415
 
     if settings.ensemble == WEIGHTED_ENSEMBLE:
@@ -65,7 +66,10 @@ def main(arguments: Sequence[str]) -> int:
         results = finished.results
         held_out = "" if results.out_of_domain is None else results.out_of_domain.split
         shown = accuracies_under(Predictions.load(finished.folder.predictions), settings.ensemble, held_out)
-        lines = [f"{'ensemble':<13} {settings.ensemble}", *(accuracy_line(TITLES[name], shown[name]) for name in shown)]
+        lines = [
+            f"{'ensemble':<13} {settings.ensemble}",
+            *(accuracy_line(MEASURE_TITLES[name], shown[name]) for name in shown),
+        ]
     for line in [*lines, *(detail_lines(finished.results) if flags.verbose else ())]:
         say(line)
     return 0

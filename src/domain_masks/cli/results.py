@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 
 from domain_masks.records.counts import counted
 from domain_masks.records.pairs import pair_title
-from domain_masks.records.results import Results
+from domain_masks.records.results import MEASURE_TITLES, Results
 
 if TYPE_CHECKING:
     from domain_masks.records import Accuracies
 
-TITLES = {"out_of_domain": "out of domain", "in_domain": "in domain", "known_domain": "known domain"}
-
 
 def result_lines(results: Results) -> Iterator[str]:
     """Yield a line per measure, with the split behind it and every domain's accuracy in percent."""
-    for name, title in TITLES.items():
+    for name, title in MEASURE_TITLES.items():
         accuracies = getattr(results, name)
         if accuracies is None:
             continue
@@ -46,7 +44,7 @@ def accuracy_line(title: str, accuracies: Accuracies) -> str:
 
 def detail_lines(results: Results) -> Iterator[str]:
     """Yield what ``--verbose`` adds: the worst domain, the overlap of every pair of masks, and what took how long."""
-    for name, title in TITLES.items():
+    for name, title in MEASURE_TITLES.items():
         accuracies: Accuracies | None = getattr(results, name)
         if accuracies is not None and accuracies.worst_domain is not None:
             count, balanced = accuracies.count, accuracies.balanced_accuracy

@@ -196,7 +196,7 @@ def lines(total: Estimate, free_bytes: int | None, at_once: int) -> Iterator[str
         yield f"disk: about {decimal(total.run_bytes)}{features}{free}"
         yield f"time: about {_duration(total.seconds)}" + (f" with {at_once} runs at once" if at_once > 1 else "")
     for source, names in total.basis.items():
-        yield f"  estimated from {source}: {', '.join(names)}"
+        yield f"  estimated from {source}: {', '.join(dict.fromkeys(names))}"
     for phrase in total.unknown:
         yield f"  not estimated: {phrase}"
 

@@ -9,9 +9,8 @@ import pandas as pd
 
 from domain_masks.evaluation import mean_and_standard_deviation
 from domain_masks.records import Results
-from domain_masks.records.results import OVERALL, held_out_name
+from domain_masks.records.results import MEASURE_TITLES, OVERALL, held_out_name
 
-MEASURES = {"out_of_domain": "out of domain", "in_domain": "in domain", "known_domain": "known domain"}
 COLUMNS = ("method", "target", "seed", "measure", "split", "accuracy")
 """Those that every table has; the others are settings that vary."""
 
@@ -28,7 +27,7 @@ def accuracy_table(results: Sequence[Results], varied: Sequence[Mapping[str, Any
     names = list(dict.fromkeys(name for values in settings for name in values))
     rows = []
     for result, values in zip(results, settings, strict=True):
-        for measure, title in MEASURES.items():
+        for measure, title in MEASURE_TITLES.items():
             accuracies = getattr(result, measure)
             if accuracies is not None:
                 rows.append(
@@ -73,7 +72,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rank(measure: Any) -> int:
-    return list(MEASURES.values()).index(str(measure))
+    return list(MEASURE_TITLES.values()).index(str(measure))
 
 
 def _text(values: list[float]) -> str:

@@ -14,6 +14,8 @@ from domain_masks.records.pairs import pair_of
 SCHEMA = 2
 """2: epochs are counted from 1. In 1 ``best_epoch`` was counted from 0, and is read as one more; two empty masks had IoU 0."""
 
+MEASURE_TITLES = {"out_of_domain": "out of domain", "in_domain": "in domain", "known_domain": "known domain"}
+"""Measure, as ``results.json`` and ``predictions.npz`` name it -> its title, in the order in which they are shown."""
 OVERALL = "overall"
 """How tables call the mean over held-out domains."""
 DOMAIN_CLASSIFIER = "domain classifier"
