@@ -27,7 +27,7 @@ from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.launching import launch
 from domain_masks.training.loss_valley import LossValley, Segment
-from domain_masks.training.parameter_average import Average
+from domain_masks.training.parameter_average import ParameterAverage
 from domain_masks.training.phases import PhasePlan
 from domain_masks.training.run_progress import Progress
 from domain_masks.training.state import RunState
@@ -144,7 +144,7 @@ def test_the_valley_is_that_of_the_printed_algorithm() -> None:
         first, last, stopped = slow.valley(losses, patience, overfit, tolerance)
         valley = LossValley(patience, overfit, tolerance)
         for index, loss in enumerate(losses):
-            mean = Average()
+            mean = ParameterAverage()
             # Two updates to a segment, the parameter being the step.
             for step in (2 * index + 1, 2 * index + 2):
                 mean.add("main", {"w": torch.tensor([float(step)])}, torch.optim.swa_utils.get_swa_multi_avg_fn())

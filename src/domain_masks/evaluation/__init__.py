@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         mean_and_standard_deviation,
     )
     from domain_masks.evaluation.measured_samples import reporting_splits, samples_by_domain, samples_by_measure
-    from domain_masks.evaluation.selection import Choice, SelectedResult, choose, selected
+    from domain_masks.evaluation.selection import SelectedResult, VariantChoice, choose, selected
     from domain_masks.evaluation.selection_rules import SELECTION_RULES
     from domain_masks.evaluation.summary import accuracies, accuracies_under, summarize
     from domain_masks.evaluation.variants import Variant, variants
@@ -58,10 +58,10 @@ if TYPE_CHECKING:
 __all__ = [
     "NEAREST_RULES",
     "SELECTION_RULES",
-    "Choice",
     "NearestOnDomain",
     "SelectedResult",
     "Variant",
+    "VariantChoice",
     "accuracies",
     "accuracies_under",
     "accuracy_interval",

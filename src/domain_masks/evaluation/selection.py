@@ -22,7 +22,7 @@ _SOURCES_OF_A_RUN = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class VariantChoice:
     """The variant of a method that a rule chose for one held-out domain, or for several held out together.
 
     - ``target_labels_used``: whether the choice looked at labels of the held-out domain
@@ -42,7 +42,7 @@ class SelectedResult:
 
     method: str
     targets: tuple[str, ...]
-    choice: Choice
+    choice: VariantChoice
     records: tuple[RunRecord, ...]
 
     @property
@@ -67,7 +67,9 @@ class SelectedResult:
         return self.choice.target_labels_used or own
 
 
-def choose(records: Sequence[RunRecord], rule: str, target: str | Sequence[str], method: str | None = None) -> Choice:
+def choose(
+    records: Sequence[RunRecord], rule: str, target: str | Sequence[str], method: str | None = None
+) -> VariantChoice:
     """Choose one variant of ``method`` for ``target`` by ``rule``.
 
     - ``records``: runs of one dataset; all settings in which they differ are chosen between
@@ -95,11 +97,11 @@ def choose(records: Sequence[RunRecord], rule: str, target: str | Sequence[str],
         raise unknown(f"held-out domain of method {method!r}", ",".join(targets) or "none", sorted(held_out))
     labels_used = rule == ORACLE
     if len(candidates) == 1:
-        return Choice(candidates[0], rule, labels_used, {})
+        return VariantChoice(candidates[0], rule, labels_used, {})
     scores = _scores(rule, candidates, targets)
     # Of equal scores max takes the first, and the variants are in the order of their settings.
     best = max(candidates, key=lambda variant: scores[variant.label])
-    return Choice(best, rule, labels_used, scores)
+    return VariantChoice(best, rule, labels_used, scores)
 
 
 def selected(

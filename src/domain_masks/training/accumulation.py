@@ -37,7 +37,7 @@ class Accumulation:
         self.batches += 1
         self.rows += rows
 
-    def give(self) -> None:
+    def assign_mean(self) -> None:
         """Give the mean over all rows of the group to the parameters, and begin a new group."""
         for parameter, total in zip(self.parameters, self._sums, strict=True):
             parameter.grad = None if total is None else total.div_(self.rows)

@@ -55,13 +55,13 @@ class TrainingEngine:
         self._batch_index = 0
         self._rows = 0
         self._hooks = Hooks(method, config.seed, fabric.device)
-        self._asked: set[str] = set()
+        self._updated: set[str] = set()
         self._rates: dict[str, float] = {}
         self._logged: dict[str, list[Tensor]] = {}
         self._groups = trained_groups(method)
         self._kinds = optimizers_of(method)
         self.optimizers = self._build_optimizers()
-        self._waiting = {name: Accumulation(parameters) for name, parameters in self._trained().items()}
+        self._accumulated = {name: Accumulation(parameters) for name, parameters in self._trained().items()}
         self._watch = WeightingWatch(method)
         self.average = None if config.average == "none" else WeightAverage(method, config, self._trained())
 
@@ -133,7 +133,7 @@ class TrainingEngine:
         ``rows`` are those of the global batch, if they are known before a loss is handed over.
         """
         self._epoch, self._batch_index, self._rows = epoch, batch_index, rows
-        self._asked.clear()
+        self._updated.clear()
         self._logged.clear()
         self._watch.begin()
         self.method.zero_grad(set_to_none=True)
@@ -163,7 +163,7 @@ class TrainingEngine:
         options: dict[str, Any] = {"retain_graph": True} if retain else {}
         if only is not None:
             names = self._named([only] if isinstance(only, str) else only)
-            options["inputs"] = [parameter for name in names for parameter in self._waiting[name].parameters]
+            options["inputs"] = [parameter for name in names for parameter in self._accumulated[name].parameters]
             if not options["inputs"]:
                 return
         random, world = batch.random, self.fabric.world_size
@@ -224,22 +224,25 @@ class TrainingEngine:
             if self.config.accumulate == 1:
                 stepped += [name] if self._step(name) else []
                 continue
-            if name in self._asked:
+            if name in self._updated:
                 raise InputError(
                     f"accumulate: method {self.method.name!r} updates optimiser {name!r} several times per step, whose batches "
                     "cannot be put together: leave accumulate out, and use a larger batch"
                 )
-            self._asked.add(name)
-            self._waiting[name].add(self._rows or 1)
-            if self._waiting[name].batches == self.config.accumulate or self._batch_index + 1 == self.steps_per_epoch:
-                self._waiting[name].give()
+            self._updated.add(name)
+            self._accumulated[name].add(self._rows or 1)
+            if (
+                self._accumulated[name].batches == self.config.accumulate
+                or self._batch_index + 1 == self.steps_per_epoch
+            ):
+                self._accumulated[name].assign_mean()
                 stepped += [name] if self._step(name) else []
         self._after(stepped)
 
     def drop(self, *optimizers: str) -> None:
         """Clear the gradients of the named optimisers (all, where none is named) without a step."""
         for name in self._named(optimizers or tuple(self._groups)):
-            for parameter in self._waiting[name].parameters:
+            for parameter in self._accumulated[name].parameters:
                 parameter.grad = None
 
     def _after(self, stepped: Sequence[str]) -> None:
@@ -256,9 +259,9 @@ class TrainingEngine:
         Running statistics are then the mean over all processes. Where class weights are used, it is seen that they were.
         """
         stepped = []
-        for name, waiting in self._waiting.items():
+        for name, waiting in self._accumulated.items():
             if waiting.batches:
-                waiting.give()
+                waiting.assign_mean()
                 stepped += [name] if self._step(name) else []
         self._after(stepped)
         self.average_buffers()
@@ -270,7 +273,7 @@ class TrainingEngine:
             raise self._watch.refusal(f"every step of epoch {self._epoch + 1}")
 
     def _refuse_unfrozen(self) -> None:
-        trained = {id(parameter) for waiting in self._waiting.values() for parameter in waiting.parameters}
+        trained = {id(parameter) for waiting in self._accumulated.values() for parameter in waiting.parameters}
         for name, parameter in self.method.named_parameters():
             if parameter.grad is not None and id(parameter) not in trained:
                 raise InputError(
@@ -280,7 +283,7 @@ class TrainingEngine:
 
     def _step(self, name: str) -> bool:
         """Let an optimiser take a step; returns whether it did."""
-        optimizer, parameters = self.optimizers[name], self._waiting[name].parameters
+        optimizer, parameters = self.optimizers[name], self._accumulated[name].parameters
         if self.fabric.world_size > 1:
             average_gradients(parameters)
         if all(parameter.grad is None for parameter in parameters):
@@ -296,7 +299,7 @@ class TrainingEngine:
         optimizer.zero_grad(set_to_none=True)
         after = 1.0 if scaler is None else scaler.get_scale()
         if after != before:
-            for waiting in self._waiting.values():
+            for waiting in self._accumulated.values():
                 waiting.scale(after / before)
         # The scale becomes smaller where a gradient was infinite, whose step was left out.
         return bool(after >= before)
@@ -335,7 +338,7 @@ class TrainingEngine:
         world = self.fabric.world_size
         return {
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "waiting": {name: kept.state_dict(world) for name, kept in self._waiting.items() if kept.batches},
+            "waiting": {name: kept.state_dict(world) for name, kept in self._accumulated.items() if kept.batches},
             "processes": world,
             **self._hooks.state_dict(),
             "weighted": self._watch.used or self.method.class_weights_used,
@@ -350,7 +353,7 @@ class TrainingEngine:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         for name, kept in state.get("waiting", {}).items():
-            self._waiting[name].load_state_dict(
+            self._accumulated[name].load_state_dict(
                 kept, self.fabric.global_rank, self.fabric.world_size, state["processes"]
             )
         self.fabric.strategy.precision.load_state_dict(state["precision"])

@@ -22,7 +22,7 @@ from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.epoch_means import LOGGED, LOSS_TERM, EpochMeans
 from domain_masks.training.global_batch import gather_names, global_batch_step
 from domain_masks.training.reestimation import reestimate
-from domain_masks.training.run_progress import Choice, Progress
+from domain_masks.training.run_progress import EpochChoice, Progress
 from domain_masks.training.signals import Interruption
 from domain_masks.training.sources import Sources
 from domain_masks.training.state import RunState
@@ -39,7 +39,7 @@ class Measured:
     accuracies: dict[str, float]
     masks: dict[str, float | int | str]
     average: dict[str, Any] | None = None
-    choice: Choice = "best"
+    choice: EpochChoice = "best"
 
 
 @dataclass(frozen=True)

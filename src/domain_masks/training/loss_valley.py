@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from domain_masks.training.parameter_average import Average
+from domain_masks.training.parameter_average import ParameterAverage
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Segment:
     - ``first``, ``last``: its steps, counted from 1 over the whole training
     """
 
-    mean: Average
+    mean: ParameterAverage
     loss: float
     first: int
     last: int
@@ -32,7 +32,7 @@ class Segment:
     @classmethod
     def read(cls, state: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> Segment:
         """Return what :meth:`state_dict` returned, on the devices of the ``parameters`` that it averages."""
-        mean = Average.read(state["mean"]).to(parameters)
+        mean = ParameterAverage.read(state["mean"]).to(parameters)
         return cls(mean, float(state["loss"]), int(state["first"]), int(state["last"]))
 
 

@@ -14,7 +14,7 @@ Step = Callable[[Sequence[Tensor], Sequence[Tensor], int], None]
 
 
 @dataclass
-class Average:
+class ParameterAverage:
     """Means of parameters; those of one optimiser move when it has updated them, and at no other time.
 
     - ``means``: optimiser -> name of a parameter -> its mean
@@ -37,9 +37,9 @@ class Average:
                 step([means[name] for name in names], [parameters[name].detach() for name in names], count)
         self.updates[optimizer] = count + 1
 
-    def joined(self, other: Average) -> Average:
+    def joined(self, other: ParameterAverage) -> ParameterAverage:
         """Return the mean over the updates of both."""
-        result = Average(
+        result = ParameterAverage(
             {name: {key: value.clone() for key, value in means.items()} for name, means in self.means.items()},
             dict(self.updates),
         )
@@ -60,26 +60,26 @@ class Average:
         return max(self.updates.values(), default=0)
 
     @torch.no_grad()
-    def give(self, parameters: Mapping[str, Tensor]) -> None:
+    def copy_to(self, parameters: Mapping[str, Tensor]) -> None:
         """Copy the means into the parameters of these names; those that have none stay."""
         for means in self.means.values():
             for name, value in means.items():
                 parameters[name].copy_(value)
 
-    def to(self, parameters: Mapping[str, Tensor]) -> Average:
+    def to(self, parameters: Mapping[str, Tensor]) -> ParameterAverage:
         """Return the same on the devices of the parameters of these names; raises KeyError where one is missing."""
         means = {
             optimizer: {name: value.to(parameters[name]) for name, value in group.items()}
             for optimizer, group in self.means.items()
         }
-        return Average(means, self.updates)
+        return ParameterAverage(means, self.updates)
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain values and tensors, for a checkpoint."""
         return {"means": self.means, "updates": self.updates}
 
     @classmethod
-    def read(cls, state: Mapping[str, Any]) -> Average:
+    def read(cls, state: Mapping[str, Any]) -> ParameterAverage:
         """Return what :meth:`state_dict` returned."""
         means = {name: dict(group) for name, group in state["means"].items()}
         return cls(means, {name: int(count) for name, count in state["updates"].items()})

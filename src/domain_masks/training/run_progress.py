@@ -11,7 +11,7 @@ from domain_masks.records.config import RunConfig
 from domain_masks.training.epoch_means import LOSS_TERM, Total
 from domain_masks.training.phases import PhasePlan, deciding_phase, phases_of, plan_phases
 
-Choice = Literal["best", "newest", "never"]
+EpochChoice = Literal["best", "newest", "never"]
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Progress:
     is_fitted: bool = False
 
     def finish_epoch(
-        self, accuracy: float, phases: PhasePlan, average: dict[str, Any] | None = None, choice: Choice = "best"
+        self, accuracy: float, phases: PhasePlan, average: dict[str, Any] | None = None, choice: EpochChoice = "best"
     ) -> bool:
         """Note the accuracy of the epoch that ends; returns whether it is the best so far.
 

@@ -99,7 +99,7 @@ class RunState:
     def _weights(self) -> Mapping[str, Any]:
         """Return the weights that training continues with, also while their average is in their place."""
         average = None if self.engine is None else self.engine.average
-        return self.method.state_dict() if average is None or average.aside is None else average.aside
+        return self.method.state_dict() if average is None or average.training_state is None else average.training_state
 
     def log(self, log: MetricsLog, row: Mapping[str, float | int | str]) -> None:
         """Add a row to ``metrics.csv``; raises RunFolderError that says what is kept where it cannot be written.

@@ -15,7 +15,7 @@ from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.records.config import RunConfig
 from domain_masks.records.counts import counted
 from domain_masks.training.loss_valley import LossValley, Segment
-from domain_masks.training.parameter_average import Average, Step
+from domain_masks.training.parameter_average import ParameterAverage, Step
 
 LOOKS = 50
 """Into how many segments SWAD divides a phase where no interval is set: as the authors, every 100 steps of 5,000."""
@@ -44,7 +44,7 @@ class WeightAverage:
         names = {id(parameter): name for name, parameter in method.named_parameters()}
         self.method = method
         self.config = config
-        self.aside: Mapping[str, Any] | None = None
+        self.training_state: Mapping[str, Any] | None = None
         """The state of the method as training continues with it, while the average is in its place; else None."""
         self.measured: Mapping[str, Any] | None = None
         """The state of the method with the average in its place as it was validated last."""
@@ -57,7 +57,7 @@ class WeightAverage:
     def restart(self, step: int) -> None:
         """Begin anew with ``step``, which is the first of a phase. Steps are counted from 0 over the whole training."""
         config = self.config
-        self._average = Average()
+        self._average = ParameterAverage()
         self._first, self._last = 0, 0
         self._segment_begins = step
         self._valley = LossValley(config.average_patience, config.average_overfit_patience, config.average_tolerance)
@@ -90,7 +90,7 @@ class WeightAverage:
     def close_segment(self, loss: float, step: int) -> None:
         """Note the validation loss of the weights as they are after ``step``."""
         self._valley.add(Segment(self._average, loss, self._first, self._last))
-        self._average, self._first, self._last = Average(), 0, 0
+        self._average, self._first, self._last = ParameterAverage(), 0, 0
         self._segment_begins = step + 1
 
     @property
@@ -105,13 +105,13 @@ class WeightAverage:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Put the averages into the method within the block; before any update its weights are what they are."""
-        self.aside = copy.deepcopy(self.method.state_dict())
+        self.training_state = copy.deepcopy(self.method.state_dict())
         try:
-            self._current().mean.give(self._all)
+            self._current().mean.copy_to(self._all)
             yield
         finally:
-            load_tensors(self.method, self.aside)
-            self.aside = None
+            load_tensors(self.method, self.training_state)
+            self.training_state = None
 
     def summary(self) -> dict[str, Any]:
         """Return what the average is of by now, as ``results.json`` keeps it."""
@@ -132,7 +132,7 @@ class WeightAverage:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned."""
-        self._average = Average.read(state["average"]).to(self._all)
+        self._average = ParameterAverage.read(state["average"]).to(self._all)
         steps = state["steps"]
         self._first, self._last, self._segment_begins = steps["first"], steps["last"], steps["segment_begins"]
         self._valley.load_state_dict(state["valley"], self._all)
