@@ -9,29 +9,11 @@ from domain_masks.evaluation import (
     nearest_logits,
     nearest_on_domain,
     nearest_source,
-    reporting_splits,
-    samples_by_domain,
     source_logits,
     top1,
 )
 from references.by_mask import nearest_source as slow
 from references.predictions import SOURCES, generated
-
-
-def test_sources_are_shown_on_their_test_images_and_come_first():
-    assert reporting_splits(generated()) == {"photo": "test", "art": "test", "cartoon": "test", "sketch": "held_out"}
-
-
-def test_without_test_images_validation_is_shown_and_says_so():
-    splits = reporting_splits(generated(splits=("validation", "held_out")))
-    assert splits == {"photo": "validation", "art": "validation", "cartoon": "validation", "sketch": "held_out"}
-    assert list(reporting_splits(generated(splits=("validation",)))) == list(SOURCES)
-
-
-def test_what_is_shown_is_of_that_split_and_domain():
-    for domain, part in samples_by_domain(generated()).items():
-        assert {name.split("/")[0] for name in part.ids} == {domain}
-        assert len(set(part.splits)) == 1
 
 
 def test_every_mask_on_every_domain():
