@@ -9,6 +9,7 @@ import pytest
 from domain_masks.records import Results
 from domain_masks.records.collection import collect
 from domain_masks.report import build_report, render_page
+from domain_masks.report.figures.group_figures import training_figures
 from domain_masks.report.runs.accuracies import summary
 from domain_masks.report.runs.groups import groups_of
 from domain_masks.report.tables.accuracy_tables import side_by_side
@@ -106,3 +107,16 @@ def test_a_run_without_held_out_domain_and_masks_is_shown(tmp_path):
     (folder / "results.json").write_text(json.dumps({**results, "targets": []}))
     (folder / "metrics.csv").unlink()
     assert "nothing held out" in render_page(build_report(collect([tmp_path])))
+
+
+def test_metrics_that_hold_no_fraction_leave_the_figure_of_masks_out(tmp_path):
+    folder = make_run(tmp_path / "one")
+    (group,) = groups_of(collect([tmp_path]).runs)
+    name = "masks-by-epoch"
+    assert any(name in plot.name for plot in training_figures(group))
+    path = folder / "metrics.csv"
+    path.write_text(
+        re.sub(r"^(1,.*)$", lambda row: re.sub(r"0\.\d+", "7.5", row[0]), path.read_text(), flags=re.MULTILINE)
+    )
+    (group,) = groups_of(collect([tmp_path]).runs)
+    assert not any(name in plot.name for plot in training_figures(group))

@@ -81,9 +81,13 @@ def _values(frame: pd.DataFrame) -> MaskValues:
 
 
 def _epochs(group: Group, record: RunRecord, metrics: Sequence[Mapping[str, Any]]) -> Sequence[SiteEpoch]:
-    """Return the masks of each epoch, from the run's analysis where there is one."""
+    """Return the masks of each epoch, from the run's analysis where there is one; none where its metrics are malformed."""
     analysis = group.analysis(record)
-    return site_epochs(metrics) if analysis is None or analysis.epochs is None else analysis.epochs
+    if analysis is not None and analysis.epochs is not None:
+        return analysis.epochs
+    with suppress(DomainMasksError):
+        return site_epochs(metrics)
+    return []
 
 
 def _metrics(record: RunRecord) -> list[dict[str, Any]]:
