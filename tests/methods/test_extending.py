@@ -97,7 +97,7 @@ def test_the_pages_method_trains(tmp_path: Path) -> None:
     assert run.out_of_domain is not None
     assert set(run.results.out_of_domain.by_ensemble) == {"predictions"}
     method, card = load_model(tmp_path / "runs" / "manifold-mixup")
-    assert card["method"] == {"name": "manifold_mixup", "strongest": 0.5}
+    assert card.method.model_dump() == {"name": "manifold_mixup", "strongest": 0.5}
     (epoch,) = MetricsLog(run.folder.metrics).read()
     assert epoch["step"] == 2
     with seeded(0, "initialisation/backbone"):
