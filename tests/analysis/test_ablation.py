@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from domain_masks.analysis.ablation import ablation_rows, kinds, measure, variants
+from domain_masks.analysis.ablation import ablation_rows, measure, variants
 from domain_masks.batch import DomainBatch
+from domain_masks.masks.statistics import units_by_kind
 
 LOGITS = {
     "low": torch.tensor([[1.0] * 8 + [1.0] * 4 + [-1.0] * 4, [1.0] * 8 + [-1.0] * 4 + [-1.0] * 4]),
@@ -16,7 +17,7 @@ LOGITS = {
 
 
 def test_kinds_by_hand():
-    found = kinds(LOGITS["high"])
+    found = units_by_kind(LOGITS["high"])
     assert found["shared"].tolist() == [True, True, False, False]
     assert found["specific"].tolist() == [False, False, True, False]
 
@@ -33,7 +34,7 @@ def test_every_variant_switches_off_what_it_says():
         total = sum(int(off.sum()) for off in variant.off.values())
         assert total == variant.neurons
         for site, off in variant.off.items():
-            of = kinds(LOGITS[site])[variant.matched or variant.kind]
+            of = units_by_kind(LOGITS[site])[variant.matched or variant.kind]
             assert int(off.sum()) == round(variant.fraction * int(of.sum()))
             if variant.kind != "random":
                 assert not (off & ~of).any()

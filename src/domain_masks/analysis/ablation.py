@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domain_masks.batch import DomainBatch
-from domain_masks.masks.functional import hard_masks, mask_probabilities
+from domain_masks.masks.functional import mask_probabilities
+from domain_masks.masks.statistics import units_by_kind
 from domain_masks.randomness import generator
 from domain_masks.records.analysis import AblationRow
 
@@ -54,15 +55,6 @@ class UnitChoice:
         return self.site, self.kind, self.matched, self.fraction, self.neurons
 
 
-def kinds(logits: Tensor) -> dict[str, Tensor]:
-    """Return "shared" and "specific" -> (K,), True for a unit of that kind by the hard masks (Section 7.1).
-
-    ``logits``: (D, K).
-    """
-    on = hard_masks(logits.detach()).cpu().sum(0)
-    return {"shared": on == len(logits), "specific": (on > 0) & (on < len(logits))}
-
-
 def variants(
     logits: Masks, seed: int = 0, fractions: Sequence[float] = FRACTIONS, draws: int = DRAWS
 ) -> Iterator[UnitChoice]:
@@ -77,7 +69,7 @@ def variants(
     ``logits``: site -> (D, K).
     """
     yield UnitChoice(ALL_SITES, "none", None, 0.0, 0, {})
-    of_kind = {site: kinds(values) for site, values in logits.items()}
+    of_kind = {site: units_by_kind(values) for site, values in logits.items()}
     places: dict[str, tuple[str, ...]] = {site: (site,) for site in logits}
     if len(logits) > 1:
         places[ALL_SITES] = tuple(logits)

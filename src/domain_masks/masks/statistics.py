@@ -38,11 +38,15 @@ def mask_statistics(logits: Tensor, domains: Sequence[str]) -> dict[str, Any]:
 
 
 def neuron_kinds(logits: Tensor) -> dict[str, float]:
-    """Return the fractions of neurons that are ``off`` in all hard masks, ``shared`` by all, and ``specific`` to some.
+    """Return the fractions of neurons that are of each kind; see :func:`units_by_kind`. ``logits``: (D, K)."""
+    return {kind: float(units.double().mean()) for kind, units in units_by_kind(logits).items()}
+
+
+def units_by_kind(logits: Tensor) -> dict[str, Tensor]:
+    """Return ``off`` in all hard masks, ``shared`` by all, and ``specific`` to some -> (K,), True for a unit of that kind.
 
     ``logits``: (D, K). The paper's three categories (Section 7.1): equally useless, equally useful, domain-specific.
     """
-    on = hard_masks(logits.detach()).cpu().sum(0)
-    off, shared = float((on == 0).double().mean()), float((on == len(logits)).double().mean())
-    specific = float(((on > 0) & (on < len(logits))).double().mean())
-    return {"off": off, "shared": shared, "specific": specific}
+    active = hard_masks(logits.detach()).cpu().sum(0)
+    off, shared = active == 0, active == len(logits)
+    return {"off": off, "shared": shared, "specific": ~off & ~shared}

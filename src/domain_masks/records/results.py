@@ -16,6 +16,7 @@ SCHEMA = 2
 
 MEASURE_TITLES = {"out_of_domain": "out of domain", "in_domain": "in domain", "known_domain": "known domain"}
 """Measure, as ``results.json`` and ``predictions.npz`` name it -> its title, in the order in which they are shown."""
+OUT_OF_DOMAIN, IN_DOMAIN, WITH_KNOWN_DOMAIN = MEASURE_TITLES
 OVERALL = "overall"
 """How tables call the mean over held-out domains."""
 DOMAIN_CLASSIFIER = "domain classifier"

@@ -12,13 +12,14 @@ from domain_masks.evaluation.selection_rules import ORACLE, RULES_IN_WORDS, SOUR
 from domain_masks.keywords import named_keywords
 from domain_masks.records.collection import Collection, RunRecord
 from domain_masks.records.counts import counted
+from domain_masks.records.results import MEASURE_TITLES
 from domain_masks.report.diagnostics import diagnostics
 from domain_masks.report.document import Block, Highlight, KeyValues, Paragraph, Report, Section
 from domain_masks.report.figures.group_figures import mask_figures, training_figures
 from domain_masks.report.figures.sweep_plots import sweep_figures
 from domain_masks.report.runs.accuracies import accuracies_of, summary
-from domain_masks.report.runs.correctness import MEASURES
 from domain_masks.report.runs.groups import Group, groups_of, protocol_of, target_of
+from domain_masks.report.runs.naming import value_text
 from domain_masks.report.tables.accuracy_tables import (
     by_domain,
     by_target,
@@ -30,7 +31,7 @@ from domain_masks.report.tables.accuracy_tables import (
 from domain_masks.report.tables.findings import findings, findings_table, headline
 from domain_masks.report.tables.mask_tables import mask_by_domain_tables, mask_frame, mask_table
 from domain_masks.report.tables.paper_tables import comparison, published_section
-from domain_masks.report.tables.run_tables import runs_section, shown
+from domain_masks.report.tables.run_tables import runs_section
 from domain_masks.report.tables.search_tables import searches_section
 from domain_masks.report.tables.significance import pairs, significance
 from domain_masks.report.tables.sweep_tables import sweep_frame, sweep_table, sweeps_of
@@ -91,7 +92,7 @@ def _subtitle(collection: Collection, groups: Sequence[Group]) -> str:
 def _single_headline(runs: Sequence[RunRecord]) -> list[Highlight]:
     found = []
     for record in runs[:1]:
-        for measure, title in MEASURES.items():
+        for measure, title in MEASURE_TITLES.items():
             accuracies = accuracies_of(record, measure)
             if accuracies is not None:
                 domains = ", ".join(accuracies.per_domain)
@@ -133,7 +134,7 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
     tested = pairs(group)
     # Of one held-out domain the tables by domain would be the one above again, three times.
     blocks: list[Block] = (
-        [by_target(group, frame, m) for m in MEASURES if (frame["measure"] == m).any()]
+        [by_target(group, frame, m) for m in MEASURE_TITLES if (frame["measure"] == m).any()]
         if len(group.main_targets) > 1
         else [by_domain(group)]
     )
@@ -210,10 +211,10 @@ def _protocol(group: Group) -> Iterator[Block]:
         "precision",
     )
     for name in shared:
-        values = dict.fromkeys(shown(r.config.get(name)) for r in group.records)
+        values = dict.fromkeys(value_text(r.config.get(name)) for r in group.records)
         if any(value != "none" for value in values):
             pairs.append((name, "; ".join(values)))
-    for measure, title in MEASURES.items():
+    for measure, title in MEASURE_TITLES.items():
         found = accuracies_of(record, measure)
         if found is not None:
             pairs.append((f"{title}, measured on", f"{found.split} images"))
@@ -225,7 +226,7 @@ def _protocol(group: Group) -> Iterator[Block]:
             "estimate of what the method reaches on a domain that nobody has labelled.",
             tone="warning",
         )
-    yield Section("Beside the paper's numbers", f"{group.name}-comparison", comparison(group))
+    yield Section("Comparison with the paper", f"{group.name}-comparison", comparison(group))
 
 
 def _rule_in_words(group: Group) -> str:
@@ -238,4 +239,4 @@ def _rule_in_words(group: Group) -> str:
 
 def _short(name: str, value: Any) -> str:
     """Return a setting as text, a file by its name alone: where it lay stands with each run."""
-    return PurePath(value).name if name == "weights" and isinstance(value, str) else shown(value)
+    return PurePath(value).name if name == "weights" and isinstance(value, str) else value_text(value)

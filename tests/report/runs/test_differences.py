@@ -11,11 +11,11 @@ from report.made_runs import make_benchmark
 @pytest.mark.parametrize(
     ("by_seed", "bounds", "result"),
     [
-        ({0: 0.02, 1: 0.03}, (0.01, 0.04), "seen"),
+        ({0: 0.02, 1: 0.03}, (0.01, 0.04), "reproduced"),
         ({0: 0.05, 1: -0.001}, (0.01, 0.04), "not clear"),
         ({0: 0.001, 1: 0.1, 2: 0.001}, (0.01, 0.04), "not clear"),
         ({0: 0.02, 1: 0.03}, (-0.01, 0.04), "not clear"),
-        ({0: -0.02, 1: -0.03}, (-0.04, -0.01), "not seen"),
+        ({0: -0.02, 1: -0.03}, (-0.04, -0.01), "not reproduced"),
     ],
 )
 def test_a_difference_is_seen_where_neither_images_nor_seeds_could_turn_it(by_seed, bounds, result):

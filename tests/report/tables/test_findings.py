@@ -33,9 +33,9 @@ def test_the_ranges_of_two_sweeps_are_over_the_values_of_both(tmp_path):
     row = found.loc["Out of domain, λ_O matters little and λ_S much"]
     assert row["here"].startswith("over 0, 0.01, 0.1: a range of ")
     assert "λ_O = 1 left out" in row["here"]
-    assert row["result"] == "seen"
+    assert row["result"] == "reproduced"
     level = found.loc["The masks overlap less with a larger λ_O"]
-    assert level["result"] == "not seen"
+    assert level["result"] == "not reproduced"
 
 
 def test_findings_say_the_papers_numbers_beside_its_protocol_alone(tmp_path):
@@ -51,7 +51,7 @@ def test_dmg_against_aggregate_is_a_finding(group, frame):
     row = one(found, finding="Out of domain, DMG is better than Aggregate")
     frame = overall(frame).set_index("method")["accuracy"]
     assert row["value"] == pytest.approx(frame["dmg"] - frame["aggregate"])
-    assert row["result"] == "seen"
+    assert row["result"] == "reproduced"
     assert row["paper"] == "+4.94 (AlexNet), +4.10 (ResNet-18), +4.99 (ResNet-50), on PACS"
     known = one(found, finding="In domain, the known domain's own mask is better than the ensemble")
     # The paper has it on DomainNet alone, whose numbers do not stand beside runs on PACS.

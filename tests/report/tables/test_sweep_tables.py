@@ -20,5 +20,5 @@ def test_sweeps_show_every_value_and_the_mean(swept):
         assert one(frame, measure=IOU, value=value, held_out="overall", site="mean")["mean"] == pytest.approx(iou)
     found = findings(group, {sweep.setting: frame})
     overlap = one(found, finding="The masks overlap less with a larger λ_O")
-    assert overlap["result"] == "seen"
+    assert overlap["result"] == "reproduced"
     assert overlap["value"] == pytest.approx(-0.7)

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from domain_masks.evaluation.variants import METHOD
-from domain_masks.records.results import OVERALL
+from domain_masks.records.results import MEASURE_TITLES, OVERALL
 from domain_masks.report.figures.palette import MEAN
 from domain_masks.report.figures.plots import Panel, Plot, Series
-from domain_masks.report.runs.correctness import MEASURES
 from domain_masks.report.runs.groups import Group
 from domain_masks.report.runs.naming import as_file_name
 from domain_masks.report.tables.sweep_tables import IOU, Sweep
@@ -27,7 +26,7 @@ def sweep_figures(group: Group, sweep: Sweep, frame: pd.DataFrame) -> list[Plot]
     places, ticks = axis(list(sweep.values))
     label = _SYMBOLS.get(name, name)
     panels = []
-    for measure, title in MEASURES.items():
+    for measure, title in MEASURE_TITLES.items():
         chosen = frame[(frame["measure"] == measure) & frame["mean"].notna()]
         if not chosen.empty:
             series = _series(chosen, "held_out", [*group.main_targets, OVERALL], places, 100.0)

@@ -11,8 +11,8 @@ from domain_masks.evaluation import mean_and_standard_deviation
 from domain_masks.evaluation.intervals import Interval
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
-from domain_masks.records.results import OVERALL, Accuracies
-from domain_masks.report.runs.correctness import KNOWN, MEASURES, OUT_OF_DOMAIN, interval
+from domain_masks.records.results import MEASURE_TITLES, OUT_OF_DOMAIN, OVERALL, WITH_KNOWN_DOMAIN, Accuracies
+from domain_masks.report.runs.correctness import interval
 from domain_masks.report.runs.groups import Group, Line
 from domain_masks.report.runs.paper_numbers import PaperNumber, paper_number
 from domain_masks.report.runs.paper_protocol import Difference, differences, missing_domains
@@ -107,10 +107,10 @@ def ensembles_of(records: Sequence[RunRecord], measure: str) -> list[str]:
 def _rows_of(group: Group, line: Line) -> Iterator[dict[str, Any]]:
     comparable = {target: not target_differences(line, target) for target in group.main_targets}
     whole = not overall_differences(line, group.main_targets)
-    for measure in MEASURES:
+    for measure in MEASURE_TITLES:
         if all(accuracies_of(record, measure) is None for record in line.records):
             continue
-        names = [PREDICTION_ENSEMBLE] if measure == KNOWN else ensembles_of(line.records, measure)
+        names = [PREDICTION_ENSEMBLE] if measure == WITH_KNOWN_DOMAIN else ensembles_of(line.records, measure)
         for ensemble in names:
             for target in group.main_targets:
                 records = line.by_target.get(target, ())
@@ -178,7 +178,7 @@ def _row(
 
 def has_printed(line: Line, target: str) -> bool:
     """Whether the paper has any number for a line and held-out domain, comparable or not."""
-    return any(_printed(line, measure, PREDICTION_ENSEMBLE, target) is not None for measure in MEASURES)
+    return any(_printed(line, measure, PREDICTION_ENSEMBLE, target) is not None for measure in MEASURE_TITLES)
 
 
 def _printed(line: Line, measure: str, ensemble: str, held_out: str) -> PaperNumber | None:

@@ -15,10 +15,6 @@ from domain_masks.evaluation.intervals import Interval, McNemar, stratified_inte
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
 from domain_masks.records.predictions import Predictions
-from domain_masks.records.results import MEASURE_TITLES
-
-OUT_OF_DOMAIN, IN_DOMAIN, KNOWN = MEASURE_TITLES
-MEASURES: Mapping[str, str] = MEASURE_TITLES
 
 
 @dataclass(frozen=True, eq=False)

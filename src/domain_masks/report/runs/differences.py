@@ -14,7 +14,7 @@ from domain_masks.report.runs.correctness import interval
 from domain_masks.report.runs.groups import Group, Line, target_of
 from domain_masks.report.tables.table import signed
 
-SEEN, UNCLEAR, IN_PART, NOT_SEEN = "seen", "not clear", "in part", "not seen"
+REPRODUCED, UNCLEAR, IN_PART, NOT_REPRODUCED = "reproduced", "not clear", "in part", "not reproduced"
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class AccuracyDifference:
         if len(signs) > 1 or (self.deviation is not None and self.deviation > abs(self.difference)):
             return UNCLEAR
         if self.difference <= 0:
-            return NOT_SEEN
+            return NOT_REPRODUCED
         # A mean that one domain lifts while most do not follow is no finding.
-        return SEEN if 2 * self.higher > self.domains else IN_PART
+        return REPRODUCED if 2 * self.higher > self.domains else IN_PART
 
     def __str__(self) -> str:
         """The difference in points with its interval, its spread over seeds, and on which seeds it rests."""

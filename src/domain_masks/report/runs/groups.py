@@ -98,7 +98,7 @@ class Group:
     - ``targets``: held-out domains, each entry joined by commas, in the order of the dataset's domains as far as that is known
     - ``lines``: a row per method and optimiser, its settings chosen by ``rule``
     - ``published``: a row per method whose runs include the paper's protocol and setting, where ``lines`` has another one:
-      nothing was chosen there, and the paper's number may stand beside it
+      nothing was chosen there, and the paper's number is comparable
     - ``problems``: why the rule could not choose, and predictions that cannot be read
     """
 

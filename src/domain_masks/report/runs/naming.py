@@ -1,4 +1,4 @@
-"""What protocols and files are called."""
+"""What protocols, settings and files are called."""
 
 from __future__ import annotations
 
@@ -34,6 +34,17 @@ def _words(protocol: Mapping[str, Any], differing: Sequence[str]) -> Iterator[st
         if name not in said and protocol[name] is not None:
             value = PurePath(str(protocol[name])).name if name == "weights" else protocol[name]
             yield f"{name} {value}"
+
+
+def value_text(value: Any) -> str:
+    """Return a setting as text."""
+    if value is None or value == []:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def file_name(text: str) -> str:

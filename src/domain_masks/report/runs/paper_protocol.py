@@ -1,4 +1,4 @@
-"""Whether a run may stand beside the paper's number: everything in which its protocol is another one."""
+"""Whether a run is comparable with the paper's number: everything in which its protocol is another one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.results import Results
+from domain_masks.report.runs.naming import value_text
 from domain_masks.report.runs.paper_settings import (
     BACKBONES,
     DOMAINS,
@@ -43,7 +44,7 @@ class Difference:
 def protocol_match(config: Mapping[str, Any]) -> list[Difference]:
     """Return every setting of a run, as in ``config.yaml``, in which the paper's protocol (Sections 4 and 7.5) is another one.
 
-    Nothing differs where the paper's number may stand beside the run's; what each setting must be stands in
+    Nothing differs where the run is comparable with the paper's number; what each setting must be stands in
     :mod:`.paper_settings`. One that is missing there or in ``config`` is a difference. For methods that the paper quotes
     (:data:`.paper_settings.QUOTED`) data, backbone, weights and selection are looked at, not how they are trained.
     """
@@ -144,10 +145,4 @@ def _text(name: str, value: Any) -> str:
         return words[value]
     if name in ("weights", "dataset", "init_from") and isinstance(value, str):
         return f"file {PurePath(value).name}" if "/" in value or "\\" in value else value
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return " ".join(map(str, value)) or "by default"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return "by default" if name == "sites" and not value else value_text(value)

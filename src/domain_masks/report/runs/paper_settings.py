@@ -1,4 +1,4 @@
-"""Every setting of a run and of a method, and what it must be for the paper's number to stand beside the run's.
+"""Every setting of a run and of a method, and what it must be for the run to be comparable with the paper's number.
 
 Each setting is named here once (a test fails for one that is not): it must be what the paper says, or it cannot change the
 number, or it is looked at by :mod:`.paper_protocol` together with others. Where the paper is silent, the authors' released code

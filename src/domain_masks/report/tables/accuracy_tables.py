@@ -14,10 +14,10 @@ from domain_masks.evaluation.variants import short_name
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.counts import counted
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
-from domain_masks.records.results import OVERALL, Accuracies
+from domain_masks.records.results import MEASURE_TITLES, OUT_OF_DOMAIN, OVERALL, Accuracies
 from domain_masks.report.runs.accuracies import accuracies_of, ensembles_of, overall, summary
-from domain_masks.report.runs.correctness import MEASURES, OUT_OF_DOMAIN
 from domain_masks.report.runs.groups import Group, Line, line_of
+from domain_masks.report.runs.naming import value_text
 from domain_masks.report.tables.footnotes import in_part, measure_notes, reading, split_notes
 from domain_masks.report.tables.table import (
     Cell,
@@ -51,17 +51,17 @@ _BY_DOMAIN = {
 def side_by_side(group: Group, frame: pd.DataFrame) -> Table:
     """Return a row per line with its overall out-of-domain, in-domain and known-domain accuracy, time and epochs."""
     rows = []
-    best = {measure: _best(group, overall(frame, measure)) for measure in MEASURES}
+    best = {measure: _best(group, overall(frame, measure)) for measure in MEASURE_TITLES}
     has_paper = bool(overall(frame)["paper_accuracy"].notna().any())
     for line in (*group.lines, *group.published):
         cells = [method_cell(line)]
-        for measure in MEASURES:
+        for measure in MEASURE_TITLES:
             cells.append(_cell(_row(frame, line, measure, OVERALL), best[measure], line.oracle))
         printed = _row(frame, line, OUT_OF_DOMAIN, OVERALL)
         cells += _paper_cells(printed) if has_paper else []
         cells += [number(_mean_seconds(line), ".0f"), mean_of_whole(_mean_epochs(line)), _runs(line)]
         rows.append(cells)
-    columns = [Column("method", is_number=False), *(Column(title) for title in MEASURES.values())]
+    columns = [Column("method", is_number=False), *(Column(title) for title in MEASURE_TITLES.values())]
     columns += [Column("paper, out of domain"), Column("difference")] if has_paper else []
     columns += [Column("training, s"), Column("best epoch"), Column("runs")]
     chosen = frame[(frame["held_out"] == OVERALL) & (frame["ensemble"] == PREDICTION_ENSEMBLE)]
@@ -104,7 +104,7 @@ def by_target(group: Group, frame: pd.DataFrame, measure: str) -> Table:
     heads = [Column(name or "(none held out)", detail=n_text(_count(mine, name))) for name in held_out]
     return Table(
         f"{group.name}-{measure.replace('_', '-')}",
-        f"{MEASURES[measure].capitalize()}, by held-out domain",
+        f"{MEASURE_TITLES[measure].capitalize()}, by held-out domain",
         [Column("method", is_number=False), *heads],
         rows,
         mine.reset_index(drop=True),
@@ -122,7 +122,7 @@ def by_domain(group: Group) -> Table:
             [_counted(group, record, measure, one) for record in mine if (one := accuracies_of(record, measure))],
         )
         for line, mine in records.items()
-        for measure in MEASURES
+        for measure in MEASURE_TITLES
     ]
     domains = list(dict.fromkeys(name for _, _, found in measured for one in found for name in one.per_domain))
     rows, flat = [], []
@@ -130,7 +130,7 @@ def by_domain(group: Group) -> Table:
         if not found:
             continue
         split = ", ".join(dict.fromkeys(one.split for one in found))
-        cells = [method_cell(line), text_cell(MEASURES[measure], f"{split} images")]
+        cells = [method_cell(line), text_cell(MEASURE_TITLES[measure], f"{split} images")]
         for domain in domains:
             values = [one.per_domain[domain] for one in found if domain in one.per_domain]
             counts = {one.count_per_domain.get(domain) for one in found if domain in one.per_domain}
@@ -181,11 +181,11 @@ def every_setting(group: Group) -> Table | None:
         cells = [text_cell(line.method, *(("oracle", "oracle") if line.oracle else ()))]
         cells += [_setting(variant.settings.get(name)) for name in names]
         cells += [_cell(_row(frame, line, OUT_OF_DOMAIN, name), None, line.oracle) for name in group.main_targets]
-        cells += [_cell(_row(frame, line, measure, OVERALL), None, line.oracle) for measure in MEASURES]
+        cells += [_cell(_row(frame, line, measure, OVERALL), None, line.oracle) for measure in MEASURE_TITLES]
         rows.append([*(replace(cell, detail="") for cell in cells), number(_mean_iou(line))])
     columns = [Column("method", is_number=False), *(Column(short_name(name, names)) for name in names)]
     columns += [*(Column(name or "–") for name in group.main_targets)]
-    columns += [*(Column(f"{title}, overall") for title in MEASURES.values()), Column("IoU")]
+    columns += [*(Column(f"{title}, overall") for title in MEASURE_TITLES.values()), Column("IoU")]
     note = (
         "Every setting that was run; held-out domains are columns (out of domain). None is chosen here: taking "
         "the highest number "
@@ -308,7 +308,7 @@ def _setting(value: Any) -> Cell:
     if value is None:
         return nothing()
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number(float(value), "g") if is_number else text_cell(str(value))
+    return number(float(value), "g") if is_number else text_cell(value_text(value))
 
 
 def _ensemble_title(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The paper's findings, looked for in one's own runs."""
+"""Which of the paper's findings one's own runs reproduce."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import pandas as pd
 
 from domain_masks.evaluation.variants import short_name
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN
-from domain_masks.records.results import OVERALL
+from domain_masks.records.results import IN_DOMAIN, OUT_OF_DOMAIN, OVERALL, WITH_KNOWN_DOMAIN
 from domain_masks.report.document import Highlight
 from domain_masks.report.runs.accuracies import overall, overall_differences
-from domain_masks.report.runs.correctness import IN_DOMAIN, KNOWN, OUT_OF_DOMAIN
-from domain_masks.report.runs.differences import IN_PART, NOT_SEEN, SEEN, UNCLEAR, AccuracyDifference, gap
+from domain_masks.report.runs.differences import IN_PART, NOT_REPRODUCED, REPRODUCED, UNCLEAR, AccuracyDifference, gap
 from domain_masks.report.runs.groups import Group, Line
 from domain_masks.report.runs.paper_numbers import BACKBONE_TITLES, accuracy_numbers
 from domain_masks.report.tables.sweep_tables import IOU
@@ -77,16 +76,16 @@ def findings_table(group: Group, frame: pd.DataFrame) -> Table | None:
         "In brackets: 95 % interval over test images, each drawn with both answers. Differences are over the seeds that "
         "both sides have, which can be fewer than those of the tables. Not clear: the interval holds 0, or the seeds differ "
         "by more than the difference. In part: not with most held-out domains, or not in all cases. The paper's "
-        "numbers stand only beside runs of its own protocol."
+        "numbers are shown only for runs of its own protocol."
     )
     notes = [note, *([ORACLE_NOTE] if frame["target_labels_used"].any() else [])]
-    return Table(f"{group.name}-findings", "The paper's findings, looked for here", columns, rows, frame, notes)
+    return Table(f"{group.name}-findings", "The paper's findings, reproduced or not", columns, rows, frame, notes)
 
 
 def _mark(row: Mapping[str, Any]) -> Mark:
     if row["target_labels_used"]:
         return "oracle"
-    return "best" if row["result"] == SEEN else ""
+    return "best" if row["result"] == REPRODUCED else ""
 
 
 def _findings(group: Group, sweeps: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
@@ -102,8 +101,8 @@ def _findings(group: Group, sweeps: Mapping[str, pd.DataFrame]) -> Iterator[dict
             )
         rows += _gap_row(
             "In domain, the known domain's own mask is better than the ensemble",
-            gap(group, dmg, dmg, (KNOWN, IN_DOMAIN)),
-            _paper_gaps(group, (dmg,), ("dmg", KNOWN), ("dmg", IN_DOMAIN)),
+            gap(group, dmg, dmg, (WITH_KNOWN_DOMAIN, IN_DOMAIN)),
+            _paper_gaps(group, (dmg,), ("dmg", WITH_KNOWN_DOMAIN), ("dmg", IN_DOMAIN)),
         )
         rows += _own_mask(group, dmg)
         is_oracle = dmg.oracle or (aggregate is not None and aggregate.oracle)
@@ -178,7 +177,7 @@ def _of_cases(best: int, level: int, total: int) -> str:
     """Judge how often a mask was the best: masks that are all alike would be level everywhere."""
     if level > best:
         return UNCLEAR
-    return SEEN if best + level == total else IN_PART if best > total / 2 else NOT_SEEN
+    return REPRODUCED if best + level == total else IN_PART if best > total / 2 else NOT_REPRODUCED
 
 
 def _sweep_rows(sweeps: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
@@ -197,7 +196,7 @@ def _sweep_rows(sweeps: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
                 "here": f"IoU {first:.3f} at λ_O = {low:g}, {last:.3f} at {high:g}"
                 + ("" if falls else "; not falling from value to value"),
                 "value": last - first,
-                "result": NOT_SEEN if last >= first else SEEN if falls else IN_PART,
+                "result": NOT_REPRODUCED if last >= first else REPRODUCED if falls else IN_PART,
             }
 
 
@@ -225,7 +224,7 @@ def _sensitivity(spans: Mapping[str, Mapping[float, float]]) -> Iterator[dict[st
         "paper": "Figures 3 and 6",
         "here": here,
         "value": sparsity - overlap,
-        "result": SEEN if sparsity > MUCH * overlap else IN_PART if sparsity > overlap else NOT_SEEN,
+        "result": REPRODUCED if sparsity > MUCH * overlap else IN_PART if sparsity > overlap else NOT_REPRODUCED,
     }
 
 
@@ -251,7 +250,7 @@ def headline(group: Group, frame: pd.DataFrame) -> list[Highlight]:
         return found
     aggregate = group.line("aggregate", dmg.optimizer)
     gaps = [] if aggregate is None else [("DMG − Aggregate out of domain", aggregate, (OUT_OF_DOMAIN, OUT_OF_DOMAIN))]
-    gaps.append(("known domain − ensemble in domain (DMG)", dmg, (KNOWN, IN_DOMAIN)))
+    gaps.append(("known domain − ensemble in domain (DMG)", dmg, (WITH_KNOWN_DOMAIN, IN_DOMAIN)))
     for what, other, measures in gaps:
         difference = gap(group, dmg, other, measures)
         if difference is not None:

@@ -9,8 +9,8 @@ import pandas as pd
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.counts import counted
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN
+from domain_masks.records.results import IN_DOMAIN, OUT_OF_DOMAIN, WITH_KNOWN_DOMAIN
 from domain_masks.report.runs.accuracies import ensembles_of, overall
-from domain_masks.report.runs.correctness import IN_DOMAIN, KNOWN, OUT_OF_DOMAIN
 from domain_masks.report.runs.groups import Group, Line
 from domain_masks.report.tables.table import ORACLE_NOTE
 
@@ -33,11 +33,13 @@ def run_notes(records: Sequence[RunRecord], name: str) -> list[str]:
 def reading(group: Group, frame: pd.DataFrame) -> list[str]:
     """Return how the numbers of a group are to be read."""
     notes = [
+        "Out of domain: on the held-out domains, which no image of training came from. In domain: on held-out images of the "
+        "source domains. Known domain: as in domain, but each image under the mask or head of its own domain.",
         "Accuracy in percent. Overall: the unweighted mean over held-out domains, taken per seed. In brackets: "
         "95 % bootstrap interval "
         "over the test images (10,000 resamples within each domain; all seeds' answers to an image are drawn "
         "together). It says "
-        "what other images would change, not other seeds."
+        "what other images would change, not other seeds.",
     ]
     if len(group.seeds) > 1:
         notes.append(f"±: sample standard deviation over the seeds {', '.join(map(str, group.seeds))}.")
@@ -114,7 +116,7 @@ def measure_notes(group: Group, frame: pd.DataFrame, measure: str) -> list[str]:
     notes = {
         OUT_OF_DOMAIN: "Each column: trained without this domain, measured on it.",
         IN_DOMAIN: "Each column: trained without this domain, measured on the sources, their unweighted mean.",
-        KNOWN: "As in domain, but each image under the mask or head of its own domain. Methods without masks "
+        WITH_KNOWN_DOMAIN: "As in domain, but each image under the mask or head of its own domain. Methods without masks "
         "or heads have none.",
     }
     rest = split_notes(group, frame) if measure != OUT_OF_DOMAIN else []

@@ -10,9 +10,8 @@ import pandas as pd
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 from domain_masks.records.pairs import pair_key, pair_of
-from domain_masks.records.results import SiteMasks
+from domain_masks.records.results import IN_DOMAIN, OUT_OF_DOMAIN, SiteMasks
 from domain_masks.report.runs.accuracies import target_differences
-from domain_masks.report.runs.correctness import IN_DOMAIN, OUT_OF_DOMAIN
 from domain_masks.report.runs.groups import Group, Line, target_of
 from domain_masks.report.runs.naming import as_file_name
 from domain_masks.report.runs.paper_numbers import mask_numbers

@@ -1,4 +1,4 @@
-"""The paper's own tables, with one's own numbers where they may stand beside them, and in words why elsewhere not."""
+"""The paper's own tables, with one's own numbers where they are comparable, and in words why elsewhere not."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from domain_masks.records.results import OVERALL
+from domain_masks.records.results import OUT_OF_DOMAIN, OVERALL
 from domain_masks.report.document import Block, Paragraph, Section
 from domain_masks.report.runs.accuracies import has_printed, overall_differences, target_differences
-from domain_masks.report.runs.correctness import OUT_OF_DOMAIN
 from domain_masks.report.runs.groups import Group, Line
 from domain_masks.report.runs.paper_numbers import (
     BACKBONE_TITLES,
@@ -38,7 +37,7 @@ _QUOTED_NOTE = (
 
 
 def comparison(group: Group) -> list[Block]:
-    """Return which numbers of a group may stand beside the paper's, and what differs for the others."""
+    """Return which numbers of a group are comparable with the paper's, and what differs for the others."""
     blocks: list[Block] = []
     targets = group.main_targets
     by_difference: dict[tuple[str, ...], list[Line]] = {}
@@ -50,14 +49,13 @@ def comparison(group: Group) -> list[Block]:
         unknown = [line for line in alike if not found and not has_printed(line, OVERALL)]
         beside = [line for line in alike if line not in unknown]
         if unknown:
-            blocks.append(Paragraph(f"{_labels(unknown)}: the protocol is the paper's, which has no such number."))
+            blocks.append(Paragraph(f"{_labels(unknown)}: comparable, but the paper has no such number."))
         if beside and not found:
             trained = [line for line in beside if line.method not in QUOTED]
             if trained:
                 blocks.append(
                     Paragraph(
-                        f"{_labels(trained)}: dataset, backbone and protocol are the paper's; its numbers stand beside "
-                        "these."
+                        f"{_labels(trained)}: comparable with the paper's numbers: dataset, backbone and protocol are the same."
                     )
                 )
             if quoted := [line for line in beside if line.method in QUOTED]:
@@ -67,7 +65,7 @@ def comparison(group: Group) -> list[Block]:
     if group.dataset == "pacs":
         blocks.append(
             Paragraph(
-                "On PACS the paper reports out-of-domain accuracy alone: there is nothing to hold in-domain numbers against."
+                "On PACS the paper reports out-of-domain accuracy alone: in-domain numbers have nothing to be compared with."
             )
         )
     return blocks
@@ -83,11 +81,11 @@ def _unlike(lines: Sequence[Line], found: Sequence[Difference], targets: Sequenc
     for held_out, some in beside.items():
         if held_out:
             text = (
-                f"{_labels(some)}: the paper's numbers stand beside single held-out domains ({', '.join(held_out)}), its "
-                "overall beside none. What differs:"
+                f"{_labels(some)}: comparable with the paper's numbers on single held-out domains ({', '.join(held_out)}), "
+                "not overall. What differs:"
             )
         else:
-            text = f"{_labels(some)}: no number of the paper may stand beside these. What differs:"
+            text = f"{_labels(some)}: not comparable with the paper's numbers. What differs:"
         yield Paragraph(text, merged, tone="note")
 
 

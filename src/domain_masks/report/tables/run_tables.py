@@ -12,10 +12,11 @@ from domain_masks.errors import DomainMasksError
 from domain_masks.evaluation import variants
 from domain_masks.records.collection import Collection, RunRecord
 from domain_masks.records.files import printable, read_json
+from domain_masks.records.results import MEASURE_TITLES
 from domain_masks.report.document import Block, KeyValues, Paragraph, Section
 from domain_masks.report.runs.accuracies import accuracies_of
-from domain_masks.report.runs.correctness import MEASURES
 from domain_masks.report.runs.groups import target_of
+from domain_masks.report.runs.naming import value_text
 from domain_masks.report.tables.table import Cell, Column, Table, number, percent, text_cell
 
 MOST_DETAILS = 60
@@ -63,7 +64,7 @@ def _runs_table(runs: Sequence[RunRecord], labels: Mapping[int, str]) -> Table:
     rows, flat = [], []
     for record in runs:
         results = record.results
-        values = {m: found.accuracy if (found := accuracies_of(record, m)) else None for m in MEASURES}
+        values = {m: found.accuracy if (found := accuracies_of(record, m)) else None for m in MEASURE_TITLES}
         seconds = results.seconds.get("training")
         rows.append(
             [
@@ -98,7 +99,7 @@ def _runs_table(runs: Sequence[RunRecord], labels: Mapping[int, str]) -> Table:
     ]
     columns += [
         Column("seed"),
-        *(Column(title) for title in MEASURES.values()),
+        *(Column(title) for title in MEASURE_TITLES.values()),
         Column("best epoch"),
         Column("training, s"),
     ]
@@ -126,18 +127,7 @@ def _details(record: RunRecord, labels: Mapping[int, str], place: int) -> Sectio
     if isinstance(packages, dict):
         named = [f"{name} {packages[name]}" for name in ("domain-masks", "torch", "torchvision") if name in packages]
         pairs.append(("packages", ", ".join(named)))
-    pairs += [(name, shown(value)) for name, value in record.config.items() if name != "method"]
-    pairs += [(f"method.{name}", shown(value)) for name, value in record.method_settings.items()]
+    pairs += [(name, value_text(value)) for name, value in record.config.items() if name != "method"]
+    pairs += [(f"method.{name}", value_text(value)) for name, value in record.method_settings.items()]
     title = f"{labels[id(record)]}, {target_of(record) or 'nothing'} held out, seed {results.seed}"
     return Section(title, f"run-{place + 1}", [KeyValues(pairs)], folded=True)
-
-
-def shown(value: Any) -> str:
-    """Return a setting as text."""
-    if value is None or value == []:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return " ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)

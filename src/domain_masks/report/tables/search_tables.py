@@ -1,4 +1,4 @@
-"""The search of a benchmark: where it looked, what it drew, and what source validation chose, draw by draw."""
+"""The search of a benchmark: its ranges, what it drew, and what source validation chose, draw by draw."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _tables(search: SearchRecord, place: int) -> list[Table]:
     titles = ("method", "setting", "drawn from")
     frame = pd.DataFrame([[cell.text for cell in row] for row in ranges], columns=["method", "setting", "range"])
     columns = [Column(title, is_number=False) for title in titles]
-    return [Table(f"{name}-ranges", "Where was looked", columns, ranges, frame, [note]), _draws(search, name)]
+    return [Table(f"{name}-ranges", "Search ranges", columns, ranges, frame, [note]), _draws(search, name)]
 
 
 def _draws(search: SearchRecord, name: str) -> Table:
@@ -69,5 +69,5 @@ def _draws(search: SearchRecord, name: str) -> Table:
     columns = [Column("method", is_number=False), Column("draw"), Column("settings", is_number=False)]
     columns += [Column(target or "–") for target in targets]
     return Table(
-        f"{name}-draws", "What was drawn and chosen", columns, rows, pd.DataFrame(flat), [note], len(rows) > 12
+        f"{name}-draws", "Settings drawn and chosen", columns, rows, pd.DataFrame(flat), [note], len(rows) > 12
     )

@@ -11,8 +11,8 @@ import pandas as pd
 from domain_masks.evaluation.intervals import McNemar, holm
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
-from domain_masks.records.results import OVERALL
-from domain_masks.report.runs.correctness import OUT_OF_DOMAIN, paired, pooled
+from domain_masks.records.results import OUT_OF_DOMAIN, OVERALL
+from domain_masks.report.runs.correctness import paired, pooled
 from domain_masks.report.runs.groups import Group, Line
 from domain_masks.report.tables.table import ORACLE_NOTE, Cell, Column, Table, p_text, points, rows_of, text_cell, typed
 

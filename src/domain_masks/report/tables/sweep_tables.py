@@ -12,9 +12,8 @@ import pandas as pd
 from domain_masks.evaluation import mean_and_standard_deviation
 from domain_masks.evaluation.variants import METHOD, Variant
 from domain_masks.records.collection import RunRecord
-from domain_masks.records.results import OVERALL
+from domain_masks.records.results import MEASURE_TITLES, OVERALL
 from domain_masks.report.runs.accuracies import accuracy_of
-from domain_masks.report.runs.correctness import MEASURES
 from domain_masks.report.runs.groups import Group, target_of
 from domain_masks.report.tables.table import Cell, Column, Table, number, percent, rows_of, text_cell, typed
 
@@ -85,7 +84,7 @@ def sweep_frame(group: Group, sweep: Sweep) -> pd.DataFrame:
         for record in variant.records:
             if target_of(record) in by_target:
                 by_target[target_of(record)].append(record)
-        for measure in MEASURES:
+        for measure in MEASURE_TITLES:
             accuracies = {
                 target: {record.results.seed: accuracy_of(record, measure) for record in records}
                 for target, records in by_target.items()
@@ -109,7 +108,9 @@ def sweep_table(group: Group, frames: Sequence[pd.DataFrame]) -> Table:
             text_cell(row["method"]),
             text_cell(row["setting"], row["others"]),
             number(row["value"], "g"),
-            text_cell("IoU, mean over sites" if row["measure"] == "overall_iou" else f"{MEASURES[row['measure']]}, %"),
+            text_cell(
+                "IoU, mean over sites" if row["measure"] == "overall_iou" else f"{MEASURE_TITLES[row['measure']]}, %"
+            ),
             number(row["mean"], ".3f") if row["measure"] == "overall_iou" else percent(row["mean"]),
             Cell(str(row["runs"]), row["runs"]),
         ]
