@@ -222,8 +222,7 @@ def _protocol(group: Group) -> Iterator[Block]:
     if group.rule == ORACLE and group.is_swept:
         yield Paragraph(
             "oracle: settings were chosen by their accuracy on the held-out domain itself. These numbers are an "
-            "upper bound, no "
-            "estimate of what the method reaches on a domain that nobody has labelled.",
+            "upper bound, no estimate of what the method reaches on a domain that nobody has labelled.",
             tone="warning",
         )
     yield Section("Comparison with the paper", f"{group.name}-comparison", comparison(group))

@@ -38,9 +38,9 @@ def sweep_figures(group: Group, sweep: Sweep, frame: pd.DataFrame) -> list[Plot]
         panels.append(Panel("IoU of the masks, mean over sites", label, "IoU", series, ticks=ticks))
     others = f" Other settings: {sweep.others}." if sweep.others else ""
     caption = (
-        f"{sweep.method}: {name} from {min(sweep.values):g} to {max(sweep.values):g}, one line per held-out "
-        f"domain, the thick one is "
-        f"their mean; shaded: ± one standard deviation over seeds, where there are several.{others}{_PAPERS.get(name, '')}"
+        f"{sweep.method}: {name} from {min(sweep.values):g} to {max(sweep.values):g}, one line per held-out domain, "
+        "the thick one is their mean; shaded: ± one standard deviation over seeds, where there are "
+        f"several.{others}{_PAPERS.get(name, '')}"
     )
     stem = f"{group.name}-sweep-{as_file_name(name)}-{sweep.method}" + (
         f"-{as_file_name(sweep.others)}" if sweep.others else ""

@@ -145,10 +145,7 @@ def by_domain(group: Group) -> Table:
                 flat.append({**row, "runs": len(values), "accuracy": mean, "deviation": deviation})
         rows.append(cells)
     columns = [Column("method", is_number=False), Column("measure", is_number=False), *map(Column, domains)]
-    note = (
-        "In percent, n: how many images of the domain; the mean over the domains of a row is its number above. Known domain: "
-        "each image under the mask or head of its own domain."
-    )
+    note = "In percent, n: how many images of the domain; the mean over the domains of a row is its number above."
     frame = typed(flat, _BY_DOMAIN)
     return Table(f"{group.name}-by-domain", "Domain by domain", columns, rows, frame, [note])
 
@@ -187,9 +184,9 @@ def every_setting(group: Group) -> Table | None:
     columns += [*(Column(name or "–") for name in group.main_targets)]
     columns += [*(Column(f"{title}, overall") for title in MEASURE_TITLES.values()), Column("IoU")]
     note = (
-        "Every setting that was run; held-out domains are columns (out of domain). None is chosen here: taking "
-        "the highest number "
-        "of such a table would select on the held-out domain. IoU: mean over mask sites, held-out domains and seeds."
+        "Every setting that was run; held-out domains are columns (out of domain). None is chosen here: taking the "
+        "highest number of such a table would select on the held-out domain. IoU: mean over mask sites, held-out "
+        "domains and seeds."
     )
     return Table(f"{group.name}-settings", "Every setting", columns, rows, frame, [note], folded=len(rows) > 12)
 
@@ -235,8 +232,8 @@ def ensembles(group: Group, frame: pd.DataFrame) -> Table | None:
     chosen = frame[(frame["measure"] == OUT_OF_DOMAIN) & frame["method"].isin([line.method for line in lines])]
     notes = [
         "predictions: the average over all masks or heads. masks: one pass under the mean of the soft masks "
-        "(Section 7.3). weighted: "
-        "the average weighted by a domain classifier. only X: the mask or head of source X alone, whatever the image."
+        "(Section 7.3). weighted: the average weighted by a domain classifier. only X: the mask or head of source X "
+        "alone, whatever the image."
     ]
     notes += [text for line in lines for name in names if (text := in_part(line, name))]
     return Table(

@@ -35,11 +35,9 @@ def reading(group: Group, frame: pd.DataFrame) -> list[str]:
     notes = [
         "Out of domain: on the held-out domains, which no image of training came from. In domain: on held-out images of the "
         "source domains. Known domain: as in domain, but each image under the mask or head of its own domain.",
-        "Accuracy in percent. Overall: the unweighted mean over held-out domains, taken per seed. In brackets: "
-        "95 % bootstrap interval "
-        "over the test images (10,000 resamples within each domain; all seeds' answers to an image are drawn "
-        "together). It says "
-        "what other images would change, not other seeds.",
+        "Accuracy in percent. Overall: the unweighted mean over held-out domains, taken per seed. In brackets: 95 % "
+        "bootstrap interval over the test images (10,000 resamples within each domain; all seeds' answers to an "
+        "image are drawn together). It says what other images would change, not other seeds.",
     ]
     if len(group.seeds) > 1:
         notes.append(f"±: sample standard deviation over the seeds {', '.join(map(str, group.seeds))}.")
@@ -116,8 +114,7 @@ def measure_notes(group: Group, frame: pd.DataFrame, measure: str) -> list[str]:
     notes = {
         OUT_OF_DOMAIN: "Each column: trained without this domain, measured on it.",
         IN_DOMAIN: "Each column: trained without this domain, measured on the sources, their unweighted mean.",
-        WITH_KNOWN_DOMAIN: "As in domain, but each image under the mask or head of its own domain. Methods without masks "
-        "or heads have none.",
+        WITH_KNOWN_DOMAIN: "As in domain, with each image's domain known. Methods without masks or heads have none.",
     }
     rest = split_notes(group, frame) if measure != OUT_OF_DOMAIN else []
     return [notes[measure], *rest]

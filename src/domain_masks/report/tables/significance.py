@@ -61,9 +61,8 @@ def significance(group: Group, frame: pd.DataFrame, by_domain: bool = False) -> 
     columns += [Column("first − second"), Column("first alone right"), Column("second alone right")]
     columns += [Column("p"), Column("p, corrected")]
     note = (
-        "Exact McNemar test on the same images, out of domain. First − second: in percentage points of all "
-        "these images. p, "
-        f"corrected: by Holm's method over the {len(rows)} rows of this table."
+        "Exact McNemar test on the same images, out of domain. First − second: in percentage points of all these "
+        f"images. p, corrected: by Holm's method over the {len(rows)} rows of this table."
     )
     more = (
         "Each held-out domain by itself."
