@@ -19,8 +19,8 @@ STARTS = {
     "dir": "import domain_masks; dir(domain_masks)",
     "help": "from domain_masks.cli import main; main(['--help'])",
     "version": "from domain_masks.cli import main; main(['--version'])",
-    "help of a verb": "from domain_masks.cli import main; main(['train', '--help'])",
-    "unknown verb": "from domain_masks.cli import main; main(['trian'])",
+    "help of a command": "from domain_masks.cli import main; main(['train', '--help'])",
+    "unknown command": "from domain_masks.cli import main; main(['trian'])",
 }
 
 

@@ -205,7 +205,7 @@ WEIGHTS = [*TRAIN, "--backbone", "small", "--weights"]
 
 CASES: dict[str, Case] = {
     # Names.
-    "verb": Case(["tarin"], ("tarin", "train")),
+    "command": Case(["tarin"], ("tarin", "train")),
     "flag": Case([*TRAIN, "--epoch", "3"], ("--epoch", "--epochs")),
     "dataset": Case([*TRAIN, "--dataset", "digitz"], ("digitz", "digits")),
     "tag that its value does not fit": Case([*TRAIN, "--config", "a.yaml"], ("a.yaml", "line 1", "'foo'", "!!bool"), file("a.yaml", "lr: !!bool foo")),
@@ -342,7 +342,7 @@ CASES: dict[str, Case] = {
     "size that the network refuses": Case([*TRAIN, "--size", "2"], ("2x2",)),
     "size beyond memory": Case([*TRAIN, "--size", "99999999"], ("size",)),
 
-    # Other verbs.
+    # Other commands.
     "benchmark's seeds": Case(["benchmark", "--seeds", "one"], ("seeds", "'one'")),
     "benchmark's seed twice": Case(["benchmark", "--seeds", "1", "1"], ("seed", "twice")),
     "benchmark's target": Case(["benchmark", "--targets", "inkk"], ("inkk", "ink")),
@@ -471,7 +471,7 @@ CASES: dict[str, Case] = {
     "report into a file": Case(["report", "run", "--out", "file"], ("file",), both(finished, file("file"))),
     "report into a file below": Case(["report", "run", "--out", "file/report"], ("file",), both(finished, file("file"))),
     "report to nowhere": Case(["report", "run", "--out", ""], ("out", "folder"), finished),
-    "report with settings of another verb": Case(["report", "--config", "a.yaml"], ("selct", "select", "gallery", "'yes'"), file("a.yaml", "runs: [run]\nselct: oracle\ngallery: 'yes'")),
+    "report with settings of another command": Case(["report", "--config", "a.yaml"], ("selct", "select", "gallery", "'yes'"), file("a.yaml", "runs: [run]\nselct: oracle\ngallery: 'yes'")),
     "report with a list that is none": Case(["report", "--config", "a.yaml"], ("runs", "got 5"), file("a.yaml", "runs: 5")),
     "report with a misspelt flag": Case(["report", "run", "--no_galery"], ("--no_galery", "--no_gallery"), finished),
     # The page.

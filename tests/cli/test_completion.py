@@ -26,7 +26,7 @@ def script(shell: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> Path
     return path
 
 
-def test_bash_completes_verbs_flags_words_names_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bash_completes_command_flags_words_names_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = script("bash", tmp_path, capsys)
     (tmp_path / "photos").mkdir()
     (tmp_path / "settings.yaml").touch()

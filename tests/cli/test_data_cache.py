@@ -65,7 +65,7 @@ def test_the_cache_is_shown_and_cleared(here: Path, capsys: pytest.CaptureFixtur
     assert arrays(here) == {}
     assert (here / "cache" / "verification").exists()
     assert main(["data", "cache", "--clear"]) == 0
-    assert "features: nothing is kept" in capsys.readouterr().out
+    assert "features: nothing is cached" in capsys.readouterr().out
     assert main(["data", "cache", "--clear", "feature"]) == 2
 
 

@@ -78,7 +78,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "method to show": (["methods", "dgm"], "'dmg'"),
 }
 DONE: list[list[str]] = [
-    *([verb, "--help"] for verb in COMMANDS),
+    *([command, "--help"] for command in COMMANDS),
     *(["data", action, "--help"] for action in ACTIONS),
     ["methods"],
     ["data", "list"],
@@ -151,7 +151,7 @@ def test_what_needs_no_torch_does_without() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_help_computes_nothing() -> None:
-    commands = [["--help"], *([verb, "--help"] for verb in COMMANDS), ["methods"]]
+    commands = [["--help"], *([command, "--help"] for command in COMMANDS), ["methods"]]
     for words, (status, error, loaded) in zip(commands, run(commands, NUMERICAL), strict=True):
         assert loaded == [], words
         assert status == 0, (words, error)

@@ -120,7 +120,7 @@ def test_pruning_says_what_it_does_to_the_images(run: Path, capsys: pytest.Captu
     shown = capsys.readouterr().out
     assert "with what is left after pruning" in shown
     for site in ("classifier.hidden", "classifier.head"):
-        assert f"every neuron of {site} lies below the threshold" in shown
+        assert f"every channel of {site} lies below the threshold" in shown
     (line,) = (line for line in shown.splitlines() if line.startswith("changed"))
     changed = int(line.split("gives ")[1].split()[0])
     model = load(run, device="cpu")

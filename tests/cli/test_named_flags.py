@@ -29,7 +29,7 @@ OTHERS = frozenset({"extra", "universal", "no-annotate", "no-header", "upgrade",
 
 
 def flags_of(name: str) -> set[str]:
-    """Return the flags of a verb or of an action of ``data``, without their hyphens."""
+    """Return the flags of a command or of an action of ``data``, without their hyphens."""
     module = importlib.import_module(f"domain_masks.cli.{name.replace(' ', '_')}")
     known = {"help", "version", "config", "verbose"}
     if hasattr(module, "parser"):
@@ -45,7 +45,7 @@ def flags_of(name: str) -> set[str]:
 def known() -> dict[str, set[str]]:
     return {
         name: flags_of(name)
-        for name in [*(verb for verb in COMMANDS if verb != "data"), *(f"data {one}" for one in ACTIONS)]
+        for name in [*(command for command in COMMANDS if command != "data"), *(f"data {one}" for one in ACTIONS)]
     }
 
 
@@ -68,9 +68,9 @@ def test_every_flag_of_a_command_in_the_documents_is_one_of_its_verb(known: dict
     for path in DOCUMENTS:
         # A command may go on in the next line.
         for found in COMMAND.finditer(path.read_text(encoding="utf-8").replace("\\\n", " ")):
-            verb = found[1]
-            if verb in known:
-                wrong += [f"{path.name}: dmg {verb} --{flag}" for flag in named(found[2]) - known[verb]]
+            command = found[1]
+            if command in known:
+                wrong += [f"{path.name}: dmg {command} --{flag}" for flag in named(found[2]) - known[command]]
     assert wrong == []
 
 
@@ -90,7 +90,7 @@ def test_every_flag_that_is_named_anywhere_is_known_to_some_verb(known: dict[str
     assert wrong == []
 
 
-def test_the_reports_own_advice_names_flags_of_the_verb_that_it_names(known: dict[str, set[str]]) -> None:
+def test_the_reports_own_advice_names_flags_of_the_command_that_it_names(known: dict[str, set[str]]) -> None:
     from domain_masks.report.tables.footnotes import ONE_SEED  # noqa: PLC0415
 
     assert named(ONE_SEED) == {"seed", "seeds"}

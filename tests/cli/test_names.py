@@ -68,8 +68,8 @@ def test_images_of_any_name_are_trained_on_measured_and_shown(root: Path, tmp_pa
     run = tmp_path / "run"
     assert train(root / "tree", run, "--target", "sketch") == 0
     assert f"sketch/cat/{ODD}.jpg" in Predictions.load(run / "predictions.npz").ids
-    for verb in ("analyze", "report", "evaluate"):
-        assert main([verb, str(run)]) == 0
+    for command in ("analyze", "report", "evaluate"):
+        assert main([command, str(run)]) == 0
 
 
 @pytest.mark.parametrize("ending", ["csv", "json", "jsonl"])
@@ -136,9 +136,9 @@ def test_answers_that_nobody_can_read_are_no_success(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-@pytest.mark.parametrize("verb", ["list", "methods", "predict", "evaluate"])
+@pytest.mark.parametrize("command", ["list", "methods", "predict", "evaluate"])
 def test_a_full_disk_behind_standard_output_is_one_message(
-    root: Path, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = str(root / f"run-{ODD}")
     words = {
@@ -149,7 +149,7 @@ def test_a_full_disk_behind_standard_output_is_one_message(
     }
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr(sys, "stdout", full)
-        assert main(words[verb]) == 2
+        assert main(words[command]) == 2
         monkeypatch.undo()
     message = capsys.readouterr().err
     assert "cannot write standard output: No space left on device" in message

@@ -100,7 +100,7 @@ def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return message
 
 
-def test_a_file_is_found_by_all_verbs_and_kept_with_the_run(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_is_found_by_all_command_and_kept_with_the_run(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--plugin", "code/own.py", "--method", "own", "--method.factor", "0.5", "--out", "run") == 0
     config = yaml.safe_load(Path("run/config.yaml").read_text())
     assert config["plugin"] == [str(own)]

@@ -10,7 +10,7 @@ from domain_masks.errors import InputError
 from domain_masks.methods import METHODS
 from domain_masks.records.config import parse_config
 from domain_masks.settings.benchmark_settings import check_benchmark
-from domain_masks.settings.varied import without_mask_settings
+from domain_masks.settings.sweeps import without_mask_settings
 
 
 def checked(lists: dict[str, Any], flags: dict[str, Any] | None = None, **values: Any) -> Any:

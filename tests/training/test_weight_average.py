@@ -21,7 +21,7 @@ from domain_masks.methods.saving import load_model
 from domain_masks.records import MetricsLog, Results
 from domain_masks.records.results import AveragedWeights
 from domain_masks.settings.contradictions import contradictions
-from domain_masks.settings.varied import without_mask_settings
+from domain_masks.settings.sweeps import without_mask_settings
 from domain_masks.training import Experiment, evaluate, run
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.engine import TrainingEngine

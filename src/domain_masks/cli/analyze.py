@@ -35,7 +35,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Analyze every run; one that cannot be analyzed is named, and the others go on."""
+    """Analyze every run; one that cannot be analyzed is reported, and the others continue."""
     flags, settings = read_command(parser(), arguments, AnalyzeSettings)
 
     from domain_masks.records.collection import collect  # noqa: PLC0415
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
 def _nothing(paths: Sequence[str], found: Collection) -> str:
     """Say why there is nothing to analyze."""
     reasons = [f"{entry.path}: {entry.reason}" for entry in (*found.skipped, *found.failed)]
-    reasons += [f"{path}: not finished; go on with `dmg train --resume --out {path}`" for path in found.unfinished]
+    reasons += [f"{path}: not finished; resume it with `dmg train --resume --out {path}`" for path in found.unfinished]
     if not reasons:
         return (
             f"no run at or below {', '.join(paths)}: expected a folder that `dmg train` or `dmg benchmark` has written"

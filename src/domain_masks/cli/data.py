@@ -9,10 +9,10 @@ from domain_masks.cli.outputs import say
 from domain_masks.errors import InputError, unknown
 
 ACTIONS = {
-    "list": "the datasets that have a name; or the images of one, per domain and class",
-    "check": "everything that is wrong with a dataset, at once",
-    "download": "fetch a dataset, with checksum; goes on where it broke off",
-    "cache": "show and clear what is kept between runs; verify images and compute features ahead",
+    "list": "the named datasets, or the number of images of one per domain and class",
+    "check": "report everything that is wrong with a dataset",
+    "download": "download a dataset and verify its checksums; resumes an interrupted download",
+    "cache": "show and clear the cache; verify images and compute features in advance",
 }
 
 
@@ -35,7 +35,7 @@ def _usage() -> str:
     actions = "\n".join(f"  {name:<{width}}  {text}" for name, text in ACTIONS.items())
     return (
         f"usage: dmg data ACTION [...]\n\n{actions}\n\n"
-        "`dmg data ACTION --help` tells the flags of an action, among them --config FILE.\n\n"
+        "`dmg data ACTION --help` shows the flags of an action, among them --config FILE.\n\n"
         "example:\n  dmg data list photos/\n  dmg data check photos/\n  dmg data download pacs --root data --dry_run\n"
         "  dmg data cache --dataset photos/ --backbone resnet18 --freeze_features"
     )

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     words, method_settings = split_method_flags(arguments)
     flags, mistakes = parser().parse_and_note(words)
     given = settings_from(flags, method_settings)
-    # A method is always there; by itself it says nothing.
+    # A method is always there; by itself it asks for nothing.
     names = [f"--{name}" for name in given if name != "method" or flags.method is not None or method_settings]
     if flags.clear is not None:
         if names:
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     from domain_masks.training.prepare import prepare  # noqa: PLC0415
 
     count = prepare(config, reporter_for(flags), dataset)
-    done = "verified, their features kept" if config.freeze_features else "verified"
+    done = "verified, features cached" if config.freeze_features else "verified"
     say(f"{counted(count, 'image')} of {config.dataset}: {done} in {cache_folder()}")
     return 0
 
@@ -88,7 +88,7 @@ def _clear(kinds: Sequence[str]) -> None:
     for kind in kinds:
         folder: Path = cache_folder() / kind
         if not folder.exists():
-            say(f"{kind}: nothing is kept")
+            say(f"{kind}: nothing is cached")
             continue
         try:
             shutil.rmtree(folder)

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         width = max(map(len, SOURCES))
         for entry, source in SOURCES.items():
             say(f"{entry:<{width}}  {source.summary}")
-        say("\n`dmg data download NAME --dry_run` tells the addresses and the terms.")
+        say("\n`dmg data download NAME --dry_run` shows the addresses and the terms of use.")
         return 0
     if name in DATASETS and not DATASETS[name].needs_root:
         say(f"{name} needs no download")

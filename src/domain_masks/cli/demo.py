@@ -65,7 +65,9 @@ def _serve(settings: DemoSettings, folder: Path, opened: socket.socket, reporter
     for note in examples.notes:
         reporter.say(note)
     if not is_loopback(opened):
-        reporter.say("everybody who reaches this machine can use the page: leave out --host to keep it to this machine")
+        reporter.say(
+            "everybody who can reach this machine can use the page: leave out --host to serve this machine only"
+        )
 
     def ready() -> None:
         say(address_of(opened))

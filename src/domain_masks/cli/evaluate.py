@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 
     before = RunFolder(settings.run).predictions
     if settings.ensemble is not None and before.is_file():
-        # A name that the run does not have is known before everything is predicted again, unless that is to be mended.
+        # An ensemble that the run does not have is refused before everything is predicted again.
         with suppress(RunFolderError):
             there = Predictions.load(before)
             # The domain classifier is fitted anew, also for a run that had none.

@@ -119,7 +119,7 @@ def _lines(exported: Exported, verbose: bool) -> Iterator[str]:
         for pruned in chosen.pruned.sites:
             if pruned.below == pruned.site.size:
                 yield (
-                    f"{'warning':<11} every neuron of {pruned.site.name} lies below the threshold: nothing of an image "
+                    f"{'warning':<11} every channel of {pruned.site.name} lies below the threshold: nothing of an image "
                     "passes there. Choose a lower one"
                 )
 

@@ -1,4 +1,4 @@
-"""What ends a command from outside, and how it can go on."""
+"""What ends a command from outside, and how it can be resumed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Terminated(BaseException):
 
 @contextmanager
 def resumable(how: str) -> Iterator[None]:
-    """Note on Ctrl-C and SIGTERM how the command in the block goes on; the entry point says it."""
+    """Note on Ctrl-C and SIGTERM how the command in the block is resumed; the entry point prints it."""
     try:
         yield
     except (KeyboardInterrupt, Terminated) as end:

@@ -15,17 +15,17 @@ from domain_masks.cli.outputs import OutputError, flush, is_lost, let_go, replac
 from domain_masks.errors import DomainMasksError, nearest
 
 COMMANDS = {
-    "train": "one run: one method, held-out domain(s), one seed",
-    "benchmark": "leave one domain out over methods, targets and seeds; skips what is done",
-    "evaluate": "all accuracies of a run again, from its checkpoint",
-    "analyze": "what the masks learned: tables and figures",
-    "report": "a page about one or many runs, beside the paper's numbers",
-    "predict": "class, probability and each mask's vote for files, folders and patterns",
-    "export": "a file that runs without this package, compared with the model; fold and prune masks",
-    "demo": "a page in the browser on which to try a model",
+    "train": "train one method with one or several domains held out",
+    "benchmark": "leave-one-domain-out over methods, targets and seeds; skips finished runs",
+    "evaluate": "measure a run again, from its checkpoint",
+    "analyze": "analyse what the masks learned: tables and figures",
+    "report": "write a page about one or many runs, beside the paper's numbers",
+    "predict": "predict files, folders and patterns; votes of the masks",
+    "export": "write a file that runs without this package; fold and prune masks",
+    "demo": "try a model on a page in the browser",
     "data": "list, check and download datasets; cache what runs need of them",
-    "methods": "the algorithms, their papers, their settings",
-    "completion": "what makes the shell complete commands, flags and names",
+    "methods": "list the algorithms, their papers and settings",
+    "completion": "print the completion script of a shell",
 }
 VERBOSE = "--verbose"
 _SHOWN = ("predict", "methods", "completion")
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Here, where a reader that has gone can still be seen to, not when Python ends.
         flush()
         if is_lost() and _shows_alone(words):
-            return _complain("standard output is closed: expected one that can be written, the answer is lost", 2)
+            return _complain("standard output is closed: expected one that can be written, the output is lost", 2)
         return status
     except DomainMasksError as error:
         if VERBOSE in words:

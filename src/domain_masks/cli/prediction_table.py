@@ -16,7 +16,7 @@ _WIDEST = 24
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Return whether somebody looks at what is written."""
+    """Return whether a stream is a terminal."""
     try:
         return stream.isatty()
     except ValueError:  # closed

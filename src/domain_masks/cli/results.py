@@ -12,6 +12,11 @@ from domain_masks.records.results import MEASURE_TITLES, Results
 if TYPE_CHECKING:
     from domain_masks.records import Accuracies
 
+LEGEND = (
+    "out of domain: images of the held-out domains; in domain: held-back images of the source domains; "
+    "known domain: the same, each predicted with its own domain's mask"
+)
+
 
 def result_lines(results: Results) -> Iterator[str]:
     """Yield a line per measure, with the split behind it and every domain's accuracy in percent."""
@@ -27,7 +32,7 @@ def result_lines(results: Results) -> Iterator[str]:
         shares = "  ".join(f"{domain} {100 * share:.1f}" for domain, share in masks.activated.items())
         overlap = f"IoU {masks.overall_iou:.3f}, " if masks.overall_iou is not None else ""
         average = f"  average {100 * masks.average_activated:.1f}" if masks.average_activated is not None else ""
-        yield f"{'masks':<13} {site}: {overlap}activated % {shares}{average}"
+        yield f"{'masks':<13} {site}: {overlap}active units {shares} %{average}"
     for note in results.notes or ():
         yield f"{'note':<13} {note.text}"
 

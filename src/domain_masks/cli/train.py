@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     if flags.verbose and is_main_process():
         reporter.say(_complete(settings, dataset).to_yaml().rstrip())
 
-    from domain_masks.cli.results import detail_lines, result_lines  # noqa: PLC0415
+    from domain_masks.cli.results import LEGEND, detail_lines, result_lines  # noqa: PLC0415
     from domain_masks.training import run  # noqa: PLC0415
 
     with resumable(f"Resume with: dmg train --resume --out {shlex.quote(str(out))}"):
@@ -74,6 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     for line in detail_lines(finished.results) if flags.verbose else ():
         say(line)
     say(f"run folder    {finished.folder.path}")
+    reporter.say(LEGEND)
     return 0
 
 

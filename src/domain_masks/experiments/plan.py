@@ -20,8 +20,7 @@ from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
 from domain_masks.records.run_folder import folder_name
 from domain_masks.settings.benchmark_settings import BenchmarkLists, check_lists
-from domain_masks.settings.sweeps import METHOD, Variation
-from domain_masks.settings.varied import with_variation
+from domain_masks.settings.sweeps import METHOD, Variation, with_variation
 from domain_masks.training.defaults import resolve
 
 State = Literal["done", "failed", "started", "pending"]

@@ -13,8 +13,7 @@ from domain_masks.methods.search_ranges import Range, Uniform
 from domain_masks.methods.table import described
 from domain_masks.randomness import key
 from domain_masks.records.config import RunConfig
-from domain_masks.settings.sweeps import METHOD, Variation
-from domain_masks.settings.varied import varied_mistakes
+from domain_masks.settings.sweeps import METHOD, Variation, varied_mistakes
 
 FACTOR = 10.0
 """The learning rate of every method that has one is drawn between that of the defaults divided and multiplied by this."""

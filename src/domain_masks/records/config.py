@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,6 +74,10 @@ BY_DATASET = "by dataset, shown by --print_config"
 BY_WEIGHTS = "as the weights need it"
 
 
+_data, _model, _method = (partial(setting, group=name) for name in ("data", "model", "method"))
+_optimisation, _hardware, _output = (partial(setting, group=name) for name in ("optimisation", "hardware", "output"))
+
+
 class RunConfig(BaseModel):
     """Everything that decides what a run computes; a setting that is None takes the dataset's default.
 
@@ -81,194 +86,151 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dataset: DatasetPlace = setting(
-        "a name from `dmg data list`, a folder domain/class/image, a manifest, or hf:NAME", "digits", group="data"
+    dataset: DatasetPlace = _data(
+        "a name from `dmg data list`, a folder domain/class/image, a manifest, or hf:NAME", "digits"
     )
-    root: Folder | None = setting(
+    root: Folder | None = _data(
         "the dataset's folder or its parent; of a manifest, the folder that its paths are relative to",
         None,
-        group="data",
         otherwise="$DMG_DATA",
     )
-    target: Annotated[tuple[str, ...] | None, BeforeValidator(as_names)] = setting(
+    target: Annotated[tuple[str, ...] | None, BeforeValidator(as_names)] = _data(
         "held-out domain, or several joined by commas; `none` trains on all domains",
         None,
-        group="data",
         metavar="DOMAIN[,DOMAIN]",
         several=False,
     )
-    split_seed: Seed = setting("seed of the train/val/test split of datasets without official lists", 0, group="data")
-    sampling: Annotated[str, OneOf(lambda: SAMPLING)] = setting(
-        "batches from all sources pooled, or with equal parts of every source", "pooled", group="data"
+    split_seed: Seed = _data("seed of the train/val/test split of datasets without official lists", 0)
+    sampling: Annotated[str, OneOf(lambda: SAMPLING)] = _data(
+        "batches from all sources pooled, or with equal parts of every source", "pooled"
     )
-    augmentation: Annotated[str, BeforeValidator(augmentation_name)] | None = setting(
-        "augmentation of training images: standard, pacs, digits or none",
-        None,
-        group="data",
-        metavar="NAME",
-        otherwise=BY_DATASET,
+    augmentation: Annotated[str, BeforeValidator(augmentation_name)] | None = _data(
+        "augmentation of training images: standard, pacs, digits or none", None, metavar="NAME", otherwise=BY_DATASET
     )
-    square: bool | None = setting("squash images to a square instead of cropping the centre", None, group="data")
-    size: Annotated[int, Field(ge=1, le=4096), Shown("PX")] | None = setting(
-        "side of the input images in pixels", None, group="data", otherwise=BY_DATASET
+    square: bool | None = _data("squash images to a square instead of cropping the centre", None)
+    size: Annotated[int, Field(ge=1, le=4096), Shown("PX")] | None = _data(
+        "side of the input images in pixels", None, otherwise=BY_DATASET
     )
-    crop: Annotated[float, Field(gt=0, le=1)] | None = setting(
-        "fraction of the shorter side (of both sides, with --square) that evaluation sees",
-        None,
-        group="data",
-        otherwise=BY_WEIGHTS,
+    crop: Annotated[float, Field(gt=0, le=1)] | None = _data(
+        "fraction of the shorter side (of both sides, with --square) that evaluation sees", None, otherwise=BY_WEIGHTS
     )
-    mean: Annotated[Colour | None, BeforeValidator(three_numbers), AfterValidator(check_mean)] = setting(
-        "mean of red, green and blue in [0, 1], subtracted from images", None, group="data", otherwise=BY_WEIGHTS
+    mean: Annotated[Colour | None, BeforeValidator(three_numbers), AfterValidator(check_mean)] = _data(
+        "mean of red, green and blue in [0, 1], subtracted from images", None, otherwise=BY_WEIGHTS
     )
-    std: Annotated[Colour | None, BeforeValidator(three_numbers), AfterValidator(check_std)] = setting(
-        "standard deviation of red, green and blue in [0, 1], by which images are divided",
-        None,
-        group="data",
-        otherwise=BY_WEIGHTS,
+    std: Annotated[Colour | None, BeforeValidator(three_numbers), AfterValidator(check_std)] = _data(
+        "standard deviation of red, green and blue in [0, 1], by which images are divided", None, otherwise=BY_WEIGHTS
     )
-    interpolation: Literal["bilinear", "bicubic"] | None = setting(
-        "how images are resized", None, group="data", otherwise=BY_WEIGHTS
-    )
-    resizing: Literal["once", "released-code"] = setting(
+    interpolation: Literal["bilinear", "bicubic"] | None = _data("how images are resized", None, otherwise=BY_WEIGHTS)
+    resizing: Literal["once", "released-code"] = _data(
         "resize once, from the original; or as the released code does for DomainNet: squash to --size, then enlarge",
         "once",
-        group="data",
     )
-    value_range: Annotated[str, BeforeValidator(as_range), Shown("LOW,HIGH|dataset")] | None = setting(
-        "black and white level of images deeper than 8 bits; dataset: the sources' own range", None, group="data"
+    value_range: Annotated[str, BeforeValidator(as_range), Shown("LOW,HIGH|dataset")] | None = _data(
+        "black and white level of images deeper than 8 bits; dataset: the sources' own range", None
     )
-    workers: Workers | None = setting("processes that load images", None, group="hardware", otherwise="by CPU cores")
-    verify: bool = setting("decode every image once before a dataset's first training", True, group="data")
-    skip_bad: bool = setting("leave out unreadable images instead of refusing to train", False, group="data")
+    workers: Workers | None = _hardware("processes that load images", None, otherwise="by CPU cores")
+    verify: bool = _data("decode every image once before a dataset's first training", True)
+    skip_bad: bool = _data("leave out unreadable images instead of refusing to train", False)
 
     method: Annotated[MethodChoice, BeforeValidator(MethodChoice.read), PlainSerializer(MethodChoice.to_dict)] = (
         setting("a name from `dmg methods`", MethodChoice("dmg"), group="method", metavar="NAME", otherwise="dmg")
     )
-    plugin: Annotated[tuple[str, ...], BeforeValidator(as_list)] = setting(
-        "a Python file or module with your own method, imported first; may be repeated", (), group="method"
+    plugin: Annotated[tuple[str, ...], BeforeValidator(as_list)] = _method(
+        "a Python file or module with your own method, imported first; may be repeated", ()
     )
 
-    backbone: str | None = setting(
-        "a torchvision name, timm:NAME, or small", None, group="model", metavar="NAME", otherwise=BY_DATASET
+    backbone: str | None = _model("a torchvision name, timm:NAME, or small", None, metavar="NAME", otherwise=BY_DATASET)
+    weights: Annotated[Place, Shown("imagenet|none|FILE", "file")] | None = _model(
+        "pretrained weights: imagenet, none, or a .safetensors or .pth file", None, otherwise=BY_DATASET
     )
-    weights: Annotated[Place, Shown("imagenet|none|FILE", "file")] | None = setting(
-        "pretrained weights: imagenet, none, or a .safetensors or .pth file", None, group="model", otherwise=BY_DATASET
+    sites: Annotated[tuple[str, ...], BeforeValidator(as_list)] = _model(
+        "mask sites: a preset (paper, last-stage, released-code, last-block) or module names", ()
     )
-    sites: Annotated[tuple[str, ...], BeforeValidator(as_list)] = setting(
-        "mask sites: a preset (paper, last-stage, released-code, last-block) or module names", (), group="model"
+    boundary: str | None = _model(
+        "module where the task network begins", None, metavar="NAME", otherwise="the first mask site"
     )
-    boundary: str | None = setting(
-        "module where the task network begins", None, group="model", metavar="NAME", otherwise="the first mask site"
-    )
-    head_initialisation: Literal["default", "normal"] | None = setting(
+    head_initialisation: Literal["default", "normal"] | None = _model(
         "initialisation of the last layer: PyTorch's default, or normal with standard deviation 0.001",
         None,
-        group="model",
         otherwise=BY_DATASET,
     )
-    freeze_features: bool = setting(
-        "train the task network alone, on features that are computed once", False, group="model"
-    )
-    views: Count = setting("augmented views per image that are cached as frozen features", 4, group="model")
+    freeze_features: bool = _model("train the task network alone, on features that are computed once", False)
+    views: Count = _model("augmented views per image that are cached as frozen features", 4)
 
-    init_from: Annotated[Folder, Shown("RUN", "folder")] | None = setting(
-        "run folder whose trained network and masks initialise this run", None, group="model"
+    init_from: Annotated[Folder, Shown("RUN", "folder")] | None = _model(
+        "run folder whose trained network and masks initialise this run", None
     )
-    learn: Literal["all", "masks"] = setting(
+    learn: Literal["all", "masks"] = _model(
         "train all parameters, or the masks alone: with --init_from, those of new source domains, if there are any",
         "all",
-        group="model",
     )
-    class_weights: Literal["none", "balanced"] = setting(
-        "class weights in the loss; balanced: inverse to the number of training images", "none", group="optimisation"
+    class_weights: Literal["none", "balanced"] = _optimisation(
+        "class weights in the loss; balanced: inverse to the number of training images", "none"
     )
-    epochs: Count | None = setting("passes over the training images", None, group="optimisation", otherwise=BY_DATASET)
-    batch: Count | Literal["auto"] = setting(
-        "batch size over all processes; auto: as many images as fit into memory", DEFAULT_BATCH, group="optimisation"
+    epochs: Count | None = _optimisation("passes over the training images", None, otherwise=BY_DATASET)
+    batch: Count | Literal["auto"] = _optimisation(
+        "batch size over all processes; auto: as many images as fit into memory", DEFAULT_BATCH
     )
-    optimizer: Literal["adam", "sgd"] = setting("optimizer", "adam", group="optimisation")
-    lr: Rate | None = setting("learning rate", None, group="optimisation", otherwise=BY_DATASET)
-    lr_head: Rate | None = setting("learning rate of the last layer", None, group="optimisation", otherwise="--lr")
-    lr_masks: Rate | None = setting("learning rate of the mask logits", None, group="optimisation", otherwise="--lr")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = setting("momentum of sgd", 0.9, group="optimisation")
-    weight_decay: NotNegative | None = setting("weight decay (L2)", None, group="optimisation", otherwise=BY_DATASET)
-    schedule: Annotated[str, OneOf(lambda: SCHEDULES)] | None = setting(
+    optimizer: Literal["adam", "sgd"] = _optimisation("optimizer", "adam")
+    lr: Rate | None = _optimisation("learning rate", None, otherwise=BY_DATASET)
+    lr_head: Rate | None = _optimisation("learning rate of the last layer", None, otherwise="--lr")
+    lr_masks: Rate | None = _optimisation("learning rate of the mask logits", None, otherwise="--lr")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = _optimisation("momentum of sgd", 0.9)
+    weight_decay: NotNegative | None = _optimisation("weight decay (L2)", None, otherwise=BY_DATASET)
+    schedule: Annotated[str, OneOf(lambda: SCHEDULES)] | None = _optimisation(
         "learning rate schedule: constant; exponential (times decay); inverse, 1/(1 + gamma t)^power; cosine",
         None,
-        group="optimisation",
         otherwise=BY_DATASET,
     )
-    schedule_masks: Annotated[str, OneOf(lambda: ("same", *SCHEDULES))] = setting(
-        "schedule of the mask logits: the same, or another one with the same unit and numbers",
-        "same",
-        group="optimisation",
+    schedule_masks: Annotated[str, OneOf(lambda: ("same", *SCHEDULES))] = _optimisation(
+        "schedule of the mask logits: the same, or another one with the same unit and numbers", "same"
     )
-    schedule_unit: Literal["epoch", "step"] = setting("what the schedule counts", "epoch", group="optimisation")
-    schedule_decay: Annotated[float, Field(gt=0, le=1)] = setting(
-        "factor of the exponential schedule", 0.99, group="optimisation"
+    schedule_unit: Literal["epoch", "step"] = _optimisation("what the schedule counts", "epoch")
+    schedule_decay: Annotated[float, Field(gt=0, le=1)] = _optimisation("factor of the exponential schedule", 0.99)
+    schedule_gamma: NotNegative = _optimisation("gamma of the inverse schedule", 1e-4)
+    schedule_power: NotNegative = _optimisation("power of the inverse schedule", 0.75)
+    clip: Rate | None = _optimisation("largest norm of the gradient", None)
+    accumulate: Count = _optimisation("batches per optimizer step (gradient accumulation)", 1)
+    average: Literal["none", "ema", "swa", "swad"] = _optimisation(
+        "average the weights over the steps; the model has the averaged weights", "none"
     )
-    schedule_gamma: NotNegative = setting("gamma of the inverse schedule", 1e-4, group="optimisation")
-    schedule_power: NotNegative = setting("power of the inverse schedule", 0.75, group="optimisation")
-    clip: Rate | None = setting("largest norm of the gradient", None, group="optimisation")
-    accumulate: Count = setting("batches per optimizer step (gradient accumulation)", 1, group="optimisation")
-    average: Literal["none", "ema", "swa", "swad"] = setting(
-        "average the weights over the steps; the model has the averaged weights", "none", group="optimisation"
+    average_decay: Annotated[float, Field(ge=0, lt=1)] | None = _optimisation(
+        "decay of ema", None, otherwise="1 - 10 / steps, within 0.5 and 0.999"
     )
-    average_decay: Annotated[float, Field(ge=0, lt=1)] | None = setting(
-        "decay of ema", None, group="optimisation", otherwise="1 - 10 / steps, within 0.5 and 0.999"
+    average_start: Annotated[float, Field(ge=0, lt=1)] = _optimisation(
+        "fraction of the steps after which swa begins to average", 0.5
     )
-    average_start: Annotated[float, Field(ge=0, lt=1)] = setting(
-        "fraction of the steps after which swa begins to average", 0.5, group="optimisation"
+    average_interval: Count | None = _optimisation(
+        "steps between two evaluations of the validation loss by swad", None, otherwise="a fiftieth of all steps"
     )
-    average_interval: Count | None = setting(
-        "steps between two evaluations of the validation loss by swad",
-        None,
-        group="optimisation",
-        otherwise="a fiftieth of all steps",
+    average_patience: Count = _optimisation(
+        "swad begins to average at the first of so many losses in a row that none of them undercuts", 3
     )
-    average_patience: Count = setting(
-        "swad begins to average at the first of so many losses in a row that none of them undercuts",
-        3,
-        group="optimisation",
+    average_overfit_patience: Count = _optimisation("swad ends after so many losses in a row above its tolerance", 6)
+    average_tolerance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = _optimisation(
+        "tolerance of swad, as a multiple of the loss where averaging began", 1.3
     )
-    average_overfit_patience: Count = setting(
-        "swad ends after so many losses in a row above its tolerance", 6, group="optimisation"
+    patience: Count | None = _optimisation("early stopping: end after so many epochs without improvement", None)
+    max_time: Seconds | None = _optimisation("stop after the epoch that exceeds this time: 90s, 30m, 2h", None)
+    checkpoint_every: Seconds = _output("time between two checkpoints within an epoch: 90s, 10m, 1h", 600.0)
+    fast: bool = _optimisation("smoke test: one epoch of two batches, evaluated on a few images", False)
+    selection: Literal["source-validation"] = _optimisation(
+        "what selects the best epoch: accuracy on the sources' validation images", "source-validation"
     )
-    average_tolerance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = setting(
-        "tolerance of swad, as a multiple of the loss where averaging began", 1.3, group="optimisation"
+    domain_classifier: bool = _model(
+        "fit a classifier of the source domains at the end, for the ensemble `weighted`", True
     )
-    patience: Count | None = setting(
-        "early stopping: end after so many epochs without improvement", None, group="optimisation"
-    )
-    max_time: Seconds | None = setting(
-        "stop after the epoch that exceeds this time: 90s, 30m, 2h", None, group="optimisation"
-    )
-    checkpoint_every: Seconds = setting(
-        "time between two checkpoints within an epoch: 90s, 10m, 1h", 600.0, group="output"
-    )
-    fast: bool = setting("smoke test: one epoch of two batches, evaluated on a few images", False, group="optimisation")
-    selection: Literal["source-validation"] = setting(
-        "what selects the best epoch: accuracy on the sources' validation images",
-        "source-validation",
-        group="optimisation",
-    )
-    domain_classifier: bool = setting(
-        "fit a classifier of the source domains at the end, for the ensemble `weighted`", True, group="model"
-    )
-    seed: Seed = setting("seed of initialisation, data order, augmentation and mask sampling", 0, group="optimisation")
+    seed: Seed = _optimisation("seed of initialisation, data order, augmentation and mask sampling", 0)
 
-    device: Device = setting("where to compute", "auto", group="hardware")
-    devices: Count = setting("number of processes, one per device", 1, group="hardware")
-    threads: Count | None = setting(
-        "CPU threads per process", None, group="hardware", otherwise="PyTorch's, or those of the run that is resumed"
+    device: Device = _hardware("where to compute", "auto")
+    devices: Count = _hardware("number of processes, one per device", 1)
+    threads: Count | None = _hardware(
+        "CPU threads per process", None, otherwise="PyTorch's, or those of the run that is resumed"
     )
-    precision: Literal["32", "bf16", "16"] = setting("precision of the forward pass", "32", group="hardware")
-    deterministic: bool = setting(
-        "use only operations that are bitwise reproducible on the same device", False, group="hardware"
-    )
-    compile: bool = setting("compile the network with torch.compile", False, group="hardware")
-    channels_last: bool = setting("use the channels-last memory layout", False, group="hardware")
+    precision: Literal["32", "bf16", "16"] = _hardware("precision of the forward pass", "32")
+    deterministic: bool = _hardware("use only operations that are bitwise reproducible on the same device", False)
+    compile: bool = _hardware("compile the network with torch.compile", False)
+    channels_last: bool = _hardware("use the channels-last memory layout", False)
 
     @field_validator("precision", mode="before")
     @classmethod

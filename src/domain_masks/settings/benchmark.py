@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator
 
 from domain_masks.evaluation.selection_rules import SELECTION_RULES, SOURCE_VALIDATION
 from domain_masks.records.setting_types import Count, Folder, OneOf, PlaceText, Shown, setting
 from domain_masks.settings.command import CommandSettings
 
 MOST_DRAWS = 1_000
+
+
+def _number_of_draws(value: Any) -> int:
+    text = str(value).strip()
+    if isinstance(value, bool) or not text.isdecimal() or not 2 <= int(text) <= MOST_DRAWS:
+        raise ValueError(
+            "expected how many settings of each method are tried, the defaults among them, a whole number from 2 to "
+            f"{MOST_DRAWS}"
+        )
+    return int(text)
 
 
 class BenchmarkRuns(CommandSettings):
@@ -38,7 +48,7 @@ class BenchmarkRuns(CommandSettings):
         several=True,
         repeats=True,
     )
-    search: Annotated[int, Field(ge=2, le=MOST_DRAWS)] | None = setting(
+    search: Annotated[int, BeforeValidator(_number_of_draws), Shown("N")] | None = setting(
         "random search over N settings of every method, its defaults and N - 1 draws from its ranges (see `dmg methods NAME`), "
         "with the first seed; what source validation selects is run with all seeds",
         None,

@@ -12,9 +12,8 @@ from domain_masks.records.method_choice import MethodChoice
 from domain_masks.records.spellings import canonical, suggestion, underscored
 from domain_masks.settings.benchmark import BENCHMARK_LISTS, BenchmarkRuns
 from domain_masks.settings.command import validated
-from domain_masks.settings.sweeps import Variation, read_sweep, read_variants, variations
+from domain_masks.settings.sweeps import Variation, read_sweep, read_variants, settings_of, variations, varied_mistakes
 from domain_masks.settings.validation import import_plugins, unknown_names
-from domain_masks.settings.varied import settings_of, varied_mistakes
 
 DEFAULT_METHODS = ("dmg", "aggregate")
 

@@ -343,7 +343,7 @@ def test_ctrl_c_keeps_what_has_come(server: Server, tmp_path: Path, capsys: pyte
     assert main(["data", "download", "tiny", "--root", str(tmp_path), "--url", server.url]) == 130
     thread.join()
     said = capsys.readouterr().err.splitlines()
-    assert said[-1] == "dmg: interrupted. What has come is kept; go on with the same command"
+    assert said[-1] == "dmg: interrupted. What has been downloaded is kept; the same command resumes"
     assert part.stat().st_size == 100
     assert not (tmp_path / "tiny").exists()
     get(server, tmp_path)
