@@ -139,7 +139,7 @@ def test_a_full_disk_ends_everything(data: Any, plan: Any, monkeypatch: pytest.M
     with monkeypatch.context() as patched:
         patched.setattr("domain_masks.training.checkpoints.torch.save", full)
         patched.setattr("domain_masks.records.files._synchronize", full)
-        with pytest.raises(DiskFullError, match="go on with the same command"):
+        with pytest.raises(DiskFullError, match="resume with the same command"):
             execute_plan(runs, data, QUIET)
     assert [run.state for run in plan(targets=["dots"])][1] == "pending", "the second would fail as well"
 
