@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from domain_masks.report.build import build_report
     from domain_masks.report.document import Report
     from domain_masks.report.runs.paper_protocol import Difference, protocol_match
-    from domain_masks.report.write.files import Written, write_report
     from domain_masks.report.write.page import render_page
+    from domain_masks.report.write.report_files import Written, write_report
     from domain_masks.report.write.run_figures import draw_analysis
     from domain_masks.report.write.terminal import summary_lines
 
