@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from domain_masks.cli.flags import command_parser, read_command, reporter_for
-from domain_masks.cli.outputs import say
 from domain_masks.cli.parser import Parser
+from domain_masks.cli.standard_output import say
 from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.settings.finished_runs import AnalyzeSettings
 

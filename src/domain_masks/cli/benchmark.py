@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from domain_masks.cli.benchmark_output import show_outcome, show_plan, show_search
 from domain_masks.cli.flags import command_parser, given, reporter_for, settings_from
 from domain_masks.cli.interruption import resumable
-from domain_masks.cli.outputs import say
 from domain_masks.cli.parser import Parser, split_method_flags
+from domain_masks.cli.standard_output import say
 from domain_masks.errors import combine_errors
 from domain_masks.records.config import RunConfig
 from domain_masks.records.run_folder import RunFolder, folder_name

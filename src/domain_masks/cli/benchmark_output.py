@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domain_masks.cli.outputs import say, table_lines
+from domain_masks.cli.standard_output import say, table_lines
 from domain_masks.records.counts import counted
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import Any
 
 from domain_masks.cli.flags import command_parser, read_command
-from domain_masks.cli.outputs import say
 from domain_masks.cli.parser import Parser
+from domain_masks.cli.standard_output import say
 from domain_masks.errors import InputError
 from domain_masks.settings.listings import CompletionSettings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 
-from domain_masks.cli.outputs import say
+from domain_masks.cli.standard_output import say
 from domain_masks.errors import InputError, unknown
 
 ACTIONS = {

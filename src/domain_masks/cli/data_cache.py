@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from domain_masks.cli.flags import command_parser, reporter_for, settings_from
-from domain_masks.cli.outputs import say
 from domain_masks.cli.parser import Parser, split_method_flags
+from domain_masks.cli.standard_output import say
 from domain_masks.errors import InputError, combine_errors
 from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
 from domain_masks.records.config import RunConfig

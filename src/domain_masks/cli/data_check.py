@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from domain_masks.cli.flags import RUN_YAML, command_parser, read_command, reporter_for
-from domain_masks.cli.outputs import say
 from domain_masks.cli.parser import Parser
+from domain_masks.cli.standard_output import say
 from domain_masks.settings.datasets import CheckSettings
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from domain_masks.cli.flags import RUN_YAML, command_parser, read_command
-from domain_masks.cli.outputs import say, table_lines
 from domain_masks.cli.parser import Parser
+from domain_masks.cli.standard_output import say, table_lines
 from domain_masks.records.counts import counted
 from domain_masks.settings.datasets import ListSettings
 

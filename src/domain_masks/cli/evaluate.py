@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from domain_masks.cli.flags import command_parser, given, reporter_for
-from domain_masks.cli.outputs import say
 from domain_masks.cli.parser import Parser
+from domain_masks.cli.standard_output import say
 from domain_masks.errors import RunFolderError
 from domain_masks.settings.command import check_command
 from domain_masks.settings.finished_runs import EvaluateSettings

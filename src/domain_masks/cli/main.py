@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from types import FrameType
 
 from domain_masks.cli.interruption import Terminated
-from domain_masks.cli.outputs import OutputError, flush, is_lost, let_go, replace_closed, write
+from domain_masks.cli.standard_output import OutputError, flush, is_lost, let_go, replace_closed, write
 from domain_masks.errors import DomainMasksError, nearest
 
 COMMANDS = {

@@ -13,8 +13,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from domain_masks.cli.flags import command_parser, read_command
-from domain_masks.cli.outputs import say
 from domain_masks.cli.parser import Parser
+from domain_masks.cli.standard_output import say
 from domain_masks.settings.listings import MethodsSettings
 
 if TYPE_CHECKING:

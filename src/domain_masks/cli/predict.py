@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from domain_masks.cli.flags import command_parser, read_command, reporter_for
 from domain_masks.cli.interruption import resumable
-from domain_masks.cli.outputs import is_closed
 from domain_masks.cli.parser import Parser
+from domain_masks.cli.standard_output import is_closed
 from domain_masks.errors import InputError
 from domain_masks.records.files import is_there
 from domain_masks.settings.predict import PredictSettings

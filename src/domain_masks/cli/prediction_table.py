@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from domain_masks.cli.outputs import say
+from domain_masks.cli.standard_output import say
 from domain_masks.deploy.predicting.prediction_writers import Rows
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain_masks.cli.flags import command_parser, read_command, reporter_for
-from domain_masks.cli.outputs import say
 from domain_masks.cli.parser import Parser
+from domain_masks.cli.standard_output import say
 from domain_masks.errors import InputError
 from domain_masks.records.counts import counted
 from domain_masks.settings.finished_runs import ReportSettings

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from domain_masks.cli.flags import command_parser, given, reporter_for, run_flags, settings_from
 from domain_masks.cli.interruption import resumable
-from domain_masks.cli.outputs import say
 from domain_masks.cli.parser import Parser, split_method_flags
+from domain_masks.cli.standard_output import say
 from domain_masks.records.config import RunConfig
 from domain_masks.settings.command import check_command
 from domain_masks.settings.of_a_run import default_folder, to_resume
