@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from domain_masks.cli.parser import Parser
 from domain_masks.records.config import RunConfig, read_settings
-from domain_masks.records.setting_types import OneOf, Shown, flag_of
+from domain_masks.records.setting_types import Metavar, OneOf, flag_of
 from domain_masks.settings.benchmark import BENCHMARK_LISTS
 from domain_masks.settings.command import Command, check_command
 from domain_masks.settings.of_a_run import over
@@ -128,31 +128,31 @@ def _bare(annotation: Any) -> Any:
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
-def _shown(info: FieldInfo) -> Iterator[Shown]:
+def _shown(info: FieldInfo) -> Iterator[Metavar]:
     """Yield what help calls each part of a setting's type."""
     yield from _of_type(info.annotation, info.metadata)
 
 
-def _of_type(annotation: Any, metadata: Sequence[Any]) -> Iterator[Shown]:
+def _of_type(annotation: Any, metadata: Sequence[Any]) -> Iterator[Metavar]:
     for one in reversed(metadata):
-        if isinstance(one, Shown):
+        if isinstance(one, Metavar):
             yield one
             return
         if isinstance(one, OneOf):
-            yield Shown("|".join(one.names()))
+            yield Metavar("|".join(one.names()))
             return
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         yield from _of_type(parts[0], parts[1:])
     elif origin is Literal:
-        yield Shown("|".join(map(str, parts)))
+        yield Metavar("|".join(map(str, parts)))
     elif origin in (Union, UnionType):
         for part in parts:
             yield from _of_type(part, ())
     elif origin in (tuple, list):
         yield from _of_type(parts[0], ())
     elif annotation is not NoneType:
-        yield Shown(_BY_TYPE.get(annotation, "VALUE"))
+        yield Metavar(_BY_TYPE.get(annotation, "VALUE"))
 
 
 def _complete_with(action: argparse.Action, completion: str | tuple[str, ...]) -> None:

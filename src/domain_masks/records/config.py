@@ -27,13 +27,13 @@ from domain_masks.records.setting_types import (
     DatasetPlace,
     Device,
     Folder,
+    Metavar,
     NotNegative,
     OneOf,
     Place,
     Rate,
     Seconds,
     Seed,
-    Shown,
     Workers,
     as_list,
     as_names,
@@ -108,7 +108,7 @@ class RunConfig(BaseModel):
         "augmentation of training images: standard, pacs, digits or none", None, metavar="NAME", otherwise=BY_DATASET
     )
     square: bool | None = _data("squash images to a square instead of cropping the centre", None)
-    size: Annotated[int, Field(ge=1, le=4096), Shown("PX")] | None = _data(
+    size: Annotated[int, Field(ge=1, le=4096), Metavar("PX")] | None = _data(
         "side of the input images in pixels", None, otherwise=BY_DATASET
     )
     crop: Annotated[float, Field(gt=0, le=1)] | None = _data(
@@ -125,7 +125,7 @@ class RunConfig(BaseModel):
         "resize once, from the original; or as the released code does for DomainNet: squash to --size, then enlarge",
         "once",
     )
-    value_range: Annotated[str, BeforeValidator(as_range), Shown("LOW,HIGH|dataset")] | None = _data(
+    value_range: Annotated[str, BeforeValidator(as_range), Metavar("LOW,HIGH|dataset")] | None = _data(
         "black and white level of images deeper than 8 bits; dataset: the sources' own range", None
     )
     workers: Workers | None = _hardware("processes that load images", None, otherwise="by CPU cores")
@@ -140,7 +140,7 @@ class RunConfig(BaseModel):
     )
 
     backbone: str | None = _model("a torchvision name, timm:NAME, or small", None, metavar="NAME", otherwise=BY_DATASET)
-    weights: Annotated[Place, Shown("imagenet|none|FILE", "file")] | None = _model(
+    weights: Annotated[Place, Metavar("imagenet|none|FILE", "file")] | None = _model(
         "pretrained weights: imagenet, none, or a .safetensors or .pth file", None, otherwise=BY_DATASET
     )
     sites: Annotated[tuple[str, ...], BeforeValidator(as_list)] = _model(
@@ -157,7 +157,7 @@ class RunConfig(BaseModel):
     freeze_features: bool = _model("train the task network alone, on features that are computed once", False)
     views: Count = _model("augmented views per image that are cached as frozen features", 4)
 
-    init_from: Annotated[Folder, Shown("RUN", "folder")] | None = _model(
+    init_from: Annotated[Folder, Metavar("RUN", "folder")] | None = _model(
         "run folder whose trained network and masks initialise this run", None
     )
     learn: Literal["all", "masks"] = _model(

@@ -61,7 +61,7 @@ def flag_of(field: FieldInfo) -> Flag:
 
 
 @dataclass(frozen=True)
-class Shown:
+class Metavar:
     """What help calls a value of a type, and what a shell completes it with."""
 
     metavar: str
@@ -190,17 +190,17 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Workers = Annotated[int, Field(ge=0, le=1_000)]
-Seconds = Annotated[Rate, BeforeValidator(as_seconds), Shown("TIME")]
-PlaceText = Annotated[str, AfterValidator(_not_empty), Shown("PATH", "file")]
+Seconds = Annotated[Rate, BeforeValidator(as_seconds), Metavar("TIME")]
+PlaceText = Annotated[str, AfterValidator(_not_empty), Metavar("PATH", "file")]
 """A text that may be a path, of any bytes: pydantic's own check of the length refuses what is no UTF-8."""
 Place = Annotated[PlaceText, BeforeValidator(_at_home)]
-Folder = Annotated[Path, BeforeValidator(_as_folder), Shown("DIR", "folder")]
-File = Annotated[Path, BeforeValidator(_as_folder), Shown("FILE", "file")]
-DatasetPlace = Annotated[Place, Shown("NAME|DIR|MANIFEST", "folder")]
-ModelPlace = Annotated[PlaceText, Shown("MODEL", "folder")]
+Folder = Annotated[Path, BeforeValidator(_as_folder), Metavar("DIR", "folder")]
+File = Annotated[Path, BeforeValidator(_as_folder), Metavar("FILE", "file")]
+DatasetPlace = Annotated[Place, Metavar("NAME|DIR|MANIFEST", "folder")]
+ModelPlace = Annotated[PlaceText, Metavar("MODEL", "folder")]
 """A run folder, a model's file, or a name on the Hub."""
 Device = Literal["auto", "cpu", "cuda"]
-AnyDevice = Annotated[str, AfterValidator(_not_empty), Shown("auto|cpu|cuda")]
+AnyDevice = Annotated[str, AfterValidator(_not_empty), Metavar("auto|cpu|cuda")]
 """Also one of several, ``cuda:1``; which there are is known with torch."""
-Ensemble = Annotated[str, AfterValidator(_not_empty), Shown("predictions|masks|weighted|known:DOMAIN")]
+Ensemble = Annotated[str, AfterValidator(_not_empty), Metavar("predictions|masks|weighted|known:DOMAIN")]
 Names = Annotated[tuple[PlaceText, ...], BeforeValidator(as_list)]

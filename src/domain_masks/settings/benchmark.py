@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from domain_masks.evaluation.selection_rules import SELECTION_RULES, SOURCE_VALIDATION
-from domain_masks.records.setting_types import Count, Folder, OneOf, PlaceText, Shown, setting
+from domain_masks.records.setting_types import Count, Folder, Metavar, OneOf, PlaceText, setting
 from domain_masks.settings.command import CommandSettings
 
 MOST_DRAWS = 1_000
@@ -48,7 +48,7 @@ class BenchmarkRuns(CommandSettings):
         several=True,
         repeats=True,
     )
-    search: Annotated[int, BeforeValidator(_number_of_draws), Shown("N")] | None = setting(
+    search: Annotated[int, BeforeValidator(_number_of_draws), Metavar("N")] | None = setting(
         "random search over N settings of every method, its defaults and N - 1 draws from its ranges (see `dmg methods NAME`), "
         "with the first seed; what source validation selects is run with all seeds",
         None,
@@ -85,7 +85,7 @@ class BenchmarkOptions(CommandSettings):
         "runs in parallel", None, group="hardware", otherwise="1; with ray one per GPU or node"
     )
     launcher: Literal["local", "ray"] | None = setting("this machine, or a Ray cluster", None, group="hardware")
-    ray_address: Annotated[PlaceText, Shown("ADDRESS")] | None = setting(
+    ray_address: Annotated[PlaceText, Metavar("ADDRESS")] | None = setting(
         "address of the cluster: auto, HOST:PORT, or local to start one here", None, group="hardware"
     )
     dry_run: bool = setting(

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
 
-from domain_masks.records.setting_types import DatasetPlace, File, Folder, PlaceText, Shown, Workers, setting
+from domain_masks.records.setting_types import DatasetPlace, File, Folder, Metavar, PlaceText, Workers, setting
 from domain_masks.settings.command import CommandSettings
 
 ROOT_HELP = "where the dataset lies; of a manifest, the folder that its paths are relative to"
@@ -52,9 +52,11 @@ class DownloadCommandSettings(CommandSettings):
 
     reads_run_config: ClassVar[bool] = True
 
-    dataset: Annotated[PlaceText, Shown("NAME")] | None = setting("the dataset to download", None, positional=True)
+    dataset: Annotated[PlaceText, Metavar("NAME")] | None = setting("the dataset to download", None, positional=True)
     root: Folder | None = setting("where the folder NAME is created", None, otherwise="$DMG_DATA")
-    url: Annotated[PlaceText, Shown("URL")] | None = setting("a mirror that has the files under their own names", None)
+    url: Annotated[PlaceText, Metavar("URL")] | None = setting(
+        "a mirror that has the files under their own names", None
+    )
     dry_run: bool = setting("print what would be downloaded, from where, its size and its terms of use", False)
     keep_archives: bool = setting("keep the archives in DIR/downloads/NAME", False)
     without_checksum: bool = setting(

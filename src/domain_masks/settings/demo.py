@@ -7,7 +7,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from domain_masks.records.setting_types import AnyDevice, Ensemble, Folder, ModelPlace, Names, PlaceText, Shown, setting
+from domain_masks.records.setting_types import (
+    AnyDevice,
+    Ensemble,
+    Folder,
+    Metavar,
+    ModelPlace,
+    Names,
+    PlaceText,
+    setting,
+)
 from domain_masks.settings.command import MODEL_HELP, MODEL_MISSING, CommandSettings
 
 
@@ -23,7 +32,7 @@ class DemoSettings(CommandSettings):
     )
     root: Folder | None = setting("where the run's dataset lies now, for the examples", None)
     ensemble: Ensemble = setting("how masks are combined at first; the page offers the others", "predictions")
-    host: Annotated[PlaceText, Shown("ADDRESS")] = setting(
+    host: Annotated[PlaceText, Metavar("ADDRESS")] = setting(
         "address to listen on; 127.0.0.1 is this machine alone", "127.0.0.1"
     )
     port: Annotated[int, Field(ge=0, le=65_535)] = setting("port to listen on; 0 for a free one", 7860)

@@ -15,10 +15,10 @@ from domain_masks.records.setting_types import (
     Ensemble,
     File,
     Folder,
+    Metavar,
     ModelPlace,
     Names,
     Share,
-    Shown,
     setting,
 )
 from domain_masks.settings.command import MODEL_HELP, MODEL_MISSING, CommandSettings
@@ -41,7 +41,7 @@ class ExportSettings(CommandSettings):
     preprocessing: bool = setting(
         "resize, crop and normalise in the file, which then takes RGB bytes of any height and width", False
     )
-    prune: Annotated[tuple[Annotated[Share, Shown("T")], ...], BeforeValidator(_as_list)] = setting(
+    prune: Annotated[tuple[Annotated[Share, Metavar("T")], ...], BeforeValidator(_as_list)] = setting(
         "remove the channels whose mask probability lies below T in [0, 1]; with several T, measure the curve of accuracy "
         "over T instead of exporting",
         (),
