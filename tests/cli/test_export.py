@@ -22,7 +22,8 @@ from domain_masks.deploy.exporting import export as export_module
 from domain_masks.deploy.exporting.classifier import Deployable
 from domain_masks.deploy.exporting.export_format import ExportFormat
 from domain_masks.deploy.exporting.formats import read_description, runner
-from domain_masks.deploy.exporting.parity_images import images_of_run, run_data
+from domain_masks.deploy.exporting.parity_images import images_of_run
+from domain_masks.deploy.run_data import run_data
 from domain_masks.settings.export import ExportSettings
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "exporting.md"

@@ -1,7 +1,9 @@
+import itertools
+
 import pytest
 import torch
 
-from domain_masks.masks import mask_statistics
+from domain_masks.masks import mask_statistics, neuron_counts, neuron_kinds
 from references import masks as slow
 
 NAMES = ["art", "cartoon", "photo", "sketch"]
@@ -64,3 +66,33 @@ def test_names_must_be_as_many_as_rows():
 def test_logits_with_a_gradient_are_taken_as_they_are():
     logits = torch.nn.Parameter(torch.randn(2, 3))
     assert isinstance(mask_statistics(logits, ["a", "b"])["overall_iou"], float)
+
+
+def slow_counts(hard):
+    """Count neuron by neuron, as one would on paper."""
+    counts = {"shared": 0, "several": 0, "off": 0}
+    for neuron in range(hard.shape[1]):
+        on = [row for row in range(len(hard)) if hard[row, neuron]]
+        kind = "off" if not on else "shared" if len(on) == len(hard) else on[0] if len(on) == 1 else "several"
+        counts[kind] = counts.get(kind, 0) + 1
+    return counts
+
+
+@pytest.mark.parametrize("domains", [1, 2, 3, 5])
+def test_counts_are_those_of_counting_one_by_one(domains):
+    logits = torch.randn(domains, 400, generator=torch.Generator().manual_seed(domains)) + 0.3
+    found, expected = neuron_counts(logits), slow_counts(logits.sigmoid() > 0.5)
+    assert (found.shared, found.several, found.off) == (expected["shared"], expected["several"], expected["off"])
+    assert found.alone == tuple(expected.get(row, 0) for row in range(domains))
+    assert sum(found.parts) == found.size == 400
+    kinds = neuron_kinds(logits)
+    assert kinds == {
+        "off": found.off / 400,
+        "shared": found.shared / 400,
+        "specific": (found.several + sum(found.alone)) / 400,
+    }
+
+
+def test_each_pattern_of_three_masks_is_counted_once():
+    found = neuron_counts(torch.tensor(list(itertools.product((-1.0, 1.0), repeat=3))).T)
+    assert (found.off, found.several, found.shared, found.alone) == (1, 3, 1, (1, 1, 1))

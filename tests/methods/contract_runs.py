@@ -18,7 +18,8 @@ from domain_masks.data import ImageDataset
 from domain_masks.data.dataset import fingerprint_of
 from domain_masks.deploy.exporting.export import export_model
 from domain_masks.deploy.exporting.export_format import ExportFormat
-from domain_masks.deploy.exporting.parity_images import generated_images, preprocessing_of
+from domain_masks.deploy.exporting.parity_images import generated_images
+from domain_masks.deploy.predicting.model import preprocessing_of
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS, Method
 from domain_masks.methods.saving import load_model

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _serve(settings: DemoSettings, folder: Path, opened: socket.socket, reporter: Reporter) -> None:
     from domain_masks.deploy import load  # noqa: PLC0415
-    from domain_masks.deploy.demo import find_examples  # noqa: PLC0415
+    from domain_masks.deploy.demo.examples import find_examples  # noqa: PLC0415
     from domain_masks.deploy.demo.serving import address_of, is_loopback, page_server  # noqa: PLC0415
 
     model = load(folder, device=settings.device)

@@ -84,11 +84,12 @@ def _beside(settings: ExportSettings, folder: Path) -> Path:
 def _images(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> ParityImages:
     """Return what to compare on: the files given, images of the run's dataset, or generated ones."""
     from domain_masks.deploy.exporting import parity_images  # noqa: PLC0415
+    from domain_masks.deploy.run_data import run_data  # noqa: PLC0415
 
     if settings.images:
         return parity_images.images_of_files(settings.images, model.preprocessing)
     try:
-        data = parity_images.run_data(folder, model.card, settings.changes)
+        data = run_data(folder, model.card, settings.changes)
     except DomainMasksError as error:
         if settings.changes:
             raise
@@ -126,8 +127,8 @@ def _lines(exported: Exported, verbose: bool) -> Iterator[str]:
 
 def _curve(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> None:
     from domain_masks.data import readable  # noqa: PLC0415
-    from domain_masks.deploy.exporting.parity_images import run_data  # noqa: PLC0415
     from domain_masks.deploy.exporting.pruning_curve import curve_lines, pruning_curve, write_curve  # noqa: PLC0415
+    from domain_masks.deploy.run_data import run_data  # noqa: PLC0415
 
     data = run_data(folder, model.card, settings.changes)
     if data is None:

@@ -10,13 +10,15 @@ from domain_masks.masks.functional import (
     sparsity_loss,
 )
 from domain_masks.masks.module import DomainMasks
-from domain_masks.masks.statistics import mask_statistics, neuron_kinds
+from domain_masks.masks.statistics import NeuronCounts, mask_statistics, neuron_counts, neuron_kinds
 
 __all__ = [
     "DomainMasks",
+    "NeuronCounts",
     "hard_masks",
     "mask_probabilities",
     "mask_statistics",
+    "neuron_counts",
     "neuron_kinds",
     "overlap_loss",
     "pairwise_soft_iou",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -35,6 +36,36 @@ def mask_statistics(logits: Tensor, domains: Sequence[str]) -> dict[str, Any]:
     statistics["average_activated"] = float(hard.mean())
     statistics["kinds"] = neuron_kinds(logits)
     return statistics
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronCounts:
+    """How many neurons of a mask site are on in which hard masks 1[m > 0.5]; ``parts`` add up to ``size``.
+
+    - ``shared``: on in all masks; with one domain, those that are on
+    - ``several``: on in more than one mask, not in all
+    - ``alone``: of each domain, on in its mask alone
+    - ``off``: on in none
+    """
+
+    size: int
+    shared: int
+    several: int
+    alone: tuple[int, ...]
+    off: int
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """The counts of all kinds: shared, several, alone by domain, off."""
+        return self.shared, self.several, *self.alone, self.off
+
+
+def neuron_counts(logits: Tensor) -> NeuronCounts:
+    """Return how many neurons the masks share (Section 7.1's three kinds, the specific ones by domain); ``logits``: (D, K)."""
+    hard, kinds = hard_masks(logits.detach()).cpu(), units_by_kind(logits)
+    alone = tuple((hard & kinds["specific"] & (hard.sum(0) == 1)).sum(1).tolist())
+    shared, specific, off = (int(kinds[kind].sum()) for kind in ("shared", "specific", "off"))
+    return NeuronCounts(hard.shape[1], shared, specific - sum(alone), alone, off)
 
 
 def neuron_kinds(logits: Tensor) -> dict[str, float]:

@@ -1,83 +1,81 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from deploy.examples import card
 from domain_masks.deploy import Model
-from domain_masks.deploy.demo import Answer, answer, shown
-from domain_masks.deploy.demo.answers import image_of
+from domain_masks.deploy.demo import answers
+from domain_masks.deploy.demo.answers import answer, image_of
+from domain_masks.deploy.predicting.prediction import ModelOutput
 from domain_masks.errors import InputError
-
-CLASSES = ("cat", "dog", "owl")
-SOURCES = ("ink", "oil", "pen")
+from methods.contract import built
 
 
-def made(**rows: list[float]) -> Answer:
-    shares = {
-        "predictions": [0.2, 0.7, 0.1],
-        "ink": [0.1, 0.8, 0.1],
-        "oil": [0.2, 0.6, 0.2],
-        "pen": [0.6, 0.3, 0.1],
-    } | rows
-    logits = {name if name == "predictions" else f"known:{name}": np.log(row) for name, row in shares.items()}
-    return Answer("a.png", logits)
+def toy(name: str = "dmg") -> Model:
+    described = card(16, targets=[], preprocessing={"size": 16, "resize": 16, "square": True})
+    return Model(built(name), described, "cpu")
+
+
+def output_of(model: Model, rows: dict[str, list[float]]) -> ModelOutput:
+    """Return what the model gives of one image: shares of the first classes, the same for all ensembles but those named."""
+    logits = {}
+    for name in model.ensembles:
+        row = np.full(len(model.classes), 1e-6)
+        shares = rows.get(name, rows["predictions"])
+        row[: len(shares)] = shares
+        logits[name] = np.log(row, dtype=np.float32)[np.newaxis]
+    return ModelOutput(["a.png"], logits)
 
 
 def test_votes_are_tallied_and_compared_on_the_classes_that_matter() -> None:
-    what = shown(made(), "predictions", CLASSES, SOURCES)
-    assert what.prediction.class_name == "dog"
-    assert what.prediction.probability == pytest.approx(0.7)
-    assert what.tally == [("dog", ["ink", "oil"]), ("cat", ["pen"])]
-    assert what.classes == ("dog", "cat", "owl")
-    assert what.by_source["pen"] == pytest.approx((0.3, 0.6, 0.1))
-    assert what.span == pytest.approx((0.3, 0.8))
-    assert what.prediction.nearest_source == "ink"
+    model = toy()
+    first, second, third = (f"known:{name}" for name in model.sources)
+    rows = {"predictions": [0.2, 0.7, 0.1], first: [0.1, 0.8, 0.1], second: [0.2, 0.6, 0.2], third: [0.6, 0.3, 0.1]}
+    what = answer(model, output_of(model, rows), "predictions")
+    assert what.prediction.class_name == model.classes[1]
+    assert what.prediction.probability == pytest.approx(0.7, abs=1e-4)
+    assert what.tally == [(model.classes[1], list(model.sources[:2])), (model.classes[0], [model.sources[2]])]
+    assert list(what.by_class)[:3] == [model.classes[index] for index in (1, 0, 2)]
+    own = [what.by_class[name][model.sources[2]] for name in model.classes[:3]]
+    assert own == pytest.approx([0.6, 0.3, 0.1], abs=1e-4)
+    assert what.span == pytest.approx((0.3, 0.8), abs=1e-4)
+    alone = answer(model, output_of(model, rows), third)
+    assert (alone.prediction.class_name, next(iter(alone.by_class))) == (model.classes[0], model.classes[0])
+    assert alone.prediction.votes == what.prediction.votes
 
 
-def test_the_ensemble_changes_the_prediction_and_not_the_votes() -> None:
-    first, second = (shown(made(), name, CLASSES, SOURCES) for name in ("predictions", "known:pen"))
-    assert second.prediction.class_name == "cat"
-    assert second.classes[0] == "cat"
-    assert first.prediction.votes == second.prediction.votes
-
-
-def test_a_class_that_only_a_vote_names_is_compared_as_well() -> None:
-    classes = tuple(f"class {number}" for number in range(20))
-    base = np.linspace(3, 0, 20)
-    odd = base.copy()
-    odd[19] = 9
-    logits = {"predictions": base, **{f"known:{name}": base for name in ("ink", "oil")}, "known:pen": odd}
-    what = shown(Answer("a.png", logits), "predictions", classes, SOURCES)
-    assert what.classes == (*classes[:5], "class 19")
+def test_a_class_that_only_a_vote_names_is_compared_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "TOP", 2)
+    model = toy()
+    rows = {"predictions": [0.6, 0.3, 0.1], f"known:{model.sources[0]}": [0.1, 0.1, 0.1, 0.7]}
+    what = answer(model, output_of(model, rows), "predictions")
+    assert list(what.by_class) == [model.classes[index] for index in (0, 1, 3)]
 
 
 def test_a_method_without_votes_has_nothing_to_compare() -> None:
-    what = shown(Answer("a.png", {"predictions": np.log([0.2, 0.7, 0.1])}), "predictions", CLASSES, SOURCES)
-    assert (what.by_source, what.span, what.tally) == ({}, None, [])
+    model = toy("aggregate")
+    what = answer(model, output_of(model, {"predictions": [0.2, 0.7, 0.1]}), "predictions", "x")
+    assert (what.span, what.tally, what.label) == (None, [], "x")
+    assert not any(what.by_class.values())
 
 
 def test_an_answer_is_what_the_model_predicts(model: Model, images: Path) -> None:
     path = images / "stripes" / "red" / "0.png"
-    asked = answer(model, path, "mine", "red")
-    assert (asked.name, asked.label, set(asked.logits)) == ("mine", "red", set(model.ensembles))
+    (output,) = model.outputs(path)
     for ensemble in model.ensembles:
         (expected,) = model.predict(path, ensemble=ensemble)
-        found = shown(asked, ensemble, model.classes, model.sources).prediction
-        assert found.top == expected.top
-        assert found.votes == expected.votes
-        assert (found.nearest_source, found.nearest_weight) == (expected.nearest_source, expected.nearest_weight)
-
-
-def test_a_domain_classifier_says_the_nearest_source() -> None:
-    asked = replace(made(), domains=np.array([0.1, 0.2, 0.7], dtype=np.float32))
-    what = shown(asked, "predictions", CLASSES, SOURCES)
-    assert (what.prediction.nearest_source, what.is_classified) == ("pen", True)
-    assert what.prediction.nearest_weight == pytest.approx(0.7)
-    assert not shown(made(), "predictions", CLASSES, SOURCES).is_classified
+        found = answer(model, output, ensemble)
+        assert found.prediction == expected
+        for source in model.sources:
+            probabilities = torch.from_numpy(output.logits[f"known:{source}"][0]).double().softmax(0)
+            assert [found.by_class[name][source] for name in found.by_class] == pytest.approx(
+                [float(probabilities[model.classes.index(name)]) for name in found.by_class]
+            )
 
 
 def test_an_image_is_shown_upright_and_small(tmp_path: Path) -> None:

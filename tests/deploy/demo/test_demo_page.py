@@ -16,7 +16,8 @@ import pytest
 from browser import Visit, browser, visit
 from deploy.examples import card
 from domain_masks.deploy import Model
-from domain_masks.deploy.demo import find_examples, markup
+from domain_masks.deploy.demo.examples import find_examples
+from domain_masks.deploy.demo.rendering import percent
 from domain_masks.deploy.demo.serving import address_of, listening, page_server
 from methods.contract import built
 
@@ -26,13 +27,13 @@ WAIT = 60_000
 HARMLESS = ["Method not implemented."]
 """Warnings of gradio's own, when it ends a stream that has come to its end."""
 BROKEN_WORDS = """
-[...document.querySelectorAll(".dmg-card strong, .dmg-card .dmg-domain, .dmg-matrix .dmg-domain")].filter((element) => {
+[...document.querySelectorAll(".dmg-matrix .dmg-domain, .dmg-matrix tbody th")].filter((element) => {
   const range = document.createRange();
   range.selectNodeContents(element.lastChild);
   return !element.textContent.includes(" ") && range.getClientRects().length > 1;
 }).map((element) => element.textContent)
 """
-"""The names on the cards and over the columns that are spread over two lines."""
+"""The names of rows and columns that are spread over two lines."""
 NO_IMAGE = {"name": "no{{1}}${2}.png", "mimeType": "image/png", "buffer": b"hello"}
 
 
@@ -44,7 +45,7 @@ class Served:
 
 @contextmanager
 def served(model: Model, places: list[str]) -> Iterator[Served]:
-    """Serve the page of a model in a thread, as ``dmg demo`` does in the main one."""
+    """Serve the page of a model in a thread, as ``dmg demo`` does in the main one; its own examples are no uploads."""
     ready = threading.Event()
     with (
         listening("127.0.0.1", 0) as opened,
@@ -54,8 +55,11 @@ def served(model: Model, places: list[str]) -> Iterator[Served]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, daemon=True)
         thread.start()
         assert ready.wait(60)
+        own = {path for path in folder.rglob("*") if path.is_file()}
         try:
-            yield Served(address_of(opened), lambda: [path for path in folder.rglob("*") if path.is_file()])
+            yield Served(
+                address_of(opened), lambda: [path for path in folder.rglob("*") if path.is_file() and path not in own]
+            )
         finally:
             server.should_exit = True
             thread.join(20)
@@ -78,7 +82,7 @@ def site(chromium: Any, model: Model, images: Path) -> Iterator[Served]:
 def visited(chromium: Any, site: Served) -> Iterator[Visit]:
     with visit(chromium, site.address) as visited:
         visited.page.set_default_timeout(WAIT)
-        visited.page.wait_for_selector(".dmg-examples button")
+        visited.page.wait_for_selector("#dmg-examples button")
         yield visited
         assert [words for words in visited.complaints if words not in HARMLESS] == []
         outside = [address for address in visited.requests if not address.startswith((site.address, "data:", "blob:"))]
@@ -92,16 +96,17 @@ def upload(visited: Visit, file: Any) -> None:
 def test_a_dropped_image_is_answered_and_not_kept(visited: Visit, site: Served, model: Model, images: Path) -> None:
     path = images / "dots" / "green" / "0.png"
     upload(visited, path)
-    visited.page.wait_for_selector(".dmg-result")
+    visited.page.wait_for_selector(".dmg-verdict")
     (expected,) = model.predict(path)
     said = visited.page.locator("#dmg-answer").inner_text()
-    assert f"{expected.class_name} {markup.percent(expected.probability)}" in " ".join(said.split())
+    assert f"{expected.class_name} {percent(expected.probability)}" in " ".join(said.split())
     assert str(expected.nearest_source) in said
-    cards = visited.page.locator(".dmg-card").all_inner_texts()
-    assert [
-        source in card and expected.votes[source].class_name in card
-        for source, card in zip(model.sources, cards, strict=True)
-    ] == [True, True]
+    head = visited.page.locator(".dmg-matrix thead th").all_inner_texts()
+    assert [source in cell for source, cell in zip(model.sources, head, strict=True)] == [True, True]
+    for place, source in enumerate(model.sources, 2):
+        row = visited.page.locator("tr", has=visited.page.locator(f"td:nth-child({place}).dmg-vote"))
+        assert row.locator("th").inner_text() == expected.votes[source].class_name
+    assert visited.page.locator("#dmg-classes").inner_text().count("%") == len(model.classes)
     assert visited.page.locator(".dmg-image figcaption").inner_text() == "0.png"
     assert [place for place in site.uploads() if place.stat().st_size] == []
 
@@ -116,20 +121,31 @@ def test_a_file_that_is_no_image_is_a_message_and_the_next_one_is_answered(
     assert message.get_attribute("role") == "alert"
     assert [place for place in site.uploads() if place.stat().st_size] == []
     upload(visited, images / "dots" / "red" / "0.png")
-    visited.page.wait_for_selector(".dmg-result")
+    visited.page.wait_for_selector(".dmg-verdict")
     assert message.count() == 0
 
 
 def test_an_example_and_another_ensemble(visited: Visit, model: Model, images: Path) -> None:
     page = visited.page
-    page.get_by_role("button", name="Example 2").click()
-    page.wait_for_selector(".dmg-result")
+    page.get_by_role("button", name="Thumbnail 2 of 12").click()
+    page.wait_for_selector(".dmg-verdict")
     name = page.locator(".dmg-image figcaption").inner_text()
     (path,) = [one for one in sorted((images / "stripes").rglob("*.png"))[:12] if one.name == name][:1]
     page.get_by_label("The mask of dots alone").check()
-    page.wait_for_function("document.querySelector('.dmg-over').innerText.includes('mask of dots alone')")
+    page.wait_for_function("document.querySelector('.dmg-verdict').innerText.includes('mask of dots alone')")
     (expected,) = model.predict(path, ensemble="known:dots")
-    assert expected.class_name in page.locator(".dmg-answer").inner_text()
+    assert expected.class_name in page.locator(".dmg-verdict h2").inner_text()
+
+
+def test_an_example_is_shown_again_after_an_upload(visited: Visit, images: Path) -> None:
+    page = visited.page
+    page.get_by_role("button", name="Thumbnail 3 of 12").click()
+    page.wait_for_selector(".dmg-verdict")
+    name = page.locator(".dmg-image figcaption").inner_text()
+    upload(visited, images / "dots" / "green" / "0.png")
+    page.wait_for_function(f"document.querySelector('.dmg-image figcaption').innerText !== '{name}'")
+    page.get_by_role("button", name="Thumbnail 3 of 12").click()
+    page.wait_for_function(f"document.querySelector('.dmg-image figcaption').innerText === '{name}'")
 
 
 def test_labels_and_figures_have_names(visited: Visit, model: Model) -> None:
@@ -149,12 +165,12 @@ def test_a_phone_shows_all_of_it(theme: str, chromium: Any, site: Served) -> Non
     with visit(chromium, site.address, 390, 844, theme) as visited:
         page = visited.page
         page.set_default_timeout(WAIT)
-        page.get_by_role("button", name="Example 1").first.click()
-        page.wait_for_selector(".dmg-result")
+        page.get_by_role("button", name="Thumbnail 1 of 12").click()
+        page.wait_for_selector(".dmg-verdict")
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
         assert page.evaluate(BROKEN_WORDS) == []
         red, green, blue = page.evaluate(
-            "getComputedStyle(document.querySelector('.dmg-answer')).color.match(/[0-9.]+/g).slice(0, 3).map(Number)"
+            "getComputedStyle(document.querySelector('.dmg-verdict h2')).color.match(/[0-9.]+/g).slice(0, 3).map(Number)"
         )
         assert (red + green + blue > 384) == (theme == "dark")
         assert [words for words in visited.complaints if words not in HARMLESS] == []

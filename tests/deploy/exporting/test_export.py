@@ -27,9 +27,9 @@ from domain_masks.deploy.exporting.parity_images import (
     ParityImages,
     generated_images,
     images_of_files,
-    preprocessing_of,
 )
 from domain_masks.deploy.exporting.preprocessing_module import LEVELS, PreprocessingInside
+from domain_masks.deploy.predicting.model import preprocessing_of
 from domain_masks.errors import InputError, ParityError
 from domain_masks.networks import Interpolation
 

@@ -23,9 +23,7 @@ from deploy.examples import (
     one_mask,
     under,
 )
-from domain_masks.deploy.exporting.fold import SCALE, fold
-from domain_masks.deploy.predicting.ensembles import check_ensemble, ensembles_of, mask_factors
-from domain_masks.errors import InputError
+from domain_masks.deploy.exporting.fold import SCALE, fold, mask_factors
 from domain_masks.networks import MaskedNetwork, Site
 
 EVERY = [pytest.param(name, marks=() if name in LIGHT else pytest.mark.slow) for name in NAMED]
@@ -151,8 +149,3 @@ def test_factors_of_an_ensemble() -> None:
         torch.testing.assert_close(mask_factors(dmg, "masks")[site], mask.mean(0))
         torch.testing.assert_close(mask_factors(dmg, "known:paper")[site], mask[1])
     assert mask_factors(method("aggregate"), "predictions") is None
-    check_ensemble(dmg, "known:outline", ensembles_of(dmg))
-    with pytest.raises(InputError, match=r"unknown ensemble 'known:papr': .* Did you mean 'known:paper'"):
-        check_ensemble(dmg, "known:papr", ensembles_of(dmg))
-    with pytest.raises(InputError, match="expected one of predictions"):
-        check_ensemble(method("aggregate"), "masks", ensembles_of(method("aggregate")))

@@ -13,7 +13,7 @@ import pytest
 import generated
 from domain_masks.analysis import analyze
 from domain_masks.deploy import load
-from domain_masks.deploy.demo.answers import answer, shown
+from domain_masks.deploy.demo.answers import answer
 from domain_masks.records import Analysis, Predictions
 from domain_masks.records.collection import collect
 from domain_masks.report.build import build_report
@@ -76,10 +76,11 @@ def test_the_accuracy_stands_beside_it_everywhere(finished: Path) -> None:
     assert analysis.rules[results["by"]] == results["accuracy"]
     model = load(finished, device="cpu")
     with DATA.open_image(0) as image:
-        asked = answer(model, image.copy(), "mine")
+        (output,) = model.outputs(image.copy())
         (one,) = model.predict(image.copy())
     assert one.nearest_accuracy == results["accuracy"]
-    assert shown(asked, "predictions", model.classes, model.sources).prediction.nearest_source == one.nearest_source
+    shown = answer(model, output, "predictions").prediction
+    assert (shown.nearest_source, shown.nearest_accuracy) == (one.nearest_source, one.nearest_accuracy)
     said = (
         f"by the {results['by']}, which is right on {100 * results['accuracy']:.1f} % of the sources' own test images"
     )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from domain_masks.deploy.predicting.prediction import predictions_from, source_weights
+from domain_masks.deploy.predicting.prediction import ModelOutput, predictions_from, source_weights
 from domain_masks.errors import InputError
 
 CLASSES = ("cat", "dog", "fox")
@@ -27,7 +27,7 @@ def test_a_source_weighs_its_share_of_the_confidence():
 
 
 def test_each_row_becomes_a_prediction():
-    first, second = predictions_from(LOGITS, "predictions", 2, ["a", None], CLASSES, SOURCES)
+    first, second = predictions_from(ModelOutput(["a", None], LOGITS), "predictions", 2, CLASSES, SOURCES)
     assert [(guess.class_name, round(guess.probability, 5)) for guess in first.top] == [("cat", 0.5), ("dog", 0.3)]
     assert (first.name, first.nearest_source, second.nearest_source) == ("a", "ink", "paper")
     assert {source: vote.class_name for source, vote in first.votes.items()} == {"ink": "cat", "paper": "dog"}
@@ -37,7 +37,7 @@ def test_each_row_becomes_a_prediction():
 
 def test_a_domain_classifier_has_the_last_word():
     domains = np.array([[0.1, 0.9], [0.75, 0.25]], dtype=np.float32)
-    found = list(predictions_from(LOGITS, "predictions", 1, ["a", "b"], CLASSES, SOURCES, domains))
+    found = list(predictions_from(ModelOutput(["a", "b"], LOGITS, domains), "predictions", 1, CLASSES, SOURCES))
     assert [(one.nearest_source, one.nearest_weight) for one in found] == [
         ("paper", pytest.approx(0.9)),
         ("ink", pytest.approx(0.75)),
@@ -45,21 +45,21 @@ def test_a_domain_classifier_has_the_last_word():
 
 
 def test_the_ensemble_chooses_the_class_and_the_votes_stay():
-    first, _ = predictions_from(LOGITS, "known:paper", 3, ["a", "b"], CLASSES, SOURCES)
+    first, _ = predictions_from(ModelOutput(["a", "b"], LOGITS), "known:paper", 3, CLASSES, SOURCES)
     assert first.class_name == "dog"
     assert first.votes["ink"].class_name == "cat"
 
 
 def test_equal_probabilities_keep_the_order_of_the_classes():
     flat = {"predictions": np.zeros((1, 3), dtype=np.float32)}
-    (one,) = predictions_from(flat, "predictions", 3, ["a"], CLASSES, SOURCES)
+    (one,) = predictions_from(ModelOutput(["a"], flat), "predictions", 3, CLASSES, SOURCES)
     assert [guess.class_name for guess in one.top] == list(CLASSES)
     assert one.votes == {}
 
 
 def test_large_logits_stay_finite():
     large = {"predictions": np.array([[3e38, -3e38, 0]], dtype=np.float32)}
-    (one,) = predictions_from(large, "predictions", 3, ["a"], CLASSES, ())
+    (one,) = predictions_from(ModelOutput(["a"], large), "predictions", 3, CLASSES, ())
     assert one.probability == 1.0
 
 
@@ -67,4 +67,4 @@ def test_large_logits_stay_finite():
 def test_numbers_that_are_none_name_the_image(value):
     broken = {**LOGITS, "known:ink": LOGITS["known:ink"] * np.array([[1], [value]], dtype=np.float32)}
     with pytest.raises(InputError, match=r"for 'b' \(known:ink\)"):
-        list(predictions_from(broken, "predictions", 1, ["a", "b"], CLASSES, SOURCES))
+        list(predictions_from(ModelOutput(["a", "b"], broken), "predictions", 1, CLASSES, SOURCES))

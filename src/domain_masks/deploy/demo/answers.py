@@ -1,23 +1,20 @@
-"""What a model says about one image, asked once, and what the page shows of it under each ensemble."""
+"""What the page shows of a model's output for one image, under each ensemble."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from domain_masks.data.decoding import problem_of
 from domain_masks.data.image_files import UNREADABLE
 from domain_masks.data.preprocessing import to_rgb
 from domain_masks.deploy.predicting.image_inputs import ImageInput, name_of, open_input
-from domain_masks.deploy.predicting.prediction import Guess, Prediction, predictions_from
+from domain_masks.deploy.predicting.prediction import ModelOutput, Prediction
 from domain_masks.errors import InputError
-from domain_masks.evaluation.ensembles import log_softmax
 from domain_masks.methods.base import known
 
 if TYPE_CHECKING:
@@ -29,54 +26,44 @@ _SIDE = 640
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The logits of one image, without the image.
+    """One image's prediction, and the classes on which the masks are compared.
 
-    - ``name``: what to call the image
-    - ``logits``: ensemble -> (C,)
-    - ``label``: its true class, where that is known
-    - ``domains``: (D,) how likely the model's domain classifier finds each source; None where it has none
-    """
-
-    name: str
-    logits: Mapping[str, NDArray[np.float32]]
-    label: str | None = None
-    domains: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What the page shows of an :class:`Answer` under one ensemble.
-
-    - ``ensemble``: its name
-    - ``prediction``: the most probable classes, the votes, the nearest source
-    - ``classes``: the R classes that are compared between the masks: the most probable ones, and every one with a vote
-    - ``by_source``: source -> (R,) probabilities of these classes under its mask or head; empty for a method without
+    - ``prediction``: under the chosen ensemble: the 5 most probable classes, the votes, the nearest source
+    - ``by_class``: class -> source -> its probability under that source's mask or head, in [0, 1]; of the most probable
+      classes and of every one with a vote. Without masks or heads there are no sources
     - ``label``: the true class, where it is known
-    - ``is_classified``: whether the nearest source is a domain classifier's, and ``about_nearest``: how far that can be trusted
     """
 
-    name: str
-    ensemble: str
     prediction: Prediction
-    classes: tuple[str, ...]
-    by_source: Mapping[str, tuple[float, ...]]
+    by_class: Mapping[str, Mapping[str, float]]
     label: str | None = None
-    is_classified: bool = False
-    about_nearest: str = ""
 
     @property
     def tally(self) -> list[tuple[str, list[str]]]:
         """Class -> the sources whose mask votes for it, the class with most votes first."""
         found: dict[str, list[str]] = {}
-        for source, guess in self.prediction.votes.items():
-            found.setdefault(guess.class_name, []).append(source)
+        for source, vote in self.prediction.votes.items():
+            found.setdefault(vote.class_name, []).append(source)
         return sorted(found.items(), key=lambda item: -len(item[1]))
 
     @property
     def span(self) -> tuple[float, float] | None:
         """The lowest and the highest probability of the predicted class under the masks; None without masks or heads."""
-        row = [values[0] for values in self.by_source.values()]
-        return (min(row), max(row)) if row else None
+        values = self.by_class[self.prediction.class_name].values()
+        return (min(values), max(values)) if values else None
+
+
+def answer(model: Model, output: ModelOutput, ensemble: str, label: str | None = None) -> Answer:
+    """Return what is shown of a model's output for one image; raises InputError where the model gives NaN or infinity."""
+    (prediction,) = model.predictions(output, ensemble, TOP)
+    by_source = {}
+    for source in prediction.votes:
+        (own,) = model.predictions(output, known(source), len(model.classes))
+        by_source[source] = {guess.class_name: guess.probability for guess in own.top}
+    compared = dict.fromkeys(guess.class_name for guess in (*prediction.top, *prediction.votes.values()))
+    return Answer(
+        prediction, {name: {source: own[name] for source, own in by_source.items()} for name in compared}, label
+    )
 
 
 def image_of(
@@ -92,9 +79,9 @@ def image_of(
     """
     path: str | None = None
     try:
-        shown_input = open_it()
-        path = name_of(shown_input)
-        with open_input(shown_input) as image:
+        given = open_it()
+        path = name_of(given)
+        with open_input(given) as image:
             rgb = to_rgb(image, value_range)
     except UNREADABLE as error:
         reason = problem_of(error, None if path is None else Path(path)).reason
@@ -103,34 +90,3 @@ def image_of(
         ) from error
     rgb.thumbnail((_SIDE, _SIDE))
     return rgb
-
-
-def answer(model: Model, image: ImageInput, name: str, label: str | None = None) -> Answer:
-    """Ask a model about one image, under all its ensembles at once.
-
-    Raises InputError for what is no image.
-    """
-    logits = model.logits(image)
-    domains = model.domain_probabilities(image)
-    plain = {ensemble: values[0].numpy() for ensemble, values in logits.items()}
-    return Answer(name, plain, label, None if domains is None else domains[0])
-
-
-def shown(asked: Answer, ensemble: str, classes: Sequence[str], sources: Sequence[str]) -> Shown:
-    """Return what is shown of an answer under ``ensemble``.
-
-    Raises InputError where the model gives NaN or infinity.
-    """
-    logits = {name: values[np.newaxis] for name, values in asked.logits.items()}
-    domains = None if asked.domains is None else asked.domains[np.newaxis]
-    (prediction,) = predictions_from(logits, ensemble, min(TOP, len(classes)), [asked.name], classes, sources, domains)
-    votes = [guess.class_name for guess in prediction.votes.values()]
-    compared = tuple(dict.fromkeys([*(guess.class_name for guess in prediction.top), *votes]))
-    rows = [list(classes).index(name) for name in compared]
-    by_source = {
-        source: tuple(np.exp(log_softmax(asked.logits[known(source)]))[rows].tolist()) for source in prediction.votes
-    }
-    return Shown(asked.name, ensemble, prediction, compared, by_source, asked.label, domains is not None)
-
-
-__all__ = ["TOP", "Answer", "Guess", "Shown", "answer", "image_of", "shown"]

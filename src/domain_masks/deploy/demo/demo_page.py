@@ -1,33 +1,27 @@
-"""The page itself: which part shows what, and what happens on a click."""
+"""The page itself: which component shows what, and what happens on a click."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from domain_masks.deploy.demo import markup
-from domain_masks.deploy.demo.agreement import site_agreements
-from domain_masks.deploy.demo.answers import Answer, answer, image_of, shown
+from domain_masks.deploy.demo.answers import TOP, answer, image_of
 from domain_masks.deploy.demo.examples import Examples
+from domain_masks.deploy.demo.rendering import COLOURS, ensemble_title, figure, listed, parts, percent
 from domain_masks.deploy.predicting.image_inputs import ImageInput
 from domain_masks.deploy.predicting.model import Model
+from domain_masks.deploy.predicting.prediction import ModelOutput
 from domain_masks.errors import InputError
+from domain_masks.masks import neuron_counts
 from domain_masks.methods.base import PREDICTIONS
 
 STYLE = Path(__file__).with_name("style.css")
 _EMPTY = '<div class="dmg-empty"><p>Drop an image, or take one of the examples.</p></div>'
 _FEW = 8
-_ON_CLICK = """
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('button[data-index]');
-  if (button) trigger('click', {index: Number(button.dataset.index)});
-});
-"""
 _SHOW_ANSWER = """
 () => {
   if (window.innerWidth >= 768) return;
@@ -54,34 +48,39 @@ def theme() -> gr.themes.Base:
     )
 
 
-def word_of(model: Model) -> str:
-    """Return what a source domain has of its own in the model: a mask, a head, or nothing."""
-    return "" if not model.has_votes else "mask" if model.method.has_masks() else "head"
-
-
 def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, where: str = "this machine") -> gr.Blocks:
     """Return the page for a model.
 
     - ``ensemble``: chosen at first
     - ``where``: the machine that images are sent to
     """
-    word = word_of(model)
-    asking = _Asking(model, examples, word)
-    choices = [(_sentence(markup.ensemble_title(name, word)), name) for name in model.ensembles]
+    word = "" if not model.has_votes else "mask" if model.method.has_masks() else "head"
+    predicting = _Predicting(model, examples, word)
+    choices = [(ensemble_title(name, word), name) for name in model.ensembles]
     choose = gr.Radio if len(choices) <= _FEW else gr.Dropdown
     title = f"{model.method.name} on {model.backbone}"
+    privacy = f"Read on {where} and removed once it is predicted: no image is kept or passed on."
     with gr.Blocks(analytics_enabled=False, title=f"Try {title} · Domain Masks") as page:
         asked = gr.State(None)
         _html(_introduction(model, title))
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=300):
                 dropped = gr.File(label="Your image", file_count="single", height=150, elem_id="dmg-file")
-                _html(_promise(where))
-                offered = _html(
-                    _offered(examples, model.preprocessing.value_range), js_on_load=_ON_CLICK, elem_id="dmg-examples"
+                _html(parts().note(privacy))
+                offered = gr.Gallery(
+                    [(example.thumbnail, example.name) for example in examples.images],
+                    label=examples.title,
+                    format="png",
+                    columns=6,
+                    height="auto",
+                    object_fit="cover",
+                    allow_preview=False,
+                    interactive=False,
+                    buttons=[],
+                    elem_id="dmg-examples",
                 )
                 chosen = choose(
-                    choices, value=ensemble, label="Ensemble", info="How the answer is made.", elem_id="dmg-ensemble"
+                    choices, value=ensemble, label="Ensemble", info="How masks are combined.", elem_id="dmg-ensemble"
                 )
             with gr.Column(scale=7, min_width=300, elem_id="dmg-answer"):
                 with gr.Row():
@@ -89,23 +88,38 @@ def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, wh
                         seen = _html("")
                     with gr.Column(scale=5, min_width=240):
                         said = _html(_EMPTY)
+                        bars = gr.Label(
+                            num_top_classes=TOP,
+                            show_heading=False,
+                            container=False,
+                            visible=False,
+                            elem_id="dmg-classes",
+                        )
                 compared = _html("")
-        _html(markup.sites(site_agreements(model.method.mask_logits(), model.sources), model.sources))
-        outputs: list[Any] = [asked, seen, said, compared]
+        if masks := model.method.mask_logits():
+            own = [(f"on for {source} alone", f"dmg-colour-{i % COLOURS}") for i, source in enumerate(model.sources)]
+            kinds = [
+                ("on in all masks", "dmg-shared"),
+                ("on in several", "dmg-several"),
+                *own,
+                ("off in all", "dmg-off"),
+            ]
+            _html(parts().neurons({site: neuron_counts(logits) for site, logits in masks.items()}, kinds))
+        answered = [said, bars, compared]
         options: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
-        upload = dropped.upload(asking.about_file, [dropped, chosen], [dropped, *outputs], **options)
-        click = offered.click(asking.about_example, [chosen], outputs, **options)
+        upload = dropped.upload(predicting.file, [dropped, chosen], [dropped, asked, seen, *answered], **options)
+        click = offered.select(predicting.example, [chosen], [offered, asked, seen, *answered], **options)
         for event in (upload, click):
             event.then(None, js=_SHOW_ANSWER, api_visibility="private")
-        chosen.change(asking.again, [asked, chosen], [said, compared], **options)
+        chosen.change(predicting.again, [asked, chosen], answered, **options)
     return page
 
 
-def _html(content: str, **options: Any) -> gr.HTML:
-    return gr.HTML(content, apply_default_css=False, **options)
+def _html(content: str) -> gr.HTML:
+    return gr.HTML(str(content), apply_default_css=False)
 
 
-class _Asking:
+class _Predicting:
     """What is done on an upload, on a click on an example, and when another ensemble is chosen."""
 
     def __init__(self, model: Model, examples: Examples, word: str) -> None:
@@ -113,71 +127,67 @@ class _Asking:
         self._examples = examples.images
         self._word = word
 
-    def about_file(self, path: str | None, ensemble: str) -> tuple[Any, ...]:
-        """Answer about an uploaded file, which is removed whatever comes of it; the field is free for the next one."""
+    def file(self, path: str | None, ensemble: str) -> tuple[Any, ...]:
+        """Predict an uploaded file, which is removed whatever comes of it; the field is free for the next one."""
         if path is None:
-            return None, None, "", _EMPTY, ""
+            return None, None, "", *_empty()
         place = Path(path)
         try:
-            return None, *self._about(lambda: place, place.name, None, ensemble)
+            return None, *self._predicted(lambda: place, place.name, None, ensemble)
         finally:
             place.unlink(missing_ok=True)
             with suppress(OSError):
                 place.parent.rmdir()
 
-    def about_example(self, ensemble: str, event: gr.EventData) -> tuple[Any, ...]:
-        """Answer about the example whose button was clicked."""
-        example = self._examples[int(event.index)]
-        return self._about(example.open, example.name, example.label, ensemble)
+    def example(self, ensemble: str, event: gr.SelectData) -> tuple[Any, ...]:
+        """Predict the example that was clicked; it can be clicked again."""
+        chosen = self._examples[int(event.index)]
+        predicted = self._predicted(chosen.open, chosen.name, chosen.label, ensemble)
+        return gr.Gallery(selected_index=None), *predicted
 
-    def again(self, asked: Answer | None, ensemble: str) -> tuple[str, str]:
-        """Show the last answer under another ensemble; the image is not needed again."""
+    def again(self, asked: tuple[ModelOutput, str | None] | None, ensemble: str) -> tuple[Any, ...]:
+        """Show the last output under another ensemble; the image is not needed again."""
         if asked is None:
-            return _EMPTY, ""
+            return _empty()
         try:
-            return self._shown(asked, ensemble)
+            return self._shown(*asked, ensemble)
         except InputError as error:
-            return markup.problem(str(error)), ""
+            return _empty(parts().problem(str(error)))
 
-    def _about(
+    def _predicted(
         self, open_it: Callable[[], ImageInput], name: str, label: str | None, ensemble: str
-    ) -> tuple[Answer | None, str, str, str]:
+    ) -> tuple[Any, ...]:
         try:
-            seen = markup.image_figure(image_of(open_it, name, self._model.preprocessing.value_range), name)
-            asked = answer(self._model, open_it(), name, label)
-            return asked, seen, *self._shown(asked, ensemble)
+            seen = figure(image_of(open_it, name, self._model.preprocessing.value_range), name)
+            (output,) = self._model.outputs(open_it())
+            return (output, label), seen, *self._shown(output, label, ensemble)
         except InputError as error:
-            return None, "", markup.problem(str(error)), ""
+            return None, "", *_empty(parts().problem(str(error)))
 
-    def _shown(self, asked: Answer, ensemble: str) -> tuple[str, str]:
-        found = shown(asked, ensemble, self._model.classes, self._model.sources)
-        what = replace(found, about_nearest=_sentence(f"{self._model.about_nearest()}."))
-        return markup.result(what, self._word), markup.comparison(what, self._model.sources, self._word)
+    def _shown(self, output: ModelOutput, label: str | None, ensemble: str) -> tuple[Any, ...]:
+        found = answer(self._model, output, ensemble, label)
+        classes = {guess.class_name: guess.probability for guess in found.prediction.top}
+        nearest = self._model.about_nearest().removeprefix("nearest source: ")
+        return (
+            str(parts().verdict(found, ensemble_title(ensemble, self._word))),
+            gr.Label(classes, visible=True),
+            str(parts().comparison(found, self._word, self._model.method.domain_classifier is not None, nearest)),
+        )
+
+
+def _empty(said: str = _EMPTY) -> tuple[Any, ...]:
+    """Return what stands in the places of an answer where there is none."""
+    return str(said), gr.Label(visible=False), ""
 
 
 def _introduction(model: Model, title: str) -> str:
-    facts = {"Source domains": markup.listed(model.sources)}
+    values = {"Source domains": listed(model.sources)}
     if model.targets:
-        facts["Held out"] = markup.listed(model.targets)
+        values["Held-out domains"] = listed(model.targets)
     accuracies = model.card.accuracies
-    for name, said in (("out_of_domain", "Accuracy out of domain"), ("in_domain", "In domain")):
+    for name, said in (("out_of_domain", "Out-of-domain accuracy"), ("in_domain", "In-domain accuracy")):
         if name in accuracies:
-            facts[said] = markup.percent(accuracies[name].accuracy)
-    facts["Images"] = f"{model.preprocessing.size} × {model.preprocessing.size} pixels"
-    learned = f"Trained on {model.card.dataset}." if model.card.dataset else ""
-    return markup.introduction(f"Try {title}", learned, facts, model.classes)
-
-
-def _promise(where: str) -> str:
-    kept = f"Read on {where} and removed once it is answered: no image is kept or passed on."
-    return f'<p class="dmg-note">{markup.text(kept)}</p>'
-
-
-def _offered(examples: Examples, value_range: tuple[float, float] | None) -> str:
-    thumbnails = [image_of(example.open, example.name, value_range) for example in examples.images]
-    buttons = markup.example_buttons(examples.images, thumbnails)
-    return f'<p class="dmg-title">{markup.text(examples.title)}</p>{buttons}'
-
-
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
+            values[said] = percent(accuracies[name].accuracy)
+    values["Image size"] = f"{model.preprocessing.size} × {model.preprocessing.size} pixels"
+    trained_on = f"Trained on {model.card.dataset}." if model.card.dataset else ""
+    return str(parts().introduction(f"Try {title}", trained_on, values, model.classes))

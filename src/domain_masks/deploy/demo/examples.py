@@ -3,52 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
-from domain_masks.data import DATASETS, ImageDataset, Subset, load_dataset, split_domains
+from domain_masks.data import DATASETS, Subset, load_dataset
 from domain_masks.data.openers import FileOpener
 from domain_masks.deploy.demo.answers import image_of
 from domain_masks.deploy.predicting.image_inputs import ImageInput
 from domain_masks.deploy.predicting.image_paths import Unreadable, find_images
+from domain_masks.deploy.run_data import run_data
 from domain_masks.errors import DomainMasksError, InputError
-from domain_masks.records.config import parse_config, read_config
+from domain_masks.records.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from domain_masks.deploy.predicting.model import Model
 
 MOST = 12
-_TRIES = 3
 _NOTED = 20
 _LOOKED_AT = 10_000
-_CONFIG = "config.yaml"
+_SIDE = 192
 
 
 @dataclass(frozen=True)
-class Example:
+class ExampleImage:
     """An image that the page offers.
 
     - ``name``: what to call it
     - ``label``: its true class, where that is known and one of the model's
     - ``open``: gives the image anew each time, as :func:`~domain_masks.deploy.predicting.image_inputs.open_input` takes it
+    - ``thumbnail``: in RGB, at most 192 pixels wide and high
     """
 
     name: str
     label: str | None
     open: Callable[[], ImageInput]
+    thumbnail: Image.Image
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What the page offers; ``title`` says where the images are from, ``notes`` what went wrong on the way."""
+    """What the page offers; ``title`` says where the images are from, ``notes`` which could not be read, and why."""
 
     title: str
-    images: tuple[Example, ...]
+    images: tuple[ExampleImage, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -65,7 +69,7 @@ def find_examples(
     have no image that can be read, and where ``root`` is given and the dataset is not there.
     """
     if places:
-        return _given(places)
+        return _given(model, places)
     try:
         return _held_out(model, folder, root)
     except DomainMasksError as error:
@@ -73,90 +77,72 @@ def find_examples(
             raise
         reason = str(error).splitlines()[0]
         note = f"no images of the run's dataset as examples, digits instead: {reason}; give --root or --examples"
-    dataset = load_dataset("digits")
-    return _of(model, "Digits, of which the model knows nothing", Subset(dataset, np.arange(len(dataset))), (note,))
+    digits = load_dataset("digits")
+    images = _of_classes(model, Subset(digits, np.arange(len(digits))))
+    return Examples("Digits, which the model was not trained on", images, (note,))
 
 
-def _given(places: Sequence[str]) -> Examples:
+def _given(model: Model, places: Sequence[str]) -> Examples:
     items = list(islice(find_images(places), _LOOKED_AT))
     step = -(-len(items) // MOST)
-    found: dict[int, Example] = {}
+    found: dict[int, ExampleImage] = {}
     notes: list[str] = []
     # Some from everywhere, not the first twelve; others stand in for what cannot be read.
     for row in (row for start in range(step) for row in range(start, len(items), step)):
         item = items[row]
-        if isinstance(item, Unreadable):
-            notes.append(f"{item.name!r}: {item.reason}")
-            continue
-        example = Example(Path(item).name, None, partial(Path, item))
         try:
-            image_of(example.open, item)
-            found[row] = example
+            if isinstance(item, Unreadable):
+                raise InputError(f"{item.name!r}: {item.reason}")
+            found[row] = _opened(model, partial(Path, item), Path(item).name, None, item)
         except InputError as error:
             notes.append(str(error))
         if len(found) == MOST or len(notes) == _NOTED:
             break
     if not found:
         raise InputError(f"examples: no image that can be read: {'; '.join(notes)}")
-    return Examples(
-        "Your examples", tuple(found[row] for row in sorted(found)), tuple(f"no example: {note}" for note in notes)
-    )
+    images = tuple(found[row] for row in sorted(found))
+    return Examples("Your examples", images, tuple(f"no example: {note}" for note in notes))
 
 
 def _held_out(model: Model, folder: Path | None, root: Path | None) -> Examples:
-    values: dict[str, Any] = {"dataset": model.card.dataset}
-    if folder is not None and (folder / _CONFIG).is_file():
-        values = read_config(folder / _CONFIG)
-    elif values["dataset"] not in DATASETS:
-        raise InputError(f"there is no {_CONFIG} beside the model that would say where they are")
-    if root is not None:
-        values["root"] = str(root)
-    config = parse_config(values)
-    dataset = load_dataset(config.dataset, config.root)
-    strange = [name for name in model.targets if name not in dataset.domains]
-    if strange:
-        raise InputError(f"dataset {config.dataset!r} has no domain {strange[0]!r}, which was held out")
-    splits = split_domains(dataset, model.targets, config.split_seed, fewest_sources=1)
+    changes: dict[str, Any] = {} if root is None else {"root": str(root)}
+    if (folder is None or not RunFolder(folder).config.is_file()) and model.card.dataset in DATASETS:
+        changes["dataset"] = model.card.dataset
+    data = run_data(folder or Path(), model.card, changes)
+    if data is None:
+        raise InputError("there is no config.yaml beside the model that would say where they are")
+    splits = data.splits
     if model.targets:
-        return _of(model, f"Images of the held-out {' and '.join(model.targets)}", splits.held_out)
-    return _of(model, "Images that were not trained on", splits.test or splits.validation)
+        title, subset = f"Images of the held-out {' and '.join(model.targets)}", splits.held_out
+    else:
+        title, subset = "Images that were not trained on", splits.test or splits.validation
+    return Examples(title, _of_classes(model, subset))
 
 
-def _of(model: Model, title: str, subset: Subset, notes: tuple[str, ...] = ()) -> Examples:
-    """Return images of all classes in turn, the same each time; one that cannot be read is replaced by the next."""
-    found = []
-    for candidates in _by_turns(subset):
-        for row in candidates:
-            example = _example(model, subset.dataset, row)
-            try:
-                image_of(example.open, example.name)
-            except InputError:
-                continue
-            found.append(example)
-            break
+def _of_classes(model: Model, subset: Subset) -> tuple[ExampleImage, ...]:
+    """Return images of all classes in turn, the same each time; one that cannot be read is left out."""
+    dataset, random = subset.dataset, np.random.default_rng(0)
+    by_class = [random.permutation(subset.indices[subset.labels == label]) for label in np.unique(subset.labels)]
+    rows = [int(row) for turn in zip_longest(*by_class) for row in turn if row is not None]
+    found: list[ExampleImage] = []
+    for row in rows[:_LOOKED_AT]:
+        label = dataset.classes[int(dataset.labels[row])]
+        opener = dataset.open_image
+        open_it: Callable[[], ImageInput] = partial(opener, row)
+        if isinstance(opener, FileOpener):
+            # By its path it is read as any other file.
+            open_it = partial(Path, opener.root / opener.paths[row])
+        with suppress(InputError):
+            found.append(_opened(model, open_it, dataset.ids[row], label if label in model.classes else None))
         if len(found) == MOST:
             break
-    return Examples(title, tuple(found), notes)
+    return tuple(found)
 
 
-def _by_turns(subset: Subset) -> list[list[int]]:
-    """Return a few rows of the dataset to choose from for each example: spread over classes, and within each."""
-    rows = [subset.indices[subset.labels == label] for label in np.unique(subset.labels)]
-    turns = -(-MOST // max(1, len(rows)))
-    chosen = []
-    for turn in range(turns):
-        for own in rows:
-            start = len(own) * (2 * turn + 1) // (2 * turns)
-            if turn < len(own):
-                chosen.append([int(own[(start + step) % len(own)]) for step in range(min(_TRIES, len(own)))])
-    return chosen
-
-
-def _example(model: Model, dataset: ImageDataset, row: int) -> Example:
-    label = dataset.classes[int(dataset.labels[row])]
-    opener = dataset.open_image
-    open_it: Callable[[], ImageInput] = partial(opener, row)
-    if isinstance(opener, FileOpener):
-        # By its path it is read as any other file.
-        open_it = partial(Path, opener.root / opener.paths[row])
-    return Example(dataset.ids[row], label if label in model.classes else None, open_it)
+def _opened(
+    model: Model, open_it: Callable[[], ImageInput], name: str, label: str | None, path: str | None = None
+) -> ExampleImage:
+    """Return an image to offer; ``path`` is what a message calls it. Raises InputError for what is no image."""
+    thumbnail = image_of(open_it, path or name, model.preprocessing.value_range)
+    thumbnail.thumbnail((_SIDE, _SIDE))
+    return ExampleImage(name, label, open_it, thumbnail)

@@ -23,7 +23,8 @@ from domain_masks.deploy.exporting.formats import (
     write_pt2,
 )
 from domain_masks.deploy.exporting.parity import Parity, compare, require
-from domain_masks.deploy.exporting.parity_images import ParityImages, preprocessing_of
+from domain_masks.deploy.exporting.parity_images import ParityImages
+from domain_masks.deploy.predicting.model import preprocessing_of
 from domain_masks.errors import ParityError
 from domain_masks.methods import Method
 from domain_masks.records.environment import version

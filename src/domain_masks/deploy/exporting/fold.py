@@ -25,6 +25,8 @@ from domain_masks.deploy.exporting.channel_rules import (
     scale_columns,
 )
 from domain_masks.deploy.exporting.layer_graph import LayerGraph, asks_batch_size_alone, layer_graph, shape_of
+from domain_masks.methods import Method
+from domain_masks.methods.base import MASKS, known
 from domain_masks.networks import MaskedNetwork, Site
 
 SCALE = "mask_scale"
@@ -65,6 +67,22 @@ class Folded:
 
     network: nn.Module
     sites: tuple[FoldedSite, ...]
+
+
+def mask_factors(method: Method, ensemble: str) -> dict[str, Tensor] | None:
+    """Return site -> factors (K,) where an ensemble is one pass under one mask; None where it is not.
+
+    ``masks`` is the mean over the source domains' probabilities (Section 7.3), ``known:DOMAIN`` those of one of them.
+    """
+    if not isinstance(method.network, MaskedNetwork):
+        return None
+    soft = {site: mask.detach() for site, mask in method.network.masks.probabilities().items()}
+    if ensemble == MASKS:
+        return {site: mask.mean(0) for site, mask in soft.items()}
+    names = [known(source) for source in method.context.sources]
+    if ensemble not in names:
+        return None
+    return {site: mask[names.index(ensemble)] for site, mask in soft.items()}
 
 
 def fold(network: MaskedNetwork, factors: Mapping[str, Tensor]) -> Folded:

@@ -19,7 +19,8 @@ from domain_masks.data import Preprocessing, Subset, evaluation_batches
 from domain_masks.deploy.exporting.classifier import Classifier, classifier
 from domain_masks.deploy.exporting.export import describe, write
 from domain_masks.deploy.exporting.export_format import ExportFormat
-from domain_masks.deploy.exporting.parity_images import RunData, preprocessing_of, spread
+from domain_masks.deploy.predicting.model import preprocessing_of
+from domain_masks.deploy.run_data import RunData, spread
 from domain_masks.evaluation.accuracy import mean_over_domains, top1
 from domain_masks.methods import Method
 from domain_masks.progress import Reporter

@@ -1,8 +1,8 @@
-"""A trained model, ready to be asked."""
+"""A trained model that predicts images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +17,16 @@ from domain_masks.batch import DomainBatch
 from domain_masks.data import Preprocessing
 from domain_masks.deploy.hub.mixin import HubMixin
 from domain_masks.deploy.hub.model_card import model_card
-from domain_masks.deploy.predicting.ensembles import check_ensemble, ensembles_of
 from domain_masks.deploy.predicting.image_inputs import ImageInput, each_image
 from domain_masks.deploy.predicting.image_paths import Unreadable
 from domain_masks.deploy.predicting.image_stream import read_batches
-from domain_masks.deploy.predicting.prediction import Prediction, predictions_from
+from domain_masks.deploy.predicting.prediction import ModelOutput, Prediction, predictions_from
 from domain_masks.devices import choose_device
 from domain_masks.errors import InputError
+from domain_masks.evaluation.ensembles import require_ensemble
 from domain_masks.keywords import named_keywords
 from domain_masks.methods import Method
-from domain_masks.methods.base import PREDICTIONS, known
+from domain_masks.methods.base import PREDICTIONS, WEIGHTED, known
 from domain_masks.methods.saving import save_model
 from domain_masks.records.model_card import ModelCard
 from domain_masks.records.results import DOMAIN_CLASSIFIER, MOST_CONFIDENT_MASK
@@ -38,7 +38,7 @@ TOP = 5
 
 
 class Model(HubMixin):
-    """A trained model in evaluation mode, with everything that asking it needs.
+    """A trained model in evaluation mode, with everything that predicting needs.
 
     - ``method``: the method, on ``device``
     - ``card``: what ``model.json`` holds
@@ -53,7 +53,7 @@ class Model(HubMixin):
         self.sources: tuple[str, ...] = method.context.sources
         self.targets: tuple[str, ...] = tuple(card.targets)
         self.backbone: str = card.backbone
-        self.preprocessing = _preprocessing(card)
+        self.preprocessing = preprocessing_of(card)
         self.method = method.eval()
         self.to(device)
 
@@ -71,7 +71,7 @@ class Model(HubMixin):
 
     @cached_property
     def ensembles(self) -> tuple[str, ...]:
-        """The names that ``ensemble`` can have, found by asking about one empty image."""
+        """The names that ``ensemble`` can have, found by predicting one empty image."""
         return ensembles_of(self.method)
 
     def check_ensemble(self, ensemble: str) -> None:
@@ -87,7 +87,7 @@ class Model(HubMixin):
         top: int = TOP,
         batch: int = BATCH,
     ) -> list[Prediction]:
-        """Return what the model says about each image, in their order.
+        """Return the prediction for each image, in their order.
 
         - ``inputs``: one image or any iterable of them: paths, PIL images, numpy arrays (H, W), (H, W, 3), (N, H, W, 3),
           tensors (3, H, W), (N, 3, H, W); uint8, or floats in [0, 1], not normalised. See :func:`each_image`
@@ -119,27 +119,20 @@ class Model(HubMixin):
         for name, value in (("top", top), ("batch", batch)):
             if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
                 raise InputError(f"{name}: expected a whole number from 1, got {value!r}")
-        return self._stream(inputs, ensemble, min(int(top), len(self.classes)), (int(batch), workers), unreadable)
+        outputs = self.outputs(inputs, int(batch), workers, unreadable)
+        return (one for output in outputs for one in self.predictions(output, ensemble, int(top)))
 
-    def _stream(
-        self,
-        inputs: ImageInput | Iterable[ImageInput | Unreadable],
-        ensemble: str,
-        top: int,
-        reading: tuple[int, int | None],
-        unreadable: Callable[[Unreadable], None] | None,
-    ) -> Iterator[Prediction]:
-        for names, logits, domains in self._batches(inputs, *reading, unreadable):
-            right = self.nearest_accuracy
-            for one in predictions_from(logits, ensemble, top, names, self.classes, self.sources, domains):
-                yield one if right is None or one.nearest_source is None else replace(one, nearest_accuracy=right)
+    def predictions(self, output: ModelOutput, ensemble: str = PREDICTIONS, top: int = TOP) -> Iterator[Prediction]:
+        """Yield the predictions that an output of :meth:`outputs` stands for; raises InputError for NaN or infinity."""
+        most = min(top, len(self.classes))
+        return predictions_from(output, ensemble, most, self.classes, self.sources, self.nearest_accuracy)
 
     def logits(self, inputs: ImageInput | Iterable[ImageInput], *, batch: int = BATCH) -> dict[str, Tensor]:
         """Return ensemble -> logits (N, C), float32 on the CPU, of the same inputs as :meth:`predict`.
 
         Raises InputError for an image that cannot be read.
         """
-        parts = [logits for _, logits, _ in self._batches(inputs, batch, 0, None)]
+        parts = [output.logits for output in self.outputs(inputs, batch)]
         none = np.empty((0, len(self.classes)), dtype=np.float32)
         return {
             name: torch.from_numpy(np.concatenate([none, *(part[name] for part in parts)])) for name in self.ensembles
@@ -154,16 +147,18 @@ class Model(HubMixin):
         """
         if self.method.domain_classifier is None:
             return None
-        parts = [domains for _, _, domains in self._batches(inputs, batch, 0, None) if domains is not None]
-        return np.concatenate([np.empty((0, len(self.sources)), dtype=np.float32), *parts])
+        parts = [output.domain_probabilities for output in self.outputs(inputs, batch)]
+        none = np.empty((0, len(self.sources)), dtype=np.float32)
+        return np.concatenate([none, *(part for part in parts if part is not None)])
 
-    def _batches(
+    def outputs(
         self,
         inputs: ImageInput | Iterable[ImageInput | Unreadable],
-        batch: int,
-        workers: int | None,
-        unreadable: Callable[[Unreadable], None] | None,
-    ) -> Iterator[tuple[list[str | None], dict[str, NDArray[np.float32]], NDArray[np.float32] | None]]:
+        batch: int = BATCH,
+        workers: int | None = 0,
+        unreadable: Callable[[Unreadable], None] | None = None,
+    ) -> Iterator[ModelOutput]:
+        """Yield the output of each batch under all ensembles; the arguments are those of :meth:`stream`."""
         for read in read_batches(each_image(inputs), self.preprocessing, batch, workers):
             for problem in read.problems:
                 if unreadable is None:
@@ -172,7 +167,7 @@ class Model(HubMixin):
             if read.names:
                 logits, domains = self._ask(torch.from_numpy(read.images))
                 plain = {name: values.numpy() for name, values in logits.items()}
-                yield read.names, plain, None if domains is None else domains.numpy()
+                yield ModelOutput(read.names, plain, None if domains is None else domains.numpy())
 
     def _ask(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
         """Return ensemble -> logits of uint8 (N, 3, size, size), and the sources' probabilities (N, D); both on the CPU.
@@ -245,7 +240,28 @@ class Model(HubMixin):
         return model_card(self.card, self.ensembles, repo_id)
 
 
-def _preprocessing(card: ModelCard) -> Preprocessing:
+def ensembles_of(method: Method) -> tuple[str, ...]:
+    """Return the names of the predictions that a method has, by predicting one empty image."""
+    size = method.network.image_size
+    first = next(method.parameters())
+    images = torch.zeros(1, 3, size, size, dtype=first.dtype, device=first.device)
+    with torch.inference_mode():
+        return tuple(method.predict(DomainBatch(images, None, None, torch.zeros(1, dtype=torch.int64))))
+
+
+def check_ensemble(method: Method, ensemble: str, available: Sequence[str], held_out: Sequence[str] = ()) -> None:
+    """Raise InputError, which says what there is and why, unless a method has predictions of that name.
+
+    - ``available``: those that it has, see :func:`ensembles_of`
+    - ``held_out``: the domains that were held out, as far as they are known
+    """
+    advice = f"`dmg evaluate RUN --ensemble {WEIGHTED}` fits one" if method.predicts_by_domain else None
+    sources, described = method.context.sources, f"method {method.name!r}"
+    require_ensemble(ensemble, available, sources, held_out, advice, described)
+
+
+def preprocessing_of(card: ModelCard) -> Preprocessing:
+    """Return how a model's images are prepared; raises InputError where its card does not say, or says another size."""
     values = card.preprocessing
     if values is None:
         raise InputError(

@@ -1,9 +1,9 @@
-"""What a model says about one image: its classes, the vote of every source's mask, the nearest source."""
+"""The prediction for one image: its classes, the vote of each source's mask, the nearest source."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says about one image.
+    """A model's prediction for one image.
 
     - ``name``: the path of the image; None where it has none
     - ``top``: the most probable classes under the chosen ensemble, best first, at least one
@@ -87,61 +87,67 @@ def source_weights(probabilities: Mapping[str, NDArray[np.float64]], sources: Se
     return weights
 
 
+@dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """What a model gives for N images under all its ensembles, without the images.
+
+    - ``names``: N paths; None for an image without one
+    - ``logits``: ensemble -> (N, C)
+    - ``domain_probabilities``: (N, D), how likely the domain classifier finds each source; None without one
+    """
+
+    names: Sequence[str | None]
+    logits: Mapping[str, NDArray[np.float32]]
+    domain_probabilities: NDArray[np.float32] | None = None
+
+
 def predictions_from(
-    logits: Mapping[str, NDArray[Any]],
+    output: ModelOutput,
     ensemble: str,
     top: int,
-    names: Sequence[str | None],
     classes: Sequence[str],
     sources: Sequence[str],
-    domain_probabilities: NDArray[Any] | None = None,
+    nearest_accuracy: float | None = None,
 ) -> Iterator[Prediction]:
-    """Yield what is said about each of N images.
+    """Yield the prediction of each of N images.
 
-    - ``logits``: ensemble -> (N, C)
     - ``top``: how many classes, at most C
-    - ``names``: N paths
-    - ``domain_probabilities``: (N, D), a domain classifier's; they are then the weights of the sources, without them see
-      :func:`source_weights`. The nearest source is that of :func:`~domain_masks.evaluation.nearest_source`
+    - ``nearest_accuracy``: how often the nearest source is right, where that is known. The nearest source is that of
+      :func:`~domain_masks.evaluation.nearest_source`, its weight the domain classifier's probability, else by
+      :func:`source_weights`
 
     Raises InputError where the model gives NaN or infinity.
     """
-    probabilities = {}
-    for known_as, values in logits.items():
-        _refuse_infinite(known_as, values, names)
-        probabilities[known_as] = np.exp(log_softmax(values))
+    domains = output.domain_probabilities
+    for known_as, logits in output.logits.items():
+        _refuse_infinite(known_as, logits, output.names)
+    probabilities = {known_as: np.exp(log_softmax(logits)) for known_as, logits in output.logits.items()}
+
+    def ranked(ensemble: str, count: int) -> list[tuple[Guess, ...]]:
+        values = probabilities[ensemble]
+        # The first one needs no sorting; of equal ones both take the first.
+        order = values.argmax(1)[:, None] if count == 1 else np.argsort(-values, axis=1, kind="stable")[:, :count]
+        return [
+            tuple(Guess(classes[index], float(values[row, index])) for index in own) for row, own in enumerate(order)
+        ]
+
     has_votes = bool(sources) and all(known(source) in probabilities for source in sources)
-    nearest, weights = _nearest(logits, probabilities, sources, domain_probabilities) if has_votes else (None, None)
-    chosen = probabilities[ensemble]
-    order = np.argsort(-chosen, axis=1, kind="stable")[:, :top]
-    for row, name in enumerate(names):
-        guesses = tuple(Guess(classes[index], float(chosen[row, index])) for index in order[row])
-        if weights is None or nearest is None:
-            yield Prediction(name, guesses)
-            continue
-        votes = {}
-        for source in sources:
-            own = probabilities[known(source)][row]
-            best = int(own.argmax())
-            votes[source] = Guess(classes[best], float(own[best]))
-        if len(sources) < 2:
-            yield Prediction(name, guesses, votes)
-            continue
-        own_source = int(nearest[row])
-        yield Prediction(name, guesses, votes, sources[own_source], float(weights[row, own_source]))
-
-
-def _nearest(
-    logits: Mapping[str, NDArray[Any]],
-    probabilities: Mapping[str, NDArray[np.float64]],
-    sources: Sequence[str],
-    domain_probabilities: NDArray[Any] | None,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the nearest source of each image, (N,), and the weights of all sources, (N, D)."""
-    stacked = np.stack([logits[known(source)] for source in sources])
-    if domain_probabilities is None:
-        return nearest_source(stacked), source_weights(probabilities, sources)
-    return nearest_source(stacked, domain_probabilities), np.asarray(domain_probabilities, dtype=np.float64)
+    votes = {source: ranked(known(source), 1) for source in sources} if has_votes else {}
+    nearest = weights = None
+    if has_votes and len(sources) > 1:
+        nearest = nearest_source(np.stack([output.logits[known(source)] for source in sources]), domains)
+        weights = source_weights(probabilities, sources) if domains is None else domains.astype(np.float64)
+    for row, (name, guesses) in enumerate(zip(output.names, ranked(ensemble, top), strict=True)):
+        one = Prediction(name, guesses, {source: own[row][0] for source, own in votes.items()})
+        if nearest is not None and weights is not None:
+            own_source = int(nearest[row])
+            one = replace(
+                one,
+                nearest_source=sources[own_source],
+                nearest_weight=float(weights[row, own_source]),
+                nearest_accuracy=nearest_accuracy,
+            )
+        yield one
 
 
 def _refuse_infinite(ensemble: str, logits: NDArray[Any], names: Sequence[str | None]) -> None:

@@ -1,0 +1,76 @@
+"""The parts of the page that gradio has no component for, from ``page.html``; they need nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from domain_masks.records.counts import counted
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, WEIGHTED_ENSEMBLE
+
+COLOURS = 8
+"""Colours of source domains in the style sheet; with more domains they repeat."""
+_SMALL = 64
+
+
+@cache
+def parts() -> Any:
+    """Return the macros of ``page.html``, each of which returns a part of the page."""
+    environment = Environment(autoescape=True, finalize=_escaped, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters |= {"percent": percent, "listed": listed, "counted": counted}
+    environment.globals["colours"] = COLOURS
+    return environment.from_string(files(__package__).joinpath("page.html").read_text(encoding="utf-8")).module
+
+
+def _escaped(value: object) -> object:
+    return value if isinstance(value, Markup) else escaped(str(value))
+
+
+def escaped(text: str) -> Markup:
+    """Return text for HTML, safe also where a template of gradio's or of JavaScript's is filled with it."""
+    safe = html.escape(text).replace("{", "&#123;").replace("}", "&#125;").replace("$", "&#36;").replace("`", "&#96;")
+    return Markup(safe)
+
+
+def percent(value: float) -> str:
+    """Return a share in [0, 1] in per cent, never rounded up to certainty or down to impossibility."""
+    if 0 < value < 0.001:
+        return "< 0.1 %"
+    if 0.999 < value < 1:
+        return "> 99.9 %"
+    return f"{100 * value:.1f} %"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as in a sentence: "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def ensemble_title(name: str, word: str = "mask") -> str:
+    """Return what an ensemble is, for people; ``word`` is what each source has of its own: a mask, a head, or ""."""
+    if name.startswith(KNOWN_DOMAIN):
+        return f"The {word} of {name.removeprefix(KNOWN_DOMAIN)} alone"
+    known = {
+        PREDICTION_ENSEMBLE: f"All {word}s, predictions averaged" if word else "The model's prediction",
+        MASK_ENSEMBLE: "One pass under the average mask",
+        WEIGHTED_ENSEMBLE: f"All {word}s, weighted by a domain classifier",
+    }
+    return known.get(name, name)
+
+
+def figure(image: Image.Image, name: str) -> str:
+    """Return an image with its name, as HTML that holds it; a small one is kept exactly."""
+    is_small = max(image.size) <= _SMALL
+    stream = io.BytesIO()
+    image.save(stream, "PNG" if is_small else "JPEG", quality=88)
+    address = f"data:image/{'png' if is_small else 'jpeg'};base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return str(parts().image(address, name, is_small))
