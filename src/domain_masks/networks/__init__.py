@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from domain_masks.networks.represented import RepresentedNetwork
     from domain_masks.networks.signature import differing, signature, signature_digest
     from domain_masks.networks.site import Site
-    from domain_masks.networks.weights_files import load_weights, read_weights
+    from domain_masks.networks.weights_files import read_weights
+    from domain_masks.networks.weights_loading import load_weights
 
 __all__ = [
     "BACKBONES",

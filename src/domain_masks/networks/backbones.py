@@ -17,7 +17,8 @@ from domain_masks.networks.presets import find_head
 from domain_masks.networks.published import PublishedWeights, published_weights, timms_tag
 from domain_masks.networks.signature import differing
 from domain_masks.networks.small import SmallConvNet
-from domain_masks.networks.weights_files import Say, load_weights, read_weights
+from domain_masks.networks.weights_files import Say, read_weights
+from domain_masks.networks.weights_loading import load_weights
 
 HeadInitialisation = Literal["default", "normal"]
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from domain_masks.deploy.demo.answers import Answer
-from domain_masks.deploy.demo.rendering import ensemble_title, figure, listed, parts, percent
+from domain_masks.deploy.demo.rendering import ensemble_title, figure, parts, percent
 from domain_masks.deploy.predicting.prediction import Guess, Prediction
 from domain_masks.masks import neuron_counts
 
@@ -123,10 +123,6 @@ def test_small_images_are_kept_exactly() -> None:
 )
 def test_nothing_is_rounded_to_certainty(value: float, said: str) -> None:
     assert percent(value) == said
-
-
-def test_names_are_listed_as_in_a_sentence() -> None:
-    assert [listed(["a", "b", "c"][:count]) for count in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ import gradio as gr
 
 from domain_masks.deploy.demo.answers import TOP, answer, image_of
 from domain_masks.deploy.demo.examples import Examples
-from domain_masks.deploy.demo.rendering import COLOURS, ensemble_title, figure, listed, parts, percent
+from domain_masks.deploy.demo.rendering import COLOURS, ensemble_title, figure, parts, percent
 from domain_masks.deploy.predicting.image_inputs import ImageInput
 from domain_masks.deploy.predicting.model import Model
 from domain_masks.deploy.predicting.prediction import ModelOutput
 from domain_masks.errors import InputError
 from domain_masks.masks import neuron_counts
 from domain_masks.methods.base import PREDICTIONS
+from domain_masks.records.counts import listed
 
 STYLE = Path(__file__).with_name("style.css")
 _EMPTY = '<div class="dmg-empty"><p>Drop an image, or take one of the examples.</p></div>'

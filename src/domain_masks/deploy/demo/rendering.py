@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -14,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from domain_masks.records.counts import counted
+from domain_masks.records.counts import counted, listed
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, WEIGHTED_ENSEMBLE
 
 COLOURS = 8
@@ -48,11 +47,6 @@ def percent(value: float) -> str:
     if 0.999 < value < 1:
         return "> 99.9 %"
     return f"{100 * value:.1f} %"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names as in a sentence: "a, b and c"."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def ensemble_title(name: str, word: str = "mask") -> str:
