@@ -64,7 +64,7 @@ def test_a_pickle_under_another_name_is_not_run(run_folder, tmp_path, monkeypatc
         ("nowhere", "there is no model at 'nowhere'"),
         ("here/nowhere", "there is no model at 'here/nowhere'"),
         ("here", "there is no model in 'here': expected model.safetensors"),
-        ("unfinished", "not finished: go on with `dmg train --resume`"),
+        ("unfinished", "not finished: resume it with `dmg train --resume`"),
         ("notes.txt", "'notes.txt' is no model"),
         ("", "there is no model in"),
         ("a/b/c", "there is no model at 'a/b/c'"),

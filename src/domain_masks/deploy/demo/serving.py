@@ -1,4 +1,4 @@
-"""A page served on one address until it is interrupted; nothing is asked of any other machine."""
+"""Serve a page on one address until it is interrupted, without a request to any other machine."""
 
 from __future__ import annotations
 

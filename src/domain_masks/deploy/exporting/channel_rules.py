@@ -74,7 +74,7 @@ class Concatenating:
     axis: int
 
 
-Relation = Mixing | Channelwise | Grouped | Passing | Joining | Concatenating
+ChannelRule = Mixing | Channelwise | Grouped | Passing | Joining | Concatenating
 
 # Not homogeneous: limited, or curved.
 _HOMOGENEOUS = (nn.ReLU, nn.LeakyReLU, nn.Identity, nn.modules.dropout._DropoutNd)
@@ -110,7 +110,7 @@ _JOINING_CALLS: tuple[Any, ...] = (operator.add, operator.iadd, operator.mul, op
 _JOINING_CALLS += (torch.add, torch.mul, torch.sub, "add", "add_", "mul", "mul_")
 
 
-def relation(network: LayerGraph, node: fx.Node) -> Relation | None:
+def channel_rule(network: LayerGraph, node: fx.Node) -> ChannelRule | None:
     """Return how the channels of a node follow from its inputs' channels; None where nothing is known."""
     shape = shape_of(node)
     if shape is None or len(shape) < 2:
@@ -129,7 +129,7 @@ def relation(network: LayerGraph, node: fx.Node) -> Relation | None:
     return None if source is None else _of_call(node, source, shape)
 
 
-def _of_module(network: LayerGraph, node: fx.Node) -> Relation | None:
+def _of_module(network: LayerGraph, node: fx.Node) -> ChannelRule | None:
     module = network.network.get_submodule(str(node.target))
     source = shape_of(node.args[0]) if node.args and isinstance(node.args[0], fx.Node) else None
     if source is None or len(node.all_input_nodes) != 1:
@@ -141,7 +141,7 @@ def _of_module(network: LayerGraph, node: fx.Node) -> Relation | None:
 
 def _of_weights(
     module: nn.Linear | Convolution | nn.modules.batchnorm._BatchNorm, name: str, source: tuple[int, ...]
-) -> Relation | None:
+) -> ChannelRule | None:
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return Channelwise(name) if module.running_mean is not None else None
     has_batch = isinstance(module, nn.Linear) or len(source) == module.weight.dim()
@@ -169,7 +169,7 @@ def _of_operation(module: nn.Module, source: tuple[int, ...]) -> Passing | None:
     return None
 
 
-def _of_call(node: fx.Node, source: tuple[int, ...], shape: tuple[int, ...]) -> Relation | None:
+def _of_call(node: fx.Node, source: tuple[int, ...], shape: tuple[int, ...]) -> ChannelRule | None:
     for calls, homogeneous, keeps_zero in (
         (_HOMOGENEOUS_CALLS, True, True),
         (_KEEP_ZERO_CALLS, False, True),

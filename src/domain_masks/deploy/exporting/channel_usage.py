@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from domain_masks.deploy.exporting.channel_rules import (
+    ChannelRule,
     Channelwise,
     Concatenating,
     Joining,
     Mixing,
     Passing,
-    Relation,
-    relation,
+    channel_rule,
 )
 from domain_masks.deploy.exporting.fold import SCALE
 from domain_masks.deploy.exporting.layer_graph import LayerGraph, asks_batch_size_alone, shape_of
@@ -52,7 +52,7 @@ class Need:
     channels: Channels | None
 
 
-class Liveness:
+class ChannelUsage:
     """What every value of a network is needed for, and how wide it can therefore be made.
 
     - ``needs``: value -> what each of its users needs of it
@@ -61,12 +61,14 @@ class Liveness:
 
     def __init__(self, network: LayerGraph) -> None:
         self.network = network
-        self.relations: dict[fx.Node, Relation | None] = {node: relation(network, node) for node in network.graph.nodes}
+        self.rules: dict[fx.Node, ChannelRule | None] = {
+            node: channel_rule(network, node) for node in network.graph.nodes
+        }
         self.needs: dict[fx.Node, list[Need]] = {node: [] for node in network.graph.nodes}
         self.kept: dict[fx.Node, Channels] = {}
         self._zeros = dict(self._known_zeros())
         for node in reversed(network.graph.nodes):
-            for source, need in self._asked_by(node):
+            for source, need in self._needs_of(node):
                 self.needs[source].append(need)
         for node in network.graph.nodes:
             kept = self._kept(node)
@@ -83,7 +85,7 @@ class Liveness:
             return None
         return Channels(found[0].axis, _not_none(torch.stack([one.chosen for one in found]).any(0)))
 
-    def asked(self, source: fx.Node, user: fx.Node) -> Channels | None:
+    def needed_by(self, source: fx.Node, user: fx.Node) -> Channels | None:
         """Return the channels of ``source`` that one user needs; None for everything."""
         return next((need.channels for need in self.needs[source] if need.user is user), None)
 
@@ -91,7 +93,7 @@ class Liveness:
         """Yield the values with channels that are always 0, behind masks that are kept as factors."""
         found: dict[fx.Node, Channels] = {}
         for node in self.network.graph.nodes:
-            known = self.relations[node]
+            known = self.rules[node]
             if isinstance(known, Joining):
                 zeros = self._zeros_of_product(node)
             elif isinstance(known, Passing) and known.keeps_zero and node.args[0] in found:
@@ -110,15 +112,17 @@ class Liveness:
                 return Channels(rank - factors.dim(), factors.flatten() == 0)
         return None
 
-    def _asked_by(self, node: fx.Node) -> Iterator[tuple[fx.Node, Need]]:
-        """Yield what a node needs of each of its inputs; its own users have been asked before."""
+    def _needs_of(self, node: fx.Node) -> Iterator[tuple[fx.Node, Need]]:
+        """Yield what a node needs of each of its inputs; the needs of its users are known before."""
         if asks_batch_size_alone(node):
             return
-        known, wanted = self.relations[node], self.wanted(node)
+        known, wanted = self.rules[node], self.wanted(node)
         for source in node.all_input_nodes:
             yield source, Need(node, self._part(node, source, known, wanted))
 
-    def _part(self, node: fx.Node, source: fx.Node, known: Relation | None, wanted: Channels | None) -> Channels | None:
+    def _part(
+        self, node: fx.Node, source: fx.Node, known: ChannelRule | None, wanted: Channels | None
+    ) -> Channels | None:
         if isinstance(known, Mixing):
             return self._columns(node, source, known)
         part = None
@@ -157,7 +161,7 @@ class Liveness:
 
     def _kept(self, node: fx.Node) -> Channels | None:
         """Return what stays of a value; its inputs have been decided before."""
-        known, wanted = self.relations[node], self.wanted(node)
+        known, wanted = self.rules[node], self.wanted(node)
         inputs = [self.kept.get(source) for source in node.all_input_nodes]
         kept = None
         if node.op == "get_attr":
@@ -179,7 +183,7 @@ class Liveness:
     def _can_be_cut(self, node: fx.Node) -> bool:
         """Whether a parameter or buffer is used here alone, in a sum or product."""
         is_alone = sum(other.op == "get_attr" and other.target == node.target for other in self.needs) == 1
-        return is_alone and all(isinstance(self.relations[user], Joining) for user in node.users)
+        return is_alone and all(isinstance(self.rules[user], Joining) for user in node.users)
 
     def _concatenated(self, node: fx.Node, known: Concatenating) -> Channels:
         parts = [part for part in node.args[0] if isinstance(part, fx.Node)]  # type: ignore[union-attr]

@@ -107,7 +107,7 @@ def _masked(method: Method) -> MaskedNetwork:
 
 
 class Deployable(nn.Module):
-    """What a file holds: preprocessing where asked for, the classifier, and its type of numbers; in and out is float32.
+    """What a file holds: preprocessing on request, the classifier, and its type of numbers; in and out is float32.
 
     - ``network``: images (N, 3, H, W), normalised -> logits (N, C)
     - ``preprocessing``: None where the file takes normalised images

@@ -51,13 +51,13 @@ class Exported:
 def export_model(
     method: Method, card: ModelCard, settings: ExportFormat, path: Path, parity_images: ParityImages
 ) -> Exported:
-    """Write one ensemble of a model to ``path``, run the file on ``images``, and keep it if it answers as the model.
+    """Write one ensemble of a model to ``path``, run the file on ``parity_images``, and keep it if its logits are the model's.
 
     - ``card``: what ``model.json`` holds
-    - ``images``: to compare on
+    - ``parity_images``: to compare on
 
     Raises InputError for an ensemble, opset or network that cannot be exported, ParityError (and leaves no file) where the
-    file cannot be run or answers otherwise, RunFolderError where it cannot be written.
+    file cannot be run or gives other logits, RunFolderError where it cannot be written.
     """
     check_format(settings.format)
     preprocessing = preprocessing_of(card)

@@ -21,7 +21,7 @@ from domain_masks.deploy.exporting.channel_rules import (
     Grouped,
     Mixing,
     Passing,
-    relation,
+    channel_rule,
     scale_columns,
 )
 from domain_masks.deploy.exporting.layer_graph import LayerGraph, asks_batch_size_alone, layer_graph, shape_of
@@ -124,7 +124,7 @@ def _receiving(graph: LayerGraph, node: fx.Node, axis: int, factors: Tensor) -> 
     for user in node.users:
         if asks_batch_size_alone(user) or (shape_of(user) is None and user.op != "output"):
             continue  # a number, such as the batch size, which factors do not change
-        known = relation(graph, user)
+        known = channel_rule(graph, user)
         if (isinstance(known, Mixing) and known.axis_in == axis) or (
             isinstance(known, Channelwise | Grouped) and axis == 1
         ):

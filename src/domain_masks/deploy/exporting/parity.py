@@ -1,4 +1,4 @@
-"""Whether a written file answers as the model does."""
+"""Compare a written file with its model: the logits of both on the same images."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """Whether the file answers as the model does; NaN does not."""
+        """Whether the logits are equal within what is allowed; NaN never is."""
         return self.largest <= self.allowed and (self.levels is None or self.levels <= self.allowed_levels)
 
     def __str__(self) -> str:
@@ -110,9 +110,9 @@ def _batches(images: tuple[ParityImage, ...], inside: bool) -> Iterator[Tensor]:
 
 
 def require(parity: Parity, path: Path, runtime: str) -> None:
-    """Raise ParityError where the file does not answer as the model does."""
+    """Raise ParityError where the file's logits are not the model's."""
     if not parity.holds:
         raise ParityError(
-            f"{path} is not kept: run by {runtime}, it does not answer as the model does: {parity}. Try another --opset or "
+            f"{path} is not kept: run by {runtime}, its logits are not the model's: {parity}. Try another --opset or "
             "--format, or leave out --half"
         )

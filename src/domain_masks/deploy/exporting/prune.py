@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from domain_masks.deploy.exporting.channel_rules import Channelwise, Convolution, Joining, Mixing, is_reshape
-from domain_masks.deploy.exporting.channel_usage import Channels, Liveness
+from domain_masks.deploy.exporting.channel_usage import Channels, ChannelUsage
 from domain_masks.deploy.exporting.fold import SCALE, describe, fold
 from domain_masks.deploy.exporting.layer_graph import layer_graph, shape_of, site_input
 from domain_masks.errors import InputError
@@ -78,11 +78,11 @@ def prune(network: MaskedNetwork, factors: Mapping[str, Tensor], threshold: floa
     full = folded.network
     # Folded once more, as the copy that is made narrower; cheaper than to follow hooks in a deep copy.
     graph = layer_graph(fold(network, left).network, network.sites, network.image_size)
-    liveness = Liveness(graph)
+    usage = ChannelUsage(graph)
     sites = tuple(
-        _site(liveness, site, graph.marks[site.name], int((left[site.name] == 0).sum())) for site in network.sites
+        _site(usage, site, graph.marks[site.name], int((left[site.name] == 0).sum())) for site in network.sites
     )
-    narrow = _narrowed(liveness)
+    narrow = _narrowed(usage)
     return Pruned(narrow, full, sites, _count(full), _count(narrow))
 
 
@@ -90,38 +90,38 @@ def _count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _site(liveness: Liveness, site: Site, mark: fx.Node, below: int) -> PrunedSite:
-    before = liveness.kept.get(mark)
+def _site(usage: ChannelUsage, site: Site, mark: fx.Node, below: int) -> PrunedSite:
+    before = usage.kept.get(mark)
     not_computed = 0 if before is None else site.size - len(before)
-    behind = [channels for channels in _taken_by_layers(liveness, mark) if channels is not None]
+    behind = [channels for channels in _taken_by_layers(usage, mark) if channels is not None]
     removed = min((site.size - len(channels) for channels in behind), default=0)
     reason = ""
     if not_computed < min(below, site.size - 1):  # one neuron stays in any case
-        reason = _what_needs_all(liveness, mark)
+        reason = _what_needs_all(usage, mark)
     return PrunedSite(site, below, removed, not_computed, reason)
 
 
-def _taken_by_layers(liveness: Liveness, node: fx.Node) -> list[Channels | None]:
+def _taken_by_layers(usage: ChannelUsage, node: fx.Node) -> list[Channels | None]:
     """Return what the layers behind a mask take of it, looking past the product with the factors."""
     found: list[Channels | None] = []
-    for need in liveness.needs[node]:
-        known = liveness.relations[need.user]
+    for need in usage.needs[node]:
+        known = usage.rules[need.user]
         if isinstance(known, Mixing):
             found.append(need.channels)
-        elif _is_factor(liveness, need.user):
-            found += _taken_by_layers(liveness, need.user)
+        elif _is_factor(usage, need.user):
+            found += _taken_by_layers(usage, need.user)
     return found
 
 
-def _is_factor(liveness: Liveness, node: fx.Node) -> bool:
+def _is_factor(usage: ChannelUsage, node: fx.Node) -> bool:
     """Whether a node is the product of a site's input with its factors."""
     sources = node.all_input_nodes
-    return isinstance(liveness.relations[node], Joining) and any(
+    return isinstance(usage.rules[node], Joining) and any(
         source.op == "get_attr" and str(source.target).rpartition(".")[2] == SCALE for source in sources
     )
 
 
-def _what_needs_all(liveness: Liveness, mark: fx.Node) -> str:
+def _what_needs_all(usage: ChannelUsage, mark: fx.Node) -> str:
     """Name what keeps the neurons before a mask from being removed."""
     seen: set[fx.Node] = set()
     waiting = [mark]
@@ -131,42 +131,42 @@ def _what_needs_all(liveness: Liveness, mark: fx.Node) -> str:
         if node in seen:
             continue
         seen.add(node)
-        needs = liveness.needs[node]
+        needs = usage.needs[node]
         for need in needs:
             is_whole = need.channels is None or bool(need.channels.chosen.all())
-            if is_whole and _is_factor(liveness, need.user):
+            if is_whole and _is_factor(usage, need.user):
                 waiting.append(need.user)
             elif is_whole and need.user.target is not site_input and need.user not in seen:
-                return f"the others are needed by {describe(liveness.network, need.user)}"
-        known = liveness.relations[node]
+                return f"the others are needed by {describe(usage.network, need.user)}"
+        known = usage.rules[node]
         flattened = flattened or bool(getattr(known, "repeats", {}))
         if isinstance(known, Mixing):
             continue
         if known is None and node.target is not site_input:
-            return f"{describe(liveness.network, node)} stays whole"
+            return f"{describe(usage.network, node)} stays whole"
         waiting += [source for source in node.all_input_nodes if shape_of(source) is not None]
     if flattened:
         return "a channel is computed as long as one of its positions is used"
     return ""
 
 
-def _narrowed(liveness: Liveness) -> fx.GraphModule:
+def _narrowed(usage: ChannelUsage) -> fx.GraphModule:
     """Cut the layers of the traced network to what is kept, and rebuild it."""
-    network, graph = liveness.network.network, liveness.network.graph
+    network, graph = usage.network.network, usage.network.graph
     root = _Root(network)
     for node in list(graph.nodes):
-        known, kept = liveness.relations[node], liveness.kept.get(node)
+        known, kept = usage.rules[node], usage.kept.get(node)
         if isinstance(known, Mixing):
             source = node.args[0]
-            wanted = liveness.asked(source, node)
-            _select(root, graph, liveness, node, source, wanted)
+            wanted = usage.needed_by(source, node)
+            _select(root, graph, usage, node, source, wanted)
             columns = None if wanted is None else wanted.chosen
             _cut_layer(network.get_submodule(known.name), None if kept is None else kept.chosen, columns)
         elif isinstance(known, Channelwise) and kept is not None:
             _cut_channels(network.get_submodule(known.name), kept.chosen)
         elif isinstance(known, Joining):
             for source in node.all_input_nodes:
-                _select(root, graph, liveness, node, source, liveness.asked(source, node) if kept else None)
+                _select(root, graph, usage, node, source, usage.needed_by(source, node) if kept else None)
         elif node.op == "get_attr" and kept is not None:
             _cut_attribute(network, str(node.target), kept)
         elif is_reshape(node) and kept is not None:
@@ -198,10 +198,10 @@ class _Root:
 
 
 def _select(
-    root: _Root, graph: fx.Graph, liveness: Liveness, user: fx.Node, source: Any, wanted: Channels | None
+    root: _Root, graph: fx.Graph, usage: ChannelUsage, user: fx.Node, source: Any, wanted: Channels | None
 ) -> None:
     """Let ``user`` take its own channels of a value that is kept wider."""
-    kept = liveness.kept.get(source)
+    kept = usage.kept.get(source)
     if wanted is None or bool(wanted.chosen.all()) or (kept is not None and kept.same_as(wanted)):
         return
     positions = wanted.chosen if kept is None else wanted.chosen[kept.chosen]

@@ -1,4 +1,4 @@
-"""What pruning costs and saves, over the threshold: accuracy, parameters, size of the file, speed."""
+"""Accuracy, parameters, size of the file and speed of the pruned network over the threshold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of the Hugging Face hub, through huggingface_hub: to fetch the two files of a model, and to take them."""
+"""Download the two files of a model from the Hugging Face Hub, and upload them, through huggingface_hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the files of a model lie: a run folder, a file, or a name on the hub; known before torch is imported."""
+"""Find the files of a model: in a run folder, beside a file, or on the Hub; without importing torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _folder(path: Path) -> Path:
         if is_there(path / MODEL_CARD) or is_there(path / MODEL_WEIGHTS):
             return path
         unfinished = (path / "checkpoints").is_dir()
-        advice = "; the run is not finished: go on with `dmg train --resume`" if unfinished else ""
+        advice = "; the run is not finished: resume it with `dmg train --resume`" if unfinished else ""
         raise InputError(
             f"there is no model in {str(path)!r}: expected {MODEL_WEIGHTS} and {MODEL_CARD}, as a run leaves them{advice}"
         )

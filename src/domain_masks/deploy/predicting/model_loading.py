@@ -1,4 +1,4 @@
-"""From a run folder, a file or a name on the hub to a model."""
+"""Load a model from a run folder, a file or the Hub."""
 
 from __future__ import annotations
 
