@@ -63,7 +63,7 @@ def layer_graph(network: nn.Module, sites: Sequence[Site], image_size: int) -> L
     Raises InputError where the way to a site cannot be followed.
     """
     with training_mode(network, False):
-        tracer = _Tracer(network, [site.name for site in sites])
+        tracer = _LayerTracer(network, [site.name for site in sites])
         try:
             graph = tracer.trace(network, concrete_args=default_arguments(network))
         except Exception as error:
@@ -97,7 +97,7 @@ def asks_batch_size_alone(node: fx.Node) -> bool:
     return all(len(user.args) == 2 and bool(user.args[1] == 0) for user in node.users)
 
 
-class _Tracer(ThreadTracer):
+class _LayerTracer(ThreadTracer):
     # As in the network itself, what is computed from a buffer is computed anew in each call.
     proxy_buffer_attributes = True
 
