@@ -33,8 +33,8 @@ def run_notes(records: Sequence[RunRecord], name: str) -> list[str]:
 def reading(group: Group, frame: pd.DataFrame) -> list[str]:
     """Return how the numbers of a group are to be read."""
     notes = [
-        "Out of domain: on the held-out domains, which no image of training came from. In domain: on held-out images of the "
-        "source domains. Known domain: as in domain, but each image under the mask or head of its own domain.",
+        "Out of domain: on the held-out domains, no image of which was trained on. In domain: on images of the source "
+        "domains that were not trained on. Known domain: as in domain, each image under the mask or head of its own domain.",
         "Accuracy in percent. Overall: the unweighted mean over held-out domains, taken per seed. In brackets: 95 % "
         "bootstrap interval over the test images (10,000 resamples within each domain; all seeds' answers to an "
         "image are drawn together). It says what other images would change, not other seeds.",
