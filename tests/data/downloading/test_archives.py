@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import stat
 import tarfile
@@ -151,6 +152,17 @@ def test_a_zip_that_lies_about_its_sizes_cannot_unpack_to_more(tmp_path: Path) -
     (tmp_path / "a.zip").write_bytes(data.replace((3_000_000).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
     refused(tmp_path, "a.zip", "zeros")
     assert sum(map(len, found(tmp_path / "inner").values())) <= 1000
+
+
+@pytest.mark.parametrize("member", [1, 2])
+def test_a_damaged_header_inside_of_a_whole_gzip_is_not_the_end(tmp_path: Path, member: int) -> None:
+    path = good_tar(tmp_path / "a.tar.gz")
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    with tarfile.open(path) as archive:
+        place = archive.getmembers()[member].offset
+    content[place + 1] ^= 1
+    path.write_bytes(gzip.compress(content))
+    refused(tmp_path, path.name, "header after it is damaged")
 
 
 @pytest.mark.parametrize(("name", "make"), list(MAKERS.items())[:2])

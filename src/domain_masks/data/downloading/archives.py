@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from domain_masks.errors import ArchiveError
 
@@ -83,13 +84,25 @@ def _tar_members(archive: Path, folder: Path) -> Iterator[_Member]:
         raise ArchiveError(
             f"unpacking {archive.name} needs Python 3.11.4 or newer, whose tarfile can filter; update Python"
         )
-    with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
+    with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:", tarinfo=_WholeHeader) as opened:
         for info in opened:
             yield _Member(
                 info.name, info.isdir(), info.size, partial(opened.extract, info, folder, filter=_plain_member)
             )
         while stream.read(_CHUNK):  # to the end, where gzip keeps its checksum
             pass
+
+
+class _WholeHeader(tarfile.TarInfo):
+    """A member whose header is whole; ``tarfile`` takes a damaged one for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        """Return the next member; raises ReadError where its header is damaged."""
+        try:
+            return super().fromtarfile(tar)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(f"the header after it is damaged ({error})") from error
 
 
 def _plain_member(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
