@@ -40,6 +40,20 @@ def test_the_choice_is_keyed_and_in_order():
     assert photos == sorted(photos, key=order.index)
 
 
+def test_the_samples_are_those_of_every_version():
+    chosen = sample(samples_by_domain(generated(per_split=100)), 8).ids.tolist()
+    assert [name.removesuffix(".png") for name in chosen] == [
+        "photo/test/26",
+        "photo/test/99",
+        "art/test/36",
+        "art/test/83",
+        "cartoon/test/13",
+        "cartoon/test/29",
+        "sketch/held_out/6",
+        "sketch/held_out/29",
+    ]
+
+
 @pytest.mark.parametrize("count", [None, 10_000])
 def test_all_are_taken_where_there_are_no_more(count):
     parts = samples_by_domain(generated())

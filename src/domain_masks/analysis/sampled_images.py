@@ -29,6 +29,8 @@ from domain_masks.records.model_card import ModelCard
 BATCH = 64
 SAME_PREDICTIONS = 0.98
 WORTH_SAYING = 1.0  # minutes
+_STREAM = "analysis/pictures"
+"""Keyed as in every version, so that an analysis that is repeated takes the same samples."""
 
 
 def sample(parts: Mapping[str, Predictions], count: int | None, seed: int = 0) -> Predictions:
@@ -43,7 +45,7 @@ def sample(parts: Mapping[str, Predictions], count: int | None, seed: int = 0) -
     smallest_first = sorted(parts, key=lambda domain: len(parts[domain]))
     for position, domain in enumerate(smallest_first):
         share = min(len(parts[domain]), round(left / (len(parts) - position)))
-        order = generator(seed, f"analysis/images/{domain}")
+        order = generator(seed, f"{_STREAM}/{domain}")
         chosen[domain] = parts[domain].rows(_stratified(parts[domain].labels, share, order))
         left -= share
     return Predictions.concatenate([chosen[domain] for domain in parts])

@@ -32,7 +32,7 @@ def result_lines(results: Results) -> Iterator[str]:
         shares = "  ".join(f"{domain} {100 * share:.1f}" for domain, share in masks.activated.items())
         overlap = f"IoU {masks.overall_iou:.3f}, " if masks.overall_iou is not None else ""
         average = f"  average {100 * masks.average_activated:.1f}" if masks.average_activated is not None else ""
-        yield f"{'masks':<13} {site}: {overlap}active units {shares} %{average}"
+        yield f"{'masks':<13} {site}: {overlap}active % {shares}{average}"
     for note in results.notes or ():
         yield f"{'note':<13} {note.text}"
 
