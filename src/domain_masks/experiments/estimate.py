@@ -27,7 +27,7 @@ from domain_masks.training.weight_average import interval_of
 _OF_A_STEP = (
     *("augmentation", "size", "workers", "backbone", "sites", "boundary", "freeze_features", "learn"),
     *("batch", "optimizer", "average", "average_interval", "fast"),
-    *("device", "threads", "precision", "deterministic", "compile", "channels_last"),
+    *("device", "devices", "threads", "precision", "deterministic", "compile", "channels_last"),
 )
 """Settings that change what a run costs per image, besides the method."""
 _NOT_OF_AN_IMAGE = ("batch", "average", "average_interval", "fast")

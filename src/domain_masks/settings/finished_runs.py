@@ -51,6 +51,7 @@ class AnalyzeSettings(_MovedDataset):
         metavar="RUN|DIR",
         missing="expected at least one RUN, a run folder or a folder with runs. See `dmg analyze --help`",
     )
+    device: Device | None = setting("where to compute", None, otherwise="auto")
     images: Count | Literal["all"] = setting("images of the ablation, sampled from all domains", 500)
     no_model: bool = setting("skip what needs the model: the ablation of units", False)
     no_images: bool = setting("skip what needs images: the ablation, and thumbnails in galleries", False)
