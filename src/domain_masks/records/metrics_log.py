@@ -112,7 +112,7 @@ class MetricsLog:
         self._write([*self.read(), plain])
 
     def truncate(self, epochs: int) -> bool:
-        """Drop the rows after the first ``epochs`` epochs: what a run that goes on from there will write again.
+        """Drop the rows after the first ``epochs`` epochs: what a run that is resumed from there will write again.
 
         Returns whether the epochs of the table were counted from 0, which they no longer are.
         """

@@ -216,18 +216,20 @@ class RunFolder:
     def refuse(self, resume: bool = False, overwrite: bool = False) -> None:
         """Raise what :meth:`prepare` would, as far as it can be known without writing anything."""
         if resume and overwrite:
-            raise InputError("expected --resume or --overwrite, got both: --resume goes on, --overwrite begins again")
+            raise InputError(
+                "expected --resume or --overwrite, got both: --resume continues the run, --overwrite restarts it"
+            )
         self.refuse_file()
         if resume and not self.path.is_dir():
             raise RunFolderError(
                 f"there is nothing to resume: expected a run folder at {self.path}, which does not exist. Check "
-                "the path, or leave out --resume to begin"
+                "the path, or leave out --resume to start a new run"
             )
         if not resume and not overwrite and self.exists:
             finished = self.is_finished
             raise RunFolderError(
                 f"{self.path} holds {'a finished run' if finished else 'files'} already: expected a new or an empty folder. "
-                f"Add {'' if finished else '--resume to go on, '}--overwrite to begin again, which removes what it holds "
+                f"Add {'' if finished else '--resume to continue, '}--overwrite to restart, which removes what it holds "
                 "of a run, or name another folder with --out"
             )
 
