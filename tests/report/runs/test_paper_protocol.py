@@ -83,6 +83,11 @@ def test_another_dataset_is_a_difference():
     assert "dataset" in {one.setting for one in protocol_match(config(dataset="digits"))}
 
 
+def test_what_the_paper_says_alike_of_its_datasets_is_held_against_others_too():
+    found = protocol_match(config(dataset="digits", weights="none", epochs=1, lr=3e-3, weight_decay=0.5))
+    assert [one.setting for one in found] == ["dataset", "weights", "epochs", "lr"]
+
+
 def test_what_was_not_recorded_is_a_difference():
     found = {one.setting: one.here for one in protocol_match({"dataset": "pacs", "method": "aggregate"})}
     assert found["epochs"] == "not recorded"
