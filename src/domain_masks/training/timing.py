@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from domain_masks.batch import DomainBatch
-from domain_masks.data import ImageDataset, LoaderSettings
+from domain_masks.data import ImageDataset
 from domain_masks.methods.extra_state import tensors_in
 from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 MOST_IMAGES = 4
 """Of a step that is timed on a CPU, whose time grows in proportion to its images."""
 SHORT = 0.1
-"""Seconds of a step that is taken a second time: in its first time, what is done once weighs too much."""
+"""Seconds of a step that is taken a second time, and with its whole batch: what a step costs once weighs too much in it."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,14 @@ class _Timer:
 
     def cost(self) -> Cost:
         """Return what a run costs; the method learns a little from it."""
-        batches = iter(self.experiment.image_loader(self._loader_settings()))
+        few, whole = self._few(), self.experiment.config.batch_size
+        cost, seconds = self._cost_with(few)
+        return self._cost_with(whole)[0] if few < whole and seconds < SHORT else cost
+
+    def _cost_with(self, size: int) -> tuple[Cost, float]:
+        """Return what a run costs by a step of ``size`` images, and the seconds of that step."""
+        settings = self.experiment.loader_settings(batch_size=size, workers=0)
+        batches = iter(self.experiment.image_loader(settings))
         raw, reading = self._seconds_of(lambda: next(batches))
         batch, preparing = self._seconds_of(lambda: self.experiment.prepare(raw))
         feature = 0
@@ -98,7 +105,7 @@ class _Timer:
             here = preparing + seconds
             return max(reading / readers, here) if readers else reading + here
 
-        return Cost(
+        cost = Cost(
             start=self.start,
             training=(training if is_frozen else with_images(training)) / rows,
             evaluation=(evaluation if is_frozen else with_images(evaluation)) / rows,
@@ -109,12 +116,14 @@ class _Timer:
             feature=feature,
             device=str(self.fabric.device),
         )
+        return cost, training
 
-    def _loader_settings(self) -> LoaderSettings:
+    def _few(self) -> int:
+        """Return how many images the first step has: few on a CPU, where its time grows with them."""
         size = self.experiment.config.batch_size
-        if self.fabric.device.type == "cpu":
-            size = min(size, max(MOST_IMAGES, self.method.rows_per_domain * len(self.method.context.sources)))
-        return self.experiment.loader_settings(batch_size=size, workers=0)
+        if self.fabric.device.type != "cpu":
+            return size
+        return min(size, max(MOST_IMAGES, self.method.rows_per_domain * len(self.method.context.sources)))
 
     def _with_features(self, batch: DomainBatch) -> DomainBatch:
         if batch.images is None:
