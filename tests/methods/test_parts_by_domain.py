@@ -179,9 +179,8 @@ def test_an_adapter_learns_from_its_own_domain():
     ],
 )
 def test_bad_settings_are_told_in_one_line(tmp_path, settings, said):
-    config = generated.config(epochs=1).model_copy(update=settings)
     with pytest.raises(InputError, match=said) as caught:
-        run(config, tmp_path / "run", dataset=generated.dataset(10), reporter=Silent())
+        run(generated.config(epochs=1, **settings), tmp_path / "run", dataset=generated.dataset(10), reporter=Silent())
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 

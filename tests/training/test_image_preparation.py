@@ -20,6 +20,7 @@ from domain_masks.records.preparation import IMAGENET_MEAN, IMAGENET_STD, as_beg
 from domain_masks.training.backbone_builder import architecture_for
 from domain_masks.training.defaults import notes, resolve
 from domain_masks.training.image_preparation import preprocessing_of
+from domain_masks.training.provenance import Provenance
 from generated import dataset
 
 HALF = (0.5, 0.5, 0.5)
@@ -194,8 +195,8 @@ def test_a_run_follows_its_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("weights", "transforms"), [("imagenet", True), ("none", False), ("/nowhere/file.pth", False)])
 def test_checkpoints_of_before_are_built_as_they_were(weights: str, transforms: bool) -> None:
     config = parse_config({"backbone": "googlenet", "weights": weights})
-    assert architecture_for(config, {}).arguments["transform_input"] is transforms
+    assert architecture_for(config, Provenance()).arguments["transform_input"] is transforms
     noted = {"builder": "torchvision", "name": "googlenet", "arguments": {"transform_input": True}}
-    assert architecture_for(config, {"network": noted}).arguments["transform_input"] is True
+    assert architecture_for(config, Provenance(network=noted)).arguments["transform_input"] is True
     with pytest.raises(RunFolderError, match="does not say what its network was made from"):
-        architecture_for(config, {"network": {"name": "googlenet"}})
+        architecture_for(config, Provenance(network={"name": "googlenet"}))
