@@ -62,7 +62,7 @@ def test_losses_are_sums_over_the_sites(domains):
         expected = sum(slow.overlap_loss(logits, reduction, 1e-6) for logits in plain)
         assert masks.overlap_loss(reduction, 1e-6).item() == pytest.approx(expected, rel=1e-5)
     papers = sum(slow.overlap_loss(logits, "sum", 0.0) for logits in plain)
-    assert masks.overlap_loss().item() == pytest.approx(papers, rel=1e-6)
+    assert masks.overlap_loss().item() == pytest.approx(papers, rel=1e-5)
     assert masks.sparsity_loss().item() == pytest.approx(sum(map(slow.sparsity_loss, plain)), rel=1e-5)
 
 
