@@ -54,11 +54,14 @@ def accuracies(runs: pd.DataFrame, measure: str, by: str = "method") -> pd.DataF
     """Return a row per method or setting: accuracy per held-out domain and overall, mean ± deviation over seeds, and the seeds.
 
     "overall" is the unweighted mean over held-out domains, computed per seed, of seeds with all of them.
+
+    Raises ValueError where several runs have one place in the table, as those of several settings of a method.
     """
     domains = sorted(runs["held_out"].unique())
     rows = []
     for name in runs[by].unique():
-        table = runs[runs[by] == name].pivot_table(index="seed", columns="held_out", values=measure)
+        # Other than pivot_table it refuses two runs for one place, whose mean would be taken in silence.
+        table = runs[runs[by] == name].pivot(index="seed", columns="held_out", values=measure)
         whole = table.reindex(columns=domains).dropna()
         rows.append(
             {

@@ -57,3 +57,11 @@ def test_means_and_deviations_are_over_seeds_with_all_domains(tables: ModuleType
         "overall": "67.50 ± 10.61",
         "seeds": 2,
     }
+
+
+def test_runs_of_several_settings_are_not_averaged(tables: ModuleType) -> None:
+    rows = [("dmg", "dmg, average none", "a", 0, 0.5), ("dmg", "dmg, average ema", "a", 0, 0.7)]
+    runs = pd.DataFrame(rows, columns=["method", "setting", "held_out", "seed", "out_of_domain"])
+    with pytest.raises(ValueError, match="duplicate"):
+        tables.accuracies(runs, "out_of_domain")
+    assert len(tables.accuracies(runs, "out_of_domain", by="setting")) == 2
