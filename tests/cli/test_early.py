@@ -17,7 +17,7 @@ from domain_masks.data.registry import AUGMENTATION_NAMES
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS
 from domain_masks.methods.base import Method
-from domain_masks.methods.table import DESCRIBED, described
+from domain_masks.methods.method_registry import DESCRIBED, described
 from domain_masks.networks import BACKBONES, find_backbone
 from domain_masks.networks.names import OWN_NAMES, check_backbone, registered
 

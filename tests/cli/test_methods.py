@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from domain_masks.cli import main
 from domain_masks.methods import METHODS, Aggregate, Choice, Paper, Settings, Uniform
-from domain_masks.methods.table import described
+from domain_masks.methods.method_registry import described
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys\n"
         "from domain_masks.cli import main\n"
-        "main(['methods']), main(['methods', *__import__('domain_masks.methods.table', fromlist=['x']).METHODS])\n"
+        "main(['methods']), main(['methods', *__import__('domain_masks.methods.method_registry', fromlist=['x']).METHODS])\n"
         "sys.exit(str([name for name in ('torch', 'torchvision', 'timm', 'numpy', 'pandas') if name in sys.modules]"
         " or '') or None)"
     )

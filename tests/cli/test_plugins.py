@@ -17,7 +17,7 @@ from domain_masks.data import identified, load_dataset
 from domain_masks.errors import InputError
 from domain_masks.experiments.plan import leave_one_out
 from domain_masks.methods import METHODS, load_plugins, plugins, table
-from domain_masks.methods.table import Methods
+from domain_masks.methods.method_registry import Methods
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records.config import parse_config
 from domain_masks.sampling import SAMPLING

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from domain_masks.methods import Method
 from domain_masks.methods.base import Context
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import MaskedNetwork, build_backbone, masked
 from domain_masks.records.model_card import ModelCard

@@ -14,8 +14,8 @@ from pydantic.dataclasses import dataclass
 import generated
 from domain_masks.experiments.run_index import key_of, keys_in
 from domain_masks.methods.dmg import DMGSettings
+from domain_masks.methods.method_registry import described
 from domain_masks.methods.settings import complete_method, with_settings
-from domain_masks.methods.table import described
 from domain_masks.networks.presets import PRESETS
 from domain_masks.records import RunFolder
 from domain_masks.records.config import NOT_COMPUTED, RunConfig, parse_config

@@ -14,9 +14,9 @@ import torch
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS, Context, Method, Settings
-from domain_masks.methods.build import build_method
 from domain_masks.methods.descriptions import FAMILIES
 from domain_masks.methods.domain_classifier import DomainClassifier
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.settings import check_method, method_settings
 from domain_masks.networks import build_backbone
 from domain_masks.randomness import BatchRandomness

@@ -7,7 +7,7 @@ import torch
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.methods import Context, saving
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.saving import load_model, save_model
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import backbones, build_backbone

@@ -2,8 +2,8 @@ import pytest
 
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS
+from domain_masks.methods.method_registry import method_class
 from domain_masks.methods.settings import method_settings
-from domain_masks.methods.table import method_class
 from methods import contract
 from methods.contract_runs import RUN_CHECKS
 from methods.expected import EXPECTED

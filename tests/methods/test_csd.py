@@ -3,7 +3,7 @@ import torch
 
 from domain_masks.errors import InputError
 from domain_masks.methods.algorithms.csd import orthonormality
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
 from methods.contract import CLASSES, built, context, still, toy_batch

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from domain_masks.errors import InputError
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
 from methods.contract import SIZE, as_features, built, context, learn, steps_of, toy_batch

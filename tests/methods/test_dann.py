@@ -6,7 +6,7 @@ import torch
 from domain_masks.errors import InputError
 from domain_masks.methods import Context
 from domain_masks.methods.adversary import growing_strength, reverse_gradient
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
 from methods.contract import CLASSES, SIZE, SOURCES, EngineDouble, built, still, toy_batch

@@ -13,8 +13,8 @@ from domain_masks.batch import DomainBatch
 from domain_masks.errors import DivergedError, InputError
 from domain_masks.methods import METHODS, Context, episodes
 from domain_masks.methods.algorithms.masf import class_means, semi_hard_triplets, soft_label_divergence
-from domain_masks.methods.build import build_method
 from domain_masks.methods.episodes import Episodic, Part
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
 from domain_masks.randomness import BatchRandomness

@@ -8,7 +8,7 @@ from domain_masks.methods import Context
 from domain_masks.methods.algorithms.coral import coral_distance
 from domain_masks.methods.algorithms.fishr import gradient_variances
 from domain_masks.methods.algorithms.mmd import gaussian_kernels, squared_discrepancy
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
 from methods.contract import CLASSES, SIZE, SOURCES, EngineDouble, built, still, toy_batch

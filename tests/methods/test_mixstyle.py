@@ -4,7 +4,7 @@ import torch
 from domain_masks.errors import InputError
 from domain_masks.methods import Context
 from domain_masks.methods.algorithms.mixstyle import mix_styles, mixed_modules, style_of
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.partners import partners_in_next_domain
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone

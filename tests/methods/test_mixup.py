@@ -5,7 +5,7 @@ import torch
 
 from domain_masks.errors import InputError
 from domain_masks.methods import Context
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.partners import partners_in_next_domain, ring_of_domains
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone

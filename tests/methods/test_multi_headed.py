@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
 from methods.contract import CLASSES, SOURCES, built, context, still, toy_batch

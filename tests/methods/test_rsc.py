@@ -5,7 +5,7 @@ from torch.nn import functional
 from domain_masks.errors import InputError
 from domain_masks.methods import Context
 from domain_masks.methods.algorithms.rsc import challenged, kept_features
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
 from methods.contract import CLASSES, SIZE, SOURCES, built, toy_batch

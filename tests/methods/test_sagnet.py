@@ -4,7 +4,7 @@ from torch.nn import functional
 
 from domain_masks.errors import InputError
 from domain_masks.methods import Context
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
 from methods.contract import CLASSES, SIZE, SOURCES, toy_batch

@@ -7,8 +7,8 @@ from safetensors.torch import load_file, save_file
 
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods.base import Context
-from domain_masks.methods.build import build_method
 from domain_masks.methods.domain_classifier import DomainClassifier
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.saving import load_model, model_tensors, save_model
 from domain_masks.methods.settings import method_settings
 from domain_masks.methods.training_only import lasting

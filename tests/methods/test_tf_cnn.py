@@ -6,7 +6,7 @@ from torch import nn
 
 from domain_masks.errors import InputError
 from domain_masks.methods.algorithms.tf_cnn import TuckerLinear
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
 from methods.contract import SOURCES, built, built_backbone, context, still, toy_batch

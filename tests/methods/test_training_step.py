@@ -5,7 +5,7 @@ import torch
 
 from domain_masks.batch import DomainBatch
 from domain_masks.methods import Context
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone
 from domain_masks.randomness import BatchRandomness

@@ -13,7 +13,7 @@ from torchvision import models
 
 from domain_masks.errors import InputError
 from domain_masks.methods.base import Context
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.saving import network_of
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import (

@@ -17,7 +17,7 @@ import generated
 from domain_masks.errors import RunFolderError
 from domain_masks.records import Analysis, MetricsLog, Results, RunFolder
 from domain_masks.records.collection import collect
-from domain_masks.report.build import build_report
+from domain_masks.report.report_builder import build_report
 from domain_masks.training import evaluate, run
 from domain_masks.training.checkpoints import load_checkpoint
 

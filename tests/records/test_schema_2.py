@@ -16,7 +16,7 @@ from domain_masks.deploy import load
 from domain_masks.experiments import leave_one_out
 from domain_masks.records import Analysis, Results, RunFolder
 from domain_masks.records.collection import collect
-from domain_masks.report.build import build_report
+from domain_masks.report.report_builder import build_report
 from domain_masks.training import evaluate, run
 
 SCHEMA_2 = Path(__file__).parent / "schema_2"

@@ -19,7 +19,7 @@ import generated
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS, Context, Phase
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.networks import build_backbone
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.launching import launch

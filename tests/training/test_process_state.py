@@ -18,7 +18,7 @@ import domain_masks
 import generated
 from domain_masks.errors import RunFolderError
 from domain_masks.methods import Context
-from domain_masks.methods.build import build_method
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone, tracing
 from domain_masks.progress import ConsoleReporter

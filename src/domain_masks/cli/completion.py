@@ -124,7 +124,7 @@ def _names() -> dict[str, list[str]]:
     from domain_masks.data.digits import STYLES  # noqa: PLC0415
     from domain_masks.data.pacs import DOMAINS as pacs  # noqa: N811, PLC0415
     from domain_masks.data.registry import DATASETS, augmentation_names  # noqa: PLC0415
-    from domain_masks.methods.table import METHODS, described  # noqa: PLC0415
+    from domain_masks.methods.method_registry import METHODS, described  # noqa: PLC0415
 
     domains = list(dict.fromkeys([*pacs, *STYLES]))
     settings = dict.fromkeys(

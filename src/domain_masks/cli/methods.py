@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     """List the algorithms, or show some with their settings."""
     _, settings = read_command(parser(), arguments, MethodsSettings)
 
-    from domain_masks.methods.table import METHODS, described  # noqa: PLC0415
+    from domain_masks.methods.method_registry import METHODS, described  # noqa: PLC0415
 
     width = shutil.get_terminal_size((_WIDTH, 24)).columns
     if not settings.names:

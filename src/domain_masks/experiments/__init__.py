@@ -8,8 +8,8 @@ from domain_masks.lazy import attach
 
 if TYPE_CHECKING:
     from domain_masks.experiments.benchmark import BenchmarkOutcome, execute_plan
+    from domain_masks.experiments.benchmark_table import accuracy_table, summary
     from domain_masks.experiments.plan import PlannedRun, leave_one_out, plan
-    from domain_masks.experiments.table import accuracy_table, summary
 
 __all__ = ["BenchmarkOutcome", "PlannedRun", "accuracy_table", "execute_plan", "leave_one_out", "plan", "summary"]
 

@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from domain_masks.data import DomainSplits, ImageDataset, Subset
 from domain_masks.errors import DomainMasksError
 from domain_masks.experiments.plan import PlannedRun
-from domain_masks.methods.table import method_class
+from domain_masks.methods.method_registry import method_class
 from domain_masks.progress import Reporter
 from domain_masks.records import MetricsLog, Results
 from domain_masks.records.config import RunConfig

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from domain_masks.errors import InputError, combine_errors
+from domain_masks.methods.method_registry import described
 from domain_masks.methods.search_ranges import Range, Uniform
-from domain_masks.methods.table import described
 from domain_masks.randomness import key
 from domain_masks.records.config import RunConfig
 from domain_masks.settings.sweeps import METHOD, Variation, varied_mistakes

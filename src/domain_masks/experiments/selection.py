@@ -10,8 +10,8 @@ import pandas as pd
 from domain_masks.errors import DomainMasksError
 from domain_masks.evaluation.selection import SelectedResult, selected
 from domain_masks.evaluation.selection_rules import ORACLE
+from domain_masks.experiments.benchmark_table import accuracy_table
 from domain_masks.experiments.plan import PlannedRun, choices
-from domain_masks.experiments.table import accuracy_table
 from domain_masks.records.collection import RunRecord
 
 RULE = "chosen by"
@@ -22,8 +22,8 @@ CHOSEN = "chosen"
 class Selection:
     """What a rule chose of every method and named variant that has settings to choose between.
 
-    - ``table``: see :func:`~domain_masks.experiments.table.accuracy_table`, with the rule in a column of its own, and the
-      settings that were chosen in another
+    - ``table``: see :func:`~domain_masks.experiments.benchmark_table.accuracy_table`, with the rule in a column of its own, and
+      the settings that were chosen in another
     - ``problems``: methods of which nothing could be chosen, and why
     """
 

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from domain_masks.methods.base import Context, Engine, Method, Optimizer, Phase
     from domain_masks.methods.description import Description, Paper, Settings
     from domain_masks.methods.dmg import DMG
+    from domain_masks.methods.method_registry import METHODS
     from domain_masks.methods.multi_headed import MultiHeaded
     from domain_masks.methods.plugins import load_plugins
     from domain_masks.methods.search_ranges import Choice, Uniform
-    from domain_masks.methods.table import METHODS
 
 __all__ = [
     "DMG",

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from domain_masks.errors import InputError, nearest
-from domain_masks.methods.table import METHODS
+from domain_masks.methods.method_registry import METHODS
 from domain_masks.records.file_state import digest_of_file
 from domain_masks.records.plugins import is_file, plugin_file
 

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from domain_masks.errors import InputError
 from domain_masks.methods.base import Context, Method
-from domain_masks.methods.build import build_method
 from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.extra_state import extra_cards, extra_forms, extra_tensors, extra_values, tensors_in
+from domain_masks.methods.method_builder import build_method
+from domain_masks.methods.method_registry import METHODS
 from domain_masks.methods.plugins import source_of, unfamiliar
 from domain_masks.methods.prediction_parity import device_of, require_parity
 from domain_masks.methods.settings import method_settings
-from domain_masks.methods.table import METHODS
 from domain_masks.methods.tensor_files import (
     TensorForm,
     check_forms,

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from domain_masks.errors import InputError, combine_errors
 from domain_masks.methods.description import Settings
-from domain_masks.methods.table import described
+from domain_masks.methods.method_registry import described
 from domain_masks.records.config import RunConfig
 from domain_masks.records.method_choice import MethodChoice
 from domain_masks.records.spellings import underscored

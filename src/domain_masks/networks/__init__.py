@@ -17,8 +17,8 @@ if TYPE_CHECKING:
         find_backbone,
         with_new_head,
     )
-    from domain_masks.networks.build import masked
     from domain_masks.networks.by_domain import DomainNetwork
+    from domain_masks.networks.mask_wrapping import masked
     from domain_masks.networks.masked import MaskedNetwork
     from domain_masks.networks.multi_head import MultiHeadNetwork, StackedLinear
     from domain_masks.networks.network import Network

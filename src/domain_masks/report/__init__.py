@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from domain_masks.lazy import attach
 
 if TYPE_CHECKING:
-    from domain_masks.report.build import build_report
     from domain_masks.report.document import Report
+    from domain_masks.report.report_builder import build_report
     from domain_masks.report.runs.paper_protocol import Difference, protocol_match
     from domain_masks.report.write.page import render_page
     from domain_masks.report.write.report_files import Written, write_report

@@ -110,7 +110,7 @@ def _repeated(kind: str, names: Sequence[str]) -> list[str]:
 
 
 def _not_for_a_benchmark(base: RunConfig, methods: Sequence[str]) -> list[str]:
-    from domain_masks.methods.table import described  # noqa: PLC0415
+    from domain_masks.methods.method_registry import described  # noqa: PLC0415
 
     kinds, found = [described(name) for name in methods], []
     if base.devices != 1:

@@ -9,8 +9,8 @@ from typing import Any
 
 from domain_masks.data.registry import AUGMENTATION_NAMES, DATASETS
 from domain_masks.errors import InputError
+from domain_masks.methods.method_registry import METHODS, described
 from domain_masks.methods.plugins import load_plugins, unfamiliar
-from domain_masks.methods.table import METHODS, described
 from domain_masks.networks.names import OWN_NAMES
 from domain_masks.records.config import RunConfig
 from domain_masks.records.identity import SITE_PRESETS

@@ -175,7 +175,7 @@ def without_mask_settings(config: RunConfig, method: type[Description]) -> RunCo
 
 def settings_of(method: str) -> list[str]:
     """Return the names of a method's own settings; raises InputError for an unknown method."""
-    from domain_masks.methods.table import described  # noqa: PLC0415
+    from domain_masks.methods.method_registry import described  # noqa: PLC0415
 
     return [setting.name for setting in fields(described(method).Settings)]
 
@@ -191,7 +191,7 @@ def with_variation(
     None where the variation is for other methods. Settings of other methods, and those of masks where there are none, are
     left out. Raises InputError for values that cannot be used.
     """
-    from domain_masks.methods.table import described  # noqa: PLC0415
+    from domain_masks.methods.method_registry import described  # noqa: PLC0415
 
     if variation.methods and method["name"] not in variation.methods:
         return None
@@ -271,7 +271,7 @@ def _single(variations: Sequence[Variation]) -> Iterator[tuple[str, Any]]:
 def _wrong_together(
     base: RunConfig, methods: Sequence[Mapping[str, Any]], variations: Sequence[Variation]
 ) -> Iterator[str]:
-    from domain_masks.methods.table import described  # noqa: PLC0415
+    from domain_masks.methods.method_registry import described  # noqa: PLC0415
 
     unused = {name: None for variation in variations for name in variation.settings}
     for method in methods:

@@ -67,8 +67,8 @@ def unknown_names(values: Mapping[str, Any]) -> list[str]:
 
 def _with_method(config: RunConfig | None, given: Any) -> tuple[RunConfig | None, list[str]]:
     """Return the settings with those of the method checked, and a line per mistake in them and in what contradicts them."""
+    from domain_masks.methods.method_registry import described  # noqa: PLC0415
     from domain_masks.methods.settings import check_method  # noqa: PLC0415
-    from domain_masks.methods.table import described  # noqa: PLC0415
 
     try:
         choice = MethodChoice.read("dmg" if given is None else given)

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 
 from domain_masks.data import ImageDataset
 from domain_masks.errors import InputError
-from domain_masks.methods.table import method_class
+from domain_masks.methods.method_registry import method_class
 from domain_masks.progress import Reporter
 from domain_masks.records.config import AUTO, DEFAULT_BATCH, RunConfig
 from domain_masks.training.engine import TrainingEngine

@@ -9,8 +9,8 @@ from typing import Any
 from domain_masks.data import DATASETS, ImageDataset, domains_named, record_of
 from domain_masks.data.huggingface import PREFIX, absolute_address
 from domain_masks.errors import InputError, combine_errors
+from domain_masks.methods.method_registry import described
 from domain_masks.methods.settings import with_settings
-from domain_masks.methods.table import described
 from domain_masks.records.config import RunConfig
 from domain_masks.records.files import is_there
 from domain_masks.records.paper_defaults import paper_defaults

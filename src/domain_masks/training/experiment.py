@@ -28,8 +28,8 @@ from domain_masks.data.class_weights import balanced_class_weights
 from domain_masks.data.dataset import fingerprint_of
 from domain_masks.errors import RunFolderError
 from domain_masks.methods import Context, Method
-from domain_masks.methods.build import build_method
 from domain_masks.methods.extra_state import check_extra_state
+from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.prediction import predict_batches
 from domain_masks.methods.settings import with_settings
 from domain_masks.methods.tensor_files import load_tensors

@@ -16,7 +16,7 @@ from domain_masks.data import DomainSplits, Preprocessing
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods import Method
 from domain_masks.methods.initial_weights import load_initial_weights
-from domain_masks.methods.table import described
+from domain_masks.methods.method_registry import described
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
 from domain_masks.records.model_card import ModelCard

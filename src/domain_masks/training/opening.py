@@ -9,7 +9,7 @@ from domain_masks.data import load_dataset
 from domain_masks.data.dataset import ImageDataset
 from domain_masks.data.splits import check_held_out
 from domain_masks.errors import InputError, RunFolderError
-from domain_masks.methods.table import described
+from domain_masks.methods.method_registry import described
 from domain_masks.records.config import RunConfig, parse_config, read_settings
 from domain_masks.records.files import is_there
 from domain_masks.records.run_folder import RunFolder, require_model

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from domain_masks.data import DomainSplits, ImageDataset, examine, split_domains, usable
 from domain_masks.data.label_alignment import aligned
-from domain_masks.methods.table import described
+from domain_masks.methods.method_registry import described
 from domain_masks.progress import Reporter
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig

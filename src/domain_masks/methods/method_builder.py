@@ -1,4 +1,4 @@
-"""From a name and settings to a method around a backbone."""
+"""Build a method around a backbone from its name and settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from domain_masks.methods.base import Context, Method, Settings
-from domain_masks.methods.table import method_class
+from domain_masks.methods.method_registry import method_class
 from domain_masks.randomness import seeded
 
 
