@@ -209,7 +209,7 @@ def test_the_state_sees_the_beginning_the_middle_and_the_end(tmp_path: Path, pla
 def test_an_image_replaced_after_it_was_identified_is_refused_by_whoever_reads_it(tree: Path) -> None:
     dataset = examine(load_folder(tree), 0, QUIET).dataset
     bitmap(tree / "b" / "x" / "2.bmp", 77)
-    with pytest.raises(InputError, match=r"image 'b/x/2\.bmp': its content is no longer what it was"):
+    with pytest.raises(InputError, match=r"image 'b/x/2\.bmp': its content has changed"):
         list(evaluation_batches(Subset(dataset, range(4)), Preprocessing(8, 8, True), 2))
 
 

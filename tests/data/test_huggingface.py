@@ -131,7 +131,7 @@ def test_columns_can_be_named_and_groups_given(tmp_path):
     renamed.save_to_disk(tmp_path / "saved")
     address = f"hf:{tmp_path / 'saved'}"
     message = refused(address)
-    assert "no column for the label (looked for label, labels," in message
+    assert "no column for the label (tried label, labels," in message
     assert "no column for the domain" in message
     assert "no column for the image" not in message
     assert "has the columns scan, species, camera, photographer" in message
@@ -226,9 +226,9 @@ def test_missing_values_are_counted(tmp_path):
 def test_what_cannot_be_had_is_one_message(tmp_path):
     assert "there is no folder './nowhere'" in refused("hf:./nowhere")
     (tmp_path / "empty").mkdir()
-    assert "cannot be had" in refused(f"hf:{tmp_path / 'empty'}")
+    assert "cannot be loaded" in refused(f"hf:{tmp_path / 'empty'}")
     message = refused("hf:nobody/nothing")
-    assert "hf:nobody/nothing cannot be had" in message
+    assert "hf:nobody/nothing cannot be loaded" in message
     assert "check the name on the hub, and the connection" in message
     assert "\n" not in message
 

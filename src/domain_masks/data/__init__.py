@@ -1,4 +1,4 @@
-"""Datasets of several domains, how they are divided, and how their images become batches."""
+"""Multi-domain datasets, their splits, and loaders of image batches."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Random changes of training images: which part of each is seen, and then a whole batch at once, on its own device.
+"""Random augmentation of training images: a crop of each, then changes of the whole batch on its device.
 
-Every image has its own numbers.
+Every image has its own random numbers.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _SHAPE = "forward_input_shape"
 
 
 class RandomMirror(nn.Module):
-    """Mirrors every image with a probability of one half."""
+    """Flips every image horizontally with a probability of one half."""
 
     def forward(self, images: Tensor, random: BatchRandomness) -> Tensor:
-        """Return images (n, 3, H, W), some of them mirrored; ``random`` has a row for each."""
+        """Return images (n, 3, H, W), some of them flipped; ``random`` has a row per image."""
         chosen = (random.uniform("augmentation/mirror") < 0.5).to(images.device)
         return torch.where(chosen.view(-1, 1, 1, 1), images.flip(-1), images)
 
@@ -36,8 +36,8 @@ class RandomMirror(nn.Module):
 class Augmentation:
     """Random changes of training images.
 
-    - ``crop``: which part of an original is seen, given how images are prepared; None is the part that evaluation sees
-    - ``steps``: what is done to a batch of these parts
+    - ``crop``: preprocessing -> the random crop of an original; None crops as evaluation does
+    - ``steps``: the changes of a batch of crops, in order
     """
 
     crop: Callable[[Preprocessing], RandomCrop | None]
@@ -45,15 +45,15 @@ class Augmentation:
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
-    # The released code's for PACS: 0.8 to 1 of the area, mirror, colour jitter of 0.4 each.
+    # The released code's for PACS: 0.8 to 1 of the area, horizontal flip, colour jitter of 0.4 each.
     "pacs": Augmentation(
         lambda _: ResizedCrop(scale=(0.8, 1.0)), lambda: [RandomMirror(), ColorJitter(0.4, 0.4, 0.4, 0.4)]
     ),
-    # The released code's for DomainNet: a random window of the loaded square, mirror.
+    # The released code's for DomainNet: a random crop of the loaded square, horizontal flip.
     "standard": Augmentation(
         lambda prepared: Window(prepared.size, prepared.load_size, prepared.enlarged_to), lambda: [RandomMirror()]
     ),
-    # Rotation by up to 10 degrees, shift by up to a tenth; never a mirror, which would change what a digit says.
+    # Rotation by up to 10 degrees, shift by up to a tenth; no flip, which would change a digit.
     "digits": Augmentation(
         lambda _: WholeImage(),
         lambda: [
@@ -77,8 +77,8 @@ def augmentation_named(name: str) -> Augmentation:
 class BatchAugmentation(nn.Module):
     """Augments and normalises training batches.
 
-    ``name`` is one of AUGMENTATIONS. The numbers are drawn for the global batch and cut to this process's rows, so that
-    an image is changed in the same way however many processes share its batch. Raises InputError for an unknown name.
+    ``name`` is one of AUGMENTATIONS. Random numbers are drawn for the global batch and sliced to this process's rows, so that
+    an image is augmented in the same way for any number of processes. Raises InputError for an unknown name.
     """
 
     def __init__(self, name: str, preprocessing: Preprocessing) -> None:
@@ -91,8 +91,8 @@ class BatchAugmentation(nn.Module):
     def forward(self, images: Tensor, random: BatchRandomness) -> Tensor:
         """Return uint8 (N, 3, size, size) augmented and normalised, float32 of the same shape, on the same device.
 
-        The images are the parts that the augmentation's crop has chosen. ``random`` belongs to the batch: N is its ``count``.
-        Raises InputError if the images are not bytes or not as many as that.
+        The images are the crops of the augmentation. ``random`` belongs to the batch: N is its ``count``.
+        Raises InputError for another type, shape or number of images.
         """
         if images.dtype != torch.uint8 or images.ndim != 4:
             raise InputError(f"expected uint8 images (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")

@@ -9,9 +9,9 @@ from domain_masks.data.dataset import Int64Array
 
 
 def balanced_class_weights(labels: Int64Array, classes: int) -> tuple[float, ...]:
-    """Return N / (P n) for each class with n of the N labels, P classes being present; 1 for a class without any.
+    """Return N / (P n) for each class with n of the N labels, where P classes have labels; 1 for a class without any.
 
-    The mean over the labels is 1. Returns as many weights as there are ``classes``.
+    The mean over the labels is 1. Returns one weight per class, (``classes``,).
     """
     present = np.unique(labels)
     weights = np.ones(classes)

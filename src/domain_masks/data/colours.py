@@ -1,4 +1,4 @@
-"""Colour jitter of a batch in which every image has its own order of the four changes, as in torchvision."""
+"""Colour jitter of a batch; every image has its own order of the four changes, as in torchvision."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _GREY = (0.2989, 0.587, 0.114)
 
 
 class ColorJitter(nn.Module):
-    """Brightness, contrast, saturation and hue, each by a factor of its own and in an order of its own per image.
+    """Brightness, contrast, saturation and hue, with factors and an order drawn per image.
 
     Factors are uniform as in ``torchvision.transforms.ColorJitter``: in [max(0, 1 - x), 1 + x] for the first three, in
-    [-hue, hue] turns for the last. One order for a whole batch would make its images alike in what they lose.
+    [-hue, hue] turns for the last. A common order would correlate the changes of a batch's images.
     """
 
     def __init__(self, brightness: float, contrast: float, saturation: float, hue: float) -> None:
@@ -33,7 +33,7 @@ class ColorJitter(nn.Module):
         return low + numbers[:, :4] * (high - low), numbers[:, 4:].argsort(1)
 
     def forward(self, images: Tensor, random: BatchRandomness) -> Tensor:
-        """Return images (n, 3, H, W) in [0, 1] changed; ``random`` has a row for each."""
+        """Return images (n, 3, H, W) in [0, 1] changed; ``random`` has a row per image."""
         factors, orders = self.draw(random)
         changed = images.clone()
         for place in range(4):

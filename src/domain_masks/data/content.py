@@ -1,4 +1,4 @@
-"""Content hashes of images, independent of file names and places, from the bytes that are decoded."""
+"""Content hashes of images, computed from the bytes that are decoded; independent of file names and locations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from domain_masks.data.openers import Opener, in_threads, read_encoded
 from domain_masks.records.file_state import content_hash
 
 UNREAD = bytes(HASH_BYTES)
-"""Stands for the content of a file that cannot be read."""
+"""The content of a file that cannot be read."""
 
 
 class ChangedImageError(OSError):
@@ -25,13 +25,13 @@ class ChangedImageError(OSError):
 def content_of(dataset: ImageDataset) -> str:
     """Return the content fingerprint of a dataset, 32 hexadecimal digits: of all images, labels, domains, splits and groups.
 
-    It does not depend on folder, name or times of change: a copy has the same one. Images that have not been identified are
-    read now.
+    It does not depend on folder, name or modification times: a copy has the same one. Images that have not been hashed
+    are read now.
     """
     contents = dataset.contents
     if contents is None:
-        found = b"".join(content for _, content, _ in hash_all(dataset.open_image, range(len(dataset))))
-        contents = np.frombuffer(found, dtype=np.uint8).reshape(-1, HASH_BYTES)
+        hashes = b"".join(content for _, content, _ in hash_all(dataset.open_image, range(len(dataset))))
+        contents = np.frombuffer(hashes, dtype=np.uint8).reshape(-1, HASH_BYTES)
     names: list[Sequence[str]] = [dataset.classes, dataset.domains, dataset.ids]
     names += [column.tolist() if column is not None else () for column in (dataset.splits, dataset.groups)]
     return fingerprint_of(names, [dataset.labels, dataset.domain_indices, contents])
@@ -39,10 +39,10 @@ def content_of(dataset: ImageDataset) -> str:
 
 @dataclass(frozen=True)
 class ReadImage:
-    """An image that was read: ``open`` decodes the very bytes that were hashed.
+    """An image that was read: ``open`` decodes the bytes that were hashed.
 
     - ``content``: the hash, 16 bytes; ``state``: see :mod:`domain_masks.data.openers`
-    - ``encoded``: the bytes; None for openers that have none to give, whose pixels are hashed
+    - ``encoded``: the bytes; None for openers without them, whose pixels are hashed
     """
 
     content: bytes
@@ -52,7 +52,7 @@ class ReadImage:
 
 
 def read_image(opener: Opener, row: int) -> ReadImage:
-    """Return the content of an image, not decoded unless its opener has no bytes to give; raises what the opener raises."""
+    """Return the content of an image, decoded only if its opener gives no bytes; raises what the opener raises."""
     encoded, state = read_encoded(opener, row)
     if encoded is None:
         image = opener(row)
@@ -61,32 +61,30 @@ def read_image(opener: Opener, row: int) -> ReadImage:
 
 
 def hash_of_pixels(image: Image.Image) -> bytes:
-    """Return the hash of a decoded image, 16 bytes, for openers that have no bytes to give."""
+    """Return the hash of a decoded image, 16 bytes, for openers that give no bytes."""
     return content_hash(f"{image.mode}:{image.width}x{image.height}:".encode() + image.tobytes())
 
 
 def open_same(opener: Opener, row: int, expected: bytes | None) -> Image.Image:
-    """Open an image for decoding, from the very bytes that were compared with its known content.
+    """Open an image for decoding, from the same bytes that are compared with its known content.
 
-    ``expected`` None compares nothing. Raises ChangedImageError where they are others, and what the opener raises.
+    Nothing is compared where ``expected`` is None. Raises ChangedImageError where they differ, and what the opener raises.
     """
     if expected is None:
         return opener(row)
     image = read_image(opener, row)
     if image.content != expected:
-        raise ChangedImageError(
-            "its content is no longer what it was when the dataset was opened. Restore it, or restart the run"
-        )
+        raise ChangedImageError("its content has changed since the dataset was opened. Restore it, or restart the run")
     return image.open()
 
 
 def hash_all(opener: Opener, rows: Sequence[int]) -> Iterator[tuple[int, bytes, str | None]]:
-    """Yield row, content hash and state of images, without decoding those that are files; UNREAD for what cannot be read."""
+    """Yield row, content hash and state of images, without decoding files; the hash is UNREAD for unreadable ones."""
 
     def hashed(row: int) -> tuple[int, bytes, str | None]:
         try:
             image = read_image(opener, row)
-        # Decoding will raise it again and report it.
+        # Decoding raises the error again and reports it.
         except Exception:
             return row, UNREAD, None
         return row, image.content, image.state

@@ -1,6 +1,6 @@
-"""Which part of an image a training example shows: drawn for the decoded original, which is resized once.
+"""Random crops of training images: drawn for the decoded original, which is resized once.
 
-Enlarging an image first and cutting from it afterwards would blur every training example, and none of evaluation's.
+Enlarging an image first and cropping it afterwards would blur every training image, but none of evaluation's.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Box = tuple[int, int, int, int]
 
 
 class RandomCrop(Protocol):
-    """A part of an image, by uniform numbers in [0, 1) that are drawn before the image is read: ``count`` of them."""
+    """A crop of an image, chosen by ``count`` uniform numbers in [0, 1) that are drawn before the image is read."""
 
     @property
     def count(self) -> int:
-        """How many numbers a part is chosen by."""
+        """The random numbers that a crop needs."""
         ...
 
     def box(self, numbers: Sequence[float], width: int, height: int) -> Box:
-        """Return the part of an area of ``width`` x ``height`` pixels."""
+        """Return the crop of an area of ``width`` x ``height`` pixels."""
         ...
 
 
@@ -36,7 +36,7 @@ class RandomCrop(Protocol):
 class ResizedCrop:
     """A random share of the area in a random aspect ratio: torchvision's ``RandomResizedCrop``.
 
-    Up to ten pairs are drawn, as there; the whole area where none of them fits in.
+    Up to ten pairs are drawn, as there; the whole area where none of them fits.
     """
 
     scale: tuple[float, float]
@@ -45,11 +45,11 @@ class ResizedCrop:
 
     @property
     def count(self) -> int:
-        """Two numbers for every try, and two for the place."""
+        """Two numbers per try, and two for the position."""
         return 2 * self.tries + 2
 
     def box(self, numbers: Sequence[float], width: int, height: int) -> Box:
-        """Return the part; shares and ratios are those of the area as the square that it becomes."""
+        """Return the crop; shares and ratios refer to the area after resizing to a square."""
         logarithms = math.log(self.ratio[0]), math.log(self.ratio[1])
         for number in range(self.tries):
             share = _between(self.scale, numbers[2 * number])
@@ -62,10 +62,10 @@ class ResizedCrop:
 
 @dataclass(frozen=True)
 class Window:
-    """A square of ``size`` at a random place of the image, resized to ``loaded``: torchvision's ``Resize``, ``RandomCrop``.
+    """A square of ``size`` at a random position of the image resized to ``loaded``: torchvision's ``Resize``, ``RandomCrop``.
 
-    An image smaller than ``loaded`` is not enlarged for that, or only to ``at_least``, which is what evaluation enlarges it
-    to: the window is then a larger part of it, and all of it where it is not larger than ``size``.
+    An image smaller than ``loaded`` is enlarged to ``at_least`` at most, as evaluation does: the window is then a larger
+    part of it, and the whole image where that is not larger than ``size``.
     """
 
     size: int
@@ -74,11 +74,11 @@ class Window:
 
     @property
     def count(self) -> int:
-        """Two numbers, for the place."""
+        """Two numbers, for the position."""
         return 2
 
     def box(self, numbers: Sequence[float], width: int, height: int) -> Box:
-        """Return the part, in pixels of the original."""
+        """Return the crop, in pixels of the original."""
         sides = [
             max(1, round(side * self.size / min(self.loaded, max(side, self.at_least)))) for side in (width, height)
         ]
@@ -87,11 +87,11 @@ class Window:
 
 @dataclass(frozen=True)
 class WholeImage:
-    """All of the image; nothing is drawn."""
+    """The whole image, without random numbers."""
 
     @property
     def count(self) -> int:
-        """No number."""
+        """Zero."""
         return 0
 
     def box(self, numbers: Sequence[float], width: int, height: int) -> Box:
@@ -100,8 +100,8 @@ class WholeImage:
 
 
 def crop_numbers(crop: RandomCrop, random: BatchRandomness) -> Tensor:
-    """Return the numbers of every row of a batch, (count, numbers of the crop), keyed by (seed, step)."""
-    import torch  # noqa: PLC0415 - what describes a crop needs none
+    """Return the random numbers of every row of a batch, (count, numbers of the crop), keyed by (seed, step)."""
+    import torch  # noqa: PLC0415 - the description of a crop needs no torch
 
     return torch.empty(random.count, 0) if crop.count == 0 else random.uniform("augmentation/crop", crop.count)
 

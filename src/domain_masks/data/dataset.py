@@ -29,18 +29,18 @@ HASH_BYTES = 16
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
-    """Labelled images of several domains; an image is opened only when it is asked for.
+    """Labelled images of several domains; an image is opened only when it is needed.
 
-    - ``name``: what reports call it
+    - ``name``: its name in reports
     - ``classes``, ``domains``: the names that labels and domain indices stand for
     - ``ids``: one unique relative path per row, such as "sketch/dog/5281.png"
     - ``labels``: (N,) int64, indices into ``classes``
     - ``domain_indices``: (N,) int64, indices into ``domains``
     - ``splits``: (N,) of "train", "val" or "test" where the dataset brings official ones, else None
     - ``open_image``: row -> opened image; can be pickled, so that worker processes may open images
-    - ``fingerprint``: of what the loader has read, which are names and labels, but no image (see :func:`fingerprint_of`)
-    - ``groups``: (N,) names of what must not be split, such as patients or cameras; None without groups
-    - ``notes``: what a user should know, a sentence each, such as missing domains
+    - ``fingerprint``: a hash of what the loader has read: names and labels, no images (see :func:`fingerprint_of`)
+    - ``groups``: (N,) names of groups that no split may divide, such as patients or cameras; None without groups
+    - ``notes``: remarks for the user, one sentence each, such as missing domains
     - ``contents``: (N, 16) uint8, a hash of the content of every image; None until
       :func:`~domain_masks.data.verification.identified` has read them
 
@@ -99,15 +99,15 @@ class ImageDataset:
         if column.dtype != np.int64:
             raise InputError(f"dataset {self.name!r}: expected {name} of type int64, got {column.dtype}")
         if column.size and (column.min() < 0 or column.max() >= bound):
-            found = f"{column.min()} to {column.max()}"
-            raise InputError(f"dataset {self.name!r}: expected {name} from 0 to {bound - 1}, got {found}")
+            value_range = f"{column.min()} to {column.max()}"
+            raise InputError(f"dataset {self.name!r}: expected {name} from 0 to {bound - 1}, got {value_range}")
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 class Subset:
-    """A view of some rows of a dataset, in a given order; nothing is copied or read until it is asked for.
+    """A view of some rows of a dataset, in a given order; no image is copied or read.
 
     ``indices`` is (N,) int64, rows of ``dataset``. Raises InputError if a row does not exist.
     """
@@ -118,8 +118,8 @@ class Subset:
         if self.indices.ndim != 1:
             raise InputError(f"expected one dimension of row numbers, got shape {self.indices.shape}")
         if self.indices.size and (self.indices.min() < 0 or self.indices.max() >= len(dataset)):
-            found = f"{self.indices.min()} to {self.indices.max()}"
-            raise InputError(f"expected rows from 0 to {len(dataset) - 1} of dataset {dataset.name!r}, got {found}")
+            row_range = f"{self.indices.min()} to {self.indices.max()}"
+            raise InputError(f"expected rows from 0 to {len(dataset) - 1} of dataset {dataset.name!r}, got {row_range}")
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -174,7 +174,7 @@ def fingerprint_of(names: Sequence[Sequence[str]], columns: Sequence[npt.NDArray
 
 
 def without_rows(dataset: ImageDataset, rows: Sequence[int]) -> ImageDataset:
-    """Return ``dataset`` without some rows; classes and domains stay, the fingerprint is another one."""
+    """Return ``dataset`` without some rows; classes and domains stay, the fingerprint changes."""
     if len(rows) == 0:
         return dataset
     keep = np.ones(len(dataset), dtype=np.bool_)

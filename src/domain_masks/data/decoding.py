@@ -1,4 +1,4 @@
-"""Images decoded in worker processes to verify that they can be read."""
+"""Decode images in worker processes to verify that they can be read."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _STARTS = {
 class Problem:
     """Why an image cannot be read.
 
-    ``kind`` "unopened" is about the file system (missing, no permission), the others about the file's content.
+    ``kind`` "unopened" means the file system (missing, no permission), the others the file's content.
     """
 
     kind: ProblemKind
@@ -50,7 +50,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """Of an image deeper than 8 bits: Pillow's mode, the values that it holds, and the one that is taken for white."""
+    """Depth of an image of more than 8 bits: Pillow's mode, its range of values, and the value that is read as white."""
 
     mode: str
     lowest: float
@@ -60,7 +60,7 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a decoded image is: its upright size in pixels, frames, and hashes of its file and of its RGB pixels.
+    """Facts about a decoded image: its upright size in pixels, frames, and hashes of its file and of its RGB pixels.
 
     ``depth`` is None for images of 8 bits.
     """
@@ -75,9 +75,9 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What decoding the image of a row gave: a problem, or facts if they were asked for.
+    """The result of decoding the image of a row: a problem, or facts if they were requested.
 
-    ``content`` is the hash of the bytes that were decoded, ``state`` what they were read from; see
+    ``content`` is the hash of the decoded bytes, ``state`` the state of their file; see
     :mod:`domain_masks.data.content`.
     """
 
@@ -93,9 +93,9 @@ def decode_all(
 ) -> Iterator[Decoded]:
     """Decode the images of ``rows`` as training does and yield the results in order.
 
-    ``workers`` is the number of processes, by default one per core up to 8; few images are read in this process.
+    ``workers`` is the number of processes, by default one per core up to 8; a small number of images is read in this process.
     """
-    # A dataset that is not there is told without torch.
+    # A missing dataset is reported without importing torch.
     from domain_masks.data.reading_processes import batch_loader, interrupts_held  # noqa: PLC0415
 
     count = min(_MOST_WORKERS, os.cpu_count() or 1) if workers is None else workers
@@ -109,20 +109,20 @@ def decode_all(
 
 
 def decode(open_image: Opener, row: int, with_facts: bool = False) -> Decoded:
-    """Decode one image as training does; ``with_facts`` decodes every pixel instead of the fewest that suffice."""
+    """Decode one image as training does; ``with_facts`` decodes at full scale and returns facts."""
     content, state, encoded = UNREAD, None, None
     with warnings.catch_warnings():
-        # Pillow warns of large images and odd metadata, once per process: training reads them all the same.
+        # Pillow warns of large images and odd metadata, once per process: training reads them anyway.
         warnings.simplefilter("ignore")
         try:
-            # The bytes that are hashed are those that are decoded, even if the file changes meanwhile.
+            # Hash and decode the same bytes, even if the file changes meanwhile.
             read = read_image(open_image, row)
             content, state, encoded = read.content, read.state, read.encoded
             with read.open() as image:
                 if with_facts:
                     return Decoded(row, None, _facts(image, content), content, state)
                 if image.format == "JPEG":
-                    # The entropy coding is read to its end at any scale, so that what is missing is still missed.
+                    # The entropy coding is read to its end at any scale, so that truncated files are detected.
                     image.draft(None, (1, 1))
                 to_rgb(image)
         except UNREADABLE as error:
@@ -131,7 +131,7 @@ def decode(open_image: Opener, row: int, with_facts: bool = False) -> Decoded:
 
 
 class _Decoder:
-    """What a loader of torch's asks for rows."""
+    """The map-style dataset of torch's DataLoader."""
 
     def __init__(self, open_image: Opener, with_facts: bool) -> None:
         self._open_image = open_image
@@ -149,7 +149,7 @@ def _facts(image: Image.Image, hashed: bytes) -> ImageFacts:
     pixel_hash = hashlib.blake2b(size + rgb.tobytes(), digest_size=16).hexdigest()
     frames = 1
     with suppress(Exception):
-        # Broken frames after the first one are never read.
+        # Later frames, broken or not, are never read.
         frames = 1 if image.format in _NO_ANIMATION else getattr(image, "n_frames", 1)
     return ImageFacts(rgb.width, rgb.height, frames, hashed.hex(), pixel_hash, depth)
 
@@ -163,7 +163,7 @@ def _depth(image: Image.Image) -> Depth | None:
 
 
 def problem_of(error: BaseException, source: Path | bytes | None = None) -> Problem:
-    """Say what is wrong with an image, from what opening or decoding it raised; ``source`` is its file or content."""
+    """Return the problem of an image from the error that opening or decoding it raised; ``source`` is its file or content."""
     if isinstance(error, OSError) and error.errno is not None:
         if isinstance(error, FileNotFoundError):
             return Problem("unopened", "there is no such file")
@@ -179,7 +179,7 @@ def problem_of(error: BaseException, source: Path | bytes | None = None) -> Prob
 
 
 def _start_of(source: Path | bytes | None) -> bytes | None:
-    """Return how a file begins; None where that is not known."""
+    """Return the first bytes of a file; None where it cannot be read."""
     if not isinstance(source, Path):
         return source if source is None else source[:_LONGEST_START]
     try:

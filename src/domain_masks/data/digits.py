@@ -1,4 +1,4 @@
-"""The digits dataset: 1,797 real handwritten digits that come with scikit-learn, in four domains that look different.
+"""The digits dataset: 1,797 real handwritten digits that come with scikit-learn, in four domains of different style.
 
 Nothing is downloaded. Every one of the original 8x8 images (grey values 0..16) is in exactly one domain: each class
 is shuffled by a fixed key and dealt out to the four domains in turn, so that no digit is seen in two styles. A digit is
@@ -54,7 +54,7 @@ def load_digits_dataset() -> ImageDataset:
 
     See the module's description for how each domain is drawn. It brings no official splits.
     """
-    # Imported here because it takes as long as torch itself, which every command would wait for.
+    # Imported here because it is as slow as importing torch, which would delay every command.
     from sklearn.datasets import load_digits  # noqa: PLC0415
 
     originals = load_digits()
@@ -88,7 +88,7 @@ def load_digits_dataset() -> ImageDataset:
 
 
 def _dealt_out(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the domain of every original digit; a class starts with the domain at which the last one ended."""
+    """Return the domain of every original digit; a class starts with the domain at which the previous class ended."""
     domain_of = np.empty(len(labels), dtype=np.int64)
     start = 0
     for digit in range(10):
@@ -116,7 +116,7 @@ def _moved(stroke: FloatArray, matrix: FloatArray, shift: FloatArray) -> FloatAr
 
 
 def _colours(hue: FloatArray, saturation: FloatArray, value: FloatArray) -> FloatArray:
-    """Return RGB in [0, 1] of hue, saturation and value in [0, 1], each (...): shape (..., 3)."""
+    """Return RGB in [0, 1], (..., 3), of hue, saturation and value in [0, 1], each (...)."""
     sector = (np.array([5.0, 3.0, 1.0]) + 6 * hue[..., None]) % 6
     wave = np.clip(np.minimum(sector, 4 - sector), 0.0, 1.0)
     colours: FloatArray = value[..., None] * (1 - saturation[..., None] * wave)

@@ -116,7 +116,7 @@ def _images_below(root: Path, left_out: LeftOut | None) -> list[ImageFile]:
     if not folders:
         raise _wrong_layout(root, "no folders")
     _refuse_splits(root, folders)
-    found: list[ImageFile] = []
+    images: list[ImageFile] = []
     for domain in folders:
         class_folders = folders_in(root / domain)
         if domain == LISTS_FOLDER and not class_folders:
@@ -128,10 +128,10 @@ def _images_below(root: Path, left_out: LeftOut | None) -> list[ImageFile]:
         if not here:
             content = "no image in its class folders" if class_folders else "no class folders"
             raise _wrong_layout(root, f"{content} in {domain!r}")
-        found += here
-    if not found:
+        images += here
+    if not images:
         raise _wrong_layout(root, "no domain folders")
-    return sorted(found, key=lambda image: image.path)
+    return sorted(images, key=lambda image: image.path)
 
 
 def _wrong_layout(root: Path, got: str) -> InputError:

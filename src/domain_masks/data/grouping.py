@@ -1,15 +1,15 @@
-"""Division of images in groups that must not be torn apart: the images of a patient, of a camera, of a video.
+"""Split images in groups that must stay together: the images of a patient, of a camera, of a video.
 
-Every group goes as a whole to one part. Domains that share groups are divided together, all others on their own, so
+Every group goes to one part. Domains that share groups are divided together, all others separately, so
 that they do not depend on each other. Within such a set of domains the groups are placed one by one, in an order keyed
-by the split seed, where they raise the squared deviation from the wanted shares least:
+by the split seed, where they increase the squared deviation from the target shares least:
 
     sum over parts p and cells c of (images of c in p - share_p * images of c)^2 / (share_p * images of c)
 
-where the cells are each domain's classes, and each domain as a whole with the weight of all its classes. Then come the
-corrections that few or unequal groups need: every class of a domain gets a training image and every part a group of
-each domain where that can be had, and groups move on as long as the deviation falls. All sums are whole numbers, so
-that the division is the same on every machine and with every version of numpy.
+where the cells are each domain's classes, and each domain as a whole with the weight of all its classes. Then few or
+unequal groups are corrected: every class of a domain gets a training image and every part a group of each domain where
+that is possible, and groups are moved as long as the deviation falls. All sums are whole numbers, so that the division
+is the same on every machine and with every version of numpy.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SHOWN = 5
 class GroupedImages:
     """Images to divide, one row each.
 
-    - ``groups``: (N,) names of what stays together
+    - ``groups``: (N,) names of the groups
     - ``domains``, ``labels``: (N,) int64
     - ``domain_names``: the names that ``domains`` are indices into; they key the order
     """
@@ -47,11 +47,11 @@ class GroupedImages:
 
 
 def divide_groups(images: GroupedImages, tenths: tuple[int, ...], split_seed: int) -> Int64Array:
-    """Return the part of every image, (N,) int64: 0 is training, and part p gets about ``tenths[p]`` / 10 of it all.
+    """Return the part of every image, (N,) int64: 0 is training, and part p gets about ``tenths[p]`` / 10 of all images.
 
     Equal arguments give equal divisions, in any order of the rows. Where groups are too few or too large, parts
-    may stay empty: what matters most is a group of every domain in the first two parts, training and validation, then a
-    training image of every class, then a group of every domain in the third part, then the shares.
+    may stay empty. The order of priority is: a group of every domain in the first two parts (training and validation), a
+    training image of every class, a group of every domain in the third part, the shares.
     """
     parts = np.zeros(len(images.groups), dtype=np.int64)
     group_of = np.unique(images.groups, return_inverse=True)[1]
@@ -66,7 +66,7 @@ def divide_groups(images: GroupedImages, tenths: tuple[int, ...], split_seed: in
 
 
 def check_enough_groups(dataset_name: str, images: GroupedImages, parts: int) -> None:
-    """Raise InputError, one for all, if a domain has fewer groups than there are parts to give one to."""
+    """Raise one InputError for all domains that have fewer groups than parts."""
     present = np.unique(images.domains).tolist()
     counts = {
         images.domain_names[domain]: len(np.unique(images.groups[images.domains == domain])) for domain in present
@@ -81,7 +81,7 @@ def check_enough_groups(dataset_name: str, images: GroupedImages, parts: int) ->
 
 
 def check_groups_are_whole(dataset: ImageDataset, splits: TextArray) -> None:
-    """Raise InputError if official splits divide groups; it names the first ones."""
+    """Raise InputError, which names the first groups, if official splits divide groups."""
     if dataset.groups is None:
         return
     pairs = np.unique(np.stack([dataset.groups, splits], axis=1), axis=0)
@@ -89,7 +89,7 @@ def check_groups_are_whole(dataset: ImageDataset, splits: TextArray) -> None:
     if len(torn := names[counts > 1]):
         raise InputError(
             f"dataset {dataset.name!r}: expected every group in one of the official splits, but {_shown(torn)} "
-            "in several; put each into one split, or leave out the splits and let them be drawn"
+            "in several; put each into one split, or remove the split column to draw splits"
         )
 
 
@@ -127,7 +127,7 @@ def _linked_domains(group_of: Int64Array, domains: Int64Array) -> list[list[int]
 
 
 class _Division:
-    """Groups on their way to their parts; ``part_of`` is (G,) int64, -1 where a group has none yet.
+    """The assignment of groups to parts; ``part_of`` is (G,) int64, -1 for a group that is not assigned yet.
 
     A cell is a class of a domain, or a domain as a whole; ``_filled`` counts its images in every part, (P, C).
     """
@@ -148,7 +148,7 @@ class _Division:
         self._class_cells = range(classes)
         self._domain_cells = range(classes, classes + count)
         self._tenths = np.array(tenths, dtype=np.int64)[:, None]
-        # Dividing by the share without fractions.
+        # Division by the share in whole numbers.
         self._inverse = math.lcm(*tenths) // np.array(tenths, dtype=np.int64)
         self._total = np.bincount(cells, minlength=classes + count).astype(np.int64)
         self._weight = np.maximum(1, _SCALE // self._total)
@@ -156,7 +156,7 @@ class _Division:
         self._filled = np.zeros((len(tenths), classes + count), dtype=np.int64)
 
     def divide(self, order: list[int]) -> None:
-        """Give every group its part, in the given order; then correct."""
+        """Assign every group to a part, in this order; then correct."""
         for group in order:
             self._place(group, int(np.argmin(self._costs(group))))
         rank = {group: position for position, group in enumerate(order)}
@@ -182,14 +182,14 @@ class _Division:
         return part
 
     def _costs(self, group: int) -> Int64Array:
-        """Return by how much the deviation would grow with the group, which has no part, in each part: (P,)."""
+        """Return the increase of the deviation if the unassigned group went to each part: (P,)."""
         cells, sizes = self._cells[group], self._sizes[group]
         excess = 20 * self._filled[:, cells] + 10 * sizes - 2 * self._tenths * self._total[cells]
         costs: Int64Array = (excess * (self._weight[cells] * sizes)).sum(axis=1) * self._inverse
         return costs
 
     def _needs(self, group: int) -> list[int]:
-        """Return how much each part misses the group, which has no part: (P,)."""
+        """Return how many cells of each part the unassigned group would fill first, weighted by priority: (P,)."""
         cells = self._cells[group]
         empty = self._filled[:, cells] == 0
         whole = cells >= len(self._class_cells)
@@ -200,7 +200,7 @@ class _Division:
         return needs
 
     def _gain(self, group: int, part: int) -> tuple[int, int]:
-        """Return what moving the group to ``part`` would be worth: less than (0, 0) is better than before."""
+        """Return the changes of unmet needs and of the deviation if the group moved to ``part``; below (0, 0) improves."""
         before = self._take_out(group)
         needs, costs = self._needs(group), self._costs(group)
         self._place(group, before)
@@ -216,7 +216,7 @@ class _Division:
             self._place(best, part)
 
     def _improve(self, group: int) -> bool:
-        """Put the group where it is best; return whether it has moved."""
+        """Move the group to its best part; return whether it moved."""
         before = self._take_out(group)
         needs, costs = self._needs(group), self._costs(group).tolist()
         best = min(range(len(costs)), key=lambda part: (-needs[part], costs[part], part != before))

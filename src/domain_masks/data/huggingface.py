@@ -27,7 +27,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "domain": ("domain", "domains", "style", "environment", "env", "source", "site", "hospital", "center", "location"),
     "group": ("group",),
 }
-"""What a column is for -> the names it is looked for by, in this order."""
+"""Role of a column -> the names that are tried for it, in this order."""
 _SETTINGS = (*ROLES, "config", "revision")
 _WITHOUT = "none"
 _ROWS_AT_ONCE = 1000
@@ -35,20 +35,20 @@ _ROWS_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Address:
-    """What ``hf:NAME#setting=value,...`` says: the name or folder, and the settings, see :func:`load_huggingface`."""
+    """A parsed ``hf:NAME#setting=value,...``: the name or folder, and the settings, see :func:`load_huggingface`."""
 
     name: str
     settings: dict[str, str]
 
 
 def parse_address(text: str) -> Address:
-    """Take ``hf:NAME#label=species,domain=camera`` apart; raises InputError if it has another form."""
-    name, _, rest = text.removeprefix(PREFIX).partition("#")
+    """Parse ``hf:NAME#label=species,domain=camera``; raises InputError if it has another form."""
+    name, _, settings_text = text.removeprefix(PREFIX).partition("#")
     example = f"as in {PREFIX}flwrlabs/pacs#label=label,domain=domain"
     if not name:
         raise InputError(f"expected the name of a dataset after {PREFIX}, {example}, got {text!r}")
     settings: dict[str, str] = {}
-    for word in filter(None, rest.split(",")):
+    for word in filter(None, settings_text.split(",")):
         key, equals, value = (part.strip() for part in word.partition("="))
         if not equals or not value:
             raise InputError(f"{text!r}: expected settings as name=value, {example}, got {word!r}")
@@ -59,9 +59,9 @@ def parse_address(text: str) -> Address:
 
 
 def absolute_address(text: str) -> str:
-    """Return ``hf:folder#...`` with the folder from the root of the file system; one of the hub stays as it is."""
+    """Return ``hf:folder#...`` with an absolute folder; a dataset of the Hub is returned unchanged."""
     name, sign, settings = text.removeprefix(PREFIX).partition("#")
-    # The library takes every name that is a folder here for that folder, and so does this.
+    # The library prefers a folder of this name over the Hub, and so does this.
     folder = f"{Path(name).absolute()}" if name and is_there(name) and Path(name).is_dir() else name
     return f"{PREFIX}{folder}{sign}{settings}"
 
@@ -88,13 +88,13 @@ class HuggingFaceOpener:
 
     def states(self) -> list[str | None]:
         """Return the state of the file that each row's image lies in: the table's, or its own."""
-        found: list[str | None] = []
+        states: list[str | None] = []
         for part in self.table.with_format("arrow").iter(_ROWS_AT_ONCE):
             values = part.column(self.column)
             for field, is_own in zip(values.combine_chunks().field("bytes").is_null(), values, strict=True):
                 path = is_own["path"].as_py() if field.as_py() else None
-                found.append(self._table_state if path is None else state_of(path))
-        return found
+                states.append(self._table_state if path is None else state_of(path))
+        return states
 
     def _value(self, row: int) -> dict[str, Any]:
         value: dict[str, Any] | None = self.table[row][self.column]
@@ -117,11 +117,11 @@ def load_huggingface(address: str) -> ImageDataset:
     what the hub has, and ``group=none`` ignores a column of that name. Labels and domains may be class labels, texts or
     whole numbers; class labels are matched by name, not by their order in each split (:func:`read_column`).
 
-    All splits are used but those without any label, which the notes name. They are official ones if there are at least two
-    and all are called train, val (validation, valid, dev) or test, and else just parts of one table. Images are read when
-    they are asked for.
+    All splits are used but those without any label, which the notes name. They are official splits if there are at
+    least two and all are called train, val (validation, valid, dev) or test, otherwise parts of one table. Images are
+    read when they are needed.
 
-    Raises InputError if the library is not installed, or the dataset cannot be had or lacks a column or a value.
+    Raises InputError if the library is not installed, or the dataset cannot be loaded or lacks a column or a value.
     """
     parsed = parse_address(address)
     parts = _parts(parsed)
@@ -172,23 +172,23 @@ def _parts(address: Address) -> dict[str, Any]:
         raise InputError(f"{PREFIX}{address.name}: there is no folder {address.name!r}")
     try:
         if local and ((folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()):
-            found = datasets.load_from_disk(address.name)
+            loaded = datasets.load_from_disk(address.name)
         else:
-            found = load_files(
+            loaded = load_files(
                 str(folder.resolve()) if local else address.name,
                 address.settings.get("config"),
                 None if local else address.settings.get("revision"),
             )
     except InputError as error:
         raise InputError(f"{PREFIX}{address.name}: {error}") from error
-    # The library raises errors of its own, of the network's and of its readers', without a base in common.
+    # The library raises its own errors, the network's and its readers', which have no common base class.
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         advice = "look at the folder" if local else "check the name on the hub, and the connection"
         raise InputError(
-            f"{PREFIX}{address.name} cannot be had: {reason} ({type(error).__name__}); {advice}"
+            f"{PREFIX}{address.name} cannot be loaded: {reason} ({type(error).__name__}); {advice}"
         ) from error
-    parts: dict[str, Any] = dict(found) if isinstance(found, dict) else {str(found.split or "all"): found}
+    parts: dict[str, Any] = dict(loaded) if isinstance(loaded, dict) else {str(loaded.split or "all"): loaded}
     parts = {name: part for name, part in parts.items() if len(part)}
     if not parts:
         raise InputError(f"{PREFIX}{address.name} has no rows: choose another with #config=NAME or #revision=NAME")
@@ -200,21 +200,21 @@ def _columns(address: Address, features: Any) -> dict[str, str]:
     chosen: dict[str, str] = {}
     missing = []
     for role, names in ROLES.items():
-        given = address.settings.get(role)
-        if given is not None:
-            if given in features:
-                chosen[role] = given
-            elif not (role == "group" and given == _WITHOUT):
-                guess = nearest(given, features)
-                missing.append(f"no column {given!r}" + (f" (did you mean {guess!r}?)" if guess else ""))
+        requested = address.settings.get(role)
+        if requested is not None:
+            if requested in features:
+                chosen[role] = requested
+            elif not (role == "group" and requested == _WITHOUT):
+                guess = nearest(requested, features)
+                missing.append(f"no column {requested!r}" + (f" (did you mean {guess!r}?)" if guess else ""))
             continue
         images = [name for name, feature in features.items() if type(feature).__name__ == "Image"]
         by_name = [name for name in names if name in features]
-        found = images if role == "image" and len(images) == 1 else by_name
-        if found:
-            chosen[role] = found[0]
+        candidates = images if role == "image" and len(images) == 1 else by_name
+        if candidates:
+            chosen[role] = candidates[0]
         elif role != "group":
-            missing.append(f"no column for the {role} (looked for {', '.join(names)})")
+            missing.append(f"no column for the {role} (tried {', '.join(names)})")
     if missing:
         raise InputError(
             f"{PREFIX}{address.name}: {'; '.join(missing)}. It has the columns {', '.join(features)}: name them, as in "
@@ -237,7 +237,7 @@ def _images(subject: str, parts: Mapping[str, Any], column: str) -> Any:
             )
         try:
             tables.append(part.select_columns([column]).cast_column(column, undecoded))
-        # The library raises errors of its readers' without a base in common.
+        # The library raises its readers' errors, which have no common base class.
         except Exception as error:
             raise InputError(
                 f"{subject}: expected images in column {column!r} of the split {name!r}, got "

@@ -1,4 +1,4 @@
-"""Folders and repositories of Parquet or Arrow files, read with ``datasets``: each file has its own column types."""
+"""Load folders and repositories of Parquet or Arrow files with ``datasets``; each file has its own column types."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _TYPED = ("parquet", "arrow")
 
 
 def load_files(name: str, config: str | None, revision: str | None) -> Any:
-    """Return what ``datasets.load_dataset`` does, or split -> table where the files' own types differ between splits.
+    """Return the result of ``datasets.load_dataset``, or split -> table where the files' types differ between splits.
 
-    The library takes the types of the first file for those of all: where another file lists its class labels in another order,
-    the positions in it would stand for other names. So each split is then read by itself.
+    The library applies the types of the first file to all files: where another file lists its class labels in another
+    order, its indices would stand for other names. Each split is then read separately.
 
-    Raises InputError where the files of one split list the names of a column's class labels differently, and what the library
-    raises.
+    Raises InputError where the files of one split list the names of a column's class labels differently, and the
+    library's own errors.
     """
     import datasets  # noqa: PLC0415 - takes a second, and is not needed for others
 
@@ -28,19 +28,21 @@ def load_files(name: str, config: str | None, revision: str | None) -> Any:
         return datasets.load_dataset(name, name=config, revision=revision)
     manager = datasets.DownloadManager(dataset_name=builder.dataset_name)
     paths = {str(split): [str(path) for path in manager.download(list(names))] for split, names in files.items()}
-    forms = [_form_of_split(split, [_form(builder.name, path) for path in found]) for split, found in paths.items()]
+    forms = [
+        _form_of_split(split, [_form(builder.name, path) for path in own_paths]) for split, own_paths in paths.items()
+    ]
     declared = None if builder.info.features is None else _texts(builder.info.features)
     own = [form for form in forms if form is not None]
     if all(form == (declared or own[0]) for form in own):
         return datasets.load_dataset(name, name=config, revision=revision)
     return {
-        split: datasets.load_dataset(builder.name, data_files={split: found}, split=split)
-        for split, found in paths.items()
+        split: datasets.load_dataset(builder.name, data_files={split: own_paths}, split=split)
+        for split, own_paths in paths.items()
     }
 
 
 def _form(kind: str, path: str) -> tuple[str, dict[str, str]] | None:
-    """Return a file's path, and its columns with their types; None where it cannot be told, which the library will say."""
+    """Return a file's path, and its columns with their types; None for an unreadable file, which the library reports."""
     import datasets  # noqa: PLC0415
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -59,13 +61,13 @@ def _texts(features: Mapping[str, Any]) -> dict[str, str]:
 
 def _form_of_split(split: str, forms: Sequence[tuple[str, dict[str, str]] | None]) -> dict[str, str] | None:
     """Return the types that the files of one split have in common; raises InputError where class labels differ."""
-    found = [form for form in forms if form is not None]
-    for path, form in found[1:]:
-        first_path, first = found[0]
+    known = [form for form in forms if form is not None]
+    for path, form in known[1:]:
+        first_path, first = known[0]
         for column in first.keys() & form.keys():
             if first[column] != form[column] and "ClassLabel" in first[column] + form[column]:
                 raise InputError(
-                    f"the files of the split {split!r} say different things of the column {column!r}: {first_path} has "
-                    f"{first[column]}, {path} has {form[column]}; write them anew with the same class labels in the same order"
+                    f"the files of the split {split!r} disagree about the column {column!r}: {first_path} has "
+                    f"{first[column]}, {path} has {form[column]}; write them again with the same class labels in the same order"
                 )
-    return found[0][1] if found else None
+    return known[0][1] if known else None

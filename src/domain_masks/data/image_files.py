@@ -26,7 +26,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF's orientation -> what makes the image upright; 1 and all other values leave it as it is."""
+"""EXIF's orientation -> the transposition that makes the image upright; 1 and all other values leave it unchanged."""
 
 
 def open_image_file(source: Path | IO[bytes]) -> Image.Image:
@@ -53,7 +53,7 @@ def upright(image: Image.Image) -> Image.Image:
     """
     with _as_os_error():
         if isinstance(image, TiffImagePlugin.TiffImageFile):
-            # Pillow turns these while it decodes them, and reads all other tags on that occasion.
+            # Pillow turns these while it decodes them, and reads all other tags at the same time.
             orientation = _orientation(image)
             _forget_tags(image)
             image.load()
@@ -70,7 +70,7 @@ def _loaded(image: Image.Image) -> Image.Image:
     except OSError:
         raise
     except Exception:
-        # A PNG may have texts behind its pixels.
+        # A PNG may have text chunks after its pixels.
         file = getattr(image, "fp", None)
         plain = None if file is None or image.format != "PNG" else _plain(file)
         if plain is None:
@@ -81,10 +81,10 @@ def _loaded(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    # Pillow raises all kinds of errors for metadata that was not written as the standards say.
+    # Pillow raises errors of many types for malformed metadata.
     try:
-        found = image.getexif().get(_ORIENTATION, 1)
-        return next((number for number in _UPRIGHT if number == found), 1)
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        return next((number for number in _UPRIGHT if number == orientation), 1)
     except Exception:
         return 1
 
@@ -96,7 +96,7 @@ def _forget_tags(image: Image.Image) -> None:
 
 
 def _plain(source: Path | IO[bytes]) -> io.BytesIO | None:
-    """Return an image's file without metadata; None where it has none that can be left out, or cannot be read."""
+    """Return an image's file without metadata; None where it has none that can be removed, or cannot be read."""
     try:
         if isinstance(source, Path):
             with source.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Images of a dataset read batch by batch, in worker processes."""
+"""Read the images of a dataset batch by batch, in worker processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Wanted = tuple[Int64Array, FloatArray | None]
 
 @dataclass
 class RowLists:
-    """The rows of each batch to read and the numbers that choose parts of them, replaced before every pass."""
+    """The rows of each batch and the random numbers of their crops, replaced before every pass."""
 
     lists: Sequence[_Wanted] = ()
 
@@ -41,9 +41,9 @@ class RowLists:
 
 
 class ImageReader(Dataset["Tensor | InputError"]):
-    """Reads a whole batch at once; holds no labels. Errors are returned, so that no worker's traceback hides them.
+    """Reads a whole batch at once, without labels. Errors are returned, so that no worker's traceback hides them.
 
-    Gives (n, V, 3, size, size): the V parts that a row's numbers choose, or without numbers the one that evaluation sees.
+    Returns uint8 (n, V, 3, size, size): the V crops of a row's random numbers, or without numbers evaluation's single crop.
     """
 
     def __init__(self, subset: Subset, preprocessing: Preprocessing, crop: RandomCrop | None) -> None:
@@ -75,9 +75,9 @@ class ImageReader(Dataset["Tensor | InputError"]):
         crop = self._crop
         if crop is None or numbers is None:
             return self._preprocessing.evaluation_pixels(image)[None].transpose(0, 3, 1, 2)
-        drawn = numbers.tolist()
-        found = self._preprocessing.parts(image, lambda width, height: [crop.box(one, width, height) for one in drawn])
-        return found.transpose(0, 3, 1, 2)
+        rows = numbers.tolist()
+        parts = self._preprocessing.parts(image, lambda width, height: [crop.box(row, width, height) for row in rows])
+        return parts.transpose(0, 3, 1, 2)
 
 
 def image_batches(
@@ -95,7 +95,7 @@ def image_batches(
 
 
 def require_images(images: Tensor | InputError) -> Tensor:
-    """Return the images of a batch; raises what a worker found wrong with one of them."""
+    """Return the images of a batch; raises the InputError that a worker returned instead."""
     if isinstance(images, InputError):
         raise images
     return images

@@ -40,22 +40,22 @@ def load_manifest(file: str | Path, root: str | Path | None = None) -> ImageData
     if table.lacking:
         raise _missing_columns(table)
     if len(table.rows) == 0:
-        raise InputError(f"manifest {str(source)!r} lists no images: expected a line for each, {_EXAMPLE}")
+        raise InputError(f"manifest {str(source)!r} lists no images: expected one line per image, {_EXAMPLE}")
     table.check_cells()
-    found = table.find_files(directory)
+    states = table.find_files(directory)
     if table.mistakes:
         raise collected(f"manifest {str(source)!r}", [mistake.text for mistake in table.mistakes])
     rows = table.rows.reindex(columns=[*REQUIRED, *OPTIONAL], fill_value="")
     files = [
         ImageFile(path, domain, label, *state, split, group)
-        for (path, label, domain, split, group), state in zip(rows.itertuples(index=False), found, strict=True)
+        for (path, label, domain, split, group), state in zip(rows.itertuples(index=False), states, strict=True)
     ]
     names = ordered_names(rows["domain"]), ordered_names(rows["label"])
     return dataset_of_files(printable(source.name), directory, files, names)
 
 
 def is_manifest(name: str | Path) -> bool:
-    """Return whether a path stands for a manifest, there or not: by its extension, unless it is a folder."""
+    """Return whether a path names a manifest, existing or not: by its extension, unless it is a folder."""
     path = Path(name)
     return path.suffix.lower() in EXTENSIONS and not (is_there(path) and path.is_dir())
 
@@ -89,7 +89,7 @@ def read_table(source: Path) -> ManifestTable:
 
 
 def _meant(columns: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the columns' names, those of a meaning as they are looked for: also where they have capitals or quotes."""
+    """Return the columns' names; known columns get their usual spelling where they differ in capitals or quotes."""
     known = (*REQUIRED, *OPTIONAL)
     forms = [outer_form(name) for name in columns]
     meant = tuple(
@@ -127,11 +127,11 @@ def _read_text(source: Path) -> pd.DataFrame:
     if not text.strip():
         raise InputError(f"manifest {str(source)!r} is empty: expected a line per image, {_EXAMPLE}")
     try:
-        # The first line is read as data: pandas would rename columns that occur twice, and lose the lines' numbers.
+        # The header is read as data: pandas would rename columns that occur twice, and lose the line numbers.
         table = pd.read_csv(
             io.StringIO(text[blank:]),
             sep=_separator(text[blank:], "\t" if source.suffix.lower() == ".tsv" else ","),
-            # As people write tables by hand: a quote behind a blank opens a cell all the same.
+            # In tables written by hand, a quote after a blank opens a quoted cell too.
             skipinitialspace=True,
             header=None,
             dtype=str,
@@ -140,7 +140,7 @@ def _read_text(source: Path) -> pd.DataFrame:
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(
-            f"manifest {str(source)!r} is no table: {str(error).strip()}; mend or quote that line"
+            f"manifest {str(source)!r} is no table: {str(error).strip()}; correct or quote that line"
         ) from error
     table = table.fillna("")
     header = [str(name).strip() for name in table.iloc[0]]
@@ -150,9 +150,9 @@ def _read_text(source: Path) -> pd.DataFrame:
 
 
 def _separator(text: str, usual: str) -> str:
-    """Return what stands between the cells: what the extension says, unless only another sign gives the columns' names."""
+    """Return the separator of the cells: the extension's, unless only another one gives the names of the columns."""
     first = text.splitlines()[0]
-    for sign in (usual, *(other for other in _SEPARATORS if other != usual)):
+    for sign in (usual, *(separator for separator in _SEPARATORS if separator != usual)):
         cells = next(csv.reader([first], delimiter=sign, skipinitialspace=True), [])
         if {*REQUIRED} <= {outer_form(cell) for cell in cells}:
             return sign

@@ -1,4 +1,4 @@
-"""A manifest's lines, and what is wrong with them: the same for training, which refuses, and for a check, which lists."""
+"""A manifest's lines and the problems in them: training raises them as one error, a check lists them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Mistake:
-    """Something wrong with lines: what about (a column, a split's name or a path), how and where, and both in words."""
+    """A problem with some lines: its subject (a column, a split or a path), the lines it is in, and the full message."""
 
     kind: Literal["blank", "split", "twice", "missing"]
     subject: str
@@ -37,9 +37,9 @@ class Mistake:
 class ManifestTable:
     """A manifest's lines and what is wrong with them.
 
-    - ``columns``: all that the file has
-    - ``rows``: the columns that have a meaning, as stripped text; the index numbers lines from 1
-    - ``word``: what a line is called: line or row
+    - ``columns``: all columns of the file
+    - ``rows``: the known columns, as stripped text; the index numbers lines from 1
+    - ``word``: the name of a line in messages: line or row
     """
 
     source: Path
@@ -50,16 +50,16 @@ class ManifestTable:
 
     @property
     def unused(self) -> list[str]:
-        """The named columns without a meaning."""
+        """The named columns that are not used."""
         return [name for name in self.columns if name and name not in (*REQUIRED, *OPTIONAL)]
 
     @property
     def lacking(self) -> dict[str, str | None]:
-        """The required columns that are not there, each with the one that may be meant."""
+        """The missing required columns, each with the name of a similar column, or None."""
         return {name: nearest(name, self.unused) for name in REQUIRED if name not in self.columns}
 
     def check_cells(self) -> None:
-        """Note empty cells and unknown splits, which become empty; drop optional columns that are empty throughout."""
+        """Record empty cells and unknown splits, which become empty; drop optional columns that are entirely empty."""
         for name in OPTIONAL:
             if name in self.rows and (self.rows[name] == "").all():
                 self.rows = self.rows.drop(columns=name)
@@ -80,12 +80,12 @@ class ManifestTable:
             self.rows = self.rows.assign(split=words.map(SPLIT_OF_WORD).fillna(""))
 
     def find_files(self, directory: Path) -> list[tuple[int, int]]:
-        """Make paths relative, note repeated and missing ones, and return every file's size and time of change."""
+        """Make paths relative, record repeated and missing ones, and return every file's size and modification time."""
         roots = (str(directory.resolve()), str(directory.absolute()))
         paths = [_relative(path, roots) if path else "" for path in self.rows["path"].tolist()]
         self.rows = self.rows.assign(path=paths)
         self._note_repeated(roots[0])
-        found = []
+        states = []
         missing: dict[str, list[int]] = {}
         for line, path in zip(self.rows.index.tolist(), paths, strict=True):
             try:
@@ -93,7 +93,7 @@ class ManifestTable:
             except (OSError, ValueError):
                 state = None
             if state is not None and stat.S_ISREG(state.st_mode):
-                found.append((state.st_size, state.st_mtime_ns))
+                states.append((state.st_size, state.st_mtime_ns))
             elif path:
                 missing.setdefault(path, []).append(line)
         for path, lines in missing.items():
@@ -101,10 +101,10 @@ class ManifestTable:
             if other := _other_form(roots[0], path):
                 detail += f", but one whose name is the same in another Unicode form: {other!a}"
             self.mistakes.append(Mistake("missing", path, detail, f"{self._lines(lines)}: {detail}"))
-        return found
+        return states
 
     def _note_repeated(self, root: str) -> None:
-        # One file may be given in two ways, from above the root and from the root of the file system.
+        # One file may be listed by a relative and by an absolute path.
         places = self.rows["path"].map(lambda path: posixpath.normpath(posixpath.join(root, path)))
         repeated = self.rows[places.duplicated(keep=False) & (self.rows["path"] != "")]
         for _, same in repeated.groupby(places[repeated.index], sort=False):
@@ -125,9 +125,9 @@ def _other_form(root: str, path: str) -> str | None:
 
 
 def _relative(path: str, roots: tuple[str, str]) -> str:
-    """Return the image's id: its path with forward slashes and without detours, relative to a root that holds it.
+    """Return the image's id: its normalized path with forward slashes, relative to a root that contains it.
 
-    An absolute path to elsewhere stays absolute: it says the same wherever the manifest lies.
+    An absolute path outside of the roots stays absolute.
     """
     path = path.replace("\\", "/")
     if not path.startswith("/"):

@@ -1,4 +1,4 @@
-"""PNG and JPEG files without what is no image in them: texts, colour profiles, thumbnails, notes of programs."""
+"""Strip metadata from PNG and JPEG files: texts, colour profiles, thumbnails, application data."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xDA)}
 
 
 def can_have_metadata(start: bytes) -> bool:
-    """Return whether a file that begins so, with 8 bytes, is of a kind that :func:`without_metadata` knows."""
+    """Return whether a file with these first 8 bytes is of a format that :func:`without_metadata` supports."""
     return start.startswith((_PNG, _JPEG))
 
 
 def without_metadata(content: bytes) -> bytes:
-    """Return a PNG or JPEG file with nothing but pixels, the form of its colours, and EXIF, which says the orientation.
+    """Return a PNG or JPEG file with only its pixels, its colour format, and EXIF, which holds the orientation.
 
-    What cannot be taken apart stays as it is.
+    A file that cannot be parsed is returned unchanged.
     """
     return _plain_png(content) if content.startswith(_PNG) else _plain_jpeg(content)
 
@@ -34,7 +34,7 @@ def _plain_png(content: bytes) -> bytes:
     place = len(_PNG)
     while place + 8 <= len(content):
         length, name = struct.unpack_from(">I4s", content, place)
-        # Behind the content of a chunk stand four bytes to check it by.
+        # A chunk ends with four bytes of checksum.
         end = place + 8 + length + 4
         if name in _PNG_KEPT:
             kept.append(content[place:end])
@@ -47,7 +47,7 @@ def _plain_jpeg(content: bytes) -> bytes:
     place = 2
     while place + 4 <= len(content) and content[place] == 0xFF:
         marker, length = struct.unpack_from(">BH", content, place + 1)
-        if marker == 0xFF:  # may fill the space before a marker
+        if marker == 0xFF:  # fill bytes before a marker
             place += 1
             continue
         if marker == _SCAN or marker in _WITHOUT_LENGTH:
@@ -60,6 +60,6 @@ def _plain_jpeg(content: bytes) -> bytes:
 
 
 def _is_metadata(marker: int, length: int) -> bool:
-    if marker == _ADOBE:  # says what its colours are
+    if marker == _ADOBE:  # the colour format
         return length < _ADOBE_LENGTH
     return marker == _COMMENT or (marker in _APPLICATION and marker != _EXIF)

@@ -1,8 +1,8 @@
-"""What opens the image of a row, and what else may be asked of it: the bytes that it is decoded from, and their state.
+"""Openers of a dataset's images, with optional methods for an image's bytes and their state.
 
-Any function from row to opened image is an opener. One that can do more has methods for it: ``read`` gives the bytes that
-an image is decoded from and the state of what they come from (None where they have to be read again to know), ``states``
-the present states of all rows, and ``in_memory`` says that images are decoded and cannot be bad.
+Any function from row to opened image is an opener. It may also have the methods ``read``, which returns the bytes that
+an image is decoded from and the state of their file (None where they have to be read again to tell), and ``states``,
+the current states of all rows; and the attribute ``in_memory``: images are decoded already and cannot be corrupt.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class FileOpener:
-    """Opens the file of a row; holds paths only, so that it can be handed to worker processes.
+    """Opens the file of a row; holds paths only, so that it can be pickled for worker processes.
 
     ``paths`` are relative to ``root``, one per row.
     """
@@ -67,11 +67,11 @@ class RowsOpener:
         return self.opener(self.rows[row])
 
     def read(self, row: int) -> tuple[bytes | None, str | None]:
-        """Return what the other opener reads."""
+        """Return the bytes and the state that the other opener returns."""
         return read_encoded(self.opener, self.rows[row])
 
     def states(self) -> list[str | None]:
-        """Return what the other opener says of these rows."""
+        """Return the other opener's states of these rows."""
         inner = states(self.opener, max(self.rows, default=-1) + 1)
         return [inner[row] for row in self.rows]
 
@@ -84,12 +84,12 @@ def rows_of(opener: Opener, rows: Sequence[int]) -> Opener:
 
 
 def is_in_memory(opener: Opener) -> bool:
-    """Return whether an opener says, by an attribute ``in_memory``, that its images are decoded and cannot be bad."""
+    """Return an opener's attribute ``in_memory``: whether its images are decoded already, so that none can be corrupt."""
     return bool(getattr(opener, "in_memory", False))
 
 
 def read_encoded(opener: Opener, row: int) -> tuple[bytes | None, str | None]:
-    """Return the bytes that an image is decoded from, None where the opener cannot give them, and their state.
+    """Return the bytes that an image is decoded from, None where the opener has no ``read``, and their state.
 
     Raises what the opener raises.
     """
@@ -98,13 +98,13 @@ def read_encoded(opener: Opener, row: int) -> tuple[bytes | None, str | None]:
 
 
 def states(opener: Opener, count: int) -> list[str | None]:
-    """Return the present state of what each of ``count`` rows is read from; None where it has to be read to know."""
+    """Return the current state of the file of each of ``count`` rows; None where it has to be read to tell."""
     own: Callable[[], Sequence[str | None]] | None = getattr(opener, "states", None)
     return [None] * count if own is None else list(own())
 
 
 def in_threads(work: Callable[[Sequence[_Item]], list[_Result]], items: Sequence[_Item]) -> Iterator[_Result]:
-    """Yield what ``work`` gives for parts of ``items``, in order: waiting for a disk or the network is done side by side."""
+    """Yield the results of ``work`` on chunks of ``items``, in order; chunks run in threads, which wait for disk or network."""
     parts = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
     if len(parts) < 2:
         for part in parts:

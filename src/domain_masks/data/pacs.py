@@ -35,14 +35,14 @@ def load_pacs(root: str | Path) -> ImageDataset:
     lists and folders disagree: one error that counts the disagreements and names the first ones.
     """
     directory = _own_folder(existing_folder(root))
-    found = find_images(directory)
-    if other := next((image for image in found if image.domain not in DOMAINS), None):
+    files = find_images(directory)
+    if other := next((image for image in files if image.domain not in DOMAINS), None):
         expected = ", ".join(DOMAINS)
         raise InputError(f"PACS in {str(directory)!r}: expected the domains {expected}, got a folder {other.domain!r}")
-    if odd := next((image for image in found if image.class_name not in CLASSES), None):
+    if odd := next((image for image in files if image.class_name not in CLASSES), None):
         expected = ", ".join(CLASSES)
         raise InputError(f"PACS in {str(directory)!r}: expected the classes {expected}, got {odd.path!r}")
-    lists = _Lists(found)
+    lists = _Lists(files)
     for domain in DOMAINS:
         for name in _LISTS:
             lists.assign(domain, _read_list(directory, domain, name), SPLIT_OF_NAME[name])
@@ -50,7 +50,7 @@ def load_pacs(root: str | Path) -> ImageDataset:
             lists.compare(domain, _read_list(directory, domain, _WHOLE_LIST))
     lists.raise_disagreements(directory)
     rank = {domain: index for index, domain in enumerate(DOMAINS)}
-    images = [replace(image, split=lists.split_of[image.path]) for image in found]
+    images = [replace(image, split=lists.split_of[image.path]) for image in files]
     images.sort(key=lambda image: (rank[image.domain], image.path))
     return dataset_of_files("pacs", directory, images, (DOMAINS, CLASSES))
 

@@ -1,4 +1,4 @@
-"""From an opened image of any mode to RGB bytes of one size, and from bytes to normalised floats."""
+"""Convert an opened image of any mode to RGB bytes of one size, and these to normalised floats."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _LARGEST = 8192
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images become tensors.
+    """The steps from an opened image to a normalised tensor.
 
-    - ``size``: side of what the network sees, in pixels
+    - ``size``: side of the network's input, in pixels
     - ``resize``: side that the image (its shorter side, if not ``square``) is resized to before a square of ``size``
       is cut from its centre for evaluation; equal to ``size`` where the whole image is seen
     - ``square``: resize to a square, ignoring the aspect ratio, as the released code does for PACS
     - ``mean``, ``std``: per channel, of values in [0, 1]
     - ``training_size``: side of the square that a training image of ``size`` is a window of; None for size * 256 / 224, rounded
     - ``interpolation``: the filter with which images are resized, Pillow's ``bilinear`` or ``bicubic``
-    - ``value_range``: black and white of images deeper than 8 bits; None takes what their type spans, see :func:`to_rgb`
-    - ``stored``: side of the square that every image is squashed to first, by a cubic filter, as if it were stored like
-      that; training then enlarges it to ``load_size``. The released code's images of DomainNet. None: nothing of the kind
+    - ``value_range``: black and white of images deeper than 8 bits; None: the range of their type, see :func:`to_rgb`
+    - ``stored``: side of the square that every image is first resized to with a cubic filter, as the released code
+      stores DomainNet; training then enlarges it to ``load_size``. None: no such step
 
     Raises InputError if a size does not fit the others.
     """
@@ -99,7 +99,7 @@ class Preprocessing:
                 f"expected the preprocessing settings size, resize and square, got no {', '.join(missing)}"
             )
         try:
-            # As JSON, in which a list is what a tuple is written as; all other types have to be right.
+            # JSON writes tuples as lists; all other types must match.
             return TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
         except ValidationError as error:
             own = error.errors()[0].get("ctx", {}).get("error")
@@ -107,7 +107,7 @@ class Preprocessing:
                 raise own from error
             raise combine_errors(describe_mistakes(error, known, prefix="preprocessing.")) from error
         except (TypeError, ValueError) as error:
-            raise InputError(f"expected numbers and truth values as preprocessing settings, got {values!r}") from error
+            raise InputError(f"expected numbers and booleans as preprocessing settings, got {values!r}") from error
 
     def load(self, image: Image.Image) -> Tensor:
         """Return the image as evaluation sees it, uint8 (3, size, size)."""
@@ -133,15 +133,15 @@ class Preprocessing:
             decoded = decoded.resize((self.load_size, self.load_size), Image.Resampling.BILINEAR)
         left, top, right, bottom = map(int, _central_box(decoded.width, decoded.height, 1.0, self.square))
         boxes = choose(right - left, bottom - top)
-        found = np.empty((len(boxes), self.size, self.size, 3), dtype=np.uint8)
+        images = np.empty((len(boxes), self.size, self.size, 3), dtype=np.uint8)
         for number, box in enumerate(boxes):
             moved = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
-            found[number] = self._resized(decoded, moved, self.size)
-        return found
+            images[number] = self._resized(decoded, moved, self.size)
+        return images
 
     def normalize(self, images: Tensor) -> Tensor:
         """Turn uint8 (N, 3, H, W) into normalised float32 on the same device."""
-        import torch  # noqa: PLC0415 - what describes images needs none
+        import torch  # noqa: PLC0415 - the description of images needs no torch
 
         if images.dtype != torch.uint8:
             raise InputError(f"expected images of type uint8, got {images.dtype}")
@@ -175,11 +175,11 @@ class Preprocessing:
 def to_rgb(image: Image.Image, value_range: tuple[float, float] | None = None) -> Image.Image:
     """Return an upright RGB image of any other: transparent parts on white, deep grey scaled to 8 bits.
 
-    The orientation that a camera noted (EXIF) is applied. 16-bit modes span 0..65535. In modes I and F the range is not
-    stored: it is taken to be the smallest of 0..1 (F only), 0..255, 0..65535 and 0..largest value that holds all
-    values; negative ones become black. With ``value_range`` all of these are scaled from it instead, and what lies outside
-    becomes black or white: images that hold 12 of 16 bits would else have 17 of 256 levels. Raises what Pillow raises
-    where the file cannot be decoded.
+    The orientation that a camera noted (EXIF) is applied. 16-bit modes span 0..65535. Modes I and F store no range: it
+    is the smallest of 0..1 (F only), 0..255, 0..65535 and 0..largest value that holds all values; negative ones become
+    black. With ``value_range`` all of these are scaled from it instead, and values outside become black or white:
+    images that hold 12 of 16 bits would else have 17 of 256 levels. Raises what Pillow raises where the file cannot be
+    decoded.
     """
     image = upright(image)
     if image.mode == "RGB" and "transparency" not in image.info:
@@ -199,7 +199,7 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def values_of(image: Image.Image) -> npt.NDArray[np.float64]:
-    """Return the values of a deep image, those that are no finite numbers as 0."""
+    """Return the values of a deep image, with 0 in place of values that are not finite."""
     return np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 
@@ -212,7 +212,7 @@ def assumed_white(mode: str, largest: float) -> float:
 
 
 def range_holding(lowest: float, largest: float) -> tuple[float, float]:
-    """Return the usual range that holds values: from 0 to 1, or of 8, 10, 12, 14 or 16 bits; their own where none does."""
+    """Return the smallest usual range that contains the values: 0 to 1, or 8, 10, 12, 14 or 16 bits; else their own."""
     if lowest < 0 or largest > _SIXTEEN_BITS:
         return min(lowest, 0.0), largest
     return 0.0, next(top for top in (1.0, 255.0, 1023.0, 4095.0, 16383.0, float(_SIXTEEN_BITS)) if largest <= top)

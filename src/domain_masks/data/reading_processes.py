@@ -1,4 +1,4 @@
-"""Worker processes that read images, a batch at a time."""
+"""Worker processes that read images batch by batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def batch_loader(
 ) -> DataLoader[_Batch]:
     """Return a loader that reads whole ``batches`` with ``reader`` in ``workers`` processes, or in this process for 0.
 
-    Each process reads ``prefetched`` batches ahead; ``options`` are others of torch's DataLoader.
+    Each process reads ``prefetched`` batches ahead; ``options`` are passed to torch's DataLoader.
     """
     return DataLoader(
         reader,
@@ -44,7 +44,7 @@ def outlive_signals(_worker: int) -> None:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while processes are started: they inherit it for good, and only this process is interrupted.
+    """Block SIGINT while processes are started: they inherit the blocked mask, and only this process is interrupted.
 
     A terminal sends the signal to all of them; a worker that dies of it would look like a failure of its own.
     """

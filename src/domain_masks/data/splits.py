@@ -1,4 +1,4 @@
-"""Which images are trained on, which choose the epoch, and which measure: in domain and out of domain."""
+"""Splits of a dataset: training, validation (selects the epoch), in-domain test and held-out images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DomainSplits:
     - ``sources``: the domains trained on, in the dataset's order: the order of the masks' rows
     - ``targets``: the held-out domains, in the dataset's order
     - ``train``, ``validation``: images of the sources
-    - ``test``: images of the sources for in-domain accuracy; None where the official lists have none (PACS)
+    - ``test``: images of the sources, for in-domain accuracy; None where there is no official test list (PACS)
     - ``held_out``: the images for out-of-domain accuracy; empty where no domain is held out
     """
 
@@ -45,7 +45,7 @@ class DomainSplits:
 def untrained_classes(splits: DomainSplits) -> list[str]:
     """Return a sentence where held-out images are of classes that no training image shows, else nothing.
 
-    Such images can only be answered wrong: mostly the domains name the same classes in different ways.
+    Such images cannot be classified correctly; mostly the domains name the same classes in different ways.
     """
     held_out = splits.held_out.labels
     missing = np.setdiff1d(held_out, splits.train.labels)
@@ -57,8 +57,8 @@ def untrained_classes(splits: DomainSplits) -> list[str]:
     concerned = int(np.isin(held_out, missing).sum())
     return [
         f"no training image shows {'class' if missing.size == 1 else 'classes'} {named}{more}: {concerned} of "
-        f"{held_out.size} held-out images can only be answered wrong. Rename the classes where the domains name them in "
-        "different ways, or leave these images out"
+        f"{held_out.size} held-out images cannot be classified correctly. Rename the classes where the domains name "
+        "them in different ways, or leave these images out"
     ]
 
 
@@ -74,16 +74,16 @@ def source_positions(dataset: ImageDataset, sources: Sequence[str], domain_indic
         table[dataset.domains.index(name)] = position
     positions: Int64Array = table[domain_indices]
     if (positions < 0).any():
-        other = dataset.domains[int(domain_indices[positions < 0][0])]
+        foreign = dataset.domains[int(domain_indices[positions < 0][0])]
         raise InputError(
-            f"expected images of the sources {', '.join(sources)} only, got one of {other!r}; "
+            f"expected images of the sources {', '.join(sources)} only, got one of {foreign!r}; "
             "give no sources for images of held-out domains"
         )
     return positions
 
 
 def check_held_out(dataset: ImageDataset, targets: Sequence[str], fewest_sources: int = 2) -> None:
-    """Raise InputError, as :func:`split_domains` does, for held-out domains that cannot be; no image is divided."""
+    """Raise InputError, as :func:`split_domains` does, for targets that cannot be held out; nothing is divided."""
     _sources_and_targets(dataset, targets, fewest_sources)
 
 
@@ -95,9 +95,9 @@ def split_domains(
     Official splits are used where the dataset has them; the held-out images are then the official test list, or every
     image of the targets if there is no such list. Where they have no validation list, a tenth of each source's
     training list is drawn for it. Without official splits each source is divided 80/10/10, and every image of the
-    targets is held out. What is drawn is stratified by class and depends on ``split_seed`` (see :func:`divided`);
-    groups are never divided (see :func:`divide_groups`). ``targets`` may be empty: train on all domains.
-    ``fewest_sources`` is how many sources there have to be; with 1 a single one may be left (single-source generalisation).
+    targets is held out. Draws are stratified by class and depend on ``split_seed`` (see :func:`divided`); groups are
+    never divided (see :func:`divide_groups`). ``targets`` may be empty: train on all domains.
+    ``fewest_sources`` is the least number of sources; 1 allows a single one (single-source generalisation).
 
     Raises InputError for an unknown, repeated or empty target, one without images in the official test list among
     them, for too few sources, for a source without training or validation images or with too few groups, and for groups
@@ -163,8 +163,8 @@ def divided(
     """Divide the images of one domain 80/10/10 into training, validation and test positions, each sorted.
 
     Every class is shuffled by a key of its own, (split_seed, domain, class). A tenth of each class goes to validation
-    and a tenth to test, in whole images; what is left over is carried to the next class, so that classes of few
-    images still give the domain its tenth, rounded half up (and one image at least, where a class can spare it).
+    and a tenth to test, in whole images; the remainder is carried to the next class, so that small classes still give
+    the domain its tenth, rounded half up (and one image at least, where a class can spare it).
     Every class keeps at least one training image.
     """
     train, validation, test = _divided(labels, split_seed, f"split/{domain}", classes, 2)
@@ -172,7 +172,7 @@ def divided(
 
 
 def _divided(labels: Int64Array, split_seed: int, stream: str, classes: Sequence[str], tenths: int) -> list[Int64Array]:
-    """Draw so many tenths, one or two, out of the images of one domain; return the rest and each tenth."""
+    """Draw one or two tenths out of the images of one domain; return the remaining positions and each tenth."""
     shuffled = {}
     for index in np.unique(labels).tolist():
         positions = np.flatnonzero(labels == index)
@@ -180,22 +180,22 @@ def _divided(labels: Int64Array, split_seed: int, stream: str, classes: Sequence
     sizes = [len(positions) for positions in shuffled.values()]
     taken = [_tenths(sizes, [size - 1 for size in sizes])]
     if tenths == 2:
-        # Backwards, so that among small classes it is not the same ones that give to validation and to test.
+        # In reverse order, so that validation and test do not draw from the same small classes.
         spare = [size - 1 - first for size, first in zip(sizes, taken[0], strict=True)]
         taken.append(_tenths(sizes[::-1], spare[::-1])[::-1])
     parts: list[list[Int64Array]] = [[] for _ in range(tenths + 1)]
     for positions, *counts in zip(shuffled.values(), *taken, strict=True):
-        *drawn, rest = np.split(positions, np.cumsum(counts))
-        for part, own in zip(parts, [rest, *drawn], strict=True):
+        *drawn, left = np.split(positions, np.cumsum(counts))
+        for part, own in zip(parts, [left, *drawn], strict=True):
             part.append(own)
     return [np.sort(_concatenated(part)) for part in parts]
 
 
 def _tenths(sizes: list[int], limits: list[int]) -> list[int]:
-    """Return about a tenth of each size, none above its limit, carrying remainders on; the sum is rounded half up."""
+    """Return about a tenth of each size, none above its limit, carrying remainders over; the sum is rounded half up."""
     carry = max(5, 10 - sum(sizes))
     taken = [0] * len(sizes)
-    # The second round gives what classes at their limit could not to those that can.
+    # The second round moves the surplus of classes at their limit to the others.
     for gained in (sizes, [0] * len(sizes)):
         for index, gain in enumerate(gained):
             carry += gain
@@ -206,20 +206,20 @@ def _tenths(sizes: list[int], limits: list[int]) -> list[int]:
 
 
 def domains_named(names: Sequence[str], domains: Sequence[str]) -> tuple[str, ...]:
-    """Return which of ``domains`` are meant by names from a text that was split at its commas.
+    """Return the domains among ``domains`` that are named by a text that was split at its commas.
 
-    Names that are domains are meant as they are. Else neighbours are put together again, as many as make the name of a
-    domain, since that may have commas itself: of "Berlin, Mitte,Wien" the domains "Berlin, Mitte" and "Wien". ``none``
-    alone, where no domain is called so, means none of them. Names that are no domains come back as they are, split.
+    Names of domains are returned unchanged. Otherwise adjacent parts are joined into names of domains, which may contain
+    commas themselves: "Berlin, Mitte,Wien" names the domains "Berlin, Mitte" and "Wien". ``none`` alone, unless a domain has
+    that name, means no domain. Names that are no domains are returned unchanged, split.
     """
     if all(name in domains for name in names):
         return tuple(names)
     words = tuple(word for name in names for word in _words(name))
     by_words = {_words(domain): domain for domain in domains}
-    found = _put_together(words, by_words)
-    if found is None:
+    joined = _put_together(words, by_words)
+    if joined is None:
         return () if words == ("none",) else words
-    return found
+    return joined
 
 
 def _words(name: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Text files as spreadsheets and editors save them: UTF-8, or what a byte-order mark says."""
+"""Text files as spreadsheets and editors save them: UTF-8, or the encoding of a byte-order mark."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-"""Byte-order mark -> encoding; the longer marks first, since one of them begins like a shorter one."""
+"""Byte-order mark -> encoding; longer marks first, since one of them starts with a shorter one."""
 LONGEST_MARK = 4
 
 
 def encoding_of(start: bytes) -> tuple[str, int]:
-    """Return the encoding of a text by its first 4 bytes, and how many of them are its mark; UTF-8 where there is none."""
+    """Return the encoding of a text by its first 4 bytes, and the length of its mark in bytes; UTF-8 without a mark."""
     for mark, encoding in MARKS.items():
         if start.startswith(mark):
             return encoding, len(mark)

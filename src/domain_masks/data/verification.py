@@ -1,4 +1,4 @@
-"""Every image of a dataset identified by its content, and decoded before it is trained on, once."""
+"""Hash every image of a dataset, and decode it once before it is trained on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def examine(dataset: ImageDataset, workers: int | None, reporter: Reporter, deco
     Files are read in ``workers`` processes (None: one per core up to 8), hashed and decoded from the same bytes, and remembered
     in the cache folder by their state and by that content: only new and changed ones are read again, and what was
     decoded once is not decoded again under the same content. While one process reads, others of the same folder or table
-    wait and then use what it found. Images that are in memory need no decoding.
+    wait and then use its results. Images in memory need no decoding.
     """
     opener = dataset.open_image
     if is_in_memory(opener):
@@ -73,7 +73,7 @@ def identified(
 
 
 class _Examination:
-    """What is known of a dataset's images, and what has to be read to know it."""
+    """The known contents of a dataset's images, and the rows that still have to be read."""
 
     def __init__(self, dataset: ImageDataset, memory: VerificationMemory, names: Sequence[str]) -> None:
         self.dataset = dataset
@@ -87,7 +87,7 @@ class _Examination:
         self.recall()
 
     def recall(self) -> None:
-        """Take over what is remembered of every image whose state is the one that it was read in."""
+        """Reuse the remembered content of every image whose file state is unchanged."""
         given = self.dataset.contents
         self.unread, self.known_before = [], []
         for row, (name, state) in enumerate(zip(self.names, self._states, strict=True)):
@@ -103,25 +103,25 @@ class _Examination:
         """Hash images without decoding them."""
         if not rows:
             return
-        found = hash_all(self.dataset.open_image, rows)
-        for row, content, state in reporter.track(found, len(rows), "reading images"):
+        hashed = hash_all(self.dataset.open_image, rows)
+        for row, content, state in reporter.track(hashed, len(rows), "reading images"):
             self.contents[row] = content
             if content != UNREAD:
                 self.memory.note(self.names[row], Entry(state, content.hex(), False))
         self.unread = [row for row in self.unread if row not in self.contents]
 
     def undecoded(self) -> list[int]:
-        """Return the rows of which it is not known whether they can be decoded."""
+        """Return the rows of images that have not been decoded before."""
         return [row for row in range(len(self.dataset)) if not self._recall(row)[0]]
 
     def decode(self, workers: int | None, reporter: Reporter) -> None:
-        """Hash and decode the images of which it is not known whether they can be."""
+        """Hash and decode the images that have not been decoded before."""
         rows = self.undecoded()
         if not rows:
             return
         reporter.say(f"verifying {len(rows)} of {len(self.dataset)} images of {self.dataset.name}")
-        found = decode_all(self.dataset.open_image, rows, workers)
-        for decoded in reporter.track(found, len(rows), "verifying images"):
+        decoded_images = decode_all(self.dataset.open_image, rows, workers)
+        for decoded in reporter.track(decoded_images, len(rows), "verifying images"):
             self.contents[decoded.row] = decoded.content
             if decoded.problem is not None:
                 self._problems[decoded.row] = decoded.problem
@@ -130,12 +130,12 @@ class _Examination:
 
     def bad(self) -> tuple[BadImage, ...]:
         """Return the images that cannot be decoded, once all have been decoded."""
-        found = []
+        unreadable = []
         for row, name in enumerate(self.dataset.ids):
             problem = self._problems.get(row) or self._recall(row)[1]
             if problem is not None:
-                found.append(BadImage(row, name, problem.reason))
-        return tuple(found)
+                unreadable.append(BadImage(row, name, problem.reason))
+        return tuple(unreadable)
 
     def _recall(self, row: int) -> tuple[bool, Problem | None]:
         content = self.contents.get(row)
@@ -148,22 +148,22 @@ def _hashed(opener: Opener, rows: Sequence[int]) -> Iterator[tuple[int, bytes]]:
 
 def _identified(dataset: ImageDataset, contents: Mapping[int, bytes]) -> ImageDataset:
     if dataset.contents is not None:
-        # Contents stay as they were when the dataset was opened: images are compared with them when they are read.
+        # Known contents are kept: images are compared with them when they are read.
         return dataset
     joined = b"".join(contents.get(row, UNREAD) for row in range(len(dataset)))
     return replace(dataset, contents=np.frombuffer(joined, dtype=np.uint8).reshape(len(dataset), HASH_BYTES))
 
 
 def readable(dataset: ImageDataset, config: RunConfig, reporter: Reporter) -> ImageDataset:
-    """Return what of ``dataset`` a run may use, identified; see :func:`usable`."""
+    """Return the images of ``dataset`` that a run may use, with their contents; see :func:`usable`."""
     return usable(examine(dataset, config.workers, reporter, config.verify), config, reporter)
 
 
 def usable(examined: Examined, config: RunConfig, reporter: Reporter, left_out: Collection[str] = ()) -> ImageDataset:
-    """Return what of a dataset a run may use: all of it or, with ``skip_bad``, what can be decoded.
+    """Return the images of a dataset that a run may use: all or, with ``skip_bad``, those that can be decoded.
 
-    ``left_out`` names images that are left out in any case. Raises InputError that names the images that cannot be decoded,
-    and with ``skip_bad`` where they are all images of a domain or a class.
+    ``left_out`` names images that are skipped in any case. Raises InputError that names the images that cannot be
+    decoded, or, with ``skip_bad``, a domain or a class that would lose all its images.
     """
     dataset = examined.dataset
     rows = [row for row, name in enumerate(dataset.ids) if name in left_out] if left_out else []

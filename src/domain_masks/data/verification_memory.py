@@ -27,10 +27,10 @@ _SHARE_OF_TIME = 20
 
 
 class Entry(NamedTuple):
-    """What is known of an image.
+    """The known content of an image, and whether it can be decoded.
 
     - ``state``: what it was read from when it had this content, see :mod:`domain_masks.records.file_state`; None where that
-      has to be read again to know
+      has to be read again to tell
     - ``content``: the hash of its content, 32 hexadecimal digits
     - ``decoded``: whether this version of Pillow has tried to decode it, and ``problem``, why it failed
     """
@@ -42,13 +42,13 @@ class Entry(NamedTuple):
 
 
 class VerificationMemory:
-    """What the images of a dataset hold, and which of them can be decoded: by their path below a folder, or a table's rows.
+    """The known contents of a dataset's images, and which can be decoded, by path below a folder or by table row.
 
-    ``subject`` is that folder or, for images that are no files of their own, the dataset's fingerprint. An entry holds for
-    one state of a file, what it says of decoding for one content.
-    It lies in the cache folder, one file for each subject, and is shared between processes. One that is damaged or of another
-    schema counts as empty, and what another version of Pillow could decode is not known; where it cannot be written,
-    nothing is remembered.
+    ``subject`` is that folder or, for images without files of their own, the dataset's fingerprint. The content of an entry
+    is valid for one state of its file, the result of decoding for one content.
+    The memory is a file per subject in the cache folder, shared between processes. A file that is damaged or of another
+    schema counts as empty, and so do decoding results of another version of Pillow; where it cannot be written, nothing is
+    remembered.
     """
 
     def __init__(self, subject: Path | str) -> None:
@@ -61,7 +61,7 @@ class VerificationMemory:
         self._pause = _SAVE_SECONDS
 
     def content_of(self, name: str, state: str | None) -> str | None:
-        """Return the content that an image has in this state; None where it has to be read to know."""
+        """Return the content that an image has in this state; None where it has to be read to tell."""
         entry = self._entry(name)
         return entry.content if entry is not None and state is not None and entry.state == state else None
 
@@ -78,10 +78,10 @@ class VerificationMemory:
         return True, entry.problem
 
     def note(self, name: str, entry: Entry) -> None:
-        """Remember what reading an image gave, and save from time to time.
+        """Remember the result of reading an image, and save from time to time.
 
-        What is known of decoding the same content is kept. What the file system refused is not remembered: it can change
-        without a trace.
+        Known results of decoding the same content are kept. Errors of the file system are not remembered: they can go
+        away without a change of the file.
         """
         if entry.problem is not None and entry.problem.kind == "unopened":
             return
@@ -98,7 +98,7 @@ class VerificationMemory:
         return self._new.get(name) or self._known.get(name)
 
     def save(self) -> None:
-        """Add what is new to the file, beside what other processes have added meanwhile."""
+        """Add new entries to the file, keeping those that other processes have added meanwhile."""
         if not self._new:
             return
         began = time.monotonic()
@@ -113,7 +113,7 @@ class VerificationMemory:
 
     @contextmanager
     def alone(self, on_wait: Callable[[], None]) -> Iterator[None]:
-        """Wait until no other process decodes the same images, then know what it found out; save at the end."""
+        """Wait until no other process decodes the same images, then load its results; save at the end."""
         lock = filelock.FileLock(self.path.with_suffix(".busy"))
         with suppress(OSError, NotImplementedError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,17 +144,17 @@ class VerificationMemory:
             if content["schema"] != SCHEMA:
                 return {}
             is_same_decoder = content["decoder"] == _decoder()
-            found = {}
+            entries = {}
             for path, (state, hashed, decoded, *problem) in content["files"].items():
                 known = bool(decoded) and is_same_decoder
-                found[str(path)] = Entry(state, str(hashed), known, Problem(*problem) if problem and known else None)
+                entries[str(path)] = Entry(state, str(hashed), known, Problem(*problem) if problem and known else None)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return {}
-        return found
+        return entries
 
 
 def memory_of(open_image: Opener, ids: Sequence[str], fingerprint: str) -> tuple[VerificationMemory, Sequence[str]]:
-    """Return what is known of a dataset's images, and each row's name in it."""
+    """Return the memory of a dataset's images, and each row's name in it."""
     if isinstance(open_image, FileOpener):
         return VerificationMemory(open_image.root), open_image.paths
     return VerificationMemory(fingerprint), ids
