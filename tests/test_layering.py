@@ -44,7 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": PARTS,
     "deploy": PARTS,
     "experiments": ABOVE,
-    "report": {"errors", "keywords", "lazy", "records", "evaluation"},
+    # What methods are and which settings of a run are their own defaults.
+    "report": {"errors", "keywords", "lazy", "records", "evaluation", "methods", "settings"},
     "cli": {*ABOVE, "experiments", "report", PACKAGE},
     "calls": {"errors", "keywords", "progress", "records", "settings", "training", "deploy"},
     "__main__": {"cli"},

@@ -6,7 +6,7 @@ from domain_masks.report.runs.groups import groups_of
 from domain_masks.report.tables.accuracy_tables import ensembles, side_by_side
 from domain_masks.report.tables.findings import findings
 from domain_masks.report.tables.footnotes import ONE_SEED
-from report.made_runs import DOMAINS, make_benchmark, make_run
+from report.made_runs import DOMAINS, PAPER_CONFIG, make_benchmark, make_run
 
 
 def one(frame, **values):
@@ -66,3 +66,17 @@ def test_no_overall_where_a_domain_is_missing(tmp_path):
     (group,) = groups_of(collect([tmp_path]).runs)
     assert list(overall(summary(group))["method"]) == ["dmg"]
     assert any("not every domain" in note for note in side_by_side(group, summary(group)).notes)
+
+
+def test_settings_that_are_defaults_of_a_method_are_named(tmp_path):
+    balanced = {**PAPER_CONFIG, "sampling": "balanced"}
+    make_benchmark(tmp_path, {"aggregate": 0.6, "mldg": 0.7}, [0], config=balanced)
+    named = [
+        (line.label, note)
+        for group in groups_of(collect([tmp_path]).runs)
+        for line in group.lines
+        for note in side_by_side(group, summary(group)).notes
+        if "defaults of the method" in note
+    ]
+    own = "Run with defaults of the method instead of the usual ones: mldg (sampling balanced)."
+    assert named == [("mldg", own)]

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pandas as pd
 
+from domain_masks.errors import DomainMasksError
+from domain_masks.methods.method_registry import described
 from domain_masks.records.collection import RunRecord
+from domain_masks.records.config import parse_config
 from domain_masks.records.counts import counted
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN
 from domain_masks.records.results import IN_DOMAIN, OUT_OF_DOMAIN, WITH_KNOWN_DOMAIN
 from domain_masks.report.runs.accuracies import ensembles_of, overall
 from domain_masks.report.runs.groups import Group, Line
+from domain_masks.report.runs.naming import value_text
 from domain_masks.report.tables.table import ORACLE_NOTE
+from domain_masks.settings.by_method import defaults_in_effect
 
 ONE_SEED = (
     "One seed: there is no deviation or interval over seeds, because a sample standard deviation needs at least "
@@ -53,7 +59,23 @@ def reading(group: Group, frame: pd.DataFrame) -> list[str]:
         )
     if any(line.oracle for line in group.lines):
         notes.append(ORACLE_NOTE)
+    notes += _own_defaults(group)
     return [*notes, *(note for line in group.lines for note in run_notes(line.records, line.label))]
+
+
+def _own_defaults(group: Group) -> list[str]:
+    """Say which settings of the runs are defaults of their method, and so differ from those of other methods."""
+    lines = []
+    for line in group.lines:
+        own: dict[str, str] = {}
+        for record in line.records:
+            with suppress(DomainMasksError):  # of a method or version that is not known here
+                config = parse_config(record.config)
+                effective = defaults_in_effect(config, described(record.results.method))
+                own |= {name: f"{name} {value_text(value)}" for name, value in effective.items()}
+        if own:
+            lines.append(f"{line.label} ({', '.join(own.values())})")
+    return [f"Run with defaults of the method instead of the usual ones: {'; '.join(lines)}."] if lines else []
 
 
 def _missing_deviations(group: Group, frame: pd.DataFrame) -> list[str]:
