@@ -126,7 +126,7 @@ def test_unreadable_images_are_listed_and_all_others_predicted(
         "mixed/cut.png": "the file ends too early",
         "mixed/empty.png": "the file is empty",
         "mixed/page.jpg": "it is a web page",
-        "mixed/pipe.png": "it is no file but a device or a pipe",
+        "mixed/pipe.png": "it is a device or a pipe, not a file",
         "gone.png": "there is no such file",
         "none*.png": "nothing matches this pattern",
     }

@@ -1,4 +1,4 @@
-"""From a trained model to something that can be used elsewhere."""
+"""Deployment of a trained model: prediction, export, demo page and Hugging Face Hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dataset that a model was trained on, as far as the model's folder says where it is."""
+"""The dataset that a model was trained on, located by the config in the model's folder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from domain_masks.records.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class RunData:
-    """The dataset that a model was trained on, divided as it was then.
+    """The dataset that a model was trained on, split as in training.
 
-    ``config`` has nothing but defaults where the run's own is not there; then the validation images are not known.
+    - ``config``: the run's own, or the defaults where it is missing
+    - ``is_own``: whether ``config`` is the run's own; otherwise the validation images are unknown
     """
 
     splits: DomainSplits
@@ -29,17 +30,17 @@ class RunData:
 
 
 def run_data(folder: Path, card: ModelCard, changes: Mapping[str, Any]) -> RunData | None:
-    """Open the dataset of the run in ``folder``; None where neither its config nor ``changes`` name one.
+    """Open the dataset of the run in ``folder``; None if neither its config nor ``changes`` names one.
 
     - ``changes``: settings ``dataset`` and ``root`` that differ from the run's own
 
-    Raises InputError where the dataset cannot be opened, or has other classes or domains than the model.
+    Raises InputError if the dataset cannot be opened, or its classes or domains differ from the model's.
     """
-    own = RunFolder(folder).config
-    if not own.is_file() and "dataset" not in changes:
+    config_file = RunFolder(folder).config
+    if not config_file.is_file() and "dataset" not in changes:
         return None
-    is_own = own.is_file()
-    config = parse_config({**(read_config(own) if is_own else {}), **changes})
+    is_own = config_file.is_file()
+    config = parse_config({**(read_config(config_file) if is_own else {}), **changes})
     dataset = load_dataset(config.dataset, config.root)
     domains = [*card.sources, *card.targets]
     others = [name for name in dataset.domains if name not in domains]
@@ -49,7 +50,7 @@ def run_data(folder: Path, card: ModelCard, changes: Mapping[str, Any]) -> RunDa
 
 
 def spread(subset: Subset, most: int | None) -> Subset:
-    """Return at most ``most`` images of a subset, spread evenly over it; None for all."""
+    """Return at most ``most`` images of a subset, evenly spaced; None returns all."""
     if most is None or len(subset) <= most:
         return subset
     chosen = np.linspace(0, len(subset) - 1, most).round().astype(np.int64)

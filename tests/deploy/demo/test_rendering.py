@@ -41,7 +41,7 @@ class Reading(HTMLParser):
         self.texts += data
 
 
-RULE = "by the domain classifier, which is right on 98.5 % <of> the sources' own images"
+RULE = "by the domain classifier, which is correct on 98.5 % <of> the sources' own images"
 
 
 def answer_of(votes: dict[str, Guess], **options: Any) -> Answer:

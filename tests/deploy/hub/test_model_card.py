@@ -69,7 +69,7 @@ def test_names_stay_text(name):
     assert len(rows) == 1
     assert len(rows[0].replace("\\|", "").split("|")) == 4
     # What stands between backticks is text already.
-    outside = re.sub(r"`[^`\n]*`", "", body.partition("## How to use it")[0])
+    outside = re.sub(r"`[^`\n]*`", "", body.partition("## Usage")[0])
     assert "<script>" not in outside.replace("\\<", "")
     assert not re.search(r"(?<!\\)\]\(", outside)
     assert not [line for line in body.splitlines() if line.startswith("# title")]

@@ -82,13 +82,13 @@ def test_a_folder_here_comes_first(hub, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("owner/nothing", "owner/nothing: the hub has no such model, or it is private"),
-        ("owner/private", "the hub has no such model, or it is private"),
-        ("owner/gated", "grants access on request"),
+        ("owner/nothing", "owner/nothing: the Hub has no such model, or it is private"),
+        ("owner/private", "the Hub has no such model, or it is private"),
+        ("owner/gated", "access is granted on request"),
         ("owner/name@v2", "no such revision"),
-        ("owner/other", "no model of domain-masks: expected model.safetensors and model.json"),
-        ("owner/weights", "no model of domain-masks"),
-        ("owner/na--me", "can be no name on the hub"),
+        ("owner/other", "not a model of domain-masks: expected model.safetensors and model.json"),
+        ("owner/weights", "not a model of domain-masks"),
+        ("owner/na--me", "is not a valid name on the Hub"),
     ],
 )
 def test_what_the_hub_does_not_have_is_one_message(hub, run_folder, name, message):
@@ -102,7 +102,7 @@ def test_what_the_hub_does_not_have_is_one_message(hub, run_folder, name, messag
 
 def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(DownloadError, match=r"owner/name: the hub cannot be reached, .*If you meant a folder"):
+    with pytest.raises(DownloadError, match=r"owner/name: the Hub cannot be reached, .*If you meant a folder"):
         load("owner/name")
 
 
@@ -114,7 +114,7 @@ def test_a_malformed_card_is_one_message(hub, run_folder):
 
 def test_weights_larger_than_the_card_leads_to_expect_are_not_fetched(hub):
     hub.claims["model.safetensors"] = 10**12
-    with pytest.raises(DownloadError, match=r"model\.safetensors has 1,000,000,000,000 bytes, .*not fetched"):
+    with pytest.raises(DownloadError, match=r"model\.safetensors has 1,000,000,000,000 bytes, .*not downloaded"):
         load("owner/name")
     assert not [path for method, path in hub.requests if method == "GET" and "safetensors" in path]
 
@@ -122,7 +122,7 @@ def test_weights_larger_than_the_card_leads_to_expect_are_not_fetched(hub):
 def test_pickles_on_the_hub_are_not_fetched(hub):
     hub.repositories["owner/pickle"] = Repository()
     hub.repositories["owner/pickle"].add({"pytest_model.bin": b"", "pytorch_model.bin": b""})
-    with pytest.raises(InputError, match="no model of domain-masks"):
+    with pytest.raises(InputError, match="not a model of domain-masks"):
         load("owner/pickle")
     assert not [path for _, path in hub.requests if path.endswith(".bin")]
 
@@ -157,19 +157,19 @@ def test_publishing_again_is_another_commit(own_hub, model):
 
 def test_publishing_without_permission_is_one_message(own_hub, model):
     own_hub.token = "hf_secret"
-    with pytest.raises(DownloadError, match=r"someone/sketches: the hub refuses: .*hf auth login"):
+    with pytest.raises(DownloadError, match=r"someone/sketches: the Hub refused the request: .*hf auth login"):
         model.push_to_hub("someone/sketches", token="hf_other")
     assert own_hub.repositories == {}
 
 
 def test_publishing_under_no_name_is_one_message(model):
-    with pytest.raises(InputError, match="can be no name on the hub"):
+    with pytest.raises(InputError, match="is not a valid name on the Hub"):
         model.push_to_hub("a/b/c", token="any")
 
 
 def test_publishing_nowhere_is_one_message(model, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(DownloadError, match="the hub cannot be reached"):
+    with pytest.raises(DownloadError, match="the Hub cannot be reached"):
         model.push_to_hub("a/b", token="any")
 
 

@@ -132,7 +132,7 @@ def test_the_first_path_comes_before_the_list_ends():
 
 
 def test_what_is_no_list_is_one_message():
-    with pytest.raises(InputError, match="no list of paths: expected the end of a line after each"):
+    with pytest.raises(InputError, match="not a list of paths: expected the end of a line after each"):
         list(listed_places(io.BytesIO(b"\x89PNG" * 100_000)))
 
 
@@ -166,7 +166,7 @@ def test_with_null_bytes_a_name_may_begin_like_a_mark():
 
 
 def test_a_mark_that_is_wrong_is_one_message():
-    with pytest.raises(InputError, match="marked as UTF-16-LE"):
+    with pytest.raises(InputError, match="the mark of UTF-16-LE"):
         list(listed_places(io.BytesIO("\ufeffa.png\n".encode("utf-16-le") + b"\x00\xd8\n\n")))
 
 

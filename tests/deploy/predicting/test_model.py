@@ -59,7 +59,7 @@ def test_without_a_domain_classifier_the_surest_mask_is_the_nearest():
     assert one.nearest_weight == pytest.approx(max(confidence.values()) / sum(confidence.values()))
     assert model.domain_probabilities(image) is None
     assert (one.nearest_accuracy, model.nearest_accuracy) == (None, None)
-    assert "most confident mask; how often that is right was not measured" in model.about_nearest()
+    assert "most confident mask; its accuracy was not measured" in model.about_nearest()
     with pytest.raises(InputError, match=r"no domain classifier.*dmg evaluate RUN"):
         model.predict(image, ensemble="weighted")
 
@@ -278,7 +278,7 @@ def test_numbers_that_are_none_are_refused(model, monkeypatch):
     monkeypatch.setattr(
         model.method, "predict", lambda batch: {name: values * torch.inf for name, values in real(batch).items()}
     )
-    with pytest.raises(InputError, match="gives NaN or infinity"):
+    with pytest.raises(InputError, match="contain NaN or infinity"):
         model.predict(np.full((16, 16), 200, dtype=np.uint8))
 
 
@@ -294,7 +294,7 @@ def test_a_saved_model_is_the_same_file_for_file(model, run_folder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"preprocessing": None}, "says no preprocessing.*dmg evaluate"),
+        ({"preprocessing": None}, "has no preprocessing.*dmg evaluate"),
         ({"preprocessing": {"size": 16}}, "expected the preprocessing settings size, resize and square"),
         ({"preprocessing": {"size": "16", "resize": 16, "square": True}}, r"preprocessing\.size: .*got '16'"),
         ({"preprocessing": {"size": 16, "resize": 10**9, "square": True}}, "at most 8192"),

@@ -65,7 +65,7 @@ def test_a_pickle_under_another_name_is_not_run(run_folder, tmp_path, monkeypatc
         ("here/nowhere", "there is no model at 'here/nowhere'"),
         ("here", "there is no model in 'here': expected model.safetensors"),
         ("unfinished", "not finished: resume it with `dmg train --resume`"),
-        ("notes.txt", "'notes.txt' is no model"),
+        ("notes.txt", "'notes.txt' is not a model"),
         ("", "there is no model in"),
         ("a/b/c", "there is no model at 'a/b/c'"),
         ("nul\0l", "there is no model at"),

@@ -82,7 +82,7 @@ def test_the_accuracy_stands_beside_it_everywhere(finished: Path) -> None:
     shown = answer(model, output, "predictions").prediction
     assert (shown.nearest_source, shown.nearest_accuracy) == (one.nearest_source, one.nearest_accuracy)
     said = (
-        f"by the {results['by']}, which is right on {100 * results['accuracy']:.1f} % of the sources' own test images"
+        f"by the {results['by']}, which is correct on {100 * results['accuracy']:.1f} % of the sources' own test images"
     )
     assert said in model.about_nearest()
     report = build_report(collect([finished]))

@@ -1,1 +1,1 @@
-"""Models on the Hugging Face hub."""
+"""Models on the Hugging Face Hub."""

@@ -1,4 +1,4 @@
-"""``model.push_to_hub`` for whatever can be saved and described, as huggingface_hub's own mixin gives it to its models."""
+"""A mixin with ``push_to_hub`` for models that can be saved and described."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from domain_masks.keywords import named_keywords
 
 
 class HubMixin(ABC):
-    """Gives a model ``push_to_hub``; huggingface_hub's ``ModelHubMixin`` would need that library wherever a model is loaded."""
+    """Adds ``push_to_hub`` to a model; unlike ``ModelHubMixin`` it needs huggingface_hub only when it is called."""
 
     @abstractmethod
     def save(self, folder: Path | str) -> None:
@@ -22,8 +22,8 @@ class HubMixin(ABC):
 
     @named_keywords
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
-        """Put the model with its card on the hub; see :func:`domain_masks.deploy.push_to_hub`."""
-        from domain_masks.deploy.hub.client import hub_library, upload  # noqa: PLC0415 - for those who publish
+        """Upload the model with its card to the Hub; see :func:`domain_masks.deploy.push_to_hub`."""
+        from domain_masks.deploy.hub.client import hub_library, upload  # noqa: PLC0415 - only needed to publish
 
         hub_library()
         with TemporaryDirectory() as folder:

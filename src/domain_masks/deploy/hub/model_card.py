@@ -1,4 +1,4 @@
-"""The model card of a trained model: Markdown from what ``model.json`` holds, and nothing that it does not."""
+"""The model card of a trained model: Markdown generated from ``model.json`` alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MEASURES = {
     "known_domain": "known domain (source domains, each under its own mask or head)",
 }
 _ENSEMBLES = {
-    PREDICTION_ENSEMBLE: "the prediction where the domain is not known; with masks or heads, their average",
+    PREDICTION_ENSEMBLE: "the prediction for an unknown domain; with masks or heads, the average of theirs",
     MASK_ENSEMBLE: "one pass under the average of the masks",
     "weighted": "the masks' predictions, weighted by a domain classifier's probabilities",
 }
@@ -30,25 +30,25 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!$&])")
 def model_card(card: ModelCard, ensembles: Sequence[str], repo_id: str | None = None) -> str:
     """Return the model card as Markdown with YAML in front.
 
-    What it was trained on, accuracies by protocol with the split they were measured on, overlap of the masks, ensembles, how
-    to load it, limits. A licence is not stated: nothing in a run says it.
+    Sections: training data, accuracies with the split they were measured on, overlap of the masks, ensembles, usage and
+    limitations. No licence is stated, since a run does not record one.
 
-    - ``card``: what ``model.json`` holds
-    - ``ensembles``: the names of the predictions that the model has
-    - ``repo_id``: ``owner/name`` on the hub, for the title and the lines that load it
+    - ``card``: the content of ``model.json``
+    - ``ensembles``: the model's ensembles
+    - ``repo_id``: ``owner/name`` on the Hub, for the title and the usage example
     """
-    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - for those who publish
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - only needed to publish
     from markupsafe import Markup  # noqa: PLC0415
 
     def code(text: str) -> Markup:
-        """Return text as it stands between backticks, where Markdown takes nothing for anything else."""
+        """Return text for use between backticks, where Markdown needs no escaping."""
         return Markup(" ".join(text.replace("`", "'").split()))
 
-    def written(value: object) -> object:
+    def escaped(value: object) -> object:
         return "" if value is None else _plain(value) if isinstance(value, str) and type(value) is str else value
 
     environment = Environment(
-        finalize=written, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        finalize=escaped, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters |= {"counted": counted, "code": code, "shortened": _shortened, "each": _each}
     template = environment.from_string(files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"))
@@ -86,7 +86,7 @@ def _training(card: ModelCard) -> dict[str, Any]:
     return {
         "dataset": card.dataset,
         "source domains": _shortened(card.sources),
-        "domains seen in earlier runs that this one started from": _shortened(
+        "domains seen in the runs that it was initialised from": _shortened(
             [name for name in card.seen_domains if name not in card.sources]
         ),
         "held-out domains": _shortened(card.targets) or "none",
@@ -106,7 +106,7 @@ def _training(card: ModelCard) -> dict[str, Any]:
 
 def _described(ensemble: str) -> str:
     if ensemble.startswith(KNOWN_DOMAIN):
-        return f"everything under the mask or head of {ensemble.removeprefix(KNOWN_DOMAIN)} alone"
+        return f"the mask or head of {ensemble.removeprefix(KNOWN_DOMAIN)} alone"
     return _ENSEMBLES.get(ensemble, "see the method")
 
 
@@ -120,5 +120,5 @@ def _shortened(names: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text that Markdown and HTML show as it is, on one line."""
+    """Return text on one line, escaped for Markdown and HTML."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""Publish a model, or what stands for one, on the Hugging Face hub."""
+"""Publish a model or a run folder on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from domain_masks.keywords import named_keywords
 
 @named_keywords
 def push_to_hub(model: HubMixin | str | Path, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
-    """Put a model on the hub, with its model card as README.md, in one commit; returns the address of the commit.
+    """Upload a model to the Hub, with its model card as README.md, in one commit; returns the URL of the commit.
 
-    - ``model``: a model, or what :func:`load` takes
-    - ``repo_id``: ``owner/name``, made if it is not there; its README.md is replaced
-    - ``private``: of a repository that is made
-    - ``token``: one that may write; by default the one that huggingface_hub has stored (``hf auth login``)
+    - ``model``: a model, or a source for :func:`load`
+    - ``repo_id``: ``owner/name``, created if it does not exist; its README.md is replaced
+    - ``private``: whether a newly created repository is private
+    - ``token``: with write access; by default the one stored by huggingface_hub (``hf auth login``)
 
-    Raises InputError where the library is not installed, the name or the token cannot be used; DownloadError where the hub
-    cannot be reached or refuses.
+    Raises InputError if the library is not installed or the name is invalid, DownloadError if the Hub cannot be reached or
+    refuses the request.
     """
     if isinstance(model, HubMixin):
         return model.push_to_hub(repo_id, private=private, token=token)

@@ -1,1 +1,1 @@
-"""From files, folders and arrays to classes, votes and the nearest source."""
+"""Prediction of files, folders and arrays: classes, votes of the masks, the nearest source."""

@@ -1,4 +1,4 @@
-"""From whatever an image is given as (path, PIL image, array, tensor) to an opened image, as training opens files."""
+"""Open an image given as a path, PIL image, array or tensor, as training opens its files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from domain_masks.deploy.predicting.image_paths import Unreadable
 from domain_masks.errors import InputError
 
 ImageInput = str | bytes | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
-"""What one image, or with a first axis N several, can be given as; see :func:`each_image`."""
+"""The types of one image, or of N images along a first axis; see :func:`each_image`."""
 
 _FORMS = (
     "a path, a PIL image, an array (H, W), (H, W, 3), (H, W, 4) or (N, H, W, 3), or a tensor (3, H, W) or (N, 3, H, W)"
@@ -30,14 +30,14 @@ _PATHS = (str, bytes, os.PathLike)
 
 
 def each_image(inputs: ImageInput | Iterable[ImageInput | Unreadable]) -> Iterator[ImageInput | Unreadable]:
-    """Yield every single image of one input or of any iterable of them; arrays of N images give N.
+    """Yield the images of one input or of an iterable of inputs; an array of N images yields N.
 
     - paths: of image files in any format and mode that training reads
     - PIL images, of any mode
     - numpy arrays (H, W), (H, W, 3), (H, W, 4), (N, H, W, 3): uint8, floats in [0, 1], or uint16 for (H, W)
     - tensors (3, H, W) or (N, 3, H, W), (1, H, W) for grey: uint8, or floats in [0, 1]
 
-    Floats are rounded to 8 bits, as in files. What is known to be unreadable is passed on. Raises InputError for anything else.
+    Floats are rounded to 8 bits, as in files. :class:`Unreadable` items are passed on. Raises InputError for any other type.
     """
     if isinstance(inputs, np.ndarray | Tensor) and inputs.ndim == 4:
         yield from inputs
@@ -55,7 +55,7 @@ def each_image(inputs: ImageInput | Iterable[ImageInput | Unreadable]) -> Iterat
 
 
 def name_of(image: Any) -> str | None:
-    """Return the path of an image that is given by its path, or that Pillow has opened from one; else None."""
+    """Return the path of an image given as a path or opened by Pillow from one; otherwise None."""
     if isinstance(image, _PATHS):
         return os.fsdecode(image)
     name = getattr(image, "filename", None)
@@ -63,17 +63,17 @@ def name_of(image: Any) -> str | None:
 
 
 def open_input(image: Any) -> Image.Image:
-    """Return one image opened, its file not decoded.
+    """Open one image without decoding it.
 
-    Raises InputError for what can be no image, and what Pillow raises for a file that is none.
+    Raises InputError for unsupported types, and Pillow's own errors for files that are not images.
     """
     if isinstance(image, _PATHS):
         path = Path(os.fsdecode(image))
         if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError("it is a folder" if path.is_dir() else "it is no file but a device or a pipe")
+            raise OSError("it is a folder" if path.is_dir() else "it is a device or a pipe, not a file")
         return open_image_file(path)
     if isinstance(image, Image.Image):
-        return _own(image)
+        return _copied(image)
     if isinstance(image, Tensor):
         return _from_tensor(image)
     if isinstance(image, np.ndarray):
@@ -81,11 +81,11 @@ def open_input(image: Any) -> Image.Image:
     raise InputError(f"expected an image as {_FORMS}, got a {type(image).__name__}")
 
 
-def _own(image: Image.Image) -> Image.Image:
-    """Return an image that may be changed while it is decoded; one that is not decoded yet is opened once more.
+def _copied(image: Image.Image) -> Image.Image:
+    """Return a copy of an image; one that is not decoded yet is opened a second time.
 
-    Preprocessing decodes JPEGs at a reduced size, which would change the caller's image, and decoding it whole would give
-    other pixels than its file does. Other files are decoded here as training decodes them, whatever their metadata is like.
+    Preprocessing decodes JPEGs at a reduced size. Doing so on the caller's image would modify it, and decoding it at full size
+    would give other pixels than decoding its file. Other formats are decoded as in training, whatever their metadata.
     """
     file = getattr(image, "fp", None)
     if file is None or not getattr(image, "tile", None) or image.tell() != 0:
@@ -124,8 +124,8 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
         lowest, highest = float(array.min()), float(array.max())
         if not (lowest >= 0 and highest <= 1):  # NaN as well
             raise InputError(
-                f"expected floats in [0, 1], got {lowest:g} to {highest:g}: divide by 255, or give uint8. Images are not "
-                "to be normalised, the model does that"
+                f"expected floats in [0, 1], got {lowest:g} to {highest:g}: divide by 255, or give uint8. Do not "
+                "normalise images: the model does that"
             )
         array = np.rint(array * 255).astype(np.uint8)
     elif array.dtype != np.uint8 and not (array.dtype == np.uint16 and array.ndim == 2):

@@ -1,4 +1,4 @@
-"""Image files named by paths, folders, patterns and lists, one after the other, without a list of them all."""
+"""Iterate over image files named by paths, folders, patterns and lists, without holding the whole list in memory."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Unreadable:
 
 
 def find_images(places: Iterable[str]) -> Iterator[str | Unreadable]:
-    """Yield the path of every image that ``places`` name; a place without one gives an :class:`Unreadable`.
+    """Yield the path of every image named by ``places``; a place without images yields an :class:`Unreadable`.
 
-    - a file is taken whatever it is called
-    - a folder gives all images below it, by their extension, hidden ones left out, those of a folder before those of its
+    - a file is yielded whatever its name
+    - a folder yields all images below it by extension, without hidden files; the files of a folder come before those of its
       subfolders, each sorted by name (in a folder of more than 10,000 entries, 10,000 at a time)
-    - what does not exist and has ``*``, ``?`` or ``[`` is a pattern, in which ``**`` stands for any folders; what it
-      matches is taken as if it had been named; what lies behind a link back to a folder above is left out
+    - a path that does not exist and contains ``*``, ``?`` or ``[`` is a pattern, in which ``**`` matches any number of
+      folders; its matches are treated as if they had been named. Links back to a parent folder are not followed
     """
     for place in places:
-        if os.path.isdir(place):  # noqa: PTH112 - paths stay the texts that they are
+        if os.path.isdir(place):  # noqa: PTH112 - pathlib would normalise the path
             yield from _or_problem(_below(place), place, "a folder without images")
         elif is_there(place) or not glob.has_magic(place):
             yield place
@@ -49,12 +49,12 @@ def find_images(places: Iterable[str]) -> Iterator[str | Unreadable]:
 
 
 def listed_places(stream: BinaryIO, null: bool = False) -> Iterator[str]:
-    """Yield the paths in a stream, one per line, or one per null byte; empty lines are left out.
+    """Yield the paths in a stream, separated by line ends, or by null bytes with ``null``; empty ones are skipped.
 
-    Lines end with a line feed, with or without a carriage return before it. A byte-order mark, as editors and shells of
-    Windows write it, says the encoding; without one bytes are paths as they are. With ``null`` all bytes are.
+    Lines end with LF or CRLF. A byte-order mark, as written by Windows editors and shells, selects the encoding; without one,
+    and always with ``null``, paths are taken byte for byte.
 
-    Raises InputError for a line that is far longer than a path can be, and where the text is not in the marked encoding.
+    Raises InputError for a line longer than any path can be, and for text that is not in the encoding of its mark.
     """
     if null:
         yield from map(os.fsdecode, filter(None, _pieces(stream, b"", b"\0")))
@@ -72,10 +72,10 @@ def listed_places(stream: BinaryIO, null: bool = False) -> Iterator[str]:
 
 
 def _start(stream: BinaryIO) -> bytes:
-    """Return the first bytes of a stream: no more than are needed to tell whether they are a byte-order mark."""
+    """Return the first bytes of a stream, no more than needed to recognise a byte-order mark."""
     start = b""
     while len(start) < LONGEST_MARK and any(mark.startswith(start) for mark in MARKS):
-        # More may never come: whoever writes the list may wait for answers.
+        # Do not block for more: the writer of the list may be waiting for predictions.
         piece = _some(stream, LONGEST_MARK - len(start))
         if not piece:
             break
@@ -84,13 +84,13 @@ def _start(stream: BinaryIO) -> bytes:
 
 
 def _some(stream: BinaryIO, most: int) -> bytes:
-    """Return whatever there is by now, waiting for the first byte; nothing at the end."""
+    """Return the bytes available now, blocking for the first one; empty at the end of the stream."""
     piece: bytes = stream.read1(most) if hasattr(stream, "read1") else stream.read(most)
     return piece
 
 
 def _pieces(stream: BinaryIO, start: bytes, separator: bytes) -> Iterator[bytes]:
-    """Yield what stands before each separator, and the rest behind the last one."""
+    """Yield the bytes before each separator, then the rest after the last one."""
     *lines, rest = start.split(separator)
     yield from lines
     while piece := _some(stream, _PIECE):
@@ -101,7 +101,7 @@ def _pieces(stream: BinaryIO, start: bytes, separator: bytes) -> Iterator[bytes]
 
 
 def _lines(stream: BinaryIO, start: bytes, encoding: str) -> Iterator[str]:
-    """Yield the lines of a text, as :func:`_pieces` does."""
+    """Yield the lines of a text in an encoding other than UTF-8, see :func:`_pieces`."""
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
         *lines, rest = decoder.decode(start).split("\n")
@@ -113,28 +113,28 @@ def _lines(stream: BinaryIO, start: bytes, encoding: str) -> Iterator[str]:
         yield rest + decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise InputError(
-            f"standard input is marked as {encoding.upper()}, and has other bytes: write the list as UTF-8"
+            f"standard input starts with the mark of {encoding.upper()} but is not in that encoding: write the list as UTF-8"
         ) from error
 
 
 def _refuse_endless(length: int, expected: str) -> None:
     if length > _LONGEST:
         raise InputError(
-            f"standard input is no list of paths: expected {expected} after each, got more than {_LONGEST:,} bytes without one"
+            f"standard input is not a list of paths: expected {expected} after each path, got {_LONGEST:,} bytes without one"
         )
 
 
-def _or_problem(found: Iterator[str | Unreadable], place: str, problem: str) -> Iterator[str | Unreadable]:
+def _or_problem(paths: Iterator[str | Unreadable], place: str, problem: str) -> Iterator[str | Unreadable]:
     is_empty = True
-    for item in found:
+    for path in paths:
         is_empty = False
-        yield item
+        yield path
     if is_empty:
         yield Unreadable(place, problem)
 
 
 def _matching(pattern: str) -> Iterator[str | Unreadable]:
-    # With ** and a star at the end a folder's own files are matched beside it.
+    # Such a pattern, as in photos/**/*, matches the files in subfolders itself: matched folders need not be walked.
     everywhere = "**" in pattern and os.path.basename(pattern) in ("", "*", "**")  # noqa: PTH119
     for match in _matches(pattern):
         if os.path.isdir(match):  # noqa: PTH112
@@ -145,23 +145,23 @@ def _matching(pattern: str) -> Iterator[str | Unreadable]:
 
 
 def _matches(pattern: str) -> Iterator[str]:
-    """Yield what :func:`glob.iglob` would, but going into no folder twice: of two links in circles that one finds no end."""
-    parts = pattern.split(os.sep)  # noqa: PTH206 - a path's "./" and "//" stay
+    """Yield the matches of :func:`glob.iglob` without entering a folder twice: it does not end on two circular links."""
+    parts = pattern.split(os.sep)  # noqa: PTH206 - pathlib would drop "./" and "//"
     if _ANY_FOLDERS not in parts:
-        yield from glob.iglob(pattern)  # noqa: PTH207 - paths stay the texts that they are
+        yield from glob.iglob(pattern)  # noqa: PTH207 - pathlib would normalise the paths
         return
     place = parts.index(_ANY_FOLDERS)
     base = os.sep.join(parts[:place]) or (os.sep if pattern.startswith(os.sep) else "")  # noqa: PTH118
     rest = [part for part in parts[place + 1 :] if part] or ["*"]
     for root in _matches(base) if glob.has_magic(base) else [base]:
-        for found in _tree(root):
-            if not isinstance(found, Unreadable) and found.is_first:
-                yield from _matches(os.path.join(glob.escape(found.folder), *rest))  # noqa: PTH118
+        for chunk in _tree(root):
+            if not isinstance(chunk, Unreadable) and chunk.is_first:
+                yield from _matches(os.path.join(glob.escape(chunk.folder), *rest))  # noqa: PTH118
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Some of the entries of a folder, sorted by name, hidden ones left out."""
+    """Some of the entries of a folder, sorted by name, without hidden ones."""
 
     folder: str
     entries: list[os.DirEntry[str]]
@@ -169,24 +169,24 @@ class _Chunk:
 
 
 def _below(folder: str) -> Iterator[str | Unreadable]:
-    """Yield the images in a folder and its subfolders; a link back to a folder above is not followed."""
-    for found in _tree(folder):
-        if isinstance(found, Unreadable):
-            yield found
+    """Yield the images in a folder and its subfolders; a link back to a parent folder is not followed."""
+    for chunk in _tree(folder):
+        if isinstance(chunk, Unreadable):
+            yield chunk
         else:
-            yield from (entry.path for entry in filter(_is_image, found.entries))
+            yield from (entry.path for entry in filter(_is_image, chunk.entries))
 
 
 def _tree(root: str) -> Iterator[_Chunk | Unreadable]:
-    """Yield the entries of a folder, then those of its subfolders; links are followed, but into no folder from within it."""
+    """Yield the entries of a folder, then those of its subfolders; links are followed, except back to a parent folder."""
     waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(root, ())]
     while waiting:
-        here, above = waiting.pop()
+        here, parents = waiting.pop()
         subfolders: list[str] = []
         try:
             state = os.stat(here or os.curdir)  # noqa: PTH116
             place = (state.st_dev, state.st_ino)
-            if place in above:
+            if place in parents:
                 continue
             with os.scandir(here or os.curdir) as entries:
                 is_first = True
@@ -197,7 +197,7 @@ def _tree(root: str) -> Iterator[_Chunk | Unreadable]:
                     is_first = False
         except OSError as error:
             yield Unreadable(here, (error.strerror or str(error)).lower())
-        waiting += [(path, (*above, place)) for path in sorted(subfolders, reverse=True)]
+        waiting += [(path, (*parents, place)) for path in sorted(subfolders, reverse=True)]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

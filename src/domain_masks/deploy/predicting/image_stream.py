@@ -1,4 +1,4 @@
-"""A stream of images read in worker processes: however many there are, only a few batches are in memory."""
+"""A stream of images read in worker processes, which holds only a few batches in memory."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from domain_masks.errors import InputError
 from domain_masks.torch_globals import default_tensors
 
 WORTH_WORKERS = 200
-"""Images from which on starting processes saves time."""
+"""Number of images from which starting worker processes saves time."""
 MOST_WORKERS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ReadBatch:
-    """Images as evaluation sees them.
+    """A batch of images, preprocessed as in evaluation.
 
-    - ``names``: of each image that could be read; None for one without a path
-    - ``images``: uint8 (n, 3, size, size), one per name; an array, since a worker that hands over tensors has to stay until
-      they have been fetched, and complains where nobody is left to fetch them
-    - ``problems``: those that could not be read
+    - ``names``: the path of each image that could be read; None for one without a path
+    - ``images``: uint8 (n, 3, size, size), one per name; a NumPy array, since a worker that returns tensors has to live until
+      they are received, and prints an error if the receiver is gone
+    - ``problems``: the images that could not be read
     """
 
     names: list[str | None]
@@ -46,12 +46,12 @@ class ReadBatch:
 def read_batches(
     inputs: Iterable[Any], preprocessing: Preprocessing, batch: int, workers: int | None = None
 ) -> Iterator[ReadBatch]:
-    """Yield ``images`` in their order, ``batch`` at a time, read ahead by a few batches.
+    """Yield ``inputs`` in order, ``batch`` at a time, reading a few batches ahead.
 
-    - ``images``: what :func:`open_input` takes; an :class:`Unreadable` among them becomes a problem of its batch
-    - ``workers``: processes that read; None for one per core where there are more than a few images, 0 for none
+    - ``inputs``: images as :func:`open_input` takes them; an :class:`Unreadable` becomes a problem of its batch
+    - ``workers``: worker processes; None for one per core if there are at least 200 images, 0 for none
 
-    Raises InputError for what can be no image, and where a worker is ended from outside.
+    Raises InputError for unsupported types, and if a worker process is killed.
     """
     inputs = iter(inputs)
     if workers is None:
@@ -65,12 +65,12 @@ def read_batches(
         held.enter_context(interrupts_held())
         batches = iter(loader)
     try:
-        while (found := _next(batches)) is not None:
-            if isinstance(found, InputError):
-                raise found
-            yield found
+        while (read := _next(batches)) is not None:
+            if isinstance(read, InputError):
+                raise read
+            yield read
     finally:
-        # Ends the workers, also where whoever asked for images has enough; an exception would keep them alive.
+        # Ends the workers, also if the caller stops early; an exception's traceback would keep them alive.
         del batches, loader
 
 
@@ -81,30 +81,30 @@ def _next(batches: Iterator[ReadBatch | InputError]) -> ReadBatch | InputError |
         if "DataLoader worker" not in str(error):
             raise
         raise InputError(
-            "a process that reads images was ended from outside, as happens where memory is short: use fewer --workers, or "
-            "a smaller --batch"
+            "a worker process that reads images was killed, probably for lack of memory: use fewer --workers or a smaller "
+            "--batch"
         ) from error
 
 
 class _Chunks:
-    """Lists of up to ``size`` items, taken when they are asked for; ``begin`` is called before the first one is taken.
+    """Lists of up to ``size`` items, taken on demand; ``on_start`` is called before the first item is taken.
 
-    By then all workers have been started, and waiting for items, such as lines that somebody types, can be interrupted.
+    By then all workers have been started, and waiting for items, such as lines typed on a terminal, can be interrupted.
     """
 
-    def __init__(self, items: Iterator[Any], size: int, begin: Callable[[], None]) -> None:
+    def __init__(self, items: Iterator[Any], size: int, on_start: Callable[[], None]) -> None:
         self._items = items
         self._size = size
-        self._begin = begin
+        self._on_start = on_start
 
     def __iter__(self) -> Iterator[list[Any]]:
-        self._begin()
+        self._on_start()
         while chunk := list(islice(self._items, self._size)):
             yield chunk
 
 
 class _Reader(Dataset["ReadBatch | InputError"]):
-    """Reads the images of a batch; mistakes of the caller's are returned, so that no worker's traceback hides them."""
+    """Reads the images of a batch; an InputError is returned, as a worker would wrap it in its own traceback."""
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self._preprocessing = preprocessing
@@ -129,6 +129,6 @@ class _Reader(Dataset["ReadBatch | InputError"]):
             else:
                 names.append(name)
         size = self._preprocessing.size
-        # In one order of memory, with and without processes: kernels round by it.
+        # The same memory layout with and without worker processes: the rounding of kernels depends on it.
         images = np.ascontiguousarray(np.stack(pixels)) if pixels else np.empty((0, 3, size, size), dtype=np.uint8)
         return ReadBatch(names, images, problems)

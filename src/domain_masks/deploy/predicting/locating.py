@@ -1,4 +1,4 @@
-"""Find the files of a model: in a run folder, beside a file, or on the Hub; without importing torch."""
+"""Find the files of a model in a run folder, by one of the files, or on the Hub; without importing torch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ HUB_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<r
 
 
 def locate(source: str | Path, token: str | None = None) -> Path:
-    """Return the folder of the model files that ``source`` stands for; what is on the hub is fetched first.
+    """Return the folder with the model files of ``source``, downloading them from the Hub if necessary.
 
-    Raises InputError where there is no model.
+    Raises InputError if there is no model.
     """
     text = str(source)
     hub = HUB_NAME.fullmatch(text.removeprefix(HUB)) if isinstance(source, str) else None
@@ -31,7 +31,7 @@ def locate(source: str | Path, token: str | None = None) -> Path:
         return _fetched(hub, token)
     raise InputError(
         f"there is no model at {text!r}: expected a run folder, a folder with {MODEL_WEIGHTS} and {MODEL_CARD}, or a name "
-        f"on the hub, as in {HUB}owner/name"
+        f"on the Hub, as in {HUB}owner/name"
     )
 
 
@@ -48,7 +48,7 @@ def _folder(path: Path) -> Path:
         unfinished = (path / "checkpoints").is_dir()
         advice = "; the run is not finished: resume it with `dmg train --resume`" if unfinished else ""
         raise InputError(
-            f"there is no model in {str(path)!r}: expected {MODEL_WEIGHTS} and {MODEL_CARD}, as a run leaves them{advice}"
+            f"there is no model in {str(path)!r}: expected {MODEL_WEIGHTS} and {MODEL_CARD}, as a run writes them{advice}"
         )
     if path.name in (MODEL_WEIGHTS, MODEL_CARD):
         return path.parent
@@ -57,8 +57,8 @@ def _folder(path: Path) -> Path:
         raise InputError(
             f"{str(path)!r} is refused as a model: checkpoints and pickles can run code when they are read, and do not say "
             f"what network they belong to. Give the run folder instead ({str(run)!r}), which has {MODEL_WEIGHTS} and "
-            f"{MODEL_CARD}; of an unfinished run, finish it, or write them with `dmg evaluate RUN`"
+            f"{MODEL_CARD}; if the run is unfinished, resume it, or write them with `dmg evaluate RUN`"
         )
     raise InputError(
-        f"{str(path)!r} is no model: expected a run folder, or {MODEL_WEIGHTS} beside {MODEL_CARD}, as a run leaves them"
+        f"{str(path)!r} is not a model: expected a run folder, or {MODEL_WEIGHTS} next to {MODEL_CARD}, as a run writes them"
     )

@@ -38,13 +38,13 @@ TOP = 5
 
 
 class Model(HubMixin):
-    """A trained model in evaluation mode, with everything that predicting needs.
+    """A trained model in evaluation mode, with everything needed to predict.
 
     - ``method``: the method, on ``device``
     - ``card``: what ``model.json`` holds
-    - ``device``: where to compute; ``auto`` is CUDA where there is one
+    - ``device``: where to compute; ``auto`` is CUDA if available
 
-    Raises InputError where the card says no preprocessing, or one of another size, and for a device that is not there.
+    Raises InputError if the card has no preprocessing or one of another size, and for an unavailable device.
     """
 
     def __init__(self, method: Method, card: ModelCard, device: str = "auto") -> None:
@@ -64,18 +64,18 @@ class Model(HubMixin):
         )
 
     def to(self, device: str) -> Model:
-        """Move the model to ``auto``, ``cpu`` or ``cuda`` (``cuda:1``); raises InputError where it is not there."""
+        """Move the model to ``auto``, ``cpu`` or ``cuda`` (``cuda:1``); raises InputError if it is unavailable."""
         self.device = choose_device(device)
         self.method.to(self.device)
         return self
 
     @cached_property
     def ensembles(self) -> tuple[str, ...]:
-        """The names that ``ensemble`` can have, found by predicting one empty image."""
+        """The valid names for ``ensemble``, determined by predicting one empty image."""
         return ensembles_of(self.method)
 
     def check_ensemble(self, ensemble: str) -> None:
-        """Raise InputError, which says what there is and why, unless the model has predictions of that name."""
+        """Raise InputError, which lists the available ensembles, unless the model has this one."""
         check_ensemble(self.method, ensemble, self.ensembles, self.targets)
 
     @named_keywords
@@ -87,15 +87,15 @@ class Model(HubMixin):
         top: int = TOP,
         batch: int = BATCH,
     ) -> list[Prediction]:
-        """Return the prediction for each image, in their order.
+        """Return the prediction for each image, in order.
 
         - ``inputs``: one image or any iterable of them: paths, PIL images, numpy arrays (H, W), (H, W, 3), (N, H, W, 3),
           tensors (3, H, W), (N, 3, H, W); uint8, or floats in [0, 1], not normalised. See :func:`each_image`
         - ``ensemble``: one of :attr:`ensembles`
-        - ``top``: how many classes a prediction names, at most all
-        - ``batch``: how many images are computed together; it changes nothing but speed and memory
+        - ``top``: how many classes a prediction lists, capped at the number of classes
+        - ``batch``: images per forward pass; affects only speed and memory
 
-        Raises InputError for an image that cannot be read, and for a name or a number that cannot be used.
+        Raises InputError for an unreadable image, and for an invalid ensemble or number.
         """
         return list(self.stream(inputs, ensemble=ensemble, top=top, batch=batch))
 
@@ -110,46 +110,46 @@ class Model(HubMixin):
         workers: int | None = 0,
         unreadable: Callable[[Unreadable], None] | None = None,
     ) -> Iterator[Prediction]:
-        """Yield the same as :meth:`predict`, while ``inputs`` are taken from any iterable; memory does not grow with them.
+        """Yield the predictions of :meth:`predict` one by one, in constant memory for any number of ``inputs``.
 
-        - ``workers``: processes that read images ahead; None for one per core where there are many
-        - ``unreadable``: is told of every image that cannot be read, which is then left out; without it, InputError
+        - ``workers``: worker processes that read images ahead; None for one per core if there are at least 200 images
+        - ``unreadable``: called with every unreadable image, which is then skipped; None raises InputError
         """
         self.check_ensemble(ensemble)
         for name, value in (("top", top), ("batch", batch)):
             if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
                 raise InputError(f"{name}: expected a whole number from 1, got {value!r}")
         outputs = self.outputs(inputs, int(batch), workers, unreadable)
-        return (one for output in outputs for one in self.predictions(output, ensemble, int(top)))
+        return (prediction for output in outputs for prediction in self.predictions(output, ensemble, int(top)))
 
     def predictions(self, output: ModelOutput, ensemble: str = PREDICTIONS, top: int = TOP) -> Iterator[Prediction]:
-        """Yield the predictions that an output of :meth:`outputs` stands for; raises InputError for NaN or infinity."""
+        """Yield the predictions from an output of :meth:`outputs`; raises InputError for NaN or infinity."""
         most = min(top, len(self.classes))
         return predictions_from(output, ensemble, most, self.classes, self.sources, self.nearest_accuracy)
 
     def logits(self, inputs: ImageInput | Iterable[ImageInput], *, batch: int = BATCH) -> dict[str, Tensor]:
-        """Return ensemble -> logits (N, C), float32 on the CPU, of the same inputs as :meth:`predict`.
+        """Return ensemble -> logits (N, C), float32 on the CPU, for the inputs of :meth:`predict`.
 
-        Raises InputError for an image that cannot be read.
+        Raises InputError for an unreadable image.
         """
         parts = [output.logits for output in self.outputs(inputs, batch)]
-        none = np.empty((0, len(self.classes)), dtype=np.float32)
+        empty = np.empty((0, len(self.classes)), dtype=np.float32)
         return {
-            name: torch.from_numpy(np.concatenate([none, *(part[name] for part in parts)])) for name in self.ensembles
+            name: torch.from_numpy(np.concatenate([empty, *(part[name] for part in parts)])) for name in self.ensembles
         }
 
     def domain_probabilities(
         self, inputs: ImageInput | Iterable[ImageInput], *, batch: int = BATCH
     ) -> NDArray[np.float32] | None:
-        """Return how likely the domain classifier finds each source, (N, D); None where the model has none.
+        """Return the domain classifier's probability of each source, (N, D); None if the model has no classifier.
 
-        Raises InputError for an image that cannot be read.
+        Raises InputError for an unreadable image.
         """
         if self.method.domain_classifier is None:
             return None
         parts = [output.domain_probabilities for output in self.outputs(inputs, batch)]
-        none = np.empty((0, len(self.sources)), dtype=np.float32)
-        return np.concatenate([none, *(part for part in parts if part is not None)])
+        empty = np.empty((0, len(self.sources)), dtype=np.float32)
+        return np.concatenate([empty, *(part for part in parts if part is not None)])
 
     def outputs(
         self,
@@ -165,14 +165,14 @@ class Model(HubMixin):
                     raise InputError(f"{problem.name!r} cannot be read: {problem.reason}")
                 unreadable(problem)
             if read.names:
-                logits, domains = self._ask(torch.from_numpy(read.images))
+                logits, domains = self._compute(torch.from_numpy(read.images))
                 plain = {name: values.numpy() for name, values in logits.items()}
                 yield ModelOutput(read.names, plain, None if domains is None else domains.numpy())
 
-    def _ask(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+    def _compute(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
         """Return ensemble -> logits of uint8 (N, 3, size, size), and the sources' probabilities (N, D); both on the CPU.
 
-        The latter where there is a domain classifier. Computes in halves where memory does not suffice.
+        The probabilities are None without a domain classifier. Splits the batch in half if it does not fit in memory.
         """
         try:
             with torch.inference_mode(), default_tensors():
@@ -182,66 +182,66 @@ class Model(HubMixin):
                 if self.method.domain_classifier is not None:
                     features = self.method.boundary_features(batch)
                     domains = self.method.domain_classifier(self.method.network.pooled(features)).float().cpu()
-                    # F need not run again.
+                    # Reuse the features, so that F runs only once.
                     batch = replace(batch, images=None, features=features)
                 return {name: logits.float().cpu() for name, logits in self.method.predict(batch).items()}, domains
         except torch.OutOfMemoryError as error:
             if len(images) == 1:
                 raise InputError(
                     f"{self.device} has not enough memory for one image at {self.preprocessing.size} pixels: use "
-                    "device cpu, or free the other"
+                    "device cpu, or free memory on the device"
                 ) from error
-        (logits, domains), (more_logits, more_domains) = (self._ask(part) for part in images.chunk(2))
+        (logits, domains), (more_logits, more_domains) = (self._compute(part) for part in images.chunk(2))
         joined = {name: torch.cat([logits[name], more_logits[name]]) for name in logits}
         return joined, None if domains is None or more_domains is None else torch.cat([domains, more_domains])
 
     @property
     def has_votes(self) -> bool:
-        """Whether every source has a mask or head of its own, whose vote a prediction names."""
+        """Whether every source has its own mask or head, whose vote is part of a prediction."""
         return all(known(source) in self.ensembles for source in self.sources)
 
     @property
     def names_nearest(self) -> bool:
-        """Whether a prediction names its nearest source: every source has a mask or head, and there are several."""
+        """Whether predictions have a nearest source: every source has a mask or head, and there are several sources."""
         return self.has_votes and len(self.sources) > 1
 
     @property
     def nearest_rule(self) -> str:
-        """What names the nearest source: the domain classifier, or without one the most confident mask."""
+        """What determines the nearest source: the domain classifier, or without one the most confident mask."""
         return MOST_CONFIDENT_MASK if self.method.domain_classifier is None else DOMAIN_CLASSIFIER
 
     @property
     def nearest_accuracy(self) -> float | None:
-        """How often the nearest source of the sources' own images is right, in [0, 1]; None where model.json does not say."""
+        """Accuracy of the nearest source on the sources' own images, in [0, 1]; None if model.json does not have it."""
         measured = self.card.nearest_source
         return measured.accuracy if measured is not None and measured.by == self.nearest_rule else None
 
     def about_nearest(self) -> str:
-        """Say in a sentence how the nearest source is found and how far it can be trusted; or why there is none."""
+        """Return a sentence on how the nearest source is determined and how accurate it is, or why there is none."""
         if not self.has_votes:
             return f"no nearest source: method {self.method.name!r} has no mask or head per source"
         if not self.names_nearest:
-            return "no nearest source: there is one source, which every image would be nearest to"
+            return "no nearest source: there is only one source"
         if self.nearest_accuracy is None:
-            return f"nearest source: by the {self.nearest_rule}; how often that is right was not measured (`dmg evaluate RUN`)"
+            return f"nearest source: by the {self.nearest_rule}; its accuracy was not measured (`dmg evaluate RUN`)"
         split = self.card.nearest_source.split if self.card.nearest_source is not None else ""
-        right = f"{100 * self.nearest_accuracy:.1f} % of the sources' own {split} images"
-        return f"nearest source: by the {self.nearest_rule}, which is right on {right}"
+        correct = f"{100 * self.nearest_accuracy:.1f} % of the sources' own {split} images"
+        return f"nearest source: by the {self.nearest_rule}, which is correct on {correct}"
 
     def save(self, folder: Path | str) -> None:
-        """Write ``model.safetensors`` and ``model.json`` into ``folder``, from which :func:`load` gives the same model.
+        """Write ``model.safetensors`` and ``model.json`` into ``folder``, from which :func:`load` restores the model.
 
-        Raises RunFolderError where they cannot be written.
+        Raises RunFolderError if they cannot be written.
         """
         save_model(Path(folder), self.method, self.backbone, self.card)
 
     def model_card(self, repo_id: str | None = None) -> str:
-        """Return the model card as Markdown: what the model was trained on, its accuracies, how to load it, its limits."""
+        """Return the model card as Markdown: training data, accuracies, usage and limitations."""
         return model_card(self.card, self.ensembles, repo_id)
 
 
 def ensembles_of(method: Method) -> tuple[str, ...]:
-    """Return the names of the predictions that a method has, by predicting one empty image."""
+    """Return the ensembles that a method predicts, determined with one empty image."""
     size = method.network.image_size
     first = next(method.parameters())
     images = torch.zeros(1, 3, size, size, dtype=first.dtype, device=first.device)
@@ -250,10 +250,10 @@ def ensembles_of(method: Method) -> tuple[str, ...]:
 
 
 def check_ensemble(method: Method, ensemble: str, available: Sequence[str], held_out: Sequence[str] = ()) -> None:
-    """Raise InputError, which says what there is and why, unless a method has predictions of that name.
+    """Raise InputError, which lists the available ensembles, unless a method has this one.
 
-    - ``available``: those that it has, see :func:`ensembles_of`
-    - ``held_out``: the domains that were held out, as far as they are known
+    - ``available``: the method's ensembles, see :func:`ensembles_of`
+    - ``held_out``: the held-out domains, if known
     """
     advice = f"`dmg evaluate RUN --ensemble {WEIGHTED}` fits one" if method.predicts_by_domain else None
     sources, described = method.context.sources, f"method {method.name!r}"
@@ -261,12 +261,12 @@ def check_ensemble(method: Method, ensemble: str, available: Sequence[str], held
 
 
 def preprocessing_of(card: ModelCard) -> Preprocessing:
-    """Return how a model's images are prepared; raises InputError where its card does not say, or says another size."""
+    """Return a model's preprocessing; raises InputError if its card has none, or one of another image size."""
     values = card.preprocessing
     if values is None:
         raise InputError(
-            "model.json says no preprocessing, without which no image can be predicted as in training: write the model "
-            "again with `dmg evaluate RUN`"
+            "model.json has no preprocessing, which is needed to prepare images as in training: write the model again with "
+            "`dmg evaluate RUN`"
         )
     try:
         preprocessing = Preprocessing.from_dict(values)

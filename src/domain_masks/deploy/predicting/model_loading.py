@@ -15,12 +15,12 @@ def load(source: str | Path, *, device: str = "auto", token: str | None = None) 
     """Load a trained model.
 
     - ``source``: a run folder, any folder with ``model.safetensors`` and ``model.json``, the path of one of the two, or a
-      name on the hub: ``owner/name``, ``owner/name@revision``, with ``hf:`` before it where a folder ``owner`` is here
+      name on the Hub: ``owner/name``, ``owner/name@revision``, prefixed with ``hf:`` if a folder ``owner`` exists here
     - ``device``: ``auto``, ``cpu`` or ``cuda``
-    - ``token``: for a private model of the hub; by default the one that huggingface_hub has stored
+    - ``token``: for a private model on the Hub; by default the one stored by huggingface_hub
 
-    Nothing that could run code is read: pickles are refused. Raises RunFolderError for a malformed ``model.json`` or a
-    newer format, InputError for what is no model, weights that do not fit, and a name that the hub does not have.
+    Pickles are refused, as loading them can run code. Raises RunFolderError for a malformed ``model.json`` or a newer format,
+    InputError for a source that is not a model, weights that do not match, and a name that the Hub does not have.
     """
     method, card = load_model(locate(source, token))
     return Model(method, card, device)

@@ -1,4 +1,4 @@
-"""The prediction for one image: its classes, the vote of each source's mask, the nearest source."""
+"""The prediction for one image: classes, the vote of each source's mask, the nearest source."""
 
 from __future__ import annotations
 
@@ -36,11 +36,9 @@ class Prediction:
     - ``name``: the path of the image; None where it has none
     - ``top``: the most probable classes under the chosen ensemble, best first, at least one
     - ``votes``: source domain -> the most probable class under its mask or head alone; empty for a method without these
-    - ``nearest_source``: the source domain that the image is nearest to, see
-      :func:`~domain_masks.evaluation.nearest_source`, and ``nearest_weight``, its weight in [0, 1]: the domain classifier's
-      probability, else by :func:`source_weights`; None without masks or heads, and for one source
-    - ``nearest_accuracy``: how often the nearest source of the sources' own images is right, in [0, 1]; None where the model
-      does not say
+    - ``nearest_source``: see :func:`~domain_masks.evaluation.nearest_source`; None without masks or heads, and with one source
+    - ``nearest_weight``: its weight in [0, 1]: the domain classifier's probability, or without one :func:`source_weights`
+    - ``nearest_accuracy``: accuracy of the nearest source on the sources' own images, in [0, 1]; None if not measured
     """
 
     name: str | None
@@ -61,7 +59,7 @@ class Prediction:
         return self.top[0].probability
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; what the method does not have is absent."""
+        """Return plain values for JSON, without the fields that the method does not have."""
         content: dict[str, Any] = {"path": self.name, **self.top[0].to_dict()}
         content["top"] = [guess.to_dict() for guess in self.top]
         if self.votes:
@@ -74,11 +72,10 @@ class Prediction:
 
 
 def source_weights(probabilities: Mapping[str, NDArray[np.float64]], sources: Sequence[str]) -> NDArray[np.float64]:
-    """Return how much each image is like each source domain by the masks alone, (N, D), every row adding up to 1.
+    """Return the weight of each source domain from the confidence of its mask or head, (N, D); rows sum to 1.
 
-    A source's weight is the confidence of its own mask or head, its largest class probability, as a share of the sum over
-    all sources: with D sources that are all sure, every weight is about 1/D. For models without a domain classifier, whose
-    probabilities are right more often (docs/analysis.md).
+    The confidence is the largest class probability, divided by the sum over all sources: if all D masks are confident, every
+    weight is about 1/D. Used without a domain classifier, which would be more accurate (docs/analysis.md).
 
     - ``probabilities``: ensemble -> (N, C), with ``known:SOURCE`` for every source
     """
@@ -89,11 +86,11 @@ def source_weights(probabilities: Mapping[str, NDArray[np.float64]], sources: Se
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """What a model gives for N images under all its ensembles, without the images.
+    """A model's output for N images under all its ensembles, without the images.
 
     - ``names``: N paths; None for an image without one
     - ``logits``: ensemble -> (N, C)
-    - ``domain_probabilities``: (N, D), how likely the domain classifier finds each source; None without one
+    - ``domain_probabilities``: (N, D), the domain classifier's probability of each source; None without one
     """
 
     names: Sequence[str | None]
@@ -112,23 +109,21 @@ def predictions_from(
     """Yield the prediction of each of N images.
 
     - ``top``: how many classes, at most C
-    - ``nearest_accuracy``: how often the nearest source is right, where that is known. The nearest source is that of
-      :func:`~domain_masks.evaluation.nearest_source`, its weight the domain classifier's probability, else by
-      :func:`source_weights`
+    - ``nearest_accuracy``: copied into each :class:`Prediction`
 
-    Raises InputError where the model gives NaN or infinity.
+    Raises InputError if the logits contain NaN or infinity.
     """
     domains = output.domain_probabilities
-    for known_as, logits in output.logits.items():
-        _refuse_infinite(known_as, logits, output.names)
-    probabilities = {known_as: np.exp(log_softmax(logits)) for known_as, logits in output.logits.items()}
+    for name, logits in output.logits.items():
+        _refuse_infinite(name, logits, output.names)
+    probabilities = {name: np.exp(log_softmax(logits)) for name, logits in output.logits.items()}
 
     def ranked(ensemble: str, count: int) -> list[tuple[Guess, ...]]:
         values = probabilities[ensemble]
-        # The first one needs no sorting; of equal ones both take the first.
+        # The best class alone needs no sorting; both ways break ties by the lower index.
         order = values.argmax(1)[:, None] if count == 1 else np.argsort(-values, axis=1, kind="stable")[:, :count]
         return [
-            tuple(Guess(classes[index], float(values[row, index])) for index in own) for row, own in enumerate(order)
+            tuple(Guess(classes[index], float(values[row, index])) for index in best) for row, best in enumerate(order)
         ]
 
     has_votes = bool(sources) and all(known(source) in probabilities for source in sources)
@@ -137,17 +132,17 @@ def predictions_from(
     if has_votes and len(sources) > 1:
         nearest = nearest_source(np.stack([output.logits[known(source)] for source in sources]), domains)
         weights = source_weights(probabilities, sources) if domains is None else domains.astype(np.float64)
-    for row, (name, guesses) in enumerate(zip(output.names, ranked(ensemble, top), strict=True)):
-        one = Prediction(name, guesses, {source: own[row][0] for source, own in votes.items()})
+    for row, (path, guesses) in enumerate(zip(output.names, ranked(ensemble, top), strict=True)):
+        prediction = Prediction(path, guesses, {source: guess[row][0] for source, guess in votes.items()})
         if nearest is not None and weights is not None:
-            own_source = int(nearest[row])
-            one = replace(
-                one,
-                nearest_source=sources[own_source],
-                nearest_weight=float(weights[row, own_source]),
+            source_index = int(nearest[row])
+            prediction = replace(
+                prediction,
+                nearest_source=sources[source_index],
+                nearest_weight=float(weights[row, source_index]),
                 nearest_accuracy=nearest_accuracy,
             )
-        yield one
+        yield prediction
 
 
 def _refuse_infinite(ensemble: str, logits: NDArray[Any], names: Sequence[str | None]) -> None:
@@ -155,6 +150,6 @@ def _refuse_infinite(ensemble: str, logits: NDArray[Any], names: Sequence[str | 
     if not finite.all():
         name = names[int(np.argmin(finite))]
         raise InputError(
-            f"the model gives NaN or infinity for {name or 'an image'!r} ({ensemble}): its weights are too large for what "
-            "they are multiplied with; train it again, with a smaller learning rate"
+            f"the model's logits for {name or 'an image'!r} ({ensemble}) contain NaN or infinity: its weights have diverged; "
+            "train it again with a smaller learning rate"
         )

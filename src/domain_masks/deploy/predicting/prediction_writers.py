@@ -1,4 +1,4 @@
-"""Predictions as rows: CSV, JSON or JSON lines, written one by one as they come."""
+"""Write predictions as CSV, JSON or JSON lines, one row at a time."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SHOWN = 20
 
 
 class Rows(ABC):
-    """Writes predictions to an open binary stream, a row each.
+    """Writes predictions to an open binary stream, one row each.
 
-    - ``top``: how many classes a row names
-    - ``sources``: the source domains whose masks vote; none for a method without votes
+    - ``top``: how many classes a row lists
+    - ``sources``: the source domains whose masks vote; empty for a method without votes
     """
 
     def __init__(self, stream: BinaryIO, top: int, sources: Sequence[str]) -> None:
@@ -33,28 +33,28 @@ class Rows(ABC):
         self._sources = tuple(sources)
 
     def begin(self) -> None:  # noqa: B027 - most formats have none
-        """Write what stands before the first row."""
+        """Write the header."""
 
     @abstractmethod
     def add(self, prediction: Prediction) -> None:
         """Write one row."""
 
     def end(self) -> None:  # noqa: B027 - most formats have none
-        """Write what stands behind the last row."""
+        """Write the footer."""
 
 
 class CsvRows(Rows):
     """Columns: path, class, probability; class_2, probability_2, ...; each source's vote; the nearest source.
 
-    The path's bytes are written as they are, also where they are no UTF-8. Texts that a spreadsheet would take for a formula
-    are disarmed, see :func:`cell`.
+    Paths are written byte for byte, also if they are not UTF-8. Text that a spreadsheet would take for a formula is escaped,
+    see :func:`cell`.
     """
 
     def begin(self) -> None:
         """Write the header."""
         head = ["path", "class", "probability"]
-        for place in range(2, self._top + 1):
-            head += [f"class_{place}", f"probability_{place}"]
+        for rank in range(2, self._top + 1):
+            head += [f"class_{rank}", f"probability_{rank}"]
         for source in self._sources:
             head += [cell(f"vote_{source}"), cell(f"vote_{source}_probability")]
         if self._sources:
@@ -70,10 +70,10 @@ class CsvRows(Rows):
             vote = prediction.votes[source]
             row += [cell(vote.class_name), _number(vote.probability)]
         if self._sources:
-            weight, right = prediction.nearest_weight, prediction.nearest_accuracy
+            numbers = (prediction.nearest_weight, prediction.nearest_accuracy)
             row += [
                 cell(prediction.nearest_source or ""),
-                *("" if one is None else _number(one) for one in (weight, right)),
+                *("" if number is None else _number(number) for number in numbers),
             ]
         self._write(row)
 
@@ -82,7 +82,7 @@ class CsvRows(Rows):
 
 
 class JsonLines(Rows):
-    """An object per line, see :meth:`Prediction.to_dict`; bytes of a path that are no UTF-8 are escaped, as JSON does."""
+    """An object per line, see :meth:`Prediction.to_dict`; bytes of a path that are not UTF-8 are escaped, as JSON does."""
 
     def add(self, prediction: Prediction) -> None:
         """Write one line."""
@@ -109,14 +109,14 @@ class JsonArray(Rows):
 
 
 FORMATS: dict[str, type[Rows]] = {".csv": CsvRows, ".json": JsonArray, ".jsonl": JsonLines}
-"""Ending of a file's name -> what writes its rows."""
+"""File extension -> the writer of its rows."""
 
 
 @contextmanager
 def rows_to_file(path: Path, top: int, sources: Sequence[str]) -> Iterator[Rows]:
-    """Give what writes rows to ``path``, in the format of its ending; the file appears whole or not at all.
+    """Yield the writer of ``path`` in the format of its extension; the file is written atomically.
 
-    Raises RunFolderError where it cannot be written.
+    Raises RunFolderError if it cannot be written.
     """
     with writing(path) as temporary, temporary.open("wb") as stream:
         rows = FORMATS[path.suffix.lower()](stream, top, sources)
@@ -125,8 +125,8 @@ def rows_to_file(path: Path, top: int, sources: Sequence[str]) -> Iterator[Rows]
         rows.end()
 
 
-class _RowsAtOnce(CsvRows):
-    """CSV of which every row can be read as soon as it is there: whoever reads may be waiting for it."""
+class _FlushedCsvRows(CsvRows):
+    """CSV that flushes every row, since the reader of a pipe may be waiting for it."""
 
     def _write(self, row: Sequence[str]) -> None:
         super()._write(row)
@@ -135,9 +135,9 @@ class _RowsAtOnce(CsvRows):
 
 @contextmanager
 def rows_to_stream(stream: BinaryIO, top: int, sources: Sequence[str]) -> Iterator[Rows]:
-    """Give what writes rows as CSV to an open stream; raises RunFolderError where that is full."""
+    """Yield a writer of CSV rows to an open stream; raises RunFolderError if writing fails."""
     try:
-        rows = _RowsAtOnce(stream, top, sources)
+        rows = _FlushedCsvRows(stream, top, sources)
         rows.begin()
         yield rows
         rows.end()
@@ -150,7 +150,7 @@ def rows_to_stream(stream: BinaryIO, top: int, sources: Sequence[str]) -> Iterat
 
 
 class Problems:
-    """Counts images that could not be read, keeps the first ones, and writes all where there is a stream."""
+    """Counts unreadable images, keeps the first ones, and writes all of them to ``stream`` unless it is None."""
 
     def __init__(self, stream: BinaryIO | None) -> None:
         self.count = 0
@@ -160,7 +160,7 @@ class Problems:
             stream.write(csv_line(["path", "reason"]))
 
     def add(self, problem: Unreadable) -> None:
-        """Take note of one."""
+        """Record an unreadable image."""
         self.count += 1
         if len(self._first) < _SHOWN:
             self._first.append(problem)
@@ -168,7 +168,7 @@ class Problems:
             self._stream.write(csv_line([path_cell(problem.name), cell(problem.reason)]))
 
     def lines(self) -> Iterator[str]:
-        """Yield how many there were and a line for each of the first ones; nothing where there were none."""
+        """Yield the count and a line for each of the first ones; nothing if there were none."""
         if not self.count:
             return
         yield f"{self.count:,} could not be read:"
@@ -180,7 +180,7 @@ class Problems:
 
 @contextmanager
 def problems_to_file(path: Path | None) -> Iterator[Problems]:
-    """Give what takes note of images that could not be read; ``path``, if there is one, appears whole or not at all."""
+    """Yield the recorder of unreadable images, which writes them to ``path`` atomically unless it is None."""
     if path is None:
         yield Problems(None)
         return
@@ -189,7 +189,7 @@ def problems_to_file(path: Path | None) -> Iterator[Problems]:
 
 
 def csv_line(row: Sequence[str]) -> bytes:
-    """Return one line of CSV; characters that stand for bytes that are no UTF-8 become these bytes again."""
+    """Return one line of CSV; surrogate escapes become the bytes that they stand for."""
     return line(row).encode("utf-8", "surrogateescape")
 
 
