@@ -14,7 +14,7 @@ from domain_masks.data import load_digits_dataset
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS, Aggregate
 from domain_masks.records.config import parse_config
-from domain_masks.records.preparation import as_begun
+from domain_masks.records.preparation import as_started
 from domain_masks.records.yaml_files import parse_yaml
 from domain_masks.settings.contradictions import contradictions
 from domain_masks.settings.validation import check_settings
@@ -138,7 +138,7 @@ def test_paths_are_stored_from_the_root(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     config = generated.config(dataset="photos", root="data", weights="w.pth", init_from="run", square=True)
-    config = as_begun(config, {"square": True})  # as is written down, so that the run is not looked for
+    config = as_started(config, {"square": True})  # as is written down, so that the run is not looked for
     complete = resolve(config, generated.dataset())
     assert (complete.root, complete.init_from) == (tmp_path / "data", tmp_path / "run")
     assert (complete.dataset, complete.weights) == (str(tmp_path / "photos"), str(tmp_path / "w.pth"))

@@ -23,7 +23,7 @@ from domain_masks.records.config import parse_config, read_config
 from domain_masks.training import Experiment, evaluate, run
 from domain_masks.training import domain_classifier as fitting
 from domain_masks.training.checkpoints import load_checkpoint
-from domain_masks.training.domain_classifier import add_domain_classifier, drawn
+from domain_masks.training.domain_classifier import add_domain_classifier, subsample
 from domain_masks.training.launching import launch
 
 TENSORS = {f"method.domain_classifier.{name}" for name in ("weight", "bias", "mean", "scale")}
@@ -174,14 +174,14 @@ def test_one_source_has_nothing_to_weigh(data: Any) -> None:
     assert experiment.method.domain_classifier is None
 
 
-def test_a_large_subset_is_drawn_from_every_domain_in_proportion(data: Any) -> None:
+def test_a_large_subset_is_subsample_from_every_domain_in_proportion(data: Any) -> None:
     rows = np.concatenate([np.arange(40), np.arange(60, 80), np.arange(120, 122)])
     subset = Subset(data, rows)
-    chosen = drawn(subset, 31, seed=0)
+    chosen = subsample(subset, 31, seed=0)
     assert np.bincount(chosen.domain_indices).tolist() == [20, 10, 1]
     assert set(chosen.indices.tolist()) <= set(rows.tolist())
     assert chosen.indices.tolist() == sorted(set(chosen.indices.tolist()))
-    assert drawn(subset, 31, seed=0).indices.tolist() == chosen.indices.tolist()
-    assert drawn(subset, 31, seed=1).indices.tolist() != chosen.indices.tolist()
-    assert drawn(subset, 62, seed=0) is subset
-    assert np.bincount(drawn(subset, 3, seed=0).domain_indices).tolist() == [1, 1, 1]
+    assert subsample(subset, 31, seed=0).indices.tolist() == chosen.indices.tolist()
+    assert subsample(subset, 31, seed=1).indices.tolist() != chosen.indices.tolist()
+    assert subsample(subset, 62, seed=0) is subset
+    assert np.bincount(subsample(subset, 3, seed=0).domain_indices).tolist() == [1, 1, 1]

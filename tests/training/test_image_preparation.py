@@ -16,7 +16,7 @@ from domain_masks.errors import InputError, RunFolderError
 from domain_masks.networks import build_backbone
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.identity import run_key
-from domain_masks.records.preparation import IMAGENET_MEAN, IMAGENET_STD, as_begun
+from domain_masks.records.preparation import IMAGENET_MEAN, IMAGENET_STD, as_started
 from domain_masks.training.backbone_builder import architecture_for
 from domain_masks.training.defaults import notes, resolve
 from domain_masks.training.image_preparation import preprocessing_of
@@ -140,7 +140,7 @@ def test_keys_of_runs_that_compute_the_same_stay() -> None:
 def test_keys_of_runs_that_compute_something_else_change() -> None:
     config = resolved(backbone=VIT)
     old = config.model_copy(update={"mean": None, "std": None, "interpolation": None, "crop": None})
-    assert len({run_key(changed, KEYED, {}) for changed in (config, old, as_begun(old, {"square": False}))}) == 2
+    assert len({run_key(changed, KEYED, {}) for changed in (config, old, as_started(old, {"square": False}))}) == 2
     for name, value in (("mean", HALF), ("std", HALF), ("interpolation", "bicubic"), ("crop", 0.9)):
         usual = resolved(backbone="resnet18")
         assert run_key(usual.model_copy(update={name: value}), KEYED, {}) != run_key(usual, KEYED, {})
@@ -148,7 +148,7 @@ def test_keys_of_runs_that_compute_something_else_change() -> None:
 
 def test_a_run_of_before_goes_on_as_it_began() -> None:
     old = {"square": False, "size": 224, "backbone": VIT, "weights": "imagenet"}
-    config = as_begun(parse_config({"dataset": "generated", "target": "stripes", "backbone": VIT}), old)
+    config = as_started(parse_config({"dataset": "generated", "target": "stripes", "backbone": VIT}), old)
     assert images_of(resolve(config, dataset(per_class=2))) == (
         224,
         256,
@@ -158,8 +158,8 @@ def test_a_run_of_before_goes_on_as_it_began() -> None:
         "bilinear",
     )
     new = {**old, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "crop": 1.0}
-    assert as_begun(parse_config({"mean": 0.1}), new).mean == (0.1,) * 3
-    assert as_begun(parse_config({}), new).std == HALF
+    assert as_started(parse_config({"mean": 0.1}), new).mean == (0.1,) * 3
+    assert as_started(parse_config({}), new).std == HALF
 
 
 def test_images_are_resized_by_the_filter_that_is_asked_for() -> None:

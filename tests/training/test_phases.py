@@ -90,7 +90,7 @@ def test_phases_never_go_back_with_more_epochs(begun: int, epochs: int, starts: 
 def test_too_few_epochs_are_refused() -> None:
     with pytest.raises(InputError, match=r"epochs: .* 2 phases .*expected 2 or more, got 1"):
         plan([0.5, 0.5], 1)
-    with pytest.raises(InputError, match=r"expected 5 or more, 4 being begun, got 4"):
+    with pytest.raises(InputError, match=r"expected 5 or more, as 4 have started, got 4"):
         plan([0.5, 0.5], 4, begun=4, before=(0, 4))
 
 
@@ -190,7 +190,7 @@ def test_fewer_epochs_that_leave_a_phase_out_change_nothing(data: Any, tmp_path:
     with pytest.raises(KeyboardInterrupt):
         run(settings, tmp_path / "run", dataset=data, reporter=Silent("epoch 3"))
     before = (tmp_path / "run" / "config.yaml").read_text()
-    with pytest.raises(InputError, match="expected 4 or more, 3 being begun, got 3"):
+    with pytest.raises(InputError, match="expected 4 or more, as 3 have started, got 3"):
         run(
             settings.model_copy(update={"epochs": 3}),
             tmp_path / "run",

@@ -13,7 +13,7 @@ from domain_masks.records import Results, RunFolder
 from domain_masks.records.collection import run_folders
 from domain_masks.records.config import AUTO, RunConfig, parse_config, read_config
 from domain_masks.records.identity import CONTENT, REVISED, inputs_noted, inputs_of, run_key
-from domain_masks.records.preparation import as_begun
+from domain_masks.records.preparation import as_started
 from domain_masks.training.defaults import resolve
 
 
@@ -58,7 +58,7 @@ def keys_in(
     """
     try:
         values = read_config(folder.config)
-        config = as_begun(parse_config(values), values)
+        config = as_started(parse_config(values), values)
         config = with_settings(config)
     except DomainMasksError:
         return

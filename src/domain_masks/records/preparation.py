@@ -34,7 +34,7 @@ def usual_preparation(square: bool | None) -> dict[str, Any]:
     return {name: value for name, value in usual.items() if value is not None}
 
 
-def as_begun(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+def as_started(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """Return the configuration with what it leaves open as in ``values``, the settings of a run that was begun.
 
     That is how images are prepared, and what the run was left to find itself. Raises InputError for values that cannot be.

@@ -1,4 +1,4 @@
-"""Gradients of one optimiser that wait for more batches: their mean over all rows of the group, whatever the batches' sizes."""
+"""Gradient accumulation: the mean over all rows of the accumulated batches, whatever their sizes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from domain_masks.processes import stacked
 
 
 class Accumulation:
-    """The gradients that an optimiser has from the batches of a group, until there are enough of them.
+    """The accumulated gradients of one optimiser.
 
-    They are kept apart from ``parameter.grad``, so that what a step computes and does not use is never mixed with them.
+    They are kept apart from ``parameter.grad``, so that gradients that a step computes and does not use are never added.
 
     - ``parameters``: those of the optimiser, in its order
-    - ``batches``, ``rows``: how many batches the group has by now, and their rows over all processes
+    - ``batches``, ``rows``: how many batches are accumulated, and their rows over all processes
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -27,7 +27,7 @@ class Accumulation:
         self._sums: list[Tensor | None] = [None] * len(self.parameters)
 
     def add(self, rows: int) -> None:
-        """Take the gradients, means over ``rows``, from the parameters."""
+        """Add the gradients of the parameters, means over ``rows``, and clear them."""
         for index, parameter in enumerate(self.parameters):
             gradient, parameter.grad = parameter.grad, None
             if gradient is None:
@@ -38,32 +38,32 @@ class Accumulation:
         self.rows += rows
 
     def assign_mean(self) -> None:
-        """Give the mean over all rows of the group to the parameters, and begin a new group."""
+        """Assign the mean over all accumulated rows to the parameters' gradients, and clear the accumulated ones."""
         for parameter, total in zip(self.parameters, self._sums, strict=True):
             parameter.grad = None if total is None else total.div_(self.rows)
         self.batches, self.rows = 0, 0
         self._sums = [None] * len(self.parameters)
 
     def scale(self, factor: float) -> None:
-        """Multiply what waits, and what the parameters hold: for gradients that are kept scaled."""
+        """Multiply the accumulated gradients and those of the parameters, which a gradient scaler keeps scaled."""
         for gradient in (*self._sums, *(parameter.grad for parameter in self.parameters)):
             if gradient is not None:
                 gradient.mul_(factor)
 
     def state_dict(self, world_size: int) -> dict[str, Any]:
-        """Return what waits, of each process where there are several; they all call it together."""
+        """Return the accumulated gradients, stacked over processes where there are several; all of them call it together."""
         sums = self._sums if world_size == 1 else [stacked(value) for value in self._filled()]
         return {"batches": self.batches, "rows": self.rows, "sums": list(sums)}
 
     def _filled(self) -> list[Tensor]:
-        # Every process must bring the same list, also where a parameter got no gradient here.
+        # Every process must contribute the same list, with zeros where a parameter has no gradient here.
         return [
             torch.zeros_like(parameter) if value is None else value
             for parameter, value in zip(self.parameters, self._sums, strict=True)
         ]
 
     def load_state_dict(self, state: Mapping[str, Any], rank: int, world_size: int, gathered: int) -> None:
-        """Take over what :meth:`state_dict` returned in a run of ``gathered`` processes."""
+        """Load what :meth:`state_dict` returned in a run of ``gathered`` processes."""
         self.batches, self.rows = int(state["batches"]), int(state["rows"])
         for index, (parameter, value) in enumerate(zip(self.parameters, state["sums"], strict=True)):
             if value is None:
@@ -75,10 +75,10 @@ class Accumulation:
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Give all processes the mean of their gradients; a parameter without one on any process stays without."""
+    """Average the gradients over all processes; a parameter that has none on any process keeps None."""
     if not parameters:
         return
-    # Every process must bring the same list, also where a parameter got no gradient here; last, which got one.
+    # Every process must contribute the same list, with zeros where a parameter has no gradient; flags at its end say which.
     gradients = [
         parameter.grad if parameter.grad is not None else torch.zeros_like(parameter) for parameter in parameters
     ]

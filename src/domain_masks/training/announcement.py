@@ -1,4 +1,4 @@
-"""What a run says before its first step: what it will do, and what there is to know of its settings, images and past."""
+"""The lines that a run prints before its first step: a summary, and notes on its settings, images and checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLUGIN_CHANGED = (
 def announcement(
     experiment: Experiment, inputs: Mapping[str, Any], checkpoint: CheckpointState | None
 ) -> Iterator[str]:
-    """Yield what a run says before its first step; ``inputs`` are those that it notes, or has noted when it was started."""
+    """Yield the lines that a run prints before its first step; ``inputs`` were recorded when the run was started."""
     config = experiment.config
     yield _summary(experiment)
     yield from notes(config, experiment.splits.dataset)
@@ -39,7 +39,7 @@ def announcement(
 
 
 def _summary(experiment: Experiment) -> str:
-    """Return in one paragraph what a run will do."""
+    """Return a summary of the run in one paragraph."""
     config, splits = experiment.config, experiment.splits
     held = ", ".join(splits.targets) or "none"
     start = ""

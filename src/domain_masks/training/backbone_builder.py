@@ -1,4 +1,4 @@
-"""What a run's network is made from, whether it starts anew, is resumed, or starts from another run's model."""
+"""The architecture and backbones of a run that is new, resumed, or initialised from another run's model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from domain_masks.training.provenance import Provenance
 
 
 def architecture_for(config: RunConfig, provenance: Provenance | None) -> Architecture:
-    """Return what the network of a run is made from.
+    """Return the architecture of a run's network.
 
-    - ``provenance``: of the checkpoint that it is resumed from; older versions did not note the network, and built what
-      ``imagenet`` asks for with these weights alone
+    - ``provenance``: of the checkpoint that the run is resumed from; older versions did not record the architecture, and
+      built the one of ``imagenet`` weights only where these were asked for
 
-    Raises InputError for an unknown backbone, RunFolderError for a checkpoint or a model that says none.
+    Raises InputError for an unknown backbone, RunFolderError for a checkpoint or model without an architecture.
     """
     backbone = str(config.backbone)
     if provenance is not None:
@@ -42,7 +42,7 @@ def architecture_for(config: RunConfig, provenance: Provenance | None) -> Archit
 
 
 def synchronised(network: nn.Module) -> nn.Module:
-    """Let all batch norm in a network or method share its statistics with other processes, also timm's with an activation."""
+    """Return a network or method whose batch norm is synchronised over processes, also timm's with an activation."""
     if any(type(module).__module__.partition(".")[0] == "timm" for module in network.modules()):
         from timm.layers.norm_act import convert_sync_batchnorm  # noqa: PLC0415
 
@@ -54,9 +54,9 @@ def synchronised(network: nn.Module) -> nn.Module:
 
 
 class BackboneBuilder:
-    """Builds the backbones of a run's method: its own, and those that it has besides; every head is drawn anew.
+    """Builds the backbones of a run's method: the main one and any further ones; each gets a newly initialised head.
 
-    All begin from the same weights: those of the settings, or of the run that this one starts from.
+    All start from the same weights: those of the settings, or of the run that this one is initialised from.
     """
 
     def __init__(self, config: RunConfig, classes: int, architecture: Architecture) -> None:
@@ -65,7 +65,7 @@ class BackboneBuilder:
 
     @contextmanager
     def without_weights(self) -> Iterator[None]:
-        """Read no file within the block: all that is built there is overwritten by a checkpoint."""
+        """Load no pretrained weights within the block, as a checkpoint overwrites them."""
         self._reads_weights = False
         try:
             yield
@@ -73,12 +73,12 @@ class BackboneBuilder:
             self._reads_weights = True
 
     def own(self, reporter: Reporter) -> nn.Module:
-        """Build the method's own backbone; into that, the weights of another run are loaded with the method's others."""
+        """Build the method's main backbone; weights of another run are loaded later, together with the rest of the method."""
         with seeded(self._config.seed, "initialisation/backbone"):
             return self._build(lambda line: reporter.say(f"note: {line}"))
 
     def further(self) -> nn.Module:
-        """Build another backbone as the method's own was built; what it draws comes from torch's generator."""
+        """Build another backbone like the method's main one; its random numbers come from torch's global generator."""
         network = self._build(_nothing)
         if self._config.init_from is not None and self._reads_weights:
             tensors, own = read_tensors(self._config.init_from / "model.safetensors"), network.state_dict()
@@ -99,4 +99,4 @@ class BackboneBuilder:
 
 
 def _nothing(_line: str) -> None:
-    """Say nothing: the method's own backbone has."""
+    """Print nothing: building the main backbone printed the same notes."""

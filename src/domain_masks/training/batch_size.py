@@ -1,4 +1,4 @@
-"""How many images a step takes where that is left to the machine: ``--batch auto``."""
+"""The automatic batch size: ``--batch auto``."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SMALLEST = 8
 
 
 def resolve_batch_size(config: RunConfig, dataset: ImageDataset, fabric: Fabric, reporter: Reporter) -> RunConfig:
-    """Return the configuration with a number in the place of ``batch: auto``, which is said; any other as it is.
+    """Replace ``batch: auto`` by a number, which is reported; return any other configuration unchanged.
 
-    On a GPU it is the largest power of two for which a training step fits into the memory, at most 512 and at most a quarter
-    of the training images; on a CPU 64, or what the quarter allows.
+    On a GPU it is the largest power of two for which a training step fits into memory, at most 512 and at most a quarter of
+    the training images; on a CPU 64, or less by the same quarter.
 
     Raises InputError for several GPUs, where an attempt that fails on one of them would leave the others waiting.
     """
@@ -80,7 +80,7 @@ def largest_fitting(fits: Callable[[int], bool], limit: int, start: int = DEFAUL
 
 
 class _Attempt:
-    """Tries training steps of some size, on a method that is thrown away afterwards."""
+    """Tries training steps of a given batch size on a method that is discarded afterwards."""
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
@@ -91,7 +91,7 @@ class _Attempt:
             self._steps(size)
         except torch.OutOfMemoryError:
             fits = False
-        # Not before here: the error holds on to what was allocated until it is dealt with.
+        # Only here: the exception keeps the allocated tensors alive until it has been handled.
         self.experiment.method.zero_grad(set_to_none=True)
         _free()
         return fits

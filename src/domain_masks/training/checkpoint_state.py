@@ -1,4 +1,4 @@
-"""What a run that is resumed, or measured again, takes from its checkpoint, and which settings have to be those of before."""
+"""The content of a checkpoint that a run is resumed or evaluated from, and the settings that have to agree with it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ REPEATABLE = {"epochs", "patience", "max_time", *NOT_COMPUTED}
 
 @dataclass(frozen=True)
 class CheckpointState:
-    """What a run that is resumed, or measured again, takes from its checkpoint in place of the files that it started from.
+    """The content of a checkpoint that a run is resumed or evaluated from.
 
     - ``method``: the method's weights; ``engine``: what :meth:`TrainingEngine.state_dict` returned
     - ``provenance``: what the run was made from
-    - ``progress``: how far the run is, and ``epochs``, how many it was to have
-    - ``parts``: the conditions under which it was computed so far, see :mod:`domain_masks.training.conditions`
+    - ``progress``: how far the run is; ``epochs``: how many were planned
+    - ``parts``: the conditions under which it has been computed so far, see :mod:`domain_masks.training.conditions`
     - ``buffers``: name -> running statistics of every process (P, ...), within an epoch of several processes
     - ``measured``: the weights that were validated at the end of the best epoch, if training continues with others
     """

@@ -41,7 +41,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path} is missing: expected the checkpoint of a run") from error
     except Exception as error:
         raise RunFolderError(
-            f"{path} cannot be read ({type(error).__name__}): expected a whole checkpoint. Restore it, or train anew in "
+            f"{path} cannot be read ({type(error).__name__}): expected a whole checkpoint. Restore it, or train again in "
             "another folder with --out; --overwrite would lose what else the run has left"
         ) from error
     if not isinstance(state, dict) or "schema" not in state:

@@ -1,4 +1,4 @@
-"""Whether a method weights its classes as ``--class_weights`` asks for: seen in the graphs of its losses."""
+"""Checks that a method uses the class weights of ``--class_weights``, by the autograd graphs of its losses."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from domain_masks.methods import Method
 from domain_masks.methods.base import WEIGHTED_BY_CLASS, find_head_or
 
 _OF_TARGETS = ("NllLoss", "MultiMarginLoss")
-"""How the autograd nodes of losses begin that are computed from the number of a class."""
+"""Prefixes of the autograd nodes of losses that take class indices."""
 _ADVICE = (
     "compute every cross entropy of the classes by self.classification_loss(logits, labels), or leave class_weights out"
 )
 
 
 class UnweightedError(InputError):
-    """A method that learns classes without the weights that it was told to use."""
+    """A method that trains on class labels without the class weights that were set."""
 
 
 class WeightingWatch:
-    """Looks at what a method learns from, where its context has class weights; else at nothing.
+    """Watches the losses of a method for the class weights of its context; inactive where there are none.
 
     ``used`` says whether a weighted loss was seen in any step so far.
     """
@@ -37,7 +37,7 @@ class WeightingWatch:
         self._head = _head_parameters(method) if self.active else []
 
     def begin(self) -> None:
-        """Forget what the step before did."""
+        """Reset for the next step."""
         self.used |= self.method.class_weights_used
         self.method.class_weights_used = False
 
@@ -63,11 +63,11 @@ class WeightingWatch:
         return _is_drawn_from(target, batch.labels, len(context.classes))
 
     def is_passed_by(self) -> bool:
-        """Whether the step that runs changes the last layer without any weighted loss."""
+        """Whether the current step changes the last layer without any weighted loss."""
         return not self.method.class_weights_used and any(parameter.grad is not None for parameter in self._head)
 
     def refusal(self, place: str) -> UnweightedError:
-        """Build the error for a step that does not weight."""
+        """Build the error for a step without class weights."""
         return UnweightedError(
             f"class_weights: method {self.method.name!r} learns the classes without them at {place}, so that they would have "
             f"no effect there: {_ADVICE}"

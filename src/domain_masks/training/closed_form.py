@@ -1,4 +1,4 @@
-"""Methods without gradients: fitted at once, and kept in the same checkpoints as those that are trained."""
+"""Fitting of closed-form methods, which are saved in the same checkpoints as trained ones."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from domain_masks.training.state import RunState
 def fit_closed_form(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState | None) -> Progress:
     """Fit the method from the features of all training images, and leave ``last.ckpt`` and ``best.ckpt`` in the run folder.
 
-    A run that is resumed from these is fitted already. Raises InputError where the method's state is then of another form, so
-    that no file of the run could be read again, DivergedError where something in it is not finite, RunFolderError where a
+    A run that is resumed from these is fitted already. Raises InputError where fitting changed the shapes of the method's
+    state, so that no file of the run could be loaded, DivergedError where a value is not finite, RunFolderError where a
     checkpoint cannot be written.
     """
     if checkpoint is not None and checkpoint.progress.is_fitted:
@@ -51,7 +51,7 @@ def fit_closed_form(experiment: Experiment, folder: RunFolder, checkpoint: Check
 
 
 def _features(experiment: Experiment) -> DomainBatch:
-    """Return the features of the training images, seen as in evaluation; in a smoke run of some of every class."""
+    """Return the features of the training images under evaluation transforms; in a smoke run of a few of every class."""
     train = experiment.learned_from()
     if experiment.config.fast:
         train = _some_of_every_class(train)

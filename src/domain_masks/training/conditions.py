@@ -1,4 +1,4 @@
-"""What the last bits of a run depend on besides its settings: kept in checkpoints, restored or reported on resuming."""
+"""What bitwise reproducibility depends on besides the settings: saved in checkpoints, restored or reported on resuming."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _KERNELS = (
     "ONEDNN_MAX_CPU_ISA",
     "OPENBLAS_CORETYPE",
 )
-"""Variables of the environment that choose the code by which libraries add up."""
+"""Environment variables that select the kernels of numerical libraries."""
 
 
 def conditions(fabric: Fabric) -> dict[str, str | int | bool]:
-    """Return what a run computes under here and now: the order of sums, and the code that forms them, follow from it."""
+    """Return the present conditions, which decide the order of sums and the kernels that compute them."""
     device = fabric.device
     values: dict[str, str | int | bool] = {
         PROCESSES: fabric.world_size,
@@ -49,11 +49,11 @@ def conditions(fabric: Fabric) -> dict[str, str | int | bool]:
 
 
 def set_threads(fabric: Fabric, config: RunConfig, parts: Sequence[Conditions]) -> None:
-    """Compute with as many threads as the run has had so far, unless the configuration says another number.
+    """Use as many threads as the run has used so far, unless the configuration sets another number.
 
-    All processes take the first one's number. Sums that are shared out otherwise among threads end in other bits.
+    All processes use the first one's number. Sums that are divided differently among threads differ in their last bits.
 
-    - ``parts``: the conditions of what the run has done already, none for a new one
+    - ``parts``: the conditions of the parts of the run so far, none for a new one
     """
     noted = parts[0].get(THREADS) if parts else None
     number = config.threads or noted or torch.get_num_threads()
@@ -67,9 +67,9 @@ def conditions_of(state: Mapping[str, Any]) -> list[Conditions]:
 
 
 def note(parts: Sequence[Conditions], here: Conditions) -> str | None:
-    """Say in one line why a run that is resumed here is no longer bit for bit one without a break; None where it is.
+    """Return a line on why a run resumed here is not bitwise equal to an uninterrupted one; None where it is.
 
-    - ``parts``: the conditions so far; empty where an older version has not noted them
+    - ``parts``: the conditions so far; empty where an older version did not record them
     """
     if not parts:
         return (
@@ -88,7 +88,7 @@ def note(parts: Sequence[Conditions], here: Conditions) -> str | None:
 
 
 def add_part(parts: Sequence[Conditions], here: Conditions) -> list[Conditions]:
-    """Return the conditions of the parts of a run with those of the one that begins, each once."""
+    """Return the conditions of the parts of a run and of the one that starts now, each once."""
     return [*parts, here] if here not in parts else list(parts)
 
 
@@ -109,7 +109,7 @@ def _versions() -> dict[str, str]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # run from a folder of sources
             continue
-    # Of the build that runs, with what stands behind the plus.
+    # The version of the running build, with its local suffix (+cu128).
     return versions | {"torch": str(torch.__version__)}
 
 

@@ -30,9 +30,9 @@ def content_keys(dataset: ImageDataset) -> Tensor | None:
 
 
 def compare_contents(splits: DomainSplits, provenance: Provenance) -> list[str]:
-    """Return a line for what is no longer as it was among the images that measure; nothing where all is the same.
+    """Return a line for each change among the images of evaluation since the run was started; none without a change.
 
-    ``provenance`` is that of the run's checkpoint. Raises RunFolderError where images that train or choose the epoch have
+    ``provenance`` is that of the run's checkpoint. Raises RunFolderError where training or validation images have
     another content.
     """
     before, now = provenance.contents, content_keys(splits.dataset)
@@ -68,9 +68,9 @@ def compare_contents(splits: DomainSplits, provenance: Provenance) -> list[str]:
 
 
 def inputs_now(config: RunConfig, dataset: ImageDataset, noted: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what a new run has as inputs; of a resumed one those that it ``noted``, with its images as they are.
+    """Return the inputs of a new run; of a resumed one the ``noted`` ones, with the present content of its images.
 
-    Images that train are the same then, and others are measured as they are now; those of older versions stay unknown.
+    Training images are unchanged then, and others are evaluated as they are now; those of older versions stay unknown.
     """
     content = content_of(dataset)
     if noted is None:
@@ -79,7 +79,7 @@ def inputs_now(config: RunConfig, dataset: ImageDataset, noted: dict[str, Any] |
 
 
 def refuse_other_content(folder: RunFolder, content: str) -> None:
-    """Raise RunFolderError where a finished run was made of other images than the dataset has now."""
+    """Raise RunFolderError where a finished run was trained or evaluated on other images than the dataset has now."""
     if (inputs_noted(folder) or {}).get(CONTENT, content) != content:
         raise RunFolderError(
             f"{folder.path} holds a finished run on other images: expected those that it was made of, which differ in content, "
@@ -88,7 +88,7 @@ def refuse_other_content(folder: RunFolder, content: str) -> None:
 
 
 def note_content(folder: RunFolder, content: str) -> None:
-    """Note the images that a run has been measured on; those that it was trained on are the same, if they were noted."""
+    """Record the images that a run has been evaluated on; its training images are the same, if they were recorded."""
     noted = inputs_noted(folder) or {}
     if noted.get(CONTENT, content) != content:
         write_json(folder.environment, read_json(folder.environment) | {INPUTS: noted | {CONTENT: content}})

@@ -1,4 +1,4 @@
-"""What a setting means that is not given: by method, by dataset, else the paper's."""
+"""Defaults of settings that are not given: the method's, the dataset's, else the paper's."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
 
     A default of the method's own wins over one of the dataset, also of settings that are never None.
 
-    What comes out says everything that decides the run, wherever it is read again.
+    The result is complete: it repeats the run wherever it is read.
 
     Raises InputError where no domain is named to be held out and the dataset has no usual one, for mistakes in the
     method's settings, and for settings that contradict each other or do not suit the method.
     """
     kind = described(config.method_name)
-    # Before what follows from them; they are taken as given from here on.
+    # First, as other defaults depend on them; from here on they count as given.
     config = config.model_copy(update=defaults_not_given(config, kind))
     record = record_of(dataset)
     defaults: dict[str, Any] = {
@@ -47,7 +47,7 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
         **paper_defaults(dataset.name),
     }
     if dataset.name == "digits":
-        # Rendered images are in memory already: handing them between processes would cost more than reading them.
+        # The images are in memory already: passing them between processes would cost more than reading them.
         defaults["workers"] = 0
     if config.backbone == "small":
         defaults["weights"] = "none"
@@ -68,7 +68,7 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
     missing = {name: value for name, value in defaults.items() if getattr(config, name) in (None, ())}
     networked = config.model_copy(update=missing)
     if None in (getattr(networked, name) for name in _IMAGES):
-        # Of the network that is asked for: with other weights its images are prepared otherwise.
+        # Last, as the preparation of images depends on network and weights.
         from domain_masks.training.image_preparation import image_defaults  # noqa: PLC0415 - it asks torch's libraries
 
         images = image_defaults(networked, record)
@@ -96,7 +96,7 @@ def targets_of(config: RunConfig, dataset: ImageDataset) -> tuple[str, ...]:
 
 
 def _absolute(config: RunConfig) -> dict[str, Any]:
-    """Return the settings that are paths, from the root of the file system: a run is repeated from another folder too."""
+    """Return the settings that are paths, made absolute, so that a run can be repeated from another folder."""
     paths: dict[str, Any] = {
         name: value.absolute() for name in ("root", "init_from") if (value := getattr(config, name)) is not None
     }
@@ -110,7 +110,7 @@ def _absolute(config: RunConfig) -> dict[str, Any]:
 
 
 def notes(config: RunConfig, dataset: ImageDataset) -> list[str]:
-    """Return a line for what there is to know of the dataset, and for every setting that has no effect on it."""
+    """Return notes on the dataset and on the preparation of images, and a line for every setting that has no effect."""
     from domain_masks.training.image_preparation import image_notes  # noqa: PLC0415
 
     lines = [f"note: {note}" for note in (*dataset.notes, *image_notes(config))]
@@ -122,7 +122,7 @@ def notes(config: RunConfig, dataset: ImageDataset) -> list[str]:
 
 
 def note_on_method(config: RunConfig) -> str:
-    """Say which settings of a complete configuration the method has brought; nothing where it has none."""
+    """Return a line that lists the method's own defaults in a complete configuration; empty where it has none."""
     own = defaults_in_effect(config, described(config.method_name))
     listed = ", ".join(f"{name} {value}" for name, value in own.items())
     return f"note: method {config.method_name!r} has defaults of its own: {listed}" if own else ""

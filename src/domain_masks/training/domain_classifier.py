@@ -16,17 +16,17 @@ MOST_IMAGES = 10_000
 
 
 def add_domain_classifier(experiment: Experiment) -> ClassifierAccuracy | None:
-    """Fit a domain classifier on the sources' training images, and give it to the method as it is now.
+    """Fit a domain classifier on the sources' training images, and add it to the method.
 
-    The images are seen as evaluation sees them, at most :data:`MOST_IMAGES`. Nothing of a held-out domain is looked at.
+    It is fitted on at most :data:`MOST_IMAGES` images under evaluation transforms. No image of a held-out domain is used.
 
-    Returns how often it names the domain of the sources' validation images; None where the method has no prediction per
-    source, there is one source, or the setting ``domain_classifier`` is off.
+    Returns its accuracy on the sources' validation images; None where the method has no prediction per source, there is one
+    source, or the setting ``domain_classifier`` is off.
     """
     method, splits, config = experiment.method, experiment.splits, experiment.config
     if not config.domain_classifier or not method.predicts_by_domain or len(splits.sources) < 2:
         return None
-    chosen = drawn(splits.train, FAST_IMAGES if config.fast else MOST_IMAGES, config.seed)
+    chosen = subsample(splits.train, FAST_IMAGES if config.fast else MOST_IMAGES, config.seed)
     features, domains = _pooled(experiment, chosen, "learning the domains")
     device = experiment.fabric.device
     classifier = fit_domain_classifier(features, domains, len(splits.sources)).to(device)
@@ -38,8 +38,8 @@ def add_domain_classifier(experiment: Experiment) -> ClassifierAccuracy | None:
     return ClassifierAccuracy(split=split, accuracy=sum(shares) / len(shares))
 
 
-def drawn(subset: Subset, most: int, seed: int) -> Subset:
-    """Return ``subset``, or about ``most`` of its images: of each domain the same share, at least one, keyed by the seed."""
+def subsample(subset: Subset, most: int, seed: int) -> Subset:
+    """Return at most about ``most`` images of ``subset``: the same share of each domain, at least one, keyed by the seed."""
     if len(subset) <= most:
         return subset
     rows = []
@@ -51,7 +51,7 @@ def drawn(subset: Subset, most: int, seed: int) -> Subset:
     return Subset(subset.dataset, subset.indices[np.sort(np.concatenate(rows))])
 
 
-def _pooled(experiment: Experiment, subset: Subset, what: str) -> tuple[Tensor, Tensor]:
+def _pooled(experiment: Experiment, subset: Subset, title: str) -> tuple[Tensor, Tensor]:
     """Return the channel means (N, K) of a subset's features in evaluation mode, and its domains (N,), on the CPU."""
     method = experiment.method
     batches = experiment.batches(subset, experiment.splits.sources, with_labels=False)
@@ -60,7 +60,7 @@ def _pooled(experiment: Experiment, subset: Subset, what: str) -> tuple[Tensor, 
     method.eval()
     try:
         with torch.inference_mode(), experiment.fabric.autocast():
-            for raw in experiment.reporter.track(batches, -(-len(subset) // experiment.rows_at_once), what):
+            for raw in experiment.reporter.track(batches, -(-len(subset) // experiment.rows_at_once), title):
                 batch = experiment.prepare(raw)
                 if batch.domains is None:
                     raise ValueError("expected the domain of every image of a source, got None")

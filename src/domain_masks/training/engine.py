@@ -30,7 +30,7 @@ class TrainingEngine:
 
     Gradients are averaged over processes here and not by a wrapper around the method, so that methods may run their
     network in any order, several times, or in inner loops. Within a step the parameters hold the gradients of that step
-    alone; what waits for more batches is kept apart, and what no optimiser was updated with is dropped.
+    alone; accumulated gradients are kept apart, and gradients that no update used are dropped.
 
     Raises InputError where the optimisers do not train every parameter once, or the epochs are too few for the phases.
     """
@@ -66,7 +66,7 @@ class TrainingEngine:
         self.average = None if config.average == "none" else WeightAverage(method, config, self._trained())
 
     def _build_optimizers(self) -> dict[str, Any]:
-        # An optimiser whose parameters are all frozen has nothing to do; it may be named all the same.
+        # An optimiser whose parameters are all frozen is not built; naming it is no error.
         chosen = {name: groups for name, groups in self._groups.items() if groups}
         return {
             name: self.fabric.setup_optimizers(build_optimizer(groups, self._kinds[name], self.config))
@@ -97,7 +97,7 @@ class TrainingEngine:
 
     @property
     def progress(self) -> float:
-        """Share of the training that is done, in [0, 1]."""
+        """Fraction of the training that is done, in [0, 1]."""
         return self.global_step / max(1, self.steps)
 
     @property
@@ -128,9 +128,9 @@ class TrainingEngine:
         return rate_factor(self.config, self._epoch, self.global_step, self.epochs, self.steps_per_epoch, group)
 
     def begin(self, epoch: int, batch_index: int, rows: int = 0) -> None:
-        """Record which step begins, set its learning rates, and drop the gradients that the step before did not use.
+        """Start a step: set its learning rates, and drop the gradients that the previous step did not use.
 
-        ``rows`` are those of the global batch, if they are known before a loss is handed over.
+        ``rows`` are those of the global batch, if they are known before :meth:`backward` is called.
         """
         self._epoch, self._batch_index, self._rows = epoch, batch_index, rows
         self._updated.clear()
@@ -153,9 +153,9 @@ class TrainingEngine:
     ) -> None:
         """Add the gradients of a loss that is a mean over ``batch``.
 
-        Processes may hold unequal parts of a batch: each part counts by its rows. Raises DivergedError, before any weight
-        is changed, where the loss is NaN or infinite on any process; InputError for an optimiser that there is not, and for a
-        loss of the classes that leaves out the class weights.
+        Processes may hold unequal parts of a batch: each part is weighted by its rows. Raises DivergedError, before any weight
+        is changed, where the loss is NaN or infinite on any process; InputError for an unknown optimiser, and for a
+        classification loss without the class weights.
         """
         if self._watch.active and self._anywhere(self._watch.is_unweighted(loss, batch)):
             raise self._watch.refusal(self._place)
@@ -172,7 +172,7 @@ class TrainingEngine:
         self.fabric.backward(loss * weight if weight != 1.0 else loss, **options)
 
     def _named(self, names: Collection[str]) -> list[str]:
-        """Return those of the named optimisers that have something to train; raises InputError for others."""
+        """Return the named optimisers that have parameters to train; raises InputError for unknown ones."""
         for name in names:
             if name not in self._groups:
                 raise unknown("optimiser", name, self._groups)
@@ -206,15 +206,15 @@ class TrainingEngine:
 
     @property
     def at_accumulation_boundary(self) -> bool:
-        """Whether all gradients so far have been used, so that the optimisers' states are all there is to save."""
+        """Whether the optimisers take a step after this batch, so that no accumulated gradients are left to save."""
         return (self._batch_index + 1) % self.config.accumulate == 0 or self._batch_index + 1 == self.steps_per_epoch
 
     def update(self, *optimizers: str) -> None:
         """Clip, step and clear the named optimisers (all, where none is named), once enough batches are accumulated.
 
         The gradient is then the mean over all rows of these batches, which are fewer at the end of an epoch. Raises InputError
-        for an optimiser that there is not, for one that is updated twice in a step while batches are accumulated, and where the
-        classes are learned without the class weights.
+        for an unknown optimiser, for one that is updated twice in a step while batches are accumulated, and where the
+        classification loss lacks the class weights.
         """
         if self._watch.active and self._anywhere(self._watch.is_passed_by()):
             raise self._watch.refusal(self._place)
@@ -246,7 +246,7 @@ class TrainingEngine:
                 parameter.grad = None
 
     def _after(self, stepped: Sequence[str]) -> None:
-        """Tell the method, and move the average, where optimisers really took a step."""
+        """Call the method's hook and update the weight average for the optimisers that took a step."""
         if stepped:
             self.method.after_update(self)
         for name in stepped:
@@ -254,9 +254,9 @@ class TrainingEngine:
                 self.average.update(name, self.global_step, self.phase_steps)
 
     def finish_epoch(self) -> None:
-        """Update the optimisers whose last group of batches is not full, and let the method conclude the epoch.
+        """End the epoch: step with the gradients still accumulated, and call the method's hook.
 
-        Running statistics are then the mean over all processes. Where class weights are used, it is seen that they were.
+        Running statistics are averaged over all processes. Raises InputError where class weights are set and no step used them.
         """
         stepped = []
         for name, waiting in self._accumulated.items():
@@ -282,7 +282,7 @@ class TrainingEngine:
                 )
 
     def _step(self, name: str) -> bool:
-        """Let an optimiser take a step; returns whether it did."""
+        """Step an optimiser; returns whether it took the step."""
         optimizer, parameters = self.optimizers[name], self._accumulated[name].parameters
         if self.fabric.world_size > 1:
             average_gradients(parameters)
@@ -291,7 +291,7 @@ class TrainingEngine:
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         before = 1.0 if scaler is None else scaler.get_scale()
         if self.config.clip is not None:
-            # Under a scaler an infinite gradient is no accident: the step is left out and the scale made smaller.
+            # Under a gradient scaler infinite gradients are expected: it skips the step and lowers the scale.
             self.fabric.clip_gradients(
                 self.method, optimizer, max_norm=self.config.clip, error_if_nonfinite=scaler is None
             )
@@ -301,11 +301,11 @@ class TrainingEngine:
         if after != before:
             for waiting in self._accumulated.values():
                 waiting.scale(after / before)
-        # The scale becomes smaller where a gradient was infinite, whose step was left out.
+        # The scaler lowers the scale where it skipped the step because of an infinite gradient.
         return bool(after >= before)
 
     def log(self, name: str, value: Tensor | float) -> None:
-        """Note a number for ``metrics.csv``, where its mean over the epoch is ``log/NAME``; it is no part of the loss.
+        """Log a number for ``metrics.csv``, where its mean over the epoch is ``log/NAME``; it is not part of the loss.
 
         Raises ValueError where it is not one number.
         """
@@ -316,17 +316,17 @@ class TrainingEngine:
 
     @property
     def logged(self) -> dict[str, Tensor]:
-        """What the running step has logged; the mean of what it has logged several times."""
+        """The numbers logged in the current step; the mean of one that was logged several times."""
         return {name: torch.stack(values).mean() for name, values in self._logged.items()}
 
     def reduce(self, value: Tensor) -> Tensor:
-        """Return the mean of ``value`` over all processes, which call it together; gradients flow through, to any order."""
+        """Return the mean of ``value`` over all processes, which call it together; it can be differentiated to any order."""
         if self.fabric.world_size == 1:
             return value
         return sum_over_processes(value.to(self.fabric.device)) / self.fabric.world_size
 
     def average_buffers(self) -> None:
-        """Give all processes the mean of their running statistics (batch norm), before they are used or saved."""
+        """Average the running statistics (batch norm) over all processes, before they are used or saved."""
         if self.fabric.world_size > 1:
             for buffer in self.method.buffers():
                 if buffer.is_floating_point():
@@ -347,7 +347,7 @@ class TrainingEngine:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], epochs_begun: int) -> None:
-        """Take over what :meth:`state_dict` returned, of this or an older version, when so many epochs had begun."""
+        """Load what :meth:`state_dict` returned in this or an older version, when ``epochs_begun`` epochs had started."""
         self._hooks.load_state_dict(state, self.phases, epochs_begun)
         self._watch.used = bool(state.get("weighted", True))
         for name, optimizer in self.optimizers.items():

@@ -1,4 +1,4 @@
-"""One epoch's training and validation, which can be left and resumed between any two batches."""
+"""One epoch's training and validation, which can be interrupted and resumed between any two batches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from domain_masks.training.state import RunState
 
 @dataclass(frozen=True)
 class Measured:
-    """What validation says of the weights that an epoch ends with, or of their average.
+    """The validation of an epoch's final weights, or of their average.
 
     - ``accuracies``: source -> accuracy; ``masks``: columns of ``metrics.csv``
     - ``average``: what the weights are an average of; None where they are none
@@ -44,7 +44,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class EpochLoop:
-    """One epoch's training and validation, which can be left and entered again between any two batches."""
+    """One epoch's training and validation, which can be interrupted and resumed between any two batches."""
 
     method: Method
     sources: Sources
@@ -57,16 +57,16 @@ class EpochLoop:
     reported: set[str] = field(default_factory=set)
 
     def train(self, progress: Progress) -> tuple[dict[str, float], float]:
-        """Learn from the rest of the running epoch; returns the means of what its steps gave, and images per second.
+        """Train on the remaining batches of the epoch; returns the means of logged numbers, and images per second.
 
-        The terms of the loss are called ``loss/NAME``, other numbers ``log/NAME``.
+        Terms of the loss are called ``loss/NAME``, other numbers ``log/NAME``.
         """
         engine, fabric, epoch = self.engine, self.engine.fabric, progress.epochs_done
         self.method.train()
         self.sources.train.set_epoch(epoch)
         self.sources.train.set_start(progress.batches_done)
         means = EpochMeans(fabric, progress.totals)
-        # An epoch whose batches are all done has no step that would say where it stands.
+        # An epoch whose batches are all done has no further step that would record the position.
         engine.begin(epoch, max(0, progress.batches_done - 1))
         if progress.batches_done:
             self._close_segment_if_due(progress, means)
@@ -98,12 +98,12 @@ class EpochLoop:
         if new := [name for name in names if name not in self.reported]:
             self.reported.update(new)
             self.reporter.say(
-                f"note: {', '.join(new)}: drawn by each process for itself, for what has not the rows of the batch: the run is "
-                "not that of another number of processes"
+                f"note: {', '.join(new)}: drawn separately by each process, as its tensors do not have the rows of the batch: "
+                "the run depends on the number of processes"
             )
 
     def _step(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Let the method learn from one batch; returns the terms of its loss, and what it logged."""
+        """Take one training step; returns the terms of the loss, and the numbers that the method logged."""
         engine, fabric = self.engine, self.engine.fabric
         try:
             with fabric.autocast(), global_batch_step(fabric, engine.config, batch) as uncut:
@@ -124,11 +124,11 @@ class EpochLoop:
         return {f"{LOSS_TERM}{name}": term for name, term in terms.items()} | logged
 
     def measure(self, progress: Progress) -> Measured:
-        """Validate the weights as they are, or their average, for which batch norm takes its statistics anew."""
+        """Validate the present weights, or their average with batch-norm statistics estimated again."""
         engine, average = self.engine, self.engine.average
         if average is None:
             return Measured(self.validate(progress)[0], _of_masks(self.method))
-        if not average.has_begun(engine.global_step, engine.phase_steps):
+        if not average.has_started(engine.global_step, engine.phase_steps):
             return Measured(self.validate(progress)[0], _of_masks(self.method), choice="never")
         with average.in_place():
             images = reestimate(engine, self._first_batches(progress), self._within_a_step)
@@ -151,7 +151,7 @@ class EpochLoop:
         self.uncut.update(uncut)
 
     def _close_segment_if_due(self, progress: Progress, means: EpochMeans) -> None:
-        """Close a segment of SWAD where it is time to, by the validation loss of the weights as they are."""
+        """Close a segment of SWAD where it is due, with the validation loss of the present weights."""
         engine, average = self.engine, self.engine.average
         if average is not None and average.is_due(engine.global_step, engine.phase_steps):
             average.close_segment(self.validate(progress, means)[1], engine.global_step)
@@ -159,7 +159,7 @@ class EpochLoop:
     def validate(self, progress: Progress, means: EpochMeans | None = None) -> tuple[dict[str, float], float]:
         """Return source -> accuracy on its validation images, and the mean over sources of their cross entropy.
 
-        Both by the predictions that the method chooses epochs with.
+        Both are computed from the predictions by which the method selects epochs.
         """
         method, fabric, names = self.method, self.engine.fabric, self.sources.names
         correct = torch.zeros(len(names), device=fabric.device)
@@ -183,11 +183,13 @@ class EpochLoop:
         if fabric.world_size > 1:
             correct, count, losses = fabric.all_reduce((correct, count, losses), reduce_op="sum")
         shares, seen = (correct / count.clamp(min=1)).tolist(), count > 0
-        accuracies = {name: share for name, share, one in zip(names, shares, seen.tolist(), strict=True) if one}
+        accuracies = {
+            name: share for name, share, has_images in zip(names, shares, seen.tolist(), strict=True) if has_images
+        }
         return accuracies, float((losses[seen] / count[seen]).mean())
 
     def checkpoint_if_due(self, progress: Progress, means: EpochMeans | None = None, saved: bool = False) -> None:
-        """Save the running epoch where a signal came or it is time to; then let the signal act."""
+        """Write a checkpoint within the epoch where a signal was received or one is due; then re-raise the signal."""
         interrupted, due = self.interruption.poll(self.state.is_due)
         if not interrupted and not due:
             return

@@ -1,4 +1,4 @@
-"""Means over the images of an epoch, of all processes together; an epoch that was interrupted is resumed with what it had."""
+"""Means over the images of an epoch and all processes; an interrupted epoch is resumed with its sums so far."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOGGED = "log/"
 
 @dataclass
 class Total:
-    """A sum over so many images."""
+    """A sum over a number of images."""
 
     total: float
     rows: int
@@ -27,15 +27,15 @@ class Total:
 
 
 class EpochMeans:
-    """Adds up the numbers of an epoch's steps; each counts for the images of the steps that gave it.
+    """Accumulates the numbers of an epoch's steps, each weighted by the images of its step.
 
-    - ``before``: what was added up, over all processes, until the epoch was left
+    - ``before``: the sums over all processes until the epoch was interrupted
     """
 
     def __init__(self, fabric: Fabric, before: Mapping[str, Total]) -> None:
         self._fabric = fabric
         self._before = dict(before)
-        # On the device, so that no step waits for its numbers.
+        # On the device, so that no step synchronises with the host.
         self._sums: dict[str, Tensor] = {}
         self._rows: dict[str, int] = {}
 
@@ -45,7 +45,7 @@ class EpochMeans:
         self._rows[name] = self._rows.get(name, 0) + rows
 
     def totals(self) -> dict[str, Total]:
-        """Return what was added up over all processes; they all call it together."""
+        """Return the sums over all processes, which call it together."""
         here = {name: (float(value), self._rows[name]) for name, value in self._sums.items()}
         everywhere = [here]
         if self._fabric.world_size > 1:

@@ -1,4 +1,4 @@
-"""A run measured again from its checkpoint."""
+"""Evaluation of a run from its checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from domain_masks.keywords import named_keywords
 from domain_masks.progress import ConsoleReporter, Reporter
 from domain_masks.records import RunFolder
 from domain_masks.records.config import parse_config, read_settings
-from domain_masks.records.preparation import as_begun
+from domain_masks.records.preparation import as_started
 from domain_masks.settings.plugins import require_plugins
 from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.checkpoints import best_checkpoint, load_checkpoint
@@ -63,7 +63,7 @@ def _evaluate(
         raise RunFolderError(f"{folder.path} holds no run: expected a folder that `dmg train` has written")
     values = read_settings(Path(config_file) if config_file is not None else folder.config)
     require_plugins(values, folder.path)
-    config = as_begun(parse_config({**values, **changes, "devices": 1}), values)
+    config = as_started(parse_config({**values, **changes, "devices": 1}), values)
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     last = load_checkpoint(folder.last)
     best = best_checkpoint(folder, read_progress(last["progress"]))

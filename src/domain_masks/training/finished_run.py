@@ -1,4 +1,4 @@
-"""A finished run: what it gives back, also where it is resumed."""
+"""The result of a finished run, also of one that is resumed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from domain_masks.errors import RunFolderError
 from domain_masks.progress import Reporter
 from domain_masks.records import Results, RunFolder
 from domain_masks.records.config import RunConfig, parse_config, read_settings
-from domain_masks.records.preparation import as_begun
+from domain_masks.records.preparation import as_started
 from domain_masks.training.checkpoint_state import refuse_other_settings
 from domain_masks.training.contents import refuse_other_content
 from domain_masks.training.defaults import resolve
@@ -33,12 +33,12 @@ class Run:
 def refuse_changes(folder: RunFolder, config: RunConfig, dataset: ImageDataset) -> None:
     """Raise RunFolderError where a finished run is resumed with other settings, such as more epochs, patience or time.
 
-    Its schedule has come to its end and its results have been measured: what is learned after that is another run.
+    Its schedule is complete and its results have been measured: training further would be another run.
     """
     if not folder.config.is_file():
         return
-    begun = read_settings(folder.config)
-    before = resolve(as_begun(parse_config(begun), begun), dataset)
+    started = read_settings(folder.config)
+    before = resolve(as_started(parse_config(started), started), dataset)
     refuse_other_settings(config, before.model_dump(mode="json"), folder)
     changed = [
         f"{name} (was {getattr(before, name)}, now {getattr(config, name)})"
@@ -53,7 +53,7 @@ def refuse_changes(folder: RunFolder, config: RunConfig, dataset: ImageDataset) 
 
 
 def finished(folder: RunFolder, dataset: ImageDataset, config: RunConfig, reporter: Reporter) -> Run:
-    """Return what a finished run that is resumed as it was has left; raises RunFolderError where settings or images differ."""
+    """Return the result of a finished run that is resumed; raises RunFolderError where settings or images differ."""
     refuse_changes(folder, config, dataset)
     refuse_other_content(folder, content_of(dataset))
     reporter.say(f"{folder.path} holds a finished run: nothing to do")

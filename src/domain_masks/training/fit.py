@@ -24,16 +24,16 @@ FAST_BATCHES = 2
 
 
 def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState | None, started: float) -> Progress:
-    """Train the method and leave ``last.ckpt`` and ``best.ckpt`` in the run folder; the method has the best weights then.
+    """Train the method and leave ``last.ckpt`` and ``best.ckpt`` in the run folder; the method then has the best weights.
 
     - ``checkpoint``: where to resume; None starts the training
-    - ``started``: when the run was, in seconds of the monotonic clock
+    - ``started``: when the run was started, in seconds of the monotonic clock
 
-    Where weights are averaged, it is the average that is validated, chosen and kept in ``best.ckpt``; ``last.ckpt`` holds both.
+    Where weights are averaged, the average is validated, selected and saved in ``best.ckpt``; ``last.ckpt`` holds both.
 
     The best epoch is the first with the highest mean over source domains of the validation accuracy, among those of the last
     phase that selects. A checkpoint is written after each epoch, within an epoch every ``config.checkpoint_every`` seconds, and
-    when a signal asks the run to end, which then does what it would have done at once (Ctrl-C raises KeyboardInterrupt).
+    when a signal asks the run to end, which is then re-raised (Ctrl-C raises KeyboardInterrupt).
 
     Raises DivergedError where the loss is NaN or infinite, RunFolderError where a checkpoint cannot be written; what was
     saved before is kept.
@@ -63,7 +63,7 @@ def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState |
                 f"the model is an average of the weights{each}: {describe_average(config, len(engine.phase_steps))}"
             )
         loop = EpochLoop(method, sources, engine, state, interruption, reporter, began)
-        # At the head: a run that had come to its end before it was interrupted must not train on when it is resumed.
+        # Checked before each epoch: a run that was complete when it was interrupted must not train further when resumed.
         while progress.epochs_done < epochs and not progress.reason_to_stop(config):
             try:
                 means, images_per_second = loop.train(progress)
@@ -71,7 +71,7 @@ def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState |
             except RuntimeError:
                 if interruption.received is None:
                     raise
-                # The signal went to the whole group and took the processes that read images along.
+                # The signal went to the whole process group and ended the workers that read images.
                 reporter.say(f"interrupted in epoch {progress.epochs_done + 1}. {state.kept}")
                 interruption.reraise_signal()
                 raise
@@ -82,7 +82,7 @@ def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState |
             improved = progress.finish_epoch(accuracy, engine.phases, measured.average, measured.choice)
             epoch = progress.epochs_done
             row = _row(engine, epoch, means, measured, progress)
-            # The row first: what is surplus is dropped by a resumed run, what is missing would stay so.
+            # The row before the checkpoint: a resumed run drops surplus rows, but could not restore a missing one.
             state.log(log, {**row, "images_per_second": images_per_second})
             if board is not None:
                 board.add(row)

@@ -1,10 +1,9 @@
 """Features of F computed once and kept on disk, so that T alone is trained.
 
-Per domain two arrays of half precision lie in a folder that is named by everything they depend on: the images, the
-weights of F, what F does with them (the classes, settings and code of its modules), the boundary, the preprocessing, the
-augmentation and the number of views. Runs that agree in these share them, whatever their method, seed or held-out domain.
-Beside them lies what F makes of two images of noise: where another F comes by that has the same name all the same, it gets a
-folder of its own.
+Each domain has two arrays of half precision in a folder whose name is a hash of everything they depend on: the images, the
+weights of F, its function (the classes, settings and code of its modules), the boundary, the preprocessing, the augmentation
+and the number of views. Runs that agree in these share the features, whatever their method, seed or held-out domain. The
+folder also holds F's output for two images of noise: another F with the same hash gets a folder of its own.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ from domain_masks.records.files import partial_files, writing
 from domain_masks.records.setting_types import augmentation_in_keys
 
 SCHEMA = 3
-"""Part of the folder's name: features that are laid out or computed in another way are never mistaken for these.
+"""Part of the folder's name, so that features of another layout or computation are never used.
 
-Those of 2 were of whatever precision the run had that computed them first.
+Features of schema 2 had the precision of the run that computed them first.
 """
 _CHUNK = 64
 _PROBE = "probe.npy"
 _SAME = 1e-2
-"""By what part of the largest the probes of one F may differ on machines that add up in another order."""
+"""Largest difference, relative to the largest value, of the probes of one F on machines that sum in another order."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +64,10 @@ class FeatureRecipe:
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """Rows of several arrays on disk, addressed as one; nothing is read until it is taken.
+    """Rows of several arrays on disk, addressed as one; read only when taken.
 
     - ``arrays``: one per domain, (n, ...)
-    - ``which``, ``offsets``: (N,) the array of each row, and where it lies there
+    - ``which``, ``offsets``: (N,) the array of each row, and its row there
     """
 
     arrays: list[NDArray[np.float16]]
@@ -113,7 +112,7 @@ class FrozenFeatures:
         return digest.hexdigest()
 
     def of(self, subset: Subset, kind: Literal["evaluation", "views"]) -> FeatureRows:
-        """Return the features of ``subset``: of its images as evaluation sees them, or of their augmented views."""
+        """Return the features of ``subset``: of its images under evaluation transforms, or of their augmented views."""
         dataset = subset.dataset
         arrays: list[NDArray[np.float16]] = []
         which = np.zeros(len(subset), dtype=np.int64)
@@ -134,7 +133,7 @@ class FrozenFeatures:
             array = _stored(path, len(rows))
             if array is None:
                 with _locked(path):
-                    # Runs side by side wait for the one that computes.
+                    # Of several concurrent runs one computes, and the others wait.
                     array = _stored(path, len(rows))
                     if array is None:
                         self._compute(Subset(dataset, rows), name, kind, path)
@@ -145,7 +144,7 @@ class FrozenFeatures:
         return self._arrays[name, kind]
 
     def _compute(self, subset: Subset, name: str, kind: str, path: Path) -> None:
-        """Write one array; it appears under its name when it is whole."""
+        """Compute and write one array, whole or not at all."""
         for stale in partial_files(path):
             stale.unlink(missing_ok=True)
         training = self.recipe.network.training
@@ -165,7 +164,7 @@ class FrozenFeatures:
                         raise InputError(
                             f"features at boundary {self.recipe.network.boundary!r} exceed half precision: choose another"
                         )
-                    # Written, not mapped: a disk that fills up then is an error, and no crash.
+                    # Written, not memory-mapped: a full disk is then an error and not a crash.
                     file.write(np.ascontiguousarray(half.cpu().numpy(), dtype="<f2").data)
         finally:
             self.recipe.network.train(training)
@@ -180,7 +179,7 @@ class FrozenFeatures:
 
     @torch.inference_mode()
     def _features(self, images: Tensor) -> Tensor:
-        """Run F in single precision, whatever the run's: runs of any precision share what is kept."""
+        """Run F in single precision, whatever the run's, as runs of any precision share the features."""
         with torch.autocast(images.device.type, enabled=False):
             return self.recipe.network.features(images.float())
 
@@ -229,20 +228,20 @@ def folder_for(preferred: Path, wanted: NDArray[np.float32]) -> Path:
         path = folder / _PROBE
         with _locked(path):
             try:
-                there: NDArray[np.float32] | None = np.load(path)
+                stored: NDArray[np.float32] | None = np.load(path)
             except (OSError, ValueError, EOFError):
-                there = None
-            if there is None:
+                stored = None
+            if stored is None:
                 with writing(path) as temporary, temporary.open("wb") as file:
                     np.save(file, wanted)
                 return folder
-        if there.shape == wanted.shape and bool(np.abs(there - wanted).max() <= _SAME * np.abs(wanted).max()):
+        if stored.shape == wanted.shape and bool(np.abs(stored - wanted).max() <= _SAME * np.abs(wanted).max()):
             return folder
         number += 1
 
 
 def _stored(path: Path, rows: int) -> NDArray[np.float16] | None:
-    """Return the array of ``rows`` rows in ``path``; None where it is not there, or not whole."""
+    """Return the array of ``rows`` rows in ``path``; None where it is missing or incomplete."""
     try:
         array: NDArray[np.float16] = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
@@ -252,7 +251,7 @@ def _stored(path: Path, rows: int) -> NDArray[np.float16] | None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock beside ``path``, which goes with its process, however that ends."""
+    """Hold the lock beside ``path``; it is released with its process, however that ends."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_suffix(".lock"))

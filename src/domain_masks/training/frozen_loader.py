@@ -1,4 +1,4 @@
-"""Batches of features that were computed once, for training and evaluation."""
+"""Batches of frozen features, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from domain_masks.training.frozen_features import FrozenFeatures
 
 
 class FrozenLoader:
-    """Training batches of features: each time, every image comes in one of its augmented views.
+    """Training batches of features: in every epoch each image is one of its augmented views.
 
     The order is that of the loader of images; the view is keyed by (seed, step) and the row in the batch.
     """
@@ -34,12 +34,12 @@ class FrozenLoader:
         self.start = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next pass, from its first batch on."""
+        """Set the epoch of the next pass, and start it at its first batch."""
         self.epoch = epoch
         self.start = 0
 
     def set_start(self, batch_index: int) -> None:
-        """Let the next pass of this epoch begin at ``batch_index``."""
+        """Start the next pass of this epoch at ``batch_index``."""
         self.start = batch_index
 
     def __len__(self) -> int:
@@ -60,10 +60,10 @@ def frozen_batches(
     domains: Callable[[Subset], Tensor] | None,
     with_labels: bool,
 ) -> Iterator[DomainBatch]:
-    """Yield the features of ``subset`` as evaluation sees it, in its order.
+    """Yield the features of ``subset`` under evaluation transforms, in its order.
 
-    ``domains`` gives positions among the sources, or is None where the domain is unknown; labels are not looked at with
-    ``with_labels`` false.
+    ``domains`` gives positions among the sources, or is None where the domain is unknown; with ``with_labels`` false no label
+    is read.
     """
     if len(subset) == 0:
         return

@@ -1,4 +1,4 @@
-"""A step that several processes take together, as one process with the whole batch would take it."""
+"""A training step of several processes that equals the step of one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from domain_masks.training.global_random import GlobalRandom
 
 @contextmanager
 def global_batch_step(fabric: Fabric, config: RunConfig, batch: DomainBatch) -> Iterator[set[str]]:
-    """Draw within the block what one process would draw for the whole batch, and take its statistics in batch norm.
+    """Use the random numbers and batch-norm statistics of the whole batch within the block.
 
-    Gives the names of operations whose numbers could not be cut from those of the whole batch. Compiled networks cannot be
-    followed: their layers draw for each process by itself, which the run says. Raises ValueError for a batch without
-    random numbers.
+    Yields the names of operations that drew separately on each process. Compiled networks cannot be followed: their layers
+    draw separately on each process, which the run reports. Raises ValueError for a batch without random numbers.
     """
     random = batch.random
     if random is None:
@@ -41,7 +40,7 @@ def global_batch_step(fabric: Fabric, config: RunConfig, batch: DomainBatch) -> 
 
 
 def gather_names(fabric: Fabric, names: set[str]) -> list[str]:
-    """Return the names that any process has, sorted; all of them call it together."""
+    """Return the names that any process has, sorted; all processes call it together."""
     if fabric.world_size == 1:
         return sorted(names)
     gathered: list[set[str]] = [set() for _ in range(fabric.world_size)]

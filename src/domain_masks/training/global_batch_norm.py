@@ -1,4 +1,4 @@
-"""Batch norm over the rows of all processes, also on a CPU, for which PyTorch has none."""
+"""Batch norm over the rows of all processes, also on a CPU, for which PyTorch has no synchronised one."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _PLAIN = ("input", "weight", "bias", "running_mean", "running_var", "training", 
 
 
 class GlobalBatchNorm(TorchFunctionMode):
-    """Takes the statistics of batch norm, within the block, over the rows that all processes hold of a batch.
+    """Computes the statistics of batch norm, within the block, over the rows of all processes.
 
-    Every use of batch norm in a network counts, whatever module it stands in; what is normalised without rows of the batch,
-    such as weights, is left alone. All processes have to call the same layers in the same order.
+    Every call of batch norm is replaced, whatever module makes it, except on tensors without rows of the batch, such as
+    weights. All processes have to call the same layers in the same order.
     """
 
     def __init__(self, random: BatchRandomness, processes: int) -> None:
         super().__init__()
-        # The same on all processes, however many rows each has: where one waits for sums, all have to send them.
+        # Decided alike on all processes, however many rows each has: all have to take part in the same reductions.
         self._alone = random.total // processes > 1
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run a function; in the place of batch norm in training, the one over all processes."""
+        """Run a function; replace batch norm in training mode by the one over all processes."""
         names = {nn.functional.batch_norm: _FUNCTIONAL, torch.batch_norm: _PLAIN}.get(func)
-        given = dict(kwargs or {})
+        keywords = dict(kwargs or {})
         if names is not None:
-            values = dict(zip(names, args, strict=False)) | given
+            values = dict(zip(names, args, strict=False)) | keywords
             values.pop("cudnn_enabled", None)
             tracked = values.get("running_mean") is not None
             if values.get("training") and (tracked or (self._alone and values["input"].shape[0] > 1)):
@@ -46,7 +46,7 @@ class GlobalBatchNorm(TorchFunctionMode):
                     values.get("momentum", 0.1),
                     values.get("eps", 1e-5),
                 )
-        return func(*args, **given)
+        return func(*args, **keywords)
 
 
 def normalised(
@@ -56,12 +56,12 @@ def normalised(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Return batch norm of activations (N, C, ...) in training, by the statistics of the rows of all processes.
+    """Return batch norm of activations (N, C, ...) in training mode, with the statistics of the rows of all processes.
 
     - ``running``: mean and variance (C,), which are updated; ``affine``: weight and bias (C,)
 
-    Can be differentiated as often as one likes; gradients are those of the sum of the losses of all processes. Raises
-    ValueError where there is but one value per channel.
+    It can be differentiated to any order; gradients are those of the sum of the losses of all processes. Raises ValueError
+    where there is only one value per channel.
     """
     (running_mean, running_var), (weight, bias) = running, affine
     places = [axis for axis in range(images.dim()) if axis != 1]

@@ -1,7 +1,7 @@
-"""What layers draw at random where several processes share a batch: as one process with the whole batch would draw it.
+"""Random numbers of layers where several processes share a batch: those that one process with the whole batch would draw.
 
-Dropout of every form, drop path, RReLU, dropout in attention and noise of a network's own all end in a few operations of
-PyTorch that draw. These are asked here for the numbers of the global batch, of which each process keeps its rows.
+All forms of dropout, drop path, RReLU, dropout in attention and a network's own noise call a few random operations of PyTorch.
+These draw here for the global batch, and each process keeps its rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from domain_masks.batch import DomainBatch
 from domain_masks.randomness import BatchRandomness, repetitions, seeded
 
 _BY_VALUE = ("rrelu_with_noise", "poisson", "binomial", "_standard_gamma", "_sample_dirichlet")
-"""Operations that draw more or fewer numbers by the values they are given, which therefore have to be those of all rows."""
+"""Operations whose number of draws depends on the values of their inputs, which therefore have to be those of all rows."""
 _OFF = {
     "native_dropout": lambda arguments: not arguments[1] or arguments[2] is False,
     "rrelu_with_noise": lambda arguments: len(arguments) < 5 or not arguments[4],
@@ -26,13 +26,13 @@ _OFF = {
 
 
 class GlobalRandom(TorchDispatchMode):
-    """Gives every operation that draws, within the block, the numbers of this process's rows of the global batch.
+    """Makes every random operation within the block draw the numbers of this process's rows of the global batch.
 
-    A tensor counts as one of the batch where it was computed from it and its first axis holds its rows, each once or several
-    times; one that was made from nothing, where its first axis is as long as the batch. All others are drawn alike on all
-    processes. What was computed from the batch and no longer has its rows is drawn from numbers of each process's own, and its
-    operation named in ``uncut``: a run of one process would draw otherwise. Where the part of some domains is computed with, a
-    block of :func:`domain_masks.randomness.selected` says which rows there are.
+    A tensor belongs to the batch if it was computed from it and its first axis holds its rows, each once or several times; a
+    newly created tensor, if its first axis is as long as the batch. Any other new tensor gets the same numbers on all
+    processes. A tensor that was computed from the batch and no longer has its rows gets numbers of each process's own, and
+    its operation is added to ``uncut``, as one process would draw other numbers. Where only the rows of some domains are
+    computed, a block of :func:`domain_masks.randomness.selected` says which.
 
     - ``batch``: this process's rows, with their place in the global batch
     """
@@ -48,68 +48,68 @@ class GlobalRandom(TorchDispatchMode):
 
     @property
     def random(self) -> BatchRandomness:
-        """The place of the rows that are computed with among those of all processes."""
+        """The position of the computed rows among those of all processes."""
         return self._random.of_selected()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run an operation, or draw for the global batch, and note what comes from the batch."""
-        given = dict(kwargs or {})
-        if torch.Tag.nondeterministic_seeded in func.tags and self._draws(func, args, given):
-            return self._drawn(func, args, given)
-        result = func(*args, **given)
-        if any(map(self._is_followed, (*args, *given.values()))):
+        """Run an operation, or draw for the global batch, and mark results that depend on the batch."""
+        keywords = dict(kwargs or {})
+        if torch.Tag.nondeterministic_seeded in func.tags and self._draws(func, args, keywords):
+            return self._drawn(func, args, keywords)
+        result = func(*args, **keywords)
+        if any(map(self._is_followed, (*args, *keywords.values()))):
             self._follow(result)
         return result
 
-    def _draws(self, func: Any, args: Sequence[Any], given: Mapping[str, Any]) -> bool:
+    def _draws(self, func: Any, args: Sequence[Any], keywords: Mapping[str, Any]) -> bool:
         name = _name(func)
-        if given.get("generator") is not None:
+        if keywords.get("generator") is not None:
             return False
         if "attention" in name:
-            return any(isinstance(value, float) and value > 0 for value in _named(func, args, given, "dropout_p"))
+            return any(isinstance(value, float) and value > 0 for value in _named(func, args, keywords, "dropout_p"))
         return not (name in _OFF and _OFF[name](args))
 
-    def _drawn(self, func: Any, args: Sequence[Any], given: dict[str, Any]) -> Any:
+    def _drawn(self, func: Any, args: Sequence[Any], keywords: dict[str, Any]) -> Any:
         first = next((value for value in args if isinstance(value, Tensor)), None)
         shape = tuple(first.shape) if first is not None else _size(args)
         followed = first is not None and self._is_followed(first)
         times = self._times(shape, followed)
         if times == 0 and not self._is_lost(func, args, shape, followed):
-            return func(*args, **given)
-        if times == 0 or "attention" in _name(func) or "out" in given:
-            result = self._drawn_alone(func, args, given)
+            return func(*args, **keywords)
+        if times == 0 or "attention" in _name(func) or "out" in keywords:
+            result = self._drawn_alone(func, args, keywords)
         else:
-            result = self._cut_from(func, args, given, times)
+            result = self._cut_from(func, args, keywords, times)
         self._follow(result)
         return result
 
     def _times(self, shape: tuple[int, ...], followed: bool) -> int:
-        """Return how often each row of the batch stands on the first axis; 0 where the axis is none of rows."""
+        """Return how often each row of the batch occurs on the first axis; 0 where it is not an axis of rows."""
         rows = self.random.count * repetitions()
         if not shape or shape[0] == 0 or shape[0] % rows:
             return 0
         if not followed:
             return int(shape[0] == rows)
-        # Rows on the second axis, as in (places, N, channels), are not told from others here.
+        # Rows on the second axis, as in (places, N, channels), cannot be recognised.
         return 0 if shape[0] != rows and len(shape) > 1 and shape[1] == rows else shape[0] // rows
 
     def _is_lost(self, func: Any, args: Sequence[Any], shape: tuple[int, ...], followed: bool) -> bool:
-        """Whether what is drawn depends on the batch in a way that is not known here; one row is shared by all."""
+        """Whether the drawn shape depends on the batch in an unknown way; a single row is shared by all."""
         if _name(func) == "randperm":
             return bool(args) and args[0] == self.random.count
         return followed and bool(shape) and shape[0] > 1
 
-    def _drawn_alone(self, func: Any, args: Sequence[Any], given: dict[str, Any]) -> Any:
+    def _drawn_alone(self, func: Any, args: Sequence[Any], keywords: dict[str, Any]) -> Any:
         self.uncut.add(_name(func))
         self._own += 1
-        tensors = [value for value in (*args, *given.values()) if isinstance(value, Tensor)]
-        device = tensors[0].device if tensors else torch.device(given.get("device") or "cpu")
+        tensors = [value for value in (*args, *keywords.values()) if isinstance(value, Tensor)]
+        device = tensors[0].device if tensors else torch.device(keywords.get("device") or "cpu")
         with seeded(self.random.seed, f"layers/{self.random.first}/{self._own}", self.random.step, device):
-            return func(*args, **given)
+            return func(*args, **keywords)
 
-    def _cut_from(self, func: Any, args: Sequence[Any], given: dict[str, Any], times: int) -> Any:
+    def _cut_from(self, func: Any, args: Sequence[Any], keywords: dict[str, Any], times: int) -> Any:
         rows = _Rows(self.random, repetitions(), times)
         name = _name(func)
         whole: list[Any] = []
@@ -121,7 +121,7 @@ class GlobalRandom(TorchDispatchMode):
                 whole.append([rows.everywhere, *value[1:]])
             else:
                 whole.append(value)
-        result = func(*whole, **given)
+        result = func(*whole, **keywords)
         for index in changed:
             args[index].copy_(rows.mine(whole[index]))
         if name.endswith("_"):
@@ -138,7 +138,7 @@ class GlobalRandom(TorchDispatchMode):
     def _follow(self, value: Any) -> None:
         if isinstance(value, Tensor):
             storage = value.untyped_storage()
-            # The reference keeps the address from being used again while it stands here.
+            # The reference keeps the address from being reused while it is listed.
             self._of_batch.setdefault(storage._cdata, StorageWeakRef(storage))  # type: ignore[no-untyped-call]
         elif isinstance(value, tuple | list):
             for part in value:
@@ -148,8 +148,8 @@ class GlobalRandom(TorchDispatchMode):
 class _Rows:
     """The rows of this process among those of the global batch, on the first axis of a tensor.
 
-    - ``blocks``: how often the whole batch stands there, one after the other
-    - ``times``: how often each row stands there, within a block
+    - ``blocks``: how often the whole batch is repeated along the axis
+    - ``times``: how often each row is repeated within a block
     """
 
     def __init__(self, random: BatchRandomness, blocks: int, times: int) -> None:
@@ -161,7 +161,7 @@ class _Rows:
         """Return this process's part of ``whole``."""
         first, last = self.random.first * self.times, (self.random.first + self.random.count) * self.times
         parts = self._blockwise(whole, self.random.total)[:, first:last]
-        # In memory of its own: the rest of the global batch is not kept alive.
+        # Copied, so that the rest of the global batch is not kept alive.
         return _like(parts.flatten(0, 1), whole)
 
     def _blockwise(self, tensor: Tensor, rows: int) -> Tensor:
@@ -170,8 +170,8 @@ class _Rows:
     def of_all(self, mine: Tensor, filled: bool, everywhere: bool) -> Tensor:
         """Return a tensor for all rows, laid out in memory like ``mine``.
 
-        - ``filled``: put this process's rows in their place, and something in the others
-        - ``everywhere``: put the other processes' rows in theirs
+        - ``filled``: copy this process's rows into their place, and arbitrary values into the others
+        - ``everywhere``: copy the other processes' rows into theirs
         """
         whole = _empty((self.everywhere, *mine.shape[1:]), mine)
         if not filled:
@@ -186,7 +186,7 @@ class _Rows:
 
 
 def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Return an empty tensor whose axes lie in memory in the order of ``like``: numbers are drawn in that order."""
+    """Return an empty tensor with the memory layout of ``like``: numbers are drawn in the order of memory."""
     if like.is_contiguous():
         return like.new_empty(shape)
     order = sorted(range(like.dim()), key=lambda axis: -like.stride()[axis])
@@ -209,9 +209,9 @@ def _is_changed(func: Any, index: int) -> bool:
     return info is not None and info.is_write
 
 
-def _named(func: Any, args: Sequence[Any], given: Mapping[str, Any], name: str) -> list[Any]:
+def _named(func: Any, args: Sequence[Any], keywords: Mapping[str, Any], name: str) -> list[Any]:
     positions = [index for index, argument in enumerate(func._schema.arguments) if argument.name == name]
-    return [args[index] for index in positions if index < len(args)] + ([given[name]] if name in given else [])
+    return [args[index] for index in positions if index < len(args)] + ([keywords[name]] if name in keywords else [])
 
 
 def _size_in(args: Sequence[Any]) -> Sequence[Any] | None:

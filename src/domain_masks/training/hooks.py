@@ -1,4 +1,4 @@
-"""When a method is told that a phase or an epoch begins or ends: each once, also where a run is interrupted in the middle."""
+"""Calls of a method's hooks at the start and end of phases and epochs: each once, also in a run that is resumed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from domain_masks.training.phases import PhasePlan
 class Hooks:
     """Calls a method's ``begin_phase``, ``begin_epoch`` and ``end_epoch``, with torch's random numbers keyed by seed and place.
 
-    - ``phase_index``: the phase that has begun last, -1 before the first one
-    - ``begun``, ``ended``: how many epochs have begun and ended
+    - ``phase_index``: the phase that was started last, -1 before the first one
+    - ``begun``, ``ended``: how many epochs were started and ended
     """
 
     def __init__(self, method: Method, seed: int, device: torch.device) -> None:
@@ -29,7 +29,7 @@ class Hooks:
         self._device = device
 
     def enter_phases(self, plan: PhasePlan, epoch: int) -> Sequence[Phase]:
-        """Begin the phases up to that of ``epoch`` that have not begun; returns them, without the first one of all."""
+        """Start the phases up to that of ``epoch`` that were not started yet; returns them, without the method's first one."""
         index = plan.index(epoch)
         entered = range(self.phase_index + 1, index + 1)
         for position in entered:
@@ -39,14 +39,14 @@ class Hooks:
         return [plan.phases[position] for position in entered if position]
 
     def begin_epoch(self, epoch: int, engine: Engine) -> None:
-        """Begin ``epoch`` unless it has begun."""
+        """Start ``epoch`` unless it was started."""
         if epoch >= self.begun:
             self.begun = epoch + 1
             with seeded(self._seed, "epoch/begin", epoch, self._device):
                 self.method.begin_epoch(engine)
 
     def end_epoch(self, epoch: int, engine: Engine) -> bool:
-        """End ``epoch`` unless it has ended; returns whether the method was called."""
+        """End ``epoch`` unless it was ended; returns whether the hook was called."""
         if epoch < self.ended:
             return False
         self.ended = epoch + 1
@@ -55,11 +55,11 @@ class Hooks:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what has begun and ended."""
+        """Return which phases and epochs were started and ended."""
         return {"phase": self.phase_index, "epochs_begun": self.begun, "epochs_ended": self.ended}
 
     def load_state_dict(self, state: Mapping[str, Any], plan: PhasePlan, epochs_begun: int) -> None:
-        """Take over what :meth:`state_dict` returned; older versions did not say all of it, when so many epochs had begun."""
+        """Load what :meth:`state_dict` returned; what older versions did not save is derived from ``epochs_begun``."""
         self.phase_index = state.get("phase", plan.index(max(0, epochs_begun - 1)))
         self.begun = state.get("epochs_begun", epochs_begun)
         self.ended = state.get("epochs_ended", epochs_begun)

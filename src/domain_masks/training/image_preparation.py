@@ -1,4 +1,4 @@
-"""How images are prepared for the weights of a network: the defaults of the settings, and what to say of them."""
+"""How images are prepared for the weights of a network: the defaults of the settings, and notes on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OF_PHOTOS = 224
 
 
 def preparation_for(config: RunConfig) -> Preparation:
-    """Return how images were prepared for a configuration's weights; nothing is known without weights.
+    """Return how images were prepared for a configuration's weights; an empty preparation without weights.
 
     Raises InputError for an unknown backbone.
     """
@@ -26,10 +26,10 @@ def preparation_for(config: RunConfig) -> Preparation:
 
 
 def image_defaults(config: RunConfig, record: DatasetRecord) -> dict[str, Any]:
-    """Return size, shape, share, normalisation and filter of images for a configuration with a backbone and weights.
+    """Return size, shape, crop, normalisation and filter of images for a configuration with a backbone and weights.
 
-    The dataset says whether images are squashed to squares, and how large small ones are; all else is as it was for the
-    weights, and where there are none, or a file that does not say it, as for torchvision's of ImageNet.
+    The dataset decides whether images are squashed to squares, and the size of small ones; all else follows the weights, or
+    torchvision's for ImageNet where there are none or their file does not say it.
     """
     known = preparation_for(config)
     takes_its_own = known.size is not None and (known.fixed or record.size >= _OF_PHOTOS)
@@ -38,17 +38,17 @@ def image_defaults(config: RunConfig, record: DatasetRecord) -> dict[str, Any]:
     whole = square and (record.square or not known.squash)
     if known.size is not None and known.resize is not None and not whole:
         usual["crop"] = known.size / known.resize
-    given = {name: getattr(known, name) for name in ("mean", "std", "interpolation")}
+    of_weights = {name: getattr(known, name) for name in ("mean", "std", "interpolation")}
     return {
         **usual,
-        **{name: value for name, value in given.items() if value is not None},
+        **{name: value for name, value in of_weights.items() if value is not None},
         "size": known.size if takes_its_own else record.size,
         "square": square,
     }
 
 
 def preprocessing_of(config: RunConfig, dataset: ImageDataset) -> Preprocessing:
-    """Return what a complete configuration makes of the images of ``dataset``."""
+    """Return the preprocessing of the images of ``dataset`` under a complete configuration."""
     base = default_preprocessing(dataset, config.size)
     square = base.square if config.square is None else config.square
     usual = usual_preparation(bool(square))
@@ -66,7 +66,7 @@ def preprocessing_of(config: RunConfig, dataset: ImageDataset) -> Preprocessing:
 
 
 def image_notes(config: RunConfig) -> Iterator[str]:
-    """Yield a line for everything to know of how images are prepared for the weights of a complete configuration."""
+    """Yield notes on how a complete configuration prepares images for its weights."""
     known = preparation_for(config)
     taken = _in_words(config)
     if not known.is_certain and not _differs(config, known):

@@ -43,13 +43,13 @@ class InitialModel:
 
     @property
     def trained_on(self) -> tuple[str, ...]:
-        """All domains that the model's weights have seen, also those that earlier runs of its line were trained on."""
+        """All domains that the weights were trained on, also in the runs that this one was initialised from."""
         return tuple(self.card.seen_domains)
 
     def defaults(self, config: RunConfig) -> dict[str, Any]:
-        """Return the settings of a run that starts from here, where they are not given.
+        """Return the default settings of a run that is initialised from this model.
 
-        Sites and boundary come along where the method can use them. Raises InputError where another backbone is asked for.
+        Sites and boundary are among them where the method can use them. Raises InputError where another backbone is asked for.
         """
         if config.backbone not in (None, self.card.backbone):
             raise InputError(
@@ -71,20 +71,20 @@ class InitialModel:
         return {name: value for name, value in settings.items() if value is not None}
 
     def _images(self) -> dict[str, Any]:
-        """Return the settings by which the run's images were prepared; none where its model does not say it."""
+        """Return the settings by which the run's images were prepared; none where its model card does not have them."""
         values = self.card.preprocessing
         if not values:
             return {}
         try:
-            there = Preprocessing.from_dict(values)
+            preprocessing = Preprocessing.from_dict(values)
         except InputError as error:
             raise RunFolderError(f"{self.folder / 'model.json'}, preprocessing: {error}") from error
-        shared = {name: getattr(there, name) for name in ("square", "mean", "std", "interpolation")}
-        return {**shared, "crop": there.size / there.resize}
+        shared = {name: getattr(preprocessing, name) for name in ("square", "mean", "std", "interpolation")}
+        return {**shared, "crop": preprocessing.size / preprocessing.resize}
 
     @property
     def trained_images(self) -> Tensor:
-        """Keys of all images that the weights have seen, as far as the run's checkpoint tells; see :func:`image_keys`."""
+        """Keys of all images that the weights were trained on, as far as its checkpoint has them; see :func:`image_keys`."""
         try:
             keys = Provenance.of_checkpoint(load_checkpoint(RunFolder(self.folder).last)).trained_images
         except RunFolderError:
@@ -92,7 +92,7 @@ class InitialModel:
         return keys if keys is not None else torch.empty(0, dtype=torch.int64)
 
     def refuse_images(self, splits: DomainSplits) -> None:
-        """Raise InputError where images that would choose the epoch or measure were trained on by the run or before it."""
+        """Raise InputError where validation, test or held-out images were trained on by the run or an earlier one."""
         measuring = [
             *splits.validation.ids,
             *(splits.test.ids if splits.test is not None else ()),
@@ -108,9 +108,9 @@ class InitialModel:
             )
 
     def start(self, method: Method, targets: Sequence[str], masks_alone: bool = False) -> tuple[str, ...]:
-        """Give ``method`` the model's weights; returns the sources that are new.
+        """Load the model's weights into ``method``; returns the sources that are new.
 
-        With ``masks_alone`` the model has to have masks at all sites of ``method``, or none. Raises InputError where a
+        With ``masks_alone`` the model needs masks at all sites of ``method``, or none. Raises InputError where a
         held-out domain was trained on, or the model does not fit.
         """
         seen = [name for name in targets if name in self.trained_on]

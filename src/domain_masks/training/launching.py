@@ -1,4 +1,4 @@
-"""The processes of a run: how they are started, which is the first, and what they do together."""
+"""The processes of a run: launching them, and writing on the first one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def launch(config: RunConfig) -> Fabric:
-    """Start Lightning Fabric on the devices that the configuration names, with deterministic algorithms where it asks for them.
+    """Launch Lightning Fabric on the configured devices, with deterministic algorithms where they are set.
 
-    Raises InputError where a device is not there.
+    Raises InputError where a device is not available.
     """
     accelerator = choose_device(config.device).type
     if accelerator == "cuda" and config.devices > torch.cuda.device_count():
@@ -40,7 +40,7 @@ def launch(config: RunConfig) -> Fabric:
 
 
 def on_main_process(fabric: Fabric, write: Callable[[], None]) -> None:
-    """Let the first process write, and all of them wait; where that fails, all raise the same RunFolderError."""
+    """Write on the first process while the others wait; where that fails, all raise the same RunFolderError."""
     problem: RunFolderError | None = None
     if fabric.is_global_zero:
         try:
@@ -54,11 +54,11 @@ def on_main_process(fabric: Fabric, write: Callable[[], None]) -> None:
 
 
 def _use_deterministic_algorithms() -> None:
-    """Allow only operations that give the same bits each time on the same device.
+    """Allow only operations that are bitwise reproducible on the same device.
 
-    Where there is no such operation, PyTorch raises an error that names the one it has.
+    Where there is none, PyTorch raises an error that names the operation.
     """
-    # cuBLAS reads it when it is first used; it repeats with workspaces of a fixed size alone.
+    # cuBLAS reads it when it is first used, and is reproducible only with workspaces of a fixed size.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False

@@ -1,4 +1,4 @@
-"""Which of a training's weights SWAD averages: those between the start and the end of a valley of the validation loss."""
+"""The weights that SWAD averages: those between the start and the end of a valley of the validation loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from domain_masks.training.parameter_average import ParameterAverage
 
 @dataclass(frozen=True)
 class Segment:
-    """The mean of the weights between two looks at the validation loss.
+    """The mean of the weights between two evaluations of the validation loss.
 
     - ``loss``: of the weights at its end, on the sources' validation images
     - ``first``, ``last``: its steps, counted from 1 over the whole training
@@ -41,8 +41,8 @@ class LossValley:
 
     The valley starts at the first of ``patience`` losses in a row of which none is lower; it ends where each of
     ``overfit_patience`` losses in a row is above ``tolerance`` times the mean of the losses that started it, and these segments
-    are none of it. Where training ends first, the segments since the last loss that was not above are left out, as in the
-    authors' code; where no valley was found, the last segment alone is taken, as there. Every segment counts once: the authors'
+    are not part of it. Where training ends first, the segments since the last loss that was not above are left out, as in the
+    authors' code; where no valley was found, only the last segment is used, as there. Every segment counts once: the authors'
     code counts the first one of the valley up to three times.
 
     - ``patience``: N_s; ``overfit_patience``: N_e; ``tolerance``: r, 1 or more
@@ -63,11 +63,11 @@ class LossValley:
         return self.threshold is not None
 
     def add(self, segment: Segment) -> None:
-        """Take the next segment of the training; nothing happens where the valley has ended."""
+        """Add the next segment of the training; ignored where the valley has ended."""
         if self.has_ended:
             return
         self._open.append(segment)
-        losses = [_loss(one) for one in self._open]
+        losses = [_loss(segment) for segment in self._open]
         if self.threshold is None:
             self._open = self._open[-self.patience :]
             losses = losses[-self.patience :]
@@ -75,19 +75,19 @@ class LossValley:
                 return
             self.threshold = self.tolerance * sum(losses) / len(losses)
         elif len(losses) == self.overfit_patience and min(losses) > self.threshold:
-            # The first loss of the valley is not above: a window that holds it ends nothing.
+            # The valley's first loss is not above the threshold: a window that contains it cannot end the valley.
             self.has_ended, self._open = True, []
         while len(self._open) >= self.overfit_patience:
             self._mean = _joined(self._mean, self._open.pop(0))
 
     def current(self) -> Segment | None:
-        """Return the mean over the valley as it is known by now, if training ended here; None without any segment."""
+        """Return the mean over the valley so far, as if training ended here; None without any segment."""
         if self.threshold is None:
             return self._open[-1] if self._open else None
-        low = [index for index, one in enumerate(self._open) if _loss(one) <= self.threshold]
+        low = [index for index, segment in enumerate(self._open) if _loss(segment) <= self.threshold]
         mean = self._mean
-        for one in self._open[: low[-1] + 1] if low else ():
-            mean = _joined(mean, one)
+        for segment in self._open[: low[-1] + 1] if low else ():
+            mean = _joined(mean, segment)
         return mean
 
     def state_dict(self) -> dict[str, Any]:
@@ -96,14 +96,14 @@ class LossValley:
             "threshold": self.threshold,
             "has_ended": self.has_ended,
             "mean": None if self._mean is None else self._mean.state_dict(),
-            "open": [one.state_dict() for one in self._open],
+            "open": [segment.state_dict() for segment in self._open],
         }
 
     def load_state_dict(self, state: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> None:
-        """Take over what :meth:`state_dict` returned, on the devices of the ``parameters`` that are averaged."""
+        """Load what :meth:`state_dict` returned, on the devices of the ``parameters`` that are averaged."""
         self.threshold, self.has_ended = state["threshold"], bool(state["has_ended"])
         self._mean = None if state["mean"] is None else Segment.read(state["mean"], parameters)
-        self._open = [Segment.read(one, parameters) for one in state["open"]]
+        self._open = [Segment.read(segment, parameters) for segment in state["open"]]
 
 
 def _loss(segment: Segment) -> float:

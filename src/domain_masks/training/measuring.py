@@ -1,4 +1,4 @@
-"""What a run is measured by, and what it leaves behind at its end: predictions, model and results."""
+"""The end of a run: predictions, results and the saved model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _Measured = TypeVar("_Measured", Accuracies, NearestAccuracy)
 
 
 def finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Results:
-    """Measure the method and write predictions, model and results; the results last, which say that the run is done."""
+    """Evaluate the method and write predictions, model and results; the results last, as they mark the run as done."""
     results, predictions = measure(experiment, progress)
     predictions.save(folder.predictions)
     save_measured(folder.path, experiment, predictions, _description(experiment, results))
@@ -43,7 +43,7 @@ def finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Res
 
 
 def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predictions]:
-    """Return the results of a run and the predictions that its accuracies are computed from; writes nothing."""
+    """Return the results of a run and the predictions that they are computed from; writes nothing."""
     began = time.monotonic()
     classifier = add_domain_classifier(experiment)
     predictions = experiment.predictions()
@@ -55,7 +55,7 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
     measured = accuracies(predictions, _held_out_name(splits))
     nearest = nearest_accuracy(predictions)
     if config.fast:
-        measured = {name: _of_a_sample(one) for name, one in measured.items()}
+        measured = {name: _of_a_sample(part) for name, part in measured.items()}
         nearest = None if nearest is None else _of_a_sample(nearest)
     results = Results(
         dataset=splits.dataset.name,
@@ -90,7 +90,7 @@ def _of_a_sample(measured: _Measured) -> _Measured:
 
 
 def _held_out_name(splits: DomainSplits) -> str:
-    """Say which images of the held-out domains were measured: all of them, or their official test list."""
+    """Return which images of the held-out domains were evaluated: ``all``, or the official ``test`` list."""
     held = [splits.dataset.domains.index(name) for name in splits.targets]
     return "all" if len(splits.held_out) == int(np.isin(splits.dataset.domain_indices, held).sum()) else "test"
 
@@ -101,7 +101,7 @@ def _untrained(splits: DomainSplits) -> list[Note]:
 
 def _description(experiment: Experiment, results: Results) -> ModelDescription:
     config = experiment.config
-    # Of a file of weights its name alone: the card may be published.
+    # Only the name of a weights file: the card may be published.
     weights = str(config.weights)
     accuracies = {name: getattr(results, name) for name in ("out_of_domain", "in_domain", "known_domain")}
     return ModelDescription(

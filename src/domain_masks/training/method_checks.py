@@ -1,4 +1,4 @@
-"""What a method asks for that its settings do not allow, found before a run has written anything."""
+"""Checks of a method against its settings, before a run writes anything."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from domain_masks.training.run_progress import plan_of
 def check_method(experiment: Experiment, restored: CheckpointState | None) -> None:
     """Raise InputError where a run of the experiment would not train what its settings say.
 
-    That are parameters that no optimiser or that two would train, epochs that are too few for the method's phases, batches
-    that are too small for it, class weights that its steps do not use, and parts for training alone that it predicts with.
+    These are parameters that no optimiser or two optimisers would train, too few epochs for the method's phases, batches
+    that are too small, class weights that no step uses, and training-only modules that predictions depend on.
     """
     method, config = experiment.method, experiment.config
     check_training_only(method)
     if method.is_closed_form():
         return
-    # Again, as `--batch auto` is known by now.
+    # Checked again, as `--batch auto` is resolved by now.
     if wrong := batch_mistakes(config, type(method), len(method.context.sources)):
         raise combine_errors(wrong)
     require_prediction_without_training(method)
@@ -46,9 +46,9 @@ def check_method(experiment: Experiment, restored: CheckpointState | None) -> No
 
 
 def _try_a_step(experiment: Experiment) -> None:
-    """Take one step with a copy of the method; raises InputError where that leaves the class weights out.
+    """Take one step with a copy of the method; raises InputError where it does not use the class weights.
 
-    Anything else that goes wrong does so again in the run, which says more about it.
+    Other errors are ignored, as the run raises them again with more context.
     """
     config = experiment.config.model_copy(update={"accumulate": 1})
     try:
@@ -66,7 +66,7 @@ def _try_a_step(experiment: Experiment) -> None:
 
 
 def _first_batch(experiment: Experiment) -> DomainBatch:
-    # In this process, as it is one batch; of images, as frozen features may not be there yet.
+    # Without workers, as it is one batch; of images, as frozen features may not be computed yet.
     loader = experiment.image_loader(experiment.loader_settings(workers=0))
     batch = experiment.prepare(next(iter(loader)))
     if batch.images is None or experiment.features is None:

@@ -1,4 +1,4 @@
-"""The door of a run: everything that can be wrong and needs no torch to be seen, before torch is imported."""
+"""Checks of a run that need no torch, made before torch is imported."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _NO_FILES = ("imagenet", "none")
 
 
 def is_main_process() -> bool:
-    """Whether this is the first process of a run; known before the others are started."""
+    """Whether this is the first process of a run; known before the others are launched."""
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 def open_run(config: RunConfig, out: Path | str, resume: bool = False, overwrite: bool = False) -> ImageDataset:
-    """Return the dataset of a run, whose folder, held-out domains, files and settings have been looked at; nothing is written.
+    """Check folder, held-out domains, files and settings of a run, and return its dataset; nothing is written.
 
     Raises InputError and RunFolderError as the run would.
     """
@@ -40,9 +40,9 @@ def open_run(config: RunConfig, out: Path | str, resume: bool = False, overwrite
 
 
 def open_finished(path: Path | str, changes: dict[str, object], config_file: Path | str | None = None) -> ImageDataset:
-    """Return the dataset of a run that is to be measured again, whose folder and settings have been looked at.
+    """Check folder and settings of a run that is to be evaluated again, and return its dataset.
 
-    - ``changes``: settings in place of its own; ``config_file``: a YAML in place of its ``config.yaml``
+    - ``changes``: settings that replace its own; ``config_file``: a YAML that replaces its ``config.yaml``
 
     Raises InputError and RunFolderError as the evaluation would.
     """
@@ -59,7 +59,7 @@ def open_finished(path: Path | str, changes: dict[str, object], config_file: Pat
 
 
 def require_weights(config: RunConfig) -> None:
-    """Raise InputError where a file of weights is named that is not there."""
+    """Raise InputError for a weights file that does not exist."""
     if config.weights not in (None, *_NO_FILES) and not is_there(Path(str(config.weights))):
         raise InputError(
             f"weights {str(config.weights)!r}: no such file. Expected 'imagenet', 'none', or a .safetensors or .pth file"

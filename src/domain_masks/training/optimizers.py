@@ -1,4 +1,4 @@
-"""Which optimiser trains which parameters: each exactly one, or what is wrong in one message; and how it is built."""
+"""The optimisers of a method: which parameters each one trains, and how it is built."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _NAMED = 5
 
 
 def optimizers_of(method: Method) -> dict[str, Optimizer]:
-    """Return a method's optimisers by name, those that are named by their groups alone as well."""
+    """Return a method's optimisers by name, also those that are declared by their groups only."""
     return {
-        name: given if isinstance(given, Optimizer) else Optimizer(given) for name, given in method.optimizers().items()
+        name: kind if isinstance(kind, Optimizer) else Optimizer(kind) for name, kind in method.optimizers().items()
     }
 
 
 def trained_groups(method: Method) -> dict[str, dict[str, list[nn.Parameter]]]:
     """Return optimiser -> parameter group -> the parameters that it trains; those that are frozen are left out.
 
-    An optimiser whose parameters are all frozen has no group. Raises InputError where a parameter would never be trained, or by
-    two, or is none of the method's own, so that no checkpoint would hold it.
+    An optimiser whose parameters are all frozen has no group. Raises InputError where a parameter would be trained by no
+    optimiser or by two, or is not a parameter of the method, so that no checkpoint would hold it.
     """
     groups, optimizers = method.parameter_groups(), optimizers_of(method)
     names = {id(parameter): name for name, parameter in method.named_parameters()}
@@ -84,7 +84,7 @@ def base_rate(group: str, kind: Optimizer, config: RunConfig) -> float:
 
 
 def build_optimizer(groups: dict[str, list[nn.Parameter]], kind: Optimizer, config: RunConfig) -> torch.optim.Optimizer:
-    """Return the optimiser of the parameter ``groups``, each with its own learning rate; of ``kind``, and else as the run says.
+    """Return the optimiser of the parameter ``groups``, each with its own learning rate; ``kind`` overrides the run's settings.
 
     Raises ValueError for a configuration without a learning rate.
     """
@@ -94,7 +94,7 @@ def build_optimizer(groups: dict[str, list[nn.Parameter]], kind: Optimizer, conf
         for group, trained in groups.items()
     ]
     decay = (config.weight_decay or 0.0) if kind.weight_decay is None else kind.weight_decay
-    # One kernel for all parameters; it cannot be combined with clipping under a gradient scaler.
+    # One kernel for all parameters; incompatible with gradient clipping under a gradient scaler.
     fused = config.precision != "16"
     if (kind.kind or config.optimizer) == "adam":
         return torch.optim.Adam(parameters, weight_decay=decay, fused=fused)

@@ -10,28 +10,28 @@ import torch
 from torch import Tensor
 
 Step = Callable[[Sequence[Tensor], Sequence[Tensor], int], None]
-"""Moves means, in place, towards tensors, given of how many updates they are; as ``torch.optim.swa_utils`` has them."""
+"""Updates means in place with new tensors, given the number of updates so far; as in ``torch.optim.swa_utils``."""
 
 
 @dataclass
 class ParameterAverage:
-    """Means of parameters; those of one optimiser move when it has updated them, and at no other time.
+    """Means of parameters; those of one optimiser change only when it has updated them.
 
     - ``means``: optimiser -> name of a parameter -> its mean
-    - ``updates``: optimiser -> of how many of its updates these are
+    - ``updates``: optimiser -> how many of its updates are averaged
     """
 
     means: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     updates: dict[str, int] = field(default_factory=dict)
 
     def add(self, optimizer: str, parameters: Mapping[str, Tensor], step: Step) -> None:
-        """Take the parameters of an optimiser as they are after an update; the first time they are the mean."""
+        """Add the parameters of an optimiser after an update; the first ones are the mean."""
         count = self.updates.get(optimizer, 0)
         if not count:
             self.means[optimizer] = {name: value.detach().clone() for name, value in parameters.items()}
         else:
             means = self.means[optimizer]
-            # By type, as a group of tensors is moved by one kernel.
+            # By dtype, as one kernel updates a group of tensors.
             for kind in {value.dtype for value in parameters.values()}:
                 names = [name for name, value in parameters.items() if value.dtype == kind]
                 step([means[name] for name in names], [parameters[name].detach() for name in names], count)
@@ -47,7 +47,7 @@ class ParameterAverage:
             before, count = result.updates.get(optimizer, 0), other.updates[optimizer]
             if before:
                 for name, value in means.items():
-                    # Of two equal numbers this is the same number, to the last bit: what is not learned stays.
+                    # The mean of two equal numbers is bitwise the same number, so frozen parameters do not change.
                     result.means[optimizer][name].lerp_(value, count / (before + count))
             else:
                 result.means[optimizer] = {name: value.clone() for name, value in means.items()}
@@ -56,12 +56,12 @@ class ParameterAverage:
 
     @property
     def count(self) -> int:
-        """Of how many updates it is; with several optimisers, of the one with the most."""
+        """The number of averaged updates; with several optimisers, the largest."""
         return max(self.updates.values(), default=0)
 
     @torch.no_grad()
     def copy_to(self, parameters: Mapping[str, Tensor]) -> None:
-        """Copy the means into the parameters of these names; those that have none stay."""
+        """Copy the means into the parameters of these names; parameters without a mean are unchanged."""
         for means in self.means.values():
             for name, value in means.items():
                 parameters[name].copy_(value)

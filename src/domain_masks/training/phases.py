@@ -1,4 +1,4 @@
-"""Which epochs the phases of a method have: each at least one, and none twice, also where a resumed run has more epochs."""
+"""The epochs of a method's phases: each has at least one, and none is repeated where a resumed run has more epochs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PhasePlan:
         return self.starts[self.index(epoch)]
 
     def end(self, epoch: int) -> int:
-        """Return the first epoch behind the phase that ``epoch`` belongs to."""
+        """Return the first epoch after the phase that ``epoch`` belongs to."""
         later = self.starts[self.index(epoch) + 1 :]
         return later[0] if later else self.epochs
 
@@ -75,7 +75,7 @@ def plan_phases(method: Method, epochs: int, begun: int = 0, before: Sequence[in
 
     - ``begun``: epochs that are done or running
     - ``before``: the first epochs of the phases as a resumed run had them. Phases that have started keep theirs, so that
-      none starts again where there are more epochs than before; those that have not are divided anew
+      none starts again where there are more epochs than before; the remaining epochs are divided among the others
 
     Raises InputError where there are not enough epochs for the phases that have not started.
     """
@@ -87,14 +87,14 @@ def plan_phases(method: Method, epochs: int, begun: int = 0, before: Sequence[in
         names = ", ".join(phase.name for phase in phases)
         raise InputError(
             f"epochs: method {method.name!r} trains in {len(phases)} phases ({names}), each of one epoch at least: expected "
-            f"{needed} or more{f', {begun} being begun' if begun else ''}, got {epochs}"
+            f"{needed} or more{f', as {begun} have started' if begun else ''}, got {epochs}"
         )
     starts, share = list(kept), 0.0
     for index, phase in enumerate(phases[:-1], 1):
         share += phase.share
         if index < len(kept):
             continue
-        # The first epoch whose middle lies behind the share; rounded, as sums of shares are not exact.
+        # The first epoch whose middle lies after the share; rounded, as sums of shares are not exact.
         natural = math.ceil(round(share * epochs - 0.5, 9))
         latest = epochs - (len(phases) - index)
         starts.append(min(max(natural, begun, starts[-1] + 1), latest))

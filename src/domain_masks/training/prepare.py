@@ -1,4 +1,4 @@
-"""What a run would do before its first step, done ahead: verified images and frozen features in the cache."""
+"""Preparation of runs ahead of time: verified images and frozen features in the cache."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from domain_masks.training.value_range import resolve_value_range
 def prepare(config: RunConfig, reporter: Reporter, dataset: ImageDataset | None = None) -> int:
     """Verify the images of a dataset and, with ``freeze_features``, compute the features of all its domains.
 
-    Runs with the same images, backbone, weights, boundary, size, augmentation and views use them, whatever their
-    method, seed and held-out domain. ``dataset`` is an opened one in place of the configuration's name. Returns the number
+    All runs with the same images, backbone, weights, boundary, size, augmentation and views use them, whatever their
+    method, seed and held-out domain. ``dataset`` is an opened dataset that replaces the configured one. Returns the number
     of images. Raises InputError as a run would.
     """
     with fresh_process_state(reporter):

@@ -1,4 +1,4 @@
-"""What the process around a run may not change in it, and gets back from it: PyTorch's settings for the whole process."""
+"""PyTorch's global settings: at their defaults within a run, and restored after it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from domain_masks.torch_globals import default_tensors
 
 _RUNNING = threading.RLock()
 _VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "OMP_NUM_THREADS")
-"""Variables of the environment that a run, or what it stands on, may set."""
+"""Environment variables that a run, or a library below it, may set."""
 
 
 @contextmanager
 def fresh_process_state(reporter: Reporter) -> Iterator[None]:
-    """Give the block PyTorch as a new process has it, and the caller everything back as it was.
+    """Run the block with PyTorch's settings as in a new process, and restore the caller's afterwards.
 
-    Gradients are on, autocast and inference mode off, new tensors are single precision on the CPU, whatever the caller has
-    chosen for its own. Whether only deterministic operations are allowed, cuDNN's search, the number of threads, random
-    numbers and variables of the environment may be changed within. As all this belongs to the whole process, another
-    thread that comes here waits for the end of the block.
+    Gradients are on, autocast and inference mode off, and new tensors are single precision on the CPU, whatever the caller
+    has set. The block may change the deterministic mode, cuDNN's benchmark mode, the number of threads, the random state and
+    environment variables. As these belong to the whole process, a second thread waits for the end of the block.
     """
     if not _RUNNING.acquire(blocking=False):
         reporter.say("waiting for another run in this process, which has to end first")

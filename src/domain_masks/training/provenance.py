@@ -1,4 +1,4 @@
-"""What a run was made from: kept in its checkpoint, and compared when it is resumed or measured again."""
+"""What a run was made from: saved in its checkpoint, and compared when it is resumed or evaluated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from domain_masks.errors import RunFolderError
 from domain_masks.records.json_record import RecordPart, Seconds, Text
 
 KEY = "facts"
-"""Where a checkpoint keeps it."""
+"""Its key in a checkpoint."""
 
 
 class Provenance(RecordPart):
@@ -20,15 +20,15 @@ class Provenance(RecordPart):
 
     - ``division``: a hash of the division of the sources' images into training and validation
     - ``classes``, ``domains``: the names that positions stand for
-    - ``trained_on``, ``trained_images``: the domains, and the keys (N,) of the images, that the weights have seen, also in the
-      runs that this one started from
-    - ``learned_sources``: the sources that anything is learned of
+    - ``trained_on``, ``trained_images``: the domains, and the keys (N,) of the images, that the weights were trained on, also
+      in the runs that this one was initialised from
+    - ``learned_sources``: the sources that are trained on; with ``learn: masks`` the new ones
     - ``network``: what the network was made from, see :class:`~domain_masks.networks.Architecture`
-    - ``contents``: keys (N, 2) of the dataset's images and of what they hold, see :mod:`domain_masks.training.contents`
+    - ``contents``: keys (N, 2) of the dataset's images and of their content, see :mod:`domain_masks.training.contents`
     - ``not_finite``: the buffers of the new method that are not finite, see
       :func:`~domain_masks.training.state.infinite_buffers`
     - ``left_out``: the images that could not be read
-    - ``preparation``: seconds from the run's beginning to its first step, of all times that it was resumed together
+    - ``preparation``: seconds from the start of the run to its first step, summed over all times that it was resumed
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -51,7 +51,7 @@ class Provenance(RecordPart):
 
     @classmethod
     def of_checkpoint(cls, state: Mapping[str, Any]) -> Provenance:
-        """Return what the content of a checkpoint says; raises RunFolderError where that is nothing of the kind."""
+        """Return the provenance in the content of a checkpoint; raises RunFolderError where it is malformed."""
         try:
             return cls.model_validate(state.get(KEY, {}))
         except ValidationError as error:
@@ -61,9 +61,9 @@ class Provenance(RecordPart):
             ) from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the tensors and plain values for a checkpoint, without what is not known."""
+        """Return the tensors and plain values for a checkpoint, without unknown ones."""
         return {name: value for name, value in self.model_dump(by_alias=True).items() if value is not None}
 
     def resumed(self, before: Provenance) -> Provenance:
-        """Return this with everything that ``before``, the checkpoint's, says in its place."""
+        """Return this with every field replaced that is set in ``before``, the checkpoint's."""
         return self.model_copy(update={name: getattr(before, name) for name in before.model_fields_set})

@@ -1,4 +1,4 @@
-"""Statistics of batch norm for weights that no batch has gone through: those of an average."""
+"""Batch-norm statistics of averaged weights, which no training batch has passed through."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from domain_masks.networks.normalised import DomainBatchNorm
 from domain_masks.training.engine import TrainingEngine
 
 BATCHES = 50
-"""Most batches that statistics are taken over."""
+"""Largest number of batches that statistics are computed over."""
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class Rehearsal:
-    """An engine by which a method goes through a step as in training, and learns nothing: gradients are formed and dropped."""
+    """An engine for training steps without updates: gradients are computed and dropped."""
 
     def __init__(self, engine: TrainingEngine) -> None:
         self._engine = engine
@@ -32,15 +32,15 @@ class Rehearsal:
         return getattr(self._engine, name)
 
     def update(self, *optimizers: str) -> None:
-        """Drop the gradients that the optimisers would step by."""
+        """Drop the gradients of the optimisers instead of stepping."""
         self._engine.drop(*optimizers)
 
     def log(self, name: str, value: Tensor | float) -> None:
-        """Note nothing."""
+        """Log nothing."""
 
 
 def layers_of(method: Method) -> dict[str, nn.modules.batchnorm._BatchNorm | DomainBatchNorm]:
-    """Return name -> layer of batch norm whose running statistics a step in training mode can move."""
+    """Return name -> batch-norm layer whose running statistics a step in training mode updates."""
     return {
         name: module
         for name, module in method.named_modules()
@@ -56,15 +56,15 @@ def reestimate(
     batches: Iterable[DomainBatch],
     around: Callable[[DomainBatch, Callable[[], object]], None],
 ) -> int:
-    """Take the running statistics of batch norm anew, as the mean over ``batches``; returns over how many images.
+    """Estimate the running statistics of batch norm again, as the mean over ``batches``; returns the number of images.
 
-    The method goes through its steps as in training, with the masks, augmentation and dropout of these batches, so that the
-    statistics mean what they meant for the weights in training. Nothing else in the method is changed. A last batch that is
-    smaller than the others is left out. Layers that no step runs in training mode, such as those of frozen features, keep
-    theirs; where there are no others nothing is computed.
+    The method takes its steps as in training, with the masks, augmentation and dropout of these batches, so that the
+    statistics are those that training would give. Nothing else in the method is changed. A last batch that is smaller than
+    the others is left out. Layers that no step runs in training mode, such as those of frozen features, keep theirs; where
+    there are no others nothing is computed.
 
-    - ``batches``: of training, prepared
-    - ``around``: calls a function as a step on a batch is called
+    - ``batches``: training batches, prepared
+    - ``around``: calls a function in the context of a training step on a batch
     """
     method = engine.method.train()
     layers = layers_of(method)
@@ -73,7 +73,7 @@ def reestimate(
     before = copy.deepcopy(method.state_dict())
     momenta = {name: layer.momentum for name, layer in layers.items()}
     for layer in layers.values():
-        # The first batch then counts in full, and each later one as much as those before.
+        # A cumulative mean: every batch has the same weight.
         layer.momentum = None
         layer.num_batches_tracked.zero_()  # type: ignore[union-attr]
     seen: list[int] = []
@@ -96,7 +96,7 @@ def reestimate(
 
 def _step(method: Method, engine: TrainingEngine, batch: DomainBatch) -> None:
     if type(method).step is Method.step:
-        # Its loss alone runs the network; a penalty may ask for gradients on the way.
+        # The loss is enough to run the network; a gradient penalty may need gradients on the way.
         method.training_loss(batch)
         return
     method.step(batch, cast("Engine", Rehearsal(engine)))

@@ -17,7 +17,7 @@ from domain_masks.records import Results, RunFolder, write_json
 from domain_masks.records.config import RunConfig, read_config
 from domain_masks.records.environment import environment
 from domain_masks.records.identity import INPUTS, inputs_noted
-from domain_masks.records.preparation import as_begun
+from domain_masks.records.preparation import as_started
 from domain_masks.training.announcement import announcement
 from domain_masks.training.batch_size import resolve_batch_size
 from domain_masks.training.checkpoint_state import CheckpointState
@@ -101,15 +101,15 @@ def _run(
 
 
 def _as_started(config: RunConfig, folder: RunFolder) -> RunConfig:
-    """Return the settings with what they leave open as it was when the run in the folder was started."""
-    return as_begun(config, read_config(folder.config)) if folder.config.is_file() else config
+    """Fill in unset settings as they were when the run in the folder was started."""
+    return as_started(config, read_config(folder.config)) if folder.config.is_file() else config
 
 
 @contextmanager
 def _prepared(folder: RunFolder, resume: bool, overwrite: bool) -> Iterator[str]:
-    """Give what is to be done in the folder; where the block fails, an empty folder does not stay in the way of the next try.
+    """Yield the state of the folder; where the block fails, an empty folder is removed, so that the next try can use it.
 
-    What a run of before has left is kept: with ``overwrite`` it goes once everything that can be wrong has been tried.
+    The files of an earlier run are kept: with ``overwrite`` they are removed only once all checks have passed.
     """
     state = "new"
     if is_main_process() and (resume or not overwrite):
@@ -123,7 +123,7 @@ def _prepared(folder: RunFolder, resume: bool, overwrite: bool) -> Iterator[str]
 
 
 def _start(folder: RunFolder, config: RunConfig, inputs: Mapping[str, Any], overwrite: bool) -> None:
-    """Write what repeats the run: its settings, versions and inputs."""
+    """Write what is needed to repeat the run: its settings, versions and inputs."""
     if overwrite:
         folder.prepare(overwrite=True)
     config.write(folder.config)

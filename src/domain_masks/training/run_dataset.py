@@ -1,4 +1,4 @@
-"""The dataset of a run: images that can be read, with classes and domains in the run's order."""
+"""The dataset of a run: its readable images, with classes and domains in the run's order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from domain_masks.training.initial_model import InitialModel
 def splits_of(config: RunConfig, dataset: ImageDataset) -> DomainSplits:
     """Return the dataset divided as ``config`` says; raises InputError as :func:`split_domains` does.
 
-    A method says how many source domains it needs (``fewest_sources``).
+    The method declares how many source domains it needs (``fewest_sources``).
     """
     fewest = described(config.method_name).fewest_sources
     return split_domains(dataset, config.target or (), config.split_seed, fewest)
@@ -28,8 +28,8 @@ def splits_of(config: RunConfig, dataset: ImageDataset) -> DomainSplits:
 class RunDataset:
     """The dataset of a run.
 
-    - ``images``: those that the run uses, with classes and domains at the positions that they have in the run
-    - ``identified``: all images that there are now, with the fingerprints of their content
+    - ``images``: those that the run uses, with classes and domains in the order of the run
+    - ``identified``: all images of the dataset now, with the fingerprints of their content
     - ``left_out``: ids of those that the run does not use, sorted
     """
 
@@ -45,10 +45,10 @@ def dataset_of_run(
     reporter: Reporter,
     checkpoint: CheckpointState | None = None,
 ) -> RunDataset:
-    """Verify the images of a run, and give their classes and domains the run's positions.
+    """Verify the images of a run, and put their classes and domains in the run's order.
 
-    Images that the run left out when it was started stay left out. Raises InputError for images that cannot be read, and for
-    classes and domains that a resumed run does not know.
+    Images that the run left out when it was started stay left out. Raises InputError for unreadable images, and for classes
+    and domains that are new to a resumed run.
     """
     examined = examine(dataset, config.workers, reporter, config.verify)
     before = () if checkpoint is None else checkpoint.provenance.left_out
@@ -61,17 +61,17 @@ def dataset_of_run(
 def _in_order(
     dataset: ImageDataset, config: RunConfig, folder: RunFolder, checkpoint: CheckpointState | None
 ) -> ImageDataset:
-    """Give classes and domains the positions that they had when the run, or the one that it starts from, was trained."""
+    """Put classes and domains in the order of the resumed run, or of the one that this run is initialised from."""
     if checkpoint is None:
         if config.init_from is None:
             return dataset
-        there = InitialModel.read(config.init_from).card.classes
-        # Where these are others, what to do about it depends on the method.
-        same = sorted(there) == sorted(dataset.classes)
-        return aligned(dataset, there, dataset.domains, str(config.init_from)) if same else dataset
+        known = InitialModel.read(config.init_from).card.classes
+        # Where the classes differ, the method decides what to do.
+        same = sorted(known) == sorted(dataset.classes)
+        return aligned(dataset, known, dataset.domains, str(config.init_from)) if same else dataset
     classes, domains = checkpoint.provenance.classes, checkpoint.provenance.domains
     if not classes and folder.model_card.is_file():
-        # Of an older version; before the run has ended nothing says what they were.
+        # A checkpoint of an older version, without classes; before the run is finished nothing records them.
         card = ModelCard.read(folder.model_card)
         classes, domains = card.classes, [*card.sources, *card.targets]
     return aligned(dataset, classes or dataset.classes, domains or dataset.domains, f"the run in {folder.path}")

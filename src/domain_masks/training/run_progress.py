@@ -18,13 +18,13 @@ EpochChoice = Literal["best", "newest", "never"]
 class Progress:
     """How far a run is.
 
-    - ``batches_done``: batches of the running epoch that have been learned from
-    - ``totals``: the terms of the loss, and other numbers, of the running epoch, added up over all processes
-    - ``best_epoch``: which one, counted from 1, had the ``best_accuracy`` in its phase; None where there is none to choose
+    - ``batches_done``: batches of the running epoch that were trained on
+    - ``totals``: the sums of the loss terms, and of other numbers, in the running epoch over all processes
+    - ``best_epoch``: the epoch, counted from 1, with the ``best_accuracy`` of its phase; None where none was selected yet
     - ``history``: validation accuracy of every epoch
-    - ``patience_from``: how many epochs are done where patience begins to count, with the phase that the model will come from
-    - ``phase_starts``: how many epochs are done where each of the method's phases begins
-    - ``average``: what the weights of the best epoch are an average of, where they are one
+    - ``patience_from``: how many epochs are done where patience starts to count, with the phase that the model will come from
+    - ``phase_starts``: how many epochs are done where each of the method's phases starts
+    - ``average``: the steps that the weights of the best epoch are an average over; None without averaging
     - ``average_has_ended``: whether no later step of the training can belong to the average
     - ``is_fitted``: whether the method was fitted in closed form, which has no epochs
     """
@@ -45,12 +45,12 @@ class Progress:
     def finish_epoch(
         self, accuracy: float, phases: PhasePlan, average: dict[str, Any] | None = None, choice: EpochChoice = "best"
     ) -> bool:
-        """Note the accuracy of the epoch that ends; returns whether it is the best so far.
+        """Record the accuracy of the epoch that ends; returns whether it is the best so far.
 
-        An epoch is compared with those of its own phase alone, and is none to choose from where its phase does not select.
+        An epoch is compared only with those of its own phase, and is not a candidate where its phase does not select.
 
-        - ``average``: what its weights are an average of; None where they are none
-        - ``choice``: whether the ``best`` is chosen by accuracy, the ``newest`` taken, or this one is not to be chosen
+        - ``average``: the steps that its weights are an average over; None without averaging
+        - ``choice``: select the ``best`` epoch by accuracy, the ``newest`` one, or ``never`` this one
         """
         index = self.epochs_done
         self.epochs_done, self.batches_done, self.totals = index + 1, 0, {}
@@ -60,16 +60,16 @@ class Progress:
         improved = improved and (best <= start or choice == "newest" or accuracy > self.best_accuracy)
         if improved:
             self.best_epoch, self.best_accuracy, self.average = self.epochs_done, accuracy, average
-        # No epoch counts before that phase, and none behind it.
+        # No epoch counts before or after that phase.
         self.patience_from = start if phases.decides(index) and choice != "never" else self.epochs_done
         return improved
 
     def is_complete(self, config: RunConfig, epochs: int) -> bool:
-        """Whether training has come to its end: all ``epochs`` are done, or it was stopped by patience or time."""
+        """Whether training is complete: all ``epochs`` are done, or it was stopped by patience or time."""
         return self.is_fitted or self.epochs_done >= epochs or bool(self.reason_to_stop(config))
 
     def reason_to_stop(self, config: RunConfig) -> str:
-        """Say why training ends before its last epoch; nothing within an epoch, which is finished in any case."""
+        """Return why training stops before its last epoch; empty within an epoch, which is always finished."""
         if not self.epochs_done or self.batches_done:
             return ""
         without = self.epochs_done - max(self.best_epoch or 0, self.patience_from)
@@ -82,7 +82,7 @@ class Progress:
         return ""
 
     def has_reached_the_deciding_phase(self, method: Method) -> bool:
-        """Whether the best epoch is of the last phase that selects, which the model comes from."""
+        """Whether the best epoch belongs to the last phase that selects, from which the model is taken."""
         deciding = deciding_phase(phases_of(method))
         starts = self.phase_starts or [0]
         return self.best_epoch is not None and (deciding == 0 or self.best_epoch > starts[deciding])
@@ -100,7 +100,7 @@ class Progress:
 
     @property
     def place(self) -> str:
-        """Say where the run stands."""
+        """The position of the run, in words."""
         if self.is_fitted:
             return "the end of the fit"
         if self.batches_done:
@@ -113,7 +113,7 @@ def read_progress(values: Mapping[str, Any]) -> Progress:
     known = {name: value for name, value in values.items() if name in Progress.__dataclass_fields__}
     sums, rows = values.get("sums", {}), values.get("rows", {})
     if isinstance(rows, int):
-        # Of an older version: the terms of the loss, all over the same rows.
+        # From an older version: only the loss terms, all over the same rows.
         totals = {f"{LOSS_TERM}{name}": Total(total, rows) for name, total in sums.items()}
     else:
         totals = {name: Total(total, rows[name]) for name, total in sums.items()}
@@ -123,7 +123,7 @@ def read_progress(values: Mapping[str, Any]) -> Progress:
 def plan_of(progress: Progress, epochs_before: int, method: Method, epochs: int) -> PhasePlan:
     """Return the phases of a run that is resumed with ``epochs`` in all; those that have started stay where they were.
 
-    - ``epochs_before``: how many the run was to have; for checkpoints of older versions, which do not say where phases begin
+    - ``epochs_before``: how many epochs were planned; for checkpoints of older versions, which do not record phase starts
 
     Raises InputError where there are too few for the phases that have not started.
     """

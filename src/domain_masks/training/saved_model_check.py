@@ -1,4 +1,4 @@
-"""Whether the model that a run leaves behind is the one that was measured."""
+"""Checks that the saved model of a run gives the predictions that were measured."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from domain_masks.training.experiment import Experiment
 
 IMAGES = 8
 _ROUNDED = {"32": 0.0, "16": 0.05, "bf16": 0.1}
-"""What numbers of fewer digits may change, as part of the largest logit."""
+"""Allowed difference in lower precision, relative to the largest logit."""
 _FROZEN = 0.02
-"""What features kept in half precision may change."""
+"""Allowed difference with frozen features in half precision."""
 
 
 def save_measured(
     folder: Path, experiment: Experiment, predictions: Predictions, description: ModelDescription
 ) -> None:
-    """Write the model of a run, once what it says of a few images, read back, is what was measured on them.
+    """Write the model of a run after checking that it predicts a few images, loaded again, as they were measured.
 
-    Its images are prepared as ``description`` says. Raises ParityError where it differs; a model that was there before stays.
+    Images are prepared as in ``description``. Raises ParityError where predictions differ; an earlier model is then kept.
     """
     config = experiment.config
     allowed = tolerance(experiment.fabric.device) + _ROUNDED[config.precision]
@@ -59,9 +59,9 @@ def save_measured(
 def _difference(
     method: Method, experiment: Experiment, predictions: Predictions, description: ModelDescription
 ) -> tuple[float, int]:
-    """Return the largest difference of logits, as part of the largest, and on how many images.
+    """Return the largest difference of logits, relative to the largest logit, and the number of compared images.
 
-    Raises InputError where an image cannot be read any more.
+    Raises InputError where an image can no longer be read.
     """
     dataset, device = experiment.splits.dataset, experiment.fabric.device
     places = np.unique(np.linspace(0, len(predictions.ids) - 1, IMAGES).astype(int))

@@ -1,4 +1,4 @@
-"""The learning rate's factor at a moment of a run; the schedules themselves are :data:`domain_masks.schedules.SCHEDULES`."""
+"""The learning-rate factor at a step of a run; the schedules themselves are :data:`domain_masks.schedules.SCHEDULES`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rate_factor(
 ) -> float:
     """Return the factor of the learning rate of ``group`` in ``epoch`` at the global ``step``, both from 0.
 
-    Raises InputError where the schedule gives none.
+    Raises InputError where the schedule returns no number of 0 or more.
     """
     name = schedule_of(config, group)
     schedule = SCHEDULES[name]
@@ -41,9 +41,9 @@ def rate_factor(
 
 
 def note_on_length(config: RunConfig, done: int, epochs: int) -> str | None:
-    """Say where a resumed run has another number of epochs, and its rates so far were not those of a run of that length.
+    """Return a note where a resumed run has another number of epochs, which would have had other learning rates so far.
 
-    - ``done``: epochs that are done; ``epochs``: how many there were to be when they were
+    - ``done``: epochs that are done; ``epochs``: how many were planned then
     """
     now = config.epochs or 1
     names = dict.fromkeys(schedule_of(config, group) for group in ("body", "masks"))
@@ -56,5 +56,5 @@ def note_on_length(config: RunConfig, done: int, epochs: int) -> str | None:
         return None
     return (
         f"note: resumed for {now} epochs instead of {epochs}: the {done} done had the learning rates that schedule "
-        f"{', '.join(other)} gives a run of {epochs}, so the result is not that of a run of {now} from its start"
+        f"{', '.join(other)} gives a run of {epochs}, so the result is not that of a run of {now} from the start"
     )

@@ -16,9 +16,9 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 class Interruption:
     """Holds back Ctrl-C, SIGTERM and SIGHUP within a block, so that a step that has started is finished and saved.
 
-    The first signal is noted; the block asks for it between two steps, saves, and calls :meth:`deliver`. A second one is
-    delivered at once: whoever is in a hurry loses what was not saved. Outside of the main thread, where Python takes no
-    signals, nothing is held back.
+    The first signal is recorded; the block polls for it between two steps, saves, and calls :meth:`reraise_signal`. A second
+    one is delivered at once, and what was not saved is lost. Outside of the main thread, where Python receives no signals,
+    nothing is held back.
     """
 
     def __init__(self, fabric: Fabric) -> None:
@@ -58,7 +58,7 @@ class Interruption:
         return interrupted, anyone_due
 
     def reraise_signal(self) -> None:
-        """Let the signal act as it would have without the block, which raises KeyboardInterrupt or ends the process."""
+        """Re-raise the signal outside of the block, which raises KeyboardInterrupt or ends the process."""
         number = self.received if self.received is not None else signal.SIGTERM
         self._restore()
         signal.raise_signal(number)

@@ -1,4 +1,4 @@
-"""What training and the choice of the epoch see: the source domains' images, and nothing of a held-out domain."""
+"""The data of training and epoch selection: the source domains' images, and nothing of a held-out domain."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from domain_masks.batch import DomainBatch
 
 
 class EpochLoader(Protocol):
-    """The batches of one epoch after another."""
+    """A loader of training batches, epoch by epoch."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next pass."""
+        """Set the epoch of the next pass."""
 
     def set_start(self, batch_index: int) -> None:
-        """Let the next pass begin at a later batch of the epoch."""
+        """Start the next pass at a later batch of the epoch."""
 
     def __len__(self) -> int: ...
 
@@ -25,7 +25,7 @@ class EpochLoader(Protocol):
 
 @dataclass(frozen=True)
 class Sources:
-    """What training and selection see: the sources' images and nothing of a held-out domain.
+    """The data of training and epoch selection: the sources' images and nothing of a held-out domain.
 
     - ``train``: the training batches, epoch by epoch
     - ``validation``: gives this process's share of the validation batches, with labels and domains

@@ -27,10 +27,10 @@ from domain_masks.training.run_progress import Progress, plan_of
 
 
 class RunState:
-    """Saves and restores everything that a run needs to be resumed bit for bit: weights, optimisers, place in the data.
+    """Saves and restores everything that a run needs to be resumed bit for bit: weights, optimisers, position in the data.
 
-    Randomness and order need no state: both are keyed by the seed and the place. ``learner`` is the engine, or Fabric alone for
-    a method that is fitted without one.
+    Random numbers and the order of the data need no state: both are keyed by the seed and the position. ``learner`` is the
+    engine, or only Fabric for a method that is fitted without one.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RunState:
     def save(self, progress: Progress, best: bool = False) -> None:
         """Write ``last.ckpt``, and ``best.ckpt`` where the epoch that just ended is the best; all processes call it together.
 
-        The best weights are those that were validated: where they are averaged, others than those that training continues with.
+        The best weights are those that were validated: where weights are averaged, the average.
 
         Raises DivergedError where a weight is not finite, RunFolderError where the files cannot be written; what was
         saved before is still there.
@@ -70,7 +70,7 @@ class RunState:
         weights, engine = self._weights(), {} if self.engine is None else self.engine.state_dict()
         average = None if self.engine is None else self.engine.average
         measured = None if average is None else average.measured
-        # In the middle of an epoch the running statistics of batch norm differ from process to process.
+        # Within an epoch the running statistics of batch norm differ between processes.
         buffers = None
         if progress.batches_done and self.fabric.world_size > 1:
             buffers = {name: stacked(buffer) for name, buffer in self.method.named_buffers()}
@@ -87,7 +87,7 @@ class RunState:
                 "conditions": self.parts,
                 **({MEASURED: measured} if best and measured is not None else {}),
             }
-            # In this order: of the best epoch, the last checkpoint can make the best one again.
+            # In this order, as best.ckpt can be restored from the last.ckpt of the same epoch.
             save_checkpoint(self.folder.last, state)
             if best:
                 self._save_best(weights if measured is None else measured, progress)
@@ -97,14 +97,14 @@ class RunState:
         self._saved_at = time.monotonic()
 
     def _weights(self) -> Mapping[str, Any]:
-        """Return the weights that training continues with, also while their average is in their place."""
+        """Return the weights that training continues with, also while the method holds their average."""
         average = None if self.engine is None else self.engine.average
         return self.method.state_dict() if average is None or average.training_state is None else average.training_state
 
     def log(self, log: MetricsLog, row: Mapping[str, float | int | str]) -> None:
-        """Add a row to ``metrics.csv``; raises RunFolderError that says what is kept where it cannot be written.
+        """Add a row to ``metrics.csv``; raises RunFolderError that names the last checkpoint where it cannot be written.
 
-        All processes call it together, the first one writes.
+        All processes call it together; the first one writes.
         """
 
         def write() -> None:
@@ -120,7 +120,7 @@ class RunState:
             raise type(error)(f"{error}. {self.kept}") from error
 
     def restore(self, checkpoint: CheckpointState | None) -> Progress:
-        """Take over a checkpoint, whose weights the method has already; a fresh state where there is none.
+        """Restore the state of a checkpoint, whose weights the method has already; return a fresh state where there is none.
 
         Raises RunFolderError for a checkpoint that does not fit its own settings.
         """
@@ -141,13 +141,13 @@ class RunState:
         self._saved = progress.place
         if progress.epochs_done and progress.best_epoch == progress.epochs_done and not progress.batches_done:
             best = checkpoint.method if checkpoint.measured is None else checkpoint.measured
-            on_main_process(self.fabric, lambda: self._mend_best(best, progress))
+            on_main_process(self.fabric, lambda: self._restore_best(best, progress))
         return progress
 
     def _save_best(self, weights: Mapping[str, Any], progress: Progress) -> None:
         save_checkpoint(self.folder.best, {"method": weights, "epoch": progress.best_epoch})
 
-    def _mend_best(self, weights: Mapping[str, Any], progress: Progress) -> None:
+    def _restore_best(self, weights: Mapping[str, Any], progress: Progress) -> None:
         """Write ``best.ckpt`` where the run ended between the two checkpoints."""
         try:
             if load_checkpoint(self.folder.best).get("epoch") == progress.best_epoch:
@@ -171,18 +171,18 @@ class RunState:
 
     @property
     def kept(self) -> str:
-        """Say which checkpoint there is to resume from."""
+        """A sentence on the checkpoint that the run can be resumed from."""
         if self._saved is None:
             return "No checkpoint had been written before."
         return f"The checkpoint of {self._saved} is whole: {self.folder.last}. Resume from it with --resume."
 
     def _check_folder(self) -> None:
         if not self.folder.path.is_dir():
-            # Made anew it would hold half a run, or lie below the place where a disk was mounted.
+            # Created again, it would hold half a run, or lie below the mount point of an unmounted disk.
             raise RunFolderError(f"the run folder {self.folder.path} has vanished: expected it to stay where it is")
 
     def _restore_buffers(self, buffers: Mapping[str, Tensor] | None) -> None:
-        """Give every process its own running statistics again, where there are as many as before."""
+        """Restore each process's running statistics, where there are as many processes as before."""
         if not buffers or next(iter(buffers.values())).shape[0] != self.fabric.world_size:
             return
         for name, buffer in self.method.named_buffers():
@@ -190,10 +190,10 @@ class RunState:
 
 
 def infinite_buffers(method: Method) -> dict[str, list[str]]:
-    """Return the buffers that hold infinity or NaN, and of which kinds.
+    """Return the buffers that hold infinity or NaN, and which of these values.
 
-    A buffer of a new method may, such as a least value that waits for its first; it is broken where it becomes so. Parameters
-    never may.
+    A buffer of a new method may hold them, such as a running minimum without a value; it is broken where training puts them
+    in. Parameters may never hold them.
     """
     return {name: kinds for name, kinds in _not_finite(method).items() if name not in dict(method.named_parameters())}
 

@@ -1,4 +1,4 @@
-"""The numbers of ``metrics.csv`` for TensorBoard as well."""
+"""The numbers of ``metrics.csv`` as TensorBoard events."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from domain_masks.records.metrics_log import EPOCH
 
 
 class TensorBoardWriter:
-    """Writes TensorBoard's event files, an event's step being the epoch, counted from 1.
+    """Writes TensorBoard's event files; the step of an event is the epoch, counted from 1.
 
-    Where that fails, it says so once and the run continues without. ``first``: the epoch to be written next; earlier files'
-    events of it and later ones are hidden.
+    Where writing fails, it reports that once and the run continues. ``first``: the epoch to be written next; events of it and
+    of later epochs in earlier files are hidden.
     """
 
     def __init__(self, folder: Path, first: int, reporter: Reporter) -> None:
@@ -29,7 +29,7 @@ class TensorBoardWriter:
             self._give_up("it needs a folder whose name is UTF-8")
 
     def add(self, row: Mapping[str, float | int | str]) -> None:
-        """Add the row of an epoch; numbers alone are shown."""
+        """Add the row of an epoch; only numbers are written."""
         if self._writer is None:
             return
         try:
@@ -41,7 +41,7 @@ class TensorBoardWriter:
             self._give_up(error.strerror or str(error))
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close the file."""
         try:
             if self._writer is not None:
                 self._writer.close()

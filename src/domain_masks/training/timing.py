@@ -1,4 +1,4 @@
-"""What a run costs, from one training step and one prediction: seconds per image, and bytes on disk."""
+"""The cost of a run, from one timed training step and one prediction: seconds per image, and bytes on disk."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from domain_masks.training.process_state import fresh_process_state
 Result = TypeVar("Result")
 
 MOST_IMAGES = 4
-"""Of a step that is timed on a CPU, whose time grows in proportion to its images."""
+"""Most images of a timed step on a CPU, where time is proportional to the number of images."""
 SHORT = 0.1
-"""Seconds of a step that is taken a second time, and with its whole batch: what a step costs once weighs too much in it."""
+"""A step shorter than this is timed again with its whole batch, as fixed costs weigh too much in it."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run costs, per image where nothing else is said.
+    """The cost of a run, per image unless stated otherwise.
 
     - ``start``: seconds until the first step, per run
     - ``training``, ``evaluation``: seconds of one image in one epoch, and in one evaluation
@@ -54,8 +54,8 @@ class Cost:
 def measure(config: RunConfig, dataset: ImageDataset, reporter: Reporter, threads: int | None = None) -> Cost:
     """Time one training step and one prediction of a complete configuration; nothing is written.
 
-    The network is not given its pretrained weights, and frozen features are not kept. ``threads`` is how many of PyTorch's
-    a run will have. Raises InputError as a run would.
+    No pretrained weights are loaded, and frozen features are not saved. ``threads`` is PyTorch's number of threads in a run.
+    Raises InputError as a run would.
     """
     with fresh_process_state(reporter):
         torch.set_num_threads(threads or torch.get_num_threads())
@@ -66,25 +66,25 @@ def measure(config: RunConfig, dataset: ImageDataset, reporter: Reporter, thread
 
 
 class _Timer:
-    """Times what a run does again and again, with a batch of its training images; of frozen features, without keeping them."""
+    """Times the repeated parts of a run on a batch of its training images; frozen features are computed and not saved."""
 
     def __init__(self, experiment: Experiment, start: float) -> None:
         self.experiment, self.start = experiment, start
         self.method, self.fabric = experiment.method, experiment.fabric
         self.engine: TrainingEngine | None = None
         if not self.method.is_closed_form():
-            # With one step in an epoch the optimisers take it, however many batches are accumulated.
+            # With one step per epoch the optimisers step in it, however many batches are accumulated.
             epochs = len(self.method.phases())
             self.engine = TrainingEngine(self.fabric, self.method, experiment.config, epochs, 1)
 
     def cost(self) -> Cost:
-        """Return what a run costs; the method learns a little from it."""
+        """Return the cost of a run; the method is trained by the timed steps."""
         few, whole = self._few(), self.experiment.config.batch_size
         cost, seconds = self._cost_with(few)
         return self._cost_with(whole)[0] if few < whole and seconds < SHORT else cost
 
     def _cost_with(self, size: int) -> tuple[Cost, float]:
-        """Return what a run costs by a step of ``size`` images, and the seconds of that step."""
+        """Return the cost of a run measured by a step of ``size`` images, and the seconds of that step."""
         settings = self.experiment.loader_settings(batch_size=size, workers=0)
         batches = iter(self.experiment.image_loader(settings))
         raw, reading = self._seconds_of(lambda: next(batches))
@@ -101,7 +101,7 @@ class _Timer:
         readers, rows = self.experiment.config.workers or 0, len(batch)
 
         def with_images(seconds: float) -> float:
-            # Where other processes read ahead, the slower of both decides.
+            # Where workers read ahead, the slower of reading and computing decides.
             here = preparing + seconds
             return max(reading / readers, here) if readers else reading + here
 
@@ -119,7 +119,7 @@ class _Timer:
         return cost, training
 
     def _few(self) -> int:
-        """Return how many images the first step has: few on a CPU, where its time grows with them."""
+        """Return the number of images of the first timed step: few on a CPU, where time is proportional to them."""
         size = self.experiment.config.batch_size
         if self.fabric.device.type != "cpu":
             return size
@@ -143,7 +143,7 @@ class _Timer:
             return self.method.predict(batch)
 
     def _warm_seconds_of(self, work: Callable[[], Result]) -> tuple[Result, float]:
-        """Return what ``work`` gives, and its seconds: those of a second time where the first one was short."""
+        """Return the result of ``work`` and its seconds: those of a second call where the first one was short."""
         result, seconds = self._seconds_of(work)
         return self._seconds_of(work) if seconds < SHORT else (result, seconds)
 
@@ -159,8 +159,8 @@ class _Timer:
 
 
 def _optimizer_bytes(engine: TrainingEngine | None) -> int:
-    """Return the size of what the optimisers remember, each of its own kind, after the steps that were timed."""
-    states = [] if engine is None else [one.state_dict()["state"] for one in engine.optimizers.values()]
+    """Return the size of the optimisers' states after the timed steps, in bytes."""
+    states = [] if engine is None else [optimizer.state_dict()["state"] for optimizer in engine.optimizers.values()]
     values = [value for state in states for kept in state.values() for value in kept.values()]
     return sum(_bytes(value) for value in values if isinstance(value, Tensor))
 

@@ -1,4 +1,4 @@
-"""Black and white of images deeper than 8 bits, where the dataset itself is to say them: ``--value_range dataset``."""
+"""Black and white level of images deeper than 8 bits, from the dataset itself: ``--value_range dataset``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _PART = 256
 
 
 def resolve_value_range(config: RunConfig, dataset: ImageDataset, reporter: Reporter) -> RunConfig:
-    """Return the configuration with numbers in the place of ``value_range: dataset``, which are said; any other as it is.
+    """Replace ``value_range: dataset`` by numbers, which are reported; return any other configuration unchanged.
 
-    They are the usual range (0 to 1, or 8, 10, 12, 14 or 16 bits) that holds all values of the sources' training images, or
-    these values' own where some are negative or larger. The held-out domain is not looked at. Raises InputError where no
-    such image is deeper than 8 bits, or one cannot be read.
+    They are the smallest usual range (0 to 1, or 8, 10, 12, 14 or 16 bits) that holds all values of the sources' training
+    images, or the range of these values where some are negative or larger. The held-out domain is not read. Raises InputError
+    where no such image is deeper than 8 bits, or one cannot be read.
     """
     if config.value_range != OWN_RANGE:
         return config

@@ -1,4 +1,4 @@
-"""The average of a run's weights, which is validated, chosen and saved in their place: ``--average ema|swa|swad``."""
+"""The average of a run's weights, which is validated, selected and saved in their place: ``--average ema|swa|swad``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from domain_masks.training.loss_valley import LossValley, Segment
 from domain_masks.training.parameter_average import ParameterAverage, Step
 
 LOOKS = 50
-"""Into how many segments SWAD divides a phase where no interval is set: as the authors, every 100 steps of 5,000."""
+"""The number of segments of a phase for SWAD where no interval is set: as the authors' 100 of 5,000 steps."""
 
 
 class WeightAverage:
-    """The average of the parameters that a run trains; they themselves are trained as they would be without it.
+    """The average of the parameters that a run trains; it does not change how they are trained.
 
     - ``ema``: after every update of an optimiser, decay × the average + (1 - decay) × its parameters, from the first update on
     - ``swa``: the mean over all updates from ``average_start`` of the phase's steps on (Izmailov et al., UAI 2018, densely as
@@ -30,12 +30,12 @@ class WeightAverage:
     - ``swad``: the mean over all updates between start and end of a valley of the validation loss; see
       :class:`~domain_masks.training.loss_valley.LossValley`
 
-    An average moves exactly when an optimiser has taken a step: not per batch while batches are accumulated, not where a
-    gradient scaler leaves a step out, and of several optimisers for each by itself. It starts anew with each phase.
+    An average is updated exactly when an optimiser has taken a step: not per batch while gradients are accumulated, not where
+    a gradient scaler skips a step, and separately for each of several optimisers. It restarts with each phase.
 
-    Mask logits are averaged as all parameters are: they are what the optimiser moves, and their average is a mask like any
-    other. Probabilities are the sigmoid of the averaged logits, and hard masks are on where these are above 0. An average of
-    hard masks would be none, and one of probabilities differs from this by little where a logit moves little.
+    Mask logits are averaged like all parameters: they are what the optimiser updates. Probabilities are the sigmoid of the
+    averaged logits, and a hard mask is 1 where these are above 0. An average of hard masks would not be a mask, and one of
+    probabilities differs little from this where a logit changes little.
 
     - ``trained``: optimiser -> its parameters
     """
@@ -45,9 +45,9 @@ class WeightAverage:
         self.method = method
         self.config = config
         self.training_state: Mapping[str, Any] | None = None
-        """The state of the method as training continues with it, while the average is in its place; else None."""
+        """The state that training continues with, while the method holds the average; else None."""
         self.measured: Mapping[str, Any] | None = None
-        """The state of the method with the average in its place as it was validated last."""
+        """The state of the method with the average, as it was validated last."""
         self._parameters = {
             optimizer: {names[id(parameter)]: parameter for parameter in group} for optimizer, group in trained.items()
         }
@@ -55,7 +55,7 @@ class WeightAverage:
         self.restart(0)
 
     def restart(self, step: int) -> None:
-        """Begin anew with ``step``, which is the first of a phase. Steps are counted from 0 over the whole training."""
+        """Restart at ``step``, the first of a phase. Steps are counted from 0 over the whole training."""
         config = self.config
         self._average = ParameterAverage()
         self._first, self._last = 0, 0
@@ -63,8 +63,8 @@ class WeightAverage:
         self._valley = LossValley(config.average_patience, config.average_overfit_patience, config.average_tolerance)
 
     def update(self, optimizer: str, step: int, phase: range) -> None:
-        """Take the parameters of an optimiser that has just moved them in ``step`` of a phase of the steps ``phase``."""
-        if self._valley.has_ended or not self.has_begun(step, phase):
+        """Add the parameters of an optimiser that has just updated them in ``step`` of a phase of the steps ``phase``."""
+        if self._valley.has_ended or not self.has_started(step, phase):
             return
         self._first = self._first or step + 1
         self._last = step + 1
@@ -75,27 +75,27 @@ class WeightAverage:
             return get_ema_multi_avg_fn(decay_of(self.config, steps))  # type: ignore[no-any-return, no-untyped-call]
         return get_swa_multi_avg_fn()  # type: ignore[no-any-return, no-untyped-call]
 
-    def has_begun(self, step: int, phase: range) -> bool:
-        """Whether an update in ``step`` is averaged: of swa not before its start, unless that was nearer when it began."""
+    def has_started(self, step: int, phase: range) -> bool:
+        """Whether an update in ``step`` is averaged: for swa from its start on, or if averaging started earlier."""
         if self.config.average != "swa" or self._average.count:
             return True
         return step >= phase.start + int(self.config.average_start * len(phase))
 
     def is_due(self, step: int, phase: range) -> bool:
-        """Whether the validation loss has to be looked at after ``step``, before the next one."""
+        """Whether the validation loss has to be computed between ``step`` and the next one."""
         if self.config.average != "swad" or self._valley.has_ended or not self._average.count:
             return False
         return step + 1 - self._segment_begins >= interval_of(self.config, len(phase))
 
     def close_segment(self, loss: float, step: int) -> None:
-        """Note the validation loss of the weights as they are after ``step``."""
+        """Close the segment with the validation loss of the weights after ``step``."""
         self._valley.add(Segment(self._average, loss, self._first, self._last))
         self._average, self._first, self._last = ParameterAverage(), 0, 0
         self._segment_begins = step + 1
 
     @property
     def has_ended(self) -> bool:
-        """Whether no later update can belong to it."""
+        """Whether no later update can belong to the average."""
         return self._valley.has_ended
 
     def _current(self) -> Segment:
@@ -104,7 +104,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Put the averages into the method within the block; before any update its weights are what they are."""
+        """Put the averages into the method within the block; before any update its weights are unchanged."""
         self.training_state = copy.deepcopy(self.method.state_dict())
         try:
             self._current().mean.copy_to(self._all)
@@ -114,7 +114,7 @@ class WeightAverage:
             self.training_state = None
 
     def summary(self) -> dict[str, Any]:
-        """Return what the average is of by now, as ``results.json`` keeps it."""
+        """Return which steps the average covers so far, as in ``results.json``."""
         current, kind = self._current(), self.config.average
         summary: dict[str, Any] = {"kind": kind, "updates": current.mean.count}
         if current.mean.count:
@@ -126,12 +126,12 @@ class WeightAverage:
         return summary
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
+        """Return the state that a resumed run needs."""
         steps = {"first": self._first, "last": self._last, "segment_begins": self._segment_begins}
         return {"average": self._average.state_dict(), "steps": steps, "valley": self._valley.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` returned."""
+        """Load what :meth:`state_dict` returned."""
         self._average = ParameterAverage.read(state["average"]).to(self._all)
         steps = state["steps"]
         self._first, self._last, self._segment_begins = steps["first"], steps["last"], steps["segment_begins"]
@@ -139,7 +139,7 @@ class WeightAverage:
 
 
 def interval_of(config: RunConfig, steps: int) -> int:
-    """Return after how many steps SWAD looks at the validation loss, in a phase of ``steps``."""
+    """Return the number of steps between two evaluations of the validation loss by SWAD, in a phase of ``steps``."""
     return config.average_interval or max(1, steps // LOOKS)
 
 
@@ -151,7 +151,7 @@ def decay_of(config: RunConfig, steps: int) -> float:
 
 
 def describe_average(config: RunConfig, steps: int | None = None) -> str:
-    """Say in a phrase how the weights of a run are averaged; empty where they are not.
+    """Return a phrase on how the weights of a run are averaged; empty where they are not.
 
     ``steps`` are those of a phase, where they are known.
     """
