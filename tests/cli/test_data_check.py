@@ -24,7 +24,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_status_is_0_without_errors_and_1_with_them(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "animals/"]) == 0
-    assert "nothing found" in capsys.readouterr().out
+    assert "no problems found" in capsys.readouterr().out
     save(tree / "art" / "dog" / "small.png", 900, side=8)
     assert main(["data", "check", "animals/"]) == 0
     assert "WARNING  1 image with a side" in capsys.readouterr().out

@@ -100,7 +100,7 @@ def test_lists_may_lie_beside_the_folders(tree):
 def test_some_domains_are_enough_but_it_is_said(tmp_path):
     dataset = load_domainnet(made(tmp_path / "three", ("clipart", "infograph", "sketch")))
     (note,) = dataset.notes
-    assert "without painting, quickdraw, real, of which there is no folder" in note
+    assert "without painting, quickdraw, real, whose folders are missing" in note
     assert dataset.domains == ("clipart", "infograph", "sketch")
     assert len(split_domains(dataset, ["sketch"]).held_out) == 3 * TEST
     assert "at least 3 of the folders" in refused(made(tmp_path / "two", ("clipart", "sketch")))
@@ -113,7 +113,7 @@ def test_missing_lists_and_images_are_counted_and_named(tree):
         (tree / path).unlink()
     message = refused(tree)
     assert "2 mistakes; 2 of 252 images" in message
-    assert "real/zebra/real_00.jpg is listed but not there" in message
+    assert "real/zebra/real_00.jpg is listed but missing" in message
     (tree / "splits" / "real_train.txt").unlink()
     (tree / "splits" / "sketch_test.txt").unlink()
     assert "2 lists are missing: real_train.txt, sketch_test.txt" in refused(tree)

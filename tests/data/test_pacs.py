@@ -68,7 +68,7 @@ def test_disagreements_are_counted_and_named_together(tree):
     edit(tree, "cartoon", "train", "cartoon/horse/1.png 5", "cartoon/horse/1.png 6")
     message = refused(tree)
     assert "disagree in 2 places" in message
-    assert "photo/dog/0.png is listed but not there" in message
+    assert "photo/dog/0.png is listed but missing" in message
     assert "cartoon/horse/1.png has label 6 (house)" in message
 
 

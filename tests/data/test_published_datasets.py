@@ -140,7 +140,7 @@ def test_camera_traps_as_published(tmp_path):
     with dataset.open_image(2) as image:
         assert image.getpixel((0, 0)) == (1, 0, 0)
     (tmp_path / "terra_incognita" / "eccv_18_all_images_sm" / "43-0.png").unlink()
-    assert "43-0.png is described but not there" in refused("terra_incognita", tmp_path)
+    assert "43-0.png is annotated but missing" in refused("terra_incognita", tmp_path)
     (tmp_path / "terra_incognita" / "caltech_images_20210113.json").write_text("{}")
     assert "expected images, annotations and categories" in refused("terra_incognita", tmp_path)
 

@@ -33,7 +33,7 @@ def load_domainnet(root: str | Path) -> ImageDataset:
     The folder holds ``<domain>/<class>/<image>`` and, in it or in its folder ``splits``, the lists
     ``<domain>_{train,test}.txt`` (lines "path label", labels from 0), and ``<domain>_val.txt`` of every domain or of
     none. Images that are in no list are ignored. Domains without a folder are left out, which the notes say, as long as
-    three are there. Only the names of the files are checked, not their content or time of change.
+    three are there. Only the names of the files are checked, not their content or modification time.
 
     Raises InputError if domains, lists or listed images are missing, or if the lists contradict each other.
     """
@@ -46,7 +46,7 @@ def load_domainnet(root: str | Path) -> ImageDataset:
         )
     absent = [domain for domain in DOMAINS if domain not in present]
     note = (
-        f"DomainNet in {str(directory)!r} is used without {', '.join(absent)}, of which there is no folder: accuracies are not "
+        f"DomainNet in {str(directory)!r} is used without {', '.join(absent)}, whose folders are missing: accuracies are not "
         "comparable with those on all six domains"
     )
     files, classes = read_lists(directory, present)
@@ -70,7 +70,7 @@ def read_lists(directory: Path, domains: tuple[str, ...]) -> tuple[list[ImageFil
         paths[domain, split].name for domain in domains for split in wanted if not paths[domain, split].is_file()
     ]
     if missing:
-        hint = "; lists of validation images are needed for every domain, or for none" if with_validation else ""
+        hint = "; validation lists are needed for every domain, or for none" if with_validation else ""
         raise InputError(
             f"DomainNet in {str(directory)!r}: {len(missing)} lists are missing: {', '.join(missing)}; put them into "
             f"that folder or its folder {LISTS_FOLDER}{hint}"
@@ -83,8 +83,8 @@ def read_lists(directory: Path, domains: tuple[str, ...]) -> tuple[list[ImageFil
         listed.sort(key=lambda entry: entry[0].path)
         mistakes += [
             f"{line.path} is listed twice, in {split} and {other_split}"
-            for (line, split), (other, other_split) in pairwise(listed)
-            if line.path == other.path
+            for (line, split), (following, other_split) in pairwise(listed)
+            if line.path == following.path
         ]
         files += [ImageFile(line.path, domain, line.path.split("/", 2)[1], split=split) for line, split in listed]
         labels += [line.label for line, _ in listed]
@@ -95,7 +95,7 @@ def read_lists(directory: Path, domains: tuple[str, ...]) -> tuple[list[ImageFil
 
 
 def read_list(file: Path, domain: str, mistakes: list[str]) -> list[ListLine]:
-    """Return the lines of one list, labels from 0; those that are none are described in ``mistakes``."""
+    """Return the lines of one list, labels from 0; malformed lines are added to ``mistakes``."""
     try:
         lines, odd = read_split_list(file)
     except (OSError, UnicodeDecodeError) as error:
@@ -119,7 +119,7 @@ def _list_path(directory: Path, domain: str, split: str) -> Path:
 
 
 def _class_names(names: list[str], listed: list[int], mistakes: list[str]) -> tuple[str, ...]:
-    """Return the class of every label, from 0 on, as the paths name it."""
+    """Return the class names in the order of their labels, as the paths name them."""
     classes: dict[int, str] = {}
     labels: dict[str, int] = {}
     for label, name in sorted(set(zip(listed, names, strict=True))):
@@ -135,7 +135,7 @@ def _class_names(names: list[str], listed: list[int], mistakes: list[str]) -> tu
 
 
 def _check_images(directory: Path, files: list[ImageFile]) -> Int64Array:
-    """Raise InputError if listed images are missing; return the folders' times of change, in nanoseconds."""
+    """Raise InputError if listed images are missing; return the folders' modification times, in nanoseconds."""
     names: dict[str, list[str]] = {}
     for file in files:
         folder, _, name = file.path.rpartition("/")
@@ -143,11 +143,11 @@ def _check_images(directory: Path, files: list[ImageFile]) -> Int64Array:
     changed, missing = [], []
     for folder, listed in names.items():
         try:
-            present = set(os.listdir(directory / folder))  # noqa: PTH208 - names are all that is needed
+            present = set(os.listdir(directory / folder))  # noqa: PTH208 - only names are needed
             changed.append((directory / folder).stat().st_mtime_ns)
         except OSError:
             present = set()
-        missing += [f"{folder}/{name} is listed but not there" for name in listed if name not in present]
+        missing += [f"{folder}/{name} is listed but missing" for name in listed if name not in present]
     if missing:
         raise collected(
             f"DomainNet in {str(directory)!r}",

@@ -17,9 +17,9 @@ class ImageFile:
     """An image file of a dataset.
 
     - ``path``: relative to the dataset's folder, with forward slashes
-    - ``size``, ``changed``: in bytes, and its time of change in nanoseconds
+    - ``size``, ``changed``: in bytes, and its modification time in nanoseconds
     - ``split``, ``group``: empty without them
-    - ``other_id``: its id, where that is not its path
+    - ``other_id``: its id, where it differs from its path
     """
 
     path: str
@@ -46,8 +46,8 @@ def dataset_of_files(
 ) -> ImageDataset:
     """Return the dataset of ``files`` below ``root``, in their order; ``names`` are its domains and its classes, in order.
 
-    Splits and groups are those of the files, None where all are empty. ``states`` stands in the fingerprint for whether
-    files have changed; by default their sizes and times of change.
+    Splits and groups are those of the files, None where all are empty. ``states`` enters the fingerprint to detect
+    changed files; by default their sizes and modification times.
     """
     domains, classes = names
     ids = tuple(file.id for file in files)

@@ -1,4 +1,4 @@
-"""Images in folders: any tree ``domain/class/image``."""
+"""Datasets of images in folders: any tree ``domain/class/image``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LeftOut:
     nested: int = 0
 
     def add(self, entry: os.DirEntry[str]) -> None:
-        """Count an entry of a class folder that is not used."""
+        """Count an unused entry of a class folder."""
         if is_ignored(entry.name):
             return
         if not entry.is_dir():
@@ -44,7 +44,7 @@ class LeftOut:
             self.nested += sum(is_image_name(name) and not is_ignored(name) for name in files)
 
     def notes(self, root: Path, used: int) -> tuple[str, ...]:
-        """Return a sentence about it; none where everything is used."""
+        """Return a note with the counts; none where everything is used."""
         count = self.extensions.total() + self.nested
         if not count:
             return ()
@@ -64,8 +64,8 @@ def load_folder(directory: str | Path) -> ImageDataset:
     """Return the dataset in ``directory``, a tree ``domain/class/image``.
 
     Domains and classes are the names of the folders, sorted; the classes are those of all domains together, and a
-    domain may lack some. Hidden files and what operating systems leave behind are ignored, so is a folder ``splits`` without
-    class folders; the notes count what else is left out: other files in class folders, and images in folders within them.
+    domain may lack some. Hidden files and those that operating systems create are ignored, so is a folder ``splits``
+    without class folders; the notes count other unused files in class folders, and images in folders within them.
     Nothing is decoded. Raises InputError if the folder is missing or is arranged differently.
     """
     root = existing_folder(directory)
@@ -78,7 +78,7 @@ def load_folder(directory: str | Path) -> ImageDataset:
 
 
 def existing_folder(directory: str | Path) -> Path:
-    """Return ``directory`` as a path; raises InputError if it is not there or not a folder."""
+    """Return ``directory`` as a path; raises InputError if it is missing or not a folder."""
     root = Path(directory)
     if not is_there(root):
         raise InputError(f"folder {str(root)!r} does not exist: expected a folder with domain/class/image files")
@@ -96,8 +96,8 @@ def nearest_folder(root: Path, names: Sequence[str], parts: Sequence[str]) -> Pa
 def find_images(root: Path, left_out: LeftOut | None = None) -> list[ImageFile]:
     """Return the images below ``root``, sorted by path; ``left_out`` counts unused files.
 
-    Raises InputError if there are none, if a domain folder has none, if images lie outside of class folders, or where
-    the file system refuses: a folder that may not be read, a link in a circle.
+    Raises InputError if there are none, if a domain folder has none, if images lie outside of class folders, and for
+    errors of the file system: an unreadable folder, a link in a circle.
     """
     try:
         return _images_below(root, left_out)
@@ -142,7 +142,7 @@ def _wrong_layout(root: Path, got: str) -> InputError:
 
 
 def _refuse_splits(root: Path, folders: list[str]) -> None:
-    """Raise InputError where the folders of the first level are parts of a dataset, not domains."""
+    """Raise InputError where the folders of the first level are splits of a dataset, not domains."""
     parts = [name for name in folders if name != LISTS_FOLDER]
     if not parts or not are_splits(parts):
         return
@@ -156,7 +156,7 @@ def _refuse_splits(root: Path, folders: list[str]) -> None:
 
 
 def are_splits(names: Iterable[str]) -> bool:
-    """Return whether all folders are named like splits of a dataset: then they are no domains."""
+    """Return whether all folders are named like splits of a dataset, and so are not domains."""
     return {name.lower() for name in names} <= SPLIT_OF_NAME.keys()
 
 
@@ -188,7 +188,7 @@ def _image_names(directory: Path) -> list[str]:
 def images_in(root: Path, folder: str, left_out: LeftOut | None = None) -> list[ImageFile]:
     """Return the images in the class folder ``folder`` (``domain/class``) below ``root``, in no particular order.
 
-    ``left_out`` counts what else is in it.
+    ``left_out`` counts its other entries.
     """
     domain, _, class_name = folder.rpartition("/")
     chosen = []

@@ -184,7 +184,7 @@ def _parts(address: Address) -> dict[str, Any]:
     # The library raises its own errors, the network's and its readers', which have no common base class.
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        advice = "look at the folder" if local else "check the name on the hub, and the connection"
+        advice = "check the folder" if local else "check the name on the hub, and the connection"
         raise InputError(
             f"{PREFIX}{address.name} cannot be loaded: {reason} ({type(error).__name__}); {advice}"
         ) from error

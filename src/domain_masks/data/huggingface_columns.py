@@ -1,4 +1,4 @@
-"""Columns of Hugging Face tables: each split has its own type, so class labels are matched by name."""
+"""Columns of Hugging Face tables; each split has its own type, so class labels are matched by name."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _UNLABELLED = -1
 class SplitColumn:
     """A column of one split, (N,) values.
 
-    - ``names``: those that its type lists, for class labels; None for texts and numbers
-    - ``values``: as they are stored: positions in ``names``, texts or whole numbers; None where there is none
+    - ``names``: the names of its type, for class labels; None for texts and numbers
+    - ``values``: as stored: indices into ``names``, texts or whole numbers; None for a missing value
     """
 
     names: tuple[str, ...] | None
@@ -27,13 +27,13 @@ class SplitColumn:
     def of(cls, table: Any, column: str) -> SplitColumn:
         """Read a column of a split."""
         names = getattr(table.features[column], "names", None)
-        # Without a library's views: positions stay positions.
+        # Arrow's values, without decoding: class labels stay indices.
         values = table.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
         return cls(None if names is None else tuple(names), values)
 
     @property
     def texts(self) -> list[str | None]:
-        """The name that each value stands for; None where there is no value, or class labels have none for it."""
+        """The name of each value; None for a missing value or an index without a name."""
         if self.names is None:
             return [None if value is None else str(value) for value in self.values]
         known = range(len(self.names))
@@ -41,16 +41,16 @@ class SplitColumn:
 
     @property
     def kind(self) -> str:
-        """What the values are: class labels, texts or numbers."""
+        """Kind of the values: class labels, texts or numbers."""
         if self.names is not None:
             return "class labels"
         return "texts" if any(isinstance(value, str) for value in self.values) else "numbers"
 
 
 def without_unlabelled(subject: str, parts: Mapping[str, Any], column: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Leave out the splits that have no label at all, as published test splits have: no column, no values, or -1 throughout.
+    """Leave out splits without labels, such as published test splits: no column, no values, or only -1.
 
-    Returns the others, and a note for each that is left out. Where none has labels all stay.
+    Returns the other splits, and a note for each that is left out; all splits where none has labels.
     """
     bare = {name for name, part in parts.items() if column not in part.features}
     columns = {name: SplitColumn.of(part, column) for name, part in parts.items() if name not in bare}
@@ -70,11 +70,12 @@ def without_unlabelled(subject: str, parts: Mapping[str, Any], column: str) -> t
 def read_column(subject: str, role: str, column: str, parts: Mapping[str, Any]) -> tuple[tuple[str, ...], Int64Array]:
     """Return the names in a column of all splits, and the position of every row's value in them, (N,) int64.
 
-    Class labels are matched by their names: the first split that has them says the order, names that others add come behind.
-    Texts and whole numbers are sorted. ``subject`` is what messages call the dataset, ``role`` what the column is for.
+    Class labels are matched by their names: the first split that has them sets the order, and further names of others
+    are appended.
+    Texts and whole numbers are sorted. ``subject`` is the dataset's name in messages, ``role`` the column's role.
 
     Raises InputError where a split lacks the column, or rows a value; for other types; and where one split has numbers and
-    another one names, of which nothing says how they belong together.
+    another one names, which cannot be matched.
     """
     columns = {name: SplitColumn.of(part, column) for name, part in parts.items() if column in part.features}
     if lacking := [repr(name) for name in parts if name not in columns]:
@@ -97,7 +98,7 @@ def read_column(subject: str, role: str, column: str, parts: Mapping[str, Any]) 
     known = [text for text in texts if text is not None]
     listed = dict.fromkeys(name for own in columns.values() for name in own.names or ())
     if role != "label":
-        # A class may do without images here; a domain or a group may not.
+        # A class may have no images; a domain or a group may not.
         occurring = set(known)
         listed = {name: None for name in listed if name in occurring}
     names = (*listed, *ordered_names(text for text in known if text not in listed))
@@ -126,7 +127,7 @@ def _check_kinds(subject: str, role: str, column: str, columns: Mapping[str, Spl
 
 
 def _are_numbers(own: SplitColumn) -> bool:
-    """Whether the values' texts are the numbers that another split may hold instead."""
+    """Whether all texts are numbers, as another split may store them."""
     if own.names is not None:
         return own.names == tuple(str(place) for place in range(len(own.names)))
     return all(

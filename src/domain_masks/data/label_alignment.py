@@ -1,4 +1,4 @@
-"""A dataset with its classes and domains in the order of a model's, matched by name."""
+"""Reorder a dataset's classes and domains to match a model's, by name."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SHOWN = 5
 
 
 def aligned(dataset: ImageDataset, classes: Sequence[str], domains: Sequence[str], owner: str) -> ImageDataset:
-    """Return ``dataset`` with its classes and domains in the order of ``classes`` and ``domains``, found by their names.
+    """Return ``dataset`` with its classes and domains in the order of ``classes`` and ``domains``, matched by name.
 
-    Names that the dataset does not have keep their place among the classes; domains without images do not. ``owner`` is what
-    a message calls the run or model whose names they are.
+    Classes that the dataset lacks keep their index; domains without images do not. ``owner`` names the run or
+    model in messages.
 
     Raises InputError that names the classes, or the domains, of the dataset that the model does not know.
     """
@@ -57,7 +57,7 @@ def _strange(
     strange = []
     for name in names:
         rows = column == names.index(name)
-        # A name that nothing is called by does no harm.
+        # A name without images does no harm.
         if name in known or not rows.any():
             continue
         where = "" if kind == "domain" else " in " + _listed(_domains_of(dataset, rows))

@@ -1,4 +1,4 @@
-"""Batches of images: read in worker processes, in an order that depends on nothing but the seed and the epoch."""
+"""Loaders of image batches, read in worker processes, in an order that depends only on the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from domain_masks.sampling import SAMPLING
 
 @dataclass(frozen=True)
 class LoaderSettings:
-    """How a training loader makes its batches.
+    """Settings of a training loader's batches.
 
     - ``batch_size``: rows of a global batch, over all processes
     - ``sampling``: a name in SAMPLING
     - ``seed``: the run's seed
     - ``workers``: worker processes that read images; 0 reads in this process
-    - ``rank``, ``world_size``: which of how many training processes this is
-    - ``rows_per_domain``: how many rows of every source each process's part of a batch must have at least
+    - ``rank``, ``world_size``: index of this training process, and their number
+    - ``rows_per_domain``: least number of rows of every source in each process's part of a batch
 
     Raises InputError if a value is out of range or ``sampling`` is unknown.
     """
@@ -58,14 +58,14 @@ class LoaderSettings:
 
 
 class BatchPlan:
-    """Which rows make up the batches of an epoch, with labels, domains and random numbers, but without images.
+    """The rows of each batch of an epoch, with labels, domains and random numbers, but without images.
 
     Each process gets a contiguous part of every global batch. Neither the number of workers nor that of processes changes a
-    global batch. With pooled sampling a last batch of a single row, or of fewer rows than processes, is left out; which
-    row that is changes from epoch to epoch.
+    global batch. With pooled sampling a last batch of a single row, or of fewer rows than processes, is dropped; the
+    dropped rows change from epoch to epoch.
 
-    Raises InputError if there are no training images, or images of other domains than ``sources``; :meth:`batches` where
-    one would have too few rows of a source.
+    Raises InputError if there are no training images, or images of other domains than ``sources``; :meth:`batches` if
+    one has too few rows of a source.
     """
 
     def __init__(self, subset: Subset, sources: Sequence[str], settings: LoaderSettings) -> None:
@@ -80,7 +80,7 @@ class BatchPlan:
         self._count = math.ceil(len(subset) / settings.batch_size)
         last = len(subset) - (self._count - 1) * settings.batch_size
         if settings.sampling == "pooled" and last < min(settings.batch_size, max(2, settings.world_size)):
-            # A row that is left over: batch norm takes no statistics of a single one, and processes would have none.
+            # The remainder is dropped: batch norm needs more than one row, and every process at least one.
             self._count = max(1, self._count - 1)
 
     def __len__(self) -> int:
@@ -88,7 +88,7 @@ class BatchPlan:
         return self._count
 
     def batches(self, epoch: int, start: int = 0) -> list[tuple[Int64Array, DomainBatch]]:
-        """Return positions in the subset and the batch without images, of ``epoch`` from batch ``start`` on."""
+        """Yield positions in the subset and the batch without images, of ``epoch`` from batch ``start`` on."""
         chosen = self.settings
         everything = SAMPLING[chosen.sampling](self._domains, chosen.batch_size, chosen.seed, epoch)
         if len(everything) != (whole := math.ceil(len(self.subset) / chosen.batch_size)):
@@ -114,7 +114,7 @@ class BatchPlan:
         return planned
 
     def _require_rows(self, rows: Int64Array, place: str) -> None:
-        """Check the parts of all processes, so that all of them stop; only sources with training images count."""
+        """Check the parts of all processes, so that all processes raise; only sources with training images count."""
         least, parts = self.settings.rows_per_domain, self.settings.world_size
         for part in range(parts) if least else ():
             positions = rows[len(rows) * part // parts : len(rows) * (part + 1) // parts]
@@ -129,11 +129,11 @@ class BatchPlan:
 
 
 class TrainingLoader:
-    """An iterable over the batches of one epoch; each pass gives the epoch chosen by :meth:`set_epoch`, from 0.
+    """An iterable over the batches of one epoch, chosen by :meth:`set_epoch`, from 0.
 
-    Batches hold the parts of images that ``augmentation`` chooses, uint8 (n, 3, size, size) on the CPU; labels; domains as
+    Batches hold the crops of ``augmentation``, uint8 (n, 3, size, size) on the CPU; labels; domains as
     positions in ``sources``; rows of the dataset as ids; and the batch's random numbers, whose step counts the batches
-    since the start of the run. See :class:`BatchPlan` for what each process gets.
+    since the start of the run. See :class:`BatchPlan` for each process's part.
 
     Raises InputError as :class:`BatchPlan` does; while iterating, if an image cannot be read.
     """
@@ -155,21 +155,21 @@ class TrainingLoader:
         self._images = image_batches(reader, self._rows, settings.workers, keep_workers=True)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0, that the next pass gives, from its first batch on."""
+        """Set the epoch, from 0, of the next pass, from its first batch on."""
         self.epoch = epoch
         self.start = 0
 
     def set_start(self, batch_index: int) -> None:
-        """Let the next pass of this epoch begin at ``batch_index``; earlier batches are not read.
+        """Start the next pass of this epoch at ``batch_index``; earlier batches are not read.
 
-        Raises InputError if the epoch has no such batch; its length itself is allowed and gives an empty pass.
+        Raises InputError if the epoch has no such batch; its length is allowed and gives an empty pass.
         """
         if not 0 <= batch_index <= len(self):
             raise InputError(f"expected a batch from 0 to {len(self)}, got {batch_index}")
         self.start = batch_index
 
     def __len__(self) -> int:
-        """Batches of a whole epoch, wherever the next pass starts."""
+        """Batches of a whole epoch, independent of the start of the next pass."""
         return len(self.plan)
 
     def __iter__(self) -> Iterator[DomainBatch]:
@@ -194,9 +194,9 @@ def evaluation_batches(
 ) -> Iterator[DomainBatch]:
     """Yield the images of ``subset`` in its order, uint8 (n, 3, size, size) on the CPU.
 
-    ``domains`` are positions in ``sources``, or None where no sources are given, as for held-out images; ``labels``
-    are None with ``with_labels`` false, and then not even read. Raises InputError if an image cannot be read, or
-    is of none of the ``sources``.
+    ``domains`` are positions in ``sources``, or None where no sources are given, as for held-out images; ``labels`` are
+    None with ``with_labels`` false, and then not read. Raises InputError if an image cannot be read, or is of none of
+    the ``sources``.
     """
     if batch_size < 1:
         raise InputError(f"expected a batch size of 1 or more, got {batch_size}")
@@ -217,10 +217,10 @@ def evaluation_batches(
 def view_batches(
     subset: Subset, preprocessing: Preprocessing, augmentation: str, views: int, reading: tuple[int, int]
 ) -> Iterator[tuple[Tensor, list[BatchRandomness]]]:
-    """Yield several parts of every image of ``subset``, in its order, each image decoded once.
+    """Yield several random crops of every image of ``subset``, in its order, each image decoded once.
 
-    ``reading`` are the size of a batch and the number of workers. Every item is uint8 (n, V, 3, size, size) on the CPU, with
-    the random numbers of each of the V views: keyed by the view and the batch, and by nothing that a run sets. Raises
+    ``reading``: the batch size and the number of workers. Every item is uint8 (n, V, 3, size, size) on the CPU, with
+    the random numbers of each of the V views: keyed by the view and the batch alone. Raises
     InputError if an image cannot be read.
     """
     batch_size, workers = reading

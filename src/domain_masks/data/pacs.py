@@ -31,8 +31,8 @@ def load_pacs(root: str | Path) -> ImageDataset:
 
     The folder holds ``<domain>/<class>/<image>`` and ``splits/<domain>_{train,crossval}_kfold.txt`` (lines "path
     label", labels from 1); ``splits/<domain>_test_kfold.txt``, the list of all images, is checked where it is there.
-    An image may have another extension on disk than in the lists. Raises InputError if something is missing or if
-    lists and folders disagree: one error that counts the disagreements and names the first ones.
+    An image may have another extension on disk than in the lists. Raises InputError if something is missing, or one for
+    all disagreements of lists and folders, which counts them and names the first ones.
     """
     directory = _own_folder(existing_folder(root))
     files = find_images(directory)
@@ -108,7 +108,7 @@ class _Lists:
         self._paths = ImagePaths(self.files)
 
     def assign(self, domain: str, lines: list[ListLine], split: str) -> None:
-        """Note which split the listed files belong to."""
+        """Assign the listed files to a split."""
         for line in lines:
             path = self._find(domain, line)
             if path is None:
@@ -118,7 +118,7 @@ class _Lists:
             self.split_of[path] = split
 
     def compare(self, domain: str, lines: list[ListLine]) -> None:
-        """Check that the list of all images has no other files than the lists of its parts."""
+        """Check that the list of all images has no files besides those of the other lists."""
         for line in lines:
             path = self._find(domain, line)
             if path is not None and path not in self.split_of:
@@ -127,7 +127,7 @@ class _Lists:
     def _find(self, domain: str, line: ListLine) -> str | None:
         path = self._paths.find(line.path)
         if path is None:
-            self._note(f"{line.path} is listed but not there")
+            self._note(f"{line.path} is listed but missing")
             return None
         file, class_name = self.files[path], CLASSES[line.label - 1]
         if file.domain != domain:
@@ -140,7 +140,7 @@ class _Lists:
         self.disagreements[disagreement] = None
 
     def raise_disagreements(self, directory: Path) -> None:
-        """Raise one InputError for all disagreements, if there are any."""
+        """Raise one InputError for all disagreements, if any."""
         unlisted = [path for path in self.files if path not in self.split_of]
         everything = list(self.disagreements) + [
             f"{path} is in neither the train nor the crossval list" for path in unlisted

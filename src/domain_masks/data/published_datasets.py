@@ -1,6 +1,6 @@
-"""Office-Home, VLCS and TerraIncognita, in the layouts in which they are distributed.
+"""Office-Home, VLCS and TerraIncognita, in their published layouts.
 
-Their domains, classes and the spellings of their folders stand in PUBLISHED; for the layouts see
+PUBLISHED lists their domains, classes and the spellings of their folders; for the layouts see
 :func:`load_published`.
 """
 
@@ -36,13 +36,13 @@ Speaker Spoon TV Table Telephone ToothBrush Toys Trash_Can Webcam
 class Published:
     """A published dataset.
 
-    - ``title``: what messages call it
-    - ``folders``: usual names of its folder, for those who give the parent
+    - ``title``: its name in messages
+    - ``folders``: usual names of its folder, looked up below the root
     - ``domains``: name -> other names that its folder may have; case and punctuation do not matter in any of them
     - ``classes``: in the order of the labels
-    - ``numbered``: whether class folders may be called by label, "0", "1", ...
-    - ``several_labels``: whether files of one name in a domain's class folders are one image with several labels: then
-      they are a group, so that it is never trained on under one and measured under another
+    - ``numbered``: whether class folders may be named by label, "0", "1", ...
+    - ``several_labels``: whether files of one name in a domain's class folders are one image with several labels: they
+      form a group, so that training and test images never share one
     """
 
     title: str
@@ -120,8 +120,8 @@ def _plain(name: str) -> str:
 
 
 def _named(names: Iterable[str], wanted: dict[str, tuple[str, ...]]) -> dict[str, str]:
-    """Return folder -> what it stands for, for those of ``names`` that stand for something."""
-    table = {_plain(spelling): name for name, others in wanted.items() for spelling in (name, *others)}
+    """Return folder -> wanted name, for the ``names`` that match one."""
+    table = {_plain(spelling): name for name, aliases in wanted.items() for spelling in (name, *aliases)}
     return {name: table[_plain(name)] for name in names if _plain(name) in table}
 
 
@@ -167,9 +167,9 @@ def _arranged_images(
 
 
 def labelled_camera_traps(labels_file: Path) -> set[tuple[str, str, str]]:
-    """Return (domain, class, file name) of what the COCO file of Caltech Camera Traps says of four locations and ten classes.
+    """Return (domain, class, file name) of the four locations and ten classes in the COCO file of Caltech Camera Traps.
 
-    An image with animals of several classes is there for each. Raises InputError if it is no such file.
+    An image with animals of several classes is returned for each. Raises InputError for another file.
     """
     known = PUBLISHED["terra_incognita"]
     try:
@@ -192,7 +192,7 @@ def _raw_images(labels_file: Path, known: Published) -> Iterator[ImageFile]:
     files = images_in(labels_file.parent, _RAW_IMAGES)
     present = {file.path.rpartition("/")[2]: file for file in files}
     labelled = sorted(labelled_camera_traps(labels_file))
-    missing = [f"{name} is described but not there" for _, _, name in labelled if name not in present]
+    missing = [f"{name} is annotated but missing" for _, _, name in labelled if name not in present]
     seen = {domain for domain, _, name in labelled if name in present}
     missing += [f"there are no images of {domain}" for domain in known.domains if domain not in seen]
     if missing:

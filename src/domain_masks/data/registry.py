@@ -1,4 +1,4 @@
-"""The datasets that have a name, and the one way to open any dataset."""
+"""The registry of named datasets, and the function that opens any dataset."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ AUGMENTATION_NAMES = ("standard", "pacs", "digits", "none")
 
 @dataclass(frozen=True)
 class DatasetRecord:
-    """What is known about a dataset before it is opened.
+    """The record of a dataset before it is opened.
 
     - ``summary``: one line for lists
-    - ``load``: opens it, given its folder or its parent (None where ``needs_root`` is false)
-    - ``size``: side of the images that the network sees by default, in pixels
+    - ``load``: opens it from its folder or its parent (None where ``needs_root`` is false)
+    - ``size``: default side of the network's input images, in pixels
     - ``square``: whether images are resized whole, ignoring their aspect ratio, instead of cut from the centre
-    - ``augmentation``: the usual one, a name in AUGMENTATIONS
-    - ``held_out``: the domain held out by default; None: it has to be chosen
-    - ``colours``: what to know about the colours of its domains
+    - ``augmentation``: the default one, a name in AUGMENTATIONS
+    - ``held_out``: the domain held out by default; None: it must be chosen
+    - ``colours``: a remark on the colours of its domains
     - ``training_size``: see :class:`Preprocessing`
     """
 
@@ -121,7 +121,7 @@ DATASETS: dict[str, DatasetRecord] = {
 
 
 def augmentation_names() -> tuple[str, ...]:
-    """Return the augmentations of this package, and those that a program has added to them."""
+    """Return the augmentations of this package, and those that users have registered."""
     loaded = sys.modules.get("domain_masks.data.augmentation")
     return AUGMENTATION_NAMES if loaded is None else tuple(loaded.AUGMENTATIONS)
 
@@ -141,8 +141,8 @@ def load_dataset(name_or_path: str | Path, root: str | Path | None = None) -> Im
     """Open a dataset by its name in DATASETS, a folder ``domain/class/image`` or a manifest by path, or ``hf:NAME``.
 
     ``root`` is where a named dataset lies, its folder or the parent of its folder, by default the environment variable
-    DMG_DATA; and what the paths of a manifest are relative to, by default the manifest's folder. Raises InputError for
-    an unknown name, a missing root, and what the dataset's own loader finds wrong.
+    DMG_DATA; and the base of a manifest's paths, by default the manifest's folder. Raises InputError for
+    an unknown name, a missing root, and errors of the dataset's loader.
     """
     name = str(name_or_path)
     if name in DATASETS:
@@ -162,23 +162,23 @@ def load_dataset(name_or_path: str | Path, root: str | Path | None = None) -> Im
 
 
 def _own_name(dataset: ImageDataset) -> ImageDataset:
-    """Keep a folder that happens to be called like a known dataset from being taken for it."""
+    """Return a folder's dataset under another name if it has the name of a known dataset."""
     return replace(dataset, name=f"{dataset.name}-folder") if dataset.name in DATASETS else dataset
 
 
 def _noted(dataset: ImageDataset) -> ImageDataset:
-    """Add to the notes which names look alike."""
+    """Add a note about names that look alike."""
     notes = name_notes(dataset.classes, dataset.domains)
     return replace(dataset, notes=(*dataset.notes, *notes)) if notes else dataset
 
 
 def record_of(dataset: ImageDataset) -> DatasetRecord:
-    """Return what is known about an opened dataset: its own record, or that of any other."""
+    """Return the record of an opened dataset: its own, or the general one."""
     return DATASETS.get(dataset.name, FOLDER)
 
 
 def default_preprocessing(dataset: ImageDataset, size: int | None = None) -> Preprocessing:
-    """Return the usual preprocessing of ``dataset``, at another ``size`` in pixels if one is given.
+    """Return the default preprocessing of ``dataset``, optionally at another ``size`` in pixels.
 
     Whole squares where the dataset's record says so, otherwise the central 224/256 of the shorter side.
     """

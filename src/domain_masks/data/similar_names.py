@@ -1,4 +1,4 @@
-"""Names of classes, domains and groups that look alike, or look like no name."""
+"""Detect names of classes, domains and groups that look alike or stand for a missing value."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _PERHAPS_NO_NAME = {"none", "na", "missing", "?", "-", "--"}
 
 
 def outer_form(name: str) -> str:
-    """Return what is left of a name without quotes, blanks around it, case, invisible letters and forms of the same letter."""
+    """Return a name without quotes, outer blanks, case, invisible characters and variants of a letter."""
     plain = unicodedata.normalize("NFKC", name)
     kept = "".join(
         letter for letter in plain if letter not in _QUOTES and unicodedata.category(letter) not in _INVISIBLE
     )
-    # Folding the case of a composed letter may take it apart.
+    # Case folding may decompose a composed letter.
     return " ".join(unicodedata.normalize("NFKC", kept.casefold()).split())
 
 
 def folded(name: str) -> str:
-    """Return what is left of :func:`outer_form` without blanks, underscores, hyphens and points; whole numbers as such."""
+    """Return :func:`outer_form` without blanks, underscores, hyphens and points; whole numbers by value."""
     form = outer_form(name)
     number = _WHOLE.fullmatch(form)
     if number is not None:
@@ -34,9 +34,9 @@ def folded(name: str) -> str:
 
 
 def spellings(names: Iterable[str], strict: bool = False) -> list[tuple[str, ...]]:
-    """Return the sets of names that are one name written in several ways, by :func:`folded`.
+    """Return the sets of names that are spellings of one name, by :func:`folded`.
 
-    ``strict`` goes by :func:`outer_form`: among codes such as p-1-2 and p-12 a hyphen makes a difference.
+    ``strict`` compares by :func:`outer_form`: among codes such as p-1-2 and p-12 a hyphen makes a difference.
     """
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(names):
@@ -45,17 +45,17 @@ def spellings(names: Iterable[str], strict: bool = False) -> list[tuple[str, ...
 
 
 def stands_for_nothing(name: str) -> bool:
-    """Return whether a name is a program's word for a missing value, such as NaN and null."""
+    """Return whether a name is a common marker of missing values, such as NaN and null."""
     return outer_form(name) in _NO_NAME or not outer_form(name)
 
 
 def may_stand_for_nothing(name: str) -> bool:
-    """Return whether a name may be a word for a missing value or a real name, such as none and NA."""
+    """Return whether a name may mark a missing value or be a real name, such as none and NA."""
     return outer_form(name) in _PERHAPS_NO_NAME
 
 
 def name_notes(classes: Iterable[str], domains: Iterable[str]) -> tuple[str, ...]:
-    """Return a note for the classes and one for the domains whose names look alike."""
+    """Return a note about classes and one about domains whose names look alike."""
     notes = []
     for plural, names in (("classes", classes), ("domains", domains)):
         if several := spellings(names):

@@ -1,4 +1,4 @@
-"""Lists of images with lines "path label", in which published datasets say what belongs to which split."""
+"""Image lists with lines "path label", by which published datasets define their splits."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import NamedTuple
 from domain_masks.data.text_files import decoded_text
 
 LISTS_FOLDER = "splits"
-"""The folder of lists beside those of the domains."""
+"""The folder of lists beside the domain folders."""
 
 
 class ListLine(NamedTuple):
-    """A line of a list: its number from 1, and the path and the label that it gives."""
+    """A line of a list: its number from 1, its path and its label."""
 
     number: int
     path: str
@@ -21,9 +21,9 @@ class ListLine(NamedTuple):
 
 
 def read_split_list(file: Path) -> tuple[list[ListLine], dict[int, str]]:
-    """Return the lines of a list, and those that are no "path label" by their numbers; blank ones are skipped.
+    """Return the lines of a list, and malformed ones by their numbers; blank ones are skipped.
 
-    Bytes of a path that are no UTF-8 are kept. Raises OSError or UnicodeDecodeError if the file cannot be read.
+    Bytes of a path that are not UTF-8 are kept. Raises OSError or UnicodeDecodeError if the file cannot be read.
     """
     lines, odd = [], {}
     for number, line in enumerate(decoded_text(file.read_bytes(), errors="surrogateescape").splitlines(), start=1):
@@ -36,14 +36,14 @@ def read_split_list(file: Path) -> tuple[list[ListLine], dict[int, str]]:
 
 
 class ImagePaths:
-    """The paths of a dataset's images, found also by those in lists that end in another extension."""
+    """The paths of a dataset's images; lookups ignore a different extension in a list."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = frozenset(paths)
         self._by_stem = {_stem(path): path for path in self._paths}
 
     def find(self, listed: str) -> str | None:
-        """Return the path that a list means; None where there is no such image."""
+        """Return the path of a listed image; None where there is no such image."""
         return listed if listed in self._paths else self._by_stem.get(_stem(listed))
 
 

@@ -1,4 +1,4 @@
-"""Whole datasets checked: everything that is wrong is found at once."""
+"""Checks of whole datasets report all problems at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_clean_folder_has_no_findings(tree):
     assert report.findings == ()
     assert not report.has_errors
     assert report.counts.loc["dog"].to_dict() == dict.fromkeys(DOMAINS, PER_CLASS)
-    assert "nothing found" in report.text()
+    assert "no problems found" in report.text()
     assert report.text().startswith("animals: 60 images, 3 domains, 2 classes")
 
 
@@ -224,7 +224,7 @@ def test_a_named_dataset_that_its_loader_refuses_is_checked_all_the_same(tmp_pat
         "few-images": "warning",
         "labels-from-1": "note",
     }
-    assert "photo/dog/1.png is listed but not there" in only(findings, "refused").what
+    assert "photo/dog/1.png is listed but missing" in only(findings, "refused").what
 
 
 def test_a_named_dataset_that_is_nowhere_is_an_error_of_the_call(tmp_path, monkeypatch):

@@ -54,7 +54,7 @@ def test_every_rule_is_used() -> None:
 
 @pytest.mark.parametrize(
     ("paths", "what"),
-    [(["b", "a"], "2 listed images that are not there"), (["a"], "1 listed image that is not there")],
+    [(["b", "a"], "2 listed images that are missing"), (["a"], "1 listed image that is missing")],
 )
 def test_a_sentence_agrees_with_its_number_and_paths_are_sorted(paths: list[str], what: str) -> None:
     found = finding("list-absent", paths)

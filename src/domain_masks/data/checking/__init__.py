@@ -1,4 +1,4 @@
-"""Everything that is wrong or odd about a dataset, found at once."""
+"""Checks of a dataset that report all errors and oddities at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check found, as text for people and as JSON or CSV for machines."""
+"""The report of a check: text for people, JSON or CSV for programs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CheckReport:
 
     @property
     def has_errors(self) -> bool:
-        """Whether anything found is an error."""
+        """Whether any finding is an error."""
         return any(finding.severity == "error" for finding in self.findings)
 
     def text(self, everything: bool = False) -> str:
@@ -50,7 +50,7 @@ class CheckReport:
         lines = [self._headline(), *self._table(everything)]
         for finding in self.findings:
             lines += ["", *_finding_lines(finding, everything)]
-        # Last, where a terminal shows it after a long report.
+        # Last, so that a terminal still shows it after a long report.
         lines += ["", self._summary()]
         return printable("\n".join(lines))
 
@@ -80,7 +80,7 @@ class CheckReport:
         }
 
     def to_csv(self) -> str:
-        """Return a row for every path that was found: severity, code, number of the example, path, detail."""
+        """Return CSV text with a row per path: severity, code, number of the example, path, detail."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["severity", "code", "example", "path", "detail"])
@@ -137,7 +137,7 @@ class CheckReport:
 
     def _summary(self) -> str:
         if not self.findings:
-            return "nothing found that is wrong or odd"
+            return "no problems found"
         counts = {name: sum(finding.severity == name for finding in self.findings) for name in SEVERITIES}
         return ", ".join(counted(count, name) for name, count in counts.items() if count)
 
@@ -150,7 +150,7 @@ def check_extension(path: Path) -> None:
 
 def _plain_table(table: pd.DataFrame) -> list[str]:
     table = table.rename_axis(index=None, columns=None)
-    # Letters of Chinese, Japanese and Korean take two columns.
+    # Chinese, Japanese and Korean characters take two columns.
     with pd.option_context("display.unicode.east_asian_width", True):
         return [line.rstrip() for line in table.to_string().splitlines()]
 

@@ -1,4 +1,4 @@
-"""What is wrong with the classes and domains: names, and how many images there are of each."""
+"""Checks of classes and domains: their names, and their numbers of images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ALIKE = 0.8
 
 
 def class_findings(images: Sequence[CheckedImage]) -> list[Finding]:
-    """Return what is wrong with names and numbers of classes and domains."""
+    """Return the findings about names and numbers of classes and domains."""
     placed = [image for image in images if image.placed]
     if not placed:
         return []
@@ -41,8 +41,10 @@ def class_findings(images: Sequence[CheckedImage]) -> list[Finding]:
 
 def _too_few_names(domains: list[str], classes: list[str]) -> list[Finding]:
     named = {1: "single-domain", 2: "two-domains"}
-    found = [finding(named[len(domains)], names=" and ".join(map(repr, domains)))] if len(domains) in named else []
-    return found + ([finding("single-class", names=repr(classes[0]))] if len(classes) == 1 else [])
+    few_domains = (
+        [finding(named[len(domains)], names=" and ".join(map(repr, domains)))] if len(domains) in named else []
+    )
+    return few_domains + ([finding("single-class", names=repr(classes[0]))] if len(classes) == 1 else [])
 
 
 def _similar(plural: str, names: Iterable[str], strict: bool = False) -> list[Finding]:
@@ -52,7 +54,7 @@ def _similar(plural: str, names: Iterable[str], strict: bool = False) -> list[Fi
 
 
 def _no_names(images: Sequence[CheckedImage]) -> list[Finding]:
-    """Find words for a missing value used as the name of a class, a domain or a group."""
+    """Return findings about names of classes, domains and groups that stand for a missing value."""
     counts: Counter[tuple[str, str]] = Counter()
     for image in images:
         counts.update([("class", image.class_name), ("domain", image.domain)])

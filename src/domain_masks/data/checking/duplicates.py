@@ -1,4 +1,4 @@
-"""The same image in several places: contradicting labels, leaks, repetitions."""
+"""Checks for duplicate images: contradicting labels, leaks between splits or domains, repetitions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Copies = tuple[CheckedImage, ...]
 
 
 def duplicate_findings(images: Sequence[CheckedImage]) -> list[Finding]:
-    """Return where the same image, pixel by pixel, is there more than once.
+    """Return the findings about images with equal pixels.
 
-    Equal images are reported for each thing that is wrong with them: labels that contradict each other, places
-    in several domains, places in several splits of one domain, and repetitions within one domain, class and split.
+    Equal images are reported per problem: contradicting labels, copies in several domains, copies in several
+    splits of one domain, and repetitions within one domain, class and split.
     """
     everything = _equal(images)
     has_splits = any(image.split for image in images)

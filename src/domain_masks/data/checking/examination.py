@@ -32,7 +32,7 @@ from domain_masks.records.files import is_there
 
 
 def check(name: str, root: str | Path | None, workers: int | None, reporter: Reporter) -> CheckReport:
-    """Decode every image of a dataset and return everything that is wrong or odd about it.
+    """Decode every image of a dataset and report all errors and oddities.
 
     ``name`` is a dataset's name, a folder or a manifest; ``root`` is where a named dataset lies, or what a manifest's
     paths are relative to. Every image is decoded, even if verified before; the results are cached for
@@ -43,7 +43,7 @@ def check(name: str, root: str | Path | None, workers: int | None, reporter: Rep
 
 
 def open_index(name: str, root: str | Path | None) -> Index:
-    """Return what is to be checked, nothing decoded yet; raises InputError as :func:`check` does."""
+    """Return the index of the images to check, without decoding; raises InputError as :func:`check` does."""
     if name not in DATASETS and name.startswith(PREFIX):
         return _dataset_index(load_dataset(name))
     if name not in DATASETS and is_manifest(name):
@@ -54,27 +54,27 @@ def open_index(name: str, root: str | Path | None) -> Index:
     try:
         dataset = load_dataset(name, root)
     except InputError as refusal:
-        # Its own loader stops at the first problem; the folder is checked nevertheless.
+        # Its loader stops at the first problem; the folder is checked anyway.
         nearest = _folder_of(name, root) if name in DATASETS else None
         if nearest is None:
             raise
         index = _with_layout(_folder_index(name, nearest))
-        return replace(index, found=(_refused(str(refusal)), *index.found))
+        return replace(index, findings=(_refused(str(refusal)), *index.findings))
     return _dataset_index(dataset)
 
 
 def findings_of(index: Index) -> list[Finding]:
-    """Return everything that can be said about an index, errors first."""
-    found = list(index.found)
+    """Return all findings about an index, errors first."""
+    findings = list(index.findings)
     if index.tree is not None:
-        found += entry_findings(index.tree)
-    found += [
+        findings += entry_findings(index.tree)
+    findings += [
         *image_findings(index.images),
         *duplicate_findings(index.images),
         *class_findings(index.images),
         *group_findings(index.images),
     ]
-    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def _decoded(index: Index, workers: int | None, reporter: Reporter) -> Index:
@@ -108,32 +108,32 @@ def _folder_index(name: str, folder: Path) -> Index:
         images=everything,
         open_image=FileOpener(folder.resolve(), tuple(image.path for image in everything)),
         tree=tree,
-        found=(*odd_lines, *wrong_lists),
+        findings=(*odd_lines, *wrong_lists),
     )
 
 
 def _with_layout(index: Index) -> Index:
-    return index if index.tree is None else replace(index, found=(*layout_findings(index.tree), *index.found))
+    return index if index.tree is None else replace(index, findings=(*layout_findings(index.tree), *index.findings))
 
 
 def _manifest_index(name: str, root: str | Path | None) -> Index:
     path = Path(name)
     folder = folder_of(path, root) if path.is_file() else path.parent
-    images, found = read_manifest(path, folder)
+    images, findings = read_manifest(path, folder)
     index = Index(
         name=path.name,
         source=f"manifest {path}, paths relative to {folder}",
         images=images,
         open_image=FileOpener(folder.resolve(), tuple(image.path for image in images)),
-        found=tuple(found),
+        findings=tuple(findings),
     )
-    # The loader refuses files that are not there too, which is said image by image.
+    # The loader refuses missing files too, but they are reported image by image.
     is_whole = all(is_there(folder / image.path) for image in images)
     return _with_refusal(index, name, root) if is_whole else index
 
 
 def _dataset_index(dataset: ImageDataset) -> Index:
-    """Return the rows of a dataset that its loader accepts and, where it consists of files, what lies beside them."""
+    """Return the rows of a dataset that its loader accepts and, for datasets of files, the other files in its folder."""
     images = tuple(
         CheckedImage(
             path,
@@ -151,22 +151,22 @@ def _dataset_index(dataset: ImageDataset) -> Index:
     folder = _folder_index(dataset.name, opener.root)
     own = set(dataset.ids) if opener.paths == dataset.ids else set()
     walked = folder.tree if own and own <= {image.path for image in folder.images} else None
-    found: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...] = ()
     if walked is not None and own.issubset(walked.images):
-        # The loader accepts the arrangement: what may be said of it is at most what training leaves out.
+        # The loader accepts the layout: only the files that training ignores can be reported.
         mild = (finding for finding in layout_findings(walked) if finding.severity != "error")
-        found = (*mild, *folder.found)
-    return replace(folder, images=images, open_image=opener, tree=walked, found=found)
+        findings = (*mild, *folder.findings)
+    return replace(folder, images=images, open_image=opener, tree=walked, findings=findings)
 
 
 def _with_refusal(index: Index, name: str, root: str | Path | None) -> Index:
-    """Add what the loader has against a dataset, where nothing that was found says it already."""
-    if any(finding.severity == "error" for finding in index.found):
+    """Add the loader's error, unless a finding already is an error."""
+    if any(finding.severity == "error" for finding in index.findings):
         return index
     try:
         load_dataset(name, root)
     except InputError as refusal:
-        return replace(index, found=(_refused(str(refusal)), *index.found))
+        return replace(index, findings=(_refused(str(refusal)), *index.findings))
     return index
 
 
@@ -175,9 +175,9 @@ def _refused(message: str) -> Finding:
 
 
 def _folder_of(name: str, root: str | Path | None) -> Path | None:
-    given = root if root is not None else os.environ.get(ROOT_VARIABLE)
-    if not given:
+    chosen_root = root if root is not None else os.environ.get(ROOT_VARIABLE)
+    if not chosen_root:
         return None
-    base = Path(given)
+    base = Path(chosen_root)
     named = [base / name, base / name.upper()]
     return next((folder for folder in named if folder.is_dir()), base if base.is_dir() else None)

@@ -1,4 +1,4 @@
-"""What is wrong with groups: the images of a patient or a camera, which are never divided."""
+"""Checks of groups: the images of a patient or a camera, which are never divided."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from domain_masks.records.counts import counted
 
 
 def group_findings(images: Sequence[CheckedImage]) -> list[Finding]:
-    """Return groups that splits divide, groups of several domains, and domains with too few groups to be divided."""
+    """Return findings about groups in several splits, groups in several domains, and domains with too few groups."""
     grouped = [image for image in images if image.group and image.placed]
     splits: defaultdict[str, set[str]] = defaultdict(set)
     domains: defaultdict[str, set[str]] = defaultdict(set)
     for image in grouped:
         splits[image.group].add(image.split)
         domains[image.group].add(image.domain)
-    given = {image.split for image in grouped}
+    used_splits = {image.split for image in grouped}
     return [
         *findings("group-divided", _in_several(splits)),
-        # With an official test part, what is held out shares no undivided group with what is trained on.
-        *findings("group-across-domains", () if "test" in given else _in_several(domains)),
-        *_too_few(grouped, given),
+        # With an official test split, held-out images share no undivided group with training images.
+        *findings("group-across-domains", () if "test" in used_splits else _in_several(domains)),
+        *_too_few(grouped, used_splits),
     ]
 
 
@@ -32,7 +32,7 @@ def _in_several(places: Mapping[str, set[str]]) -> Iterator[Occurrence]:
 
 
 def _too_few(grouped: Sequence[CheckedImage], splits: set[str]) -> list[Finding]:
-    """Count groups as dividing does: for three parts, or for two if only validation is drawn out of training."""
+    """Count groups as :func:`divide_groups` does: for three parts, or for two if only validation is drawn from training."""
     if "val" in splits:
         return []
     official = bool(splits - {""})

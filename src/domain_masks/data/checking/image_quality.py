@@ -1,4 +1,4 @@
-"""What is wrong with the images themselves, one by one."""
+"""Checks of single images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from domain_masks.records.counts import counted
 
 
 def image_findings(images: Sequence[CheckedImage]) -> list[Finding]:
-    """Return what decoding has found: unreadable, animated and very small images."""
+    """Return the findings of decoding: unreadable, animated and very small images, and deep images of a narrow range."""
     bad = [(image.problem.kind, Occurrence((image.path,), image.problem.reason)) for image in images if image.problem]
     seen = [(image.path, image.facts) for image in images if image.facts is not None]
     animated = (Occurrence((path,), counted(facts.frames, "frame")) for path, facts in seen if facts.frames > 1)
@@ -25,9 +25,9 @@ def image_findings(images: Sequence[CheckedImage]) -> list[Finding]:
     )
     return [
         *(
-            found
+            problem
             for kind in get_args(ProblemKind)
-            for found in findings(kind, (place for own, place in bad if own == kind))
+            for problem in findings(kind, (place for own, place in bad if own == kind))
         ),
         *findings("animated", animated),
         *findings("small", small),
@@ -36,7 +36,7 @@ def image_findings(images: Sequence[CheckedImage]) -> list[Finding]:
 
 
 def _shallow(seen: list[tuple[str, ImageFacts]]) -> list[Finding]:
-    """Return what there is to say of deep images whose values fill little of what is taken for their range."""
+    """Return a finding about deep images whose values fill little of their assumed range."""
     deep = [(path, facts.depth) for path, facts in seen if facts.depth is not None]
     if not deep:
         return []

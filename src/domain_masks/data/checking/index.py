@@ -1,4 +1,4 @@
-"""What a check looks at: a row per image, and what decoding it gave."""
+"""The input of a check: a row per image, with the result of decoding it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from domain_masks.records.files import printable
 
 @dataclass(frozen=True, slots=True)
 class CheckedImage:
-    """One image of a dataset; its ``domain`` and ``class_name`` are empty where they cannot be told."""
+    """One image of a dataset; its ``domain`` and ``class_name`` are empty where they are unknown."""
 
     path: str
     domain: str
@@ -34,12 +34,12 @@ class CheckedImage:
 
 @dataclass(frozen=True)
 class Index:
-    """A dataset as a check sees it.
+    """The images of a dataset and the findings made while listing them.
 
-    - ``source``: where it was found, for the headline
-    - ``tree``: what else lies in that folder, where it was walked
-    - ``found``: what was noticed while reading folders and lists
-    - ``fingerprint``: the dataset's, where its images are no files of their own
+    - ``source``: where it lies, for the headline
+    - ``tree``: the other content of that folder, where it was walked
+    - ``findings``: those made while reading folders and lists
+    - ``fingerprint``: the dataset's, where its images are not single files
     """
 
     name: str
@@ -47,7 +47,7 @@ class Index:
     images: tuple[CheckedImage, ...]
     open_image: Callable[[int], Image.Image]
     tree: FolderTree | None = None
-    found: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = field(default=())
     fingerprint: str = ""
 
 

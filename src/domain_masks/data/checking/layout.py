@@ -1,4 +1,4 @@
-"""What is wrong with how the folders are arranged."""
+"""Checks of the folder layout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OTHER_IMAGES = {
 
 
 def layout_findings(tree: FolderTree) -> list[Finding]:
-    """Return what is wrong with the arrangement of a folder that should be ``domain/class/image``."""
+    """Return the findings about the layout of a folder that should be ``domain/class/image``."""
     shallow = [path for path in tree.misplaced if path.count("/") < 2]
     deep = [path for path in tree.misplaced if path.count("/") > 2]
     domains = _domain_folders(tree)
@@ -43,16 +43,16 @@ def layout_findings(tree: FolderTree) -> list[Finding]:
 
 
 def entry_findings(tree: FolderTree) -> list[Finding]:
-    """Return what lies in a dataset's folder beside its images: links, hidden and other files."""
-    others = [path for path in tree.ignored if PurePosixPath(path).suffix.lower() in _OTHER_IMAGES]
-    rest = set(tree.ignored) - set(others)
+    """Return the findings about other entries of a dataset's folder: links, hidden and unused files."""
+    unused = [path for path in tree.ignored if PurePosixPath(path).suffix.lower() in _OTHER_IMAGES]
+    ignored = set(tree.ignored) - set(unused)
     return [
         *findings("link-loop", tree.loops),
         *findings("closed-folder", (path or "." for path in tree.closed)),
         *findings("broken-link", tree.broken_links),
         *findings("special-file", tree.special),
-        *findings("unused-format", others, kinds=_extensions(others)),
-        *findings("ignored-file", rest, kinds=_extensions(rest)),
+        *findings("unused-format", unused, kinds=_extensions(unused)),
+        *findings("ignored-file", ignored, kinds=_extensions(ignored)),
         *findings("hidden-file", tree.hidden),
     ]
 
@@ -89,7 +89,7 @@ def _swapped(filled: set[str]) -> list[Finding]:
     second = {path.split("/")[1] for path in filled}
     usual_first, usual_second = _usual(first), _usual(second)
     by_name = len(usual_second) > len(usual_first) and 2 * len(usual_second) >= len(second)
-    # Many folders that all hold the same few: so it looks where classes come first. Five hospitals with two classes do too.
+    # Many folders with the same few subfolders suggest that classes come first. Five hospitals with two classes look alike.
     by_count = not usual_first and len(first) > 4 * len(second) and len(filled) == len(first) * len(second) > len(first)
     if not by_name and not by_count:
         return []

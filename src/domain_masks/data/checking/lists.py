@@ -1,4 +1,4 @@
-"""Lists of images beside the folders: ``<domain>_*.txt`` with lines "path label"."""
+"""Checks of image lists beside the folders: ``<domain>_*.txt`` with lines "path label"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from domain_masks.data.split_lists import ImagePaths, read_split_list
 
 @dataclass(frozen=True, slots=True)
 class ListedImage:
-    """A line of a list: where it stands, the path and the label that it gives, and the split of its list."""
+    """A line of a list: its position, its path and label, and the split of its list."""
 
     place: str
     path: str
@@ -25,7 +25,7 @@ class ListedImage:
 
 
 def read_lists(root: Path, names: Sequence[str], domains: Sequence[str]) -> tuple[list[ListedImage], list[Finding]]:
-    """Read the lists among the text files ``names`` that belong to one of ``domains``; others are left alone."""
+    """Read the lists among the text files ``names`` that belong to one of ``domains``; others are ignored."""
     listed: list[ListedImage] = []
     odd: list[Occurrence] = []
     for name in names:
@@ -49,10 +49,10 @@ def read_lists(root: Path, names: Sequence[str], domains: Sequence[str]) -> tupl
 def apply_lists(
     images: Sequence[CheckedImage], lines: Sequence[ListedImage]
 ) -> tuple[tuple[CheckedImage, ...], list[Finding]]:
-    """Return the images with the splits that the lists give them, and what is wrong with the lists.
+    """Return the images with their splits from the lists, and the findings about the lists.
 
-    An image may have another extension than in its list. A list of test images that holds all others of its domain is
-    one of everything, as in PACS, and no split.
+    An image may have another extension than in its list. A test list that contains all other lists of its domain lists
+    all images, as in PACS, and is no split.
     """
     if not lines:
         return tuple(images), []
@@ -88,7 +88,7 @@ def apply_lists(
 
 
 def number_findings(numbers: set[int], where: str) -> list[Finding]:
-    """Return what is odd about whole numbers that stand for classes: gaps, or a count from 1."""
+    """Return findings about integer labels: gaps, or a count from 1."""
     if not numbers:
         return []
     lowest, highest = min(numbers), max(numbers)
@@ -107,8 +107,9 @@ def _lists_of_everything(images: Sequence[CheckedImage], splits: dict[str, set[s
             of_domain[image.domain].append(splits[image.path])
     return {
         domain
-        for domain, given in of_domain.items()
-        if all("test" in names for names in given) and any(names & {"train", "val"} for names in given)
+        for domain, splits_of_images in of_domain.items()
+        if all("test" in names for names in splits_of_images)
+        and any(names & {"train", "val"} for names in splits_of_images)
     }
 
 

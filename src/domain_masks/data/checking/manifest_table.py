@@ -1,4 +1,4 @@
-"""What is wrong with a manifest, as the loader reads it, but without stopping at it."""
+"""Checks of a manifest, read as the loader reads it, but without stopping at errors."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from domain_masks.errors import nearest
 
 
 def read_manifest(path: Path, directory: Path) -> tuple[tuple[CheckedImage, ...], list[Finding]]:
-    """Return the lines of a manifest that name an image, a label and a domain, and what is wrong with the table.
+    """Return the lines of a manifest that name an image, a label and a domain, and the findings about the table.
 
-    ``directory`` is what its paths are relative to. Missing files are reported when they are opened. Raises
-    InputError if the file is no table at all.
+    Its paths are relative to ``directory``. Missing files are reported when they are opened. Raises InputError if the file
+    is not a table.
     """
     table = read_table(path)
-    found = _columns(table)
+    problems = _columns(table)
     if table.lacking:
-        return (), found
+        return (), problems
     table.check_cells()
     table.find_files(directory)
-    found += _mistakes(table.mistakes)
+    problems += _mistakes(table.mistakes)
     rows = table.rows[(table.rows[list(REQUIRED)] != "").all(axis=1)]
     whole = rows.reindex(columns=[*REQUIRED, *OPTIONAL], fill_value="")
     images = tuple(
@@ -35,8 +35,8 @@ def read_manifest(path: Path, directory: Path) -> tuple[tuple[CheckedImage, ...]
     )
     labels = rows["label"].unique()
     if all(label.isdecimal() for label in labels):
-        found += number_findings({int(label) for label in labels}, "the manifest")
-    return images, found
+        problems += number_findings({int(label) for label in labels}, "the manifest")
+    return images, problems
 
 
 def _columns(table: ManifestTable) -> list[Finding]:
@@ -53,7 +53,7 @@ def _columns(table: ManifestTable) -> list[Finding]:
 
 
 def _meant(name: str, columns: Sequence[str], lacking: Sequence[str]) -> str:
-    """Say what a column that is not used may be meant as."""
+    """Return a guess at the meaning of an unused column; empty without one."""
     form = outer_form(name)
     if form in columns:
         return f"differs from the column {form!r}, which is used, in case, blanks or quotes alone"
@@ -63,9 +63,9 @@ def _meant(name: str, columns: Sequence[str], lacking: Sequence[str]) -> str:
 
 def _mistakes(mistakes: Sequence[Mistake]) -> list[Finding]:
     return [
-        found
+        problem
         for kind in ("blank", "split", "twice")
-        for found in findings(
+        for problem in findings(
             f"manifest-{kind}",
             (Occurrence((mistake.subject,), mistake.detail) for mistake in mistakes if mistake.kind == kind),
         )

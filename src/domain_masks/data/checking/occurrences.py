@@ -1,4 +1,4 @@
-"""What a check says: one thing that is wrong or odd, where, and what to do about it."""
+"""Findings of a check: a problem, where it occurs, and advice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from domain_masks.records.counts import counted
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """One place where something was found: a path, or several that belong together, and what there is to say."""
+    """One occurrence of a finding: a path, or several that belong together, and a detail."""
 
     paths: tuple[str, ...]
     detail: str = ""
@@ -20,11 +20,11 @@ class Occurrence:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong or odd about a dataset.
+    """An error or an oddity of a dataset.
 
-    - ``code``: its name for machines
-    - ``what``, ``advice``: one sentence each, what was found and what to do
-    - ``occurrences``: every place, not only those that are shown
+    - ``code``: its name for programs
+    - ``what``, ``advice``: one sentence each, the problem and the remedy
+    - ``occurrences``: all of them, not only those that the text shows
     """
 
     code: str
@@ -37,7 +37,7 @@ class Finding:
 def finding(
     code: str, occurrences: Iterable[Occurrence | str] = (), severity: Severity | None = None, **words: Any
 ) -> Finding:
-    """Return what the rule ``code`` says of ``occurrences``; paths alone are sorted. ``words`` fill in its sentences."""
+    """Return the finding of the rule ``code`` about ``occurrences``; bare paths are sorted. ``words`` fill its sentences."""
     given = tuple(occurrences)
     paths = sorted(place for place in given if isinstance(place, str))
     places = (*(place for place in given if isinstance(place, Occurrence)), *(Occurrence((path,)) for path in paths))
@@ -55,6 +55,6 @@ def finding(
 def findings(
     code: str, occurrences: Iterable[Occurrence | str], severity: Severity | None = None, **words: Any
 ) -> list[Finding]:
-    """Return the finding of a rule, or nothing where it does not occur."""
-    given = tuple(occurrences)
-    return [finding(code, given, severity, **words)] if given else []
+    """Return the finding of a rule as a list, empty where there are no occurrences."""
+    places = tuple(occurrences)
+    return [finding(code, places, severity, **words)] if places else []

@@ -1,4 +1,4 @@
-"""Everything that a check may say of a dataset: one table, a rule for each kind of finding."""
+"""The table of findings that a check can make: one rule for each kind."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from domain_masks.data.manifest_lines import OPTIONAL, REQUIRED
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-"""Training would refuse, or accuracies would not mean what they say; the result may suffer; good to know."""
+"""Training would refuse, or accuracies would be invalid; the result may suffer; for information."""
 
 SMALL = 32
 """Pixels of a side below which an image is small."""
 FEW = 10
-"""Images of a class in a domain below which not each split gets one."""
+"""Images of a class in a domain below which some split gets none."""
 
 _TRAINING = "Training refuses them, or leaves them out with --skip_bad."
 _EXTENSIONS = ", ".join(EXTENSIONS)
@@ -26,10 +26,10 @@ _IN_A_MANIFEST = "in a manifest with the columns path, label, domain and split"
 
 @dataclass(frozen=True)
 class Rule:
-    """What a kind of finding says.
+    """The texts of one kind of finding.
 
     - ``what``, ``advice``: one sentence each; ``{count}`` is the number of occurrences with its ``noun``, ``{are}`` and
-      ``{their}`` agree with it, and all other names in braces are given by the check
+      ``{their}`` agree with it, and the check fills in all other names in braces
     - ``plural``: of the noun, where that is not the noun with an s
     """
 
@@ -53,7 +53,7 @@ def _similar(kind: str, plural: str, differences: str) -> Rule:
 _SPELLING = "quotes, case, blanks, underscores, hyphens"
 
 RULES: dict[str, Rule] = {
-    "refused": Rule("error", "training refuses the dataset: {message}", "Do what it says."),
+    "refused": Rule("error", "training refuses the dataset: {message}", "Follow the message."),
     # Files
     "unopened": Rule(
         "error",
@@ -63,7 +63,7 @@ RULES: dict[str, Rule] = {
     "empty": Rule("error", "{count} whose file is empty", f"Fetch them again or remove them. {_TRAINING}"),
     "not-an-image": Rule(
         "error",
-        "{count} by name that {are} unsupported or corrupt, or no image at all",
+        "{count} that {are} unsupported or corrupt, or not images at all",
         f"Replace or remove them. {_TRAINING}",
     ),
     "truncated": Rule(
@@ -79,7 +79,7 @@ RULES: dict[str, Rule] = {
     "broken": Rule(
         "error",
         "{count} that cannot be decoded",
-        f"Replace or remove them, or save them anew with another program. {_TRAINING}",
+        f"Replace or remove them, or save them again with another program. {_TRAINING}",
     ),
     "animated": Rule(
         "warning",
@@ -161,7 +161,7 @@ RULES: dict[str, Rule] = {
     "closed-folder": Rule(
         "error",
         "{count} that cannot be listed",
-        "Give yourself permission to read and enter it (chmod u+rx).",
+        "Add permission to read and enter it (chmod u+rx).",
         "folder",
     ),
     "broken-link": Rule(
@@ -181,7 +181,7 @@ RULES: dict[str, Rule] = {
     ),
     "ignored-file": Rule(
         "note",
-        "{count} ignored, by name no images ({kinds})",
+        "{count} ignored, not images by their names ({kinds})",
         "Nothing, unless they should have been images.",
         "file",
     ),
@@ -212,7 +212,7 @@ RULES: dict[str, Rule] = {
         "--target none.",
     ),
     "single-class": Rule(
-        "error", "only one class, {names}", "Add images of other classes: there is nothing to tell apart."
+        "error", "only one class, {names}", "Add images of other classes: there is nothing to classify."
     ),
     "similar-classes": _similar("class", "classes", _SPELLING),
     "similar-domains": _similar("domain", "domains", _SPELLING),
@@ -279,7 +279,7 @@ RULES: dict[str, Rule] = {
     "list-leak": Rule("error", "{count} in the lists of several splits", "Keep each in one list only."),
     "list-absent": Rule(
         "warning",
-        "{count} that {are} not there",
+        "{count} that {are} missing",
         "Fetch the missing files, or take them out of the lists.",
         "listed image",
     ),
@@ -295,7 +295,7 @@ RULES: dict[str, Rule] = {
     "label-gaps": Rule(
         "warning",
         "labels in {where} with gaps: {numbers}, none is {missing}",
-        "Look whether classes are missing.",
+        "Check whether classes are missing.",
     ),
     "labels-from-1": Rule(
         "note",

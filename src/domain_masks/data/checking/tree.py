@@ -1,4 +1,4 @@
-"""A walk through a dataset's folder that stops at nothing."""
+"""Walk a dataset's whole folder without raising errors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _LEVELS = 2
 
 @dataclass
 class FolderTree:
-    """What lies below a folder; all paths are relative to it, with forward slashes.
+    """The content of a folder; all paths are relative to it, with forward slashes.
 
-    - ``images``: at ``domain/class/image``; ``misplaced``: files like images at any other depth
+    - ``images``: at ``domain/class/image``; ``misplaced``: image files at any other depth
     - ``folders``: of the first and second level
-    - ``ignored``: files that are no images by their extension; ``hidden``: their names begin with a dot, or are
-      those that operating systems leave behind
-    - ``special``: pipes, sockets and devices, which are never opened: reading a pipe waits for ever
+    - ``ignored``: files that are not images by their extension; ``hidden``: names that start with a dot or are created
+      by operating systems
+    - ``special``: pipes, sockets and devices, which are never opened: reading a pipe can block for ever
     - ``broken_links``: to nothing; ``loops``: links to themselves or to a folder that holds them
     - ``closed``: folders that cannot be listed
     - ``lists``: text files in the folder itself or in ``splits``
@@ -40,7 +40,7 @@ class FolderTree:
 
 
 def walk(root: Path) -> FolderTree:
-    """Return what lies below ``root``, sorted; links to folders are followed, but not in circles."""
+    """Return the sorted content of ``root``; links to folders are followed, but not in circles."""
     tree = FolderTree()
     waiting: list[tuple[str, frozenset[str]]] = [("", frozenset({os.path.realpath(root)}))]
     while waiting:

@@ -1,1 +1,1 @@
-"""Fetching datasets: addresses and checksums, transfers that go on, archives that cannot write elsewhere."""
+"""Download datasets: addresses and checksums, resumable transfers, safe unpacking of archives."""

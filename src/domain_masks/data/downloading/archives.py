@@ -1,4 +1,4 @@
-"""Archives unpacked by the standard library, within bounds: plain files and folders, inside of one new folder."""
+"""Unpack archives with the standard library: only plain files and folders, into one new folder, up to a size limit."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class _Member:
 
 
 def unpack(archive: Path, folder: Path, most_bytes: int, show: Callable[[int], None] = lambda done: None) -> int:
-    """Unpack a ``.zip``, ``.tar.gz`` or ``.tgz`` into ``folder``, which is made here; return the bytes of all files.
+    """Unpack a ``.zip``, ``.tar.gz`` or ``.tgz`` into ``folder``, which is created; return the bytes of all files.
 
     ``zipfile``, and ``tarfile`` with its filter ``data``, keep every member inside of the folder. Links and devices in a
-    tar are refused, those in a ZIP become plain files; owners and permissions are not taken over. ``show`` is told how
-    many bytes are unpacked.
+    tar are refused, those in a ZIP become plain files; owners and permissions are not kept. ``show`` is called with the
+    number of bytes unpacked so far.
 
     Raises ArchiveError, which names the member, if the archive is damaged, unpacks to more than ``most_bytes``, or has
-    files whose names differ in case alone. What was unpacked until then stays: the caller removes the folder.
-    Raises OSError where the disk refuses.
+    files whose names differ in case alone. Unpacked files stay: the caller removes the folder. Raises OSError for
+    errors of the disk.
     """
     folder.mkdir(parents=True)
     done = 0
@@ -53,14 +53,14 @@ def unpack(archive: Path, folder: Path, most_bytes: int, show: Callable[[int], N
             done += member.size
             if done > most_bytes:
                 raise ValueError(f"it makes the archive unpack to more than {most_bytes:,} bytes")
-            if not member.is_folder and (other := names.setdefault(_folded(member.name), member)) is not member:
+            if not member.is_folder and (same := names.setdefault(_folded(member.name), member)) is not member:
                 # One would replace the other, on some file systems or on all.
-                raise ValueError(f"it has the name of {other.name!r}, but for upper and lower case")
+                raise ValueError(f"it has the name of {same.name!r}, but for upper and lower case")
             member.extract()
             show(done)
     except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
-            # The disk's, and not of gzip or bzip2.
+            # An error of the disk, not of gzip or bzip2.
             raise
         where = f" at the member {member.name!r}" if member is not None else ""
         raise ArchiveError(f"{archive.name} cannot be unpacked{where}: {error or type(error).__name__}") from error
@@ -68,14 +68,14 @@ def unpack(archive: Path, folder: Path, most_bytes: int, show: Callable[[int], N
 
 
 def _folded(name: str) -> str:
-    """Return what two names have in common that some file system takes for the same."""
+    """Return a key that is equal for names that some file system treats as the same."""
     return unicodedata.normalize("NFC", name.removeprefix("./")).casefold()
 
 
 def _zip_members(archive: Path, folder: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
-            # No more than the announced size is ever read of a member.
+            # At most the declared size of a member is read.
             yield _Member(info.filename, info.is_dir(), info.file_size, partial(opened.extract, info, folder))
 
 
@@ -89,12 +89,12 @@ def _tar_members(archive: Path, folder: Path) -> Iterator[_Member]:
             yield _Member(
                 info.name, info.isdir(), info.size, partial(opened.extract, info, folder, filter=_plain_member)
             )
-        while stream.read(_CHUNK):  # to the end, where gzip keeps its checksum
+        while stream.read(_CHUNK):  # to the end, where gzip stores its checksum
             pass
 
 
 class _WholeHeader(tarfile.TarInfo):
-    """A member whose header is whole; ``tarfile`` takes a damaged one for the end of the archive."""
+    """A member with a valid header; ``tarfile`` treats a damaged one as the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
@@ -106,8 +106,8 @@ class _WholeHeader(tarfile.TarInfo):
 
 
 def _plain_member(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-    """Refuse links and devices, then do as the filter ``data``, without permissions."""
-    # What was wrong with that filter in some versions of Python needed a link to get out of the folder.
+    """Refuse links and devices, then apply the filter ``data``, without permissions."""
+    # The escapes from that filter in some versions of Python need a link.
     if not (member.isfile() or member.isdir()):
         raise tarfile.SpecialFileError(member)
     return tarfile.data_filter(member, folder).replace(mode=None, deep=False)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""From what archives hold to the folders ``<domain>/<class>/<image>`` that the loaders expect."""
+"""Arrange unpacked files in the folders ``<domain>/<class>/<image>`` that the loaders expect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from domain_masks.progress import Reporter
 
 
 def move_content(folder: Path, target: Path) -> None:
-    """Move what lies in ``folder`` into ``target``; raises ArchiveError if something of that name is there already."""
+    """Move the content of ``folder`` into ``target``; raises ArchiveError if a name exists there already."""
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.iterdir()):
         if (target / path.name).exists():
@@ -27,8 +27,8 @@ def terra_incognita(unpacked: Mapping[str, Path], target: Path, reporter: Report
     """Sort the images of four locations of Caltech Camera Traps by their annotations.
 
     As in DomainBed: ``location_<id>/<class>/<image>`` for ten classes; an image with animals of several classes lies in the
-    folder of each. Raises ArchiveError if there are no annotations or none of their images is there, and InputError if
-    they are malformed.
+    folder of each. Raises ArchiveError if annotations or all of their images are missing, and InputError if they are
+    malformed.
     """
     lists = sorted(unpacked["caltech_camera_traps.json.zip"].glob("*.json"))
     if len(lists) != 1:
@@ -39,17 +39,17 @@ def terra_incognita(unpacked: Mapping[str, Path], target: Path, reporter: Report
     for domain, class_name, file_name in sorted(labelled_camera_traps(lists[0])):
         folders[file_name].append(f"{domain}/{class_name}")
     images = unpacked["eccv_18_all_images_sm.tar.gz"]
-    # A name with a folder in it would lead elsewhere.
+    # A name with a folder in it would point elsewhere.
     present = {name for name in folders if Path(name).name == name and (images / name).is_file()}
     if not present:
         raise ArchiveError(
             "none of the images that the annotations name is in eccv_18_all_images_sm.tar.gz; fetch both again"
         )
     for name in present:
-        first, *others = ((target / folder) / name for folder in folders[name])
-        for place in (first, *others):
+        first, *copies = ((target / folder) / name for folder in folders[name])
+        for place in (first, *copies):
             place.parent.mkdir(parents=True, exist_ok=True)
-        for place in others:
+        for place in copies:
             shutil.copyfile(images / name, place)
         (images / name).rename(first)
     if missing := len(folders) - len(present):

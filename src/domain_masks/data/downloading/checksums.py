@@ -9,15 +9,15 @@ from pathlib import Path
 def checksum_of(path: Path, kind: str = "sha256") -> str:
     """Return the checksum of a file as ``kind:<hexadecimal digits>``: sha256, or md5 where only that is published."""
     with path.open("rb") as file:
-        # MD5 finds broken files, not forged ones.
+        # MD5 detects damaged files, not forged ones.
         digest = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False))
     return f"{kind}:{digest.hexdigest()}"
 
 
 def git_tree(folder: Path) -> str:
-    """Return the id that git gives a folder of plain files: 40 hexadecimal digits that stand for every name and byte.
+    """Return git's tree id of a folder of plain files: 40 hexadecimal digits, a hash of all names and contents.
 
-    An archive that a server packs anew for each request has no checksum of its own; the folder in it has one.
+    An archive that a server creates for each request has no stable checksum; the folder in it has one.
     """
     entries = []
     for path in folder.iterdir():

@@ -1,4 +1,4 @@
-"""A dataset from its source to the folder that its loader expects: whole, or not at all."""
+"""Download a dataset into the folder that its loader expects, completely or not at all."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _SCHEMA = 1
 
 @dataclass(frozen=True)
 class DownloadSettings:
-    """How to fetch.
+    """Options of a download.
 
-    - ``mirror``: an address below which the files lie under their names, in place of the official ones
-    - ``without_checksum``: whether to fetch what has no published checksum
-    - ``keep_archives``: whether archives stay after they were unpacked
+    - ``mirror``: base address of the files, in place of the official addresses
+    - ``without_checksum``: whether to fetch files without a published checksum
+    - ``keep_archives``: whether archives are kept after unpacking
     """
 
     mirror: str | None = None
@@ -45,26 +45,26 @@ class DownloadSettings:
 
 
 def source_of(name: str) -> Source:
-    """Return where a dataset comes from; raises InputError for an unknown name."""
+    """Return the source of a dataset; raises InputError for an unknown name."""
     if name not in SOURCES:
         raise unknown("dataset to download", name, SOURCES)
     return SOURCES[name]
 
 
 def download(name: str, root: Path, reporter: Reporter, settings: DownloadSettings | None = None) -> Path:
-    """Fetch a dataset into ``root/name`` and return that folder; one that was fetched before is left as it is.
+    """Fetch a dataset into ``root/name`` and return that folder; one that was fetched before is left unchanged.
 
-    What is fetched lies in ``root/downloads/name`` until everything is there, so that the next call resumes where this one
-    broke off; a file put there by hand is used if its checksum is right. The folder ``root/name``
+    Files are downloaded to ``root/downloads/name`` first, so that the next call resumes an interrupted download; a file
+    put there by hand is used if its checksum matches. The folder ``root/name``
     appears when it is complete, with a receipt ``download.json``. Raises InputError for an unknown name, an occupied
-    folder and what has to be done by hand; DownloadError for what cannot be fetched or is not what it should be.
+    folder and manual steps; DownloadError for files that cannot be fetched or fail their checks.
     """
     work = _Download(name, root, reporter, settings or DownloadSettings())
     with _disk_errors(name, root):
         if not work.is_there():
             work.check()
             with work.locked():
-                # Another call may have finished since.
+                # Another call may have finished meanwhile.
                 if not work.is_there():
                     work.run()
                     reporter.say(f"{name}: {work.target}")
@@ -72,7 +72,7 @@ def download(name: str, root: Path, reporter: Reporter, settings: DownloadSettin
 
 
 def plan(name: str, root: Path, settings: DownloadSettings) -> list[str]:
-    """Return lines that say what would be fetched, from where, how large it is, and under which terms."""
+    """Return lines with the files that would be fetched, their sources, sizes and terms."""
     work = _Download(name, root, ConsoleReporter(quiet=True), settings)
     source = work.source
     lines = [
@@ -93,11 +93,11 @@ def plan(name: str, root: Path, settings: DownloadSettings) -> list[str]:
 
 @contextmanager
 def _disk_errors(name: str, root: Path) -> Iterator[None]:
-    """Raise DownloadError in place of an error of the system while ``name`` is put into ``root``."""
+    """Raise DownloadError in place of an OSError while ``name`` is put into ``root``."""
     try:
         yield
     except BrokenPipeError:
-        # Nobody reads our output any more; the disk has nothing to do with it.
+        # The reader of standard output has gone; this is no error of the disk.
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -112,7 +112,7 @@ def _disk_errors(name: str, root: Path) -> Iterator[None]:
 
 
 class _Download:
-    """One dataset on its way."""
+    """The download of one dataset."""
 
     def __init__(self, name: str, root: Path, reporter: Reporter, settings: DownloadSettings) -> None:
         self.name, self.source, self.root = name, source_of(name), root
@@ -131,7 +131,7 @@ class _Download:
         return file.url if self.settings.mirror is None else f"{self.settings.mirror.rstrip('/')}/{file.name}"
 
     def problems(self) -> list[str]:
-        """Return what has to be done by hand first."""
+        """Return the manual steps that are needed first."""
         problems = []
         absent = [file for file in self.source.files if not (self.archives / file.name).is_file()]
         if by_hand := [file.name for file in absent if self.url(file) is None]:
@@ -151,7 +151,7 @@ class _Download:
         return problems
 
     def space(self) -> int:
-        """Return the bytes that are needed for fetching and unpacking, without those that are there already."""
+        """Return the bytes needed for fetching and unpacking, without those on disk already."""
         needed = 0
         for file in self.source.files:
             whole, part = self.archives / file.name, self.archives / (file.name + PART)
@@ -161,7 +161,7 @@ class _Download:
         return needed
 
     def is_there(self) -> bool:
-        """Return whether the dataset was fetched before, and say so."""
+        """Return whether the dataset was fetched before, and report it."""
         there = (self.target / RECEIPT).is_file()
         if there:
             self.reporter.say(f"{self.name} is there already: {self.target}")
@@ -180,7 +180,7 @@ class _Download:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep a second call for the same dataset away, which would write the same files."""
+        """Lock out a second call for the same dataset, which would write the same files."""
         try:
             self.archives.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -207,7 +207,7 @@ class _Download:
             )
         self.reporter.say(f"{self.name}: {self.source.summary}. Terms: {self.source.terms}")
         entries = [self._obtain(file) for file in self.source.files]
-        # What a killed call has left; nobody else can be at work in it.
+        # Left by a killed call; the lock excludes other processes.
         shutil.rmtree(self.staging, ignore_errors=True)
         try:
             self._assemble(self.staging / "dataset", entries)
@@ -218,7 +218,7 @@ class _Download:
                 (self.archives / file.name).unlink(missing_ok=True)
 
     def _obtain(self, file: RemoteFile) -> dict[str, Any]:
-        """Have one file in the folder of archives; returns its entry in the receipt."""
+        """Fetch one file into the folder of archives; returns its entry in the receipt."""
         path = self.archives / file.name
         known = self.received.get(file.name, {})
         expected = file.checksum or (f"sha256:{known['sha256']}" if "sha256" in known else None)
@@ -234,7 +234,7 @@ class _Download:
                 f"{self.source.page}"
             )
         if got is not None:
-            self.reporter.say(f"{file.name} is there, but is not the right one ({got}); fetching it")
+            self.reporter.say(f"{file.name} is there, but has the wrong checksum ({got}); fetching it")
         if known and not file.checksum:
             self.reporter.say(
                 f"{file.name} is compared with the one of {known.get('received')}; {RECEIVED} in {self.archives} remembers it"
@@ -268,7 +268,7 @@ class _Download:
         if missing:
             raise ArchiveError(
                 f"{self.name}: expected the folders {', '.join(self.source.folders)}, got none named {', '.join(missing)}; the "
-                "archives hold something else"
+                "archives have other content"
             )
         receipt = {"schema": _SCHEMA, "dataset": self.name, "source": self.source.page, "terms": self.source.terms}
         write_json(folder / RECEIPT, {**receipt, "downloaded": _now(), "files": entries})
@@ -277,7 +277,7 @@ class _Download:
         folder.rename(self.target)
 
     def _unpacked(self, file: RemoteFile) -> Path:
-        """Unpack an archive and return the folder in it that counts."""
+        """Unpack an archive and return the folder in it with the images."""
         archive, folder = self.archives / file.name, self.staging / file.name
         self.reporter.say(f"unpacking {file.name}")
         try:
@@ -292,7 +292,7 @@ class _Download:
         except ArchiveError as error:
             if self.url(file) is None:
                 raise
-            # Else the next call would take the same one again.
+            # Otherwise the next call would use it again.
             archive.unlink(missing_ok=True)
             raise ArchiveError(f"{error}. The archive is removed") from error
         return inside

@@ -1,9 +1,9 @@
-"""Where the datasets come from: addresses, sizes, published checksums, terms.
+"""Sources of the datasets: addresses, sizes, published checksums, terms.
 
-Nothing here is guessed. Sizes and SHA-256 of DomainNet are those of TensorFlow Datasets (``domainnet/checksums.tsv``);
+Sizes and SHA-256 of DomainNet are those of TensorFlow Datasets (``domainnet/checksums.tsv``);
 those of its test lists were compared with the files. MD5 of Office-Home and VLCS are those that several public loaders
 check. PACS is fetched at fixed commits: git's id of a folder stands for every file in it. A file without ``checksum``
-and ``tree`` has none that is published.
+and ``tree`` has no published one.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _RATIO = 20
 class RemoteFile:
     """One file of a dataset.
 
-    - ``name``: its name here, and below a mirror
-    - ``url``: None where it has to be downloaded by hand
-    - ``most``: bytes that it can have at most, where ``size`` is not known exactly
+    - ``name``: its local name, and its name below a mirror
+    - ``url``: None: it has to be downloaded by hand
+    - ``most``: largest size in bytes, where ``size`` is not known exactly
     - ``checksum``: ``sha256:...`` or ``md5:...``
     - ``place``: for a file that is no archive, its path in the dataset's folder
-    - ``inside``: for an archive, the folder in it whose content goes into the dataset's folder
+    - ``inside``: for an archive, the folder in it whose content is moved into the dataset's folder
     - ``tree``: git's id of that folder
-    - ``unpacked``: bytes that it may unpack to; by default twenty times its size, which no archive of images reaches
+    - ``unpacked``: largest unpacked size in bytes; by default twenty times its size, which no archive of images reaches
     """
 
     name: str
@@ -41,22 +41,22 @@ class RemoteFile:
 
     @property
     def largest(self) -> int:
-        """Bytes that it can have at most."""
+        """Largest size in bytes."""
         return self.size if self.size is not None else self.most
 
     @property
     def published_checksum(self) -> str | None:
-        """What it is compared with, of the file or of the folder in it; None where nothing is published."""
+        """The published checksum of the file or of the folder in it; None where there is none."""
         return self.checksum or (f"git-tree:{self.tree}" if self.tree else None)
 
     def most_unpacked(self, size: int) -> int:
-        """Bytes that the archive, of ``size`` bytes, may unpack to."""
+        """Largest unpacked size, in bytes, of the archive of ``size`` bytes."""
         return self.unpacked if self.unpacked is not None else max(_FLOOR, _RATIO * size)
 
 
 @dataclass(frozen=True)
 class Source:
-    """How to get a dataset: ``page`` describes it, ``terms`` are its license or terms of use.
+    """The source of a dataset: ``page`` describes it, ``terms`` are its license or terms of use.
 
     ``folders`` are those that have to be in the dataset's folder in the end; ``arrangement`` names the one in
     ``arranging.ARRANGEMENTS`` that makes them from what was unpacked, where they do not lie there as they are.

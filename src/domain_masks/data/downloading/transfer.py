@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it broke off, bounded in size, compared with its checksum."""
+"""Download one file over HTTP: resumable, limited in size, verified by its checksum."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a server, in seconds, and how often to try again.
+    """Timeouts, in seconds, and limits of retries.
 
-    - ``breaks``: how often in a row a transfer may break off without getting ``worthwhile`` bytes further
-    - ``first_wait``: before the first new attempt; twice as long before each further one, up to ``longest_wait``
+    - ``breaks``: failed attempts in a row, each with less than ``worthwhile`` new bytes, before giving up
+    - ``first_wait``: before the first retry; doubled before each further one, up to ``longest_wait``
     """
 
     connect: float = 20.0
@@ -40,7 +40,7 @@ class Patience:
 
 
 class _BrokenOffError(Exception):
-    """The transfer may succeed if it is tried again; ``wait`` is what the server asks for, in seconds."""
+    """The transfer may succeed if it is retried; ``wait`` is the server's Retry-After, in seconds."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -48,10 +48,10 @@ class _BrokenOffError(Exception):
 
 
 def fetch(url: str, file: RemoteFile, target: Path, reporter: Reporter, patience: Patience | None = None) -> str:
-    """Fetch ``file`` from ``url`` to ``target`` and return its checksum, of the kind that is expected or ``sha256:...``.
+    """Fetch ``file`` from ``url`` to ``target`` and return its checksum, of the expected kind or ``sha256:...``.
 
-    What has come is kept as ``<target>.part`` when it is interrupted, and the next call resumes there: if the server says
-    that the file is the same still, or if a checksum will tell. Raises DownloadError, one message, if the server does not
+    An interrupted download is kept as ``<target>.part``, and the next call resumes it if the server says that the file is
+    unchanged, or if a checksum can verify it. Raises DownloadError, one message, if the server does not
     have or give the file, if the transfer broke off too often, if more comes than was announced, and if the checksum is
     not the expected one; then what came is removed.
     """
@@ -97,11 +97,11 @@ def _is_loopback(host: str) -> bool:
 
 
 class _Transfer:
-    """The part that has come, and the attempts to get the rest; ``validator`` is what If-Range may be given."""
+    """The downloaded part, and the attempts to get the rest; ``validator`` is a valid If-Range header, or None."""
 
     def __init__(self, url: str, file: RemoteFile, target: Path, reporter: Reporter, patience: Patience) -> None:
         self.url, self.file, self.reporter, self.patience = url, file, reporter, patience
-        # Without encryption a checksum has to stand in for it.
+        # Without encryption a checksum is required.
         self.plain_http = url == file.url and url.startswith("http://") and file.checksum is not None
         self.name = target.name
         self.part = target.with_name(target.name + PART)
@@ -110,16 +110,16 @@ class _Transfer:
         self.resumed = False
         self.validator: str | None = None
         self.size = file.size
-        """Bytes of the whole file: as the caller knows, else as the server says."""
+        """Size of the whole file in bytes: the expected one, otherwise the server's."""
 
     def clear(self) -> None:
-        """Forget what has come."""
+        """Discard the downloaded part."""
         self.part.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
         self.done, self.resumed, self.validator, self.size = 0, False, None, self.file.size
 
     def run(self) -> None:
-        """Try until the file is there; raises DownloadError when patience ends."""
+        """Retry until the file is complete; raises DownloadError when the retries are used up."""
         self.part.parent.mkdir(parents=True, exist_ok=True)
         self._resume()
         breaks, furthest = 0, self.done
@@ -152,7 +152,7 @@ class _Transfer:
         time.sleep(pause)
 
     def _resume(self) -> None:
-        """Take up what an earlier call has left, where a validator or a checksum can tell that it is of the same file."""
+        """Resume the part of an earlier call, where a validator or a checksum can verify that it is of the same file."""
         if not self.part.is_file():
             self.clear()
             return
@@ -171,7 +171,7 @@ class _Transfer:
 
     def _client(self) -> httpx2.Client:
         def guard(request: httpx2.Request) -> None:
-            # Asked for each redirection too.
+            # Checked for each redirection too.
             try:
                 check_address(str(request.url), self.plain_http)
             except DownloadError as error:
@@ -185,7 +185,7 @@ class _Transfer:
         )
 
     def _attempt(self, client: httpx2.Client, show: Callable[[int], None]) -> None:
-        # Compressed on the way, a part would not be a part of the file.
+        # With a content encoding, a byte range would not be a range of the file.
         headers = {"Accept-Encoding": "identity", "User-Agent": "domain-masks"}
         if self.done and self.validator is None and self.file.checksum is None:
             self.clear()
@@ -198,14 +198,14 @@ class _Transfer:
             self._receive(response, show)
 
     def _check(self, response: httpx2.Response) -> None:
-        """Look at the status and the headers; afterwards the body follows what has come."""
+        """Check the status and the headers; afterwards the body continues the downloaded part."""
         status, headers = response.status_code, response.headers
         if status in _RETRIED:
             wait = _number(headers.get("Retry-After")) or 0
             raise _BrokenOffError(f"the server answers {status} {response.reason_phrase}", wait)
         if status == 416 and self.done:
             self.clear()
-            raise _BrokenOffError("the server has no bytes after those that came")
+            raise _BrokenOffError("the server has no bytes after those received")
         if status not in (200, 206):
             raise DownloadError(
                 f"{response.url}: the server answers {status} {response.reason_phrase}. The file is not there (any more) or "
@@ -216,7 +216,7 @@ class _Transfer:
         if encoding != "identity" or is_page:
             what = "a web page" if is_page else f"something encoded as {encoding}"
             raise DownloadError(f"{response.url}: expected the file {self.name}, got {what}; name a mirror (--url)")
-        # What If-Range may be given: a strong entity tag, else the date of the last change.
+        # A valid If-Range header: a strong entity tag, else the date of the last change.
         tag = headers.get("ETag", "")
         validator = tag if tag.startswith('"') else headers.get("Last-Modified")
         if status == 206:
@@ -237,12 +237,12 @@ class _Transfer:
         )
         if not self.done or not match or int(match[1]) != self.done or not is_same:
             self.clear()
-            raise _BrokenOffError("the server gives another part than the one asked for")
+            raise _BrokenOffError("the server sent another range than the requested one")
         self.resumed = True
         self._check_size(total)
 
     def _check_size(self, said: int | None) -> None:
-        """Compare what the server says with what is known; a checksum tells more than a size."""
+        """Compare the server's size with the expected one; a checksum takes precedence."""
         known = self.file.size
         if said is not None and known is not None and said != known and self.file.checksum is None:
             raise DownloadError(f"{self.url}: expected {known:,} bytes, the server has {said:,}: the file has changed")
@@ -261,12 +261,12 @@ class _Transfer:
                         "changed at its source, or the server is not the right one"
                     )
                 file.write(chunk)
-                # So that not even a killed process loses what it has received.
+                # So that a killed process keeps the bytes that it received.
                 file.flush()
                 self.done += len(chunk)
                 show(self.done)
         if self.size is not None and self.done < self.size:
-            raise _BrokenOffError("the server broke off")
+            raise _BrokenOffError("the server closed the connection")
 
 
 def _number(text: str | None) -> int | None:
