@@ -1,4 +1,4 @@
-"""How often the classes are right: overall, per domain, per class."""
+"""Top-1 accuracies: overall, per domain, per class."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from domain_masks.records.predictions import Predictions
 
 
 def correct(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return for each sample whether the largest logit is the label's; the first of equal ones counts.
+    """Return whether each sample's largest logit is its label's; of equal logits the first counts.
 
-    ``logits``: (N, C), ``labels``: (N,), result: (N,). Raises InputError for other shapes and for NaN.
+    ``logits``: (N, C), ``labels``: (N,); returns (N,) booleans. Raises InputError for other shapes and for NaN.
     """
     logits, labels = np.asarray(logits), np.asarray(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
@@ -73,7 +73,7 @@ def worst_domain(per_domain: Mapping[str, float]) -> str:
 def known_domain_logits(predictions: Predictions) -> NDArray[np.float32]:
     """Return for each sample the logits of its own domain's mask or head alone (DMG-KD, Table 3): (N, C).
 
-    Raises InputError if a sample's domain is no source, or if the method has no logits for a source by itself.
+    Raises InputError if a sample's domain is not a source, or if the method has no logits per source.
     """
     present = np.unique(predictions.domains)
     foreign = [predictions.domain_names[index] for index in present if not _is_source(predictions, index)]

@@ -1,4 +1,4 @@
-"""Every mask on every domain (Table 4), and which source an image is most like."""
+"""Accuracy of every mask on every domain (Table 4), and the nearest source of an image."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from domain_masks.records.predictions import Predictions
 from domain_masks.records.results import DOMAIN_CLASSIFIER, MOST_CONFIDENT_MASK, NearestAccuracy
 
 NEAREST_RULES = {
-    DOMAIN_CLASSIFIER: "the source that the domain classifier finds the most likely; of equal ones the first",
+    DOMAIN_CLASSIFIER: "the source with the largest probability of the domain classifier; of equal ones the first",
     MOST_CONFIDENT_MASK: "the source whose mask or head alone is the most confident, by the largest probability that it gives "
     "any class; of equal ones the first. The model has no domain classifier, which is right more often",
 }
-"""What names the nearest source -> how, in words; see :func:`nearest_source`."""
+"""Rule of the nearest source -> its description; see :func:`nearest_source`."""
 
 
 def mask_by_domain(predictions: Predictions) -> dict[str, dict[str, float]]:
@@ -65,10 +65,10 @@ def confidences(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 def nearest_source(
     logits: NDArray[np.float32], domain_probabilities: NDArray[np.floating[Any]] | None = None
 ) -> NDArray[np.int64]:
-    """Return for each sample which source it is nearest to, (N,): the one definition, wherever a nearest source is named.
+    """Return the index of each sample's nearest source, (N,); the only definition of nearest sources.
 
-    It is what a domain classifier finds the most likely. Without one it is the source whose mask or head is the most
-    confident, which is right less often (docs/analysis.md). Of equal ones it is the first.
+    It is the source with the largest probability of the domain classifier. Without one it is the source whose mask or head
+    is the most confident, which is right less often (docs/analysis.md). Of equal ones it is the first.
 
     - ``logits``: (D, N, C), of the sources' masks or heads alone
     - ``domain_probabilities``: (N, D), the domain classifier's; None where there is none
@@ -91,7 +91,7 @@ def nearest_of(predictions: Predictions) -> NDArray[np.int64]:
 
 
 def nearness(predictions: Predictions) -> NDArray[np.float64]:
-    """Return by how much each sample is near to each source, (D, N), in [0, 1]: what :func:`nearest_source` compares."""
+    """Return the nearness of each sample to each source, (D, N), in [0, 1], which :func:`nearest_source` compares."""
     if predictions.domain_probabilities is not None:
         return predictions.domain_probabilities.T.astype(np.float64)
     return confidences(source_logits(predictions))
@@ -104,7 +104,7 @@ def nearest_logits(predictions: Predictions) -> NDArray[np.float32]:
 
 
 def nearest_accuracy(predictions: Predictions) -> NearestAccuracy | None:
-    """Return how often the sources' own images, of the split that :func:`shown` gives, are nearest to their source.
+    """Return how often images of the sources are nearest to their own source, on the splits of :func:`reporting_splits`.
 
     None for a method without a mask or head per source, for fewer than two sources, and where there are no such images.
     """
@@ -130,21 +130,21 @@ def nearest_accuracy(predictions: Predictions) -> NearestAccuracy | None:
 
 
 def nearest_by_rule(predictions: Predictions) -> dict[str, float]:
-    """Return rule -> how often it names a source image's own source, of every rule that ``predictions`` can tell."""
+    """Return rule -> how often it names a source image's own source, for every rule that ``predictions`` allow."""
     by_rule = {}
-    for one in (predictions, replace(predictions, domain_probabilities=None)):
-        if (measured := nearest_accuracy(one)) is not None:
+    for rule_predictions in (predictions, replace(predictions, domain_probabilities=None)):
+        if (measured := nearest_accuracy(rule_predictions)) is not None:
             by_rule[measured.by] = measured.accuracy
     return by_rule
 
 
 @dataclass(frozen=True)
 class NearestOnDomain:
-    """How the nearest source's mask does on the samples of one domain; fractions in [0, 1].
+    """Results of the nearest source's mask on the samples of one domain; fractions in [0, 1].
 
     - ``shares``: source -> share of the samples that are nearest to it
-    - ``agreement``: share that gets the same class from the nearest source's mask and the prediction ensemble
-    - ``accuracy``: "nearest", "predictions", "best_single", and "weighted" where there is such an ensemble
+    - ``agreement``: share of the samples with the same class from the nearest source's mask and the prediction ensemble
+    - ``accuracy``: "nearest", "predictions", "best_single", and "weighted" if there is such an ensemble
     - ``best_single``: the source whose mask is best here, known only from the labels: an oracle
     - ``test``: "nearest" (first) against "predictions" (second) on the same samples
     """
@@ -157,7 +157,7 @@ class NearestOnDomain:
 
 
 def nearest_on_domain(predictions: Predictions) -> NearestOnDomain:
-    """Return how the nearest source's mask does on ``predictions``, the samples of one domain.
+    """Return the results of the nearest source's mask on ``predictions``, the samples of one domain.
 
     Raises InputError if there are no samples, or no logits for some source by itself.
     """

@@ -1,4 +1,4 @@
-"""Whether a model is right as often as it says (Guo et al., "On Calibration of Modern Neural Networks", 2017)."""
+"""Calibration of confidences (Guo et al., "On Calibration of Modern Neural Networks", 2017)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from domain_masks.evaluation.ensembles import log_softmax
 
 @dataclass(frozen=True, eq=False)
 class ReliabilityBins:
-    """Samples sorted by confidence into B bins of equal width, each open below and closed above.
+    """Samples in B bins of equal width by confidence; a bin excludes its lower edge and includes its upper edge.
 
     - ``edges``: (B + 1,), from 0 to 1
     - ``counts``: (B,) samples per bin
     - ``confidence``: (B,) mean confidence, NaN where a bin is empty
-    - ``accuracy``: (B,) fraction that is right, NaN where a bin is empty
+    - ``accuracy``: (B,) fraction of correct samples, NaN where a bin is empty
     """
 
     edges: NDArray[np.float64]
@@ -30,7 +30,7 @@ class ReliabilityBins:
 
 
 def reliability(logits: NDArray[Any], labels: NDArray[Any], bins: int = 15) -> ReliabilityBins:
-    """Return what a reliability diagram shows; a sample's confidence is its largest probability.
+    """Return the bins of a reliability diagram; a sample's confidence is its largest probability.
 
     ``logits``: (N, C), ``labels``: (N,). Raises InputError if there are no samples or no bins.
     """
@@ -53,7 +53,7 @@ def reliability(logits: NDArray[Any], labels: NDArray[Any], bins: int = 15) -> R
 
 
 def expected_calibration_error(logits: NDArray[Any], labels: NDArray[Any], bins: int = 15) -> float:
-    """Return the mean distance of confidence and accuracy over equal-width bins, weighted by their counts, in [0, 1].
+    """Return the expected calibration error over equal-width bins, weighted by their counts, in [0, 1].
 
     Equation 3 of Guo et al. (2017). ``logits``: (N, C), ``labels``: (N,). Raises InputError if there are no samples or
     no bins.

@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""Confusion matrices and the most frequent confusions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def confusion_matrix(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.i
 
 
 def per_class_accuracy(matrix: NDArray[np.int64], classes: Sequence[str]) -> dict[str, float]:
-    """Return class -> fraction of its samples that are right, without the classes that have no samples.
+    """Return class -> fraction of its samples that are correct, without classes that have no samples.
 
     ``matrix``: (C, C) as :func:`confusion_matrix` gives it.
     """
@@ -46,7 +46,7 @@ def most_confused(matrix: NDArray[np.int64], most: int) -> list[tuple[int, int, 
 
 
 def classes_with_most_errors(matrix: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Return the at most ``most`` classes that take part in the most errors, as label or prediction, in their order."""
+    """Return up to ``most`` classes with the most errors, as label or prediction, in their order."""
     errors = matrix - np.diag(np.diag(matrix))
     involved = errors.sum(axis=0) + errors.sum(axis=1)
     return np.sort(np.argsort(-involved, kind="stable")[:most])

@@ -1,4 +1,4 @@
-"""One prediction out of those of several masks or heads."""
+"""Combine the predictions of several masks or heads."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def average_logits(logits: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def average_probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the log of the mean over domains of the probabilities that ``logits`` (D, N, C) stand for: (N, C).
+    """Return the log of the mean over domains of the softmax probabilities of ``logits`` (D, N, C): (N, C).
 
-    The other reading of "average the predictions" (Section 3.2). Computed without leaving the logarithm, so that tiny
-    probabilities stay finite. Raises InputError for other shapes or no domain.
+    The other reading of "average the predictions" (Section 3.2). Computed in log space, so that tiny probabilities stay
+    finite. Raises InputError for other shapes or no domain.
     """
     logs = log_softmax(_stacked(logits))
     largest = logs.max(axis=0)
@@ -44,11 +44,11 @@ def average_probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def recombine(predictions: Predictions, average: Literal["logits", "probabilities"] = "logits") -> Predictions:
-    """Return ``predictions`` with the prediction ensemble computed anew from the sources' own logits.
+    """Return ``predictions`` with the prediction ensemble computed again from the sources' own logits.
 
-    The weighted ensemble, whose weights are not among the predictions, is left out where there is one.
+    The weighted ensemble, whose weights are not among the predictions, is removed if there is one.
 
-    Raises InputError for another ``average``, or if the method has no logits for some source by itself.
+    Raises InputError for another ``average``, or if the method has no logits per source.
     """
     if average not in ("logits", "probabilities"):
         raise unknown("average", average, ("logits", "probabilities"))
@@ -66,14 +66,14 @@ def recombine(predictions: Predictions, average: Literal["logits", "probabilitie
 
 
 def can_be_weighted(predictions: Predictions) -> bool:
-    """Whether a domain classifier could weigh these predictions: there are logits of two or more sources by themselves."""
+    """Whether a domain classifier could weight these predictions: there are logits of two or more single sources."""
     return len(predictions.sources) > 1 and all(
         KNOWN_DOMAIN + name in predictions.logits for name in predictions.sources
     )
 
 
 def check_ensemble(predictions: Predictions, ensemble: str) -> None:
-    """Raise InputError, which says what there is, unless ``predictions`` hold logits of ``ensemble``."""
+    """Raise InputError, which lists the ensembles, unless ``predictions`` hold logits of ``ensemble``."""
     require_ensemble(
         ensemble,
         predictions.ensembles,
@@ -91,11 +91,11 @@ def require_ensemble(
     advice: str | None = None,
     method: str = "the run's method",
 ) -> None:
-    """Raise InputError, which says what there is and why, unless ``ensemble`` is ``available``.
+    """Raise InputError, which lists the ensembles and gives the reason, unless ``ensemble`` is ``available``.
 
-    - ``sources``, ``held_out``: domains, as far as they are known
-    - ``advice``: how a domain classifier is fitted; None where it would have no predictions to weight
-    - ``method``: what has no such ensemble
+    - ``sources``, ``held_out``: domains, if known
+    - ``advice``: how to fit a domain classifier; None where it would have no predictions to weight
+    - ``method``: its name in messages
     """
     if ensemble in available:
         return
@@ -105,11 +105,11 @@ def require_ensemble(
     domain = ensemble.removeprefix(KNOWN_DOMAIN) if ensemble.startswith(KNOWN_DOMAIN) else None
     if domain in held_out:
         raise InputError(
-            f"ensemble {ensemble!r}: {domain!r} was held out, so that nothing was learned for it: expected one of {listed}"
+            f"ensemble {ensemble!r}: {domain!r} was held out, so it has no mask or head: expected one of {listed}"
         )
     if ensemble == WEIGHTED_ENSEMBLE and advice is not None:
         raise InputError(
-            f"ensemble {ensemble!r}: no domain classifier was fitted, whose probabilities would be the weights: expected one "
+            f"ensemble {ensemble!r}: no domain classifier was fitted, whose probabilities are the weights: expected one "
             f"of {listed}. {advice}"
         )
     if ensemble in (MASK_ENSEMBLE, WEIGHTED_ENSEMBLE) or domain in sources:

@@ -1,4 +1,4 @@
-"""How sure an accuracy is, and whether two differ."""
+"""Confidence intervals of accuracies, and paired tests of differences."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Two classifiers on the same samples: how many only one has right, and how likely that is by chance.
+    """McNemar's test of two classifiers on the same samples: the samples that only one classifies correctly, and the p value.
 
     ``p_value`` is two-sided, in [0, 1].
     """
@@ -41,11 +41,11 @@ def bootstrap_interval(
 ) -> Interval:
     """Return the bootstrap percentile interval of an accuracy that is the unweighted mean over ``groups``.
 
-    ``groups``: for each domain, (N_d,) whether a sample is right. Samples are drawn anew within each domain, as many as
-    there are. How many of them are right is a binomial number, which is drawn in place of the samples themselves: the
-    same distribution, without an array of ``samples`` x N. It says what other test images would change, not other
-    seeds. Equal arguments give equal intervals. Raises InputError for an empty group, a level outside (0, 1), or no
-    samples.
+    ``groups``: for each domain, (N_d,) whether a sample is correct. Samples are drawn with replacement within each
+    domain, as many as there are. The number of correct ones is binomial, and is drawn in place of the samples
+    themselves: the same distribution, without an array of ``samples`` x N. The interval covers the choice of test
+    images, not of seeds. Equal arguments give equal intervals. Raises InputError for an empty group, a level outside
+    (0, 1), or no samples.
     """
     if not groups or any(len(group) == 0 for group in groups):
         raise InputError(f"expected at least one sample in every domain, got {[len(group) for group in groups]}")
@@ -68,7 +68,7 @@ def accuracy_interval(
 ) -> Interval:
     """Return the interval of the accuracy of ``ensemble``, the unweighted mean over the domains present.
 
-    See :func:`bootstrap_interval`, which also says what is raised.
+    See :func:`bootstrap_interval`, also for errors.
     """
     parts = by_domain(predictions, predictions.of(ensemble))
     return bootstrap_interval([correct(*part) for part in parts.values()], level, samples, seed)
@@ -79,12 +79,12 @@ def stratified_interval(
 ) -> Interval:
     """Return the bootstrap percentile interval of a sum over ``strata`` of the means of their values.
 
-    - ``strata``: for each domain, (N_d,) what an image contributes: how often it is right, over the runs that saw it, times
-      its domain's part in the mean. Several runs on the same images, such as seeds, are drawn together by that
+    - ``strata``: for each domain, (N_d,) each image's contribution: how often it is correct, over the runs that saw it,
+      times its domain's weight in the mean. So several runs on the same images, such as seeds, are resampled together
 
-    Images are drawn anew within each stratum, as many as there are; how often each value is drawn is a multinomial number,
-    which is drawn in place of the images. With one run it is :func:`bootstrap_interval`'s distribution. It says what other
-    test images would change, not other seeds. Raises InputError for an empty stratum, a level outside (0, 1), or no samples.
+    Images are drawn with replacement within each stratum, as many as there are; the counts of the values are multinomial,
+    and are drawn in place of the images. With one run it is :func:`bootstrap_interval`'s distribution. The interval covers
+    the choice of test images, not of seeds. Raises InputError for an empty stratum, a level outside (0, 1), or no samples.
     """
     if not strata or any(len(values) == 0 for values in strata):
         raise InputError(f"expected at least one sample in every domain, got {[len(values) for values in strata]}")
@@ -105,10 +105,11 @@ def stratified_interval(
 def exact_mcnemar(first: NDArray[Any], second: NDArray[Any]) -> McNemar:
     """Return the exact McNemar test of two classifiers on the same samples.
 
-    ``first`` and ``second``: (N,) whether each is right. Of the samples that only one has right, either has half by
-    chance: a two-sided binomial test. Without such samples the p value is 1. Raises InputError if the lengths differ.
+    ``first`` and ``second``: (N,) whether each is correct. Under the null hypothesis, each has half of the samples that
+    only one classifies correctly: a two-sided binomial test. Without such samples the p value is 1. Raises InputError
+    if the lengths differ.
     """
-    # scipy.stats takes seconds to import, which only this test needs.
+    # scipy.stats takes seconds to import, and only this test needs it.
     from scipy.stats import binomtest  # type: ignore[import-untyped]  # noqa: PLC0415
 
     first, second = np.asarray(first, dtype=np.bool_), np.asarray(second, dtype=np.bool_)
@@ -148,9 +149,9 @@ def compare(first: Predictions, second: Predictions, ensemble: str = PREDICTION_
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values corrected for being tested together (Holm, 1979), in the same order, in [0, 1].
+    """Return p values corrected for multiple testing (Holm, 1979), in the same order, in [0, 1].
 
-    The smallest is multiplied by their number, the next by one less, and so on; none becomes smaller than one before it.
+    The smallest is multiplied by their number, the next by one less, and so on; the results never decrease in this order.
     Raises InputError for values outside [0, 1].
     """
     values = np.asarray(p_values, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Which samples each number of a run is measured on: one choice for results, tables, tests and figures."""
+"""The samples of each reported number of a run: one choice for results, tables, tests and figures."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from domain_masks.records.ensemble_names import KNOWN_DOMAIN, PREDICTION_ENSEMBL
 from domain_masks.records.predictions import Predictions
 
 _OF_SOURCES = ("test", "validation")
-"""Splits of the sources that are measured: the first of which there are samples."""
+"""Splits of the sources that are measured: the first one with samples."""
 
 
 def samples_by_measure(predictions: Predictions) -> dict[str, Predictions]:
     """Return "out_of_domain", "in_domain" and "known_domain" -> the samples of each, without those that have none.
 
     Out of domain is the split "held_out". In domain is the sources' split "test" where there is one, otherwise "validation".
-    Known domain is measured on the same samples, if every source among them has a mask or head of its own: there the
-    prediction ensemble, and the only one, is each sample's own domain's prediction.
+    Known domain uses the same samples, if every source among them has its own mask or head: its prediction ensemble, the
+    only ensemble, is the prediction of each sample's own domain.
     """
     by_measure: dict[str, Predictions] = {}
     held_out = predictions.select(split="held_out")
@@ -40,13 +40,13 @@ def samples_by_measure(predictions: Predictions) -> dict[str, Predictions]:
 
 
 def reporting_splits(predictions: Predictions) -> dict[str, str]:
-    """Return domain -> the split that shows it: a source's "test" or else "validation", "held_out" of the others.
+    """Return domain -> its reported split: "test" or else "validation" of a source, "held_out" of another domain.
 
     Sources come first, in the order of the masks' rows; domains without images are left out.
     """
-    others = [name for name in predictions.domain_names if name not in predictions.sources]
+    held_out = [name for name in predictions.domain_names if name not in predictions.sources]
     by_domain = {}
-    for domain in (*predictions.sources, *others):
+    for domain in (*predictions.sources, *held_out):
         own = predictions.splits[predictions.domains == predictions.domain_names.index(domain)]
         split = _first_split(own, _OF_SOURCES if domain in predictions.sources else ("held_out",))
         if split is not None:

@@ -1,7 +1,8 @@
-"""Which setting of a method is reported: rules over records, each named in every number that it produced.
+"""Select the reported settings of a method by rules over run records; each result names its rule.
 
-The rules are those of Gulrajani and Lopez-Paz, "In Search of Lost Domain Generalization" (ICLR 2021, Section 3). The epoch is
-chosen by each run itself, always on its sources' validation images; here it is between runs with other settings.
+The rules are those of Gulrajani and Lopez-Paz, "In Search of Lost Domain Generalization" (ICLR 2021, Section 3). Each
+run selects its epoch itself, always on its sources' validation images; these rules choose between runs with different
+settings.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class VariantChoice:
     """The variant of a method that a rule chose for one held-out domain, or for several held out together.
 
     - ``target_labels_used``: whether the choice looked at labels of the held-out domain
-    - ``scores``: label of each variant that stood for choice -> what the rule compared, a fraction in [0, 1]; empty where
-      the method has one variant, so that nothing was compared
+    - ``scores``: label of each candidate variant -> the accuracy that the rule compared, in [0, 1]; empty where the
+      method has one variant, so that nothing was compared
     """
 
     variant: Variant
@@ -38,7 +39,7 @@ class VariantChoice:
 
 @dataclass(frozen=True, eq=False)
 class SelectedResult:
-    """What a table shows of one method and target: the runs of the chosen variant, one per seed, and how it was chosen."""
+    """The reported runs of one method and target: those of the chosen variant, one per seed, and its selection."""
 
     method: str
     targets: tuple[str, ...]
@@ -72,15 +73,15 @@ def choose(
 ) -> VariantChoice:
     """Choose one variant of ``method`` for ``target`` by ``rule``.
 
-    - ``records``: runs of one dataset; all settings in which they differ are chosen between
+    - ``records``: runs of one dataset; all their different settings are candidates
     - ``target``: the held-out domain, several joined by commas or as a list, or nothing for runs that hold out none
     - ``method``: may be left out where there is one
 
-    The choice is made once per target, by the mean over the seeds that all its variants have (over each one's own where they
-    share none): so all seeds are reported with the same settings. Of equal scores the first in the order of the settings
-    wins. No rule but ``oracle`` looks at anything that was computed from labels of the target.
+    The choice is made once per target, by the mean over the seeds that all its variants share (over each variant's own
+    seeds where they share none), so all seeds are reported with the same settings. Of equal scores the first in the order
+    of the settings wins. Only ``oracle`` uses numbers computed from labels of the target.
 
-    Raises InputError for an unknown rule, method or target, and where a run that the rule needs is missing; each is named.
+    Raises InputError for an unknown rule, method or target, and for runs that the rule needs but are missing; each is named.
     """
     if rule not in SELECTION_RULES:
         raise unknown("selection rule", rule, SELECTION_RULES)
@@ -99,7 +100,7 @@ def choose(
     if len(candidates) == 1:
         return VariantChoice(candidates[0], rule, labels_used, {})
     scores = _scores(rule, candidates, targets)
-    # Of equal scores max takes the first, and the variants are in the order of their settings.
+    # max() takes the first of equal scores, and the variants are in the order of their settings.
     best = max(candidates, key=lambda variant: scores[variant.label])
     return VariantChoice(best, rule, labels_used, scores)
 
@@ -109,12 +110,11 @@ def selected(
     rule: str = SOURCE_VALIDATION,
     targets: Iterable[str | Sequence[str]] | None = None,
 ) -> list[SelectedResult]:
-    """Choose for every method and target of ``records``, for tables: method by method, target by target, as they come.
+    """Choose for every method and target of ``records``, method by method, target by target, in their order.
 
-    ``targets`` names those that are wanted; otherwise they are all that a method holds out. Under ``leave-one-domain-out``
-    runs that hold out one domain more than others of their method are taken for the inner runs by which those are chosen,
-    and are no rows of their own. Methods without a run for a wanted target are left out. See :func:`choose` for what is
-    raised.
+    ``targets`` are the targets to report; by default all that a method holds out. Under ``leave-one-domain-out`` runs that
+    hold out one more domain than others of their method are the inner runs of that rule, and are not reported themselves.
+    Methods without a run for a target are skipped. See :func:`choose` for errors.
     """
     wanted = None if targets is None else [frozenset(_targets(target)) for target in targets]
     rows = []
@@ -137,7 +137,7 @@ def _targets(target: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _inner(groups: Iterable[frozenset[str]]) -> set[frozenset[str]]:
-    """Return the groups of targets that are another one and one more domain."""
+    """Return the groups of targets that extend another group by one domain."""
     known = list(groups)
     return {
         group for group in known if any(other and other < group and len(group) == len(other) + 1 for other in known)
@@ -148,7 +148,7 @@ def source_validation_accuracy(record: RunRecord) -> float:
     """Return the accuracy of a run's prediction ensemble on its sources' validation images, their unweighted mean.
 
     From ``predictions.npz``; where that cannot be read, from ``results.json``, if its in-domain accuracy is one of validation.
-    Raises InputError that names the run where neither has it.
+    Raises InputError that names the run where neither file has it.
     """
     try:
         predictions = record.predictions()
@@ -184,7 +184,7 @@ def _by_oracle(variant: Variant, targets: Sequence[str]) -> dict[int, float]:
 
 
 def _inner_accuracies(variant: Variant, targets: Sequence[str]) -> dict[str, dict[int, float]]:
-    """Return source -> seed -> its accuracy in the run that held it out together with the targets; no other is looked at."""
+    """Return source -> seed -> its accuracy in the run that held it out together with the targets."""
     return {
         source: {
             record.results.seed: outside.per_domain[source]
@@ -203,7 +203,7 @@ _SCORES: Mapping[str, Callable[[Variant, Sequence[str]], dict[int, float]]] = {
 
 
 def _scores(rule: str, candidates: Sequence[Variant], targets: Sequence[str]) -> dict[str, float]:
-    """Return label -> mean over the seeds that all candidates have; where they share none, over those that each has."""
+    """Return label -> mean over the seeds that all candidates share; where they share none, over each one's own seeds."""
     by_seed = {variant.label: _SCORES[rule](variant, targets) for variant in candidates}
     if empty := [variant for variant in candidates if not by_seed[variant.label]]:
         raise _nothing_to_compare(rule, empty, targets)
@@ -215,7 +215,7 @@ def _scores(rule: str, candidates: Sequence[Variant], targets: Sequence[str]) ->
 
 
 def _nothing_to_compare(rule: str, variants_without: Sequence[Variant], targets: Sequence[str]) -> InputError:
-    """Say which runs a rule lacks."""
+    """Return the error that lists the runs that a rule lacks."""
     held_out = ",".join(targets) or "none"
     if rule != LEAVE_ONE_DOMAIN_OUT:
         labels = "; ".join(variant.label for variant in variants_without)

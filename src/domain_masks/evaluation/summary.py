@@ -23,7 +23,7 @@ from domain_masks.records.results import Accuracies
 def summarize(predictions: Predictions, split: str, split_shown: str) -> Accuracies:
     """Return the accuracies of all ensembles on one split; those of the prediction ensemble also domain by domain.
 
-    ``split`` selects the samples, ``split_shown`` is what the result calls them. All are fractions in [0, 1] and
+    ``split`` selects the samples, ``split_shown`` is its name in the result. All are fractions in [0, 1] and
     unweighted means over domains (the paper's "Overall"). Raises InputError if the split has no samples.
     """
     return _with_ensembles(predictions.select(split=split), split_shown)
@@ -32,8 +32,8 @@ def summarize(predictions: Predictions, split: str, split_shown: str) -> Accurac
 def accuracies(predictions: Predictions, held_out_shown: str = "held_out") -> dict[str, Accuracies]:
     """Return "out_of_domain", "in_domain" and "known_domain", without those that cannot be computed.
 
-    See :func:`samples_by_measure` for the samples; the split "held_out" is shown as ``held_out_shown`` (which of the domain's
-    lists it is).
+    See :func:`samples_by_measure` for the samples; the split "held_out" gets the name ``held_out_shown`` (the official list
+    that it is).
     """
     by_measure = {}
     for measure, samples in samples_by_measure(predictions).items():
@@ -46,7 +46,7 @@ def accuracies(predictions: Predictions, held_out_shown: str = "held_out") -> di
 def accuracies_under(
     predictions: Predictions, ensemble: str, held_out_shown: str = "held_out"
 ) -> dict[str, Accuracies]:
-    """Return "out_of_domain" and "in_domain" with ``ensemble`` in the place of the prediction ensemble.
+    """Return "out_of_domain" and "in_domain" with ``ensemble`` in place of the prediction ensemble.
 
     See :func:`accuracies` for the samples. Raises InputError for an ensemble that does not exist.
     """

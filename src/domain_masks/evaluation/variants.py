@@ -1,4 +1,4 @@
-"""Which runs belong together: those of one method with the same settings, over held-out domains and seeds."""
+"""Group runs into variants: one method with the same settings, over held-out domains and seeds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from domain_masks.records.collection import RunRecord
 from domain_masks.records.config import NOT_COMPUTED, RunConfig
 
 METHOD = "method."
-"""Before the name of a method's own setting, as in its flag."""
+"""Prefix of a method's own settings, as in their flags."""
 _NO_VARIANT = {"seed", "target", "method", *NOT_COMPUTED}
 _DEFAULTS = {name: value for name, value in RunConfig().model_dump(mode="json").items() if name not in _NO_VARIANT}
 
 
 def short_name(setting: str, among: Collection[str] = ()) -> str:
-    """Return a setting's name without what says that it is a method's, unless one of the run is ``among`` them that has it."""
+    """Return a setting's name without the prefix of method settings, unless the plain name is ``among`` the run's settings."""
     name = setting.removeprefix(METHOD)
     return setting if name in among else name
 
@@ -29,7 +29,7 @@ class Variant:
     """The runs of one method with the same settings.
 
     - ``settings``: those that differ between the method's variants, name -> value; a method's own are ``method.NAME``.
-      None is a setting that is switched off. One that an older run did not write down was at its default
+      None means off. A setting that an older run did not record was at its default
     - ``label``: the method and these settings, such as "dmg, overlap_weight 0.01"; those that are None are not shown
     - ``records``: the runs, in the order in which they were given; of the same targets and seed only the first
     """
@@ -40,18 +40,18 @@ class Variant:
     records: tuple[RunRecord, ...] = field(repr=False)
 
     def holding_out(self, targets: Sequence[str]) -> tuple[RunRecord, ...]:
-        """Return the runs that hold out exactly these domains, whatever their order, by seed."""
+        """Return the runs that hold out exactly these domains, in any order, by seed."""
         wanted = set(targets)
         chosen = [record for record in self.records if set(record.results.targets) == wanted]
         return tuple(sorted(chosen, key=lambda record: record.results.seed))
 
 
 def variants(records: Sequence[RunRecord]) -> tuple[Variant, ...]:
-    """Group the runs of one dataset into variants, method by method as they come, each method's in order of its settings.
+    """Group the runs of one dataset into variants, method by method in their order, each method's ordered by settings.
 
-    Seed, held-out domain and what does not decide the result (:data:`~domain_masks.records.config.NOT_COMPUTED`) make no
-    variant. Numbers are ordered by value, others as text. Raises InputError for runs of several datasets, which cannot be
-    chosen between.
+    Seed, held-out domain and settings without effect on the result (:data:`~domain_masks.records.config.NOT_COMPUTED`) make
+    no variant. Numbers are ordered by value, others as text. Raises InputError for runs of several datasets, which cannot
+    be compared.
     """
     datasets = dict.fromkeys(record.results.dataset for record in records)
     if len(datasets) > 1:
@@ -83,16 +83,16 @@ def _of_one_method(method: str, records: Sequence[RunRecord]) -> list[Variant]:
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
-    """Return all that could make a variant; what an older run did not know was at its default."""
+    """Return all settings that can make a variant; those that an older run did not record were at their defaults."""
     run = {name: value for name, value in record.config.items() if name not in _NO_VARIANT}
     own = {**method_defaults(record.results.method), **record.method_settings}
     method = {METHOD + name: value for name, value in sorted(own.items())}
-    # A list without entries is one that was not given.
+    # An empty list means that the setting was not given.
     return {name: value if value != [] else None for name, value in (_DEFAULTS | run | method).items()}
 
 
 def _order(value: Any) -> tuple[int, Any]:
-    """Return a key under which settings are equal and ordered: nothing, truth, numbers by value, the rest by its text."""
+    """Return a sort key of settings: None, booleans, numbers by value, all others by their text."""
     if value is None:
         return 0, 0.0
     if isinstance(value, bool):
@@ -119,7 +119,7 @@ def _text(value: Any) -> str:
 
 
 def _once(records: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
-    """Leave out runs that repeat the targets and the seed of one before: a copy would count as another seed."""
+    """Drop runs that repeat the targets and the seed of an earlier one: a copy would count as another seed."""
     first_of: dict[tuple[frozenset[str], int], RunRecord] = {}
     for record in records:
         first_of.setdefault((frozenset(record.results.targets), record.results.seed), record)

@@ -21,12 +21,12 @@ def mask_probabilities(logits: Tensor) -> Tensor:
 def sample_masks(logits: Tensor, domains: Tensor, noise: Tensor | None = None) -> Tensor:
     """Draw one hard mask per instance from its own domain's probabilities, with the straight-through gradient.
 
-    Section 3.2: the mask of instance i of domain d is Bernoulli(sigmoid(m̃_d)); backward, the gradient with respect to
-    the hard mask is taken as the gradient with respect to the probabilities, and flows on through the sigmoid.
+    Section 3.2: the mask of instance i of domain d is Bernoulli(sigmoid(m̃_d)); in the backward pass, the gradient with
+    respect to the hard mask is used as the gradient with respect to the probabilities, and continues through the sigmoid.
 
     - ``logits``: mask logits m̃, (D, K)
     - ``domains``: (N,) integers in [0, D)
-    - ``noise``: (N, K), uniform in [0, 1); drawn from torch's global generator where it is None
+    - ``noise``: (N, K), uniform in [0, 1); None draws them from torch's global generator
     - returns: (N, K), exactly 0 or 1
 
     Raises ValueError for a shape that does not fit.
@@ -54,10 +54,10 @@ def soft_iou(p: Tensor, q: Tensor, epsilon: float = 0.0) -> Tensor:
     """Return the soft intersection over union of two masks (Equation 1).
 
     sIoU = (p · q) / Σ_k (p + q − p ⊙ q). Two empty masks have no union: they are equal, and their IoU is 1, as in the
-    authors' code, with gradient 0. (Soft masks that only come near to empty have a small sIoU.)
+    authors' code, with gradient 0. (Soft masks that are almost empty have a small sIoU.)
 
     - ``p``, ``q``: (..., K), in [0, 1]; hard masks give the ordinary IoU
-    - ``epsilon``: added above and below the fraction (1e-6 in the authors' code, 0 in the paper)
+    - ``epsilon``: added to numerator and denominator (1e-6 in the authors' code, 0 in the paper)
     - returns: (...), in [0, 1]
 
     Raises ValueError where the shapes differ.
@@ -72,8 +72,8 @@ def pairwise_soft_iou(probabilities: Tensor, epsilon: float = 0.0) -> Tensor:
     """Return the soft IoU of every pair of rows.
 
     - ``probabilities``: (D, K), in [0, 1]
-    - returns: (D, D), symmetric; the diagonal is that of a mask with itself, which is 1 only for hard masks. Two empty masks
-      have 1
+    - returns: (D, D), symmetric; the diagonal is the soft IoU of a mask with itself, which is 1 only for hard masks;
+      the value of two empty masks is 1
     """
     # Mixed precision would round the product to 8 bits; a sum over thousands of neurons needs all of them.
     with torch.autocast(probabilities.device.type, enabled=False):
@@ -113,5 +113,5 @@ def sparsity_loss(logits: Tensor) -> Tensor:
 def _ratio(intersection: Tensor, union: Tensor, epsilon: float) -> Tensor:
     if epsilon:
         return (intersection + epsilon) / (union + epsilon)
-    one = torch.ones_like(union)
-    return torch.where(union > 0, intersection / torch.where(union > 0, union, one), one)
+    ones = torch.ones_like(union)
+    return torch.where(union > 0, intersection / torch.where(union > 0, union, ones), ones)

@@ -44,7 +44,7 @@ class DomainMasks(nn.Module):
         self.reset_parameters(initialisation)
 
     def reset_parameters(self, initialisation: Initialisation = "uniform") -> None:
-        """Set the logits anew; draws from torch's global generator."""
+        """Initialise the logits again; ``uniform`` draws from torch's global generator."""
         with torch.no_grad():
             for logits in self.logits.values():
                 if initialisation == "uniform":

@@ -1,4 +1,4 @@
-"""What the masks of a trained network look like, in numbers."""
+"""Statistics of the masks of a trained network."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def mask_statistics(logits: Tensor, domains: Sequence[str]) -> dict[str, Any]:
     - ``domains``: the D names of the rows
     - returns: ``overall_iou``, the mean over pairs (absent for one domain); ``pairwise_iou``, "first|second" (see
       :func:`~domain_masks.records.pairs.pair_key`) -> IoU, which is 1 for two empty masks; ``activated``, domain ->
-      fraction of neurons that are on; ``average_activated``, its mean; ``kinds``, the fraction of neurons that are ``off``
-      in all masks, ``shared`` by all, and ``specific`` to some, which add up to 1. All in [0, 1].
+      fraction of active neurons; ``average_activated``, its mean; ``kinds``, the fractions of neurons that are ``off`` in all
+      masks, ``shared`` by all, and ``specific`` to some, which add up to 1. All in [0, 1].
     """
     hard = hard_masks(logits.detach()).double().cpu()
     iou = pairwise_soft_iou(hard)
@@ -40,12 +40,12 @@ def mask_statistics(logits: Tensor, domains: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class NeuronCounts:
-    """How many neurons of a mask site are on in which hard masks 1[m > 0.5]; ``parts`` add up to ``size``.
+    """Numbers of neurons of a mask site by the hard masks 1[m > 0.5] in which they are active; ``parts`` add up to ``size``.
 
-    - ``shared``: on in all masks; with one domain, those that are on
-    - ``several``: on in more than one mask, not in all
-    - ``alone``: of each domain, on in its mask alone
-    - ``off``: on in none
+    - ``shared``: active in all masks; with one domain, all active neurons
+    - ``several``: active in more than one mask, but not in all
+    - ``alone``: per domain, active in its mask alone
+    - ``off``: active in no mask
     """
 
     size: int
@@ -61,7 +61,7 @@ class NeuronCounts:
 
 
 def neuron_counts(logits: Tensor) -> NeuronCounts:
-    """Return how many neurons the masks share (Section 7.1's three kinds, the specific ones by domain); ``logits``: (D, K)."""
+    """Return the counts of Section 7.1's three kinds of neurons, the specific ones by domain; ``logits``: (D, K)."""
     hard, kinds = hard_masks(logits.detach()).cpu(), units_by_kind(logits)
     alone = tuple((hard & kinds["specific"] & (hard.sum(0) == 1)).sum(1).tolist())
     shared, specific, off = (int(kinds[kind].sum()) for kind in ("shared", "specific", "off"))
@@ -69,7 +69,7 @@ def neuron_counts(logits: Tensor) -> NeuronCounts:
 
 
 def neuron_kinds(logits: Tensor) -> dict[str, float]:
-    """Return the fractions of neurons that are of each kind; see :func:`units_by_kind`. ``logits``: (D, K)."""
+    """Return the fraction of neurons of each kind; see :func:`units_by_kind`. ``logits``: (D, K)."""
     return {kind: float(units.double().mean()) for kind, units in units_by_kind(logits).items()}
 
 
