@@ -104,6 +104,8 @@ def test_an_ensemble_that_is_not_there_is_named(predictions, ensemble, message):
 def test_what_can_be_weighted():
     assert can_be_weighted(generated())
     assert not can_be_weighted(generated(known=False))
+    two = {name: logits for name, logits in generated().logits.items() if name != f"known:{SOURCES[2]}"}
+    assert can_be_weighted(replace(generated(), sources=SOURCES[:2], logits=two))
     one = generated(splits=("validation",)).select(domain="art")
     assert not can_be_weighted(
         replace(one, sources=("art",), logits={n: one.of(n) for n in ("predictions", "known:art")})

@@ -222,6 +222,14 @@ def test_selected_rows_of_a_table(records):
     assert all(row.target_labels_used for row in selected(records, "oracle", targets=["photo"]))
 
 
+def test_runs_that_hold_out_two_domains_more_are_rows_of_their_own(tmp_path):
+    random, groups = np.random.default_rng(0), [("art",), ("art", "cartoon"), ("art", "cartoon", "photo")]
+    runs = [record(tmp_path / str(len(group)), predictions_of(group, random), group) for group in groups]
+    rows = selected([runs[0], runs[2]], "leave-one-domain-out")
+    assert [row.targets for row in rows] == [groups[0], groups[2]]
+    assert [row.targets for row in selected(runs, "leave-one-domain-out")] == [groups[0]]
+
+
 def test_a_run_that_used_target_labels_itself_says_so(tmp_path):
     run = record(tmp_path, predictions_of(("sketch",), np.random.default_rng(0)), ("sketch",))
     oracle = SelectionProtocol(selection="oracle", target_labels_used=True)
@@ -252,6 +260,18 @@ def test_validation_accuracy_is_read_from_the_results_where_predictions_are_gone
     on_test = replace(run, results=run.results.model_copy(update={"in_domain": tested}))
     with pytest.raises(InputError, match=r"no validation accuracy of the run in .*predictions\.npz is missing"):
         source_validation_accuracy(on_test)
+
+
+def test_in_domain_test_images_choose_nothing(tmp_path):
+    predictions = predictions_of(("sketch",), np.random.default_rng(0))
+    of_sources = np.flatnonzero(predictions.splits == "validation")
+    splits = predictions.splits.copy()
+    splits[of_sources[::2]] = "test"
+    divided = replace(predictions, splits=splits)
+    run = record(tmp_path, divided, ("sketch",))
+    validation = divided.rows(splits == "validation")
+    assert source_validation_accuracy(run) == pytest.approx(slow.validation_accuracy(validation))
+    assert source_validation_accuracy(run) != pytest.approx(slow.validation_accuracy(predictions))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from domain_masks.errors import InputError
-from domain_masks.evaluation import accuracies, summarize
+from domain_masks.evaluation import accuracies, accuracies_under, summarize
 from domain_masks.records import Results
 from references import accuracy as slow
 from references.predictions import DOMAINS, generated
@@ -35,6 +35,28 @@ def test_summary_of_a_split():
     assert tuple(summary.by_ensemble) == chosen.ensembles
     for name, value in summary.by_ensemble.items():
         assert value == pytest.approx(mean(reference(chosen, chosen.of(name)).values()))
+
+
+@pytest.mark.parametrize("worst", ["art", "cartoon", "photo"])
+def test_the_worst_domain_is_the_one_with_the_lowest_accuracy(worst):
+    predictions = generated(splits=("test",))
+    right = np.eye(len(predictions.classes), dtype=np.float32)[predictions.labels]
+    right[predictions.domains == DOMAINS.index(worst)] *= -1
+    summary = summarize(replace(predictions, logits={"predictions": right}), "test", "test")
+    assert summary.worst_domain == worst
+    assert summary.per_domain[worst] == 0
+
+
+def test_accuracies_under_another_ensemble_are_that_ensembles():
+    predictions = generated()
+    found = accuracies_under(predictions, "known:art", held_out_shown="all")
+    assert set(found) == {"out_of_domain", "in_domain"}
+    for measure, split in (("out_of_domain", "held_out"), ("in_domain", "test")):
+        chosen = predictions.select(split=split)
+        assert found[measure].per_domain == pytest.approx(reference(chosen, chosen.of("known:art")))
+    assert found["out_of_domain"].split == "all"
+    with pytest.raises(InputError, match="known:sketch"):
+        accuracies_under(predictions, "known:sketch")
 
 
 def test_split_is_shown_as_asked():

@@ -111,3 +111,14 @@ def test_separation_can_begin_later():
         engine.global_step = step
         found.append(set(method.train().step(toy_batch(), engine)) > set(SEPARATING))
     assert found == [False, False, True, True]
+
+
+def test_the_features_before_the_shared_encoder_learn_by_way_of_it_alone(monkeypatch):
+    method, batch = still(built("dsn")), toy_batch()
+    channels = method.network.channels
+    monkeypatch.setattr(method.network, "channels", lambda representation: channels(representation).detach())
+    terms = method.training_loss(batch)
+    inside = [value for name, value in method.named_parameters() if name.startswith("network.")]
+    for term in SEPARATING:
+        gradients = torch.autograd.grad(terms[term], inside, retain_graph=True, allow_unused=True)
+        assert gradients == (None,) * len(inside), term

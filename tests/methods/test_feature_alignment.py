@@ -145,3 +145,9 @@ def test_a_convolution_as_the_last_layer_is_seen_by_its_channels(name):
     else:
         expected = penalties.mmd(features.double(), batch.domains, COUNT, GAMMAS).float()
     torch.testing.assert_close(terms["penalty"], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_near_features_far_from_zero_have_kernels_of_their_distance_not_of_the_rounding():
+    features = 30 + 0.003 * torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+    distances = (features[:, None].double() - features.double()).square().sum(2)
+    torch.testing.assert_close(gaussian_kernels(features, (1000.0,)), (-1000.0 * distances).exp())

@@ -1,0 +1,26 @@
+"""What every method has from its base."""
+
+import math
+
+import pytest
+import torch
+
+from methods.contract import CLASSES, built
+
+
+@pytest.mark.parametrize("weights", [None, (0.5, 2.0, 1.0, 4.0)])
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_every_image_is_weighted_by_its_class_and_the_mean_divides_by_their_number(weights, reduction):
+    method = built("aggregate")
+    if weights is not None:
+        method.weight_classes(weights)
+    logits = torch.randn(6, len(CLASSES), generator=torch.Generator().manual_seed(0)).requires_grad_()
+    labels = [0, 1, 1, 2, 3, 3]
+    each = [
+        (1.0 if weights is None else weights[label]) * (math.log(sum(map(math.exp, row))) - row[label])
+        for row, label in zip(logits.tolist(), labels, strict=True)
+    ]
+    expected = {"none": each, "mean": sum(each) / len(each), "sum": sum(each)}[reduction]
+    loss = method.classification_loss(logits, torch.tensor(labels), reduction)
+    assert loss.tolist() == pytest.approx(expected, rel=1e-5)
+    assert method.class_weights_used is (weights is not None)
