@@ -29,7 +29,7 @@ def test_python_has_one_message_for_a_mistyped_keyword(capsys: pytest.CaptureFix
         with pytest.raises(DomainMasksError) as caught:
             call()
         assert isinstance(caught.value, TypeError)
-    with pytest.raises(TypeError, match=r"load\(\): 'devise' is no argument: did you mean 'device'\? It takes"):
+    with pytest.raises(TypeError, match=r"load\(\): 'devise' is not an argument: did you mean 'device'\? It takes"):
         dm.load("runs/x", devise="cpu")
 
 

@@ -1,4 +1,4 @@
-"""The one form in which data reach a method."""
+"""The batch that every method receives."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class DomainBatch:
 
     @property
     def device(self) -> torch.device:
-        """Where the images or features lie."""
+        """The device of the images or features."""
         tensor = self.features if self.features is not None else self.images
         return self.ids.device if tensor is None else tensor.device
 
@@ -51,9 +51,9 @@ class DomainBatch:
     def gather(self, tensor: Tensor) -> Tensor:
         """Return the rows (N, ...) of the global batch, in its order, of which ``tensor`` (n, ...) holds this process's.
 
-        All processes call it together; of one process, and outside training, it is ``tensor`` itself. A loss of gathered rows,
-        mixed as one likes with means over this process's own, has the gradient that one process with the whole batch would give
-        it, to any order. Needed for every loss that is no mean over rows: variances over domains, covariances, kernels.
+        All processes call it together; with one process, and outside training, it is ``tensor`` itself. A loss of gathered
+        rows, in any combination with means over this process's own, has the gradient of one process with the whole batch, to
+        any order. Needed for every loss that is not a mean over rows: variances over domains, covariances, kernels.
 
         Raises ValueError unless ``tensor`` has a row for each of the batch.
         """

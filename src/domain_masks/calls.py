@@ -1,4 +1,4 @@
-"""The two calls of notebooks, ``dm.train`` and ``dm.load``; what they need is imported once they are called."""
+"""``dm.train`` and ``dm.load``; their dependencies are imported when they are called."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def train(
     """Train one method, measure it, and leave a run folder; the settings are those of ``dmg train``.
 
     - ``out``: the run folder; by default ``runs/DATASET-TARGET-METHOD-SEED``
-    - ``resume``, ``overwrite``: resume, or replace, the run that is there; a run that is resumed has its own settings
+    - ``resume``, ``overwrite``: resume, or replace, the run in the folder; a resumed run keeps its settings
     - ``settings``: ``dataset="pacs"``, ``target="sketch"`` (a name, names joined by commas, or a list), ``method="dmg"`` or
       ``{"name": "dmg", "overlap_weight": 0.1}``, ``epochs=10``, ...; see :class:`domain_masks.records.config.RunConfig`
 
@@ -39,8 +39,8 @@ def train(
 
     out, mistakes = take("out", out, settings)
     options = check_command(TrainSettings, {"out": out, "resume": resume, "overwrite": overwrite})
-    given = to_resume(options.out, settings) if resume else settings
-    config = check_settings(given, mistakes, ("out", "resume", "overwrite", "quiet"))
+    values = to_resume(options.out, settings) if resume else settings
+    config = check_settings(values, mistakes, ("out", "resume", "overwrite", "quiet"))
     folder = options.out or default_folder(config)
 
     from domain_masks.training.opening import open_run  # noqa: PLC0415

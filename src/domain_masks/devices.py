@@ -1,4 +1,4 @@
-"""Where to compute: what ``--device`` and ``device=`` mean on this machine."""
+"""The choice of the device: ``--device`` and ``device=``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that ``auto``, ``cpu`` or ``cuda`` (``cuda:1``) means; raises InputError where it is not there."""
+    """Return the device for ``auto``, ``cpu`` or ``cuda`` (``cuda:1``); raises InputError where it is not available."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, index = name.partition(":")

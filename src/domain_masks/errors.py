@@ -1,7 +1,7 @@
-"""What went wrong, what was expected, and what to do about it.
+"""The exceptions of the package; each message says what was expected, what was got, and what to do.
 
-Every error that a user can cause is a subclass of :class:`DomainMasksError`; the command line prints its message
-alone and ends with its ``exit_status``. Anything else that escapes is a bug of ours and keeps its traceback.
+Every error that a user can cause is a subclass of :class:`DomainMasksError`; the command line prints only its message and
+exits with its ``exit_status``. Any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 _LONGEST = 80
-"""Of a value in a message."""
+"""Most characters of a value in a message."""
 _FEWEST_LETTERS = 4
-"""Of a word that may be the beginning of the one that was meant."""
+"""Fewest letters of a word that is recognised as the beginning of a name."""
 
 
 class DomainMasksError(Exception):
-    """Base of all errors that the user can mend; the message says how."""
+    """Base of all errors that the user can fix; the message says how."""
 
     exit_status = 2
 
@@ -33,15 +33,15 @@ class RunFolderError(DomainMasksError):
 
 
 class DiskFullError(RunFolderError):
-    """A file that could not be written because the disk, or what one may use of it, is full."""
+    """A file that could not be written because the disk or the user's quota is full."""
 
 
 class DownloadError(DomainMasksError):
-    """A file that could not be fetched, or that is not what it should be."""
+    """A file that could not be downloaded, or that has the wrong content."""
 
 
 class ArchiveError(DownloadError):
-    """An archive that is damaged, or that would write where it must not."""
+    """An archive that is damaged, or that would write outside of its folder."""
 
 
 class DivergedError(DomainMasksError):
@@ -51,13 +51,13 @@ class DivergedError(DomainMasksError):
 
 
 class ParityError(DomainMasksError):
-    """A written file that does not answer as the model does."""
+    """A written file that does not give the predictions of the model."""
 
     exit_status = 1
 
 
 def shown(value: object) -> str:
-    """Return how a message shows a value: as Python writes it, of a long one the beginning."""
+    """Return a value for a message: its ``repr``, shortened to the beginning where it is long."""
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
@@ -65,29 +65,29 @@ def shown(value: object) -> str:
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate that ``name`` is most likely a misspelling of, or None.
 
-    A misspelling has at most a third of its letters wrong, or is the beginning of the name or goes on behind it: words that
-    merely share letters (``steps``, ``sites``) are no advice.
+    A misspelling has at most a third of its letters wrong, or is the beginning of the name, or has it as its beginning. Words
+    that merely share letters (``steps``, ``sites``) are not suggested.
     """
     by_lower = {candidate.lower(): candidate for candidate in candidates}
-    given = name.lower()
-    for match in difflib.get_close_matches(given, by_lower, n=5, cutoff=0.6):
-        is_longer = min(len(given), len(match)) >= _FEWEST_LETTERS and (
-            match.startswith(given) or given.startswith(match)
+    wanted = name.lower()
+    for match in difflib.get_close_matches(wanted, by_lower, n=5, cutoff=0.6):
+        is_longer = min(len(wanted), len(match)) >= _FEWEST_LETTERS and (
+            match.startswith(wanted) or wanted.startswith(match)
         )
-        if is_longer or _typing_errors(given, match) <= max(1, max(len(given), len(match)) // 3):
+        if is_longer or _typing_errors(wanted, match) <= max(1, max(len(wanted), len(match)) // 3):
             return by_lower[match]
     return None
 
 
-def _typing_errors(one: str, other: str) -> int:
-    """Return how many letters must be left out, added, exchanged, or swapped with their neighbour."""
+def _typing_errors(first: str, other: str) -> int:
+    """Return how many letters must be deleted, inserted, replaced, or swapped with their neighbour."""
     before: list[int] = []
     row = list(range(len(other) + 1))
-    for i, letter in enumerate(one, 1):
+    for i, letter in enumerate(first, 1):
         before, above, row = row, before, [i]
         for j, wanted in enumerate(other, 1):
             cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
-            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
+            if i > 1 and j > 1 and letter == other[j - 2] and first[i - 2] == wanted:
                 cost = min(cost, above[j - 2] + 1)
             row.append(cost)
     return row[-1]

@@ -1,4 +1,4 @@
-"""Calls from Python with a keyword that there is not: one message that names the nearest, as on the command line."""
+"""Calls from Python with an unknown keyword: one message that suggests the nearest, as on the command line."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Result = TypeVar("Result")
 
 
 class KeywordError(InputError, TypeError):
-    """A function was called with arguments that it does not take; also a :class:`TypeError`, as Python's own."""
+    """A function was called with arguments that it does not accept; also a :class:`TypeError`, as in Python."""
 
 
 def named_keywords(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Return ``function``, raising KeywordError that says what it takes where it is called with something else.
+    """Wrap ``function`` so that a call with wrong arguments raises KeywordError, which lists the accepted ones.
 
-    Its type and signature stay. What fails inside the function is not touched.
+    Its type and signature are kept. Exceptions from inside the function pass through.
     """
     signature = inspect.signature(function)
 
@@ -54,5 +54,5 @@ def _message(name: str, signature: inspect.Signature, given: object, mismatch: T
     lines = []
     for keyword in unknown:
         guess = suggestion(keyword, known)
-        lines.append(f"{keyword!r} is no argument" + (f": did you mean {guess!r}?" if guess else "."))
+        lines.append(f"{keyword!r} is not an argument" + (f": did you mean {guess!r}?" if guess else "."))
     return f"{name}(): {' '.join(lines)} It takes {', '.join(known)}"

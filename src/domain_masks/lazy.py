@@ -1,4 +1,4 @@
-"""Packages whose names are imported when they are first used, so that what needs no torch never waits for it."""
+"""Lazy imports: the names of a package are imported when they are first used, so that code without torch starts quickly."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import Any
 def attach(package: str) -> None:
     """Give a package the names that it imports under ``if TYPE_CHECKING``: each module is imported with the first use of one.
 
-    A function that is called like its module stays the function, as with ordinary imports (``training.run``).
+    A function with the name of its module is returned as the function, as with ordinary imports (``training.run``).
     """
 
     class Package(ModuleType):
-        """A package that looks names up when they are asked for."""
+        """A package that imports its names on first access."""
 
         def __getattr__(self, name: str) -> Any:
             module = modules_of(package).get(name)
             if module is None:
                 raise AttributeError(f"module {package!r} has no attribute {name!r}")
             value = getattr(importlib.import_module(module), name)
-            # Found at once from now on.
+            # Without another lookup from now on.
             self.__dict__[name] = value
             return value
 
         def __setattr__(self, name: str, value: Any) -> None:
-            # The import of a module binds it in its package, over a name that the package has from there.
+            # Importing a module binds it in its package, and would replace a function of the same name.
             if not (isinstance(value, ModuleType) and name in modules_of(package)):
                 super().__setattr__(name, value)
 
@@ -42,7 +42,7 @@ def attach(package: str) -> None:
 
 @cache
 def modules_of(package: str) -> dict[str, str]:
-    """Return name -> the module that a package has it from: its imports for the type checker, read off its source."""
+    """Return name -> its module, parsed from the package's imports for the type checker."""
     tree = ast.parse(Path(str(sys.modules[package].__file__)).read_text(encoding="utf-8"))
     blocks = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]

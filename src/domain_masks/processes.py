@@ -1,4 +1,4 @@
-"""Sums over the processes that share a batch, through which gradients flow as often as one likes."""
+"""Sums over the processes that share a batch, differentiable to any order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def process_count() -> int:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes; the gradient of each is the sum of all gradients, as often as one likes."""
+    """The sum over all processes; the gradient of each is the sum of all gradients, to any order."""
 
     @staticmethod
     def forward(_context: Any, values: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def stacked(values: Tensor) -> Tensor:
 
 
 def gathered(rows: Tensor, first: int, total: int) -> Tensor:
-    """Return the rows (total, ...) of all processes, of which each brings its own from row ``first`` on.
+    """Return the rows (total, ...) of all processes, each of which contributes its own from row ``first`` on.
 
     All processes call it together. Its gradient is that of the sum of the losses of all processes.
     """

@@ -1,4 +1,4 @@
-"""What a run says while it works: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from rich.progress import (
 Item = TypeVar("Item")
 
 LONG = 10.0
-"""Seconds after which a stage in a plain log says how far it is, at the next tenth."""
+"""Seconds after which a stage in a plain log reports its progress, at the next tenth."""
 SILENT = 30.0
-"""Seconds after which it says so in any case."""
+"""Seconds after which it reports in any case."""
 
 
 class Reporter(Protocol):
-    """Where a run's words go."""
+    """Where the messages and progress of a run go."""
 
     def say(self, line: str) -> None:
-        """Show one line."""
+        """Print one line."""
 
     def track(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
-        """Pass the items on and show how far it has come; ``total`` is None where nobody knows how many there are."""
+        """Yield the items and show the progress; ``total`` is None where their number is unknown."""
 
     def measure(self, what: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
-        """Give a function that is told, again and again, how many bytes there are by now (``total`` in bytes)."""
+        """Yield a function that takes the number of bytes so far, of ``total`` bytes."""
 
 
 class ConsoleReporter:
     """Lines and bars on standard error, so that standard output holds results alone.
 
-    On a terminal there are bars, which vanish. Elsewhere, and where ``TERM`` is ``dumb``, there is nothing but lines: a
-    stage that takes long says so now and then, and no control character is written whatever the environment asks for.
-    ``quiet`` shows nothing. A reader that has gone does not stop the run.
+    On a terminal there are bars, which are removed at their end. Elsewhere, and where ``TERM`` is ``dumb``, there are only
+    lines: a long stage reports its progress occasionally, and no control character is written whatever the environment asks
+    for. ``quiet`` prints nothing. A closed pipe does not stop the run.
 
     - ``clock``: seconds, for tests
     """
@@ -64,7 +64,7 @@ class ConsoleReporter:
 
     @property
     def shows_bars(self) -> bool:
-        """Whether the output is a terminal that can take a line back."""
+        """Whether the output is a terminal that can overwrite a line."""
         try:
             is_terminal = self._stream is not None and self._stream.isatty()
         except ValueError:  # closed
@@ -86,7 +86,7 @@ class ConsoleReporter:
             self._let_go()
 
     def track(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
-        """Pass the items on; shows a bar that vanishes at the end, or a line now and then."""
+        """Yield the items, with a bar that is removed at the end, or occasional lines."""
         if self._stream is None:
             yield from items
         elif self.shows_bars:
@@ -95,7 +95,7 @@ class ConsoleReporter:
             yield from self._with_lines(items, total, what)
 
     def _with_bar(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
-        # One display for all stages that run within each other: a terminal has one last line.
+        # One display for nested stages, as a terminal has only one last line.
         outermost = self._progress is None
         if self._progress is None:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -127,9 +127,9 @@ class ConsoleReporter:
 
     @contextmanager
     def measure(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """Give a function that shows how many bytes there are by now.
+        """Yield a function that shows the number of bytes so far.
 
-        A bar that vanishes at the end where the output is a terminal; elsewhere a line now and then.
+        On a terminal with a bar that is removed at the end; elsewhere with occasional lines.
         """
         if not self.shows_bars:
             yield _Lines(self.say, what, total, self._clock)
@@ -146,7 +146,7 @@ class ConsoleReporter:
             yield lambda done: progress.update(task, completed=done)
 
     def _let_go(self) -> None:
-        """Go on without a reader."""
+        """Continue without output after a closed pipe."""
         if self._stream is not None:
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
@@ -154,7 +154,7 @@ class ConsoleReporter:
 
 
 class _Lines:
-    """Says how many bytes there are, at most every ``SILENT`` seconds, so that a log of hours stays short."""
+    """Reports the number of bytes at most every ``SILENT`` seconds, so that a log of hours stays short."""
 
     def __init__(self, say: Callable[[str], None], what: str, total: int | None, clock: Callable[[], float]) -> None:
         self._say, self._what, self._total, self._clock = say, what, total, clock
@@ -169,12 +169,12 @@ class _Lines:
 
 @contextmanager
 def silent_libraries() -> Iterator[None]:
-    """Keep warnings and notices of libraries, about which a user can do nothing, from the output within the block."""
+    """Suppress warnings and notices of libraries that a user cannot act on, within the block."""
     before = logging.root.manager.disable
     with warnings.catch_warnings():
-        if not sys.warnoptions:  # asked for with python -W or PYTHONWARNINGS
+        if not sys.warnoptions:  # enabled with python -W or PYTHONWARNINGS
             warnings.simplefilter("ignore")
-        # Not by the loggers' levels: libraries set those when they are imported, which is later.
+        # Not with the loggers' levels, which libraries set when they are imported later.
         logging.disable(max(before, logging.WARNING))
         try:
             yield

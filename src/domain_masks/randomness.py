@@ -1,6 +1,6 @@
 """Random numbers that are a pure function of (seed, stream, step).
 
-Nothing here keeps state: the same key gives the same numbers, whatever was drawn before. A run therefore does not depend
+There is no state: the same key gives the same numbers, whatever was drawn before. A run therefore does not depend
 on the number of processes or workers, resuming needs no saved generator, and adding a stream changes no other.
 """
 
@@ -35,7 +35,7 @@ def generator(seed: int, stream: str, step: int = 0, device: torch.device | str 
 
 @contextmanager
 def seeded(seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Seed torch's global generators for the block and put their state back after it.
+    """Seed torch's global generators for the block and restore their state after it.
 
     For code that takes no generator: initialisation of layers, dropout, batch augmentation. On a CUDA device its
     generator is seeded as well.
@@ -43,7 +43,7 @@ def seeded(seed: int, stream: str, step: int = 0, device: torch.device | str = "
     import torch  # noqa: PLC0415
 
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    # The generators belong to all threads: of two blocks the second begins when the first has ended.
+    # All threads share the generators, so a second block waits until the first has ended.
     with EXCLUSIVE, torch.random.fork_rng(devices=cuda):
         torch.manual_seed(key(seed, stream, step))
         yield
@@ -53,15 +53,15 @@ _REPETITIONS: ContextVar[int] = ContextVar("repetitions", default=1)
 
 
 def repetitions() -> int:
-    """Return how often the rows of the batch stand one after the other on the first axis; see :func:`repeated`."""
+    """Return how often the rows of the batch are repeated along the first axis; see :func:`repeated`."""
     return _REPETITIONS.get()
 
 
 @contextmanager
 def repeated(times: int) -> Iterator[None]:
-    """Say that within the block the first axis holds the whole batch ``times`` times, as where all domains' masks are tried.
+    """Declare that within the block the first axis holds the whole batch ``times`` times, as for the masks of all domains.
 
-    What layers draw there for the rows of one process is then cut from the right places.
+    The random numbers of layers for the rows of one process are then cut from the right places.
     """
     token = _REPETITIONS.set(_REPETITIONS.get() * times)
     try:
@@ -75,10 +75,10 @@ _SELECTED: ContextVar[tuple[int, int, int] | None] = ContextVar("selected", defa
 
 @contextmanager
 def selected(first: int, count: int, total: int) -> Iterator[None]:
-    """Say that within the block the first axis holds some rows of the batch alone, as those of one domain.
+    """Declare that within the block the first axis holds only some rows of the batch, such as those of one domain.
 
-    They are ``count`` here, from place ``first`` on among the ``total`` of all processes, in the order of the batch. What
-    layers draw there is then cut from what one process with all of them draws.
+    There are ``count`` on this process, from position ``first`` on among the ``total`` of all processes, in the order of the
+    batch. The random numbers of layers are then cut from those that one process with all of them would draw.
     """
     token = _SELECTED.set((first, count, total))
     try:
@@ -145,14 +145,14 @@ class BatchRandomness:
         return self._own(torch.randperm(self.total, generator=source)).to(device)
 
     def once(self, stream: str, *shape: int, device: torch.device | str = "cpu") -> Tensor:
-        """Return uniform numbers in [0, 1), shape (*shape), that are equal on all processes: of the batch, not of its rows."""
+        """Return uniform numbers in [0, 1), shape (*shape), equal on all processes: for the batch, not for its rows."""
         import torch  # noqa: PLC0415
 
         source = generator(self.seed, f"{stream}/once", self.step, device)
         return torch.rand(shape, generator=source, device=device)
 
     def of_selected(self) -> BatchRandomness:
-        """Return what belongs to the rows that are there; those of a block of :func:`selected` where it runs within one."""
+        """Return the numbers of this process's rows, or of the rows of :func:`selected` within its block."""
         place = _SELECTED.get()
         return self if place is None else replace(self, first=place[0], count=place[1], total=place[2])
 

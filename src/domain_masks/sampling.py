@@ -1,7 +1,7 @@
-"""Which rows make up each batch of an epoch: pure functions of (seed, epoch), the same on every machine.
+"""The rows of each batch of an epoch: pure functions of (seed, epoch), the same on every machine.
 
-Both ways of sampling take ``domains`` ((N,) int64, the domain of each training row), the size of a batch, the seed and
-the epoch, and give ceil(N / batch_size) arrays of positions 0..N-1.
+Both kinds of sampling take ``domains`` ((N,) int64, the domain of each training row), the batch size, the seed and the
+epoch, and return ceil(N / batch_size) arrays of positions 0..N-1.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from domain_masks.errors import InputError
 
-# The names of the ways of sampling are all that settings and `--help` need: NumPy is imported where something is drawn.
+# Settings and `--help` need only the names of the kinds of sampling: NumPy is imported where something is drawn.
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -51,7 +51,7 @@ def pooled_batches(domains: Int64Array, batch_size: int, seed: int, epoch: int) 
 
 
 def _endless_rows(rows: Int64Array, domain: int, seed: int, epoch: int) -> Iterator[int]:
-    """Yield the rows of a domain for ever, in a new order on every pass."""
+    """Yield the rows of a domain endlessly, in a new order on every pass."""
     passes = 0
     while True:
         yield from rows[keyed_permutation(len(rows), seed, f"order/balanced/{domain}/{passes}", epoch)].tolist()
@@ -61,10 +61,10 @@ def _endless_rows(rows: Int64Array, domain: int, seed: int, epoch: int) -> Itera
 def balanced_batches(domains: Int64Array, batch_size: int, seed: int, epoch: int) -> list[Int64Array]:
     """Fill every batch with equally many rows of each domain.
 
-    What cannot be divided evenly goes to the domains in turn, so that no two domains differ by more than one row in
-    any batch. There are as many batches as with pooled sampling, all of them full; smaller domains are reshuffled and
-    repeated, larger ones are not seen whole in one epoch. Domains alternate within a batch, so that parts of a batch
-    are balanced as well. Raises InputError if there is no row or the batch size is below 1.
+    Remaining rows go to the domains in turn, so that no two domains differ by more than one row in any batch. There
+    are as many batches as with pooled sampling, all of them full; smaller domains are reshuffled and repeated, and larger
+    ones are not seen whole in one epoch. Domains alternate within a batch, so that parts of a batch are balanced as well.
+    Raises InputError if there is no row or the batch size is below 1.
     """
     import numpy as np  # noqa: PLC0415
 
@@ -85,4 +85,4 @@ SAMPLING: dict[str, Callable[[Int64Array, int, int, int], list[Int64Array]]] = {
     "pooled": pooled_batches,
     "balanced": balanced_batches,
 }
-"""Name -> which rows make up each batch. The setting ``sampling`` accepts whatever name is here."""
+"""Name -> the function that samples the batches. The setting ``sampling`` accepts whatever name is here."""

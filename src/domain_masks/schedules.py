@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 
 class ScheduleSettings(Protocol):
-    """The settings of a run that the schedules here look at."""
+    """The settings of a run that these schedules use."""
 
     schedule_decay: float
     schedule_gamma: float
@@ -43,5 +43,5 @@ SCHEDULES: dict[str, Callable[[int, int, Any], float]] = {
 }
 """Name -> factor of the learning rate at time t (epochs or steps done, from 0) of T in all.
 
-The setting ``schedule`` accepts whatever name is here; a schedule sees all settings of the run.
+The setting ``schedule`` accepts whatever name is here; a schedule gets all settings of the run.
 """

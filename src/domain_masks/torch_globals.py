@@ -1,4 +1,4 @@
-"""What PyTorch keeps once for a whole process, and code that stands on it must not leave to chance."""
+"""Global state of PyTorch that code must set explicitly."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 EXCLUSIVE = threading.RLock()
-"""Held by a thread while it changes what all threads share, such as the global random state or the class ``nn.Module``."""
+"""Held by a thread while it changes state that all threads share, such as the global random state or ``nn.Module``."""
 
 
 @contextmanager
 def default_tensors() -> Iterator[None]:
-    """Make new tensors in single precision on the CPU within the block, whatever the caller has chosen for its own."""
-    import torch  # noqa: PLC0415 - the lock is asked for without it
+    """Create new tensors in single precision on the CPU within the block, whatever the caller's defaults are."""
+    import torch  # noqa: PLC0415 - the lock is used without it
 
     with ExitStack() as stack:
         if torch.get_default_dtype() != torch.float32:

@@ -20,7 +20,7 @@ from domain_masks.networks import build_backbone, layout, preset_names
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.report import protocol_match
 from domain_masks.settings.benchmark import BENCHMARK_LISTS
-from domain_masks.settings.benchmark_settings import check_benchmark
+from domain_masks.settings.benchmark_lists import check_benchmark
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))

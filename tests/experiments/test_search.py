@@ -26,7 +26,7 @@ from domain_masks.records.identity import INPUTS, inputs_of
 from domain_masks.records.search import read_search
 from domain_masks.records.yaml_files import parse_yaml
 from domain_masks.report.tables.search_tables import searches_section
-from domain_masks.settings.benchmark_settings import check_lists
+from domain_masks.settings.benchmark_lists import check_lists
 from experiments.records import finish
 
 DOMAINS = generated.DOMAINS

@@ -16,7 +16,7 @@ from domain_masks.experiments import BenchmarkOutcome, PlannedRun
 from domain_masks.experiments import plan as planned_by
 from domain_masks.experiments.selection import CHOSEN, RULE, select
 from domain_masks.records.collection import read_run
-from domain_masks.settings.benchmark_settings import check_lists
+from domain_masks.settings.benchmark_lists import check_lists
 from experiments.records import finish
 
 FOUR = ("dots", "extra", "plain", "stripes")

@@ -14,7 +14,7 @@ from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig, parse_config, read_settings
 from domain_masks.records.spellings import SYNONYMS, canonical, spelled, suggestion
 from domain_masks.settings.benchmark import BENCHMARK_LISTS
-from domain_masks.settings.benchmark_settings import check_benchmark
+from domain_masks.settings.benchmark_lists import check_benchmark
 from domain_masks.settings.validation import check_settings
 
 FLAGS_OF_OTHERS = {"out", "top", "jobs", "images", "no_images"}

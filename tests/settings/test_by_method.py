@@ -94,8 +94,8 @@ def test_batches_that_lack_what_it_needs_are_refused(given: dict[str, Any], told
     [
         ({"lr": "fast"}, "lr: "),
         ({"learning": 1}, "learning: "),
-        ({"backbone": "resnet18"}, "backbone: is no setting of the training"),
-        ({"seed": 3}, "seed: is no setting of the training"),
+        ({"backbone": "resnet18"}, "backbone: is not a setting of the training"),
+        ({"seed": 3}, "seed: is not a setting of the training"),
     ],
 )
 def test_defaults_that_cannot_be_used_are_told(

@@ -113,7 +113,7 @@ def test_a_run_of_unknown_content_counts_by_its_names_and_says_so(tree: Path, tm
     again, said = benchmark(tree, out)
     assert again == first
     assert done(said)
-    assert sum("did not note what the images hold" in line for line in said) == 1
+    assert sum("did not record what the images hold" in line for line in said) == 1
     words = Words()
     evaluate(out / first[0], words)
     assert CONTENT not in inputs_noted(RunFolder(out / first[0])), (

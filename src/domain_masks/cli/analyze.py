@@ -27,7 +27,7 @@ def parser() -> Parser:
         dmg analyze runs/sketch
         dmg analyze runs/pacs                   # every run below a folder
         dmg analyze runs/sketch --images 2000   # ablation on more images
-        dmg analyze runs/sketch --no_images     # from the records alone, in seconds
+        dmg analyze runs/sketch --no_images     # only from the records, in seconds
         """,
         AnalyzeSettings,
         config="settings in YAML, also those of a run: where the dataset lies now, and the flags below",
@@ -40,25 +40,27 @@ def main(arguments: Sequence[str]) -> int:
 
     from domain_masks.records.collection import collect  # noqa: PLC0415
 
-    found = collect(settings.runs)
+    collection = collect(settings.runs)
     reporter = reporter_for(flags)
-    problems = [*found.skipped, *found.failed]
-    if not found.runs:
-        raise RunFolderError(_nothing(settings.runs, found))
+    problems = [*collection.skipped, *collection.failed]
+    if not collection.runs:
+        raise RunFolderError(_reasons(settings.runs, collection))
     for problem in problems:
         reporter.say(f"{problem.path} is left out: {problem.reason}")
     if "dataset" in settings.changes or "root" in settings.changes:
-        _require_dataset(found.runs, settings.changes)
-    for path in found.unfinished:
+        _require_dataset(collection.runs, settings.changes)
+    for path in collection.unfinished:
         reporter.say(f"{path} is left out: it is not finished")
-    failed = [_shown(record, settings, reporter, len(found.runs) > 1) for record in found.runs].count(False)
+    failed = [_shown(record, settings, reporter, len(collection.runs) > 1) for record in collection.runs].count(False)
     return 1 if failed or problems else 0
 
 
-def _nothing(paths: Sequence[str], found: Collection) -> str:
-    """Say why there is nothing to analyze."""
-    reasons = [f"{entry.path}: {entry.reason}" for entry in (*found.skipped, *found.failed)]
-    reasons += [f"{path}: not finished; resume it with `dmg train --resume --out {path}`" for path in found.unfinished]
+def _reasons(paths: Sequence[str], collection: Collection) -> str:
+    """Return the message for runs of which none can be analyzed."""
+    reasons = [f"{entry.path}: {entry.reason}" for entry in (*collection.skipped, *collection.failed)]
+    reasons += [
+        f"{path}: not finished; resume it with `dmg train --resume --out {path}`" for path in collection.unfinished
+    ]
     if not reasons:
         return (
             f"no run at or below {', '.join(paths)}: expected a folder that `dmg train` or `dmg benchmark` has written"
@@ -67,7 +69,7 @@ def _nothing(paths: Sequence[str], found: Collection) -> str:
 
 
 def _require_dataset(runs: Sequence[RunRecord], changes: Mapping[str, Any]) -> None:
-    """Open the dataset where it is said to lie now, before anything heavy is imported; raises InputError."""
+    """Open the dataset at its new location before anything heavy is imported; raises InputError."""
     from domain_masks.data import load_dataset  # noqa: PLC0415
 
     config = {**runs[0].config, **changes}
@@ -75,7 +77,7 @@ def _require_dataset(runs: Sequence[RunRecord], changes: Mapping[str, Any]) -> N
 
 
 def _shown(record: RunRecord, settings: AnalyzeSettings, reporter: Reporter, several: bool) -> bool:
-    """Analyze one run and print what was found; False where it cannot be, which is said if there are several runs."""
+    """Analyze one run and print a summary; False where that fails, which is only reported if there are several runs."""
     from domain_masks.analysis import analyze  # noqa: PLC0415
     from domain_masks.report import draw_analysis, summary_lines  # noqa: PLC0415
 

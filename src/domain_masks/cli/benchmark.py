@@ -16,7 +16,7 @@ from domain_masks.errors import combine_errors
 from domain_masks.records.config import RunConfig
 from domain_masks.records.run_folder import RunFolder, folder_name
 from domain_masks.settings.benchmark import BENCHMARK_LISTS, BenchmarkOptions, BenchmarkRuns
-from domain_masks.settings.benchmark_settings import check_benchmark
+from domain_masks.settings.benchmark_lists import check_benchmark
 from domain_masks.settings.command import validated
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Leave one domain out, for methods x targets x seeds x what is varied."""
+    """Run leave-one-domain-out over methods x targets x seeds x varied settings."""
     words, method_flags = split_method_flags(arguments)
     flags, mistakes = parser().parse_and_note(words)
     reporter = reporter_for(flags)
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     require_weights(settings)
     for target in checked.targets:
         check_held_out(dataset, domains_named((target,), dataset.domains), fewest_sources=1)
-    # Runs are known by what their images hold.
+    # Runs are identified by the content of their images.
     dataset = identified(
         dataset, settings, reporter, decode_images=False if options.dry_run or options.print_config else None
     )
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _lists(flags: argparse.Namespace, values: dict[str, Any]) -> dict[str, Any]:
-    """Take what only a benchmark has out of the settings of its YAML; flags win."""
+    """Take the settings that only a benchmark has out of those of its YAML; flags take precedence."""
     below = {name: values.pop(name) for name in BENCHMARK_LISTS if name in values}
     return {**below, **given(flags, BenchmarkRuns)}
 

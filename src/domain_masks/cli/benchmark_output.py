@@ -1,4 +1,4 @@
-"""What ``dmg benchmark`` shows: a plan and its cost, the table, and what was chosen of it."""
+"""The output of ``dmg benchmark``: a plan and its cost, the table, and the selected settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from domain_masks.experiments.selection import Selection
     from domain_masks.progress import ConsoleReporter
     from domain_masks.records.config import RunConfig
-    from domain_masks.settings.benchmark_settings import BenchmarkLists
+    from domain_masks.settings.benchmark_lists import BenchmarkLists
 
 _STATES = ("done", "failed", "started", "pending")
 _RED = "\x1b[1;31m"
@@ -28,7 +28,7 @@ _PLAIN = "\x1b[0m"
 def show_plan(
     plan: Sequence[PlannedRun], dataset: ImageDataset, out: Path, at_once: int, reporter: ConsoleReporter
 ) -> None:
-    """Print every run with its state, and what those that are not done will cost."""
+    """Print every run with its state, and the cost of the pending ones."""
     from domain_masks.experiments.estimate import estimate, lines  # noqa: PLC0415
     from domain_masks.experiments.launchers.local import cores  # noqa: PLC0415
     from domain_masks.training.defaults import note_on_method  # noqa: PLC0415
@@ -44,16 +44,16 @@ def show_plan(
     states = [run.state for run in plan]
     by_state = (f"{states.count(state)} {state}" for state in _STATES if state in states)
     say(f"{counted(len(plan), 'run')}: {', '.join(by_state)}")
-    found = estimate(plan, dataset, reporter, at_once, max(1, cores() // at_once))
+    cost = estimate(plan, dataset, reporter, at_once, max(1, cores() // at_once))
     place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
-    for line in lines(found, shutil.disk_usage(place).free, at_once):
+    for line in lines(cost, shutil.disk_usage(place).free, at_once):
         say(line)
 
 
 def show_search(
     settings: RunConfig, dataset: ImageDataset, lists: BenchmarkLists, out: Path, planned: Sequence[PlannedRun]
 ) -> list[PlannedRun]:
-    """Print where a search looks and what follows; returns its plan, with what is chosen where that is known already."""
+    """Print the ranges of a search and its runs; returns its plan, with the selected settings where they are known already."""
     from domain_masks.experiments.plan import draws_of, repeated  # noqa: PLC0415
     from domain_masks.experiments.search import winners  # noqa: PLC0415
     from domain_masks.records.collection import read_run  # noqa: PLC0415
@@ -83,9 +83,9 @@ def show_search(
 def show_outcome(
     outcome: BenchmarkOutcome, dataset: str, out: Path, rule: str | None, *, is_search: bool = False
 ) -> int:
-    """Print the table of a benchmark, what ``rule`` chose of it, and what failed; returns the exit status.
+    """Print the table of a benchmark, the settings that ``rule`` selected, and failed runs; returns the exit status.
 
-    Of a search what was chosen is shown alone: the rest stands in ``accuracies.csv`` and ``search.json``.
+    For a search only the selected settings are shown: all draws are in ``accuracies.csv`` and ``search.json``.
     """
     from domain_masks.experiments import accuracy_table, summary  # noqa: PLC0415
     from domain_masks.experiments.plan import varied_texts  # noqa: PLC0415
@@ -113,7 +113,7 @@ def show_outcome(
 
 
 def _show_selection(outcome: BenchmarkOutcome, out: Path, rule: str | None, is_search: bool) -> Selection | None:
-    """Print what a rule chooses among the settings that vary; nothing where there is no choice."""
+    """Print the settings that a rule selects; nothing where no settings vary."""
     from domain_masks.evaluation.selection_rules import RULES_IN_WORDS, SELECTION_RULES  # noqa: PLC0415
     from domain_masks.experiments import summary  # noqa: PLC0415
     from domain_masks.experiments.selection import CHOSEN, select  # noqa: PLC0415
@@ -136,6 +136,6 @@ def _show_selection(outcome: BenchmarkOutcome, out: Path, rule: str | None, is_s
 
 
 def _in_red(line: str) -> str:
-    """Return a line in red where the output is a terminal that shows colours; elsewhere as it is."""
+    """Return a line in red where the output is a terminal with colours; elsewhere unchanged."""
     shows = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return f"{_RED}{line}{_PLAIN}" if shows else line

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def whole_parser() -> argparse.ArgumentParser:
-    """Return one parser of all commands and actions, with what completes each flag."""
+    """Return one parser of all commands and actions, with the completion of each flag."""
     from domain_masks.cli.data import ACTIONS  # noqa: PLC0415
     from domain_masks.cli.main import COMMANDS  # noqa: PLC0415
 
@@ -62,8 +62,8 @@ def whole_parser() -> argparse.ArgumentParser:
             _add(commands, command, text, module, names)
             continue
         actions = commands.add_parser(command, help=text).add_subparsers()
-        for action, what in ACTIONS.items():
-            _add(actions, action, what, importlib.import_module(f"domain_masks.cli.data_{action}"), names)
+        for action, summary in ACTIONS.items():
+            _add(actions, action, summary, importlib.import_module(f"domain_masks.cli.data_{action}"), names)
     return whole
 
 
@@ -75,7 +75,7 @@ def _add(commands: Any, name: str, text: str, module: ModuleType, names: dict[st
     own = build()
     is_setting = any("--method.NAME" in action.option_strings for action in own._actions)
     added = commands.add_parser(name, help=_first(text), parents=[own], add_help=False)
-    # The copy is for the shell alone; its own `--method.NAME` stands for all settings of all methods.
+    # The copy is only for the shell; `--method.NAME` is replaced by the settings of all methods.
     added._actions[:] = [action for action in added._actions if "--method.NAME" not in action.option_strings]
     for action in added._actions:
         _complete(action, names)
@@ -89,7 +89,7 @@ def _first(text: str) -> str:
 
 
 def _complete(action: argparse.Action, names: dict[str, list[str]]) -> None:
-    """Give an action what shtab looks for: ``choices`` for words, ``complete`` for files and folders."""
+    """Set the attributes of an action that shtab reads: ``choices`` for words, ``complete`` for files and folders."""
     import shtab  # noqa: PLC0415
 
     known = getattr(action, "completion", ())
@@ -104,7 +104,7 @@ def _complete(action: argparse.Action, names: dict[str, list[str]]) -> None:
 
 
 def _words_and_paths(words: Iterable[str], kind: str) -> dict[str, Any]:
-    """Return what completes either a known name or a path, for each shell."""
+    """Return the completion of either a known name or a path, for each shell."""
     joined = " ".join(words)
     function = f"_dmg_names_or_{kind}_{zlib.crc32(joined.encode()):08x}"
     option = "-d" if kind == "folder" else "-f"
@@ -118,7 +118,7 @@ def _words_and_paths(words: Iterable[str], kind: str) -> dict[str, Any]:
 
 
 def _names() -> dict[str, list[str]]:
-    """Return the names that are known without any data."""
+    """Return the names that are known without reading any data."""
     from dataclasses import fields  # noqa: PLC0415
 
     from domain_masks.data.digits import STYLES  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""``dmg data``: finds the action; one thin file per action."""
+"""``dmg data``: dispatches to the action; one thin file per action."""
 
 from __future__ import annotations
 

@@ -42,24 +42,24 @@ def main(arguments: Sequence[str]) -> int:
     """Show, fill or clear the cache."""
     words, method_settings = split_method_flags(arguments)
     flags, mistakes = parser().parse_and_note(words)
-    given = settings_from(flags, method_settings)
-    # A method is always there; by itself it asks for nothing.
-    names = [f"--{name}" for name in given if name != "method" or flags.method is not None or method_settings]
+    values = settings_from(flags, method_settings)
+    # The settings always have a method, which alone does not ask for a computation.
+    names = [f"--{name}" for name in values if name != "method" or flags.method is not None or method_settings]
     if flags.clear is not None:
         if names:
             mistakes.append(f"--clear removes what is cached of all datasets: leave out {', '.join(names)}, or --clear")
         clear = check_command(CacheSettings, {"clear": flags.clear}, mistakes).clear
         _clear([kind for kind in KINDS if clear in (kind, "all")])
         return 0
-    if names and "dataset" not in given:
+    if names and "dataset" not in values:
         mistakes.append(f"{', '.join(names)}: expected --dataset with them, which names what is to be computed")
-    if mistakes and "dataset" not in given:
+    if mistakes and "dataset" not in values:
         raise combine_errors(mistakes)
-    if "dataset" not in given:
+    if "dataset" not in values:
         for line in _lines():
             say(line)
         return 0
-    config = check_settings(given, mistakes)
+    config = check_settings(values, mistakes)
 
     from domain_masks.data import load_dataset  # noqa: PLC0415
     from domain_masks.training.opening import require_weights  # noqa: PLC0415

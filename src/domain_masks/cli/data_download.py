@@ -32,8 +32,8 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str]) -> int:
     """Download a dataset, or list what can be downloaded."""
-    flags, given = read_command(parser(), arguments, DownloadCommandSettings)
-    name = given.dataset
+    flags, settings = read_command(parser(), arguments, DownloadCommandSettings)
+    name = settings.dataset
 
     from domain_masks.data.downloading.download import DownloadSettings, download, plan, source_of  # noqa: PLC0415
     from domain_masks.data.downloading.sources import SOURCES  # noqa: PLC0415
@@ -49,15 +49,15 @@ def main(arguments: Sequence[str]) -> int:
         say(f"{name} needs no download")
         return 0
     source_of(name)
-    # A plan harms nothing: without a folder it is that of the one in which it is asked for.
-    root = given.root or os.environ.get(ROOT_VARIABLE) or ("." if given.dry_run else None)
+    # A dry run writes nothing, so without a folder it assumes the working folder.
+    root = settings.root or os.environ.get(ROOT_VARIABLE) or ("." if settings.dry_run else None)
     if not root:
         raise InputError(f"expected a folder to put {name!r} into: give --root, or set ${ROOT_VARIABLE}")
-    settings = DownloadSettings(given.url, given.without_checksum, given.keep_archives)
-    if given.dry_run:
-        for line in plan(name, Path(root), settings):
+    options = DownloadSettings(settings.url, settings.without_checksum, settings.keep_archives)
+    if settings.dry_run:
+        for line in plan(name, Path(root), options):
             say(line)
         return 0
     with resumable("What has been downloaded is kept; the same command resumes"):
-        say(str(download(name, Path(root), reporter_for(flags), settings)))
+        say(str(download(name, Path(root), reporter_for(flags), options)))
     return 0

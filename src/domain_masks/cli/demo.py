@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     if settings.root is not None and not settings.root.is_dir():
         raise InputError(f"root: expected the folder where the run's dataset lies, got {str(settings.root)!r}")
     reporter = reporter_for(flags)
-    # Before the model is loaded, which takes a while: a port that is taken is known at once.
+    # Before the model is loaded, which takes a while, so that a port in use is reported immediately.
     with resumable("The page is closed"), listening(settings.host, settings.port) as opened:
         _serve(settings, folder, opened, reporter)
     return 0

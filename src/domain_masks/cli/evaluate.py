@@ -31,7 +31,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure a run again, from its best checkpoint."""
+    """Evaluate a run again from its best checkpoint."""
     flags, mistakes = parser().parse_and_note(arguments)
     settings = check_command(EvaluateSettings, given(flags, EvaluateSettings), mistakes)
 
@@ -46,12 +46,12 @@ def main(arguments: Sequence[str]) -> int:
 
     before = RunFolder(settings.run).predictions
     if settings.ensemble is not None and before.is_file():
-        # An ensemble that the run does not have is refused before everything is predicted again.
+        # An unavailable ensemble is refused before everything is predicted again.
         with suppress(RunFolderError):
-            there = Predictions.load(before)
-            # The domain classifier is fitted anew, also for a run that had none.
-            if not (settings.ensemble == WEIGHTED_ENSEMBLE and can_be_weighted(there)):
-                check_ensemble(there, settings.ensemble)
+            predictions = Predictions.load(before)
+            # The domain classifier is fitted again, also for a run that had none.
+            if not (settings.ensemble == WEIGHTED_ENSEMBLE and can_be_weighted(predictions)):
+                check_ensemble(predictions, settings.ensemble)
 
     from domain_masks.cli.results import accuracy_line, detail_lines, result_lines  # noqa: PLC0415
     from domain_masks.records.results import MEASURE_TITLES  # noqa: PLC0415

@@ -69,20 +69,20 @@ def main(arguments: Sequence[str]) -> int:
             f"out: expected a name in UTF-8, which the libraries that write the file need, got {str(path)!r}"
         )
     reporter.say(f"exporting {model!r} as {path}")
-    found = _images(settings, folder, model, reporter)
-    exported = export_model(model.method, model.card, settings.exported, path, found)
+    images = _images(settings, folder, model, reporter)
+    exported = export_model(model.method, model.card, settings.exported, path, images)
     for line in _lines(exported, flags.verbose):
         say(line)
     return 0
 
 
 def _beside(settings: ExportSettings, folder: Path) -> Path:
-    """Return where files go that are not named: to the model, or here where it came from the hub."""
+    """Return the default folder of files: the model's, or the working folder for a model from the Hub."""
     return folder if is_there(Path(settings.model).expanduser()) else Path()
 
 
 def _images(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> ParityImages:
-    """Return what to compare on: the files given, images of the run's dataset, or generated ones."""
+    """Return the images of the parity check: the named files, images of the run's dataset, or generated ones."""
     from domain_masks.deploy.exporting import parity_images  # noqa: PLC0415
     from domain_masks.deploy.run_data import run_data  # noqa: PLC0415
 
@@ -96,8 +96,8 @@ def _images(settings: ExportSettings, folder: Path, model: Model, reporter: Repo
         reason = str(error).splitlines()[0]
         reporter.say(f"compared on generated images: {reason}. Name real ones with --root, --dataset or --images")
         data = None
-    found = None if data is None else parity_images.images_of_run(data, model.preprocessing)
-    return found if found is not None and found.images else parity_images.generated_images(model.preprocessing)
+    own = None if data is None else parity_images.images_of_run(data, model.preprocessing)
+    return own if own is not None and own.images else parity_images.generated_images(model.preprocessing)
 
 
 def _lines(exported: Exported, verbose: bool) -> Iterator[str]:

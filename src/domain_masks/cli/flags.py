@@ -1,4 +1,4 @@
-"""Flags from the models of settings: help, values and names come from the declaration of each setting."""
+"""Flags from the settings models: help, values and names come from the declaration of each setting."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def command_parser(
 ) -> Parser:
     """Return the parser of one command.
 
-    - ``kinds``: the models of its settings, each of which becomes a flag or a positional argument, but those in ``without``
-    - ``config``: what its YAML holds
+    - ``kinds``: its settings models; each setting becomes a flag or a positional argument, except those in ``without``
+    - ``config``: the help of ``--config``
     """
     parser = Parser(
         prog=f"dmg {name}",
@@ -77,14 +77,14 @@ def command_parser(
 
 
 def add_flag(group: argparse._ActionsContainer, name: str, info: FieldInfo) -> None:
-    """Add the flags, or the positional argument, of one setting; one that is not given is None."""
+    """Add the flags, or the positional argument, of one setting, which is None where it is not given."""
     flag, shown = flag_of(info), list(_shown(info))
     if bool in {info.annotation, *get_args(info.annotation)}:
         _add_switch(group, name, info)
         return
     several = _is_list(info.annotation) if flag.several is None else flag.several
     options: dict[str, Any] = {
-        "metavar": flag.metavar or "|".join(dict.fromkeys(one.metavar for one in shown)),
+        "metavar": flag.metavar or "|".join(dict.fromkeys(part.metavar for part in shown)),
         "help": _help(info),
         "default": None,
     }
@@ -96,13 +96,13 @@ def add_flag(group: argparse._ActionsContainer, name: str, info: FieldInfo) -> N
         action = group.add_argument(f"--{name}", nargs="+", action="extend" if flag.repeats else "store", **options)
     else:
         action = group.add_argument(f"--{name}", **options)
-    completion = next((one.completion for one in shown if one.completion), "")
-    words = [word for one in shown for word in one.metavar.split("|") if not word.isupper() and ":" not in word]
+    completion = next((part.completion for part in shown if part.completion), "")
+    words = [word for part in shown for word in part.metavar.split("|") if not word.isupper() and ":" not in word]
     _complete_with(action, completion or tuple(words))
 
 
 def _add_switch(group: argparse._ActionsContainer, name: str, info: FieldInfo) -> None:
-    """Add a flag and its negation; help shows what changes something, the other is there to override a YAML."""
+    """Add a flag and its negation; help shows the one that changes the default, the other can override a YAML."""
     texts = {True: _help(info), False: f"do not {_help(info)}"}
     for value, flags in ((True, [f"--{name}"]), (False, [f"--no_{name}"])):
         if value is False and name.startswith("no_"):
@@ -129,17 +129,17 @@ def _bare(annotation: Any) -> Any:
 
 
 def _shown(info: FieldInfo) -> Iterator[Metavar]:
-    """Yield what help calls each part of a setting's type."""
+    """Yield the metavar of each part of a setting's type."""
     yield from _of_type(info.annotation, info.metadata)
 
 
 def _of_type(annotation: Any, metadata: Sequence[Any]) -> Iterator[Metavar]:
-    for one in reversed(metadata):
-        if isinstance(one, Metavar):
-            yield one
+    for item in reversed(metadata):
+        if isinstance(item, Metavar):
+            yield item
             return
-        if isinstance(one, OneOf):
-            yield Metavar("|".join(one.names()))
+        if isinstance(item, OneOf):
+            yield Metavar("|".join(item.names()))
             return
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
@@ -156,12 +156,12 @@ def _of_type(annotation: Any, metadata: Sequence[Any]) -> Iterator[Metavar]:
 
 
 def _complete_with(action: argparse.Action, completion: str | tuple[str, ...]) -> None:
-    """Note what `dmg completion` offers as the value of a flag: ``file``, ``folder``, or words."""
+    """Set what `dmg completion` offers as the value of a flag: ``file``, ``folder``, or words."""
     action.completion = completion  # type: ignore[attr-defined]
 
 
 def reporter_for(arguments: argparse.Namespace) -> ConsoleReporter:
-    """Return the reporter of a command, by its ``--quiet``."""
+    """Return the reporter of a command, according to ``--quiet``."""
     from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
 
     return ConsoleReporter(arguments.quiet)
@@ -182,12 +182,12 @@ def read_command(parser: Parser, arguments: Sequence[str], kind: type[Command]) 
 
 
 def given(flags: argparse.Namespace, kind: type[BaseModel]) -> dict[str, Any]:
-    """Return the settings of a model that flags give."""
+    """Return the settings of a settings model that are given as flags."""
     return {name: value for name in kind.model_fields if (value := getattr(flags, name, None)) not in (None, [])}
 
 
 def run_flags(flags: argparse.Namespace, method_settings: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings of a run that flags give; those of the method beside its name, if there is one."""
+    """Return the settings of a run that are given as flags; those of the method in a mapping, with its name if it is given."""
     settings = given(flags, RunConfig)
     chosen = {"name": settings["method"]} if "method" in settings else {}
     if chosen or method_settings:

@@ -1,4 +1,4 @@
-"""What ends a command from outside, and how it can be resumed."""
+"""Interruption of a command by a signal, and how to resume it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 
 class Terminated(BaseException):
-    """SIGTERM came."""
+    """The process received SIGTERM."""
 
 
 @contextmanager
 def resumable(how: str) -> Iterator[None]:
-    """Note on Ctrl-C and SIGTERM how the command in the block is resumed; the entry point prints it."""
+    """Add to Ctrl-C and SIGTERM how the command in the block is resumed, which the entry point prints."""
     try:
         yield
     except (KeyboardInterrupt, Terminated) as end:

@@ -1,4 +1,4 @@
-"""The entry point: finds the command, and turns every end into an exit status."""
+"""The entry point: dispatches to the command, and maps every outcome to an exit status."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         status = _dispatch(words)
-        # Here, where a reader that has gone can still be seen to, not when Python ends.
+        # Flushed here, where a closed pipe can still be handled, and not when Python exits.
         flush()
         if is_lost() and _shows_alone(words):
             return _complain("standard output is closed: expected one that can be written, the output is lost", 2)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = ". ".join(["interrupted", *getattr(end, "__notes__", [])])
         return _complain(message, 143 if isinstance(end, Terminated) else 130)
     except BrokenPipeError:
-        # Whoever read our output has gone; nothing is left to say.
+        # The reader of the output has closed the pipe: there is nothing more to print.
         let_go(sys.stdout)
         return 0
     except Exception:
@@ -87,13 +87,13 @@ def _dispatch(words: list[str]) -> int:
         with nullcontext() if VERBOSE in words else _silent_libraries():
             status: int = module.main(words[1:])
     except SystemExit as end:
-        # argparse ends the program after --help.
+        # argparse exits after --help.
         return end.code if isinstance(end.code, int) else 0
     return status
 
 
 def _shows_alone(words: list[str]) -> bool:
-    """Return whether a command leaves nothing but what it shows."""
+    """Whether the only result of a command is its output."""
     if not words or {"-h", "--help"} & {*words}:
         return False
     return words[0] in _SHOWN or words[:2] in _SHOWN_ACTIONS or bool({"--print_config", "--dry_run"} & {*words})

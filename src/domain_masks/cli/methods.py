@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _WIDTH = 100
 _HEADER = ("method", "family", "needs", "sources", "rows", "cost", "paper")
 _LEGEND = (
-    "needs: images, as they are changed or F is trained anew at each step; features of F, which is never trained; or either, "
+    "needs: images, as they are changed or F is trained at each step; features of F, which is never trained; or either, "
     "so that --freeze_features can be used. sources: fewest source domains. rows: fewest images of every source in a batch. "
     "cost: time of a training step relative to aggregate, as measured; empty where it is fitted at once. "
     "`dmg methods NAME` shows what a method does, and its settings."
@@ -69,7 +69,7 @@ def _table(methods: dict[str, type[Description]], width: int) -> Iterator[str]:
         needs = (method.needs, str(method.fewest_sources), rows_needed)
         rows.append((name, method.family, *needs, method.cost, _short_paper(method)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
-    # What is too wide for the terminal is cut in the last column, and in no other.
+    # Only the last column is cut where the table is wider than the terminal.
     widths[-1] = max(len(_HEADER[-1]), width - sum(widths[:-1]) - 2 * (len(widths) - 1))
     for row in rows:
         cells = [f"{cell:<{size}}" for cell, size in zip(row[:-1], widths[:-1], strict=True)]
@@ -80,7 +80,7 @@ def _table(methods: dict[str, type[Description]], width: int) -> Iterator[str]:
 
 
 def _short_paper(method: type[Description]) -> str:
-    """Return the first authors, and where it appeared."""
+    """Return the first authors and the venue."""
     authors = [author.strip() for author in method.paper.authors.split(",")]
     named = f"{authors[0]} et al." if len(authors) > 2 else " and ".join(authors)
     return f"{named}, {method.paper.venue}"
@@ -131,7 +131,7 @@ def _descriptions(kind: type) -> dict[str, str]:
     """Return the sentence below each field of a dataclass and of those that it inherits from."""
     texts: dict[str, str] = {}
     for one in reversed(kind.__mro__):
-        # What was not read from a file has no text to look at.
+        # A class that was not read from a file has no source.
         with suppress(OSError, TypeError):
             texts |= _sentences(textwrap.dedent(inspect.getsource(one))) if one is not object else {}
     return texts

@@ -1,4 +1,4 @@
-"""The parser of the command line: it knows other spellings, suggests the nearest flag, and raises instead of exiting."""
+"""The parser of the command line: it accepts synonyms, suggests the nearest flag, and raises instead of exiting."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from domain_masks.records.spellings import spelled, suggestion, two_spellings
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises InputError in place of leaving the program, and suggests the nearest flag."""
+    """A parser that raises InputError instead of exiting, and suggests the nearest flag."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
-        """Raise InputError with the message and where help is."""
+        """Raise InputError with the message and the command that shows help."""
         raise InputError(f"{message}{'' if message.endswith('?') else '.'} See `{self.prog} --help`")
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse all arguments; raises InputError for unknown ones, each with the nearest flag that there is."""
+        """Parse all arguments; raises InputError for unknown ones, each with the nearest flag."""
         known, mistakes = self.parse_and_note(arguments)
         if mistakes:
             self.error("\n  ".join(mistakes))
         return known
 
     def parse_and_note(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-        """Parse what can be; also returns a line for every unknown argument, to be reported with other mistakes.
+        """Parse the known arguments; also returns a line for every unknown one, to be reported with other mistakes.
 
-        Flags are taken under their other names too, see :data:`~domain_masks.records.spellings.SYNONYMS`.
+        Flags are also accepted under their synonyms, see :data:`~domain_masks.records.spellings.SYNONYMS`.
         """
         flags = [flag for action in self._actions for flag in action.option_strings]
         words, mistakes = own_names(arguments, flags)
@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
 def own_names(arguments: Sequence[str], flags: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return arguments with every flag under its own name, and a line for each that is given in two spellings."""
     known = {flag.removeprefix("--") for flag in flags if flag.startswith("--")}
-    given: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     words: list[str] = []
     mistakes: list[str] = []
     for place, word in enumerate(arguments):
@@ -68,8 +68,8 @@ def own_names(arguments: Sequence[str], flags: Sequence[str]) -> tuple[list[str]
         if is_letter or (name.startswith("--") and len(name) > len("--x")):
             own = spelled(name.lstrip("-"), known)
             if own in known:
-                if given.setdefault(own, name) != name:
-                    mistakes.append(two_spellings(given[own], name))
+                if spellings.setdefault(own, name) != name:
+                    mistakes.append(two_spellings(spellings[own], name))
                 words[-1] = f"--{own}{equals}{value}"
     return words, mistakes
 
@@ -81,7 +81,7 @@ def split_method_flags(arguments: Sequence[str]) -> tuple[list[str], dict[str, s
     """
     rest: list[str] = []
     settings: dict[str, str] = {}
-    given: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     words = iter(arguments)
     for word in words:
         if not word.startswith("--method."):
@@ -89,12 +89,12 @@ def split_method_flags(arguments: Sequence[str]) -> tuple[list[str], dict[str, s
             continue
         name, equals, value = word.removeprefix("--method.").partition("=")
         if not equals:
-            found = next(words, None)
-            if found is None or found.startswith("--"):
+            following = next(words, None)
+            if following is None or following.startswith("--"):
                 raise InputError(f"expected a value after --method.{name}, as in `--method.overlap_weight 0.1`")
-            value = found
+            value = following
         own = name.replace("-", "_")
-        if given.setdefault(own, name) != name:
-            raise InputError(two_spellings(f"--method.{given[own]}", f"--method.{name}"))
+        if spellings.setdefault(own, name) != name:
+            raise InputError(two_spellings(f"--method.{spellings[own]}", f"--method.{name}"))
         settings[own] = value
     return rest, settings

@@ -52,16 +52,16 @@ def main(arguments: Sequence[str]) -> int:
 
     from domain_masks.deploy.predicting.locating import locate  # noqa: PLC0415
 
-    # Model and images are looked for before the model is loaded, which takes a while.
+    # Model and images are located before the model is loaded, which takes a while.
     folder = locate(settings.model)
-    found, nothing = None, None
+    listing, no_image = None, None
     try:
-        found = _found(settings)
+        listing = _listed_images(settings)
     except InputError as error:
-        # A model that cannot be used is the larger mistake where images are named one by one.
+        # Where images are named one by one, an unusable model is reported first.
         if not all(Path(path).suffix for path in settings.paths):
             raise
-        nothing = error
+        no_image = error
 
     from domain_masks.deploy import load  # noqa: PLC0415
 
@@ -70,9 +70,9 @@ def main(arguments: Sequence[str]) -> int:
     model.check_ensemble(settings.ensemble)
     if flags.verbose:
         reporter.say(repr(model))
-    if found is None:
-        raise nothing or InputError("no image to predict")
-    count, problems = _predict(model, settings, found, reporter)
+    if listing is None:
+        raise no_image or InputError("no image to predict")
+    count, problems = _predict(model, settings, listing, reporter)
     if count and model.has_votes:
         reporter.say(model.about_nearest())
     for line in problems.lines():
@@ -83,13 +83,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _predict(
-    model: Model, settings: PredictSettings, places: tuple[Iterator[str | Unreadable], int | None], reporter: Reporter
+    model: Model, settings: PredictSettings, listing: tuple[Iterator[str | Unreadable], int | None], reporter: Reporter
 ) -> tuple[int, Problems]:
-    """Write a row for every image that can be read; returns how many there were, and what became of the others."""
+    """Write a row for every readable image; returns their number, and the problems of the others."""
     from domain_masks.cli.prediction_table import is_terminal  # noqa: PLC0415
     from domain_masks.deploy.predicting.prediction_writers import problems_to_file  # noqa: PLC0415
 
-    found, total = places
+    images, total = listing
     shows_table = settings.out is None and is_terminal(sys.stdout)
     top = settings.top or (1 if shows_table else DEFAULT_TOP)
     kept = "The rows until here are complete" if settings.out is None else f"{settings.out} is not written"
@@ -98,9 +98,9 @@ def _predict(
         resumable(kept),
         problems_to_file(settings.errors) as problems,
         _rows(settings, model, top, shows_table) as rows,
-        closing(_stream(model, found, top, settings, problems)) as predictions,
+        closing(_stream(model, images, top, settings, problems)) as predictions,
     ):
-        # A table on the terminal shows by itself how far it has come.
+        # A table on the terminal shows the progress by itself.
         for prediction in predictions if shows_table else reporter.track(predictions, total, "predicting"):
             rows.add(prediction)
             count += 1
@@ -108,11 +108,11 @@ def _predict(
 
 
 def _stream(
-    model: Model, found: Iterator[str | Unreadable], top: int, settings: PredictSettings, problems: Problems
+    model: Model, images: Iterator[str | Unreadable], top: int, settings: PredictSettings, problems: Problems
 ) -> Generator[Prediction, None, None]:
-    # A generator of its own: closed where writing fails, it ends the processes that read.
+    # A separate generator, so that closing it where writing fails ends the workers that read.
     yield from model.stream(
-        found,
+        images,
         ensemble=settings.ensemble,
         top=top,
         batch=settings.batch,
@@ -121,10 +121,10 @@ def _stream(
     )
 
 
-def _found(settings: PredictSettings) -> tuple[Iterator[str | Unreadable], int | None]:
-    """Return the images to predict, and how many they are where that can be known.
+def _listed_images(settings: PredictSettings) -> tuple[Iterator[str | Unreadable], int | None]:
+    """Return the images to predict, and their number where it is known in advance.
 
-    Raises InputError where there is not a single one.
+    Raises InputError where there is none.
     """
     from domain_masks.deploy.predicting.image_paths import STANDARD_INPUT, Unreadable, find_images  # noqa: PLC0415
 
@@ -132,14 +132,14 @@ def _found(settings: PredictSettings) -> tuple[Iterator[str | Unreadable], int |
         raise InputError("standard input (-) is named twice: expected it once")
     total = None
     if STANDARD_INPUT not in settings.paths:
-        # Walking twice is cheap beside decoding, and a list of a million paths is not.
+        # Walking the folders twice is cheap compared with decoding; keeping a list of a million paths is not.
         total = sum(not isinstance(item, Unreadable) for item in find_images(settings.paths))
-    found = find_images(_places(settings))
+    items = find_images(_places(settings))
     problems: list[Unreadable] = []
-    for item in found:
-        # Of a list on standard input, whose end may be far, the first path is enough.
+    for item in items:
+        # A list on standard input may be long: its first path is enough.
         if not isinstance(item, Unreadable) and (is_there(item) or STANDARD_INPUT in settings.paths):
-            return chain(problems, [item], found), total
+            return chain(problems, [item], items), total
         problems.append(item if isinstance(item, Unreadable) else Unreadable(item, "there is no such file or folder"))
     reasons = "; ".join(f"{item.name!r}: {item.reason}" for item in problems[:_SHOWN])
     raise InputError(

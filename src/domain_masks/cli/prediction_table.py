@@ -1,4 +1,4 @@
-"""Predictions as lines for people, on a terminal."""
+"""Predictions as a table on a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDEST = 24
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Return whether a stream is a terminal."""
+    """Whether a stream is a terminal."""
     try:
         return stream.isatty()
     except ValueError:  # closed
@@ -26,7 +26,7 @@ def is_terminal(stream: TextIO) -> bool:
 class TableRows(Rows):
     """A line per image, below a header: probability and class, ``top`` times, each source's vote, the nearest source, path.
 
-    - ``classes``: all there are, whose names must fit
+    - ``classes``: all classes, by whose names the columns are sized
     """
 
     _is_first = True
@@ -62,7 +62,7 @@ class TableRows(Rows):
 
 
 def visible(text: str) -> str:
-    """Return text without what would move the cursor or change the colours: it is escaped."""
+    """Return text with control characters, which would move the cursor or change colours, escaped."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 

@@ -33,7 +33,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the report of some runs."""
+    """Write the report of one or many runs."""
     flags, settings = read_command(parser(), arguments, ReportSettings)
     reporter = reporter_for(flags)
 
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str]) -> int:
 
     paths = [Path(path) for path in settings.runs]
     collection = collect(paths)
-    found = len(collection.runs) + len(collection.skipped) + len(collection.failed) + len(collection.unfinished)
-    if not found:
+    total = len(collection.runs) + len(collection.skipped) + len(collection.failed) + len(collection.unfinished)
+    if not total:
         raise InputError(
             f"no run in or below {', '.join(map(str, paths))}: expected folders that `dmg train` or `dmg benchmark` wrote"
         )
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _place(paths: Sequence[Path], out: Path | None, collection: Collection) -> tuple[Path, bool]:
-    """Return where the page goes, and whether it is the page of one run folder, in which nothing else is written."""
+    """Return the path of the page, and whether it is the page of one run folder, in which nothing else is written."""
     is_run = len(paths) == 1 and [record.folder.path for record in collection.runs] == [paths[0]]
     if out is not None:
         return out / "report.html", False

@@ -1,4 +1,4 @@
-"""The numbers of a run as lines of text."""
+"""The results of a run as lines of text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEGEND = (
 
 
 def result_lines(results: Results) -> Iterator[str]:
-    """Yield a line per measure, with the split behind it and every domain's accuracy in percent."""
+    """Yield a line per measure, with its split and every domain's accuracy in percent."""
     for name, title in MEASURE_TITLES.items():
         accuracies = getattr(results, name)
         if accuracies is None:
@@ -38,7 +38,7 @@ def result_lines(results: Results) -> Iterator[str]:
 
 
 def accuracy_line(title: str, accuracies: Accuracies) -> str:
-    """Return the mean over domains, the split behind it and every domain's accuracy, in percent."""
+    """Return the mean over domains, the split and every domain's accuracy, in percent."""
     counts = accuracies.count_per_domain
     domains = "  ".join(
         f"{domain} {100 * value:.2f}" + (f" (n = {counts[domain]:,})" if domain in counts else "")
@@ -48,7 +48,7 @@ def accuracy_line(title: str, accuracies: Accuracies) -> str:
 
 
 def detail_lines(results: Results) -> Iterator[str]:
-    """Yield what ``--verbose`` adds: the worst domain, the overlap of every pair of masks, and what took how long."""
+    """Yield the lines that ``--verbose`` adds: the worst domain, the overlap of every pair of masks, and the times."""
     for name, title in MEASURE_TITLES.items():
         accuracies: Accuracies | None = getattr(results, name)
         if accuracies is not None and accuracies.worst_domain is not None:

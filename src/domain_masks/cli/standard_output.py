@@ -1,4 +1,4 @@
-"""Standard output and error that are closed, full, or read by nobody."""
+"""Standard output and error, also where they are closed, full or a broken pipe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OutputError(DomainMasksError):
 
     @classmethod
     def of(cls, error: OSError) -> OutputError:
-        """Say why; what was written to files is as it should be."""
+        """Build the message; files that were written are not affected."""
         return cls(
             f"cannot write standard output: {error.strerror or error}. What was to be shown there is lost; files that were "
             "named as written are whole"
@@ -31,7 +31,7 @@ class OutputError(DomainMasksError):
 
 
 class ClosedOutput(io.TextIOBase):
-    """Stands in for a standard output that the shell has closed (``>&-``): takes everything, and knows that it is lost.
+    """Replaces a standard output that the shell has closed (``>&-``): discards everything, and records whether it did.
 
     - ``lost``: whether anything was written
     """
@@ -41,20 +41,20 @@ class ClosedOutput(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of texts."""
+        """The encoding of text."""
         return "utf-8"
 
     @property
     def buffer(self) -> _ClosedBytes:
-        """Where bytes go."""
+        """The binary stream."""
         return _ClosedBytes()
 
     def writable(self) -> bool:
-        """Return that one can write to it."""
+        """Return True: it accepts writes."""
         return True
 
     def write(self, text: str) -> int:
-        """Lose a text."""
+        """Discard a text."""
         self.lost = True
         return len(text)
 
@@ -68,9 +68,9 @@ class _ClosedBytes(io.RawIOBase):
 
 
 def replace_closed() -> None:
-    """Give Python something to write to where the shell has closed an output, and keep files from taking its number.
+    """Replace outputs that the shell has closed, and keep their file descriptors from being reused.
 
-    Libraries write to the numbers 1 and 2 whatever has been opened under them.
+    Libraries write to the descriptors 1 and 2 whatever file has been opened under them.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) < _STANDARD:
         pass
@@ -92,7 +92,7 @@ def is_closed() -> bool:
 
 
 def flush() -> None:
-    """Write what is still to be written on standard output; raises OutputError, or BrokenPipeError where nobody reads it."""
+    """Flush standard output; raises OutputError, or BrokenPipeError where the reader has closed it."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -103,7 +103,7 @@ def flush() -> None:
 
 
 def write(text: str) -> None:
-    """Write on standard output; raises OutputError, or BrokenPipeError where nobody reads it."""
+    """Write to standard output; raises OutputError, or BrokenPipeError where the reader has closed it."""
     try:
         sys.stdout.write(text)
     except BrokenPipeError:
@@ -115,12 +115,12 @@ def write(text: str) -> None:
 def say(line: str) -> None:
     """Print a result on standard output."""
     encoding = sys.stdout.encoding or "utf-8"
-    # A terminal of another alphabet shows a question mark rather than an error.
+    # A terminal with another encoding shows a question mark instead of raising an error.
     write(line.encode(encoding, "replace").decode(encoding) + "\n")
 
 
 def table_lines(table: pd.DataFrame, index: bool = True) -> list[str]:
-    """Return a table as lines for a terminal, where letters of Chinese, Japanese and Korean take two columns."""
+    """Return a table as lines for a terminal, where Chinese, Japanese and Korean characters take two columns."""
     import pandas as pd  # noqa: PLC0415 - most commands show no table
 
     with pd.option_context("display.unicode.east_asian_width", True):
@@ -128,6 +128,6 @@ def table_lines(table: pd.DataFrame, index: bool = True) -> list[str]:
 
 
 def let_go(stream: TextIO) -> None:
-    """Point a stream that cannot be written to nowhere, so that nothing complains when Python ends."""
+    """Redirect a broken stream to the null device, so that no error is printed when Python exits."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

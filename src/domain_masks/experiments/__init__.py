@@ -1,4 +1,4 @@
-"""Many runs: leave-one-domain-out plans, working them off in one or many processes, and their table."""
+"""Many runs: leave-one-domain-out plans, their execution in one or many processes, and their table."""
 
 from __future__ import annotations
 

@@ -18,12 +18,12 @@ from domain_masks.records import Results, RunFolder
 from domain_masks.records.collection import RunRecord, read_run
 
 POLL_SECONDS = 2.0
-"""Seconds between two looks at the runs that another process carries out."""
+"""Seconds between two checks of the runs that another process executes."""
 
 
 @dataclass
 class BenchmarkOutcome:
-    """What became of a plan: the finished runs in its order, and the errors of the others by name."""
+    """The outcome of a plan: the finished runs in its order, and the errors of the others by name."""
 
     runs: list[tuple[PlannedRun, RunRecord]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -41,12 +41,12 @@ def execute_plan(
     reporter: Reporter,
     launcher: Launcher | None = None,
 ) -> BenchmarkOutcome:
-    """Carry out every run of a plan that is not done yet.
+    """Execute every run of a plan that is not done yet.
 
-    - ``launcher``: where the runs are carried out; by default one after the other in this process
+    - ``launcher``: where the runs are executed; by default one after the other in this process
 
     A run that fails, for whatever reason, is recorded in its folder and does not stop the others; the next call tries it
-    again. A run that another benchmark carries out at this moment is waited for, and taken over if that one ends without it.
+    again. A run that another benchmark is executing is waited for, and executed here if the other one ends without it.
 
     Raises InputError where images cannot be read, DiskFullError where the disk is full.
     """
@@ -54,7 +54,7 @@ def execute_plan(
         return BenchmarkOutcome()
     waiting = [planned for planned in plan if planned.state != "done"]
     if waiting:
-        # Before all runs, which would otherwise all fail for the same images; each notes by itself what it leaves out.
+        # Before all runs, which would otherwise all fail for the same images; each run records the images that it leaves out.
         readable(dataset, waiting[0].config, reporter)
     _report_done(plan, reporter)
     by_key = {planned.key: planned for planned in plan}
@@ -65,7 +65,7 @@ def execute_plan(
         for job, outcome in (launcher or InProcess()).launch(jobs, dataset, reporter):
             planned = by_key[job.key]
             if outcome.folder is not None:
-                # Where it lies is known for sure since it is locked.
+                # Its folder is known for certain since it was locked.
                 by_key[job.key] = replace(planned, folder=RunFolder(outcome.folder), out=job.out)
             if outcome.state == "full":
                 raise DiskFullError(
@@ -87,8 +87,8 @@ def _report_done(plan: Sequence[PlannedRun], reporter: Reporter) -> None:
     unknown = [run.name for run in plan if run.state in ("done", "started") and is_of_unknown_content(run.folder)]
     if unknown:
         reporter.say(
-            f"note: {len(unknown)} of these runs, such as {unknown[0]}, were made by a version that did not note what the "
-            "images hold: whether they were the same images is unknown. Remove their folders to run them again"
+            f"note: {len(unknown)} of these runs, such as {unknown[0]}, were made by a version that did not record what "
+            "the images hold: whether they were the same images is unknown. Remove their folders to run them again"
         )
 
 
@@ -107,10 +107,10 @@ def _jobs(plan: Sequence[PlannedRun]) -> list[Job]:
 
 
 def _wait_for_others(busy: Sequence[Job], reporter: Reporter) -> list[Job]:
-    """Wait until one of the runs that others carry out is free, by its end or theirs; return all that are waited for."""
+    """Wait until one of the runs of other benchmarks is released, finished or not; return all that are waited for."""
     if busy:
         names = ", ".join(job.title for job in busy[:3]) + (f" and {len(busy) - 3} more" if len(busy) > 3 else "")
-        reporter.say(f"waiting for another benchmark, which carries out {names}")
+        reporter.say(f"waiting for another benchmark, which is running {names}")
     while busy and all(is_locked(job.out, job.key) for job in busy):
         time.sleep(POLL_SECONDS)
     return list(busy)

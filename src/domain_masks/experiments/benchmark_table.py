@@ -12,13 +12,13 @@ from domain_masks.records import Results
 from domain_masks.records.results import MEASURE_TITLES, OVERALL, held_out_name
 
 COLUMNS = ("method", "target", "seed", "measure", "split", "accuracy")
-"""Those that every table has; the others are settings that vary."""
+"""The columns of every table; the others are varied settings."""
 
 
 def accuracy_table(results: Sequence[Results], varied: Sequence[Mapping[str, Any]] | None = None) -> pd.DataFrame:
     """Return one row per run and measure.
 
-    - ``varied``: of each run the settings that vary, name -> value as text; a column each, empty where a run has none
+    - ``varied``: the varied settings of each run, name -> value as text; a column each, empty where a run has none
 
     Columns: method, the varied ones, target (held-out domains joined by commas), seed, measure, split (the data behind the
     number), accuracy (fraction).
@@ -54,10 +54,10 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     targets = list(dict.fromkeys(table["target"]))
     varied = [name for name in table.columns if name not in COLUMNS]
-    # A domain may be called as another column is.
+    # A domain may have the name of another column.
     taken = {"measure", "method", OVERALL, *varied}
     columns = {target: f"{target} (domain)" if target in taken else target or "(none held out)" for target in targets}
-    # Measures together, whatever was run first; what varies stays in the order of the runs.
+    # Sorted by measure; varied settings stay in the order of the runs.
     by_measure = sorted(table.groupby(["measure", "method", *varied], sort=False), key=lambda group: _rank(group[0][0]))
     for (measure, method, *values), group in by_measure:
         row = {"measure": f"{measure} ({', '.join(dict.fromkeys(group['split']))})", "method": method}

@@ -1,4 +1,4 @@
-"""What a plan still costs: time and disk, from finished runs like its own, or else from one timed step of each method."""
+"""The remaining cost of a plan in time and disk space, from similar finished runs or else a timed step of each method."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _OF_A_STEP = (
 )
 """Settings that change what a run costs per image, besides the method."""
 _NOT_OF_AN_IMAGE = ("batch", "average", "average_interval", "fast")
-"""Those of them with which a step that was timed costs the same per image; what else they cost is added up."""
+"""Those of them that do not change the cost of a timed step per image; their other costs are added."""
 _OF_FEATURES = ("backbone", "weights", "sites", "boundary", "size", "square", "augmentation", "views")
 
 
 @dataclass
 class Estimate:
-    """What the runs of a plan that are not done will need.
+    """The cost of the pending runs of a plan.
 
-    - ``seconds``: with as many runs at once as were named, those of features before all others
+    - ``seconds``: with the given number of runs at once, after frozen features are computed
     - ``run_bytes``, ``feature_bytes``: below the benchmark's folder, and in the cache
-    - ``basis``: where the numbers come from -> of which methods and backbones
-    - ``unknown``: what could not be estimated, and why
+    - ``basis``: source of the numbers -> methods and backbones
+    - ``unknown``: runs without an estimate, and why
     """
 
     seconds: float = 0.0
@@ -57,9 +57,9 @@ def estimate(
 ) -> Estimate:
     """Estimate time and disk of the runs that are not done.
 
-    Runs that differ in nothing that a step costs are a group. Its cost is that of its finished runs, per training image
-    and epoch; where there is none, that of a step timed here, by ``threads`` threads as a run will have. A run that was
-    started counts with the epochs that it lacks, and time is divided by ``at_once``.
+    Runs whose steps cost the same are a group. Its cost is that of its finished runs, per training image and epoch; where
+    there is none, that of a step timed here with the run's number of ``threads``. A run that was started counts with its
+    remaining epochs, and time is divided by ``at_once``.
     """
     total = Estimate()
     seconds: list[float] = []
@@ -99,7 +99,7 @@ def estimate(
 
 
 class _Size:
-    """How many images a run learns from and measures, and how many epochs it lacks."""
+    """The number of training and evaluation images of a run, and its remaining epochs."""
 
     def __init__(self, run: PlannedRun, dataset: ImageDataset) -> None:
         self.run = run
@@ -139,11 +139,11 @@ class _Size:
 
 
 class _Finished:
-    """Costs of finished runs: their own seconds and files."""
+    """Costs from the seconds and files of finished runs."""
 
     def __init__(self, done: Sequence[_Size]) -> None:
         results = [Results.read(size.run.folder.results) for size in done]
-        # A method that is fitted at once has no epochs, and looks at every image once.
+        # A closed-form method has no epochs, and reads every image once.
         learned = [max(1, max(1, run.epochs_run) * size.training) for run, size in zip(results, done, strict=True)]
         self._training = sum(result.seconds.get("training", 0.0) for result in results) / sum(learned)
         evaluation = sum(result.seconds.get("evaluation", 0.0) for result in results)
@@ -159,7 +159,7 @@ class _Finished:
 
 
 class _Timed:
-    """Costs of a step that was timed."""
+    """Costs from a timed step."""
 
     def __init__(self, cost: Cost) -> None:
         self.cost = cost
@@ -170,7 +170,7 @@ class _Timed:
         epoch = size.training * cost.training + size.validation * cost.evaluation
         looks, config = 0.0, size.run.config
         if config.average != "none":
-            # At most: no weight is changed by it.
+            # An upper bound, as the timed step changes no weight.
             epoch += min(size.training, BATCHES * config.batch_size) * cost.training
         if config.average == "swad":
             steps = max(1, size.epochs_left * size.training // config.batch_size)
@@ -187,7 +187,7 @@ class _Timed:
 
 
 def lines(total: Estimate, free_bytes: int | None, at_once: int) -> Iterator[str]:
-    """Yield what an estimate says, in words; ``free_bytes`` are those of the benchmark's disk."""
+    """Yield the lines of an estimate; ``free_bytes``: free space on the benchmark's disk."""
     if not total.basis and not total.unknown:
         return
     features = f" and {decimal(total.feature_bytes)} of features in the cache" if total.feature_bytes else ""

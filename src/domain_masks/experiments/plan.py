@@ -1,4 +1,4 @@
-"""Leave-one-domain-out plans: which runs a benchmark consists of, and where each of them lies."""
+"""Leave-one-domain-out plans: the runs of a benchmark, and their folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from domain_masks.methods.search_ranges import Range
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
 from domain_masks.records.run_folder import folder_name
-from domain_masks.settings.benchmark_settings import BenchmarkLists, check_lists
+from domain_masks.settings.benchmark_lists import BenchmarkLists, check_lists
 from domain_masks.settings.sweeps import METHOD, Variation, with_variation
 from domain_masks.training.defaults import resolve
 
@@ -33,11 +33,11 @@ class PlannedRun:
     """One run of a plan: its complete configuration and its folder.
 
     - ``key``: equal for runs that compute the same; see :mod:`domain_masks.records.identity`
-    - ``out``: the benchmark's folder, below which it lies
-    - ``variation``: what it has in place of the shared settings, name -> value, a method's own without prefix
-    - ``variant``: the name of the listed variant that it belongs to, or nothing
-    - ``is_inner``: whether it is there for a selection rule alone, and no row of a table
-    - ``drawn``: what a search drew for it, by its whole names
+    - ``out``: the benchmark's folder, which contains it
+    - ``variation``: the settings that replace the shared ones, name -> value, a method's own without prefix
+    - ``variant``: the name of the listed variant that it belongs to, or empty
+    - ``is_inner``: whether it only serves a selection rule, and is not a row of a table
+    - ``drawn``: the settings that a search drew for it, by their full names
     """
 
     config: RunConfig
@@ -74,19 +74,19 @@ def leave_one_out(
     out: Path,
     varied: Mapping[str, Any] | None = None,
 ) -> list[PlannedRun]:
-    """Return the runs methods x targets x seeds x what is varied, target by target, so that early results already compare.
+    """Return the runs methods x targets x seeds x varied settings, target by target, so that early results are comparable.
 
     - ``base``: the settings that all runs share; a setting of a method goes to the methods that have it, and those of masks
       to the methods that have masks
-    - ``methods``: names, or mappings of a name and settings of its own
-    - ``targets``: each a domain, or several joined by commas; none means every domain of the dataset in turn
+    - ``methods``: names, or mappings of a name and its own settings
+    - ``targets``: each a domain, or several joined by commas; empty for every domain of the dataset in turn
     - ``out``: the benchmark's folder; see :func:`plan`
     - ``varied``: ``sweep`` and ``variants``, see :mod:`domain_masks.settings.sweeps`
 
     Raises InputError for unknown or repeated names, and for a method's setting that none of the methods has.
     """
-    given = {"methods": list(methods), "targets": list(targets), "seeds": list(seeds), **(varied or {})}
-    lists, mistakes = check_lists(base, base.method, given)
+    unchecked = {"methods": list(methods), "targets": list(targets), "seeds": list(seeds), **(varied or {})}
+    lists, mistakes = check_lists(base, base.method, unchecked)
     if mistakes:
         raise combine_errors(mistakes)
     return plan(base, dataset, lists, out)
@@ -95,14 +95,13 @@ def leave_one_out(
 def plan(base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists, out: Path) -> list[PlannedRun]:
     """Return the runs of a benchmark whose lists have been checked; each once, however many variations lead to it.
 
-    - ``out``: a run below it is found wherever it lies and whatever its folder is called. A new one gets
-      ``METHOD/TARGET/seed-N``, or ``METHOD/NAME=VALUE/TARGET/seed-N`` where settings are varied (each value, the default
-      too), with its key behind where another run has that folder
-    - ``lists``: with the rule ``leave-one-domain-out`` to choose among settings, every source is held out together with each
-      target as well; of a search all draws are run with the first seed, and what is chosen with the others later, see
-      :func:`repeated`
+    - ``out``: an existing run is found anywhere below it, under any name. A new one gets ``METHOD/TARGET/seed-N``, or
+      ``METHOD/NAME=VALUE/TARGET/seed-N`` where settings are varied (for each value, also the default), followed by its key
+      where another run has that folder
+    - ``lists``: with the selection rule ``leave-one-domain-out`` every source is also held out together with each target; of
+      a search all draws are run with the first seed, and the selected ones with the others later, see :func:`repeated`
 
-    Raises InputError for an unknown held-out domain, and where that rule would leave a single source.
+    Raises InputError for an unknown held-out domain, and where that rule would leave one source.
     """
     held_out = _held_out(lists.targets, dataset.domains)
     planner = _Planner(base, dataset, lists.seeds[:1] if lists.search else lists.seeds, out)
@@ -121,7 +120,7 @@ def plan(base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists, out: Pat
 
 
 Draws = tuple[Mapping[str, Range], Sequence[Variation]]
-"""Of a method the ranges in which a search looks, and what it draws; the first draw is no change."""
+"""The ranges of a method's search, and its draws; the first draw has the defaults."""
 
 
 def draws_of(base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists) -> dict[str, Draws]:
@@ -140,7 +139,7 @@ def draws_of(base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists) -> d
 def repeated(
     base: RunConfig, dataset: ImageDataset, lists: BenchmarkLists, out: Path, chosen: Sequence[PlannedRun]
 ) -> list[PlannedRun]:
-    """Return the runs that a search has ``chosen`` again, with the benchmark's other seeds; each beside the first."""
+    """Return the runs that a search has ``chosen``, with the benchmark's other seeds."""
     planner = _Planner(base, dataset, lists.seeds[1:], out)
     for planned in chosen:
         planner.repeat(planned)
@@ -148,7 +147,7 @@ def repeated(
 
 
 def choices(plan: Sequence[PlannedRun], fewest: int = 2) -> dict[tuple[str, str], list[PlannedRun]]:
-    """Return (method, name of the variant) -> its runs, where these have ``fewest`` settings or more to choose between."""
+    """Return (method, name of the variant) -> its runs, where these have at least ``fewest`` different settings."""
     groups: dict[tuple[str, str], list[PlannedRun]] = {}
     for planned in plan:
         groups.setdefault((planned.config.method_name, planned.variant), []).append(planned)
@@ -181,7 +180,7 @@ class _Planner:
     def add(
         self, method: Mapping[str, Any], variation: Variation, domains: tuple[str, ...], is_inner: bool = False
     ) -> None:
-        """Add the runs of one method under one variation, a run per seed; those that are there already stay as they are."""
+        """Add the runs of one method under one variation, a run per seed; runs that are in the plan already are kept."""
         varied = with_variation(self._base, method, variation)
         if varied is None:
             return
@@ -218,7 +217,7 @@ class _Planner:
 
 
 def _place(config: RunConfig, varied: Mapping[str, Any]) -> Path:
-    """Return the path of a run below the benchmark's folder: method, what is varied, held-out domains, seed."""
+    """Return the path of a run below the benchmark's folder: method, varied settings, held-out domains, seed."""
     words = ",".join(f"{short_name(name, varied)}={_word(value)}" for name, value in varied.items())
     between = (folder_name(words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."),) if words else ()
     target = "+".join(map(folder_name, config.target or ())) or "none"

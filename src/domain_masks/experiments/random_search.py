@@ -1,7 +1,7 @@
-"""What a search for settings draws: as many settings for every method, from ranges that stand in its description.
+"""The draws of a random search: equally many for every method, from the ranges in its description.
 
-A draw is keyed by the seed, the setting and its number: of more draws the first ones are the same, and what all methods share,
-such as the learning rate, is drawn alike for all.
+A draw is keyed by the seed, the setting and its number: the first draws do not depend on how many there are, and settings that
+methods share, such as the learning rate, get the same values for all.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from domain_masks.records.config import RunConfig
 from domain_masks.settings.sweeps import METHOD, Variation, varied_mistakes
 
 FACTOR = 10.0
-"""The learning rate of every method that has one is drawn between that of the defaults divided and multiplied by this."""
+"""The learning rate of every method is drawn between the default divided and multiplied by this."""
 _DIGITS = 3
 
 
 def ranges_of(config: RunConfig) -> dict[str, Range]:
-    """Return setting -> where it is drawn from, for the method of a complete configuration."""
+    """Return setting -> its range, for the method of a complete configuration."""
     kind = described(config.method_name)
     shared: dict[str, Range] = {}
     if not kind.is_closed_form() and config.lr is not None:
@@ -30,9 +30,9 @@ def ranges_of(config: RunConfig) -> dict[str, Range]:
 
 
 def draws(config: RunConfig, count: int, seed: int) -> list[Variation]:
-    """Return what is tried for the method of a complete configuration: the defaults, and ``count`` - 1 draws.
+    """Return the settings to try for the method of a complete configuration: the defaults, and ``count`` - 1 draws.
 
-    Raises InputError where its description has ranges of settings that there are not, or with values that they cannot have.
+    Raises InputError where its description has ranges of unknown settings or with invalid values.
     """
     name, ranges = config.method_name, ranges_of(config)
     variations = [Variation(methods=(name,))]
@@ -48,7 +48,7 @@ def _drawn(setting: str, method: str, within: Range, seed: int, number: int) -> 
     own = f"{method}/" if setting.startswith(METHOD) else ""
     value = within.at(key(seed, f"search/{own}{setting}", number) / 2**63)
     if isinstance(value, float) and isinstance(within, Uniform):
-        # As one would write it; what is rounded stays in the range.
+        # Rounded to few digits; the result stays in the range.
         return min(max(_rounded(value), within.low), within.high)
     return value
 

@@ -1,4 +1,4 @@
-"""Which runs there are below a benchmark's folder already, by what they compute and not by what their folders are called."""
+"""The existing runs below a benchmark's folder, identified by what they compute and not by the names of their folders."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from domain_masks.training.defaults import resolve
 
 
 class RunIndex:
-    """The runs below ``out``, each found by its key.
+    """The runs below ``out``, indexed by their keys.
 
-    - ``dataset``: the one that the benchmark is about; runs of another have other keys
+    - ``dataset``: of the benchmark; runs of another dataset have other keys
 
-    Of several runs that compute the same a finished one is taken, else one with a checkpoint, else the first by path. Folders
-    whose settings cannot be read are no runs to resume, and are left alone.
+    Of several runs with the same key a finished one is used, else one with a checkpoint, else the first by path. Folders
+    whose settings cannot be read are ignored.
     """
 
     def __init__(self, out: Path, dataset: ImageDataset) -> None:
@@ -50,11 +50,11 @@ def key_of(
 def keys_in(
     folder: RunFolder, domains: Iterable[str], content: str | None = None, dataset: ImageDataset | None = None
 ) -> Iterator[str]:
-    """Yield the keys under which the run in a folder may be found; none where its settings cannot be read.
+    """Yield the possible keys of the run in a folder; none where its settings cannot be read.
 
-    - ``domains``: of the dataset, for unfinished runs of older versions, which did not note them
-    - ``content``: of the dataset, for runs of older versions, which did not note it: they are known by names alone
-    - ``dataset``: fills in what an older version did not write down, where it says so
+    - ``domains``: of the dataset, for unfinished runs of older versions, which did not record them
+    - ``content``: of the dataset, for runs of older versions, which did not record it: they are identified by names only
+    - ``dataset``: provides settings that older versions did not record
     """
     try:
         values = read_config(folder.config)
@@ -73,7 +73,7 @@ def keys_in(
         # It was started by a version that recorded nothing, and so before any revision.
         inputs.pop(REVISED, None)
     yield key_of(config, (), inputs)
-    # It is not known whether an older version was asked for this number or chose it.
+    # It is unknown whether this number was set or chosen by an older version.
     yield key_of(config, (), inputs | {"batch": AUTO})
 
 
@@ -82,7 +82,7 @@ def _with_content(noted: dict[str, Any], content: str | None) -> dict[str, Any]:
 
 
 def is_of_unknown_content(folder: RunFolder) -> bool:
-    """Whether a run was started by a version that did not record what its images hold."""
+    """Whether a run was started by a version that did not record the content of its images."""
     return CONTENT not in (inputs_noted(folder) or {})
 
 

@@ -1,6 +1,6 @@
-"""Who carries out a run: one process at a time, of all benchmarks that write into one folder, and in which folder it lies.
+"""Locks of runs: one process at a time executes a run, of all benchmarks that write into one folder; and the run's folder.
 
-Every run has a lock below ``.locks``, which the system releases when its process ends, however that comes.
+Every run has a lock below ``.locks``, which the system releases when its process ends for any reason.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ LOCKS = ".locks"
 
 @contextmanager
 def locked(out: Path, key: str) -> Iterator[bool]:
-    """Lock a run within the block; gives False, without waiting, where another process has it.
+    """Lock a run within the block; yields False, without waiting, where another process holds the lock.
 
-    Raises RunFolderError where nothing can be written below ``out``.
+    Raises RunFolderError where ``out`` is not writable.
     """
     lock = _lock(out, key)
     try:
@@ -42,15 +42,15 @@ def locked(out: Path, key: str) -> Iterator[bool]:
 
 
 def is_locked(out: Path, key: str) -> bool:
-    """Whether another process carries out a run at this moment."""
+    """Whether another process is executing a run."""
     with locked(out, key) as free:
         return not free
 
 
 def assign(out: Path, preferred: RunFolder, key: str, config: RunConfig, dataset: ImageDataset) -> RunFolder:
-    """Return the folder of a run that is locked, with its settings and inputs in it, so that no other takes the folder.
+    """Return the folder of a locked run, created with its settings and inputs, so that no other run uses the folder.
 
-    A folder that another benchmark gave this run is kept. Raises RunFolderError where it cannot be made.
+    A folder that another benchmark assigned to this run is kept. Raises RunFolderError where it cannot be created.
     """
     with _explaining(out), _lock(out, "folders"):
         folder, content = assigned(out, key), content_of(dataset)
@@ -59,7 +59,7 @@ def assign(out: Path, preferred: RunFolder, key: str, config: RunConfig, dataset
             folder = next(candidate for candidate in candidates if is_free(candidate, key, dataset.domains, content))
         folder.refuse_file()
         if not folder.config.is_file():
-            # Another dataset of the same names has the same settings: what tells them apart is noted with them.
+            # Another dataset with the same names gives the same settings: the recorded inputs tell them apart.
             write_json(folder.environment, {INPUTS: inputs_of(config, dataset.domains, content)})
             config.write(folder.config)
         write_whole(_note(out, key), folder.path.relative_to(out).as_posix())
@@ -67,7 +67,7 @@ def assign(out: Path, preferred: RunFolder, key: str, config: RunConfig, dataset
 
 
 def assigned(out: Path, key: str) -> RunFolder | None:
-    """Return the folder that a run was given; None where it has none yet."""
+    """Return the folder that was assigned to a run; None where there is none yet."""
     try:
         return RunFolder(out / _note(out, key).read_text(encoding="utf-8"))
     except OSError:
@@ -75,7 +75,7 @@ def assigned(out: Path, key: str) -> RunFolder | None:
 
 
 def candidate_folders(preferred: Path, key: str) -> Iterator[Path]:
-    """Yield the paths that a run may have, the preferred one first, then with its key behind."""
+    """Yield the possible paths of a run: the preferred one first, then with its key appended."""
     yield preferred
     yield preferred.with_name(f"{preferred.name}-{key[:8]}")
     for number in count(2):
@@ -83,7 +83,7 @@ def candidate_folders(preferred: Path, key: str) -> Iterator[Path]:
 
 
 def is_free(folder: RunFolder, key: str, domains: Iterable[str], content: str | None = None) -> bool:
-    """Whether a folder can hold the run with this key: it is not there yet, holds no settings, or those of this run."""
+    """Whether a folder is free for the run with this key: it does not exist, has no settings, or those of this run."""
     if folder.path.exists() and not folder.path.is_dir():
         return False
     return not folder.config.exists() or key in keys_in(folder, domains, content)
@@ -101,7 +101,7 @@ def _note(out: Path, key: str) -> Path:
 
 @contextmanager
 def _explaining(out: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into a message about the benchmark's folder."""
+    """Turn errors of the operating system into a message about the benchmark's folder."""
     try:
         yield
     except Timeout:  # an OSError too, and no mistake

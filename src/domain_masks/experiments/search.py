@@ -1,6 +1,6 @@
-"""A fair search for settings: what source validation chooses of the draws of every method, and what is published of it.
+"""A fair search for settings: source validation selects among the draws of every method, and the result is published.
 
-The held-out domains are not looked at before the choice has been made; see :mod:`domain_masks.experiments.random_search`.
+The held-out domains are not used before the selection; see :mod:`domain_masks.experiments.random_search`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from domain_masks.records.collection import RunRecord
 from domain_masks.records.config import RunConfig
 from domain_masks.records.results import held_out_name
 from domain_masks.records.search import NAME, Drawn, Searched, SearchRecord
-from domain_masks.settings.benchmark_settings import BenchmarkLists
+from domain_masks.settings.benchmark_lists import BenchmarkLists
 
 
 def search(
@@ -29,11 +29,11 @@ def search(
     out: Path,
     carry_out: Callable[[Sequence[PlannedRun]], BenchmarkOutcome],
 ) -> BenchmarkOutcome:
-    """Run all draws with the first seed, publish what source validation chooses, and run that with the other seeds.
+    """Run all draws with the first seed, publish what source validation selects, and run that with the other seeds.
 
-    - ``carry_out``: executes a plan; what is done already costs it nothing, so that an interrupted search is resumed
+    - ``carry_out``: executes a plan and skips finished runs, so that an interrupted search is resumed
 
-    Returns what became of both plans. ``search.json`` is there when the second one begins.
+    Returns the outcome of both plans. ``search.json`` is written before the second one starts.
     """
     tried = carry_out(plan(base, dataset, lists, out))
     chosen = winners(tried.runs)
@@ -43,9 +43,9 @@ def search(
 
 
 def winners(runs: Sequence[tuple[PlannedRun, RunRecord]]) -> list[PlannedRun]:
-    """Return of each method and held-out domain the run whose settings source validation chooses, in the order of ``runs``.
+    """Return, for each method and held-out domain, the run whose settings source validation selects, in the order of ``runs``.
 
-    What cannot be chosen, as a record cannot be read, is left out here, and told where the choice is shown.
+    Where a record cannot be read the selection is left out here, and reported where it is shown.
     """
     by_folder = {record.folder.path: planned for planned, record in runs}
     chosen = []
@@ -65,10 +65,10 @@ def search_record(
     chosen: Sequence[PlannedRun],
     seeds: Sequence[int],
 ) -> SearchRecord:
-    """Return what is published of a search.
+    """Return the record of a search.
 
     - ``draws``: by method
-    - ``runs``: the finished ones of the first seed, by which is chosen
+    - ``runs``: the finished ones of the first seed, which the selection compares
     - ``chosen``: see :func:`winners`
     """
     methods = {}
@@ -81,7 +81,7 @@ def search_record(
             number = places[_settings_key(planned.drawn)]
             try:
                 validation[number][held_out_name(record.results.targets)] = source_validation_accuracy(record)
-            except DomainMasksError:  # told where the choice is shown
+            except DomainMasksError:  # reported where the selection is shown
                 continue
         for planned in chosen:
             if planned.config.method_name == method:

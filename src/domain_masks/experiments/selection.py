@@ -1,4 +1,4 @@
-"""Which of the swept settings is reported: a benchmark's runs under a selection rule."""
+"""Selection among swept settings: a benchmark's runs under a selection rule."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CHOSEN = "chosen"
 
 @dataclass
 class Selection:
-    """What a rule chose of every method and named variant that has settings to choose between.
+    """The settings that a rule selected for every method and named variant with several settings.
 
-    - ``table``: see :func:`~domain_masks.experiments.benchmark_table.accuracy_table`, with the rule in a column of its own, and
-      the settings that were chosen in another
-    - ``problems``: methods of which nothing could be chosen, and why
+    - ``table``: see :func:`~domain_masks.experiments.benchmark_table.accuracy_table`, with further columns for the
+      rule and the selected settings
+    - ``problems``: methods without a selection, and why
     """
 
     rule: str
@@ -33,15 +33,15 @@ class Selection:
 
     @property
     def is_oracle(self) -> bool:
-        """Whether labels of the held-out domains were looked at."""
+        """Whether labels of the held-out domains were used."""
         return self.rule == ORACLE
 
 
 def select(runs: Sequence[tuple[PlannedRun, RunRecord]], rule: str, with_single: bool = False) -> Selection | None:
     """Choose among the variations of every method by ``rule``; None where no method has several.
 
-    Named variants are baselines of their own, each chosen among its own settings. Methods with one setting alone are left out
-    unless ``with_single``.
+    Named variants are separate baselines, each selected among its own settings. Methods with one setting are left out unless
+    ``with_single``.
     """
     chosen: list[tuple[str, SelectedResult]] = []
     problems = []

@@ -1,4 +1,4 @@
-"""``benchmark.yaml``: a whole benchmark, complete, with which it can be carried out again."""
+"""``benchmark.yaml``: the complete settings of a benchmark, with which it can be repeated."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from domain_masks.methods.settings import complete_method
 from domain_masks.records import write_whole
 from domain_masks.records.config import SCHEMA, RunConfig
 from domain_masks.records.yaml_files import to_yaml
-from domain_masks.settings.benchmark_settings import BenchmarkLists
+from domain_masks.settings.benchmark_lists import BenchmarkLists
 from domain_masks.settings.sweeps import Variation
 
 NAME = "benchmark.yaml"
 _OF_ONE_RUN = ("target", "seed", "method")
 _AS_GIVEN = ("sites", "lr_masks", "schedule_masks", "average", "workers")
-"""What one method does not take is for the others all the same; and processes are by the machine's cores."""
+"""Settings that differ between runs without being varied: they depend on the method, or on the machine's cores."""
 
 
 def benchmark_yaml(base: RunConfig, lists: BenchmarkLists, plan: Sequence[PlannedRun]) -> str:
     """Return a benchmark as YAML: its lists, every method with all its settings, and what the runs share.
 
-    A setting that the runs do not agree in is given as it was, or left out where it was not: it follows from the method, or
-    from what is varied.
+    A setting that differs between runs is written as it was given, or left out where it was not: it follows from the method
+    or from the varied settings.
     """
     methods = [complete_method(method["name"], _own(method)) for method in lists.methods]
     targets = dict.fromkeys(",".join(planned.config.target or ()) for planned in plan if not planned.is_inner)
@@ -52,7 +52,7 @@ def benchmark_yaml(base: RunConfig, lists: BenchmarkLists, plan: Sequence[Planne
 
 
 def keep(out: Path, text: str) -> None:
-    """Write ``benchmark.yaml``; one of another benchmark that is there gets a name of its own, by its content."""
+    """Write ``benchmark.yaml``; that of another benchmark in the folder is kept under a name with a hash of its content."""
     path = out / NAME
     with suppress(OSError):
         before = path.read_bytes()

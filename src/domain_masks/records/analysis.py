@@ -16,7 +16,7 @@ domain classifier's. In 1 epochs were counted from 0, and are read as one more; 
 mask's, and is left out."""
 _OTHER_NEAREST = (
     "the nearest source is left out: this analysis found it by another rule, the most confident mask. `dmg evaluate RUN` and "
-    "then `dmg analyze RUN` write it anew"
+    "then `dmg analyze RUN` write it again"
 )
 
 
@@ -45,7 +45,7 @@ class SiteEpoch(NeuronKinds):
 
 
 class McNemarTest(RecordPart):
-    """Pictures that only the nearest source's mask, or only the prediction ensemble, has right; exact, two-sided."""
+    """Exact two-sided test on the images that only the nearest source's mask, or only the prediction ensemble, classifies."""
 
     nearest_only: Count
     predictions_only: Count
@@ -56,14 +56,14 @@ class NearestSource(RecordPart):
     """Which source each image is nearest to, and how its mask or head alone does there.
 
     - ``rule``: how the nearest source is chosen, in words
-    - ``right``: how often that is right on the sources' own images
-    - ``rules``: rule -> the same accuracy by that rule, of all rules that could be measured: what the choice rests on
+    - ``right``: its accuracy on the sources' own images
+    - ``rules``: rule -> the same accuracy of every rule that could be measured, by which the rule was chosen
     - ``domains``: domain -> source -> share of its images, adding up to 1
     - ``images``: domain -> how many images
     - ``agreement``: domain -> share of images that get the same class from the nearest source's mask and the ensemble
     - ``accuracy``: domain -> ``nearest``, ``predictions``, ``weighted`` (if the run has it), ``best_single``: the best mask,
       an oracle that is chosen by the labels that it is measured on
-    - ``best_single``: domain -> whose mask that is
+    - ``best_single``: domain -> the source of that mask
     - ``test``: domain -> the paired test of ``nearest`` against ``predictions``
     """
 
@@ -79,14 +79,14 @@ class NearestSource(RecordPart):
 
 
 class AblationRow(RecordPart):
-    """Accuracies of the prediction ensemble with some neurons switched off in the masks of all domains.
+    """Accuracies of the prediction ensemble with some units zeroed in the masks of all domains.
 
-    - ``site``: where, or "all" for every site at once
-    - ``kind``: which neurons: "none" in the first row, "shared", "specific", or "random" ones of any kind as a control
-    - ``matched``: for "random", the kind whose number of neurons they equal
-    - ``fraction``: of the kind's neurons that is switched off; ``neurons``: how many they are
-    - ``draws``: how many random choices ``accuracy`` (domain -> accuracy) is the mean of, and ``deviation`` the sample
-      standard deviation, absent for one
+    - ``site``: the mask site, or "all" for every site at once
+    - ``kind``: which units: "none" in the first row, "shared", "specific", or "random" ones of any kind as a control
+    - ``matched``: for "random", the kind whose number of units they equal
+    - ``fraction``: of the kind's units that is zeroed; ``neurons``: how many they are
+    - ``draws``: the number of random draws that ``accuracy`` (domain -> accuracy) is averaged over; ``deviation``: their
+      sample standard deviation, absent for one draw
     """
 
     site: Text
@@ -100,7 +100,7 @@ class AblationRow(RecordPart):
 
 
 class Ablation(RecordPart):
-    """How accuracy falls when neurons are switched off; ``split`` domain -> which images, ``images`` how many."""
+    """The accuracy with zeroed units; ``split``: domain -> the images' split, ``images``: how many."""
 
     split: dict[str, Text]
     images: dict[str, Count] = Field(validation_alias=IMAGES)
@@ -125,7 +125,7 @@ class Calibration(RecordPart):
 
 
 class ConfusedPair(RecordPart):
-    """How many images of one class, the ``label``, were ``predicted`` to be of another."""
+    """How many images of one class, the ``label``, were ``predicted`` as another."""
 
     label: Text
     predicted: Text
@@ -133,9 +133,9 @@ class ConfusedPair(RecordPart):
 
 
 class Confusion(RecordPart):
-    """``counts[i][j]``: images of ``classes[i]`` that were predicted to be ``classes[j]``.
+    """``counts[i][j]``: images of ``classes[i]`` that were predicted as ``classes[j]``.
 
-    Of many classes only those with the most errors are here; ``of`` is how many there are. ``pairs`` are the most frequent
+    Of many classes only those with the most errors are listed; ``of`` is the number of all. ``pairs`` are the most frequent
     errors among all classes.
     """
 
@@ -153,9 +153,9 @@ class Vote(RecordPart):
 
 
 class GalleryItem(RecordPart):
-    """One image: its id, the label, what the prediction ensemble says and how confident it is.
+    """One image: its id, its label, and the class and confidence that the prediction ensemble predicts.
 
-    ``votes`` is by source, for a method that has masks or heads. ``thumbnail`` is a path relative
+    ``votes`` is by source, for a method with masks or heads. ``thumbnail`` is a path relative
     to the run folder, absent where the image could not be read.
     """
 
@@ -183,7 +183,7 @@ class ImageGallery(RecordPart):
 
 
 class Analysis(JSONRecord):
-    """The content of ``analysis.json``; what a method does not have, or was left out, is None here and absent there.
+    """The content of ``analysis.json``; a part that was left out, or that the method does not have, is None here, absent there.
 
     Accuracies are fractions in [0, 1], of the domain's images in the split that ``splits`` names.
 
@@ -191,11 +191,11 @@ class Analysis(JSONRecord):
     - ``mask_by_domain_splits``: domain -> "held_out", or a source's "test" or else "validation"
     - ``sites``: mask site -> :class:`SiteAnalysis`
     - ``epochs``: a row per epoch, counted from 1, and site
-    - ``calibration``, ``confusion``: domain -> how it is there
-    - ``per_class``: domain -> class -> accuracy, and ``per_class_counts`` of how many images; a class without is absent
+    - ``calibration``, ``confusion``: by domain
+    - ``per_class``: domain -> class -> accuracy; ``per_class_counts``: of how many images; a class without images is absent
     - ``galleries``: name -> :class:`ImageGallery`
-    - ``figures``: the names of the files in the run's ``figures/`` that belong to this analysis, drawings and tables
-    - ``notes``: what was left out, and why, a sentence each
+    - ``figures``: the names of the figures and tables in the run's ``figures/`` that belong to this analysis
+    - ``notes``: which parts were left out, and why, a sentence each
     """
 
     newest: ClassVar[int] = SCHEMA

@@ -1,4 +1,4 @@
-"""Where things lie that can be computed or fetched again."""
+"""The cache folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CACHE_VARIABLE = "DMG_CACHE"
 
 
 def cache_folder() -> Path:
-    """Return where features and what is known of images are kept: ``$DMG_CACHE``, or the user's cache folder."""
-    given = os.environ.get(CACHE_VARIABLE)
+    """Return the folder of cached features and image verifications: ``$DMG_CACHE``, or one in the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
     base = os.environ.get("XDG_CACHE_HOME")
-    return Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "domain-masks"
+    return Path(chosen) if chosen else (Path(base) if base else Path.home() / ".cache") / "domain-masks"

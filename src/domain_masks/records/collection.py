@@ -1,4 +1,4 @@
-"""Every run below some folders, as far as its records can be read; what cannot is named, and stops nobody."""
+"""All runs below some folders; records that cannot be read are listed with the reason, and raise nothing."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _INSIDE_A_RUN = frozenset({"checkpoints", "figures", "tensorboard"})
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One finished run: its numbers and its settings, and where the rest lies.
+    """One finished run: its results, its settings and its folder.
 
-    - ``config``: what ``config.yaml`` holds, every setting by name
+    - ``config``: the content of ``config.yaml``, every setting by name
     """
 
     folder: RunFolder
@@ -44,17 +44,17 @@ class RunRecord:
 
     @cached_property
     def inputs(self) -> Mapping[str, Any]:
-        """What the run noted of its images and files, see :mod:`domain_masks.records.identity`; empty where it did not."""
+        """The inputs that the run recorded, see :mod:`domain_masks.records.identity`; empty where it did not."""
         return inputs_noted(self.folder) or {}
 
     @property
     def content(self) -> str | None:
-        """The fingerprint of the dataset's images, names and labels; None for runs of versions that did not note it."""
+        """The fingerprint of the dataset's images, names and labels; None for runs of versions that did not record it."""
         return self.inputs.get(CONTENT)
 
     @property
     def revisions_missing(self) -> tuple[str, ...]:
-        """What is computed in another way since the run was made, by the names of the revisions."""
+        """The names of the revisions that changed what the run computes since it was made."""
         try:
             return tuple(revisions_missing(parse_config(self.config), self.inputs))
         except DomainMasksError:  # of a method or version that is not known here
@@ -71,7 +71,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A folder that holds a run of which nothing can be shown: half-written, foreign, of a newer version, or failed."""
+    """A run folder whose records cannot be used: incomplete, malformed, of a newer version, or failed."""
 
     path: Path
     reason: str
@@ -83,13 +83,13 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Collection:
-    """What lies below some folders.
+    """The runs below some folders.
 
     - ``runs``: the finished runs, ordered by path
     - ``skipped``: folders whose records cannot be used, each with the reason
     - ``failed``: runs that ended with an error, each with its message
-    - ``unfinished``: run folders that were begun and have no results yet
-    - ``searches``: of benchmarks that searched for settings
+    - ``unfinished``: folders of runs that were started and have no results yet
+    - ``searches``: the searches of benchmarks with ``--search``
     """
 
     runs: tuple[RunRecord, ...]
@@ -100,10 +100,10 @@ class Collection:
 
 
 def collect(paths: Sequence[Path | str]) -> Collection:
-    """Read every run at and below ``paths``, wherever it lies there and whatever its folder is called.
+    """Read every run at and below ``paths``, at any depth and under any name.
 
-    Links to folders are not followed. Raises InputError where a path does not exist or is no folder; what is wrong with one
-    run is noted in the collection.
+    Links to folders are not followed. Raises InputError where a path does not exist or is no folder; errors in one run are
+    listed in the collection.
     """
     runs: list[RunRecord] = []
     skipped: list[Skipped] = []
@@ -129,7 +129,7 @@ def collect(paths: Sequence[Path | str]) -> Collection:
 
 
 def _searches(paths: Sequence[Path | str], skipped: list[Skipped]) -> Iterator[SearchRecord]:
-    """Yield the search of each folder, or of those directly below it: a benchmark's folder, or one of several benchmarks."""
+    """Yield the search of each folder, or of those directly below it, as for a folder of several benchmarks."""
     folders = [folder for path in map(Path, paths) for folder in (path, *sorted(path.iterdir())) if folder.is_dir()]
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         try:

@@ -1,4 +1,4 @@
-"""The settings of one run, complete: what ``config.yaml`` holds and what the flags of ``dmg train`` set."""
+"""The complete settings of one run: the content of ``config.yaml`` and the flags of ``dmg train``."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ NOT_COMPUTED = frozenset(
         "plugin",
     }
 )
-"""Settings that do not decide what a run learns; whether images and plugins are still the same is looked at by itself."""
+"""Settings that do not decide what a run learns; the content of images and plugins is compared separately."""
 
 BY_DATASET = "by dataset, shown by --print_config"
 BY_WEIGHTS = "as the weights need it"
@@ -198,17 +198,17 @@ class RunConfig(BaseModel):
         "decay of ema", None, otherwise="1 - 10 / steps, within 0.5 and 0.999"
     )
     average_start: Annotated[float, Field(ge=0, lt=1)] = _optimisation(
-        "fraction of the steps after which swa begins to average", 0.5
+        "fraction of the steps after which swa starts to average", 0.5
     )
     average_interval: Count | None = _optimisation(
         "steps between two evaluations of the validation loss by swad", None, otherwise="a fiftieth of all steps"
     )
     average_patience: Count = _optimisation(
-        "swad begins to average at the first of so many losses in a row that none of them undercuts", 3
+        "swad starts to average at the first of so many losses in a row of which none is lower", 3
     )
     average_overfit_patience: Count = _optimisation("swad ends after so many losses in a row above its tolerance", 6)
     average_tolerance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = _optimisation(
-        "tolerance of swad, as a multiple of the loss where averaging began", 1.3
+        "tolerance of swad, as a multiple of the loss where averaging started", 1.3
     )
     patience: Count | None = _optimisation("early stopping: end after so many epochs without improvement", None)
     max_time: Seconds | None = _optimisation("stop after the epoch that exceeds this time: 90s, 30m, 2h", None)
@@ -244,12 +244,12 @@ class RunConfig(BaseModel):
 
     @property
     def value_bounds(self) -> tuple[float, float] | None:
-        """Black and white of deep images; None where the files' types say it, or the dataset has not been looked at yet."""
+        """Black and white level of deep images; None where the file type decides, or the range is not determined yet."""
         return bounds_of(self.value_range)
 
     @property
     def batch_size(self) -> int:
-        """Images per step; the default where ``auto`` has not been decided, for what does not depend on it."""
+        """Images per step; the default where ``auto`` is not resolved yet, for uses that do not depend on it."""
         return DEFAULT_BATCH if self.batch == AUTO else int(self.batch)
 
     def to_dict(self) -> dict[str, Any]:
@@ -266,9 +266,9 @@ class RunConfig(BaseModel):
 
 
 def parse_config(values: Mapping[str, Any]) -> RunConfig:
-    """Check settings from flags or YAML; texts are converted to the types that are expected.
+    """Check settings from flags or YAML; texts are converted to the expected types.
 
-    Raises InputError that lists every mistake, each with what was expected, and the nearest name for an unknown one.
+    Raises InputError that lists every mistake with the expected value, and the nearest name for an unknown one.
     """
     config, mistakes = check_values(values)
     if config is None:
@@ -277,9 +277,9 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
 
 
 def check_values(values: Mapping[str, Any], others: Sequence[str] = ()) -> tuple[RunConfig | None, list[str]]:
-    """Return the settings of a run, or None and a line per mistake; names that other folders know are not looked up.
+    """Return the settings of a run, or None and a line per mistake; names of datasets, methods and backbones are not checked.
 
-    ``others`` are names that could have been meant besides those of a run.
+    ``others`` are further names that an unknown setting may be a misspelling of.
     """
     named, mistakes = canonical(values, RunConfig.model_fields)
     try:
@@ -290,11 +290,11 @@ def check_values(values: Mapping[str, Any], others: Sequence[str] = ()) -> tuple
 
 
 def read_settings(path: Path, known: Collection[str] = RunConfig.model_fields) -> dict[str, Any]:
-    """Read a YAML of settings that somebody has written: as :func:`read_config`, each under its own name.
+    """Read a YAML of settings written by a user: as :func:`read_config`, with synonyms replaced by the settings' own names.
 
-    - ``known``: the settings that there are
+    - ``known``: the names of all settings
 
-    Raises InputError, too, where a setting is given in two spellings.
+    Also raises InputError where a setting is given in two spellings.
     """
     values, mistakes = canonical(read_config(path), known)
     if mistakes:

@@ -1,4 +1,4 @@
-"""Where and with what a run was made."""
+"""The software and hardware that a run was made with."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 def environment() -> dict[str, Any]:
     """Return the content of ``environment.json``: Python, platform, versions, devices, the command, the time (UTC).
 
-    Versions are read from the installed packages, which are not imported. Devices are named only if torch has been
-    imported by then, which it has been wherever something is trained.
+    Versions are read from the metadata of installed packages, without importing them. Devices are listed only if torch is
+    imported, as it is wherever something is trained.
     """
     return {
         "schema": SCHEMA,
@@ -34,19 +34,19 @@ def environment() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of this package and of what it depends on, as far as they are installed."""
+    """Return the versions of this package and of its installed dependencies."""
     try:
         requirements = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:  # run from a folder of sources
         requirements = []
     named = [match.group() for line in requirements if (match := _NAME.match(line)) and not _for_developers(line)]
-    found = {}
+    versions = {}
     for name in dict.fromkeys([DISTRIBUTION, *named]):
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def version() -> str | None:

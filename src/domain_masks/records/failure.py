@@ -1,4 +1,4 @@
-"""Why a run failed: ``failed.json`` in its folder, until it has been tried again with success."""
+"""The error of a failed run: ``failed.json`` in its folder, until the run succeeds."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ FAILURE_SCHEMA = 1
 
 
 def record_failure(path: Path, error: BaseException | str, kind: str | None = None) -> str:
-    """Write why a run failed, with the traceback of what is no mistake of the user's; returns the message.
+    """Write why a run failed, with the traceback of an unexpected error; returns the message.
 
-    - ``error``: what was raised, or a message where the process that could have raised it is gone
+    - ``error``: the exception, or a message where the process has ended without one
     - ``kind``: the class of the error, where ``error`` is a message
 
     Raises RunFolderError where the file cannot be written.
@@ -34,7 +34,7 @@ def record_failure(path: Path, error: BaseException | str, kind: str | None = No
 
 
 def read_failure(path: Path) -> str:
-    """Return the message that a failed run left, or why it cannot be read."""
+    """Return the message of a failed run, or why it cannot be read."""
     try:
         content = read_json(path)
         check_schema(content.get("schema"), FAILURE_SCHEMA, path)

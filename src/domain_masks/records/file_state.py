@@ -1,4 +1,4 @@
-"""Whether a file is still the one that was read: told from a little of it, and not from its times alone."""
+"""A quick check whether a file has changed, from parts of its content and not only from its times."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import IO, Literal
 
 SAMPLE = 4096
-"""Bytes that are looked at at the beginning, in the middle and at the end of a file."""
+"""Bytes that are read at the start, in the middle and at the end of a file."""
 _SETTLED = 2 * 10**9
-"""Nanoseconds after which another change cannot leave the times as they are; the coarsest file systems count two seconds."""
+"""Nanoseconds after which a further change must alter the times; the coarsest file systems have steps of two seconds."""
 
 
 def content_hash(content: bytes) -> bytes:
@@ -21,7 +21,7 @@ def content_hash(content: bytes) -> bytes:
 
 
 def digest_of_file(path: Path, kind: Literal["blake2b", "sha256"] = "blake2b") -> str:
-    """Return the hash of a file's content in hexadecimal digits, remembered in this process while the file's state stays.
+    """Return the hash of a file's content in hexadecimal digits, cached in this process while the file's state is unchanged.
 
     ``blake2b`` has 16 bytes. Raises OSError where the file cannot be read.
     """
@@ -39,8 +39,8 @@ def _digest_in(path: Path, kind: str, _state: str | None) -> str:
 def state_of(path: Path | str) -> str | None:
     """Return the present state of a file, 16 hexadecimal digits; None where it cannot be read.
 
-    Size, both times of change, inode, and what stands at its beginning, in its middle and at its end: tools that copy times
-    (``cp -p``, ``touch -r``, ``rsync -t``) leave at least one of them different.
+    Computed from size, both times of change, inode, and the bytes at its start, middle and end: tools that copy times
+    (``cp -p``, ``touch -r``, ``rsync -t``) change at least one of them.
     """
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - half a million paths
@@ -52,7 +52,7 @@ def state_of(path: Path | str) -> str | None:
 
 
 def settled_state_of(path: Path | str) -> str | None:
-    """Return the state of a file as :func:`state_of` does; None also where it changed so recently that it could unseen."""
+    """Return the state of a file as :func:`state_of` does; None where it changed too recently to notice a further change."""
     try:
         status = os.stat(path)  # noqa: PTH116 - as in state_of
     except (OSError, ValueError):
@@ -61,7 +61,7 @@ def settled_state_of(path: Path | str) -> str | None:
 
 
 def read_with_state(path: Path | str) -> tuple[bytes, str | None]:
-    """Return a file's content and its state; no state where it changed meanwhile, or so recently that it could unseen.
+    """Return a file's content and its state; no state where it changed meanwhile, or too recently to notice a further change.
 
     Raises OSError where it cannot be read.
     """

@@ -23,7 +23,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def partial_files(path: Path) -> list[Path]:
-    """Return what interrupted writers of ``path`` left behind; a killed process cannot remove its own."""
+    """Return the temporary files that interrupted writers of ``path`` left behind."""
     return sorted(path.parent.glob(f".{_escaped(path.name)}.*{PARTIAL}{_escaped(path.suffix)}"))
 
 
@@ -37,19 +37,19 @@ def is_there(path: Path | str) -> bool:
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path beside ``path``, which becomes ``path`` when the block ends well and is removed otherwise.
+    """Yield a temporary path beside ``path``, which is renamed to ``path`` when the block succeeds and removed otherwise.
 
-    The temporary file lies in the same folder (made if missing), so that the last step is one rename on one file
-    system, and keeps the suffix, which some writers look at. Readers see the old file or the new one, never a part.
+    The temporary file is in the same folder (created if missing), so that the last step is one rename on one file
+    system, and keeps the suffix, which some writers depend on. Readers see the old file or the new one, never a part.
     The block writes the file. Raises RunFolderError where the file cannot be written: no permission, disk full, a
-    folder of that name, or nothing left by the block; what else the block raises passes through.
+    folder of that name, or no file written by the block; other exceptions of the block pass through.
     """
     path = Path(path)
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{PARTIAL}{path.suffix}"
     try:
         with _explaining(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Made by hand, not by tempfile: its files are readable by their owner only, and would stay so.
+            # Not with tempfile, whose files are readable by their owner only and would stay so.
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
             yield temporary
@@ -70,14 +70,14 @@ def writing(path: Path | str) -> Iterator[Path]:
 def write_whole(path: Path | str, data: bytes | str) -> None:
     """Write ``data`` (text as UTF-8) to ``path``, whole or not at all; raises RunFolderError like :func:`writing`.
 
-    Letters that stand for bytes of a file's name that are no UTF-8 become these bytes again.
+    Surrogate escapes of file names that are not UTF-8 become their bytes again.
     """
     with writing(path) as temporary:
         temporary.write_bytes(as_bytes(data) if isinstance(data, str) else data)
 
 
 def as_bytes(text: str) -> bytes:
-    """Return text as UTF-8, bytes of names that are none as they are, and what nothing can be made of as escapes."""
+    """Return text as UTF-8, with undecodable bytes of names unchanged, and anything else escaped that cannot be encoded."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -88,18 +88,18 @@ def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
     """Write ``content`` as indented JSON, keys in their order; numpy scalars, arrays and paths are converted.
 
     Raises InputError for NaN and infinity, which JSON does not have, and for values of other types: the message names
-    where in ``content`` they are.
+    their place in ``content``.
     """
     plain = _plain(content, str(path), "")
     text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
     if not is_utf8(text):
-        # As escapes, which alone pass through JSON.
+        # As escapes, the only form that passes through JSON.
         text = json.dumps(plain, indent=2, ensure_ascii=True, allow_nan=False)
     write_whole(path, text + "\n")
 
 
 def is_utf8(text: str) -> bool:
-    """Return whether a text can be written as UTF-8: names of files may be any bytes."""
+    """Return whether a text can be encoded as UTF-8: file names may be any bytes."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -108,13 +108,13 @@ def is_utf8(text: str) -> bool:
 
 
 def printable(name: str) -> str:
-    """Return a name in which what is no UTF-8 is written as escapes."""
+    """Return a name with bytes that are not UTF-8 escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager
 def utf8_path(path: Path) -> Iterator[Path]:
-    """Give a path in UTF-8 to an existing file: libraries that are not written in Python open no others."""
+    """Yield a path in UTF-8 to an existing file: libraries that are not written in Python open no others."""
     if is_utf8(str(path)):
         yield path
         return
@@ -139,18 +139,18 @@ def read_json(path: Path | str) -> dict[str, Any]:
     return content
 
 
-def check_schema(found: Any, known: int, path: Path | str, remedy: str = "", word: str = "schema") -> None:
-    """Raise RunFolderError unless ``found``, the schema that ``path`` was written in, is one that can be read.
+def check_schema(schema: Any, known: int, path: Path | str, remedy: str = "", word: str = "schema") -> None:
+    """Raise RunFolderError unless ``schema``, in which ``path`` was written, can be read.
 
     - ``known``: the schema that is written here; older ones are read
-    - ``remedy``: how to have the file written anew
-    - ``word``: what the file calls it
+    - ``remedy``: how to write the file again
+    - ``word``: what the file calls its schema
     """
-    is_number = isinstance(found, int) and not isinstance(found, bool)
-    if is_number and 1 <= found <= known:
+    is_number = isinstance(schema, int) and not isinstance(schema, bool)
+    if is_number and 1 <= schema <= known:
         return
-    got = "none" if found is None else shown(found)
-    if is_number and found > known:
+    got = "none" if schema is None else shown(schema)
+    if is_number and schema > known:
         raise RunFolderError(
             f"{path} was written by a newer version of domain-masks: expected {word} {known} or older, got {got}. Update "
             f"domain-masks{', or ' + remedy if remedy else ''}"
@@ -172,7 +172,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _synchronize(path: Path) -> None:
-    """Wait until ``path`` (a file or a folder) is on the disk."""
+    """Synchronise ``path`` (a file or a folder) to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -181,7 +181,7 @@ def _synchronize(path: Path) -> None:
 
 
 def _escaped(name: str) -> str:
-    """Return ``name`` for use in a glob pattern, where brackets, stars and question marks stand for themselves."""
+    """Return ``name`` for use in a glob pattern, with brackets, stars and question marks escaped."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
@@ -200,7 +200,7 @@ def _plain(value: Any, path: str, where: str) -> Any:
         return {str(key): _plain(inner, path, f"{where}.{key}" if where else key) for key, inner in value.items()}
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
-        # Of numpy's, where somebody has it, what Python has as well.
+        # NumPy's arrays and scalars, without importing it.
         value = value.tolist()
     if isinstance(value, list | tuple):
         return [_plain(inner, path, f"{where}[{index}]") for index, inner in enumerate(value)]
@@ -219,7 +219,7 @@ def _plain(value: Any, path: str, where: str) -> Any:
 
 @contextmanager
 def _explaining(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into a message about ``path``."""
+    """Turn errors of the operating system into a message about ``path``."""
     try:
         yield
     except OSError as error:

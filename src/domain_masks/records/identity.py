@@ -1,11 +1,11 @@
 """Which runs compute the same: a key over all settings that decide what is computed.
 
-A setting at its default is left out of the key, so that a version with one more setting finds the runs of those that did
-not have it. Where data, weights or the run folder itself lie does not matter; files count by their content.
+A setting at its default is left out of the key, so that a version with one more setting finds the runs of versions without
+it. The locations of data, weights and the run folder do not matter; files count by their content.
 
 Where a version computes something else from unchanged settings, :data:`REVISIONS` has an entry: it becomes part of the key of
-every run that it concerns, and a run notes when it begins which ones there were. So the runs of older versions have other keys,
-and do not count as done.
+every run that it concerns, and a run records the revisions that existed when it was started. So affected runs of older
+versions have other keys, and do not count as done.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from domain_masks.records.run_folder import RunFolder
 from domain_masks.records.setting_types import OWN_RANGE, augmentation_in_keys
 
 INPUTS = "inputs"
-"""Under this name ``environment.json`` keeps what :func:`inputs_of` found when the run began."""
+"""The key in ``environment.json`` of what :func:`inputs_of` returned when the run was started."""
 REVISED = "revisions"
 """Among the inputs: the names of the revisions that concern a run."""
 SITE_PRESETS = frozenset({"paper", "last-stage", "released-code", "last-block"})
 PLUGINS = "plugins"
 """Among the inputs: the contents of the plugins that a run uses."""
 CONTENT = "content"
-"""Among the inputs: the fingerprint of the dataset's images, which runs of older versions did not note."""
+"""Among the inputs: the fingerprint of the dataset's images, which older versions did not record."""
 _NAMES = ("imagenet", "none")
 _HUB = "hf:"
 _OF_ONE_FUNCTION = re.compile(r"(torchvision:)?(small|alexnet|vgg\d+|vgg\d+_bn|resnet\d+|mobilenet_v2)")
-"""Networks whose weights fit no other function."""
+"""Networks whose weights determine their function."""
 
 
 def _dropout_before_boundary(config: RunConfig) -> bool:
@@ -75,24 +75,24 @@ def _mean_of_accumulated_rows(config: RunConfig) -> bool:
 
 def _contract_of_methods(config: RunConfig) -> bool:
     """Unused gradients are dropped, phases select for themselves, closed forms see features of evaluation mode."""
-    # What a method that is not one of these does within a step is not known here.
+    # The steps of any other method are unknown here.
     return config.method_name not in ("dmg", "aggregate", "multi_headed")
 
 
 def _crops_from_originals(config: RunConfig) -> bool:
     """Parts of training images are cut from the originals, never from enlarged ones, and each has its own order of colours."""
-    # The embedded digits have the size that is wanted: they never were resized, and are not cropped.
+    # The embedded digits have the input size: they were never resized, and are not cropped.
     return not (config.dataset == "digits" and config.augmentation in ("digits", "none"))
 
 
 def _frozen_features_of_the_function(config: RunConfig) -> bool:
-    """Frozen features are kept by what the network computes, no longer by its weights alone, which two networks can share."""
+    """Frozen features are cached by the network's function, no longer by its weights alone, which two networks can share."""
     return config.freeze_features and _OF_ONE_FUNCTION.fullmatch(config.backbone or "") is None
 
 
 def _frozen_features_in_single_precision(config: RunConfig) -> bool:
     """Frozen features are computed in single precision; before, in that of the first run that needed them."""
-    # Of single precision itself, the check of the saved model refused features of another.
+    # In single precision, the check of the saved model refused features of another precision.
     return config.freeze_features and config.precision != "32"
 
 
@@ -105,10 +105,10 @@ REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
     "frozen-features-of-the-function": _frozen_features_of_the_function,
     "frozen-features-in-single-precision": _frozen_features_in_single_precision,
 }
-"""Name of a change in what is computed -> whether it concerns a run, by its complete configuration.
+"""Name of a change in what is computed -> predicate: whether it concerns a run, by its complete configuration.
 
-The first line of the predicate's docstring says what is computed now, and is shown to who resumes an older run. A predicate
-that is not sure says yes: a run that is repeated for nothing costs time, an old number under a new name is wrong.
+The first line of the predicate's docstring says what is computed now, and is printed when an older run is resumed. In doubt a
+predicate returns True: a run that is repeated needlessly costs time, but an old number under a new key is wrong.
 """
 
 
@@ -118,18 +118,18 @@ def revisions(config: RunConfig) -> list[str]:
 
 
 def revisions_missing(config: RunConfig, inputs: Mapping[str, Any]) -> list[str]:
-    """Return the names of the revisions that concern a run and were not there yet when it noted its ``inputs``."""
+    """Return the names of the revisions that concern a run and are newer than its recorded ``inputs``."""
     return [name for name in revisions(config) if name not in inputs.get(REVISED, ())]
 
 
 def revised_since(config: RunConfig, inputs: Mapping[str, Any]) -> list[str]:
-    """Return a line per revision that concerns a run and was not there yet when it noted its ``inputs``."""
+    """Return a line per revision that concerns a run and is newer than its recorded ``inputs``."""
     missing = revisions_missing(config, inputs)
     return [(REVISIONS[name].__doc__ or name).splitlines()[0].rstrip(".") for name in missing]
 
 
 def plugins_changed(config: RunConfig, inputs: Mapping[str, Any]) -> bool:
-    """Return whether the plugins of a run have another content than when it noted its ``inputs``."""
+    """Return whether the plugins of a run have changed since it recorded its ``inputs``."""
     return bool(config.plugin) and inputs.get(PLUGINS) != _contents_of_plugins(config)
 
 
@@ -137,7 +137,7 @@ def run_key(config: RunConfig, inputs: Mapping[str, Any], method_defaults: Mappi
     """Return the key of a run, 16 hexadecimal digits: equal for runs that compute the same.
 
     - ``config``: complete, with the defaults of dataset and method filled in
-    - ``inputs``: what the settings only point to, see :func:`inputs_of`
+    - ``inputs``: the content that the settings refer to, see :func:`inputs_of`
     - ``method_defaults``: the defaults of the method's own settings
     """
     defaults = type(config)().model_dump(mode="json")
@@ -150,7 +150,7 @@ def run_key(config: RunConfig, inputs: Mapping[str, Any], method_defaults: Mappi
     if "augmentation" in settings:
         settings["augmentation"] = augmentation_in_keys(settings["augmentation"])
     if settings.get("sites") == ["paper"]:
-        # The preset that every network which has it takes where none is named.
+        # The default preset of every network that has it.
         del settings["sites"]
     method = {name: value for name, value in config.method.to_dict().items() if method_defaults.get(name, ...) != value}
     settings |= {"method": method | {"name": config.method_name}, "target": sorted(config.target or ())}
@@ -160,32 +160,31 @@ def run_key(config: RunConfig, inputs: Mapping[str, Any], method_defaults: Mappi
 
 
 def inputs_of(config: RunConfig, domains: Iterable[str], content: str | None = None) -> dict[str, Any]:
-    """Return what a configuration points to: the dataset's name, domains and ``content``, the content of files of weights.
+    """Return the inputs of a configuration: the dataset's name, domains and ``content``, and the content of weights files.
 
-    That of plugins, too: a method that has been changed since is another one. Also the batch as it was asked for, which may be
-    ``auto`` where ``config.yaml`` says the number that was chosen, and the revisions that concern the configuration. A file
-    that is not there counts by its name.
+    Also the content of plugins, as a changed method is another one; batch and value range where they were resolved from
+    ``auto`` and ``dataset``; and the revisions that concern the configuration. A missing file counts by its name.
     """
-    found: dict[str, Any] = {"dataset": dataset_name(config.dataset), "domains": sorted(domains)}
+    inputs: dict[str, Any] = {"dataset": dataset_name(config.dataset), "domains": sorted(domains)}
     if content is not None:
-        found[CONTENT] = content
+        inputs[CONTENT] = content
     if config.weights is not None and config.weights not in _NAMES:
-        found["weights"] = _content(Path(config.weights))
+        inputs["weights"] = _content(Path(config.weights))
     if config.init_from is not None:
-        found["init_from"] = _content(RunFolder(config.init_from).model)
+        inputs["init_from"] = _content(RunFolder(config.init_from).model)
     if not isinstance(config.batch, int):
-        found["batch"] = config.batch
+        inputs["batch"] = config.batch
     if config.value_range == OWN_RANGE:
-        found["value_range"] = config.value_range
+        inputs["value_range"] = config.value_range
     if config.plugin:
-        found[PLUGINS] = _contents_of_plugins(config)
+        inputs[PLUGINS] = _contents_of_plugins(config)
     if concerned := revisions(config):
-        found[REVISED] = concerned
-    return found
+        inputs[REVISED] = concerned
+    return inputs
 
 
 def inputs_noted(folder: RunFolder) -> dict[str, Any] | None:
-    """Return the inputs that a run noted when it began; None for runs of versions that did not, and where none can be read."""
+    """Return the inputs that a run recorded when it was started; None for versions that did not, and where none can be read."""
     try:
         noted = read_json(folder.environment).get(INPUTS)
     except RunFolderError:
@@ -194,7 +193,7 @@ def inputs_noted(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def dataset_name(dataset: str) -> str:
-    """Return a dataset's name, or that of its folder or manifest: one that has been moved is the same one still."""
+    """Return a dataset's name, or that of its folder or manifest, which stays the same where it is moved."""
     if dataset.startswith(_HUB):
         address = dataset.removeprefix(_HUB)
         return f"{_HUB}{Path(address).name}" if Path(address).is_absolute() else dataset

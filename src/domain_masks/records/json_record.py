@@ -20,7 +20,7 @@ _MOST_LINES = 20
 
 
 def _plain(value: Any) -> Any:
-    """Return a scalar of numpy's as Python's own."""
+    """Return a NumPy scalar as a Python number."""
     numpy = sys.modules.get("numpy")
     return value.item() if numpy is not None and isinstance(value, numpy.generic) else value
 
@@ -32,7 +32,7 @@ def _not_empty(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_not_empty)]
-"""Also of names of files that are no UTF-8, which pydantic's own limits on lengths would refuse."""
+"""Accepts file names that are not UTF-8, which pydantic's own length limits refuse."""
 Truth = Annotated[bool, BeforeValidator(_plain)]
 Count = Annotated[int, BeforeValidator(_plain), Field(ge=0)]
 Ordinal = Annotated[int, BeforeValidator(_plain), Field(ge=1)]
@@ -60,14 +60,14 @@ class RecordPart(BaseModel):
 
 
 class JSONRecord(RecordPart):
-    """Base of records that are a file of their own.
+    """Base of records that are a whole file.
 
     - ``newest``: the schema that is written; older ones are read, and are of this one from then on, see :meth:`upgraded`
     - ``schema_key``: the key under which the file says its schema
-    - ``called``: what the content is not, if it is not as declared, such as "these are no results of a run"
-    - ``remedy``: how to have the file written anew
+    - ``called``: the beginning of the message for invalid content, such as "these are no results of a run"
+    - ``remedy``: how to write the file again
 
-    Raises pydantic's ValidationError where it is made of values that are not as declared.
+    Raises pydantic's ValidationError for values that are not as declared.
     """
 
     newest: ClassVar[int]
@@ -76,12 +76,12 @@ class JSONRecord(RecordPart):
     remedy: ClassVar[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON object, keys in their declared order, without those that are absent."""
+        """Return the JSON object, keys in their declared order, without absent fields."""
         return {self.schema_key: self.newest, **self.model_dump(by_alias=True, exclude_defaults=True)}
 
     @classmethod
     def upgraded(cls, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the content of an older schema as that of the newest; nothing has checked it yet."""
+        """Return the content of an older schema as that of the newest; it is not validated yet."""
         return dict(content)
 
     @classmethod
@@ -124,7 +124,7 @@ class JSONRecord(RecordPart):
 
 
 def _said(mistake: ErrorDetails) -> str:
-    """Return a line about a value that is not as declared, and where it stands."""
+    """Return a line about an invalid value and its place."""
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in mistake["loc"]).lstrip(".")
     if mistake["type"] == "missing":
         return f"expected {place}, which is missing"

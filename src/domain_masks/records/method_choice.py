@@ -11,11 +11,11 @@ from pydantic import TypeAdapter
 
 @dataclass(frozen=True, eq=False)
 class MethodChoice:
-    """The name of a method, and its settings: as they were given, and once they are checked as the method's own object.
+    """The name of a method, and its settings: as given, and once validated as the method's ``Settings`` object.
 
-    - ``given``: what was set explicitly; a default of the method's is not among it
+    - ``given``: the settings that were set explicitly, without the method's defaults
     - ``settings``: complete, an instance of the method's ``Settings``; None until
-      :func:`domain_masks.methods.settings.with_settings` has checked them
+      :func:`domain_masks.methods.settings.with_settings` has validated them
     """
 
     name: str
@@ -24,7 +24,7 @@ class MethodChoice:
 
     @classmethod
     def read(cls, value: Any) -> MethodChoice:
-        """Return the choice that a name, or a mapping with a name, stands for; raises ValueError for anything else."""
+        """Return the choice of a name, or of a mapping with a name; raises ValueError for anything else."""
         if isinstance(value, MethodChoice):
             return value
         named = {"name": value} if isinstance(value, str) else value
@@ -33,13 +33,13 @@ class MethodChoice:
         return cls(named["name"], {name: setting for name, setting in named.items() if name != "name"})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return name and settings as plain values: all of them where they are checked, else those that were given."""
+        """Return name and settings as plain values: all settings where they are validated, else the given ones."""
         kind = dict[str, Any] if self.settings is None else type(self.settings)
         values = dict(self.given) if self.settings is None else self.settings
         return {"name": self.name, **TypeAdapter(kind).dump_python(values, mode="json")}
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return a setting; ``default`` where the method has none of that name, or it was neither given nor checked."""
+        """Return a setting; ``default`` where the method has none of that name, or it was neither given nor validated."""
         return self.given.get(name, default) if self.settings is None else getattr(self.settings, name, default)
 
     def __eq__(self, other: object) -> bool:
@@ -49,6 +49,6 @@ class MethodChoice:
         return hash(self.name)
 
     def __reduce__(self) -> tuple[type[MethodChoice], tuple[str, dict[str, Any]]]:
-        # A process that has not imported the method's plugin yet could not read its settings object.
+        # Another process could not unpickle the settings object before it has imported the method's plugin.
         values = self.to_dict()
         return MethodChoice, (values.pop("name"), values)

@@ -23,7 +23,7 @@ EPOCH = "epoch"
 LOSS = "loss"
 VALIDATION_ACCURACY = "validation_accuracy"
 _IOU, _ACTIVATED, _KINDS = "mask_iou/", "mask_activated/", "mask_kinds/"
-"""Beginnings of the columns of masks: ``mask_iou/SITE``, ``mask_activated/SITE/DOMAIN`` and ``mask_kinds/SITE/KIND``."""
+"""Prefixes of the columns of masks: ``mask_iou/SITE``, ``mask_activated/SITE/DOMAIN`` and ``mask_kinds/SITE/KIND``."""
 _WHOLE = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
 
@@ -46,16 +46,16 @@ def mask_columns(site: str, statistics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def masks_in(row: Mapping[str, Value]) -> dict[str, SiteMasks]:
-    """Return site -> what a row says of its masks, from the columns that :func:`mask_columns` names.
+    """Return site -> its mask statistics in a row, from the columns that :func:`mask_columns` names.
 
-    Raises RunFolderError where a value is no fraction in [0, 1].
+    Raises RunFolderError where a value is not a fraction in [0, 1].
     """
     last = f"/{NEURON_KINDS[-1]}"
     with_iou = {name.removeprefix(_IOU): None for name in row if name.startswith(_IOU)}
     with_kinds = {
         name[len(_KINDS) : -len(last)]: None for name in row if name.startswith(_KINDS) and name.endswith(last)
     }
-    found = {}
+    by_site = {}
     for site in with_iou | with_kinds:
         start = f"{_ACTIVATED}{site}/"
         kinds = {kind: row.get(kind_column(site, kind)) for kind in NEURON_KINDS}
@@ -66,17 +66,17 @@ def masks_in(row: Mapping[str, Value]) -> dict[str, SiteMasks]:
             "kinds": None if None in kinds.values() else kinds,
         }
         try:
-            found[site] = SiteMasks.model_validate(masks)
+            by_site[site] = SiteMasks.model_validate(masks)
         except ValidationError as error:
             wrong = "; ".join(describe_mistakes(error, ()))
             raise RunFolderError(f"row {row[EPOCH]} of metrics.csv is malformed, masks of {site}: {wrong}") from error
-    return found
+    return by_site
 
 
 def site_epochs(rows: Iterable[Mapping[str, Value]]) -> list[SiteEpoch]:
     """Return a record per epoch and site from the rows of ``metrics.csv``; epochs without kinds of neurons are left out.
 
-    Raises RunFolderError where a value is no fraction.
+    Raises RunFolderError where a value is not a fraction.
     """
     return [
         SiteEpoch(
@@ -93,11 +93,11 @@ def site_epochs(rows: Iterable[Mapping[str, Value]]) -> list[SiteEpoch]:
 
 
 class MetricsLog:
-    """``metrics.csv``: a row per epoch, counted from 1, one column per metric, in the order in which they first came.
+    """``metrics.csv``: a row per epoch, counted from 1, a column per metric, in the order of their first appearance.
 
-    The file is small, so every change writes it anew, whole: a run that is killed leaves no half row, and a metric that
-    comes late gets its column. A metric without a value in an epoch is an empty cell. Tables in which epochs were counted
-    from 0 hold an epoch 0, which no other does: their epochs are read as one more, and are so in what is written next.
+    The file is small, so every change rewrites it whole: a run that is killed leaves no partial row, and a metric that first
+    appears later gets its column. A metric without a value in an epoch is an empty cell. Older tables count epochs from 0 and
+    are recognised by their epoch 0: their epochs are read as one more, and written so from then on.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -112,9 +112,9 @@ class MetricsLog:
         self._write([*self.read(), plain])
 
     def truncate(self, epochs: int) -> bool:
-        """Drop the rows after the first ``epochs`` epochs: what a run that is resumed from there will write again.
+        """Drop the rows after the first ``epochs`` epochs, which a run that is resumed from there writes again.
 
-        Returns whether the epochs of the table were counted from 0, which they no longer are.
+        Returns whether the table counted epochs from 0, which this call has changed.
         """
         rows, from_zero = self._rows()
         kept = [row for row in rows if int(row[EPOCH]) <= epochs]
@@ -125,7 +125,7 @@ class MetricsLog:
     def read(self) -> list[dict[str, Value]]:
         """Return all rows, without their empty cells; none if there is no file yet.
 
-        Raises RunFolderError that names the file if it is not such a table.
+        Raises RunFolderError that names the file if it is malformed.
         """
         return self._rows()[0]
 
@@ -166,7 +166,7 @@ class MetricsLog:
 
 
 def _upgraded(row: Mapping[str, Value]) -> dict[str, Value]:
-    """Return a row of an older version with its epoch from 1, and 1 instead of 0 as the IoU of two empty masks."""
+    """Return a row of an older version with its epoch counted from 1, and IoU 1 instead of 0 for two empty masks."""
     later = {**row, EPOCH: int(row[EPOCH]) + 1}
     for name in row:
         if name.startswith(_IOU):
@@ -177,7 +177,7 @@ def _upgraded(row: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _value(cell: str) -> Value:
-    """Return the number that ``cell`` says, or the text."""
+    """Return the number in ``cell``, or its text."""
     if _WHOLE.fullmatch(cell):
         return int(cell)
     return float(cell) if _NUMBER.fullmatch(cell) else cell

@@ -1,4 +1,4 @@
-"""The description of a saved model, ``model.json``; it is checked before a network of that size is built."""
+"""The description of a saved model, ``model.json``; it is validated before a network is built from it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ MOST_SOURCES = 1_000
 MOST_SITES = 1_000
 MOST_NEURONS = 1_000_000
 MOST_PIXELS = 4_096
-"""The size that a run may have at most, too."""
+"""Also the largest image size of a run."""
 MOST_BYTES = 64_000_000
-"""Of the file, far more than names of ``MOST_CLASSES`` need; and of the tensors of an extra state."""
+"""The limit for the file, far more than the names of ``MOST_CLASSES`` need, and for the tensors of an extra state."""
 
 
 def _different(names: list[str]) -> list[str]:
@@ -44,7 +44,7 @@ Names = Annotated[list[Name], AfterValidator(_different)]
 
 
 class CardSite(RecordPart):
-    """A mask site: the module's ``name``, the ``axis`` of its channels, and how many neurons they are, ``size``."""
+    """A mask site: the module's ``name``, its channel ``axis``, and ``size``, the number of channels."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,7 +54,7 @@ class CardSite(RecordPart):
 
 
 class CardMethod(RecordPart):
-    """A method by its ``name``; its settings stand beside it."""
+    """A method by its ``name``, with its settings as further keys."""
 
     name: Name
 
@@ -65,21 +65,21 @@ class CardMethod(RecordPart):
 
 
 class StoredTensor(RecordPart):
-    """Type, as safetensors names it, and shape of a tensor."""
+    """Dtype, as safetensors names it, and shape of a tensor."""
 
     dtype: Name
     shape: list[Annotated[int, Field(ge=0, le=MOST_BYTES)]]
 
 
 class ExtraState(RecordPart):
-    """What a module keeps besides tensors of parameters and buffers: a plain ``value``, which may name ``tensors``."""
+    """The extra state of a module: a plain ``value``, which may refer to ``tensors`` by name."""
 
     value: Any
     tensors: list[StoredTensor]
 
 
 def _small_enough(extra: ExtraState) -> ExtraState:
-    # Of the smallest type; the file's own header says which it is.
+    # For the smallest dtype; the header of the weights file has the real one.
     if sum(prod(tensor.shape) for tensor in extra.tensors) > MOST_BYTES:
         raise ValueError(f"expected at most {MOST_BYTES:,} bytes of tensors")
     return extra
@@ -88,9 +88,9 @@ def _small_enough(extra: ExtraState) -> ExtraState:
 class CardTraining(RecordPart):
     """How the model was trained.
 
-    - ``weights``: what the network began from: "imagenet", "none", or the name of a file
-    - ``images``: how many training images, in earlier versions called ``pictures``; ``epochs_run``: how many epochs; ``seed``
-    - ``average``: what the weights are an average of, where they are one
+    - ``weights``: the initial weights: "imagenet", "none", or the name of a file
+    - ``images``: the number of training images, called ``pictures`` in earlier versions; ``epochs_run``: of epochs; ``seed``
+    - ``average``: the steps that the weights are an average over; absent without averaging
     """
 
     weights: Name | None = None
@@ -101,12 +101,12 @@ class CardTraining(RecordPart):
 
 
 class ModelDescription(RecordPart):
-    """What is known of a model and does not decide how it is built; a part that is not known is absent.
+    """The part of a model card that does not decide how the network is built; unknown fields are absent.
 
-    - ``dataset``, and ``targets``: the domains that were held out
-    - ``trained_on``: all domains that the weights have seen, see :attr:`ModelCard.seen_domains`
-    - ``network``: what the network was made from, see :class:`~domain_masks.networks.Architecture`; in older cards absent
-    - ``preprocessing``: how its images are prepared, see :class:`~domain_masks.data.Preprocessing`
+    - ``dataset``; ``targets``: the held-out domains
+    - ``trained_on``: all domains that the weights were trained on, see :attr:`ModelCard.seen_domains`
+    - ``network``: the architecture, see :class:`~domain_masks.networks.Architecture`; absent in older cards
+    - ``preprocessing``: how images are prepared, see :class:`~domain_masks.data.Preprocessing`
     - ``accuracies``: "out_of_domain", "in_domain", "known_domain" -> as in ``results.json``; so are ``protocol``,
       ``nearest_source`` and ``masks``
     """
@@ -127,12 +127,12 @@ class ModelCard(JSONRecord, ModelDescription):
     """The content of ``model.json``.
 
     - ``version``: of the package that wrote it
-    - ``backbone``: the name that :func:`~domain_masks.networks.build_backbone` knows
+    - ``backbone``: a name for :func:`~domain_masks.networks.build_backbone`
     - ``sources``: in the order of the masks' rows
-    - ``image_size``: in pixels, of the sides
-    - ``plugin``: where the method comes from, if not from this package
+    - ``image_size``: side of the images in pixels
+    - ``plugin``: the file or module of the method, if it is not part of this package
     - ``extra_state``: of the method's modules, by name
-    - ``not_finite``: the buffers that hold infinity or NaN, as one may that waits for its first value
+    - ``not_finite``: the buffers that hold infinity or NaN, such as a running minimum without a value
     """
 
     newest: ClassVar[int] = FORMAT
@@ -155,14 +155,14 @@ class ModelCard(JSONRecord, ModelDescription):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unwritable(cls, content: Any) -> Any:
-        """Refuse names that no file in UTF-8 can hold: what is made of a card is published."""
+        """Refuse names that cannot be encoded as UTF-8, as cards are published."""
         if not is_utf8(json.dumps(content, ensure_ascii=False, default=str)):
             raise ValueError("expected text that can be written in UTF-8")
         return content
 
     @property
     def seen_domains(self) -> list[str]:
-        """All domains that the weights have seen, also in earlier runs that this one started from."""
+        """All domains that the weights were trained on, also in the runs that this one was initialised from."""
         return self.sources if self.trained_on is None else self.trained_on
 
     @classmethod
@@ -171,6 +171,6 @@ class ModelCard(JSONRecord, ModelDescription):
         path = Path(path)
         if path.is_file() and (size := path.stat().st_size) > MOST_BYTES:
             raise RunFolderError(
-                f"{path} describes no model: expected at most {MOST_BYTES:,} bytes, got {size:,}; write the model anew"
+                f"{path} describes no model: expected at most {MOST_BYTES:,} bytes, got {size:,}; write the model again"
             )
         return super().read(path)

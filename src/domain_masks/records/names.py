@@ -1,4 +1,4 @@
-"""Names of domains and classes where there is little room: how wide they are, and how they are shortened."""
+"""Shortened names of domains and classes for axes and legends, and their width in columns."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import unicodedata
 from domain_masks.records.files import printable
 
 LONGEST = 28
-"""Columns of a name along an axis or in a legend; tables hold the whole name."""
+"""Most columns of a name along an axis or in a legend; tables have the whole name."""
 
 
 def shortened(name: str, most: int = LONGEST) -> str:
     """Return a name that takes ``most`` columns at most, with an ellipsis in its middle where it was longer.
 
-    What cannot be printed, such as bytes that are no UTF-8, is escaped.
+    Characters that cannot be printed, such as bytes that are not UTF-8, are escaped.
     """
     name = printable(name)
     if columns_of(name) <= most:

@@ -17,8 +17,8 @@ def pair_key(first: str, second: str) -> str:
 def pair_of(key: str, domains: Iterable[str] = ()) -> tuple[str, str]:
     r"""Return the two domains of a key.
 
-    ``domains`` are the names that there are, by which keys are told whose names were written without ``\`` by an older
-    version. A key that is no pair of names is taken as its first.
+    ``domains`` are the names of all domains, by which keys of older versions, without ``\``, are recognised. A key that is
+    not a pair is returned as the first name.
     """
     known = list(domains)
     for join in (pair_key, _unescaped):
@@ -26,15 +26,15 @@ def pair_of(key: str, domains: Iterable[str] = ()) -> tuple[str, str]:
             for second in known:
                 if first != second and join(first, second) == key:
                     return first, second
-    found = _PARTS.fullmatch(key)
-    if found is None:
+    match = _PARTS.fullmatch(key)
+    if match is None:
         return key, ""
-    first, second = (re.sub(r"\\(.)", r"\1", part, flags=re.DOTALL) for part in found.groups())
+    first, second = (re.sub(r"\\(.)", r"\1", part, flags=re.DOTALL) for part in match.groups())
     return first, second
 
 
 def pair_title(key: str, domains: Iterable[str] = ()) -> str:
-    """Return a pair of domains for people: "first – second"."""
+    """Return a pair of domains for display: "first – second"."""
     return " – ".join(name for name in pair_of(key, domains) if name)
 
 

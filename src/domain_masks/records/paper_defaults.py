@@ -21,5 +21,5 @@ _BY_DATASET: dict[str, dict[str, Any]] = {
 
 
 def paper_defaults(dataset: str) -> dict[str, Any]:
-    """Return the default settings of runs on a dataset; those of datasets that the paper does not have follow it."""
+    """Return the default settings of runs on a dataset; datasets that are not in the paper get the paper's shared ones."""
     return _SHARED | _BY_DATASET.get(dataset, {})

@@ -1,4 +1,4 @@
-"""Code of one's own that runs name as plugins: a file, or a module."""
+"""Plugins of a run: files or modules with a user's own code."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 
 
 def is_file(plugin: str) -> bool:
-    """Whether a plugin is named as a file ``...py``, not as a module."""
+    """Whether a plugin is a file ``...py`` and not a module."""
     return plugin.endswith(".py")
 
 
 def plugin_file(plugin: str) -> Path | None:
-    """Return the file that a plugin is in; None for a module that there is not, or that has no file.
+    """Return the file of a plugin; None for a module that does not exist or has no file.
 
-    The packages around a module are imported, as with any import of it.
+    The parent packages of a module are imported, as with any import of it.
     """
     if is_file(plugin):
         return Path(plugin)
     try:
-        found = importlib.util.find_spec(plugin)
+        spec = importlib.util.find_spec(plugin)
     except (ImportError, ValueError):
         return None
-    return Path(found.origin) if found is not None and found.origin and found.has_location else None
+    return Path(spec.origin) if spec is not None and spec.origin and spec.has_location else None

@@ -1,4 +1,4 @@
-"""What a trained model said about every sample, with the truth beside it."""
+"""The predictions of a trained model for every sample, with the labels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DOMAINS = "domain_probabilities"
 class Predictions:
     """Logits of every ensemble for N samples, with their labels and domains; the content of ``predictions.npz``.
 
-    - ``ids``: (N,) text, which sample; the same for every run on a dataset
+    - ``ids``: (N,) text, the sample's id, the same for every run on a dataset
     - ``labels``: (N,) int64, indices into ``classes``
     - ``domains``: (N,) int64, indices into ``domain_names``
     - ``domain_names``: all domains of the dataset
@@ -39,9 +39,9 @@ class Predictions:
       domain>" one domain's mask or head alone
     - ``classes``: the C classes
     - ``sources``: the D source domains, in the order of the masks' rows
-    - ``domain_probabilities``: (N, D) float32, how likely a domain classifier finds each source; None without one
+    - ``domain_probabilities``: (N, D) float32, a domain classifier's probability of each source; None without one
 
-    Other number types are converted. Raises InputError that lists everything that does not fit.
+    Other dtypes are converted. Raises InputError that lists every inconsistency.
     """
 
     ids: NDArray[np.str_]
@@ -74,24 +74,24 @@ class Predictions:
 
     @property
     def ensembles(self) -> tuple[str, ...]:
-        """The names of the ensembles, in the order in which they were given."""
+        """The names of the ensembles, in their order."""
         return tuple(self.logits)
 
     def of(self, ensemble: str) -> NDArray[np.float32]:
-        """Return the logits (N, C) of ``ensemble``; raises InputError that lists the ensembles there are."""
+        """Return the logits (N, C) of ``ensemble``; raises InputError that lists the available ensembles."""
         if ensemble not in self.logits:
             raise unknown("ensemble", ensemble, self.logits)
         return self.logits[ensemble]
 
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Predictions:
-        """Return the samples that ``chosen`` names: (N,) truth values, or indices in any order."""
+        """Return the samples at ``chosen``: a boolean mask (N,), or indices in any order."""
         arrays: dict[str, Any] = {name: getattr(self, name)[chosen] for name in _ARRAYS}
         likely = self.domain_probabilities
         arrays[_DOMAINS] = None if likely is None else likely[chosen]
         return replace(self, **arrays, logits={name: values[chosen] for name, values in self.logits.items()})
 
     def select(self, split: str | None = None, domain: str | None = None) -> Predictions:
-        """Return the samples of one split, of one domain, or of both; there may be none.
+        """Return the samples of a split, of a domain, or of a domain in a split; possibly none.
 
         Raises InputError for a split or a domain that does not exist.
         """
@@ -110,11 +110,11 @@ class Predictions:
     def concatenate(cls, parts: Sequence[Predictions]) -> Predictions:
         """Return the samples of all ``parts``, in order.
 
-        Raises InputError if there are no parts or if they differ in domains, classes, sources, ensembles, or in whether a
-        domain classifier was asked.
+        Raises InputError if there are no parts or if they differ in domains, classes, sources, ensembles, or in whether they
+        have domain probabilities.
         """
         if not parts:
-            raise InputError("expected predictions to put together, got none")
+            raise InputError("expected predictions to concatenate, got none")
         first = parts[0]
         for name in _NAMES:
             for part in parts[1:]:
@@ -153,29 +153,28 @@ class Predictions:
     def load(cls, path: Path | str) -> Predictions:
         """Read what :meth:`save` wrote.
 
-        Raises RunFolderError that names the file if it is missing, not such a file, incomplete, or written by a newer
-        version.
+        Raises RunFolderError that names the file if it is missing, malformed, incomplete, or written by a newer version.
         """
         path = Path(path)
         content = _arrays(path)
         missing = [name for name in (*_ARRAYS, *_NAMES) if name not in content]
         schema = content.get("schema")
-        found = None if schema is None else schema.item() if schema.ndim == 0 else schema.tolist()
-        check_schema(found, SCHEMA, path, "write it again with `dmg evaluate RUN`")
+        version = None if schema is None else schema.item() if schema.ndim == 0 else schema.tolist()
+        check_schema(version, SCHEMA, path, "write it again with `dmg evaluate RUN`")
         if missing:
             raise RunFolderError(
                 f"{path} is incomplete: expected {', '.join(missing)} as well. Write it again with `dmg evaluate RUN`"
             )
-        given: dict[str, Any] = {name: content[name] for name in _ARRAYS}
-        given |= {name: tuple(content[name].tolist()) for name in _NAMES}
+        arrays: dict[str, Any] = {name: content[name] for name in _ARRAYS}
+        arrays |= {name: tuple(content[name].tolist()) for name in _NAMES}
         logits = {name[len(_LOGITS) :]: values for name, values in content.items() if name.startswith(_LOGITS)}
         try:
-            return cls(**given, logits=logits, domain_probabilities=content.get(_DOMAINS))
+            return cls(**arrays, logits=logits, domain_probabilities=content.get(_DOMAINS))
         except (InputError, ValueError, TypeError) as error:
             raise RunFolderError(f"{path} is malformed: {error}") from error
 
     def _problems(self) -> Iterator[str]:
-        """Yield a sentence for everything that does not fit."""
+        """Yield a sentence for every inconsistency."""
         count = len(self.ids)
         shapes = {name: getattr(self, name).shape for name in _ARRAYS}
         wrong = {name: shape for name, shape in shapes.items() if shape != (count,)}
@@ -243,15 +242,15 @@ class Predictions:
 
 
 def _integers(name: str, values: Any) -> NDArray[np.int64]:
-    """Return ``values`` as int64; raises InputError where that would change a number."""
-    given = np.asarray(values)
-    if given.size and not np.issubdtype(given.dtype, np.integer):
-        raise InputError(f"expected {name} as whole numbers, got {given.dtype}")
-    return given.astype(np.int64)
+    """Return ``values`` as int64; raises InputError unless they are integers."""
+    numbers = np.asarray(values)
+    if numbers.size and not np.issubdtype(numbers.dtype, np.integer):
+        raise InputError(f"expected {name} as whole numbers, got {numbers.dtype}")
+    return numbers.astype(np.int64)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Return all arrays of an npz file, none of them pickled."""
+    """Return all arrays of an npz file; pickled ones are refused."""
     try:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)

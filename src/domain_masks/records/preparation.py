@@ -1,4 +1,4 @@
-"""The settings that say how images become numbers, what they were before runs recorded them, and what a run found itself."""
+"""The settings of image preparation, their values in runs that did not record them, and settings that a run resolves itself."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from domain_masks.records.setting_types import OWN_RANGE, augmentation_name
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 USUAL_CROP = 224 / 256
-"""Share of the shorter side that is seen where nothing else is known."""
+"""The default crop, as a fraction of the shorter side."""
 
 RECORDED = ("mean", "std", "interpolation", "crop")
-"""Settings that decide what a network sees of an image besides its size and shape."""
+"""Settings of image preparation besides size and shape."""
 
-FOUND = {"batch": AUTO, "value_range": OWN_RANGE}
-"""Settings that a run can be left to find itself, and how that is asked for; ``config.yaml`` holds what it found."""
+RESOLVED = {"batch": AUTO, "value_range": OWN_RANGE}
+"""Settings that a run can resolve itself -> the value that asks for it; ``config.yaml`` has the resolved value."""
 
 
 def usual_preparation(square: bool | None) -> dict[str, Any]:
-    """Return the values of :data:`RECORDED` where weights ask for none, and of every run that did not record them.
+    """Return the values of :data:`RECORDED` where weights need no others, and of every run that did not record them.
 
-    ``square`` None, which no run records, says nothing of the share.
+    With ``square`` None, which no run records, the crop is left out.
     """
     usual = {
         "mean": IMAGENET_MEAN,
@@ -35,25 +35,25 @@ def usual_preparation(square: bool | None) -> dict[str, Any]:
 
 
 def as_started(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration with what it leaves open as in ``values``, the settings of a run that was begun.
+    """Fill in settings of a configuration from ``values``, the recorded settings of a run that was started before.
 
-    That is how images are prepared, and what the run was left to find itself. Raises InputError for values that cannot be.
+    These are the preparation of images, and the settings that the run resolved itself. Raises InputError for invalid values.
     """
-    given = _given(values, (*RECORDED, "size", "square", *FOUND))
-    begun = parse_config({**usual_preparation(values.get("square")), **given})
+    recorded = _given(values, (*RECORDED, "size", "square", *RESOLVED))
+    started = parse_config({**usual_preparation(values.get("square")), **recorded})
     names = [name for name in (*RECORDED, "size", "square") if getattr(config, name) is None]
-    names += [name for name, asked in FOUND.items() if name in given and getattr(config, name) == asked]
-    return config.model_copy(update={name: getattr(begun, name) for name in names})
+    names += [name for name, asked in RESOLVED.items() if name in recorded and getattr(config, name) == asked]
+    return config.model_copy(update={name: getattr(started, name) for name in names})
 
 
 def with_usual_preparation(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the complete settings of a run; of an older one with what it did not record, by today's names."""
+    """Return the complete settings of a run; those of an older version by today's names, with what it did not record."""
     renamed = {"augmentation": augmentation_name(values["augmentation"])} if "augmentation" in values else {}
     return {**values, **renamed, **_plain(usual_preparation(values.get("square"))), **_given(values, RECORDED)}
 
 
 def without_usual_preparation(settings: Mapping[str, Any], square: bool | None) -> dict[str, Any]:
-    """Return plain settings without those of :data:`RECORDED` that are as they were before runs recorded them."""
+    """Return plain settings without those of :data:`RECORDED` at the value of runs that did not record them."""
     usual = _plain(usual_preparation(square))
     return {name: value for name, value in settings.items() if name not in usual or value != usual[name]}
 

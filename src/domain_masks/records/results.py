@@ -15,22 +15,22 @@ SCHEMA = 2
 """2: epochs are counted from 1. In 1 ``best_epoch`` was counted from 0, and is read as one more; two empty masks had IoU 0."""
 
 MEASURE_TITLES = {"out_of_domain": "out of domain", "in_domain": "in domain", "known_domain": "known domain"}
-"""Measure, as ``results.json`` and ``predictions.npz`` name it -> its title, in the order in which they are shown."""
+"""Measure, as in ``results.json`` and ``predictions.npz`` -> its title, in the order of display."""
 OUT_OF_DOMAIN, IN_DOMAIN, WITH_KNOWN_DOMAIN = MEASURE_TITLES
 OVERALL = "overall"
-"""How tables call the mean over held-out domains."""
+"""The name of the mean over held-out domains in tables."""
 DOMAIN_CLASSIFIER = "domain classifier"
 MOST_CONFIDENT_MASK = "most confident mask"
-"""What names the nearest source: the second where there is no domain classifier."""
+"""The rules for the nearest source: the second where there is no domain classifier."""
 IMAGES = AliasChoices("images", "pictures")
 """The keys of a number of images: the second in files of earlier versions."""
 
 
 class SelectionProtocol(RecordPart):
-    """Which data chose the epoch and the hyper-parameters.
+    """The data that selected the epoch and the hyper-parameters.
 
-    - ``selection``: says it in words
-    - ``target_labels_used``: whether labels of a held-out domain took part in training or selection
+    - ``selection``: a description
+    - ``target_labels_used``: whether labels of a held-out domain were used in training or selection
     """
 
     selection: Text
@@ -38,7 +38,7 @@ class SelectionProtocol(RecordPart):
 
 
 class Accuracies(RecordPart):
-    """Accuracies on one split, as fractions in [0, 1]; but for ``count``, all are unweighted means over domains.
+    """Accuracies on one split, as fractions in [0, 1] and unweighted means over domains.
 
     - ``split``: which data: "held_out", "test", "validation" or the name of the held-out domain's list
     - ``accuracy``: of the prediction ensemble (of the own domain's mask or head for ``known_domain``)
@@ -60,13 +60,13 @@ class Accuracies(RecordPart):
 
 
 class NearestAccuracy(RecordPart):
-    """How often the nearest source of a source's own images is that source, on images that no mask was learned from.
+    """How often the nearest source of a source's own images is that source, on images that were not trained on.
 
     - ``by``: the rule that names the nearest source: "domain classifier" or "most confident mask"
     - ``split``: which of the sources' images: "test" or else "validation"
     - ``accuracy``: the unweighted mean over sources, in [0, 1]; chance is one over their number
     - ``per_domain``: source -> the same of its images; ``count``: how many images there are of all sources. Both are absent
-      where an older version measured
+      in files of older versions
     """
 
     by: Text
@@ -77,7 +77,7 @@ class NearestAccuracy(RecordPart):
 
 
 class ClassifierAccuracy(RecordPart):
-    """How often the domain classifier names the domain of the sources' validation images: the mean over sources, in [0, 1]."""
+    """The accuracy of the domain classifier on the sources' validation images: the mean over sources, in [0, 1]."""
 
     split: Text
     accuracy: Fraction
@@ -102,12 +102,12 @@ NEURON_KINDS = tuple(NeuronKinds.model_fields)
 
 
 class SiteMasks(RecordPart):
-    """What the hard masks of one site look like, as fractions in [0, 1].
+    """Statistics of the hard masks of one site, as fractions in [0, 1].
 
     - ``overall_iou``: the mean of ``pairwise_iou``, which is "first|second" (see
       :func:`~domain_masks.records.pairs.pair_key`) -> IoU, 1 for two empty masks. With one source domain there are no pairs
     - ``activated``: domain -> fraction of its neurons that are on; ``average_activated``: its mean
-    - ``average_activated``, ``kinds``: absent where an older version measured
+    - ``average_activated``, ``kinds``: absent in files of older versions
     """
 
     overall_iou: Fraction | None = None
@@ -118,14 +118,14 @@ class SiteMasks(RecordPart):
 
 
 class AveragedWeights(RecordPart):
-    """What the weights of a model are an average of.
+    """The steps that the weights of a model are an average over.
 
     - ``kind``: "ema", "swa" or "swad"
-    - ``updates``: of how many updates of the optimiser; with several optimisers, of the one with the most
-    - ``first_step``, ``last_step``: of the training, counted from 1, whose updates these are; absent where there were none
-    - ``valley``: of swad, whether the valley of the validation loss had "ended", "started" or was "not found"; then the last
-      segment between two looks at it is averaged
-    - ``batch_norm_images``: training images over which statistics of batch norm were taken anew; 0 where there is no such layer
+    - ``updates``: the number of averaged updates; with several optimisers, the largest
+    - ``first_step``, ``last_step``: the averaged steps, counted from 1; absent where there were none
+    - ``valley``: for swad, whether the valley of the validation loss had "ended", "started" or was "not found"; then the last
+      segment between two evaluations is averaged
+    - ``batch_norm_images``: training images over which batch-norm statistics were estimated again; 0 without batch norm
     """
 
     kind: Text
@@ -136,19 +136,19 @@ class AveragedWeights(RecordPart):
     batch_norm_images: Count
 
     def in_words(self) -> str:
-        """Return in a phrase what the weights are an average of."""
+        """Return a phrase on the steps that the weights are an average over."""
         steps = f", steps {self.first_step:,} to {self.last_step:,}" if self.first_step else ""
         valley = f"; valley of the validation loss {self.valley}" if self.valley else ""
         images = self.batch_norm_images
-        anew = f"; statistics of batch norm of {images:,} training images" if images else ""
-        return f"an average ({self.kind}) over {counted(self.updates, 'update')}{steps}{valley}{anew}"
+        statistics = f"; statistics of batch norm of {images:,} training images" if images else ""
+        return f"an average ({self.kind}) over {counted(self.updates, 'update')}{steps}{valley}{statistics}"
 
 
 class Note(RecordPart):
-    """Something that whoever reads the numbers should know, and what to do about it.
+    """A remark on the results, with advice.
 
-    - ``about``: which note it is: :data:`MASKS_AT_START` or :data:`UNTRAINED_CLASSES`
-    - ``text``: it, in a sentence
+    - ``about``: its kind: :data:`MASKS_AT_START` or :data:`UNTRAINED_CLASSES`
+    - ``text``: a sentence
     """
 
     about: Text
@@ -156,10 +156,10 @@ class Note(RecordPart):
 
 
 MASKS_AT_START = "masks_at_start"
-"""All masks are nearly full, as they begin: from U(0, 1) every mask logit begins above 0, and moves by about the learning
-rate."""
+"""All masks are nearly full, as at initialisation: mask logits start in U(0, 1), above 0, and a step changes them by about the
+learning rate."""
 UNTRAINED_CLASSES = "untrained_classes"
-"""Held-out images are of classes that no training image shows: they can only be answered wrong."""
+"""Held-out images are of classes without training images, so they are always misclassified."""
 _NEARLY_ALL = 0.99
 
 
@@ -167,7 +167,7 @@ def notes_of(masks: Mapping[str, SiteMasks] | None, rate: float | None = None) -
     """Return the notes on a run's masks.
 
     - ``masks``: mask site -> :class:`SiteMasks`
-    - ``rate``: the learning rate that they had, where it is known
+    - ``rate``: their learning rate, where it is known
     """
     shares = [share for site in (masks or {}).values() for share in site.activated.values()]
     if not shares or min(shares) <= _NEARLY_ALL:
@@ -182,16 +182,16 @@ def notes_of(masks: Mapping[str, SiteMasks] | None, rate: float | None = None) -
 
 
 class Results(JSONRecord):
-    """The content of ``results.json``; what a method does not have is None here and absent there.
+    """The content of ``results.json``; a number that a method does not have is None here and absent there.
 
     - ``sources``: in the order of the masks' rows; ``targets``: the held-out domains
-    - ``epochs_run``: how many; ``best_epoch``: which of them, from 1, gave the weights that were measured
-    - ``average``: what the weights are an average of, where they are one
-    - ``nearest_source``: how far the nearest source can be trusted, for methods that have a mask or head per source, of
-      which there are two or more; ``domain_classifier``: how well its domains are told, where it has a classifier of them
+    - ``epochs_run``: the number of epochs; ``best_epoch``: the epoch, from 1, whose weights were evaluated
+    - ``average``: the steps that the weights are an average over; None without averaging
+    - ``nearest_source``: the accuracy of the nearest source, for methods with a mask or head for each of two or more sources;
+      ``domain_classifier``: the accuracy of the domain classifier, where there is one
     - ``masks``: mask site -> :class:`SiteMasks`
-    - ``notes``: what whoever reads the numbers should know, such as that the masks have hardly left their start
-    - ``seconds``: what took how long
+    - ``notes``: remarks on the results, such as that the masks have hardly left their initialisation
+    - ``seconds``: the time of each part of the run
     """
 
     newest: ClassVar[int] = SCHEMA
@@ -234,7 +234,7 @@ class Results(JSONRecord):
 
 
 def _notes_of_unchecked(masks: Mapping[str, Any]) -> list[Note]:
-    """Return the notes on masks that nothing has checked yet; what is not as it should be is told elsewhere."""
+    """Return the notes on masks that are not validated yet; invalid ones are reported by the validation."""
     try:
         return notes_of({name: SiteMasks.model_validate(site) for name, site in masks.items()})
     except ValidationError:
@@ -242,23 +242,23 @@ def _notes_of_unchecked(masks: Mapping[str, Any]) -> list[Note]:
 
 
 def one_more(value: Any) -> Any:
-    """Return a whole number that was counted from 0 as counted from 1; anything else, which is refused, as it is."""
+    """Return a whole number counted from 0 as counted from 1; anything else, which validation refuses, unchanged."""
     return value + 1 if type(value) is int else value
 
 
 def held_out_name(targets: Sequence[str]) -> str:
     """Return held-out domains as one text, joined by commas; empty where none was held out.
 
-    A domain that is called as tables call the mean over all of them is marked, so that neither stands for the other.
+    A domain with the name that tables use for the mean over all domains is marked, to tell them apart.
     """
     name = ",".join(targets)
     return f"{name} (domain)" if name == OVERALL else name
 
 
 def upgraded_masks(site: Any) -> Any:
-    """Return what an older version said of a site's masks with 1, not 0, as the IoU of two empty ones, and their average.
+    """Return a site's masks of an older version with IoU 1 instead of 0 for two empty masks, and their average.
 
-    Its ``overall_iou`` counted each pair of empty masks as 0. What is not as expected is left for the checks.
+    Its ``overall_iou`` counted each pair of empty masks as 0. Invalid values are left for the validation.
     """
     activated = site.get("activated") if isinstance(site, dict) else None
     if not isinstance(activated, dict) or not all(isinstance(share, int | float) for share in activated.values()):

@@ -1,4 +1,4 @@
-"""The folder of one run: where its files lie, and whether a run may begin or go on there."""
+"""The folder of one run: its files, and whether a run may start or be resumed there."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|%+]|^\.|[. ]\Z')
 def folder_name(text: str) -> str:
     """Return a text as the name of one folder; different texts have different names.
 
-    What some system refuses in a name is written as in addresses, such as %2F for a slash; so are a plus, which joins the
-    names of several domains, and a dot at the beginning, which hides a folder.
+    Characters that some system refuses are percent-encoded, such as %2F for a slash; so are a plus, which joins the names of
+    several domains, and a leading dot, which hides a folder.
     """
-    return _NOT_IN_NAMES.sub(lambda found: f"%{ord(found[0]):02X}", text)
+    return _NOT_IN_NAMES.sub(lambda match: f"%{ord(match[0]):02X}", text)
 
 
 def require_model(folder: Path) -> None:
@@ -46,7 +46,7 @@ def require_model(folder: Path) -> None:
 
 
 class RunFolder:
-    """What one run leaves behind, by name; nothing is read or made until asked for.
+    """The paths of a run's files; nothing is read or written until a method is called.
 
     ``path`` is the folder, which need not exist.
     """
@@ -59,12 +59,12 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The complete settings, with which the run can be made again."""
+        """The complete settings, with which the run can be repeated."""
         return self.path / "config.yaml"
 
     @property
     def environment(self) -> Path:
-        """Where and with what the run was made."""
+        """The software and hardware that the run was made with."""
         return self.path / "environment.json"
 
     @property
@@ -74,7 +74,7 @@ class RunFolder:
 
     @property
     def results(self) -> Path:
-        """The numbers that the run ended with; written last. See :class:`~domain_masks.records.results.Results`."""
+        """The results of the run; written last. See :class:`~domain_masks.records.results.Results`."""
         return self.path / "results.json"
 
     @property
@@ -94,7 +94,7 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The checkpoint to go on from."""
+        """The checkpoint to resume from."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
@@ -109,7 +109,7 @@ class RunFolder:
 
     @property
     def model_card(self) -> Path:
-        """What is needed to build the network for :attr:`model`."""
+        """The description from which the network for :attr:`model` is built."""
         return self.path / MODEL_CARD
 
     @property
@@ -134,13 +134,13 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a folder with anything in it."""
+        """Whether the folder exists and is not empty."""
         with self._explaining():
             return self.path.is_dir() and any(self.path.iterdir())
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has come to its end: ``results.json``, which is written last, can be read."""
+        """Whether the run is finished: ``results.json``, which is written last, can be read."""
         try:
             read_json(self.results)
         except RunFolderError:
@@ -149,10 +149,10 @@ class RunFolder:
 
     @contextmanager
     def figure(self, name: str) -> Iterator[Path]:
-        """Give a temporary path for the figure ``name``, as :func:`~domain_masks.records.files.writing` does.
+        """Yield a temporary path for the figure ``name``, as :func:`~domain_masks.records.files.writing` does.
 
-        The name is noted in ``figures/index.json``, so that overwriting the run removes the figure and leaves others
-        alone. Raises InputError if ``name`` is no plain file name.
+        The name is listed in ``figures/index.json``, so that overwriting the run removes the figure and keeps other files.
+        Raises InputError if ``name`` is not a plain file name.
         """
         if not _is_plain(name):
             raise InputError(f"expected a plain file name for a figure, got {name!r}")
@@ -161,7 +161,7 @@ class RunFolder:
         self._note_figures({*self._own_figures(), name}, self._own_figures("thumbnails"))
 
     def remove_figures(self, names: Iterable[str]) -> None:
-        """Remove figures that :meth:`figure` wrote; other files stay, whatever they are called."""
+        """Remove figures that :meth:`figure` wrote; other files are kept."""
         own = self._own_figures()
         gone = {*names} & {*own}
         for name in gone:
@@ -170,9 +170,9 @@ class RunFolder:
             self._note_figures({*own} - gone, self._own_figures("thumbnails"))
 
     def write_thumbnails(self, contents: Mapping[str, bytes]) -> None:
-        """Write small images, file name -> content, into :attr:`thumbnails`, in the place of those written before.
+        """Write small images, file name -> content, into :attr:`thumbnails`, replacing those written before.
 
-        Their names are noted as those of figures are. Raises InputError if one is no plain file name.
+        Their names are listed as those of figures are. Raises InputError if one is not a plain file name.
         """
         odd = [name for name in contents if not _is_plain(name)]
         if odd:
@@ -186,16 +186,15 @@ class RunFolder:
         self._note_figures(self._own_figures(), contents)
 
     def prepare(self, resume: bool = False, overwrite: bool = False) -> Literal["new", "resume", "finished"]:
-        """Make the folder ready for a run and say what the run has to do there.
+        """Prepare the folder for a run and return what the run has to do.
 
-        - "new": begin; the folder is there and can be written to. With ``overwrite`` the files of an earlier run are
-          removed first, and no others. With ``resume`` it means that no checkpoint was there: ``metrics.csv`` is
-          removed, the rest will be replaced
-        - "resume": go on from :attr:`last`
+        - "new": start; the folder exists and is writable. With ``overwrite`` the files of an earlier run are removed, and no
+          others. With ``resume`` there was no checkpoint: ``metrics.csv`` is removed, and the other files will be replaced
+        - "resume": resume from :attr:`last`
         - "finished": nothing, the run is done
 
-        Raises InputError if both are asked for. Raises RunFolderError if the folder holds anything and neither is, if
-        there is no folder to resume, if a file is in its place, or if it cannot be written to.
+        Raises InputError for both ``resume`` and ``overwrite``. Raises RunFolderError if neither is set and the folder is not
+        empty, if there is no folder to resume, if a file is in its place, or if it is not writable.
         """
         self.refuse(resume, overwrite)
         if resume and self.is_finished:
@@ -214,7 +213,7 @@ class RunFolder:
         return "new"
 
     def refuse(self, resume: bool = False, overwrite: bool = False) -> None:
-        """Raise what :meth:`prepare` would, as far as it can be known without writing anything."""
+        """Raise what :meth:`prepare` would, as far as that is known without writing anything."""
         if resume and overwrite:
             raise InputError(
                 "expected --resume or --overwrite, got both: --resume continues the run, --overwrite restarts it"
@@ -254,7 +253,7 @@ class RunFolder:
         return [name for name in listed if isinstance(name, str) and _is_plain(name)]
 
     def _files(self) -> list[Path]:
-        """Return every file that a run leaves; results first: a half removed run is not finished."""
+        """Return all files of a run; results first, so that a partly removed run does not count as finished."""
         files = [self.results, self.last, self.best, self.model, self.model_card, self.predictions, self.metrics]
         small = [self.thumbnails / name for name in self._own_figures("thumbnails")]
         figures = [*(self.figures / name for name in self._own_figures()), *small, self._figure_index]
@@ -263,7 +262,7 @@ class RunFolder:
         return [*files, self.analysis, *figures, *events, *records]
 
     def _clear(self) -> None:
-        """Remove the files of a run, and then its subfolders if nothing else is in them."""
+        """Remove the files of a run, and its subfolders if they are empty then."""
         for file in self._files():
             file.unlink(missing_ok=True)
         for folder in (self.last.parent, self.thumbnails, self.figures, self.tensorboard):
@@ -271,7 +270,7 @@ class RunFolder:
                 folder.rmdir()
 
     def refuse_file(self) -> None:
-        """Raise RunFolderError where a file lies in the place of the folder, or above it."""
+        """Raise RunFolderError where the folder or one of its parents is a file."""
         for place in (self.path, *self.path.parents):
             with self._explaining():
                 if place.exists() and not place.is_dir():
@@ -280,7 +279,7 @@ class RunFolder:
                     )
 
     def _make_writable(self) -> None:
-        """Make the folder and try it: permissions alone do not tell whether a file can be written there."""
+        """Create the folder and try to write there, as permissions alone do not tell whether that is possible."""
         with self._explaining():
             self.path.mkdir(parents=True, exist_ok=True)
             trial = self.path / ".writable"
@@ -289,7 +288,7 @@ class RunFolder:
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
-        """Turn what the operating system refuses into a message about this folder."""
+        """Turn errors of the operating system into a message about this folder."""
         try:
             yield
         except OSError as error:
@@ -304,5 +303,5 @@ class RunFolder:
 
 
 def _is_plain(name: str) -> bool:
-    """Return whether ``name`` is that of a file in its folder, not a way out of it."""
+    """Return whether ``name`` is a plain file name and not a path out of the folder."""
     return Path(name).name == name and name not in ("", ".", "..")

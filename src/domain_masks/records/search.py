@@ -1,4 +1,4 @@
-"""``search.json``: where a benchmark looked for settings, what it drew, and what source validation chose."""
+"""``search.json``: the ranges of a random search, its draws, and the ones that source validation selected."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ NAME = "search.json"
 
 
 class Drawn(RecordPart):
-    """One draw of a method: settings in place of the defaults, and how well each held-out domain's runs did on validation.
+    """One draw of a method: settings that replace the defaults, and the validation accuracy for each held-out domain.
 
     - ``settings``: name -> value, a method's own as ``method.NAME``; empty for the defaults
     - ``validation``: held-out domains, joined by commas -> accuracy on the sources' validation images, a fraction; without
-      those whose run has failed or is still to come
+      those whose run has failed or is pending
     """
 
     settings: Mapping[str, Any]
@@ -26,9 +26,9 @@ class Drawn(RecordPart):
 class Searched(RecordPart):
     """The search of one method.
 
-    - ``ranges``: setting -> where it is drawn from, in words
-    - ``draws``: all of them; the first are the defaults
-    - ``chosen``: held-out domains -> the index of the draw that was chosen
+    - ``ranges``: setting -> its range, in words
+    - ``draws``: all draws; the first has the defaults
+    - ``chosen``: held-out domains -> the index of the selected draw
     """
 
     ranges: Mapping[str, str]
@@ -39,9 +39,9 @@ class Searched(RecordPart):
 class SearchRecord(JSONRecord):
     """The search of a benchmark.
 
-    - ``seed``: of the draws, and of the runs that are chosen among
-    - ``seeds``: with which what was chosen is run
-    - ``rule``: what chose; ``methods``: by name
+    - ``seed``: of the draws, and of the runs that the selection compares
+    - ``seeds``: of the runs with the selected settings
+    - ``rule``: the selection rule; ``methods``: by name
     """
 
     newest: ClassVar[int] = 1
@@ -57,7 +57,7 @@ class SearchRecord(JSONRecord):
 def read_search(out: Path) -> SearchRecord | None:
     """Return the search of the benchmark in ``out``; None where there was none.
 
-    Raises RunFolderError for a file that describes none.
+    Raises RunFolderError for a malformed file.
     """
     path = out / NAME
     return SearchRecord.read(path) if path.is_file() else None

@@ -1,4 +1,4 @@
-"""The types of settings, what is taken for a value of each, and how a setting is declared: once, for flags, help and YAML."""
+"""The types of settings, the values that each accepts, and the declaration of a setting: once, for flags, help and YAML."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True)
 class Flag:
-    """What the command line shows of a setting besides its type and its help.
+    """How the command line shows a setting, besides its type and its help.
 
     - ``group``: the heading under which help lists it
-    - ``metavar``: what its value is called; by default as the type says
-    - ``otherwise``: what help says of a default that is no single value
-    - ``missing``: of a setting without a default, the message where it is not given
+    - ``metavar``: the name of its value; by default that of the type
+    - ``otherwise``: help's description of a default that is not a single value
+    - ``missing``: the message where a setting without a default is not given
     - ``letter``: a short flag, with its hyphen
     - ``positional``: whether it is given without a flag
     - ``bare``: the value of the flag alone
@@ -55,14 +55,14 @@ def setting(help_text: str, default: Any = PydanticUndefined, **flag: Any) -> An
 
 
 def flag_of(field: FieldInfo) -> Flag:
-    """Return how a setting is given on the command line."""
+    """Return how the command line shows a setting."""
     extra: Any = field.json_schema_extra
     return Flag(**extra["flag"]) if isinstance(extra, dict) else Flag()
 
 
 @dataclass(frozen=True)
 class Metavar:
-    """What help calls a value of a type, and what a shell completes it with."""
+    """The name of a type's value in help, and what a shell completes it with."""
 
     metavar: str
     completion: Literal["", "file", "folder"] = ""
@@ -70,7 +70,7 @@ class Metavar:
 
 @dataclass(frozen=True)
 class OneOf:
-    """A text that has to be one of the ``names`` that there are when it is checked: a dict that anyone may add to has them."""
+    """A text that has to be one of the ``names`` at the time of validation, as the dict of names may be extended."""
 
     names: Callable[[], Iterable[str]]
 
@@ -86,7 +86,7 @@ class OneOf:
 
 
 def as_list(value: Any) -> Any:
-    """Take one text for a list of one."""
+    """Accept one text for a list of one."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -98,12 +98,12 @@ def as_names(value: Any) -> Any:
 
 
 def _at_home(value: Any) -> Any:
-    """Write out the home folder, which shells do not do in ``--root=~/data``, and YAML never does."""
+    """Expand the home folder, which shells do not do in ``--root=~/data``, and YAML never does."""
     return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
 
 
 def _as_folder(value: Any) -> Any:
-    """Refuse an empty text, which pathlib takes for the working folder: mostly a variable that is not set."""
+    """Refuse an empty text, which pathlib reads as the working folder: mostly an unset variable."""
     if value == "":
         raise ValueError("expected a folder")
     return _at_home(value)
@@ -116,7 +116,7 @@ def _not_empty(value: str) -> str:
 
 
 def augmentation_name(value: Any) -> Any:
-    """Take the name that an augmentation had in earlier versions for its own: ``standard`` was called ``domainnet``."""
+    """Accept the name that an augmentation had in earlier versions: ``standard`` was called ``domainnet``."""
     return "standard" if value == "domainnet" else value
 
 
@@ -126,7 +126,7 @@ def augmentation_in_keys(name: Any) -> Any:
 
 
 def as_seconds(value: Any) -> Any:
-    """Take 90, 90s, 1.5m and 2h for seconds; anything else is left to the check of the type."""
+    """Convert 90, 90s, 1.5m and 2h to seconds; anything else is left to the validation of the type."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", value) if isinstance(value, str) else None
     return float(match[1]) * _UNITS[match[2] or "s"] if match else value
 
@@ -146,7 +146,7 @@ def as_range(value: Any) -> Any:
 
 
 def bounds_of(value_range: str | None) -> tuple[float, float] | None:
-    """Return the two numbers that ``LOW,HIGH`` stands for; None where there are none, or they have not been looked for yet."""
+    """Return the two numbers of ``LOW,HIGH``; None where there are none, or they are not determined yet."""
     if value_range in (None, OWN_RANGE):
         return None
     low, high = map(float, str(value_range).split(","))
@@ -154,7 +154,7 @@ def bounds_of(value_range: str | None) -> tuple[float, float] | None:
 
 
 def three_numbers(value: Any) -> Any:
-    """Take one number for three, and a text of numbers with commas or blanks between for a list."""
+    """Accept one number for three, and a text of numbers separated by commas or blanks for a list."""
     if value is None:
         return None
     if isinstance(value, list | tuple) and len(value) == 1:
@@ -175,7 +175,7 @@ def check_mean(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
 
 
 def check_std(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
-    """Raise ValueError unless all values can be what numbers in [0, 1] are divided by."""
+    """Raise ValueError unless all values can be standard deviations of numbers in [0, 1]."""
     if values is not None and not all(math.isfinite(value) and 0 < value <= 1 for value in values):
         raise ValueError(
             "expected deviations of red, green and blue of values from 0 to 1, above 0 (divide those of 0 to 255 by 255)"
@@ -192,7 +192,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Workers = Annotated[int, Field(ge=0, le=1_000)]
 Seconds = Annotated[Rate, BeforeValidator(as_seconds), Metavar("TIME")]
 PlaceText = Annotated[str, AfterValidator(_not_empty), Metavar("PATH", "file")]
-"""A text that may be a path, of any bytes: pydantic's own check of the length refuses what is no UTF-8."""
+"""A text that may be a path of any bytes: pydantic's own length limits refuse text that is not UTF-8."""
 Place = Annotated[PlaceText, BeforeValidator(_at_home)]
 Folder = Annotated[Path, BeforeValidator(_as_folder), Metavar("DIR", "folder")]
 File = Annotated[Path, BeforeValidator(_as_folder), Metavar("FILE", "file")]
@@ -201,6 +201,6 @@ ModelPlace = Annotated[PlaceText, Metavar("MODEL", "folder")]
 """A run folder, a model's file, or a name on the Hub."""
 Device = Literal["auto", "cpu", "cuda"]
 AnyDevice = Annotated[str, AfterValidator(_not_empty), Metavar("auto|cpu|cuda")]
-"""Also one of several, ``cuda:1``; which there are is known with torch."""
+"""Also one of several, ``cuda:1``; whether it is available is checked with torch."""
 Ensemble = Annotated[str, AfterValidator(_not_empty), Metavar("predictions|masks|weighted|known:DOMAIN")]
 Names = Annotated[tuple[PlaceText, ...], BeforeValidator(as_list)]

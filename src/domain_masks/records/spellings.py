@@ -1,4 +1,4 @@
-"""What settings are also called: the words that other tools use, and hyphens for underscores."""
+"""Synonyms of settings: the names that other tools use, and hyphens for underscores."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "images": ("pictures",),
     "no_images": ("no_pictures",),
 }
-"""Setting -> other names under which it is taken, in flags, YAML and Python; one letter is a flag with one hyphen.
+"""Setting -> other names that are accepted for it in flags, YAML and Python; one letter is a flag with one hyphen.
 
-A name that a command has for something else is no other name there: ``model`` is the backbone in training, the model in
+A name that a command uses for another setting is not a synonym there: ``model`` is the backbone in training, the model in
 ``dmg predict``. Help and files show the setting's own name.
 """
 
 
 def spelled(name: str, known: Collection[str]) -> str:
-    """Return which of the settings ``known`` is meant by ``name``; an unknown name as it is."""
+    """Return the setting among ``known`` that ``name`` means; an unknown name unchanged."""
     plain = name.replace("-", "_")
     if plain in known:
         return plain
@@ -53,12 +53,12 @@ def spelled(name: str, known: Collection[str]) -> str:
 
 def canonical(values: Mapping[str, Any], known: Collection[str]) -> tuple[dict[str, Any], list[str]]:
     """Return settings under their own names, those of a method too; and a line for each that is given in two spellings."""
-    found, mistakes = _under(values, known)
-    method = found.get("method")
+    settings, mistakes = _under(values, known)
+    method = settings.get("method")
     if isinstance(method, Mapping):
-        found["method"], wrong = underscored(method)
+        settings["method"], wrong = underscored(method)
         mistakes += [f"method.{line}" for line in wrong]
-    return found, mistakes
+    return settings, mistakes
 
 
 def underscored(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -72,16 +72,16 @@ def take(name: str, value: Any, values: dict[str, Any]) -> tuple[Any, list[str]]
     mistakes = []
     spelling = None if value is None else name
     for other in [other for other in values if spelled(other, (name,)) == name]:
-        found = values.pop(other)
+        value_there = values.pop(other)
         if spelling is None:
-            spelling, value = other, found
+            spelling, value = other, value_there
         else:
             mistakes.append(two_spellings(spelling, other))
     return value, mistakes
 
 
 def two_spellings(first: str, second: str) -> str:
-    """Say that two names mean one setting."""
+    """Return the message for a setting that is given under two names."""
     return f"{first} and {second}: two spellings of one setting: expected one of them"
 
 
@@ -96,14 +96,14 @@ def suggestion(name: str, known: Iterable[str]) -> str | None:
 
 
 def _under(values: Mapping[str, Any], known: Collection[str]) -> tuple[dict[str, Any], list[str]]:
-    found: dict[str, Any] = {}
-    given: dict[str, str] = {}
+    settings: dict[str, Any] = {}
+    spellings: dict[str, str] = {}
     mistakes = []
     for name, value in values.items():
         own = spelled(name, known) if isinstance(name, str) else name
-        if own in given:
-            mistakes.append(two_spellings(given[own], name))
+        if own in spellings:
+            mistakes.append(two_spellings(spellings[own], name))
             continue
-        given[own] = name
-        found[own] = value
-    return found, mistakes
+        spellings[own] = name
+        settings[own] = value
+    return settings, mistakes

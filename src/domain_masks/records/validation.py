@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with values, in words."""
+"""The errors of pydantic's validation, as messages."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def describe_mistakes(error: ValidationError, known: Sequence[str], prefix: str 
             text = "there is no such setting" + (f": did you mean {prefix}{guess}?" if guess else "")
         else:
             text = describe(mistake)
-        # A union reports once per member; together they say what was expected.
+        # A union reports an error per member; together they list what was expected.
         lines[name] = f"{lines[name]}; or {text}" if name in lines else f"{name}: {text}"
     return list(lines.values())
 
 
 def describe(mistake: ErrorDetails) -> str:
-    """Return what is wrong with one value, which it names, and not where it stands."""
+    """Return the message for one invalid value, without its place."""
     text = mistake["msg"].removeprefix("Value error, ")
     return f"{text[:1].lower()}{text[1:]}, got {shown(mistake['input'])}{_guess(mistake)}"
 
 
 def _guess(mistake: ErrorDetails) -> str:
-    """Return the nearest of a few words for one that is none of them."""
+    """Return a suggestion for a value that is not one of a few words."""
     if mistake["type"] != "literal_error" or not isinstance(mistake["input"], str):
         return ""
     guess = nearest(mistake["input"], re.findall(r"'([^']*)'", mistake["ctx"]["expected"]))

@@ -1,4 +1,4 @@
-"""YAML as settings need it: version 1.2's plain values, every key once, and mistakes with their line."""
+"""YAML for settings: plain values as in version 1.2, no repeated keys, and errors with their line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 from domain_masks.errors import InputError
 
 MOST_VALUES = 10_000
-"""Far more than any settings have; aliases of aliases (a "billion laughs") reach it at once."""
+"""Far more than any settings have; aliases of aliases (a "billion laughs" attack) exceed it immediately."""
 
 _PLAIN = {
     "null": (r"~|null|Null|NULL|", "~nN\0"),
@@ -28,12 +28,12 @@ _FIRST_TO_FIT = ("null", "bool", "int", "float", "merge")
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads ``1e-4`` as a number, and ``no`` and ``on`` as the words that they are."""
+    """Reads ``1e-4`` as a number, and ``no`` and ``on`` as text."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Return what a node stands for; PyYAML lets whatever its conversions raise escape for ``!!bool foo``."""
+        """Return the value of a node; PyYAML lets exceptions of its conversions escape, such as for ``!!bool foo``."""
         try:
             return super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -43,16 +43,16 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what :class:`_Loader` reads back as it was."""
+    """Writes values such that :class:`_Loader` reads the same ones."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Write equal values out each time."""
+        """Write equal values in full instead of aliases."""
         return True
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
-        """Write text with rare line breaks between double quotes, where alone they survive."""
+        """Write text with unusual line breaks in double quotes, the only style that preserves them."""
         style = '"' if any(letter in data for letter in _BREAKS) else None
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
@@ -73,10 +73,10 @@ def to_yaml(values: dict[str, Any]) -> str:
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Return what a YAML text holds.
+    """Return the content of a YAML text.
 
-    Raises InputError that names ``source`` and the line for what is no YAML, for a key that comes twice, for several
-    documents, and for a text that unfolds to very many values.
+    Raises InputError that names ``source`` and the line for invalid YAML, for a repeated key, for several documents, and for
+    a text that expands to very many values.
     """
     loader = None
     try:
@@ -87,7 +87,7 @@ def parse_yaml(text: str, source: str) -> Any:
         _refuse_repeated_names(node, source)
         if _size(node, {}) > MOST_VALUES:
             raise InputError(
-                f"configuration {source!r} unfolds to more than {MOST_VALUES} values: expected settings, without aliases "
+                f"configuration {source!r} expands to more than {MOST_VALUES} values: expected settings, without aliases "
                 "of aliases"
             )
         return loader.construct_document(node)
@@ -105,7 +105,7 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds; raises InputError that names it where it cannot be read, and like :func:`parse_yaml`."""
+    """Return the content of a YAML file; raises InputError where it cannot be read, and as :func:`parse_yaml` does."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -125,7 +125,7 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def _refuse_repeated_names(root: yaml.Node, source: str) -> None:
-    """Raise InputError for a name that a mapping has twice; YAML's readers would take the last one without a word."""
+    """Raise InputError for a name that a mapping has twice; YAML readers silently take the last one."""
     waiting, known = [root], {id(root)}
     while waiting:
         node = waiting.pop()
@@ -145,9 +145,9 @@ def _refuse_repeated_names(root: yaml.Node, source: str) -> None:
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """Return how many values a node unfolds to, aliases written out; stops counting above the limit."""
+    """Return the number of values that a node expands to, aliases written out; stops counting above the limit."""
     if id(node) not in known:
-        # An alias of what it lies in has no end.
+        # An alias of a node that contains it expands without end.
         known[id(node)] = MOST_VALUES + 1
         total = 1
         for child in _children(node):

@@ -1,4 +1,4 @@
-"""The settings of ``dmg benchmark`` besides those that its runs share: what it runs over, and where."""
+"""The settings of ``dmg benchmark`` besides those of its runs; ``benchmark_lists`` checks all of them together."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def _number_of_draws(value: Any) -> int:
     text = str(value).strip()
     if isinstance(value, bool) or not text.isdecimal() or not 2 <= int(text) <= MOST_DRAWS:
         raise ValueError(
-            "expected how many settings of each method are tried, the defaults among them, a whole number from 2 to "
+            "expected the number of settings to try of each method, including the defaults: a whole number from 2 to "
             f"{MOST_DRAWS}"
         )
     return int(text)
 
 
 class BenchmarkRuns(CommandSettings):
-    """What a benchmark runs over, as it is given; :mod:`domain_masks.settings.benchmark_settings` checks the lists together."""
+    """What a benchmark runs over, as it is given."""
 
     methods: Any = setting("methods", None, group="runs", metavar="NAME", otherwise="dmg aggregate", several=True)
     targets: Any = setting(
@@ -63,7 +63,7 @@ class BenchmarkRuns(CommandSettings):
     )
 
     def contradictions(self) -> Iterator[str]:
-        """Yield a line for everything that a search excludes."""
+        """Yield a line for every setting that contradicts a search."""
         if self.search is None:
             return
         for name in ("sweep", "variants"):
@@ -78,7 +78,7 @@ BENCHMARK_LISTS = tuple(BenchmarkRuns.model_fields)
 
 
 class BenchmarkOptions(CommandSettings):
-    """Where and how the runs of ``dmg benchmark`` are carried out."""
+    """Where and how the runs of ``dmg benchmark`` are executed."""
 
     out: Folder | None = setting("folder of all runs", None, group="output", otherwise="runs/benchmark-DATASET")
     jobs: Count | None = setting(

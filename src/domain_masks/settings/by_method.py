@@ -1,4 +1,4 @@
-"""What a method says of the settings of its runs: defaults of its own, and batches that hold enough of every source."""
+"""What a method declares about the settings of its runs: its own defaults, and the rows of every source that a batch needs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from domain_masks.methods import Description
 
 _NOT_A_METHODS = frozenset({"class_weights", "fast", "selection", "seed", "max_time"})
-"""Settings of the optimisation for which no method has a default of its own."""
+"""Settings of the optimisation for which a method cannot have a default of its own."""
 
 
 def own_defaults(method: type[Description]) -> dict[str, Any]:
-    """Return the settings of runs of which ``method`` has defaults of its own, checked.
+    """Return the method's own defaults for settings of runs, validated.
 
     A method that needs images of every source in each batch has balanced sampling. Raises InputError, which names the method,
-    for settings that it cannot have, and for values that they cannot have.
+    for unknown settings and invalid values.
     """
     own: dict[str, Any] = {"sampling": "balanced"} if method.rows_per_domain else {}
     own |= method.defaults
     config, mistakes = check_values(own)
-    mistakes += [f"{name}: is no setting of the training" for name in own if not _is_a_methods(name)]
+    mistakes += [f"{name}: is not a setting of the training" for name in own if not _is_a_methods(name)]
     if config is None or mistakes:
         raise InputError(
             f"method {method.name!r} has defaults that cannot be used: {'; '.join(mistakes)}. Expected settings of the "
@@ -41,7 +41,7 @@ def _is_a_methods(name: str) -> bool:
 
 
 def defaults_not_given(config: RunConfig, method: type[Description]) -> dict[str, Any]:
-    """Return those of a method's own defaults that stand for what was not given in ``config``."""
+    """Return the method's own defaults of settings that are not given in ``config``."""
     own = {name: value for name, value in own_defaults(method).items() if not is_given(config, name)}
     if is_given(config, "optimizer") and config.optimizer != method.defaults.get("optimizer", config.optimizer):
         # They belong to the optimiser that was replaced.
@@ -50,12 +50,12 @@ def defaults_not_given(config: RunConfig, method: type[Description]) -> dict[str
 
 
 def is_given(config: RunConfig, name: str) -> bool:
-    """Whether somebody has chosen a setting: what was not given has its default, or None."""
+    """Whether a setting was given: otherwise it has its default, or None."""
     return name in config.model_fields_set and getattr(config, name) not in (None, ())
 
 
 def defaults_in_effect(config: RunConfig, method: type[Description]) -> dict[str, Any]:
-    """Return the settings of a complete configuration that are as the method's own defaults say, and not as usual."""
+    """Return the settings of a complete configuration that have the method's own default instead of the usual one."""
     usual = RunConfig()
     return {
         name: value

@@ -1,4 +1,4 @@
-"""What every command's settings are: one frozen model, from which flags, help and YAML come, checked once with one message."""
+"""The base of every command's settings: one frozen model for flags, help and YAML, validated once with one message."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class CommandSettings(BaseModel):
     """Base of the settings of one command.
 
     A subclass declares its fields with :func:`~domain_masks.records.setting_types.setting`. A field without a default has to be
-    given, and says in ``missing`` what was expected.
+    given, and has the message for a missing value in ``missing``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reads_run_config: ClassVar[bool] = False
-    """Whether ``--config`` may be the YAML of a run, of which the settings that are not the command's are left aside."""
+    """Whether ``--config`` may be the YAML of a run, whose other settings are ignored."""
 
     def contradictions(self) -> Iterator[str]:
-        """Yield a line for everything that cannot be meant together."""
+        """Yield a line for every contradiction between settings."""
         yield from ()
 
 
@@ -38,8 +38,8 @@ Command = TypeVar("Command", bound=CommandSettings)
 def check_command(kind: type[Command], values: Mapping[str, Any], before: Iterable[str] = ()) -> Command:
     """Return the settings of a command from flags and YAML.
 
-    - ``values``: by the settings' own names; one that has to be given and is empty counts as missing
-    - ``before``: mistakes that were found before, to be reported together with these
+    - ``values``: by the settings' own names; an empty value of a required setting counts as missing
+    - ``before``: earlier mistakes, which are reported together with these
 
     Raises InputError that lists every mistake.
     """

@@ -1,4 +1,4 @@
-"""Settings that are right one by one and cannot be meant together."""
+"""Contradictions between settings that are valid one by one."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _OF_AVERAGE = {
     **dict.fromkeys(("average_interval", "average_patience", "average_overfit_patience", "average_tolerance"), "swad"),
 }
 _OWN = frozenset({"constant", "exponential", "inverse", "cosine"})
-"""Schedules whose settings are known; one that was added may look at any."""
+"""Schedules whose settings are known; a schedule that was added may use any."""
 
 
 def contradictions(config: RunConfig, method: type[Description]) -> list[str]:
     """Return a line for every setting that another one excludes or leaves without any effect.
 
-    A complete ``config.yaml`` holds every setting: one is taken as meant where it differs from its default. What
-    :func:`domain_masks.training.defaults.resolve` fills in never contradicts itself. What was not given is as the method's own
-    defaults say, also where they have not been filled in yet.
+    A complete ``config.yaml`` holds every setting: one counts as given where it differs from its default. The defaults of
+    :func:`domain_masks.training.defaults.resolve` never contradict each other. Settings that are not given have the method's
+    own defaults, also where these are not filled in yet.
     """
     config = config.model_copy(update=defaults_not_given(config, method))
     return [*_of_the_method(config, method), *_of_the_training(config), *_of_the_average(config)]
@@ -58,7 +58,7 @@ def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str
 
 
 def sites_matter(config: RunConfig) -> bool:
-    """Whether sites change what a method without masks computes: they say where frozen features end, unless boundary does."""
+    """Whether sites matter for a method without masks: they decide where frozen features end, unless the boundary is set."""
     return config.freeze_features and config.boundary is None
 
 
@@ -70,7 +70,7 @@ def _of_the_training(config: RunConfig) -> Iterator[str]:
     if _differs(config, "momentum") and config.optimizer != "sgd":
         yield f"momentum: {config.optimizer} has none: use optimizer sgd, or leave it out"
     for name, schedules in _OF_SCHEDULE.items():
-        # A schedule that was added may look at any setting.
+        # A schedule that was added may use any setting.
         used = {config.schedule, config.schedule_masks} - {"same"}
         if _differs(config, name) and config.schedule is not None and used <= _OWN.difference(schedules):
             yield f"{name}: is of the {' and '.join(schedules)} schedule, and this one is {config.schedule}: leave it out"

@@ -14,7 +14,7 @@ ROOT_HELP = "where the dataset lies; of a manifest, the folder that its paths ar
 
 
 class ListSettings(CommandSettings):
-    """What ``dmg data list`` needs to know."""
+    """Settings of ``dmg data list``."""
 
     reads_run_config: ClassVar[bool] = True
 
@@ -30,7 +30,7 @@ def _of_a_report(path: Path) -> Path:
 
 
 class CheckSettings(CommandSettings):
-    """What ``dmg data check`` needs to know."""
+    """Settings of ``dmg data check``."""
 
     reads_run_config: ClassVar[bool] = True
 
@@ -48,7 +48,7 @@ class CheckSettings(CommandSettings):
 
 
 class DownloadCommandSettings(CommandSettings):
-    """What ``dmg data download`` needs to know."""
+    """Settings of ``dmg data download``."""
 
     reads_run_config: ClassVar[bool] = True
 
@@ -65,6 +65,6 @@ class DownloadCommandSettings(CommandSettings):
 
 
 class CacheSettings(CommandSettings):
-    """What ``dmg data cache`` needs to know besides the settings of a run."""
+    """Settings of ``dmg data cache`` besides those of a run."""
 
     clear: Literal["features", "verification", "all"] | None = setting("remove what is cached", None, bare="all")

@@ -21,7 +21,7 @@ from domain_masks.settings.command import MODEL_HELP, MODEL_MISSING, CommandSett
 
 
 class DemoSettings(CommandSettings):
-    """What ``dmg demo`` needs to know."""
+    """Settings of ``dmg demo``."""
 
     model: ModelPlace = setting(MODEL_HELP, positional=True, missing=MODEL_MISSING)
     examples: Names = setting(
@@ -39,6 +39,6 @@ class DemoSettings(CommandSettings):
     device: AnyDevice = setting("where to compute", "auto")
 
     def contradictions(self) -> Iterator[str]:
-        """Yield a line where examples are named twice over."""
+        """Yield a line where examples are given in two ways."""
         if self.examples and self.root is not None:
             yield "examples and root: expected one of them, root is where the run's own dataset lies"

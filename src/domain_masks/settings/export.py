@@ -29,7 +29,7 @@ def _as_list(value: Any) -> Any:
 
 
 class ExportSettings(CommandSettings):
-    """What ``dmg export`` needs to know."""
+    """Settings of ``dmg export``."""
 
     model: ModelPlace = setting(MODEL_HELP, positional=True, missing=MODEL_MISSING)
     format: Format = setting("onnx, or pt2 for torch.export.load in Python and C++", "onnx")
@@ -56,12 +56,12 @@ class ExportSettings(CommandSettings):
 
     @property
     def is_curve(self) -> bool:
-        """Whether several thresholds are to be measured, instead of one exported."""
+        """Whether the curve over several thresholds is measured instead of exporting one."""
         return len(set(self.prune)) > 1
 
     @property
     def exported(self) -> ExportFormat:
-        """What is exported; of a curve, what all its points have in common."""
+        """The variant to export; for a curve, the settings that all its points share."""
         return ExportFormat(
             self.format,
             self.ensemble or (MASK_ENSEMBLE if self.prune else PREDICTION_ENSEMBLE),
@@ -73,11 +73,11 @@ class ExportSettings(CommandSettings):
 
     @property
     def changes(self) -> dict[str, str]:
-        """Where the run's dataset is, where that differs from the run's own settings."""
+        """The location of the run's dataset, where it differs from the run's settings."""
         return {name: str(value) for name in ("dataset", "root") if (value := getattr(self, name)) is not None}
 
     def contradictions(self) -> Iterator[str]:
-        """Yield a line for everything that the format or the curve excludes."""
+        """Yield a line for every setting that contradicts the format or the curve."""
         if self.opset is not None and self.format != "onnx":
             yield f"opset: only ONNX has one: leave it out with format {self.format}, got {self.opset}"
         if self.limit is not None and not self.is_curve:

@@ -1,4 +1,4 @@
-"""The settings of ``dmg evaluate``, ``dmg analyze`` and ``dmg report``, which look at finished runs."""
+"""The settings of ``dmg evaluate``, ``dmg analyze`` and ``dmg report``, which read finished runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from domain_masks.settings.command import CommandSettings
 
 
 class _MovedDataset(CommandSettings):
-    """Where a run's dataset lies now, and where to compute."""
+    """Settings of a finished run that may be replaced: the location of its dataset, and the device."""
 
     dataset: DatasetPlace | None = setting("the dataset, if it has moved", None)
     root: Folder | None = setting("where the dataset lies now", None)
@@ -20,12 +20,12 @@ class _MovedDataset(CommandSettings):
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What replaces the run's own settings."""
+        """The settings that replace the run's own."""
         return {name: value for name in _MovedDataset.model_fields if (value := getattr(self, name)) is not None}
 
 
 class EvaluateSettings(_MovedDataset):
-    """What ``dmg evaluate`` needs to know."""
+    """Settings of ``dmg evaluate``."""
 
     run: Folder = setting(
         "a run folder",
@@ -41,7 +41,7 @@ class EvaluateSettings(_MovedDataset):
 
 
 class AnalyzeSettings(_MovedDataset):
-    """What ``dmg analyze`` needs to know."""
+    """Settings of ``dmg analyze``."""
 
     reads_run_config: ClassVar[bool] = True
 
@@ -58,7 +58,7 @@ class AnalyzeSettings(_MovedDataset):
 
 
 class ReportSettings(CommandSettings):
-    """What ``dmg report`` needs to know."""
+    """Settings of ``dmg report``."""
 
     runs: Names = setting(
         "run folders, or folders with runs anywhere below",

@@ -11,7 +11,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 class MethodsSettings(CommandSettings):
-    """What ``dmg methods`` needs to know."""
+    """Settings of ``dmg methods``."""
 
     names: Names = setting(
         "methods to show with their settings", (), positional=True, metavar="NAME", otherwise="a table of all"
@@ -19,7 +19,7 @@ class MethodsSettings(CommandSettings):
 
 
 class CompletionSettings(CommandSettings):
-    """What ``dmg completion`` needs to know."""
+    """Settings of ``dmg completion``."""
 
     shell: Annotated[str, OneOf(lambda: SHELLS)] = setting(
         "the shell", positional=True, missing=f"expected the shell: {', '.join(SHELLS)}"

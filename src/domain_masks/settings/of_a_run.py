@@ -1,4 +1,4 @@
-"""The settings of one run as the command line and Python give them: over those of a file, and the folder they mean."""
+"""The settings of one run from the command line or Python: merged over those of a file, and the default run folder."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from domain_masks.records.run_folder import RunFolder, folder_name
 DEFAULT_METHOD = "dmg"
 
 
-def over(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with others on top; those of a method are taken one by one, unless another method is given.
+def over(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with ``overrides`` applied; those of a method are merged one by one, unless another method is given.
 
-    ``method`` is a name, or a mapping of a name and own settings, which may lack the name.
+    ``method`` is a name, or a mapping of own settings with or without the name.
     """
     below = _as_mapping(values.get("method", DEFAULT_METHOD))
-    above = _as_mapping(given.get("method", {}))
+    above = _as_mapping(overrides.get("method", {}))
     method = above
     if isinstance(below, Mapping) and isinstance(above, Mapping):
         is_another = "name" in above and above["name"] != below.get("name")
         method = {**({} if is_another else below), **above}
-    return {**values, **given, "method": method}
+    return {**values, **overrides, "method": method}
 
 
-def to_resume(out: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the run in ``out`` with ``given`` on top; ``given`` alone where no run is there."""
+def to_resume(out: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the run in ``out`` with ``overrides`` applied; only the overrides where there is no run."""
     config = None if out is None else RunFolder(out).config
-    return over(read_settings(config) if config is not None and config.is_file() else {}, given)
+    return over(read_settings(config) if config is not None and config.is_file() else {}, overrides)
 
 
 def default_folder(settings: RunConfig) -> Path:
-    """Return the run folder where none is named: ``runs/DATASET-TARGET-METHOD-SEED``, below the working folder."""
+    """Return the default run folder: ``runs/DATASET-TARGET-METHOD-SEED``, below the working folder."""
     is_path = not settings.dataset.startswith("hf:")
     # Neither "." nor "photos/.." is a name.
     dataset = Path(os.path.abspath(settings.dataset)).name if is_path else settings.dataset  # noqa: PTH100

@@ -1,4 +1,4 @@
-"""Which plugins a run needs: those of its method, or of whatever else it names that this package does not have."""
+"""The plugins of a run: those of its method, and of other names that this package does not have."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from domain_masks.schedules import SCHEDULES
 
 
 def load_named(values: Any) -> None:
-    """Import the plugins that unchecked settings name, so that the others can be checked; raises InputError as they do."""
+    """Import the plugins of settings before the others are validated; raises InputError where one cannot be imported."""
     named = as_list(values.get("plugin") or ())
     if isinstance(named, list | tuple) and all(isinstance(name, str) for name in named):
         load_plugins(named)
 
 
 def needed_plugins(config: RunConfig) -> tuple[str, ...]:
-    """Return the plugins of a run, files from the root of the file system; none for one that names nothing of theirs.
+    """Return the plugins that a run uses, files with absolute paths; none for a run that uses nothing of them.
 
-    A benchmark names them for all of its runs, and those of this package's methods do not change with them. A method of an
-    installed package is named by its module.
+    A benchmark names them for all of its runs, and runs of this package's methods do not depend on them. The plugin of a
+    method from an installed package is its module.
     """
     packaged = METHODS.packaged_in(config.method_name)
     own = (str(Path(name).absolute()) if is_file(name) else name for name in config.plugin if name != packaged)
-    given = tuple(own) if any(_are_others(config)) else ()
-    return given if packaged is None else (*given, packaged)
+    used = tuple(own) if any(_are_others(config)) else ()
+    return used if packaged is None else (*used, packaged)
 
 
 def _are_others(config: RunConfig) -> Iterator[bool]:
-    """Yield of each thing that a run names whether it is of another module than those of this package."""
+    """Yield, for each method, augmentation and so on that a run uses, whether it is defined outside of this package."""
     yield _is_of_another(described(config.method_name))
     yield _is_of_another(SAMPLING.get(config.sampling))
     for name in (config.schedule, config.schedule_masks):
@@ -60,9 +60,9 @@ def _is_of_another(thing: Any) -> bool:
 
 
 def require_plugins(values: Mapping[str, Any], folder: Path) -> None:
-    """Raise InputError where the run in ``folder``, whose settings these are, names what a plugin of it would have to add.
+    """Raise InputError where the run in ``folder`` with these settings uses a plugin that is not imported.
 
-    Nothing is imported because a folder says so: it may be somebody else's.
+    A plugin is never imported because a folder names it: the folder may be somebody else's.
     """
     method = values.get("method")
     name = method.get("name") if isinstance(method, Mapping) else method

@@ -29,7 +29,7 @@ def _of_a_table(path: Path) -> Path:
 
 
 class PredictSettings(CommandSettings):
-    """What ``dmg predict`` needs to know."""
+    """Settings of ``dmg predict``."""
 
     model: ModelPlace = setting(MODEL_HELP, positional=True, missing=MODEL_MISSING)
     paths: Names = setting(

@@ -1,4 +1,4 @@
-"""What a benchmark varies: settings swept over a grid, variants listed one by one, and the settings of each run under them."""
+"""The variations of a benchmark: settings swept over a grid, variants listed one by one, and the resulting settings of runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from domain_masks.methods import Description
 
 METHOD = "method."
-"""Before the name of a method's own setting, as in its flag."""
+"""Prefix of the name of a method's own setting, as in its flag."""
 _BY_A_LIST = {"method": "--methods", "target": "--targets", "seed": "--seeds"}
 _OF_AN_ENTRY = ("name", "methods")
 MOST_COMBINATIONS = 10_000
@@ -29,11 +29,11 @@ MOST_COMBINATIONS = 10_000
 
 @dataclass(frozen=True)
 class Variation:
-    """Settings that some runs of a benchmark have in place of the shared ones.
+    """Settings of some runs of a benchmark that replace the shared ones.
 
-    - ``name``: what a listed variant is called; empty for what is swept, and for the runs without changes
+    - ``name``: of a listed variant; empty for swept settings, and for runs without changes
     - ``settings``: name -> value as it was given; a method's own are ``method.NAME``
-    - ``methods``: the methods it is for; none for all
+    - ``methods``: the methods that it applies to; empty for all
     """
 
     name: str = ""
@@ -62,33 +62,33 @@ def variations(sweep: Mapping[str, Sequence[Any]], listed: Sequence[Variation]) 
     ]
 
 
-def read_sweep(given: Any, mistakes: list[str]) -> dict[str, list[Any]]:
+def read_sweep(entries: Any, mistakes: list[str]) -> dict[str, list[Any]]:
     """Return setting -> values, from a mapping or from words like ``lr=1e-4,1e-3``; adds a line per mistake."""
-    found: dict[str, list[Any]] = {}
-    for name, values in _assignments(given, "sweep", "`--sweep lr=1e-4,1e-3`", mistakes):
+    sweep: dict[str, list[Any]] = {}
+    for name, values in _assignments(entries, "sweep", "`--sweep lr=1e-4,1e-3`", mistakes):
         words = values.split(",") if isinstance(values, str) else values if isinstance(values, list) else [values]
         listed = [_plain(value) for value in words]
         if not listed or "" in listed:
             mistakes.append(f"sweep {name}: expected values, as in `--sweep lr=1e-4,1e-3`, got {values!r}")
-        elif name in found:
+        elif name in sweep:
             mistakes.append(f"sweep: {name!r} is named twice: expected every setting once, with all its values")
         elif repeated := [value for value in listed if listed.count(value) > 1]:
             mistakes.append(f"sweep {name}: {repeated[0]!r} is named twice: expected every value once")
         elif not (wrong := _not_to_vary(name)):
-            found[name] = listed
+            sweep[name] = listed
         else:
             mistakes.append(f"sweep: {wrong}")
-    if (count := prod(map(len, found.values()))) > MOST_COMBINATIONS:
+    if (count := prod(map(len, sweep.values()))) > MOST_COMBINATIONS:
         mistakes.append(f"sweep: {count} combinations: expected at most {MOST_COMBINATIONS}")
         return {}
-    return found
+    return sweep
 
 
-def read_variants(given: Any, mistakes: list[str]) -> list[Variation]:
+def read_variants(entries: Any, mistakes: list[str]) -> list[Variation]:
     """Return the listed variants, from mappings or from words like ``optimizer=sgd,lr=1e-3``; adds a line per mistake."""
-    found = []
-    entries = given if isinstance(given, list) else [] if given is None else [given]
-    for entry in entries:
+    variants = []
+    listed = entries if isinstance(entries, list) else [] if entries is None else [entries]
+    for entry in listed:
         assigned = entry.split(",") if isinstance(entry, str) else entry
         before = len(mistakes)
         settings = dict(_assignments(assigned, "variants", "`--variants optimizer=sgd,lr=1e-3`", mistakes))
@@ -98,22 +98,22 @@ def read_variants(given: Any, mistakes: list[str]) -> list[Variation]:
             mistakes.append(f"variants: expected the names of methods as methods, got {methods!r}")
         mistakes += [f"variants: {wrong}" for setting in settings if (wrong := _not_to_vary(setting))]
         if len(mistakes) == before:
-            found.append(Variation(str(name), settings, tuple(methods)))
-    names = [variant.name for variant in found]
+            variants.append(Variation(str(name), settings, tuple(methods)))
+    names = [variant.name for variant in variants]
     mistakes += [
         f"variants: {name!r} is named twice: expected every name once"
         for name in dict.fromkeys(names)
         if name and names.count(name) > 1
     ]
-    return found
+    return variants
 
 
-def _assignments(given: Any, kind: str, example: str, mistakes: list[str]) -> Iterator[tuple[str, Any]]:
+def _assignments(entries: Any, kind: str, example: str, mistakes: list[str]) -> Iterator[tuple[str, Any]]:
     """Yield name and value of each entry of a mapping, or of a list of ``NAME=VALUE``."""
-    if isinstance(given, Mapping):
-        yield from ((_own_name(str(name)), value) for name, value in given.items())
+    if isinstance(entries, Mapping):
+        yield from ((_own_name(str(name)), value) for name, value in entries.items())
         return
-    for word in [] if given is None else given if isinstance(given, list) else [given]:
+    for word in [] if entries is None else entries if isinstance(entries, list) else [entries]:
         if not isinstance(word, str):
             mistakes.append(f"{kind}: expected {example}, or settings by name in YAML, got {word!r}")
             continue
@@ -133,7 +133,7 @@ def _own_name(name: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a word as the number or truth value that it is, as YAML would take it; any other as it is."""
+    """Return a word as a number or boolean, as YAML would read it; any other unchanged."""
     if not isinstance(value, str):
         return value
     with suppress(InputError):
@@ -143,7 +143,7 @@ def _plain(value: Any) -> Any:
 
 
 def _not_to_vary(name: str) -> str:
-    """Say why a setting cannot be varied; nothing where it can. Whether a method has its setting is looked at apart."""
+    """Return why a setting cannot be varied; empty where it can. Settings of methods are checked elsewhere."""
     if name.startswith(METHOD):
         return ""
     if name in _BY_A_LIST:
@@ -159,9 +159,9 @@ def _not_to_vary(name: str) -> str:
 
 
 def without_mask_settings(config: RunConfig, method: type[Description]) -> RunConfig:
-    """Return a benchmark's shared settings without those that a method has no use for.
+    """Return a benchmark's shared settings without those that do not apply to a method.
 
-    Those of masks where it has none, and the average of weights where it is fitted without steps.
+    These are the settings of masks for one without masks, and the average of weights for a closed-form one.
     """
     changes: dict[str, Any] = {}
     if not method.has_masks():
@@ -183,13 +183,13 @@ def settings_of(method: str) -> list[str]:
 def with_variation(
     base: RunConfig, method: Mapping[str, Any], variation: Variation
 ) -> tuple[RunConfig, tuple[str, ...]] | None:
-    """Return the settings of ``method`` under ``variation``, and the names of those that it has from there.
+    """Return the settings of ``method`` under ``variation``, and the names of those that the variation sets.
 
     - ``base``: the settings that all runs share
     - ``method``: name and own settings
 
     None where the variation is for other methods. Settings of other methods, and those of masks where there are none, are
-    left out. Raises InputError for values that cannot be used.
+    left out. Raises InputError for invalid values.
     """
     from domain_masks.methods.method_registry import described  # noqa: PLC0415
 
@@ -198,7 +198,7 @@ def with_variation(
     has = settings_of(method["name"])
     own = {name: value for name, value in variation.own().items() if name in has}
     shared = variation.shared()
-    # What was not given stays so: it may have a default of the method's own.
+    # Settings that were not given stay unset: the method may have its own defaults.
     config = parse_config({**base.model_dump(exclude_unset=True), **shared}) if shared else base
     fitting = without_mask_settings(config, described(method["name"]))
     taken = [name for name in shared if getattr(fitting, name) == getattr(config, name)]
@@ -213,9 +213,9 @@ def with_variation(
 def varied_mistakes(
     base: RunConfig | None, methods: Sequence[Mapping[str, Any]], variations: Sequence[Variation]
 ) -> Iterator[str]:
-    """Yield a line for everything that is wrong with the values of ``variations``, alone or together with the others.
+    """Yield a line for every mistake in the values of ``variations``, alone or together with the others.
 
-    ``base`` None leaves out what depends on the shared settings.
+    With ``base`` None contradictions with the shared settings are not checked.
     """
     names = [str(method["name"]) for method in methods]
     for name in dict.fromkeys(name for variation in variations for name in variation.methods if name not in names):
@@ -223,7 +223,7 @@ def varied_mistakes(
     wrong = _wrong_values(names, variations)
     yield from dict.fromkeys(line for lines in wrong.values() for line in lines)
     if base is not None:
-        # What the others contradict is looked at without those that are wrong by themselves.
+        # Contradictions are checked without the values that are wrong by themselves.
         usable = [
             replace(
                 variation,
@@ -237,7 +237,7 @@ def varied_mistakes(
 
 
 def _wrong_values(methods: Sequence[str], variations: Sequence[Variation]) -> dict[tuple[str, str], list[str]]:
-    """Return name and value -> what is wrong with it, for those that are wrong whatever the others are."""
+    """Return (name, value) -> its mistakes, for values that are wrong whatever the others are."""
     from domain_masks.methods.settings import check_method  # noqa: PLC0415
 
     known = {name: settings_of(name) for name in methods}
@@ -245,16 +245,16 @@ def _wrong_values(methods: Sequence[str], variations: Sequence[Variation]) -> di
     for name, value in _single(variations):
         own = name.removeprefix(METHOD)
         if not name.startswith(METHOD):
-            found = [*check_values({name: value})[1], *unknown_names({name: value})]
+            mistakes = [*check_values({name: value})[1], *unknown_names({name: value})]
         elif having := [method for method in methods if own in known[method]]:
-            found = [line for method in having for line in check_method(method, {own: value})[1]]
+            mistakes = [line for method in having for line in check_method(method, {own: value})[1]]
         else:
             guess = suggestion(own, [setting for settings in known.values() for setting in settings])
-            found = [
+            mistakes = [
                 f"{name}: none of the methods has such a setting" + (f": did you mean method.{guess}?" if guess else "")
             ]
-        if found:
-            wrong[name, repr(value)] = found
+        if mistakes:
+            wrong[name, repr(value)] = mistakes
     return wrong
 
 
@@ -276,9 +276,9 @@ def _wrong_together(
     unused = {name: None for variation in variations for name in variation.settings}
     for method in methods:
         for variation in variations:
-            found = with_variation(base, method, variation)
-            if found is not None:
-                config, names = found
+            varied = with_variation(base, method, variation)
+            if varied is not None:
+                config, names = varied
                 unused = {name: None for name in unused if name not in names}
                 setting = ", ".join(f"{name}={variation.settings[name]}" for name in names)
                 for line in contradictions(config, described(method["name"])):

@@ -1,4 +1,4 @@
-"""The settings of ``dmg train`` besides those of the run: where it is written, and what to do with what is there."""
+"""The settings of ``dmg train`` besides those of the run: its folder, and what to do with an existing run there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from domain_masks.settings.command import CommandSettings
 
 
 class TrainSettings(CommandSettings):
-    """What ``dmg train`` and ``dm.train`` need to know besides a :class:`~domain_masks.records.config.RunConfig`."""
+    """Settings of ``dmg train`` and ``dm.train`` besides a :class:`~domain_masks.records.config.RunConfig`."""
 
     out: Folder | None = setting("the run folder", None, group="output", otherwise="runs/DATASET-TARGET-METHOD-SEED")
     resume: bool = setting("resume the run in --out, with its own settings", False, group="output")
@@ -17,6 +17,6 @@ class TrainSettings(CommandSettings):
     print_config: bool = setting("print all settings as YAML and exit", False, group="output")
 
     def contradictions(self) -> Iterator[str]:
-        """Yield a line where it is not said which run is to be resumed."""
+        """Yield a line where the folder of the run to resume is missing."""
         if self.resume and self.out is None:
             yield "expected --out with the folder of the run to resume"

@@ -18,12 +18,12 @@ from domain_masks.settings.contradictions import contradictions
 
 
 def check_settings(values: Mapping[str, Any], others: Iterable[str] = (), words: Sequence[str] = ()) -> RunConfig:
-    """Return the settings of a run, checked as far as they can be without its data.
+    """Return the settings of a run, validated as far as possible without its data.
 
-    - ``others``: mistakes that were found before, to be reported together with these
-    - ``words``: what else could have been meant by a name that there is not
+    - ``others``: earlier mistakes, which are reported together with these
+    - ``words``: further names that an unknown setting may be a misspelling of
 
-    No name needs torch to be looked up but that of a method of one's own, whose plugin is imported first.
+    Looking names up needs no torch, except for a user's own method, whose plugin is imported first.
     Raises InputError with a line per mistake.
     """
     values, mistakes = canonical(values, (*RunConfig.model_fields, *BENCHMARK_LISTS))
@@ -45,7 +45,7 @@ def check_settings(values: Mapping[str, Any], others: Iterable[str] = (), words:
 
 
 def import_plugins(values: Mapping[str, Any]) -> None:
-    """Import the plugins that settings name, before the others are looked at; raises InputError where that is not possible."""
+    """Import the plugins of the settings before the others are validated; raises InputError where one cannot be imported."""
     if values.get("plugin"):
         from domain_masks.settings.plugins import load_named  # noqa: PLC0415
 
@@ -54,24 +54,24 @@ def import_plugins(values: Mapping[str, Any]) -> None:
 
 def unknown_names(values: Mapping[str, Any]) -> list[str]:
     """Return a line for every name of a dataset, augmentation or backbone that does not exist."""
-    found = []
+    mistakes = []
     for name, look_up in (("dataset", _dataset), ("augmentation", _augmentation), ("backbone", _backbone)):
         value = values.get(name)
         if isinstance(value, str) and value:
             try:
                 look_up(value)
             except InputError as error:
-                found.append(f"{name}: {error}")
-    return found
+                mistakes.append(f"{name}: {error}")
+    return mistakes
 
 
-def _with_method(config: RunConfig | None, given: Any) -> tuple[RunConfig | None, list[str]]:
-    """Return the settings with those of the method checked, and a line per mistake in them and in what contradicts them."""
+def _with_method(config: RunConfig | None, method: Any) -> tuple[RunConfig | None, list[str]]:
+    """Return the configuration with the method's settings validated, and a line per mistake and contradiction."""
     from domain_masks.methods.method_registry import described  # noqa: PLC0415
     from domain_masks.methods.settings import check_method  # noqa: PLC0415
 
     try:
-        choice = MethodChoice.read("dmg" if given is None else given)
+        choice = MethodChoice.read("dmg" if method is None else method)
         kind = described(choice.name)
     except InputError as error:
         return None, [f"method: {error}"]
@@ -85,7 +85,7 @@ def _with_method(config: RunConfig | None, given: Any) -> tuple[RunConfig | None
 
 
 def _dataset(name: str) -> None:
-    # Paths, manifests and hf:NAME are looked at when they are opened.
+    # Paths, manifests and hf:NAME are checked when they are opened.
     if is_there(name) or Path(name).name != name or "." in name or ":" in name:
         return
     from domain_masks.data.registry import DATASETS  # noqa: PLC0415

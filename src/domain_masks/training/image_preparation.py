@@ -76,10 +76,10 @@ def image_notes(config: RunConfig) -> Iterator[str]:
             f"({taken}); say otherwise with --mean, --std, --interpolation and --crop"
         )
     elif known.is_certain and known.of and known.mean is not None and _differs(config, known):
-        theirs = config.model_copy(
+        of_weights = config.model_copy(
             update={"mean": known.mean, "std": known.std, "interpolation": known.interpolation or config.interpolation}
         )
-        yield f"images are prepared with {taken}, but {_in_words(theirs)} belong to {known.of}"
+        yield f"images are prepared with {taken}, but {_in_words(of_weights)} belong to {known.of}"
     if known.fixed and known.size != config.size:
         yield f"{known.of} is made for images of {known.size} pixels, and gets {config.size}"
     if known.border and not config.square:

@@ -1,4 +1,4 @@
-"""Where the runs of a benchmark are carried out: in this process, in several on this machine, or on a cluster."""
+"""Where the runs of a benchmark are executed: in this process, in several on this machine, or on a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of a benchmark carried out where this is called, and what became of it; what all launchers stand on."""
+"""The execution of one run of a benchmark and its outcome, on which all launchers are built."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from domain_masks.training import run
 
 @dataclass(frozen=True)
 class Job:
-    """A run that is to be carried out; it can be sent to another process.
+    """A run to execute; it can be sent to another process.
 
-    - ``title``: what the run is called where its words are shown
-    - ``folder``: where it lies, or will lie unless another run has that folder by then
+    - ``title``: the name of the run before its output
+    - ``folder``: its folder, unless another run uses it by then
     - ``out``: the benchmark's folder
     """
 
@@ -37,11 +37,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """The outcome of a job.
 
-    - ``state``: "done"; "failed", with ``error``; "busy", where another process carries it out at this moment; "full", where
-      the disk is, with ``error``: the others would fail as well
-    - ``folder``: where the run lies; None where it has no folder
+    - ``state``: "done"; "failed", with ``error``; "busy", where another process is executing it; "full", where the disk is
+      full, with ``error``: the other runs would fail as well
+    - ``folder``: of the run; None where it has none
     """
 
     state: Literal["done", "failed", "busy", "full"]
@@ -50,9 +50,9 @@ class Outcome:
 
 
 class Launcher(Protocol):
-    """Carries out jobs, in whatever order, and gives back each with its outcome as it ends.
+    """Executes jobs, in any order, and yields each with its outcome when it ends.
 
-    Where the block that takes them is left, by Ctrl-C or otherwise, runs that have started save their state and end.
+    When the generator is closed, by Ctrl-C or otherwise, running jobs save their state and end.
     """
 
     def launch(self, jobs: Sequence[Job], dataset: ImageDataset, reporter: Reporter) -> Iterator[tuple[Job, Outcome]]:
@@ -71,10 +71,10 @@ class InProcess:
 
 
 def execute(job: Job, dataset: ImageDataset, reporter: Reporter) -> Outcome:
-    """Carry out one run in this process, or resume it, and turn what it raises into an outcome.
+    """Execute or resume one run in this process, and turn exceptions into an outcome.
 
-    What fails is recorded in the run's folder, an unexpected error with its traceback. Ctrl-C and what else ends the process
-    pass through.
+    A failure is recorded in the run's folder, an unexpected error with its traceback. Ctrl-C and other exceptions that end
+    the process pass through.
     """
     folder: RunFolder | None = None
     try:
@@ -92,7 +92,7 @@ def execute(job: Job, dataset: ImageDataset, reporter: Reporter) -> Outcome:
 
 
 def failed(folder: RunFolder | None, error: BaseException | str, kind: str | None = None) -> Outcome:
-    """Record why a run failed, as far as that can be written, and return it as an outcome."""
+    """Record why a run failed, if its folder is writable, and return the outcome."""
     message = str(error) if isinstance(error, DomainMasksError | str) else f"{type(error).__name__}: {error}"
     if folder is not None and folder.path.is_dir():
         with suppress(DomainMasksError):
@@ -101,12 +101,12 @@ def failed(folder: RunFolder | None, error: BaseException | str, kind: str | Non
 
 
 def lost(job: Job, reason: str) -> Outcome:
-    """Return the outcome of a job whose process has gone, and record it where the run lies by now."""
+    """Return the outcome of a job whose process has ended, and record it in the run's folder."""
     return failed(assigned(job.out, job.key) or RunFolder(job.folder), reason, "ProcessLost")
 
 
 class ForwardingReporter(ConsoleReporter):
-    """Lines for somebody else to show: no bars, whatever this process's own output is."""
+    """A reporter that sends lines to another process: no bars, whatever this process's own output is."""
 
     def __init__(self, send: Callable[[str], None]) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class ForwardingReporter(ConsoleReporter):
 
     @property
     def shows_bars(self) -> bool:
-        """Whether the output can take a line back: never."""
+        """Whether the output can overwrite a line: never."""
         return False
 
     def say(self, line: str) -> None:

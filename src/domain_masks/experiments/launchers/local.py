@@ -1,4 +1,4 @@
-"""Several runs at once on this machine: a process each, with the cores and GPUs shared out."""
+"""Several runs at once on this machine: a process each, with the cores and GPUs divided among them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _GPUS = "CUDA_VISIBLE_DEVICES"
 
 @dataclass(frozen=True)
 class LocalProcesses:
-    """``count`` processes on this machine, each carrying out one run after another.
+    """``count`` processes on this machine, each of which executes one run after another.
 
-    Each gets its share of the cores (threads of PyTorch) and, where ``uses_gpus``, one of the GPUs that this process may use,
-    in turn. A process that is killed, as the system does where memory runs out, fails its run alone. Ctrl-C and SIGTERM are
-    passed on once, and waited for until every run has saved its state; a second one ends them at once.
+    Each gets its share of the cores (threads of PyTorch) and, with ``uses_gpus``, one of the GPUs that this process may use,
+    in turn. A process that is killed, as the system does where memory runs out, only fails its run. Ctrl-C and SIGTERM are
+    passed on once, and every run saves its state before it ends; a second signal ends them immediately.
     """
 
     count: int
@@ -66,13 +66,13 @@ class LocalProcesses:
 
 
 class _Worker:
-    """A process, the way to talk to it, and the job that it is at."""
+    """A worker process, its connection, and its current job."""
 
     def __init__(self, environment: Mapping[str, str], dataset: ImageDataset) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.job: Job | None = None
-        # Sent when all have been started: one that is still importing would keep the next from being started.
+        # Sent when all processes have been started, as sending to one that is still importing would block.
         self._unsent: ImageDataset | None = dataset
         self.process: BaseProcess = context.Process(target=serve, args=(theirs,), name="domain-masks-run")
         with _changed_environment(environment), _ctrl_c_ignored():
@@ -82,14 +82,14 @@ class _Worker:
     def begin(self, job: Job, reporter: Reporter) -> None:
         reporter.say(job.title)
         self.job = job
-        with suppress(OSError):  # that it has gone is seen by its sentinel
+        with suppress(OSError):  # its sentinel reports that it has ended
             if self._unsent is not None:
                 self.connection.send(self._unsent)
                 self._unsent = None
             self.connection.send(job)
 
     def look(self, reporter: Reporter) -> Outcome | None:
-        """Show what the process has said; return the outcome of its job where it has one, or where the process has gone."""
+        """Print the lines of the process; return the outcome of its job if it is there, or if the process has ended."""
         if self.job is None:
             return None
         job = self.job
@@ -100,7 +100,7 @@ class _Worker:
         return lost(job, how_it_ended(self.process.exitcode))
 
     def listen(self, reporter: Reporter) -> Outcome | None:
-        """Show what the process has said so far, also one that has ended; returns the outcome of its job if it is there."""
+        """Print the lines of the process so far, also after its end; returns the outcome of its job if it is there."""
         if self.job is None:
             return None
         try:
@@ -115,21 +115,21 @@ class _Worker:
         return None
 
     def close(self) -> None:
-        """Let the process end, which it does when nobody can send it another job."""
+        """Close the connection, upon which the process ends."""
         self.connection.close()
         self.process.join()
 
 
 def serve(connection: Connection) -> None:
-    """Carry out jobs on the dataset that comes first, until there are no more: a process of :class:`LocalProcesses`."""
+    """Receive the dataset, and then execute jobs until there are no more: a process of :class:`LocalProcesses`."""
     signal.signal(signal.SIGTERM, _end)
     if hasattr(os, "setpgrp"):
-        # A signal to the group of the one that started it would come twice, and the second one ends a run at once.
+        # A signal to the process group would arrive twice, and the second one would end a run immediately.
         os.setpgrp()
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
     def send(line: str) -> None:
-        with suppress(OSError):  # nobody is left who could show it
+        with suppress(OSError):  # the launching process has ended, and nobody can print it
             connection.send(line)
 
     with suppress(_Ended, EOFError, OSError), silent_libraries():
@@ -140,7 +140,7 @@ def serve(connection: Connection) -> None:
 
 
 class _Ended(BaseException):
-    """SIGTERM came."""
+    """The process received SIGTERM."""
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
@@ -148,7 +148,7 @@ def _end(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _end_with_the_parent() -> None:
-    """Wait until the process that started this one has gone, and then end like on SIGTERM: nobody would."""
+    """Wait until the parent process has ended, and then end as on SIGTERM, as nobody else would end this process."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -156,7 +156,7 @@ def _end_with_the_parent() -> None:
 
 
 def _stop(workers: Sequence[_Worker], reporter: Reporter) -> None:
-    """Ask all processes to save and end, and wait for them; at a second Ctrl-C they are ended at once."""
+    """Ask all processes to save and end, and wait for them; a second Ctrl-C ends them immediately."""
     running = [worker for worker in workers if worker.process.is_alive()]
     busy = sum(worker.job is not None for worker in running)
     if busy:
@@ -166,12 +166,12 @@ def _stop(workers: Sequence[_Worker], reporter: Reporter) -> None:
     try:
         for worker in running:
             while worker.process.is_alive():
-                # Reading on, as a process cannot end while what it says does not fit into the pipe.
+                # Their output is still read, as a process cannot end while the pipe is full.
                 wait([worker.connection, worker.process.sentinel])
                 worker.listen(reporter)
                 if worker.job is None:
                     worker.close()
-            # One that ended while another was waited for.
+            # A process that ended while another was waited for.
             worker.listen(reporter)
     except BaseException:
         for worker in running:
@@ -186,7 +186,7 @@ def _show(job: Job, text: str, reporter: Reporter) -> None:
 
 
 def how_it_ended(status: int | None) -> str:
-    """Say how the process of a run ended that gave no outcome."""
+    """Return how the process of a run ended without an outcome."""
     if status is None or status >= 0:
         return f"the process of the run ended with status {status} before the run was done"
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
@@ -195,7 +195,7 @@ def how_it_ended(status: int | None) -> str:
 
 
 def cores() -> int:
-    """Return how many cores this process may use; fewer where ``OMP_NUM_THREADS`` says so."""
+    """Return how many cores this process may use, at most ``OMP_NUM_THREADS``."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get(_THREADS[0], "")
     return min(allowed, int(asked)) if asked.isdecimal() and int(asked) else allowed
@@ -219,7 +219,7 @@ def slot_environment(number: int, count: int, core_count: int, gpus: Sequence[st
 
 @contextmanager
 def _changed_environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the process that is started in the block, before it imports anything."""
+    """Set environment variables for a process that is started in the block, which it has before any import."""
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:
@@ -234,7 +234,7 @@ def _changed_environment(changes: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _ctrl_c_ignored() -> Iterator[None]:
-    """Start a process that takes no notice of Ctrl-C, which a terminal sends to all: it is passed on as SIGTERM, once."""
+    """Start a process that ignores Ctrl-C, which a terminal sends to all processes: it is passed on as SIGTERM, once."""
     before: Any = None
     in_main = threading.current_thread() is threading.main_thread()
     if in_main:

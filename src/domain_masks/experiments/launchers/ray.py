@@ -1,4 +1,4 @@
-"""Many runs on a cluster, through Ray: each is a task, tried again on another node where its own is lost."""
+"""Many runs on a cluster with Ray: each is a task, which is retried on another node if its own is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _VARIABLES = ("DMG_CACHE", "DMG_DATA", "OMP_NUM_THREADS")
 
 @dataclass(frozen=True)
 class Share:
-    """What one run takes of a cluster: cores, and GPUs, which may be a part of one."""
+    """The resources of one run on a cluster: cores, and GPUs or a fraction of one."""
 
     cores: int
     gpus: float
@@ -31,9 +31,9 @@ class Share:
 class RayCluster:
     """The nodes of a Ray cluster, which run this package from the same environment and see the same folders.
 
-    - ``address``: "auto", HOST:PORT, or "local" for one that is started here and ends with the command
+    - ``address``: "auto", HOST:PORT, or "local" for a cluster that is started here and ends with the command
     - ``count``: most runs at once; None for one per GPU or, where no GPU is used, one per node
-    - ``uses_gpus``: whether runs use the GPUs that there are
+    - ``uses_gpus``: whether runs use the available GPUs
 
     A run whose node is lost is resumed from its last checkpoint on another one. Ctrl-C and SIGTERM end the runs, which save
     their state. Raises InputError where Ray is not installed, or no cluster answers.
@@ -80,7 +80,7 @@ class RayCluster:
 
     def _connect(self, ray: ModuleType) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Every run says much the same, which is no reason to leave it out.
+        # Ray removes repeated lines, but those of different runs are all needed.
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
         try:
             ray.init(
@@ -95,16 +95,16 @@ class RayCluster:
             ) from error
 
     def _share(self, ray: ModuleType) -> tuple[Share, int]:
-        """Return what one run takes, and how many run at once."""
+        """Return the resources of one run, and how many run at once."""
         nodes = [node["Resources"] for node in _nodes(ray)]
         gpus = sum(node.get("GPU", 0.0) for node in nodes) if self.uses_gpus else 0.0
         return shares([node.get("CPU", 0.0) for node in nodes], gpus, self.count)
 
 
 def shares(cores_of_nodes: Sequence[float], gpus: float, count: int | None) -> tuple[Share, int]:
-    """Return what one run takes of a cluster, and how many run at once.
+    """Return the resources of one run on a cluster, and how many run at once.
 
-    - ``cores_of_nodes``: of each node; those without any, as a head may be, carry out nothing
+    - ``cores_of_nodes``: of each node; those without cores, such as a head node, execute nothing
     - ``count``: most runs at once, None for one per GPU, or per node where there is none
     """
     usable = [int(cores) for cores in cores_of_nodes if cores >= 1]
@@ -116,7 +116,7 @@ def shares(cores_of_nodes: Sequence[float], gpus: float, count: int | None) -> t
 
 
 def carry_out(job: Job, dataset: ImageDataset, threads: int, variables: dict[str, str]) -> Outcome:
-    """Carry out one run in a process of Ray's, whose output Ray brings to whoever launched it."""
+    """Execute one run in a worker process of Ray, which forwards its output to the launching process."""
     import torch  # noqa: PLC0415
 
     os.environ.update(variables)
@@ -143,12 +143,12 @@ def _outcome(ray: ModuleType, reference: Any, job: Job) -> Outcome:
 
 
 def _end(ray: ModuleType, running: dict[Any, Job], reporter: Reporter) -> None:
-    """Let the tasks that run save their state and end."""
+    """Ask the running tasks to save their state and end."""
     if not running or not ray.is_initialized():
         return
     reporter.say(f"stopping: {len(running)} run{'s save their' if len(running) > 1 else ' saves its'} state")
     for reference in running:
-        # Arrives in the task as Ctrl-C.
+        # Raises KeyboardInterrupt in the task.
         ray.cancel(reference, force=False)
     ray.wait(list(running), num_returns=len(running))
 

@@ -220,7 +220,7 @@ def _group(name: str, title: str, records: Sequence[RunRecord], rule: str) -> Gr
     unknown = sum(record.content is None for record in records)
     if 0 < unknown < len(records):
         problems.append(
-            f"{unknown} of {len(records)} runs were made by a version that did not note what the images hold: whether they "
+            f"{unknown} of {len(records)} runs were made by a version that did not record what the images hold: whether they "
             "were the same images as the others' is unknown"
         )
     lines, unchosen = _lines(once, rule)

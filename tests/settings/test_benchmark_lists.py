@@ -9,7 +9,7 @@ import pytest
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS
 from domain_masks.records.config import parse_config
-from domain_masks.settings.benchmark_settings import check_benchmark
+from domain_masks.settings.benchmark_lists import check_benchmark
 from domain_masks.settings.sweeps import without_mask_settings
 
 

@@ -1,4 +1,4 @@
-"""The lists of a benchmark, checked together with the settings that its runs share."""
+"""The lists of a benchmark (methods, targets, seeds, sweeps, variants), checked together with the settings of its runs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ DEFAULT_METHODS = ("dmg", "aggregate")
 class BenchmarkLists:
     """What a benchmark runs over.
 
-    - ``methods``: each its name and its own settings
+    - ``methods``: the name and own settings of each
     - ``targets``: held-out domains, several of one run joined by commas; none for every domain in turn
     - ``sweep``: setting -> values, every combination of which is run
     - ``variants``: settings that are run one by one, each with every combination of the sweep
-    - ``select``: the rule that chooses among what is swept; None where none is named
-    - ``search``: how many settings of each method are drawn and chosen among; None for no search
+    - ``select``: the rule that selects among swept settings; None for the default
+    - ``search``: how many settings of each method a random search tries; None for no search
     """
 
     methods: list[dict[str, Any]]
@@ -40,7 +40,7 @@ class BenchmarkLists:
 
     @property
     def variations(self) -> list[Variation]:
-        """What the runs of each method, target and seed differ in; one without changes where nothing is varied."""
+        """The variations of each method, target and seed; one without changes where nothing is varied."""
         return variations(self.sweep, self.variants)
 
 
@@ -57,7 +57,7 @@ def check_benchmark(
       ``targets``, ``seeds``, ``sweep`` and ``variants`` (see :mod:`domain_masks.settings.sweeps`), ``select``, ``search``;
       None for the default
     - ``flags``: settings of methods that win over both
-    - ``others``: mistakes that were found before
+    - ``others``: earlier mistakes, which are reported together with these
 
     Raises InputError with a line per mistake.
     """
@@ -77,7 +77,7 @@ def check_lists(
 ) -> tuple[BenchmarkLists, list[str]]:
     """Return the lists with every method's own settings, and a line per mistake; see :func:`check_benchmark`.
 
-    ``base`` None leaves out what the methods contradict, ``shared`` is its ``method`` as it was given.
+    With ``base`` None contradictions with the methods are not checked; ``shared`` is its ``method`` as it was given.
     """
     (targets, seeds), mistakes = _targets_and_seeds(lists)
     methods = _methods(_listed(lists, "methods") or list(DEFAULT_METHODS), shared, flags or {}, mistakes)
@@ -112,15 +112,15 @@ def _repeated(kind: str, names: Sequence[str]) -> list[str]:
 def _not_for_a_benchmark(base: RunConfig, methods: Sequence[str]) -> list[str]:
     from domain_masks.methods.method_registry import described  # noqa: PLC0415
 
-    kinds, found = [described(name) for name in methods], []
+    kinds, mistakes = [described(name) for name in methods], []
     if base.devices != 1:
-        found.append(f"devices: expected 1 in a benchmark, whose runs use one device each, got {base.devices}")
+        mistakes.append(f"devices: expected 1 in a benchmark, whose runs use one device each, got {base.devices}")
     if kinds and not any(kind.has_masks() for kind in kinds):
-        given = {"lr_masks": base.lr_masks is not None, "schedule_masks": base.schedule_masks != "same"}
-        found += [
-            f"{name}: none of the methods has masks: leave it out" for name, is_given in given.items() if is_given
+        of_masks = {"lr_masks": base.lr_masks is not None, "schedule_masks": base.schedule_masks != "same"}
+        mistakes += [
+            f"{name}: none of the methods has masks: leave it out" for name, is_set in of_masks.items() if is_set
         ]
-    return found
+    return mistakes
 
 
 def _methods(entries: list[Any], shared: Any, flags: Mapping[str, Any], mistakes: list[str]) -> list[dict[str, Any]]:
@@ -131,7 +131,7 @@ def _methods(entries: list[Any], shared: Any, flags: Mapping[str, Any], mistakes
         shared = {"name": shared.name, **shared.given}
     common = dict(shared) if isinstance(shared, Mapping) else {}
     common_of = {"name": shared} if isinstance(shared, str) else {"name": common.pop("name", "dmg")}
-    found = []
+    methods = []
     known: dict[str, None] = {}
     for entry in entries:
         named = {"name": entry} if isinstance(entry, str) else entry
@@ -150,8 +150,8 @@ def _methods(entries: list[Any], shared: Any, flags: Mapping[str, Any], mistakes
         own |= {name: value for name, value in named.items() if name != "name"}
         own |= {name: value for name, value in flags.items() if name in names}
         mistakes += check_method(named["name"], own)[1]
-        found.append({"name": named["name"], **own})
-    # Settings of the method that the file is about may stay there when others are run.
+        methods.append({"name": named["name"], **own})
+    # A file may keep the settings of its own method while other methods are run.
     try:
         known_shared = {*known, *settings_of(str(common_of["name"]))}
     except InputError as error:
@@ -162,7 +162,7 @@ def _methods(entries: list[Any], shared: Any, flags: Mapping[str, Any], mistakes
         guess = suggestion(name, known)
         hint = f": did you mean method.{guess}?" if guess else ""
         mistakes.append(f"method.{name}: none of the methods has such a setting{hint}")
-    return found
+    return methods
 
 
 def _listed(lists: Mapping[str, Any], name: str) -> list[Any]:
@@ -172,9 +172,9 @@ def _listed(lists: Mapping[str, Any], name: str) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _seed(given: Any, mistakes: list[str]) -> int | None:
-    text = str(given).strip()
-    if isinstance(given, bool) or not text.isdecimal() or int(text) >= 2**63:
-        mistakes.append(f"seeds: expected whole numbers from 0, as in `--seeds 0 1 2`, got {given!r}")
+def _seed(entry: Any, mistakes: list[str]) -> int | None:
+    text = str(entry).strip()
+    if isinstance(entry, bool) or not text.isdecimal() or int(text) >= 2**63:
+        mistakes.append(f"seeds: expected whole numbers from 0, as in `--seeds 0 1 2`, got {entry!r}")
         return None
     return int(text)
