@@ -1,7 +1,7 @@
-"""What a training step of every method costs, against one of Aggregate: the ``cost`` that ``dmg methods`` shows.
+"""The time of a training step of every method, relative to Aggregate's: the ``cost`` that ``dmg methods`` shows.
 
-A method with phases has the mean over its phases, each by its share of the epochs. One without F's gradient is given features
-that are computed anew in every step, as without ``--freeze_features``; one that is fitted at once has no steps.
+For a method with phases it is the mean over its phases, weighted by their share of the epochs. A method that needs features
+gets them computed in every step, as without ``--freeze_features``; a closed-form method has no steps.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def _steps(workload: Workload, name: str, phase: int, device: torch.device) -> C
     batch = workload.domain_batch(device)
 
     def learn() -> None:
-        given = batch
+        prepared = batch
         if method.needs == "features" and batch.images is not None:
-            given = replace(batch, images=None, features=method.network.frozen_features(batch.images))
-        step(given, epoch=phase)
+            prepared = replace(batch, images=None, features=method.network.frozen_features(batch.images))
+        step(prepared, epoch=phase)
 
     return learn

@@ -1,4 +1,4 @@
-"""What the prediction ensemble costs: against one forward pass, its own arithmetic, and P whole passes."""
+"""The cost of the prediction ensemble, relative to one forward pass, to its theoretical cost, and to P whole passes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def measure(conditions: Conditions) -> Iterator[Measurement]:
 
 
 def arithmetic(features: Seconds, task: Seconds, domains: int) -> list[float]:
-    """Return (t_F + P t_T) / (t_F + t_T) of every round: what P masks must cost where F runs once."""
+    """Return (t_F + P t_T) / (t_F + t_T) of every round: the theoretical cost of P masks where F runs once."""
     return [(body + domains * head) / (body + head) for body, head in zip(features, task, strict=True)]
 
 

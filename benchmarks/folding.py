@@ -1,4 +1,4 @@
-"""What one mask costs at test time: unfolded, folded into the weights, and pruned, against the bare network."""
+"""The cost of one mask at test time: unfolded, folded into the weights, and pruned, relative to the bare network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORKLOADS = (Workload("alexnet", 224, 16), Workload("resnet18", 64, 64), Workloa
 FAST_WORKLOADS = (Workload("small", 32, 8),)
 DOMAINS = 3
 HALF = 0.5
-"""Masks are drawn so that about half of the probabilities lie below, and pruned there."""
+"""The pruning threshold; masks are drawn so that about half of their probabilities lie below it."""
 
 
 def measure(conditions: Conditions) -> Iterator[Measurement]:
@@ -46,9 +46,9 @@ def _one_mask(workload: Workload, budget: Budget, device: torch.device) -> Itera
     with torch.inference_mode():
         seconds = interleave(calls, budget, device)
     forward = f"one forward pass of the bare network ({workload})"
-    for name, what in (
+    for name, title in (
         ("unfolded", "one mask, unfolded"),
         ("folded", "one mask, folded"),
         ("pruned", "one mask, folded, half of the neurons pruned"),
     ):
-        yield compare(what, forward, seconds, name, "bare")
+        yield compare(title, forward, seconds, name, "bare")

@@ -1,8 +1,8 @@
-"""How fast training from files is, against training on the same images as tensors in memory.
+"""The speed of training from files, relative to training on the same images as tensors in memory.
 
 Both make the same passes: the same batches, augmentation and steps of DMG, on one network. They are interleaved pass
-by pass and not step by step, or workers would read ahead during the other's steps; the wait for a pass's first batch
-counts. Files come from the operating system's cache: the warm-up has read them once.
+by pass and not step by step, as workers would read ahead during the other's steps; waiting for the first batch of a pass
+counts. Files come from the operating system's cache, as the warm-up has read them once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PACS_SIDE = 227
 
 @dataclass(frozen=True)
 class Images:
-    """Training images of several sources, and what to call them."""
+    """Training images of several sources, and their name in the output."""
 
     subset: Subset
     sources: tuple[str, ...]
@@ -71,7 +71,7 @@ def generated(folder: Path, count: int) -> Images:
     for index in range(count):
         target = folder / SOURCES[index % len(SOURCES)] / "class" / f"{index}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Fine noise alone would take a decoder longer than a photograph does.
+        # A decoder takes longer for fine noise than for a photograph.
         coarse = Image.fromarray(random.integers(0, 256, (24, 24, 3), dtype=np.uint8))
         coarse.resize((PACS_SIDE, PACS_SIDE), Image.Resampling.BICUBIC).save(target, quality=90)
     dataset = load_folder(folder)

@@ -1,4 +1,4 @@
-"""What masks cost in training, and what the slow formulation of sampling and overlap loss would.
+"""The cost of masks in training, and of slow formulations of sampling and overlap loss.
 
 Both of AlexNet's dropouts are on in the bare step, as in any training without masks, and off in the DMG step, as in the
 paper.
@@ -62,26 +62,26 @@ def _step(workload: Workload, budget: Budget, device: torch.device) -> Iterator[
 
 
 def site_inputs(network: nn.Module, sites: tuple[Site, ...], images: Tensor) -> list[Tensor]:
-    """Return the activations that enter each site, as leaves that want a gradient."""
-    found: dict[str, Tensor] = {}
+    """Return the input activations of each site, as leaf tensors that require gradients."""
+    activations: dict[str, Tensor] = {}
 
     def recorder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda _, inputs: found.__setitem__(name, inputs[0].detach().clone())
+        return lambda _, inputs: activations.__setitem__(name, inputs[0].detach().clone())
 
     hooks = [network.get_submodule(site.name).register_forward_pre_hook(recorder(site.name)) for site in sites]
     training = network.training
-    # In training mode the pass would change the running statistics of batch norm.
+    # In training mode the forward pass would change the running statistics of batch norm.
     network.eval()
     with torch.no_grad():
         network(images)
     network.train(training)
     for hook in hooks:
         hook.remove()
-    return [found[site.name].requires_grad_() for site in sites]
+    return [activations[site.name].requires_grad_() for site in sites]
 
 
 def mask_operations(network: MaskedNetwork, inputs: list[Tensor], batch: DomainBatch) -> Callable[[], None]:
-    """Return all that masks add to a step: sampling, application at every site, overlap loss, and their gradients."""
+    """Return the part of a step that masks add: sampling, application at every site, overlap loss, and their gradients."""
     domains, random = batch.domains, batch.random
     if domains is None or random is None:
         raise ValueError("expected a training batch with domains and random numbers of its own")

@@ -1,7 +1,7 @@
-"""How fast predicting files is, against the bare network on the same images as tensors in memory; and how its memory grows.
+"""The speed of predicting files, relative to the bare network on the same images as tensors in memory; and its memory.
 
-What is timed is what `dmg predict` does after loading: find, read and prepare the files, run the method with all its
-ensembles, write the rows. The bare network gets normalised batches that lie in memory, and nothing is written.
+Timed are the steps of `dmg predict` after loading: find, read and prepare the files, run the method with all its
+ensembles, write the rows. The bare network gets normalised batches in memory, and nothing is written.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ sys.exit(status)
 
 
 def measure(conditions: Conditions) -> Iterator[Measurement]:
-    """Yield images per second from files with 0 and 2 workers, against tensors in memory; then the peak of the memory."""
+    """Yield images per second from files with 0 and 2 workers, against tensors in memory; then the peak memory."""
     workload = FAST_WORKLOAD if conditions.fast else WORKLOAD
     count = workload.batch * (FAST_BATCHES if conditions.fast else BATCHES)
     with tempfile.TemporaryDirectory() as temporary:
@@ -55,7 +55,7 @@ def measure(conditions: Conditions) -> Iterator[Measurement]:
 
 
 def saved(workload: Workload, preprocessing: Preprocessing, folder: Path, device: torch.device) -> Model:
-    """Return DMG around a network with random weights, saved and loaded as a user would load it."""
+    """Return DMG with random weights, saved and loaded as a user would load it."""
     method = build(workload, "dmg", torch.device("cpu")).eval()
     save_model(folder, method, workload.backbone, ModelDescription(preprocessing=preprocessing.to_dict()))
     return load(folder, device=device.type)
@@ -98,14 +98,14 @@ def _speed(workload: Workload, images: Images, model: Model, folder: Path, budge
 
 
 def bare_pass(network: nn.Module, tensors: list[Tensor]) -> None:
-    """Run the network once on every batch, and wait for the answers as whoever writes them would."""
+    """Run the network once on every batch, and wait for the outputs as writing them would."""
     with torch.inference_mode():
         for images in tensors:
             network(images).cpu()
 
 
 def _memory(folder: Path, few: int) -> Measurement:
-    """Compare the peak resident memory of two runs of the command; a network of its own, so that the images count."""
+    """Compare the peak resident memory of two runs of the command, with a small network, so that the images matter."""
     preprocessing = Preprocessing(32, 32, square=True)
     saved(FAST_WORKLOAD, preprocessing, folder / "small", torch.device("cpu"))
     original = paths_of(generated(folder / "one", 1))[0]
@@ -115,8 +115,8 @@ def _memory(folder: Path, few: int) -> Measurement:
             os.link(original, folder / str(count) / f"{number}.jpg")
     peaks: dict[int, list[float]] = {few: [], MANY * few: []}
     for _ in range(ROUNDS):
-        for count, found in peaks.items():
-            found.append(_peak(folder / "small", folder / str(count), folder / "votes.csv"))
+        for count, measured in peaks.items():
+            measured.append(_peak(folder / "small", folder / str(count), folder / "votes.csv"))
     return Measurement(
         f"peak memory of predicting {MANY * few} images",
         f"that of predicting {few} (small, 32 px)",

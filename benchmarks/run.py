@@ -1,7 +1,7 @@
 """Time this package against the bare network and the slow formulation: `python benchmarks/run.py --help`.
 
-Every line says what was measured, the median [25 %–75 %] of the rounds' ratios, and against what. Ratios are what is
-quoted; the absolute times in brackets belong to the machine.
+Every line names the measurement, the median [25 %–75 %] of the rounds' ratios, and the baseline. Ratios are quoted; the
+absolute times in brackets depend on the machine.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def _positive(text: str) -> float:
     return value
 
 
-def pacs_root(given: str | None) -> str | None:
-    """Return where PACS lies: as given, else $DMG_DATA, else ../shared/data; None where it is in neither of these."""
-    if given is not None:
-        return given
+def pacs_root(root: str | None) -> str | None:
+    """Return the folder of PACS: ``root`` if it is set, else $DMG_DATA or ../shared/data; None where these do not have it."""
+    if root is not None:
+        return root
     folder = Path(os.environ.get("DMG_DATA") or _BESIDE)
     return str(folder) if any((folder / name).is_dir() for name in _PACS_FOLDERS) else None
 

@@ -1,4 +1,4 @@
-"""One training step: of a bare network, and of a method as `dmg train` makes it."""
+"""One training step: of a bare network, and of a method as in `dmg train`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Scale:
-    """How pixels would have become the numbers in the images."""
+    """The preprocessing that the random images stand for."""
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -98,7 +98,7 @@ def build(workload: Workload, name: str, device: torch.device, sources: tuple[st
 
 
 class MethodStep:
-    """The steps of a method on the engine, with everything around them that `dmg train` does for a batch."""
+    """The steps of a method on the engine, with everything that `dmg train` does for a batch."""
 
     def __init__(
         self, workload: Workload, method: Method, device: torch.device, steps: int = 1, epochs: int = 1
@@ -109,7 +109,7 @@ class MethodStep:
         self.engine = TrainingEngine(self.fabric, method, config, epochs=epochs, steps_per_epoch=steps)
 
     def __call__(self, batch: DomainBatch, index: int = 0, epoch: int = 0) -> None:
-        """Learn from a batch that is on the device, augmented and normalised, as step ``index`` of epoch ``epoch``."""
+        """Train on a batch that is on the device, augmented and normalised, as step ``index`` of epoch ``epoch``."""
         if batch.random is None:
             raise ValueError("expected a training batch with random numbers of its own")
         self.engine.begin(epoch, index)

@@ -1,6 +1,6 @@
 """Interleaved timing: A B C A B C ... in one process, compared by paired ratios.
 
-Whatever slows the machine for a while slows neighbours alike, so that a ratio of neighbours says more than two means.
+Load on the machine slows neighbouring calls alike, so that a ratio of neighbours is more reliable than two means.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Seconds = Sequence[float]
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to measure: rounds of all calls until ``seconds`` are over, at least ``rounds``, after ``warm_up``."""
+    """The duration of a measurement: rounds of all calls for ``seconds``, at least ``rounds``, after ``warm_up``."""
 
     seconds: float
     rounds: int = 5
@@ -30,9 +30,9 @@ class Budget:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What every benchmark is run under.
+    """The conditions of every benchmark.
 
-    - ``budget``: of one benchmark; it divides it between its comparisons
+    - ``budget``: of one benchmark, which divides it between its comparisons
     - ``device``: where the network computes
     - ``fast``: smoke run: small images and batches, numbers that mean nothing
     - ``root``: PACS's folder or its parent; None where images are to be generated
@@ -46,10 +46,10 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One line of the output: what was measured, against what, and the ratio of every round.
+    """One line of the output: the measurement, the baseline, and the ratio of every round.
 
     - ``ratios``: one per round
-    - ``orientation``: the absolute numbers, which belong to this machine alone
+    - ``orientation``: the absolute numbers, which depend on the machine
     """
 
     name: str
@@ -91,7 +91,7 @@ def _wait_for(device: torch.device) -> None:
 
 
 def compare(name: str, baseline: str, seconds: Mapping[str, Seconds], measured: str, against: str) -> Measurement:
-    """Return how many times as long ``measured`` took as ``against``, two names in ``seconds``."""
+    """Compare two names in ``seconds``: how many times as long ``measured`` took as ``against``."""
     times, others = seconds[measured], seconds[against]
     ratios = [time_taken / other for time_taken, other in zip(times, others, strict=True)]
     return Measurement(name, baseline, ratios, f"{milliseconds(times)} against {milliseconds(others)}")
@@ -112,7 +112,7 @@ def as_line(measurement: Measurement) -> str:
 
 
 def as_table(measurements: Sequence[Measurement]) -> Iterator[str]:
-    """Yield the lines of a Markdown table of ratios alone: absolute times are another machine's already."""
+    """Yield the lines of a Markdown table of ratios, without absolute times, which depend on the machine."""
     yield "| measured | against | ratio (median) | 25 %–75 % | rounds |"
     yield "|---|---|---:|---:|---:|"
     for measurement in measurements:

@@ -1,6 +1,6 @@
 """Write the tables of docs/results/ from the CSV files beside this script, one row per run: ``python results/tables.py``.
 
-A page holds ``<!-- table: NAME -->`` and ``<!-- end -->``; what stands between them is the table of that name. With
+A page has ``<!-- table: NAME -->`` and ``<!-- end -->``, between which the table of that name is written. With
 ``--collect RUNS FILE`` the rows of finished runs, as ``dmg report`` reads them, are written into such a CSV file first.
 """
 
@@ -55,12 +55,12 @@ def accuracies(runs: pd.DataFrame, measure: str, by: str = "method") -> pd.DataF
 
     "overall" is the unweighted mean over held-out domains, computed per seed, of seeds with all of them.
 
-    Raises ValueError where several runs have one place in the table, as those of several settings of a method.
+    Raises ValueError where several runs belong to one cell of the table, such as those of several settings of a method.
     """
     domains = sorted(runs["held_out"].unique())
     rows = []
     for name in runs[by].unique():
-        # Other than pivot_table it refuses two runs for one place, whose mean would be taken in silence.
+        # Unlike pivot_table it refuses two runs for one cell instead of averaging them silently.
         table = runs[runs[by] == name].pivot(index="seed", columns="held_out", values=measure)
         whole = table.reindex(columns=domains).dropna()
         rows.append(
@@ -76,26 +76,26 @@ def accuracies(runs: pd.DataFrame, measure: str, by: str = "method") -> pd.DataF
 
 
 def methods_table(name: str) -> pd.DataFrame:
-    """Return the methods of a file by accuracy out of domain, with their cost and the paper's numbers."""
+    """Return the methods of a file by out-of-domain accuracy, with their cost and the paper's numbers."""
     table = accuracies(read(name), "out_of_domain")
     names = [text.strip("`") for text in table["method"]]
-    table["step"] = [described(one).cost or "-" for one in names]
-    table["paper"] = [printed(one) for one in names]
+    table["step"] = [described(name).cost or "-" for name in names]
+    table["paper"] = [printed(name) for name in names]
     return table
 
 
 def printed(method: str) -> str:
-    """Return the overall accuracies that the paper prints for a method out of domain on PACS, by backbone (Tables 2 and 6)."""
-    found = {}
+    """Return the paper's overall out-of-domain accuracies of a method on PACS, by backbone (Tables 2 and 6)."""
+    by_backbone = {}
     for number in accuracy_numbers():
         is_it = number.method == method and number.dataset == "pacs" and number.target == "overall"
         if is_it and number.table in (2, 6) and number.optimizer in (None, "adam"):
-            found[number.backbone] = f"{number.backbone} {100 * number.accuracy:.2f}"
-    return ", ".join(found.values()) or "-"
+            by_backbone[number.backbone] = f"{number.backbone} {100 * number.accuracy:.2f}"
+    return ", ".join(by_backbone.values()) or "-"
 
 
 def other_measure(name: str, measure: str) -> pd.DataFrame:
-    """Return one measure of the methods of a file that have it."""
+    """Return one measure of all methods in a file that have it."""
     runs = read(name)
     return accuracies(runs[runs[measure].notna()], measure)
 
@@ -104,11 +104,11 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "pacs-frozen-methods": partial(methods_table, "pacs-frozen-methods"),
     "pacs-frozen-methods-in-domain": partial(other_measure, "pacs-frozen-methods", "in_domain"),
 }
-"""Name in a page -> what makes the table."""
+"""Name in a page -> the function that makes the table."""
 
 
 def with_tables(text: str) -> str:
-    """Return a page with every table made anew."""
+    """Return a page with all tables updated."""
     return _BLOCK.sub(lambda block: f"{block[1]}{markdown(TABLES[block[2]]())}\n{block[3]}", text)
 
 
@@ -133,14 +133,14 @@ def collect_runs(folder: Path, file: Path) -> None:
 
 
 def main() -> int:
-    """Collect runs where asked to, then write every page."""
+    """Collect runs with ``--collect``, then write every page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--collect", nargs=2, metavar=("RUNS", "FILE"), help="write the CSV file of the runs below a folder"
     )
-    given = parser.parse_args()
-    if given.collect:
-        collect_runs(Path(given.collect[0]), Path(given.collect[1]))
+    options = parser.parse_args()
+    if options.collect:
+        collect_runs(Path(options.collect[0]), Path(options.collect[1]))
     for page in sorted(PAGES.glob("*.md")):
         text = page.read_text(encoding="utf-8")
         page.write_text(with_tables(text), encoding="utf-8")

@@ -66,7 +66,7 @@ def named(text: str) -> set[str]:
 def test_every_flag_of_a_command_in_the_documents_is_one_of_its_verb(known: dict[str, set[str]]) -> None:
     wrong = []
     for path in DOCUMENTS:
-        # A command may go on in the next line.
+        # A command may continue on the next line.
         for found in COMMAND.finditer(path.read_text(encoding="utf-8").replace("\\\n", " ")):
             command = found[1]
             if command in known:

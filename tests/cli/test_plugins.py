@@ -16,7 +16,7 @@ from domain_masks.cli import main
 from domain_masks.data import identified, load_dataset
 from domain_masks.errors import InputError
 from domain_masks.experiments.plan import leave_one_out
-from domain_masks.methods import METHODS, load_plugins, plugins, table
+from domain_masks.methods import METHODS, load_plugins, method_registry, plugins
 from domain_masks.methods.method_registry import Methods
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records.config import parse_config
@@ -274,7 +274,7 @@ def installed(folder: Path, value: str) -> Path:
     info = folder / "ownpackage-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ownpackage\nVersion: 1.0\n")
-    points = f"[{table.ENTRY_POINTS}]\nown = {value}\ndmg = ownpackaged:Own\n"
+    points = f"[{method_registry.ENTRY_POINTS}]\nown = {value}\ndmg = ownpackaged:Own\n"
     (info / "entry_points.txt").write_text(points)
     (folder / "ownpackaged.py").write_text(CODE.replace('METHODS["own"] = Own\n', ""))
     return folder

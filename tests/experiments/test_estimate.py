@@ -35,7 +35,7 @@ def test_finished_runs_say_what_the_others_take(plan: Any, data: Any) -> None:
     assert estimate(runs, data, QUIET, at_once=8).seconds == pytest.approx(61), "no run is divided"
     for epoch in range(1, 5):
         MetricsLog(runs[1].folder.metrics).append({"epoch": epoch})
-    assert estimate(runs, data, QUIET).seconds == pytest.approx(61 + 21), "a run that was begun lacks two epochs"
+    assert estimate(runs, data, QUIET).seconds == pytest.approx(61 + 21), "a run that was started lacks two epochs"
 
 
 def test_a_plan_that_is_done_costs_nothing(plan: Any, data: Any) -> None:

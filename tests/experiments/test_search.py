@@ -1,4 +1,4 @@
-"""A search draws as much for every method, is decided by source validation alone, and goes on where it was left."""
+"""A search draws equally many settings for every method, is decided by source validation only, and can be resumed."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_a_complete_configuration_is_read_back_and_is_complete(values: dict[str,
 def test_a_contradiction_that_a_default_makes_is_refused_before_the_run() -> None:
     # On the digits the schedule is constant, which only the dataset tells.
     config = check_settings({"schedule_decay": 0.5})
-    with pytest.raises(InputError, match="schedule_decay: is of the exponential schedule, and this one is constant"):
+    with pytest.raises(InputError, match="schedule_decay: only schedule exponential uses it, and schedule is constant"):
         resolve(config, load_digits_dataset())
 
 

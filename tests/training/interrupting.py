@@ -68,7 +68,7 @@ def wait_for(path: Path, process: int) -> None:
 
 
 def main(folder: str) -> None:
-    """Interrupt each way, go on, and compare with a run that was left alone."""
+    """Interrupt in each way, resume, and compare with a run without interruption."""
     root, chance = Path(folder), random.Random(0)
     os.environ["DMG_CACHE"] = str(root / "cache")
     base = ["train", "--dataset", str(images(root)), "--target", "stripes", "--backbone", "small", "--size", "16"]

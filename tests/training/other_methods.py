@@ -116,7 +116,7 @@ class InTurns(WithCritic):
 
 
 class TwoPhases(Aggregate):
-    """Learns, then begins again with new weights; the place is kept in a buffer, as everything that a run goes on with."""
+    """Trains, then starts again with new weights; the phase is kept in a buffer, like all state that a resumed run needs."""
 
     name = "two_phases"
     kinds: ClassVar[Sequence[Phase]] = (Phase("first", 0.5), Phase("second", 0.5, fresh_optimizers=True))
@@ -141,7 +141,7 @@ class TwoPhases(Aggregate):
 
 
 class NearestMean(Method):
-    """Class means of features that stay as they are: fitted at once."""
+    """Class means of fixed features, fitted in closed form."""
 
     name = "nearest_mean"
     summary = "nearest class mean"

@@ -79,7 +79,7 @@ def data() -> Any:
 def weights(tmp_path: Path) -> Path:
     torch.manual_seed(5)
     path = tmp_path / "weights.pt"
-    # Of another number of classes, so that heads are drawn anew.
+    # Of another number of classes, so that heads are initialised again.
     torch.save(build_backbone("small", 9).state_dict(), path)
     return path
 

@@ -88,7 +88,7 @@ def test_a_closed_form_leaves_a_whole_run(settings: dict[str, Any], data: Any, t
     # The model answers as the run did.
     method, _ = load_model(folder.path)
     assert torch.equal(method.means, state["means"])
-    # And a run that was killed before its numbers goes on to them.
+    # And a run that was killed before its results were written computes them.
     before = folder.results.read_text()
     folder.results.unlink()
     resumed = run(

@@ -29,7 +29,7 @@ ON_NETWORK = {"backbone": None, "weights": None, "size": None}
 
 
 def load_file(path):
-    """Return what training leaves of a model: the domain classifier is fitted anew to the sources of every run."""
+    """Return the tensors that training keeps of a model: the domain classifier is fitted again to the sources of every run."""
     tensors = safetensors.load_file(path)
     return {name: value for name, value in tensors.items() if not name.startswith("method.domain_classifier.")}
 

@@ -1,4 +1,4 @@
-"""Phases: which epochs they have, which of them the model is of, and that a run that goes on never goes back in them."""
+"""Phases: their epochs, the one that the model comes from, and that a resumed run never returns to an earlier one."""
 
 from __future__ import annotations
 
@@ -73,25 +73,25 @@ def test_every_phase_has_an_epoch(shares: list[float], epochs: int, starts: tupl
 
 
 @pytest.mark.parametrize(
-    ("begun", "epochs", "starts"),
+    ("started", "epochs", "starts"),
     [
-        (4, 8, (0, 2)),  # the second has begun: it stays where it was
+        (4, 8, (0, 2)),  # the second has started: it stays where it was
         (3, 8, (0, 2)),
         (2, 8, (0, 4)),  # it has not: it is moved as in a run of 8 epochs
         (1, 8, (0, 4)),
         (2, 3, (0, 2)),  # and it never begins before what is done
     ],
 )
-def test_phases_never_go_back_with_more_epochs(begun: int, epochs: int, starts: tuple[int, ...]) -> None:
+def test_phases_never_go_back_with_more_epochs(started: int, epochs: int, starts: tuple[int, ...]) -> None:
     assert plan([0.5, 0.5], 4) == (0, 2)
-    assert plan([0.5, 0.5], epochs, begun=begun, before=(0, 2)) == starts
+    assert plan([0.5, 0.5], epochs, started=started, before=(0, 2)) == starts
 
 
 def test_too_few_epochs_are_refused() -> None:
     with pytest.raises(InputError, match=r"epochs: .* 2 phases .*expected 2 or more, got 1"):
         plan([0.5, 0.5], 1)
     with pytest.raises(InputError, match=r"expected 5 or more, as 4 have started, got 4"):
-        plan([0.5, 0.5], 4, begun=4, before=(0, 4))
+        plan([0.5, 0.5], 4, started=4, before=(0, 4))
 
 
 @pytest.mark.parametrize(

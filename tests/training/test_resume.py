@@ -1,4 +1,4 @@
-"""Nothing is lost: runs that are killed, interrupted, or that find no room on the disk go on bit for bit."""
+"""Nothing is lost: runs that are killed, interrupted, or run out of disk space are resumed bit for bit."""
 
 from __future__ import annotations
 

@@ -391,10 +391,10 @@ def test_defaults_follow_the_length_of_the_training() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"average_decay": 0.5}, "average_decay: is of average ema, and this one is none"),
-        ({"average": "ema", "average_start": 0.1}, "average_start: is of average swa, and this one is ema"),
-        ({"average": "swa", "average_interval": 5}, "average_interval: is of average swad"),
-        ({"average": "swad", "patience": 2}, "patience: average swad ends training by a rule of its own"),
+        ({"average_decay": 0.5}, "average_decay: only average ema uses it, and average is none"),
+        ({"average": "ema", "average_start": 0.1}, "average_start: only average swa uses it, and average is ema"),
+        ({"average": "swa", "average_interval": 5}, "average_interval: only average swad uses it"),
+        ({"average": "swad", "patience": 2}, "patience: average swad has its own stopping rule"),
     ],
 )
 def test_settings_of_another_average_are_refused(settings: dict[str, Any], said: str) -> None:

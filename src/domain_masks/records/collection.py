@@ -154,8 +154,8 @@ def run_folders(path: Path | str) -> Iterator[RunFolder]:
             + ("is a file" if root.is_file() else "does not exist")
         )
     for name, folders, files in os.walk(root):
-        begun = _CONFIG in files and ("checkpoints" in folders or "environment.json" in files)
-        if RESULTS in files or FAILURE in files or begun:
+        is_started = _CONFIG in files and ("checkpoints" in folders or "environment.json" in files)
+        if RESULTS in files or FAILURE in files or is_started:
             folders[:] = [inner for inner in folders if inner not in _INSIDE_A_RUN]
             yield RunFolder(name)
         folders[:] = sorted(inner for inner in folders if not inner.startswith("."))

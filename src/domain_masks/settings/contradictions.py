@@ -39,7 +39,7 @@ def contradictions(config: RunConfig, method: type[Description]) -> list[str]:
 def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str]:
     name = method.name
     if config.freeze_features and method.needs == "images":
-        yield f"freeze_features: method {name!r} trains on images, which frozen features are not: leave it out"
+        yield f"freeze_features: method {name!r} trains on images and not on frozen features: leave it out"
     if not method.has_masks():
         if config.lr_masks is not None:
             yield f"lr_masks: method {name!r} has no masks: leave it out"
@@ -64,34 +64,34 @@ def sites_matter(config: RunConfig) -> bool:
 
 def _of_the_training(config: RunConfig) -> Iterator[str]:
     if config.learn == "masks" and config.init_from is None:
-        yield "learn: 'masks' needs a trained network to put them on: name its run with init_from"
+        yield "learn: 'masks' needs a trained network: name its run with init_from"
     if config.learn == "masks" and config.weight_decay:
-        yield "weight_decay: would change the masks that are not learned: leave it out with learn masks"
+        yield "weight_decay: would change masks that are not trained: leave it out with learn masks"
     if _differs(config, "momentum") and config.optimizer != "sgd":
         yield f"momentum: {config.optimizer} has none: use optimizer sgd, or leave it out"
     for name, schedules in _OF_SCHEDULE.items():
         # A schedule that was added may use any setting.
         used = {config.schedule, config.schedule_masks} - {"same"}
         if _differs(config, name) and config.schedule is not None and used <= _OWN.difference(schedules):
-            yield f"{name}: is of the {' and '.join(schedules)} schedule, and this one is {config.schedule}: leave it out"
+            yield f"{name}: only schedule {' or '.join(schedules)} uses it, and schedule is {config.schedule}: leave it out"
     if _differs(config, "views") and not config.freeze_features:
-        yield "views: are of frozen features, elsewhere every epoch augments anew: use freeze_features, or leave it out"
+        yield "views: only frozen features have views, others are augmented each epoch: use freeze_features, or leave it out"
     if config.skip_bad and not config.verify:
-        yield "skip_bad: images that cannot be read are found by verifying, which verify: false leaves out: use one of both"
+        yield "skip_bad: unreadable images are found by verification, which verify: false skips: leave one of the two out"
     if config.precision == "16" and config.device == "cpu":
         yield "precision: 16 needs a GPU: use bf16 or 32 on device cpu"
     if isinstance(config.batch, int) and config.batch < config.devices:
         yield f"batch: {config.batch} images cannot be shared by {config.devices} devices: use at least one for each"
     if config.backbone == "small" and config.weights == "imagenet":
-        yield "weights: backbone 'small' has none of ImageNet: use none or a file"
+        yield "weights: backbone 'small' has no ImageNet weights: use none or a file"
 
 
 def _of_the_average(config: RunConfig) -> Iterator[str]:
     for name, kind in _OF_AVERAGE.items():
         if _differs(config, name) and config.average != kind:
-            yield f"{name}: is of average {kind}, and this one is {config.average}: leave it out"
+            yield f"{name}: only average {kind} uses it, and average is {config.average}: leave it out"
     if config.average == "swad" and config.patience is not None:
-        yield "patience: average swad ends training by a rule of its own, and chooses no epoch: leave it out"
+        yield "patience: average swad has its own stopping rule and selects no epoch: leave it out"
 
 
 def _differs(config: RunConfig, name: str) -> bool:

@@ -52,15 +52,15 @@ FAST_IMAGES = 64
 
 
 class Experiment:
-    """What a configuration means for a dataset: splits, network, method, batches.
+    """The splits, network, method and batches of a configuration on a dataset.
 
-    - ``restored``: the checkpoint of a resumed run, in place of the weights' file and of the run that it started from
+    - ``restored``: the checkpoint of a resumed run, which replaces the weights file and the run that it was initialised from
     - ``provenance``: what the run is made from, for its checkpoint
     - ``left_out``: ids of the images that the run does not use
-    - ``changes``: a line each for images that measure and have changed since the restored run was started
+    - ``changes``: a line for each change of evaluation images since the restored run was started
 
-    Raises InputError for settings that cannot be used, RunFolderError where ``restored`` does not fit, or the images are
-    no longer those that were divided then.
+    Raises InputError for settings that cannot be used, RunFolderError where ``restored`` does not fit, or the images of its
+    training and validation have changed.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Experiment:
         self._note(not_finite=infinite_buffers(method))
         self._start(method)
         if config.class_weights == "balanced":
-            # Of the images that anything is learned from, which is known only now.
+            # Of the images that are trained on, which are known only now.
             method.weight_classes(balanced_class_weights(self.learned_from().labels, classes))
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             synchronised(method)
@@ -137,16 +137,16 @@ class Experiment:
         if restored.provenance.division not in (None, self.provenance.division):
             raise RunFolderError(
                 f"the images of dataset {self.splits.dataset.name!r} are no longer those that the run was started with: its "
-                "sources would be divided otherwise, and images that were trained on would measure. Put back what was added, "
-                "removed or renamed in the source domains, or start a new run in another folder (--out)"
+                "sources would be divided differently, and images that were trained on would be evaluated. Undo what was "
+                "added, removed or renamed in the source domains, or start a new run in another folder (--out)"
             )
 
     def _start(self, method: Method) -> None:
-        """Begin from a checkpoint or another run's model, and freeze what is not to be learned."""
+        """Load a checkpoint or another run's model, and freeze the parameters that are not trained."""
         config = self.config
         if self._restored is not None:
             before = self._restored.provenance
-            # Contents as they are now, unless it is not known what they were when the run began.
+            # The present contents, unless those at the start of the run are unknown.
             now = {"contents": None if before.contents is None else self.provenance.contents}
             self.provenance = self.provenance.resumed(before).model_copy(update=now)
             try:
@@ -185,9 +185,9 @@ class Experiment:
         return FrozenFeatures(content_of(self.splits.dataset), recipe, self.reporter)
 
     def prepare(self, batch: DomainBatch) -> DomainBatch:
-        """Put a batch on the device; augment its images in training, normalise them.
+        """Move a batch to the device; augment its images in training, and normalise them.
 
-        A method that needs features gets those of F in evaluation mode, and no images.
+        A method that needs features gets those of F in evaluation mode instead of images.
         """
         moved = batch.to(self.fabric.device)
         if moved.images is None:
@@ -203,11 +203,11 @@ class Experiment:
         return replace(moved, images=images)
 
     def note_preparation(self, seconds: float) -> None:
-        """Add what was spent before the first step, in all parts of the run, to what checkpoints keep."""
+        """Add the seconds before the first step to the provenance, which sums them over all parts of the run."""
         self._note(preparation=self.provenance.preparation + seconds)
 
     def sources(self) -> Sources:
-        """Return what training and selection may see."""
+        """Return the data that training and epoch selection may use."""
         validation, names = self.limited(self.splits.validation), self.splits.sources
         share = Subset(validation.dataset, validation.indices[self.fabric.global_rank :: self.fabric.world_size])
         return Sources(
@@ -219,7 +219,7 @@ class Experiment:
         )
 
     def loader_settings(self, batch_size: int | None = None, workers: int | None = None) -> LoaderSettings:
-        """Return how training batches are drawn and read; what is None is as the configuration says."""
+        """Return how training batches are drawn and read; None stands for the configured value."""
         config = self.config
         return LoaderSettings(
             batch_size or config.batch_size,
@@ -245,13 +245,13 @@ class Experiment:
         return TrainingLoader(self.learned_from(), self.splits.sources, self.preprocessing, settings, augmentation)
 
     def learned_from(self) -> Subset:
-        """Return the training images of the sources that anything is learned of; the masks of others cannot change."""
+        """Return the training images of the sources that are trained on; the masks of others do not change."""
         train = self.splits.train
         domains = [train.dataset.domains.index(name) for name in self.provenance.learned_sources]
         return Subset(train.dataset, train.indices[np.isin(train.domain_indices, domains)])
 
     def _compute_features(self, train: Subset) -> None:
-        """Let one process compute what is not there yet, while the others wait."""
+        """Compute missing features on one process while the others wait."""
         if self.features is not None and self.fabric.world_size > 1:
             if self.fabric.is_global_zero:
                 self.features.of(train, "views")
@@ -259,7 +259,7 @@ class Experiment:
             self.fabric.barrier()
 
     def limited(self, subset: Subset) -> Subset:
-        """Return what a smoke run evaluates of a subset; else all of it."""
+        """Return the sample of a subset that a smoke run evaluates; otherwise all of it."""
         if not self.config.fast:
             return subset
         step = max(1, len(subset) // FAST_IMAGES)
@@ -267,13 +267,13 @@ class Experiment:
 
     @property
     def rows_at_once(self) -> int:
-        """How many rows a batch of evaluation has."""
+        """Batch size of evaluation."""
         return (2 if self.features is None else 4) * self.config.batch_size
 
     def batches(
         self, subset: Subset, sources: Sequence[str] | None = None, with_labels: bool = True
     ) -> Iterable[DomainBatch]:
-        """Return the batches of a subset as evaluation sees it; ``sources`` None where the domain is unknown."""
+        """Return the batches of a subset under evaluation transforms; ``sources`` None where the domain is unknown."""
         if self.features is not None:
             known = None if sources is None else _positions(sources)
             return frozen_batches(self.features, subset, self.rows_at_once, known, with_labels)
@@ -310,7 +310,7 @@ class Experiment:
 
 
 def _division(splits: DomainSplits) -> str:
-    """Return a hash of which source images train and which validate; held-out labels are not looked at."""
+    """Return a hash of the sources' division into training and validation images; held-out labels are not used."""
     parts = (splits.train, splits.validation)
     return fingerprint_of([part.ids for part in parts], [part.labels for part in parts])
 

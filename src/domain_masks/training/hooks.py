@@ -17,13 +17,13 @@ class Hooks:
     """Calls a method's ``begin_phase``, ``begin_epoch`` and ``end_epoch``, with torch's random numbers keyed by seed and place.
 
     - ``phase_index``: the phase that was started last, -1 before the first one
-    - ``begun``, ``ended``: how many epochs were started and ended
+    - ``started``, ``ended``: how many epochs were started and ended
     """
 
     def __init__(self, method: Method, seed: int, device: torch.device) -> None:
         self.method = method
         self.phase_index = -1
-        self.begun = 0
+        self.started = 0
         self.ended = 0
         self._seed = seed
         self._device = device
@@ -40,8 +40,8 @@ class Hooks:
 
     def begin_epoch(self, epoch: int, engine: Engine) -> None:
         """Start ``epoch`` unless it was started."""
-        if epoch >= self.begun:
-            self.begun = epoch + 1
+        if epoch >= self.started:
+            self.started = epoch + 1
             with seeded(self._seed, "epoch/begin", epoch, self._device):
                 self.method.begin_epoch(engine)
 
@@ -56,10 +56,10 @@ class Hooks:
 
     def state_dict(self) -> dict[str, Any]:
         """Return which phases and epochs were started and ended."""
-        return {"phase": self.phase_index, "epochs_begun": self.begun, "epochs_ended": self.ended}
+        return {"phase": self.phase_index, "epochs_begun": self.started, "epochs_ended": self.ended}
 
     def load_state_dict(self, state: Mapping[str, Any], plan: PhasePlan, epochs_begun: int) -> None:
         """Load what :meth:`state_dict` returned; what older versions did not save is derived from ``epochs_begun``."""
         self.phase_index = state.get("phase", plan.index(max(0, epochs_begun - 1)))
-        self.begun = state.get("epochs_begun", epochs_begun)
+        self.started = state.get("epochs_begun", epochs_begun)
         self.ended = state.get("epochs_ended", epochs_begun)

@@ -70,24 +70,24 @@ def phases_of(method: Method) -> tuple[Phase, ...]:
     return phases
 
 
-def plan_phases(method: Method, epochs: int, begun: int = 0, before: Sequence[int] = ()) -> PhasePlan:
+def plan_phases(method: Method, epochs: int, started: int = 0, before: Sequence[int] = ()) -> PhasePlan:
     """Divide ``epochs`` among the phases of a method by their shares; each gets one at least.
 
-    - ``begun``: epochs that are done or running
+    - ``started``: epochs that are done or running
     - ``before``: the first epochs of the phases as a resumed run had them. Phases that have started keep theirs, so that
       none starts again where there are more epochs than before; the remaining epochs are divided among the others
 
     Raises InputError where there are not enough epochs for the phases that have not started.
     """
     phases = phases_of(method)
-    kept = [start for start in before[: len(phases)] if start < begun] or [0]
+    kept = [start for start in before[: len(phases)] if start < started] or [0]
     ahead = len(phases) - len(kept)
-    if epochs - max(begun, 1) < ahead:
-        needed = max(begun, 1) + ahead
+    if epochs - max(started, 1) < ahead:
+        needed = max(started, 1) + ahead
         names = ", ".join(phase.name for phase in phases)
         raise InputError(
             f"epochs: method {method.name!r} trains in {len(phases)} phases ({names}), each of one epoch at least: expected "
-            f"{needed} or more{f', as {begun} have started' if begun else ''}, got {epochs}"
+            f"{needed} or more{f', as {started} have started' if started else ''}, got {epochs}"
         )
     starts, share = list(kept), 0.0
     for index, phase in enumerate(phases[:-1], 1):
@@ -97,5 +97,5 @@ def plan_phases(method: Method, epochs: int, begun: int = 0, before: Sequence[in
         # The first epoch whose middle lies after the share; rounded, as sums of shares are not exact.
         natural = math.ceil(round(share * epochs - 0.5, 9))
         latest = epochs - (len(phases) - index)
-        starts.append(min(max(natural, begun, starts[-1] + 1), latest))
+        starts.append(min(max(natural, started, starts[-1] + 1), latest))
     return PhasePlan(phases, tuple(starts), epochs)
