@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from domain_masks.methods.table import described
 
 from domain_masks.methods import METHODS
+from domain_masks.methods.method_registry import described
 from domain_masks.report.runs.paper_numbers import accuracy_numbers
 
 RESULTS = Path(__file__).parent

@@ -25,7 +25,7 @@ _HEADER = ("method", "family", "needs", "sources", "rows", "cost", "paper")
 _LEGEND = (
     "needs: images, as they are changed or F is trained at each step; features of F, which is never trained; or either, "
     "so that --freeze_features can be used. sources: fewest source domains. rows: fewest images of every source in a batch. "
-    "cost: time of a training step relative to aggregate, as measured; empty where it is fitted at once. "
+    "cost: time of a training step relative to aggregate, as measured; empty for closed-form methods. "
     "`dmg methods NAME` shows what a method does, and its settings."
 )
 

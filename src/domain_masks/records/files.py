@@ -156,8 +156,7 @@ def check_schema(schema: Any, known: int, path: Path | str, remedy: str = "", wo
             f"domain-masks{', or ' + remedy if remedy else ''}"
         )
     raise RunFolderError(
-        f"{path} says no {word} that can be read: expected {word} {known} or older, got {got}"
-        + (f"; {remedy}" if remedy else "")
+        f"{path} has no valid {word}: expected {word} {known} or older, got {got}" + (f"; {remedy}" if remedy else "")
     )
 
 

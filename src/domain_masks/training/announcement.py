@@ -58,7 +58,7 @@ def _summary(experiment: Experiment) -> str:
         each = "one epoch" if phases == 1 else f"{phases} phases of one epoch"
         epochs = f"a smoke run: {each} of two batches, a sample of the images evaluated"
     if experiment.method.is_closed_form():
-        epochs = f"fitted at once{', to some images of every class' if config.fast else ''},"
+        epochs = f"fitted in closed form{', to some images of every class' if config.fast else ''},"
     return (
         f"{config.method_name} on {splits.dataset.name}, held out: {held}; sources: {', '.join(splits.sources)}\n"
         f"{len(splits.train)} training, {len(splits.validation)} validation, {len(splits.held_out)} held-out images at "

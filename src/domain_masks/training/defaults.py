@@ -22,8 +22,8 @@ from domain_masks.settings.plugins import needed_plugins
 
 _IMAGES = (*RECORDED, "size", "square")
 _OWN_DRAWS = (
-    "note: with --compile each process draws what layers draw, such as dropout, for its own images, and on a CPU batch norm "
-    "takes its statistics of them: the run is not that of another number of processes"
+    "note: with --compile each process draws the random numbers of layers, such as dropout, for its own images, and on a CPU "
+    "computes batch-norm statistics of these alone: the run depends on the number of processes"
 )
 
 

@@ -164,7 +164,7 @@ class RunState:
             named = f"{', '.join(broken[:3])}{', ...' if len(broken) > 3 else ''}"
             advice = "Try a lower --lr, --clip 1, or --precision 32"
             if progress.is_fitted:
-                advice = "Look at what the method makes of a class or a domain that has few images"
+                advice = "Check how the method handles a class or a domain with few images"
             raise DivergedError(
                 f"the weights became NaN or infinite before {progress.place} ({named}). {self.kept} {advice}"
             )
