@@ -40,7 +40,7 @@ def named_keywords(function: Callable[Parameters, Result]) -> Callable[Parameter
     return called
 
 
-def _message(name: str, signature: inspect.Signature, given: object, mismatch: TypeError) -> str:
+def _message(name: str, signature: inspect.Signature, keywords: object, mismatch: TypeError) -> str:
     from domain_masks.records.spellings import suggestion  # noqa: PLC0415 - the package's first import stays small
 
     known = [
@@ -48,7 +48,7 @@ def _message(name: str, signature: inspect.Signature, given: object, mismatch: T
         for parameter in signature.parameters.values()
         if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and parameter.name != "self"
     ]
-    unknown = [keyword for keyword in given if keyword not in known] if isinstance(given, dict) else []
+    unknown = [keyword for keyword in keywords if keyword not in known] if isinstance(keywords, dict) else []
     if not unknown:
         return f"{name}(): {mismatch}; it takes {', '.join(known)}"
     lines = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domain_masks.cli.benchmark_output import show_outcome, show_plan, show_search
-from domain_masks.cli.flags import command_parser, given, reporter_for, settings_from
+from domain_masks.cli.flags import command_parser, given_flags, reporter_for, settings_from
 from domain_masks.cli.interruption import resumable
 from domain_masks.cli.parser import Parser, split_method_flags
 from domain_masks.cli.standard_output import say
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     ignored = [name for name in _OF_ONE_RUN if values.pop(name, None) is not None]
     if ignored:
         reporter.say(f"note: not used from {flags.config}: {', '.join(ignored)}. See --targets and --seeds")
-    options, wrong = validated(BenchmarkOptions, given(flags, BenchmarkOptions))
+    options, wrong = validated(BenchmarkOptions, given_flags(flags, BenchmarkOptions))
     settings, checked = check_benchmark(values, lists, method_flags, [*mistakes, *wrong])
     if options is None:
         raise combine_errors(wrong)
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
 def _lists(flags: argparse.Namespace, values: dict[str, Any]) -> dict[str, Any]:
     """Take the settings that only a benchmark has out of those of its YAML; flags take precedence."""
     below = {name: values.pop(name) for name in BENCHMARK_LISTS if name in values}
-    return {**below, **given(flags, BenchmarkRuns)}
+    return {**below, **given_flags(flags, BenchmarkRuns)}
 
 
 def _launcher(options: BenchmarkOptions, uses_gpus: bool) -> Launcher | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from domain_masks.cli.flags import command_parser, given, reporter_for
+from domain_masks.cli.flags import command_parser, given_flags, reporter_for
 from domain_masks.cli.parser import Parser
 from domain_masks.cli.standard_output import say
 from domain_masks.errors import RunFolderError
@@ -33,7 +33,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """Evaluate a run again from its best checkpoint."""
     flags, mistakes = parser().parse_and_note(arguments)
-    settings = check_command(EvaluateSettings, given(flags, EvaluateSettings), mistakes)
+    settings = check_command(EvaluateSettings, given_flags(flags, EvaluateSettings), mistakes)
 
     from domain_masks.training.opening import open_finished  # noqa: PLC0415
 

@@ -178,17 +178,17 @@ def read_command(parser: Parser, arguments: Sequence[str], kind: type[Command]) 
     if flags.config is not None:
         values = read_settings(Path(flags.config), (*kind.model_fields, *others))
         values = {name: value for name, value in values.items() if name in kind.model_fields or name not in others}
-    return flags, check_command(kind, {**values, **given(flags, kind)}, mistakes)
+    return flags, check_command(kind, {**values, **given_flags(flags, kind)}, mistakes)
 
 
-def given(flags: argparse.Namespace, kind: type[BaseModel]) -> dict[str, Any]:
+def given_flags(flags: argparse.Namespace, kind: type[BaseModel]) -> dict[str, Any]:
     """Return the settings of a settings model that are given as flags."""
     return {name: value for name in kind.model_fields if (value := getattr(flags, name, None)) not in (None, [])}
 
 
 def run_flags(flags: argparse.Namespace, method_settings: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings of a run that are given as flags; those of the method in a mapping, with its name if it is given."""
-    settings = given(flags, RunConfig)
+    settings = given_flags(flags, RunConfig)
     chosen = {"name": settings["method"]} if "method" in settings else {}
     if chosen or method_settings:
         settings["method"] = {**chosen, **method_settings}

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from domain_masks.cli.flags import command_parser, given, reporter_for, run_flags, settings_from
+from domain_masks.cli.flags import command_parser, given_flags, reporter_for, run_flags, settings_from
 from domain_masks.cli.interruption import resumable
 from domain_masks.cli.parser import Parser, split_method_flags
 from domain_masks.cli.standard_output import say
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     """Train one run; without flags, DMG on the embedded digits."""
     words, method_settings = split_method_flags(arguments)
     flags, mistakes = parser().parse_and_note(words)
-    options = check_command(TrainSettings, given(flags, TrainSettings))
+    options = check_command(TrainSettings, given_flags(flags, TrainSettings))
     resumes = options.resume and flags.config is None
     given_settings = (
         to_resume(options.out, run_flags(flags, method_settings)) if resumes else settings_from(flags, method_settings)
