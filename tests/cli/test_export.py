@@ -110,7 +110,7 @@ def test_a_pruned_model_says_what_was_removed(run: Path, capsys: pytest.CaptureF
     captured = capsys.readouterr()
     assert captured.err == ""
     lines = {line.split()[0]: line for line in captured.out.splitlines()}
-    assert "classifier.head: 64 of 128 below the threshold, 64 removed behind the mask, 64 before it" in captured.out
+    assert "classifier.head: 64 of 128 below the threshold, 64 removed after the mask, 64 before it" in captured.out
     assert " of 57,882 (" in lines["parameters"]
     assert list(run.glob("model-masks-pruned-*.pt2"))
 
@@ -213,7 +213,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(
     before = sorted(path.name for path in run.iterdir())
     assert main(["export", str(run), "--format", "pt2", "--out", str(run / "old.pt2")]) == 1
     message = capsys.readouterr().err
-    assert "old.pt2 is not kept" in message
+    assert "old.pt2 was not kept" in message
     assert "Traceback" not in message
     assert sorted(path.name for path in run.iterdir()) == before
     assert (run / "old.pt2").read_bytes() == b"an older file"

@@ -114,7 +114,7 @@ def test_a_file_that_cannot_be_run_is_not_kept(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(export_module, "runner", refuse)
     with pytest.raises(
-        ParityError, match=r"is not kept: torch cannot run it \(RuntimeError: Type parameter .* types\)"
+        ParityError, match=r"was not kept: torch cannot run it \(RuntimeError: Type parameter .* types\)"
     ):
         export(tmp_path / "model.pt2", ensemble="masks")
     assert list(tmp_path.iterdir()) == []
@@ -141,7 +141,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(export_module, "Deployable", Wrong)
     with pytest.raises(
-        ParityError, match=r"model\.pt2 is not kept: run by torch, .* differ by at most 0\.01"
+        ParityError, match=r"model\.pt2 was not kept: run with torch, .* differ by at most 0\.01"
     ) as raised:
         export(tmp_path / "model.pt2", ensemble="masks")
     assert raised.value.exit_status == 1

@@ -124,7 +124,7 @@ def test_reports_say_which_layers_and_why() -> None:
     net = around(Sequence(*copy.deepcopy(SCALED["residual"])), ("site", "head"), 8)
     site, head = map(str, fold(net, one_mask(net)).sites)
     assert site == "site: a factor per channel, since the masked input also feeds a sum, as a residual connection does"
-    assert head == "head: in the weights of head"
+    assert head == "head: folded into the weights of head"
 
 
 @pytest.mark.parametrize("name", EVERY)

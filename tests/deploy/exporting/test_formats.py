@@ -36,5 +36,5 @@ def test_networks_that_cannot_be_followed() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images.mean((2, 3)) if float(images.sum()) > 0 else images.amax((2, 3))
 
-    with pytest.raises(InputError, match=r"torch\.export cannot follow the network"):
+    with pytest.raises(InputError, match=r"torch\.export cannot trace the network"):
         trace(Choosing(), torch.zeros(2, 3, 8, 8), {0: "batch"})

@@ -1,1 +1,1 @@
-"""From a trained model to one file that runs without this package: folding, pruning, writing, comparing."""
+"""Export of a trained model to a file that runs without this package: folding, pruning, writing, parity check."""

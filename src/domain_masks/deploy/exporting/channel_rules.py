@@ -1,4 +1,4 @@
-"""How the channels of a layer's output follow from those of its input: what folding and pruning must know of a layer."""
+"""How the channels of a layer's output depend on those of its input, for folding and pruning."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 @dataclass(frozen=True)
 class Mixing:
-    """A linear layer, or a convolution of one group: every output channel comes from all input channels.
+    """A linear layer, or a convolution of one group: every output channel depends on all input channels.
 
-    - ``axis_in``, ``axis_out``: of the channels
+    - ``axis_in``, ``axis_out``: the channel axis of input and output
     """
 
     name: str
@@ -33,7 +33,7 @@ class Mixing:
 
 @dataclass(frozen=True)
 class Channelwise:
-    """A layer with weights of its own for each channel: batch norm, or a depthwise convolution. The axis is 1."""
+    """A layer with separate weights per channel: batch norm or a depthwise convolution. The axis is 1."""
 
     name: str
     axis: int = 1
@@ -41,18 +41,18 @@ class Channelwise:
 
 @dataclass(frozen=True)
 class Grouped:
-    """A convolution of several groups."""
+    """A convolution with several groups."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Passing:
-    """No weights: every channel passes on its own.
+    """An operation without weights that keeps channels separate.
 
-    - ``axes``: input axis -> output axis, for those along which channels can lie
-    - ``repeats``: input axis -> how many neighbours one channel becomes, where axes are flattened together
-    - ``homogeneous``: whether a factor of 0 or more at the input is the same factor at the output
+    - ``axes``: input axis -> output axis, for the axes that can hold channels
+    - ``repeats``: input axis -> how many adjacent channels one becomes when axes are flattened
+    - ``homogeneous``: whether a non-negative factor on the input is the same factor on the output
     - ``keeps_zero``: whether a channel that is 0 stays 0
     """
 
@@ -64,19 +64,19 @@ class Passing:
 
 @dataclass(frozen=True)
 class Joining:
-    """The sum or product of tensors, element by element."""
+    """The elementwise sum, difference or product of tensors."""
 
 
 @dataclass(frozen=True)
 class Concatenating:
-    """Tensors one after the other along ``axis``."""
+    """The concatenation of tensors along ``axis``."""
 
     axis: int
 
 
 ChannelRule = Mixing | Channelwise | Grouped | Passing | Joining | Concatenating
 
-# Not homogeneous: limited, or curved.
+# Activations that are bounded or curved are not homogeneous.
 _HOMOGENEOUS = (nn.ReLU, nn.LeakyReLU, nn.Identity, nn.modules.dropout._DropoutNd)
 _KEEP_ZERO = (nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU, nn.Tanh, nn.ELU, nn.SELU, nn.CELU, nn.Mish, nn.Softsign)
 _NEITHER = (nn.Sigmoid, nn.Hardsigmoid, nn.Softplus)
@@ -111,7 +111,7 @@ _JOINING_CALLS += (torch.add, torch.mul, torch.sub, "add", "add_", "mul", "mul_"
 
 
 def channel_rule(network: LayerGraph, node: fx.Node) -> ChannelRule | None:
-    """Return how the channels of a node follow from its inputs' channels; None where nothing is known."""
+    """Return how the channels of a node depend on its inputs' channels; None if unknown."""
     shape = shape_of(node)
     if shape is None or len(shape) < 2:
         return None
@@ -179,9 +179,9 @@ def _of_call(node: fx.Node, source: tuple[int, ...], shape: tuple[int, ...]) -> 
             return _same(source, homogeneous, keeps_zero)
     if node.target in _POOL_CALLS:
         return _pool(source)
-    for names, find in _SHAPING:
-        if node.target in names:
-            return find(node, source, shape)
+    for targets, rule in _SHAPING:
+        if node.target in targets:
+            return rule(node, source, shape)
     return None
 
 
@@ -210,44 +210,44 @@ def _flattening_call(node: fx.Node, source: tuple[int, ...], _: tuple[int, ...])
 
 
 def _reshaping_call(_: fx.Node, source: tuple[int, ...], shape: tuple[int, ...]) -> Passing | None:
-    """Take ``x.view(x.size(0), -1)`` for what it is."""
+    """Recognise ``x.view(x.size(0), -1)`` as flattening."""
     return _flatten(source, 1, -1) if shape == (source[0], prod(source[1:])) else None
 
 
 def _mean_call(node: fx.Node, source: tuple[int, ...], shape: tuple[int, ...]) -> Passing | None:
-    given = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
-    if not isinstance(given, int | list | tuple):
+    dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+    if not isinstance(dim, int | list | tuple):
         return None
-    reduced = {axis % len(source) for axis in ([given] if isinstance(given, int) else given) if isinstance(axis, int)}
-    left = [axis for axis in range(len(source)) if axis not in reduced]
-    axes = {axis: axis if len(shape) == len(source) else place for place, axis in enumerate(left) if axis > 0}
+    reduced = {axis % len(source) for axis in ([dim] if isinstance(dim, int) else dim) if isinstance(axis, int)}
+    kept = [axis for axis in range(len(source)) if axis not in reduced]
+    axes = {axis: axis if len(shape) == len(source) else position for position, axis in enumerate(kept) if axis > 0}
     return Passing(axes, {}, True, True) if 0 not in reduced else None
 
 
 def _permuting_call(node: fx.Node, source: tuple[int, ...], _: tuple[int, ...]) -> Passing | None:
     order = node.args[1] if len(node.args) == 2 and isinstance(node.args[1], list | tuple) else node.args[1:]
-    positions = {axis % len(source): place for place, axis in enumerate(order) if isinstance(axis, int)}
+    positions = {axis % len(source): position for position, axis in enumerate(order) if isinstance(axis, int)}
     if len(positions) != len(source):
         return None
-    return Passing({axis: place for axis, place in positions.items() if axis > 0}, {}, True, True)
+    return Passing({axis: position for axis, position in positions.items() if axis > 0}, {}, True, True)
 
 
 def _transposing_call(node: fx.Node, source: tuple[int, ...], _: tuple[int, ...]) -> Passing | None:
     swapped = [axis % len(source) for axis in node.args[1:] if isinstance(axis, int)]
     if len(swapped) != 2:
         return None
-    one, other = swapped
-    axes = {axis: axis for axis in range(len(source))} | {one: other, other: one}
-    return Passing(axes, {}, True, True) if 0 not in (one, other) else None
+    first, second = swapped
+    axes = {axis: axis for axis in range(len(source))} | {first: second, second: first}
+    return Passing(axes, {}, True, True) if 0 not in swapped else None
 
 
 def _selecting_call(node: fx.Node, source: tuple[int, ...], _: tuple[int, ...]) -> Passing | None:
-    """Take one position, such as a transformer's class token: ``x[:, 0]``."""
+    """Recognise the selection of one position, such as a transformer's class token: ``x[:, 0]``."""
     index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
     if not all(isinstance(part, int) or part == slice(None) for part in index) or isinstance(index[0], int):
         return None
-    left = [axis for axis in range(len(source)) if axis >= len(index) or not isinstance(index[axis], int)]
-    return Passing({axis: place for place, axis in enumerate(left) if axis > 0}, {}, True, True)
+    kept = [axis for axis in range(len(source)) if axis >= len(index) or not isinstance(index[axis], int)]
+    return Passing({axis: position for position, axis in enumerate(kept) if axis > 0}, {}, True, True)
 
 
 _Shaping = Callable[[fx.Node, tuple[int, ...], tuple[int, ...]], Passing | None]
@@ -262,25 +262,25 @@ _SHAPING: tuple[tuple[tuple[Any, ...], _Shaping], ...] = (
 
 
 def is_reshape(node: fx.Node) -> bool:
-    """Whether a node may hold sizes as numbers, which pruning would make wrong."""
+    """Whether a node may contain hard-coded sizes, which pruning would invalidate."""
     return node.target in (torch.reshape, "reshape", "view")
 
 
 def scale_columns(layer: nn.Linear | Convolution, factors: Tensor) -> None:
-    """Multiply the weights of a layer so that ``layer(x)`` becomes ``layer(factors * x)``; factors are (K,)."""
+    """Scale a layer's weights so that ``layer(x)`` becomes ``layer(factors * x)``; ``factors`` is (K,)."""
     shape = [1] * layer.weight.dim()
     shape[1] = -1
     with torch.no_grad():
         if isinstance(layer, nn.Linear) or layer.groups == 1:
             layer.weight.mul_(factors.to(layer.weight).view(shape))
             return
-        each = factors.to(layer.weight).view(layer.groups, 1, -1)
+        by_group = factors.to(layer.weight).view(layer.groups, 1, -1)
         outputs = layer.weight.view(layer.groups, layer.out_channels // layer.groups, layer.weight.shape[1], -1)
-        outputs.mul_(each.unsqueeze(-1))
+        outputs.mul_(by_group.unsqueeze(-1))
 
 
 def _is_linear_in_its_weights(layer: nn.Linear | Convolution, source: tuple[int, ...]) -> bool:
-    """Whether scaled weights are scaled inputs; subclasses may standardise their weights first, so they are tried."""
+    """Whether scaling the weights scales the inputs; tested numerically for subclasses, which may standardise weights."""
     if type(layer) in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d):
         return True
     generator = torch.Generator().manual_seed(0)

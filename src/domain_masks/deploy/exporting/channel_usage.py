@@ -1,7 +1,7 @@
-"""Which channels of which value in a network are needed: those that reach the logits by a weight that is not 0.
+"""Which channels of each value in a network are needed: those that reach the logits through a non-zero weight.
 
-What a layer multiplies with 0 need not be computed, and so on upwards through everything that treats channels one by one. A
-value that several others use is as wide as they need it together; each then takes its own part of it.
+Channels that a layer multiplies by 0 need not be computed, which propagates backwards through all operations that keep
+channels separate. A value with several users keeps the union of the channels they need, and each user selects its own.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from domain_masks.deploy.exporting.layer_graph import LayerGraph, asks_batch_siz
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """Some of the channels of a value.
+    """A subset of the channels of a value.
 
-    - ``axis``: along which they lie
+    - ``axis``: the channel axis
     - ``chosen``: (K,), boolean
     """
 
@@ -46,17 +46,17 @@ class Channels:
 
 @dataclass(frozen=True, eq=False)
 class Need:
-    """What ``user`` needs of a value: some channels, or everything where ``channels`` is None."""
+    """The channels of a value that ``user`` needs; ``channels`` None stands for all."""
 
     user: fx.Node
     channels: Channels | None
 
 
 class ChannelUsage:
-    """What every value of a network is needed for, and how wide it can therefore be made.
+    """Which channels of each value in a network are used, and which can be removed.
 
-    - ``needs``: value -> what each of its users needs of it
-    - ``kept``: value -> the channels that stay; values that stay whole are absent
+    - ``needs``: value -> the needs of each of its users
+    - ``kept``: value -> the channels to keep; values that keep all channels are absent
     """
 
     def __init__(self, network: LayerGraph) -> None:
@@ -76,32 +76,30 @@ class ChannelUsage:
                 self.kept[node] = kept
 
     def wanted(self, node: fx.Node) -> Channels | None:
-        """Return the channels that all users of a value need together; None for everything."""
+        """Return the union of the channels that the users of a value need; None for all."""
         channels = [need.channels for need in self.needs[node]]
-        if not channels or any(one is None for one in channels):
+        partial = [some for some in channels if some is not None]
+        if not partial or len(partial) < len(channels) or len({some.axis for some in partial}) != 1:
             return None
-        found = [one for one in channels if one is not None]
-        if len({one.axis for one in found}) != 1:
-            return None
-        return Channels(found[0].axis, _not_none(torch.stack([one.chosen for one in found]).any(0)))
+        return Channels(partial[0].axis, _at_least_one(torch.stack([some.chosen for some in partial]).any(0)))
 
     def needed_by(self, source: fx.Node, user: fx.Node) -> Channels | None:
-        """Return the channels of ``source`` that one user needs; None for everything."""
+        """Return the channels of ``source`` that ``user`` needs; None for all."""
         return next((need.channels for need in self.needs[source] if need.user is user), None)
 
     def _known_zeros(self) -> Iterator[tuple[fx.Node, Channels]]:
-        """Yield the values with channels that are always 0, behind masks that are kept as factors."""
-        found: dict[fx.Node, Channels] = {}
+        """Yield the values with channels that are always 0, after masks that are kept as factors."""
+        zero_channels: dict[fx.Node, Channels] = {}
         for node in self.network.graph.nodes:
-            known = self.rules[node]
-            if isinstance(known, Joining):
+            rule = self.rules[node]
+            if isinstance(rule, Joining):
                 zeros = self._zeros_of_product(node)
-            elif isinstance(known, Passing) and known.keeps_zero and node.args[0] in found:
-                zeros = _passed_on(known, found[node.args[0]])
+            elif isinstance(rule, Passing) and rule.keeps_zero and node.args[0] in zero_channels:
+                zeros = _passed_on(rule, zero_channels[node.args[0]])
             else:
                 zeros = None
             if zeros is not None:
-                found[node] = zeros
+                zero_channels[node] = zeros
                 yield node, zeros
 
     def _zeros_of_product(self, node: fx.Node) -> Channels | None:
@@ -113,42 +111,42 @@ class ChannelUsage:
         return None
 
     def _needs_of(self, node: fx.Node) -> Iterator[tuple[fx.Node, Need]]:
-        """Yield what a node needs of each of its inputs; the needs of its users are known before."""
+        """Yield the channels that a node needs of each of its inputs; its users must have been visited."""
         if asks_batch_size_alone(node):
             return
-        known, wanted = self.rules[node], self.wanted(node)
+        rule, wanted = self.rules[node], self.wanted(node)
         for source in node.all_input_nodes:
-            yield source, Need(node, self._part(node, source, known, wanted))
+            yield source, Need(node, self._part(node, source, rule, wanted))
 
     def _part(
-        self, node: fx.Node, source: fx.Node, known: ChannelRule | None, wanted: Channels | None
+        self, node: fx.Node, source: fx.Node, rule: ChannelRule | None, wanted: Channels | None
     ) -> Channels | None:
-        if isinstance(known, Mixing):
-            return self._columns(node, source, known)
+        if isinstance(rule, Mixing):
+            return self._columns(node, source, rule)
         part = None
         if wanted is None:
             return None
-        if isinstance(known, Channelwise):
-            part = wanted if wanted.axis == known.axis else None
-        elif isinstance(known, Passing):
-            part = _passed_back(known, wanted)
-        elif isinstance(known, Joining):
+        if isinstance(rule, Channelwise):
+            part = wanted if wanted.axis == rule.axis else None
+        elif isinstance(rule, Passing):
+            part = _passed_back(rule, wanted)
+        elif isinstance(rule, Joining):
             part = _part_of_product(node, source, wanted)
-        elif isinstance(known, Concatenating) and known.axis == wanted.axis:
+        elif isinstance(rule, Concatenating) and rule.axis == wanted.axis:
             part = self._part_of_concatenation(node, source, wanted)
         return part
 
-    def _columns(self, node: fx.Node, source: fx.Node, known: Mixing) -> Channels:
-        """Return the inputs of a layer that some output which is needed has a weight for, and that are not always 0."""
-        weight = self.network.network.get_parameter(f"{known.name}.weight").detach()
+    def _columns(self, node: fx.Node, source: fx.Node, rule: Mixing) -> Channels:
+        """Return the inputs of a layer that are not always 0 and have a non-zero weight to a needed output."""
+        weight = self.network.network.get_parameter(f"{rule.name}.weight").detach()
         wanted = self.wanted(node)
-        if wanted is not None and wanted.axis == known.axis_out:
+        if wanted is not None and wanted.axis == rule.axis_out:
             weight = weight[wanted.chosen]
         columns = (weight != 0).transpose(0, 1).flatten(1).any(1)
         zeros = self._zeros.get(source)
-        if zeros is not None and zeros.axis == known.axis_in:
+        if zeros is not None and zeros.axis == rule.axis_in:
             columns &= ~zeros.chosen
-        return Channels(known.axis_in, _not_none(columns))
+        return Channels(rule.axis_in, _at_least_one(columns))
 
     def _part_of_concatenation(self, node: fx.Node, source: fx.Node, wanted: Channels) -> Channels | None:
         parts = [part for part in node.args[0] if isinstance(part, fx.Node)]  # type: ignore[union-attr]
@@ -157,47 +155,47 @@ class ChannelUsage:
         sizes = [(shape_of(part) or ())[wanted.axis] for part in parts]
         start = sum(sizes[: parts.index(source)])
         chosen = wanted.chosen[start : start + sizes[parts.index(source)]]
-        return Channels(wanted.axis, _not_none(chosen.clone()))
+        return Channels(wanted.axis, _at_least_one(chosen.clone()))
 
     def _kept(self, node: fx.Node) -> Channels | None:
-        """Return what stays of a value; its inputs have been decided before."""
-        known, wanted = self.rules[node], self.wanted(node)
+        """Return the channels of a value to keep; its inputs must have been visited."""
+        rule, wanted = self.rules[node], self.wanted(node)
         inputs = [self.kept.get(source) for source in node.all_input_nodes]
         kept = None
         if node.op == "get_attr":
             kept = wanted if self._can_be_cut(node) else None
-        elif isinstance(known, Mixing):
-            kept = wanted if wanted is not None and wanted.axis == known.axis_out else None
-        elif all(one is None for one in inputs):
+        elif isinstance(rule, Mixing):
+            kept = wanted if wanted is not None and wanted.axis == rule.axis_out else None
+        elif all(channels is None for channels in inputs):
             kept = None
-        elif isinstance(known, Channelwise):
+        elif isinstance(rule, Channelwise):
             kept = inputs[0]
-        elif isinstance(known, Passing):
-            kept = None if inputs[0] is None else _passed_on(known, inputs[0])
-        elif isinstance(known, Joining):
+        elif isinstance(rule, Passing):
+            kept = None if inputs[0] is None else _passed_on(rule, inputs[0])
+        elif isinstance(rule, Joining):
             kept = wanted
-        elif isinstance(known, Concatenating):
-            kept = self._concatenated(node, known)
+        elif isinstance(rule, Concatenating):
+            kept = self._concatenated(node, rule)
         return kept
 
     def _can_be_cut(self, node: fx.Node) -> bool:
-        """Whether a parameter or buffer is used here alone, in a sum or product."""
+        """Whether a parameter or buffer is used only here, and only in sums and products."""
         is_alone = sum(other.op == "get_attr" and other.target == node.target for other in self.needs) == 1
         return is_alone and all(isinstance(self.rules[user], Joining) for user in node.users)
 
-    def _concatenated(self, node: fx.Node, known: Concatenating) -> Channels:
+    def _concatenated(self, node: fx.Node, rule: Concatenating) -> Channels:
         parts = [part for part in node.args[0] if isinstance(part, fx.Node)]  # type: ignore[union-attr]
         chosen = [
             self.kept[part].chosen
             if part in self.kept
-            else torch.ones((shape_of(part) or ())[known.axis], dtype=torch.bool)
+            else torch.ones((shape_of(part) or ())[rule.axis], dtype=torch.bool)
             for part in parts
         ]
-        return Channels(known.axis, torch.cat([one.cpu() for one in chosen]))
+        return Channels(rule.axis, torch.cat([channels.cpu() for channels in chosen]))
 
 
 def _part_of_product(node: fx.Node, source: fx.Node, wanted: Channels) -> Channels | None:
-    """Return the channels of one factor or summand, which may have fewer axes, or one value for all channels."""
+    """Return the channels of one operand, which may have fewer axes, or one value for all channels."""
     shape = shape_of(source) or ()
     axis = wanted.axis - (len(shape_of(node) or ()) - len(shape))
     return Channels(axis, wanted.chosen) if axis >= 0 and shape[axis] == len(wanted.chosen) else None
@@ -209,21 +207,21 @@ def _attribute(network: nn.Module, name: str) -> Tensor:
     return value.detach()
 
 
-def _not_none(chosen: Tensor) -> Tensor:
-    """Keep one channel where none is needed: no layer is without any."""
+def _at_least_one(chosen: Tensor) -> Tensor:
+    """Keep one channel if none is needed, since layers cannot be empty."""
     if not bool(chosen.any()):
         chosen[0] = True
     return chosen
 
 
-def _passed_on(known: Passing, channels: Channels) -> Channels | None:
-    if channels.axis not in known.axes:
+def _passed_on(rule: Passing, channels: Channels) -> Channels | None:
+    if channels.axis not in rule.axes:
         return None
-    return Channels(known.axes[channels.axis], channels.chosen.repeat_interleave(known.repeats.get(channels.axis, 1)))
+    return Channels(rule.axes[channels.axis], channels.chosen.repeat_interleave(rule.repeats.get(channels.axis, 1)))
 
 
-def _passed_back(known: Passing, wanted: Channels) -> Channels | None:
-    for axis, place in known.axes.items():
+def _passed_back(rule: Passing, wanted: Channels) -> Channels | None:
+    for axis, place in rule.axes.items():
         if place == wanted.axis:
-            return Channels(axis, wanted.chosen.view(-1, known.repeats.get(axis, 1)).any(1))
+            return Channels(axis, wanted.chosen.view(-1, rule.repeats.get(axis, 1)).any(1))
     return None

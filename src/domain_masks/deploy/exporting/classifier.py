@@ -1,4 +1,4 @@
-"""One ensemble of a trained method as a plain module from images to logits: what is exported."""
+"""One ensemble of a trained method as a plain module from images to logits, for export."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from domain_masks.networks import MaskedNetwork
 class PredictionEnsemble(nn.Module):
     """The average of the predictions under every domain's mask (Section 3.2): F once, T once on all domains together.
 
-    - ``network``: its masks are taken as they are now
+    - ``network``: its current masks are copied
     - ``how``: what is averaged, ``logits`` or ``probabilities``
     """
 
@@ -43,7 +43,7 @@ class PredictionEnsemble(nn.Module):
 
 
 class OneEnsemble(nn.Module):
-    """One of the predictions of any method."""
+    """Wraps any method to return the logits of one ensemble."""
 
     def __init__(self, method: Method, ensemble: str) -> None:
         super().__init__()
@@ -58,11 +58,11 @@ class OneEnsemble(nn.Module):
 
 @dataclass(frozen=True)
 class Classifier:
-    """One ensemble of a method, ready to be exported.
+    """One ensemble of a method, ready for export.
 
     - ``network``: images (N, 3, H, W), normalised -> logits (N, C)
-    - ``reference``: the same by another way, to be compared with: the method itself, or before it was made narrower
-    - ``folded``: what became of each site's mask; empty where the ensemble is more than one mask
+    - ``reference``: the module to compare with: the method itself, or the folded network before pruning
+    - ``folded``: how each site's mask was folded; empty if the ensemble uses more than one mask
     - ``pruned``: what was removed, or None
     """
 
@@ -73,11 +73,11 @@ class Classifier:
 
 
 def classifier(method: Method, ensemble: str, threshold: float | None = None) -> Classifier:
-    """Return one ensemble of ``method`` as a module of its own; a single mask becomes part of the weights.
+    """Return one ensemble of ``method`` as a separate module; a single mask is folded into the weights.
 
-    - ``threshold``: remove neurons whose probability lies below; None removes none
+    - ``threshold``: remove neurons with a mask probability below it; None removes none
 
-    Raises InputError for an ensemble that the method does not have, and for a threshold with one that is not one mask.
+    Raises InputError for an unknown ensemble, and for a threshold with an ensemble that uses more than one mask.
     """
     check_ensemble(method, ensemble, ensembles_of(method))
     method = deepcopy(method).cpu().eval()
@@ -86,7 +86,7 @@ def classifier(method: Method, ensemble: str, threshold: float | None = None) ->
     if threshold is not None:
         if factors is None:
             raise InputError(
-                f"cannot prune the ensemble {ensemble!r}: what one mask hardly uses another may need. Expected one mask, "
+                f"cannot prune the ensemble {ensemble!r}, since its masks need different neurons. Expected a single mask, "
                 f"--ensemble {MASKS} or known:DOMAIN, of a method that has masks; got method {method.name!r}"
             )
         pruned = prune(_masked(method), factors, threshold)
@@ -107,10 +107,10 @@ def _masked(method: Method) -> MaskedNetwork:
 
 
 class Deployable(nn.Module):
-    """What a file holds: preprocessing on request, the classifier, and its type of numbers; in and out is float32.
+    """The module that is exported: optional preprocessing, and the classifier in its precision; logits are float32.
 
     - ``network``: images (N, 3, H, W), normalised -> logits (N, C)
-    - ``preprocessing``: None where the file takes normalised images
+    - ``preprocessing``: None if the file takes normalised images
     - ``half``: compute in float16
     """
 
@@ -118,11 +118,11 @@ class Deployable(nn.Module):
         super().__init__()
         self.prepare = None if preprocessing is None else PreprocessingInside(preprocessing)
         self.half_precision = half
-        # A copy: others may still compute with the network's own numbers.
+        # A copy, since the caller may still use the network in its own precision.
         self.network = deepcopy(network).half() if half else network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, C), float32, of normalised float32 images (N, 3, size, size), or of bytes (N, 3, H, W)."""
+        """Return logits (N, C), float32, of normalised float32 images (N, 3, size, size), or of uint8 images (N, 3, H, W)."""
         inputs = images if self.prepare is None else self.prepare(images)
         logits: Tensor = self.network(inputs.half() if self.half_precision else inputs)
         return logits.float()

@@ -1,4 +1,4 @@
-"""Write a trained model as one file that runs without this package, and compare it with the model."""
+"""Export a trained model to one file that runs without this package, and compare it with the model."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _RUNTIMES: dict[Format, str] = {"onnx": "onnxruntime", "pt2": "torch"}
 
 @dataclass(frozen=True)
 class Exported:
-    """A written file: where it is, what is in it, and how it compares with the model.
+    """An exported file: its path, content and comparison with the model.
 
-    ``changed``: of the images of the comparison, how many get another class since neurons were removed; None where none were.
+    - ``changed``: how many of the compared images are classified differently after pruning; None without pruning
     """
 
     path: Path
@@ -51,13 +51,12 @@ class Exported:
 def export_model(
     method: Method, card: ModelCard, settings: ExportFormat, path: Path, parity_images: ParityImages
 ) -> Exported:
-    """Write one ensemble of a model to ``path``, run the file on ``parity_images``, and keep it if its logits are the model's.
+    """Export one ensemble of a model to ``path``, and keep the file if its logits on ``parity_images`` equal the model's.
 
-    - ``card``: what ``model.json`` holds
-    - ``parity_images``: to compare on
+    - ``card``: the content of ``model.json``
 
-    Raises InputError for an ensemble, opset or network that cannot be exported, ParityError (and leaves no file) where the
-    file cannot be run or gives other logits, RunFolderError where it cannot be written.
+    Raises InputError for an ensemble, opset or network that cannot be exported, ParityError (and leaves no file) if the file
+    cannot be run or its logits differ, RunFolderError if it cannot be written.
     """
     check_format(settings.format)
     preprocessing = preprocessing_of(card)
@@ -69,7 +68,7 @@ def export_model(
             parity = compare(run, chosen.reference, parity_images, preprocessing, settings.preprocessing, settings.half)
         except Exception as error:
             raise ParityError(
-                f"{path} is not kept: {_RUNTIMES[settings.format]} cannot run it ({in_one_line(error)}). Try "
+                f"{path} was not kept: {_RUNTIMES[settings.format]} cannot run it ({in_one_line(error)}). Try "
                 "another --opset or --format, or leave out --half"
             ) from error
         require(parity, path, _RUNTIMES[settings.format])
@@ -83,13 +82,13 @@ def _changed_by_pruning(
     parity_images: ParityImages,
     preprocessing: Preprocessing,
 ) -> int | None:
-    """Return how many images get another class than from the ensemble that nothing was removed from."""
+    """Return how many images are classified differently by the pruned than by the unpruned ensemble."""
     if chosen.pruned is None:
         return None
-    whole = classifier(method, settings.ensemble)
-    images = preprocessing.normalize(torch.stack([one.prepared for one in parity_images.images]))
+    unpruned = classifier(method, settings.ensemble)
+    images = preprocessing.normalize(torch.stack([image.prepared for image in parity_images.images]))
     with torch.inference_mode():
-        return int((whole.network(images).argmax(1) != chosen.network(images).argmax(1)).sum())
+        return int((unpruned.network(images).argmax(1) != chosen.network(images).argmax(1)).sum())
 
 
 def write(
@@ -99,11 +98,11 @@ def write(
     path: Path,
     description: Mapping[str, Any],
 ) -> None:
-    """Write a classifier as a file, without comparing it."""
+    """Write a classifier to a file without the parity check."""
     size = preprocessing.size
     network = Deployable(chosen.network, preprocessing if settings.preprocessing else None, settings.half)
     if settings.preprocessing:
-        # Neither square nor of the model's own size, so that nothing is taken for fixed.
+        # Neither square nor of the model's size, so that no size is specialised.
         example = torch.zeros(2, 3, size + 3, size + 5, dtype=torch.uint8)
         dynamic = {0: "batch", 2: "height", 3: "width"}
     else:
@@ -116,9 +115,9 @@ def write(
 
 
 def describe(method: Method, card: ModelCard, settings: ExportFormat) -> dict[str, Any]:
-    """Return what a file says of itself: everything that is needed to use it, and where it comes from."""
+    """Return the description stored in a file: what is needed to use it, and its provenance."""
     size = preprocessing_of(card).size
-    bytes_inside = settings.preprocessing
+    takes_bytes = settings.preprocessing
     described = {
         "format": DESCRIPTION_FORMAT,
         **({"version": installed} if (installed := version()) else {}),
@@ -129,12 +128,12 @@ def describe(method: Method, card: ModelCard, settings: ExportFormat) -> dict[st
         "ensemble": settings.ensemble,
         "method": {"name": method.name, **asdict(method.settings)},
         "backbone": card.backbone,
-        "preprocessing": {**preprocessing_of(card).to_dict(), "inside": bytes_inside},
+        "preprocessing": {**preprocessing_of(card).to_dict(), "inside": takes_bytes},
         "input": {
             "name": INPUT,
-            "type": "uint8" if bytes_inside else "float32",
-            "shape": ["batch", 3, "height", "width"] if bytes_inside else ["batch", 3, size, size],
-            "values": "RGB, 0 to 255" if bytes_inside else "RGB, resized, divided by 255, minus mean, divided by std",
+            "type": "uint8" if takes_bytes else "float32",
+            "shape": ["batch", 3, "height", "width"] if takes_bytes else ["batch", 3, size, size],
+            "values": "RGB, 0 to 255" if takes_bytes else "RGB, resized, divided by 255, minus mean, divided by std",
         },
         "output": {"name": OUTPUT, "type": "float32", "shape": ["batch", len(method.context.classes)]},
         "precision": "float16" if settings.half else "float32",

@@ -1,4 +1,4 @@
-"""What an exported file holds: its format, ensemble and precision."""
+"""The settings of an exported file: format, ensemble and precision."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ DEFAULT_OPSET = 18
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """What is exported, and how.
+    """The settings of an exported file.
 
     - ``format``: ``onnx``, or ``pt2`` for ``torch.export.load``
     - ``ensemble``: ``predictions``, ``masks``, ``known:DOMAIN``, or another that the method has
-    - ``opset``: of ONNX
-    - ``half``: compute in float16; in and out stays float32
-    - ``preprocessing``: take decoded images of any size, as bytes, instead of normalised images
-    - ``threshold``: remove channels whose mask probability lies below, in [0, 1]; None removes none
+    - ``opset``: the ONNX opset
+    - ``half``: compute in float16; inputs and outputs stay float32
+    - ``preprocessing``: take decoded uint8 images of any size instead of normalised images
+    - ``threshold``: remove neurons with a mask probability below it, in [0, 1]; None removes none
     """
 
     format: Format = "onnx"
@@ -34,7 +34,7 @@ class ExportFormat:
 
     @property
     def file_name(self) -> str:
-        """The name that a file of these settings gets where none is given."""
+        """The default file name for these settings."""
         parts = ["model", folder_name(self.ensemble.replace(":", "-"))]
         parts += [] if self.threshold is None else [f"pruned-{self.threshold:g}"]
         parts += ["half"] if self.half else []

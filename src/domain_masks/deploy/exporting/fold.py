@@ -1,8 +1,8 @@
-"""Make one mask part of a network's weights.
+"""Fold one mask into a network's weights.
 
-Under soft scaling a mask is a fixed factor per neuron (Section 3.2), and a factor at the input of a linear layer or a
-convolution is a factor of its weights: ``W (m * x) = (W diag(m)) x``. Where a masked input feeds anything else as well, such
-as the identity path of a residual block, the factor stays a product at that place.
+Under soft scaling a mask is a fixed factor per neuron (Section 3.2), and a factor on the input of a linear layer or a
+convolution can be moved into its weights: ``W (m * x) = (W diag(m)) x``. If the masked input also feeds something else, such
+as the identity path of a residual block, the multiplication stays in the network.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from domain_masks.methods.base import MASKS, known
 from domain_masks.networks import MaskedNetwork, Site
 
 SCALE = "mask_scale"
-"""Name of the buffer that a site's module gets where its mask cannot be folded."""
+"""Name of the buffer added to a site's module if its mask cannot be folded."""
 
 
 @dataclass(frozen=True)
 class FoldedSite:
-    """What became of one site's mask.
+    """How one site's mask was folded.
 
-    - ``layers``: names of the layers whose weights hold it; empty where it stays a product
-    - ``reason``: why it stays one
+    - ``layers``: names of the layers whose weights contain it; empty if it stays a multiplication
+    - ``reason``: why it was not folded
     """
 
     site: Site
@@ -47,22 +47,22 @@ class FoldedSite:
 
     @property
     def is_folded(self) -> bool:
-        """Whether the mask costs nothing any more."""
+        """Whether the mask is part of the weights."""
         return bool(self.layers)
 
     def __str__(self) -> str:
         if self.is_folded:
-            return f"{self.site.name}: in the weights of {', '.join(self.layers)}"
+            return f"{self.site.name}: folded into the weights of {', '.join(self.layers)}"
         return f"{self.site.name}: a factor per channel, since {self.reason}"
 
 
 @dataclass(frozen=True)
 class Folded:
-    """A copy of the user's network with one mask in it.
+    """A copy of the user's network with one mask folded in.
 
-    - ``network``: images (N, 3, H, W) -> logits (N, C), of the user's class, with the user's names of parameters; in
-      evaluation mode, and meant for it
-    - ``sites``: what became of each site's mask
+    - ``network``: images (N, 3, H, W) -> logits (N, C), with the user's class and parameter names; only valid in
+      evaluation mode
+    - ``sites``: how each site's mask was folded
     """
 
     network: nn.Module
@@ -70,9 +70,9 @@ class Folded:
 
 
 def mask_factors(method: Method, ensemble: str) -> dict[str, Tensor] | None:
-    """Return site -> factors (K,) where an ensemble is one pass under one mask; None where it is not.
+    """Return site -> factors (K,) if an ensemble is one forward pass under a single mask, otherwise None.
 
-    ``masks`` is the mean over the source domains' probabilities (Section 7.3), ``known:DOMAIN`` those of one of them.
+    ``masks`` is the mean over the source domains' probabilities (Section 7.3), ``known:DOMAIN`` those of one domain.
     """
     if not isinstance(method.network, MaskedNetwork):
         return None
@@ -86,11 +86,11 @@ def mask_factors(method: Method, ensemble: str) -> dict[str, Tensor] | None:
 
 
 def fold(network: MaskedNetwork, factors: Mapping[str, Tensor]) -> Folded:
-    """Make the factors of every site part of a copy of the user's network; outputs stay the same to rounding.
+    """Fold the factors of every site into a copy of the user's network; outputs are equal up to rounding.
 
-    - ``factors``: site -> (K,), each 0 or more, such as one domain's mask probabilities; see :func:`mask_factors`
+    - ``factors``: site -> (K,), non-negative, such as one domain's mask probabilities; see :func:`mask_factors`
 
-    Raises InputError where the network cannot be followed to its sites.
+    Raises InputError if the network cannot be traced to its sites.
     """
     copied = deepcopy(network.network).eval()
     graph = layer_graph(copied, network.sites, network.image_size)
@@ -106,8 +106,8 @@ def _fold_site(graph: LayerGraph, site: Site, factors: Tensor) -> FoldedSite:
     except _CannotBeFoldedError as reason:
         _scale_input(graph.network.get_submodule(site.name), factors, rank - axis)
         return FoldedSite(site, reason=str(reason))
-    for name, own in receiving:
-        _scale_layer(graph.network.get_submodule(name), own)
+    for name, layer_factors in receiving:
+        _scale_layer(graph.network.get_submodule(name), layer_factors)
     return FoldedSite(site, tuple(name for name, _ in receiving))
 
 
@@ -116,31 +116,31 @@ class _CannotBeFoldedError(Exception):
 
 
 def _receiving(graph: LayerGraph, node: fx.Node, axis: int, factors: Tensor) -> list[tuple[str, Tensor]]:
-    """Return the layers in which the factors of a node's channels can be hidden, with the factors of their inputs.
+    """Return the layers into which the factors of a node's channels can be folded, with the factors of their inputs.
 
-    Raises _CannotBeFoldedError where a channel goes anywhere else.
+    Raises _CannotBeFoldedError if a channel has any other consumer.
     """
-    found: list[tuple[str, Tensor]] = []
+    receiving: list[tuple[str, Tensor]] = []
     for user in node.users:
         if asks_batch_size_alone(user) or (shape_of(user) is None and user.op != "output"):
             continue  # a number, such as the batch size, which factors do not change
-        known = channel_rule(graph, user)
-        if (isinstance(known, Mixing) and known.axis_in == axis) or (
-            isinstance(known, Channelwise | Grouped) and axis == 1
+        rule = channel_rule(graph, user)
+        if (isinstance(rule, Mixing) and rule.axis_in == axis) or (
+            isinstance(rule, Channelwise | Grouped) and axis == 1
         ):
-            found.append((known.name, factors))
-        elif isinstance(known, Passing) and known.homogeneous and axis in known.axes:
-            repeated = factors.repeat_interleave(known.repeats.get(axis, 1))
-            found += _receiving(graph, user, known.axes[axis], repeated)
+            receiving.append((rule.name, factors))
+        elif isinstance(rule, Passing) and rule.homogeneous and axis in rule.axes:
+            repeated = factors.repeat_interleave(rule.repeats.get(axis, 1))
+            receiving += _receiving(graph, user, rule.axes[axis], repeated)
         else:
             raise _CannotBeFoldedError(f"the masked input also feeds {describe(graph, user)}")
-    if not found:
+    if not receiving:
         raise _CannotBeFoldedError("no layer takes the masked input")
-    return found
+    return receiving
 
 
 def describe(graph: LayerGraph, node: fx.Node) -> str:
-    """Return words for what a node does, for reports."""
+    """Return a description of a node for messages."""
     if node.op == "call_module":
         return f"{node.target} ({type(graph.network.get_submodule(str(node.target))).__name__})"
     target: Any = node.target
@@ -158,7 +158,7 @@ def _scale_layer(layer: nn.Module, factors: Tensor) -> None:
 
 
 def _scale_norm(norm: nn.modules.batchnorm._BatchNorm, factors: Tensor) -> None:
-    """Let a batch norm in evaluation mode give of x what it gave of ``factors * x``.
+    """Change a batch norm in evaluation mode so that its output for x is that for ``factors * x`` before.
 
     (f x - μ) / σ · w + b is x / σ · (w f) + (b - w μ / σ), also where f is 0.
     """
@@ -175,9 +175,9 @@ def _scale_norm(norm: nn.modules.batchnorm._BatchNorm, factors: Tensor) -> None:
 
 
 def _scale_input(module: nn.Module, factors: Tensor, axes: int) -> None:
-    """Let ``module`` multiply its input with ``factors``; no parameter gets another name.
+    """Make ``module`` multiply its input by ``factors``, without renaming parameters.
 
-    - ``axes``: how many axes there are from the channels' on, in which ``factors`` are laid out
+    - ``axes``: number of axes from the channel axis to the last, to which ``factors`` are broadcast
     """
     first = next(module.parameters(), factors)
     module.register_buffer(SCALE, factors.clone().to(first).reshape(-1, *[1] * (axes - 1)))
@@ -185,5 +185,5 @@ def _scale_input(module: nn.Module, factors: Tensor, axes: int) -> None:
 
 
 def apply_scale(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Multiply a module's first input with its buffer ``mask_scale``, whose shape is (K, 1, ...)."""
+    """Multiply a module's first input by its buffer ``mask_scale``, whose shape is (K, 1, ...)."""
     return (args[0] * getattr(module, SCALE), *args[1:])

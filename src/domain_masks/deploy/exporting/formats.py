@@ -1,4 +1,4 @@
-"""Write a module as an ONNX or PyTorch file with its description, and run such files."""
+"""Write a module to an ONNX or PyTorch file with its description, and run such files."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from domain_masks.errors import InputError
 
 INPUT, OUTPUT = "images", "logits"
 DESCRIPTION = "domain_masks.json"
-"""Name of the description among the extra files of a PyTorch file; ONNX has a text per key."""
+"""Name of the description among the extra files of a PyTorch file; ONNX metadata has one text per key."""
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 Run = Callable[[Tensor], Tensor]
 
 
 def check_format(name: str, opset: int | None = None) -> None:
-    """Raise InputError unless files of this format, and of this opset of ONNX, can be written and run here."""
+    """Raise InputError unless files of this format and ONNX opset can be written and run here."""
     missing = [package for package in _NEEDED if find_spec(package) is None] if name == "onnx" else []
     if missing:
         raise InputError(
@@ -42,23 +42,23 @@ def check_format(name: str, opset: int | None = None) -> None:
         newest = onnx.defs.onnx_opset_version()
         if not DEFAULT_OPSET <= opset <= newest:
             raise InputError(
-                f"opset: expected {DEFAULT_OPSET} to {newest}, the newest one that the installed onnx knows, got {opset}"
+                f"opset: expected {DEFAULT_OPSET} to {newest}, the newest supported by the installed onnx, got {opset}"
             )
 
 
 def in_one_line(error: Exception) -> str:
-    """Return the kind of an error and the first line of what it says: other libraries write pages."""
-    said = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {said[0]}"
+    """Return the type and the first line of an error, since those of other libraries can span pages."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"
 
 
 def trace(network: nn.Module, example: Tensor, dynamic: Mapping[int, str]) -> ExportedProgram:
-    """Return ``network`` as a program of torch.export, in evaluation mode.
+    """Return ``network`` in evaluation mode as a torch.export program.
 
-    - ``example``: what it is traced with; sizes of 1 would stay 1
-    - ``dynamic``: axis -> name, of the axes whose size may change
+    - ``example``: the example input; dynamic sizes must not be 1, which torch.export specialises
+    - ``dynamic``: dynamic axis -> name
 
-    Raises InputError where torch cannot follow the network.
+    Raises InputError if torch.export cannot trace the network.
     """
     try:
         with _export_settings(), torch.no_grad():
@@ -67,13 +67,13 @@ def trace(network: nn.Module, example: Tensor, dynamic: Mapping[int, str]) -> Ex
             )
     except Exception as error:
         raise InputError(
-            f"torch.export cannot follow the network ({in_one_line(error)}): expected a network whose forward "
+            f"torch.export cannot trace the network ({in_one_line(error)}): expected a network whose forward "
             "does not depend on the values of its input"
         ) from error
 
 
 def write_pt2(program: ExportedProgram, path: Path, description: Mapping[str, Any]) -> None:
-    """Write ``program`` as a file for ``torch.export.load``."""
+    """Write ``program`` to a file for ``torch.export.load``."""
     with _export_settings():
         torch.export.save(program, path, extra_files={DESCRIPTION: json.dumps(description, ensure_ascii=False)})
 
@@ -81,9 +81,9 @@ def write_pt2(program: ExportedProgram, path: Path, description: Mapping[str, An
 def write_onnx(
     program: ExportedProgram, path: Path, description: Mapping[str, Any], opset: int, dynamic: Mapping[int, str]
 ) -> None:
-    """Write ``program`` as one ONNX file, its description as metadata.
+    """Write ``program`` to one ONNX file with its description as metadata.
 
-    Raises InputError for an opset that it cannot be written in.
+    Raises InputError if it cannot be written with this opset.
     """
     with _export_settings():
         try:
@@ -100,7 +100,7 @@ def write_onnx(
     model = written.model
     if model.opset_imports.get("") != opset:
         raise InputError(
-            f"the network cannot be written as ONNX with opset {opset}: the exporter of this version of torch gives opset "
+            f"the network cannot be written as ONNX with opset {opset}: the exporter of this torch version writes opset "
             f"{model.opset_imports.get('')}. Try --opset {DEFAULT_OPSET}, or --format pt2"
         )
     _name_axes(model, dynamic)
@@ -111,7 +111,7 @@ def write_onnx(
 
 
 def _name_axes(model: Any, dynamic: Mapping[int, str]) -> None:
-    """Call the axes of any size by their names, not by torch's symbols."""
+    """Give the dynamic axes their names instead of torch's symbols."""
     import onnx_ir  # noqa: PLC0415
 
     (inputs,), (outputs,) = model.graph.inputs, model.graph.outputs
@@ -123,7 +123,7 @@ def _name_axes(model: Any, dynamic: Mapping[int, str]) -> None:
 
 
 def runner(path: Path, kind: Format) -> Run:
-    """Open a written file and return what runs it: images -> logits, on the CPU."""
+    """Load an exported file and return the function that runs it on the CPU: images -> logits."""
     if kind == "pt2":
         module = torch.export.load(path).module()
 
@@ -145,12 +145,12 @@ def runner(path: Path, kind: Format) -> Run:
 
 
 def read_description(path: Path, kind: Format) -> dict[str, Any]:
-    """Return the description that a written file carries."""
+    """Return the description stored in an exported file."""
     if kind == "pt2":
         extra = {DESCRIPTION: ""}
         torch.export.load(path, extra_files=extra)
-        found: dict[str, Any] = json.loads(extra[DESCRIPTION])
-        return found
+        description: dict[str, Any] = json.loads(extra[DESCRIPTION])
+        return description
     import onnx  # noqa: PLC0415
 
     return {entry.key: json.loads(entry.value) for entry in onnx.load(path).metadata_props}
@@ -158,7 +158,7 @@ def read_description(path: Path, kind: Format) -> dict[str, Any]:
 
 @contextmanager
 def _export_settings() -> Iterator[None]:
-    """Keep attention from its fused kernels, which files cannot hold, and exporters from talking."""
+    """Disable the fused attention kernels, which cannot be exported, and silence the exporters' logs and warnings."""
     fast = torch.backends.mha.get_fastpath_enabled()
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

@@ -1,7 +1,7 @@
-"""A network as a graph of its layers, opened wherever torch.fx can follow it.
+"""A network as a graph of its layers, traced by torch.fx.
 
-To train, a network is opened no further than to its sites (``networks/split.py``); to fold and prune one must see which
-layers a masked input feeds. Modules that cannot be followed stay closed boxes, about which nothing is assumed.
+Training traces a network only down to its sites (``networks/split.py``); folding and pruning need to know which layers a
+masked input feeds. Modules that cannot be traced remain opaque, and nothing is assumed about them.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from domain_masks.networks.site import Site
 from domain_masks.networks.tracer import ThreadTracer
 from domain_masks.networks.tracing import default_arguments, opaque_functions, training_mode
 
-# Closed, so that they can be told by their class; subclasses of convolutions that change their weights are told apart later.
+# Leaf modules, recognised by class; subclasses that modify their weights are detected later.
 _LAYERS = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.Linear)
 
 
 def site_input(inputs: Tensor) -> Tensor:
-    """Return ``inputs``: marks in a graph where a site's input is masked."""
+    """Return ``inputs``; marks the masked input of a site in the graph."""
     return inputs
 
 
@@ -42,25 +42,25 @@ class LayerGraph:
     marks: Mapping[str, fx.Node]
 
     def layer(self, node: fx.Node) -> nn.Module | None:
-        """Return the layer that a node calls, if it may be changed in place: called once, its parameters its own."""
-        if node.op != "call_module" or not self._is_alone(str(node.target)):
+        """Return the layer that a node calls if it can be changed in place: called once, without shared parameters."""
+        if node.op != "call_module" or not self._is_unshared(str(node.target)):
             return None
         return self.network.get_submodule(str(node.target))
 
-    def _is_alone(self, name: str) -> bool:
+    def _is_unshared(self, name: str) -> bool:
         layer = self.network.get_submodule(name)
         if sum(node.op == "call_module" and node.target == name for node in self.graph.nodes) != 1:
             return False
-        uses = Counter(id(own) for _, own in self.network.named_parameters(remove_duplicate=False))
+        uses = Counter(id(parameter) for _, parameter in self.network.named_parameters(remove_duplicate=False))
         places = sum(module is layer for _, module in self.network.named_modules(remove_duplicate=False))
         has_hooks = bool(layer._forward_hooks or layer._forward_pre_hooks)
-        return places == 1 and not has_hooks and all(uses[id(own)] == 1 for own in layer.parameters())
+        return places == 1 and not has_hooks and all(uses[id(parameter)] == 1 for parameter in layer.parameters())
 
 
 def layer_graph(network: nn.Module, sites: Sequence[Site], image_size: int) -> LayerGraph:
-    """Trace ``network`` in evaluation mode down to its layers, as far as it can be followed.
+    """Trace ``network`` in evaluation mode down to its layers, as far as possible.
 
-    Raises InputError where the way to a site cannot be followed.
+    Raises InputError if the network cannot be traced to a site.
     """
     with training_mode(network, False):
         tracer = _LayerTracer(network, [site.name for site in sites])
@@ -68,14 +68,14 @@ def layer_graph(network: nn.Module, sites: Sequence[Site], image_size: int) -> L
             graph = tracer.trace(network, concrete_args=default_arguments(network))
         except Exception as error:
             raise InputError(
-                f"cannot follow the network to its layers ({type(error).__name__}: {error}): expected a forward that does not "
+                f"cannot trace the network to its layers ({type(error).__name__}: {error}): expected a forward that does not "
                 "depend on the values of its input"
             ) from error
         missing = [site.name for site in sites if site.name not in tracer.marks]
         if missing:
-            raise InputError(f"cannot follow the network to its mask sites {', '.join(missing)}")
+            raise InputError(f"cannot trace the network to its mask sites {', '.join(missing)}")
         first = next(network.parameters(), torch.zeros(()))
-        # Two images, so that no axis of the batch is taken for one of size 1.
+        # Two images, so that the batch is not confused with an axis of size 1.
         example = torch.zeros(2, 3, image_size, image_size, dtype=first.dtype, device=first.device)
         with torch.no_grad():
             ShapeProp(fx.GraphModule(network, graph)).propagate(example)
@@ -83,13 +83,13 @@ def layer_graph(network: nn.Module, sites: Sequence[Site], image_size: int) -> L
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...] | None:
-    """Return the shape of a node's tensor, the batch being 2; None where it is something else."""
+    """Return the shape of a node's tensor with batch size 2; None if the node is not a tensor."""
     meta = node.meta.get("tensor_meta")
     return tuple(meta.shape) if isinstance(meta, TensorMetadata) else None
 
 
 def asks_batch_size_alone(node: fx.Node) -> bool:
-    """Whether a node looks at nothing of its input but the size of its first axis."""
+    """Whether a node only reads the size of its input's first axis."""
     if node.op == "call_method" and node.target == "size":
         return len(node.args) == 2 and bool(node.args[1] == 0)
     if node.op != "call_function" or node.target is not getattr or node.args[1] != "shape":
@@ -98,7 +98,7 @@ def asks_batch_size_alone(node: fx.Node) -> bool:
 
 
 class _LayerTracer(ThreadTracer):
-    # As in the network itself, what is computed from a buffer is computed anew in each call.
+    # As in the network itself, values computed from a buffer are recomputed in each call.
     proxy_buffer_attributes = True
 
     def __init__(self, root: nn.Module, sites: Sequence[str]) -> None:
@@ -112,7 +112,7 @@ class _LayerTracer(ThreadTracer):
 
     def create_arg(self, a: Any) -> Any:
         if isinstance(a, Tensor) and a not in self.tensor_attrs:
-            raise fx.proxy.TraceError("a tensor that is made in the forward and is no parameter or buffer")
+            raise fx.proxy.TraceError("a tensor that is created in the forward pass")
         return super().create_arg(a)
 
     def called(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -130,7 +130,7 @@ class _LayerTracer(ThreadTracer):
         except Exception:
             if name in self._on_the_way:
                 raise
-            # What was begun is taken back, and the module stays a closed box.
+            # Remove the partial trace and keep the module as a leaf.
             self.module_stack = stack
             for node in reversed(list(self.graph.nodes)[before:]):
                 self.graph.erase_node(node)

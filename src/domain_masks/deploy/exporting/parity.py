@@ -1,4 +1,4 @@
-"""Compare a written file with its model: the logits of both on the same images."""
+"""Compare the logits of an exported file with those of its model on the same images."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from domain_masks.errors import ParityError
 
 TOLERANCE = 1e-4
 HALF_TOLERANCE = 2e-2
-"""Of the largest logit, or of 1 where all are smaller."""
+"""Relative to the largest logit, or to 1 if all are smaller."""
 _SINGLE = 3
 
 
 @dataclass(frozen=True)
 class Parity:
-    """What the comparison of a file with its model gave.
+    """The result of comparing a file with its model.
 
-    - ``images``, ``origin``: how many, and from where
-    - ``batch_sizes``: with which the file was run
-    - ``largest``: the largest difference of a logit
-    - ``allowed``: how large it may be
-    - ``agreeing``: images that get the same class
-    - ``levels``: by how many of 255 levels the file's own preprocessing differs from Pillow's at most, or None
-    - ``allowed_levels``: by how many it may
+    - ``images``, ``origin``: number of images and their source
+    - ``batch_sizes``: the batch sizes that the file was run with
+    - ``largest``: the largest absolute difference of a logit
+    - ``allowed``: its tolerance
+    - ``agreeing``: number of images with the same predicted class
+    - ``levels``: the largest difference of the file's preprocessing from Pillow's, in levels of 255, or None
+    - ``allowed_levels``: its tolerance
     """
 
     images: int
@@ -45,7 +45,7 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """Whether the logits are equal within what is allowed; NaN never is."""
+        """Whether all differences are within tolerance; NaN never is."""
         return self.largest <= self.allowed and (self.levels is None or self.levels <= self.allowed_levels)
 
     def __str__(self) -> str:
@@ -64,10 +64,10 @@ class Parity:
 def compare(
     run: Run, reference: nn.Module, images: ParityImages, preprocessing: Preprocessing, inside: bool, half: bool
 ) -> Parity:
-    """Run a file on images one by one and together, and compare its logits with those of ``reference``.
+    """Run a file on images one by one and as a batch, and compare its logits with those of ``reference``.
 
     - ``reference``: normalised images -> logits, float32
-    - ``inside``: whether the file takes bytes and does the preprocessing itself
+    - ``inside``: whether the file takes uint8 images and includes the preprocessing
     - ``half``: whether it computes in float16
     """
     prepare = PreprocessingInside(preprocessing)
@@ -80,7 +80,7 @@ def compare(
             got = run((batch if inside else normalised).clone()).float()
             expected = reference(normalised).float()
             difference = float((got - expected).abs().max())
-            # Not max(): it would pass over NaN.
+            # Not max(), which would ignore NaN.
             largest = difference if not difference <= largest else largest
             scale = max(scale, float(expected.abs().max()))
             sizes.append(len(batch))
@@ -88,7 +88,7 @@ def compare(
                 agreeing += int((got.argmax(1) == expected.argmax(1)).sum())
                 count += len(batch)
     tolerance = HALF_TOLERANCE if half else TOLERANCE
-    levels = max(level_difference(preprocessing, one.raw, one.prepared) for one in images.images) if inside else None
+    levels = max(level_difference(preprocessing, i.raw, i.prepared) for i in images.images) if inside else None
     return Parity(
         count,
         images.origin,
@@ -102,17 +102,17 @@ def compare(
 
 
 def _batches(images: tuple[ParityImage, ...], inside: bool) -> Iterator[Tensor]:
-    """Yield a few images alone, in their own sizes where the file takes any, then all together."""
-    for one in images[: len(images) if inside else _SINGLE]:
-        yield one.raw if inside else one.prepared.unsqueeze(0)
+    """Yield single images, in their own sizes if the file takes any size, then one batch of all images."""
+    for image in images[: len(images) if inside else _SINGLE]:
+        yield image.raw if inside else image.prepared.unsqueeze(0)
     if len(images) > 1:
-        yield torch.stack([one.prepared for one in images])
+        yield torch.stack([image.prepared for image in images])
 
 
 def require(parity: Parity, path: Path, runtime: str) -> None:
-    """Raise ParityError where the file's logits are not the model's."""
+    """Raise ParityError if the file's logits differ from the model's."""
     if not parity.holds:
         raise ParityError(
-            f"{path} is not kept: run by {runtime}, its logits are not the model's: {parity}. Try another --opset or "
+            f"{path} was not kept: run with {runtime}, its logits differ from the model's: {parity}. Try another --opset or "
             "--format, or leave out --half"
         )

@@ -1,4 +1,4 @@
-"""Images on which an exported file is compared with its model: of the run's dataset, of files, or generated ones."""
+"""The images on which an exported file is compared with its model: from the run's dataset, files, or generated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ParityImage:
     """A decoded image.
 
     - ``raw``: RGB bytes (1, 3, H, W)
-    - ``prepared``: (3, size, size), uint8, as the model sees it
+    - ``prepared``: (3, size, size), uint8, after preprocessing
     """
 
     raw: Tensor
@@ -33,37 +33,37 @@ class ParityImage:
 
     @classmethod
     def of(cls, image: Image.Image, preprocessing: Preprocessing) -> ParityImage:
-        """Decode an image whole."""
+        """Decode an image at full size."""
         rgb = to_rgb(image, preprocessing.value_range)
         raw = torch.from_numpy(np.asarray(rgb).transpose(2, 0, 1).copy()).unsqueeze(0)
-        # Made anew: a JPEG could otherwise be decoded at a smaller scale.
+        # Preprocess a copy: the JPEG itself would be decoded at a reduced size.
         return cls(raw, preprocessing.load(Image.fromarray(np.asarray(rgb))))
 
 
 @dataclass(frozen=True)
 class ParityImages:
-    """Images to compare a file with its model on, and where they come from."""
+    """Images to compare a file with its model on; ``origin`` says where they come from."""
 
     images: tuple[ParityImage, ...]
     origin: str
 
 
 def images_of_files(paths: Sequence[str | Path], preprocessing: Preprocessing) -> ParityImages:
-    """Open image files; raises InputError that names the first that is none."""
-    found = []
+    """Open image files; raises InputError naming the first that cannot be read."""
+    images = []
     for path in paths:
         try:
             with open_image_file(Path(path)) as image:
-                found.append(ParityImage.of(image, preprocessing))
+                images.append(ParityImage.of(image, preprocessing))
         except UNREADABLE as error:
             raise InputError(
                 f"image {str(path)!r} cannot be read ({type(error).__name__}: {error}): expected image files to compare on"
             ) from error
-    return ParityImages(tuple(found), "the images given")
+    return ParityImages(tuple(images), "the images given")
 
 
 def images_of_run(data: RunData, preprocessing: Preprocessing) -> ParityImages:
-    """Take images from all over the held-out ones, or the validation ones where no domain was held out."""
+    """Return evenly spaced held-out images, or validation images if no domain was held out."""
     splits = data.splits
     subset = spread(splits.held_out if len(splits.held_out) else splits.validation, COUNT)
     return ParityImages(
@@ -73,22 +73,22 @@ def images_of_run(data: RunData, preprocessing: Preprocessing) -> ParityImages:
 
 
 def _readable(dataset: ImageDataset, rows: Sequence[int], preprocessing: Preprocessing) -> list[ParityImage]:
-    found = []
+    images = []
     for row in rows:
         try:
             with dataset.open_image(row) as image:
-                found.append(ParityImage.of(image, preprocessing))
+                images.append(ParityImage.of(image, preprocessing))
         except UNREADABLE:
-            continue  # left out of the run as well, or it would not be there
-    return found
+            continue  # the run skipped it too
+    return images
 
 
 def generated_images(preprocessing: Preprocessing) -> ParityImages:
-    """Make images of several sizes from smooth random colours."""
+    """Return images of several sizes with smooth random colours."""
     random = np.random.default_rng(0)
-    found = []
+    images = []
     for index in range(COUNT):
-        wide, high = (max(1, round(part * preprocessing.size)) for part in _GENERATED_SIZES[index % 4])
+        width, height = (max(1, round(part * preprocessing.size)) for part in _GENERATED_SIZES[index % 4])
         coarse = Image.fromarray(random.integers(0, 256, (5, 7, 3), dtype=np.uint8))
-        found.append(ParityImage.of(coarse.resize((wide, high), Image.Resampling.BICUBIC), preprocessing))
-    return ParityImages(tuple(found), "generated images, since no real ones were found")
+        images.append(ParityImage.of(coarse.resize((width, height), Image.Resampling.BICUBIC), preprocessing))
+    return ParityImages(tuple(images), "generated images, since no real ones were found")

@@ -1,4 +1,4 @@
-"""The preprocessing of images as operations of a network, so that an exported file can hold it."""
+"""Image preprocessing as a PyTorch module, so that an exported file can include it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from domain_masks.data import Preprocessing
 from domain_masks.errors import InputError
 
 LEVELS = {"bilinear": 1.001, "bicubic": 1.13}
-"""Filter -> by how many of 255 levels pixels may differ from Pillow's, which rounds twice; and the last bits of a sum."""
+"""Filter -> tolerated difference from Pillow, which rounds twice, in levels of 255; includes rounding of sums."""
 
 
 def _bilinear(distance: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def _bilinear(distance: Tensor) -> Tensor:
 
 
 def _bicubic(distance: Tensor) -> Tensor:
-    """Return Keys' cubic with a = -0.5, which is Pillow's, for distances from 0."""
+    """Return Keys' cubic with a = -0.5, as used by Pillow, for non-negative distances."""
     near = (1.5 * distance - 2.5) * distance * distance + 1
     far = ((2.5 - 0.5 * distance) * distance - 4) * distance + 2
     return torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
@@ -27,13 +27,13 @@ _FILTERS = {"bilinear": _bilinear, "bicubic": _bicubic}
 
 
 class PreprocessingInside(nn.Module):
-    """Cut, resize and normalise decoded images of any height and width as :class:`Preprocessing` does.
+    """Crop, resize and normalise decoded images of any height and width like :class:`Preprocessing`.
 
-    Resizing is Pillow's bilinear or bicubic filter, written as one product with a matrix per axis: plain operations, which all
-    runtimes compute alike, and which take sizes that are known only when they run. Pillow rounds to whole levels after each
-    axis, and which axis comes first depends on its version; nothing is rounded here, so that with the bilinear filter no pixel
-    differs by more than one level of 255 from any of them. The bicubic one, whose weights are negative at some distance, makes
-    at most a quarter more of the first rounding (:data:`LEVELS`).
+    Resizing uses Pillow's bilinear or bicubic filter, implemented as one matrix product per axis: basic operations that all
+    runtimes compute alike and that support dynamic sizes. Pillow rounds to integer levels after each axis, in an order that
+    depends on its version. This module does not round, so with the bilinear filter no pixel differs by more than one level of
+    255 from any version. The bicubic filter, which has negative weights, amplifies the first rounding by at most a quarter
+    (:data:`LEVELS`).
     """
 
     mean: Tensor
@@ -43,8 +43,8 @@ class PreprocessingInside(nn.Module):
         super().__init__()
         if preprocessing.stored is not None:
             raise InputError(
-                "the model's images are squashed to a stored size first (resizing: released-code), which preprocessing inside "
-                "the file does not do: export without --preprocessing, and prepare images as `dmg predict` does"
+                "the model's images are squashed to a stored size first (resizing: released-code), which --preprocessing does "
+                "not support: export without it, and prepare images as `dmg predict` does"
             )
         self.size = preprocessing.size
         self.part = preprocessing.size / preprocessing.resize
@@ -54,45 +54,45 @@ class PreprocessingInside(nn.Module):
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return normalised floats (N, 3, size, size) of RGB bytes (N, 3, H, W), uint8."""
+        """Return normalised floats (N, 3, size, size) of RGB images (N, 3, H, W), uint8."""
         return (self.pixels(images) / 255 - self.mean) / self.std
 
     def pixels(self, images: Tensor) -> Tensor:
-        """Return levels from 0 to 255 (N, 3, size, size), floats, of RGB bytes (N, 3, H, W)."""
-        # Counted by a sum, not by arange: the sizes stay tensors, and nothing depends on how a runtime handles numbers.
-        # Summed over the batch, of which there may be nothing: its first image need not be there.
+        """Return levels from 0 to 255 (N, 3, size, size), floats, of RGB images (N, 3, H, W), uint8."""
+        # Positions come from cumsum, not arange, so that sizes stay tensors in every runtime. The sum over the batch, rather
+        # than its first image, also works for an empty batch.
         rows = torch.ones_like(images[:, 0, :, 0].sum(0), dtype=torch.float64).cumsum(0) - 1
         columns = torch.ones_like(images[:, 0, 0].sum(0), dtype=torch.float64).cumsum(0) - 1
         height, width = rows[-1] + 1, columns[-1] + 1
         if self.square:
-            high, wide = height * self.part, width * self.part
+            crop_height, crop_width = height * self.part, width * self.part
         else:
-            high = wide = torch.minimum(height, width) * self.part
-        across = self._weights(columns, width, wide)
-        down = self._weights(rows, height, high)
-        # Along a row first, as Pillow does, which cuts off what a filter makes of black and white edges after each axis.
+            crop_height = crop_width = torch.minimum(height, width) * self.part
+        across = self._weights(columns, width, crop_width)
+        down = self._weights(rows, height, crop_height)
+        # Rows first, and clamped after each axis, like Pillow: a filter overshoots at black and white edges.
         resized = (images.to(torch.float32) @ across.transpose(0, 1)).clamp(0, 255)
         return (down @ resized).clamp(0, 255)
 
     def _weights(self, positions: Tensor, length: Tensor, part: Tensor) -> Tensor:
-        """Return how much of each of L input pixels goes into each output pixel, (size, L), float32.
+        """Return the weight of each of L input pixels in each output pixel, (size, L), float32.
 
         - ``positions``: (L,), 0 to L - 1
-        - ``part``: how many input pixels in the middle are resized to ``size`` pixels
+        - ``part``: length of the central crop that is resized to ``size`` pixels
         """
         scale = part / self.size
         places = torch.arange(self.size, dtype=torch.float64, device=positions.device)
         centres = (length - part) / 2 + (places + 0.5) * scale
-        # Enlarging interpolates between neighbours; shrinking takes in all that an output pixel covers.
+        # Upsampling interpolates between neighbours; downsampling averages over the area of an output pixel.
         width = torch.clamp(scale, min=1.0)
         weights = _FILTERS[self.filter](torch.abs(positions + 0.5 - centres[:, None]) / width)
         return (weights / weights.sum(1, keepdim=True)).to(torch.float32)
 
 
 def level_difference(preprocessing: Preprocessing, pixels: Tensor, expected: Tensor) -> float:
-    """Return by how many levels of 255 images (1, 3, H, W), uint8, come out otherwise than ``expected``, at most.
+    """Return the largest difference from ``expected`` in levels of 255, for an image (1, 3, H, W), uint8.
 
-    - ``expected``: uint8 (3, size, size), what :meth:`Preprocessing.load` makes of the same image
+    - ``expected``: uint8 (3, size, size), the output of :meth:`Preprocessing.load` for the same image
     """
     with torch.no_grad():
         got = PreprocessingInside(preprocessing).pixels(pixels)[0]

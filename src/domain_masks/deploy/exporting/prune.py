@@ -1,8 +1,8 @@
-"""Remove the neurons that a mask hardly uses, with everything that only they need.
+"""Remove the neurons with low mask probability, and everything that only they need.
 
-A removed neuron is one whose factor is 0: the pruned network gives what the folded network gives with these factors set to 0,
-to rounding. Layers become as narrow as their users need them together. Where another user needs a neuron, such as the
-identity path of a residual block, it stays there, and only the layer behind the mask takes fewer inputs.
+Removing a neuron sets its factor to 0: the pruned network equals the folded network with these factors set to 0, up to
+rounding. A layer keeps the union of the channels that its users need. If a neuron has another user, such as the identity path
+of a residual block, it is still computed, and only the layer after the mask takes fewer inputs.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from domain_masks.networks import MaskedNetwork, Site
 
 @dataclass(frozen=True)
 class PrunedSite:
-    """What became of one site's neurons.
+    """How one site was pruned.
 
     - ``below``: how many of its K neurons have a factor below the threshold
-    - ``removed``: how many of them are no longer inputs of the layers behind the mask
-    - ``not_computed``: how many are no longer computed before it either
-    - ``reason``: why some that were to go are still there
+    - ``removed``: how many of them are no longer inputs of the layers after the mask
+    - ``not_computed``: how many are no longer computed before the mask either
+    - ``reason``: why some of them are still computed
     """
 
     site: Site
@@ -40,7 +40,7 @@ class PrunedSite:
 
     def __str__(self) -> str:
         line = (
-            f"{self.site.name}: {self.below} of {self.site.size} below the threshold, {self.removed} removed behind the mask, "
+            f"{self.site.name}: {self.below} of {self.site.size} below the threshold, {self.removed} removed after the mask, "
             f"{self.not_computed} before it"
         )
         return f"{line} ({self.reason})" if self.reason else line
@@ -48,12 +48,12 @@ class PrunedSite:
 
 @dataclass(frozen=True)
 class Pruned:
-    """A narrower network.
+    """A pruned network.
 
-    - ``network``: images (N, 3, H, W) -> logits (N, C); the layers that are left have their names, evaluation mode only
-    - ``folded``: the network of full width that it equals to rounding
-    - ``sites``: what became of each site's neurons
-    - ``before``, ``after``: numbers of parameters
+    - ``network``: images (N, 3, H, W) -> logits (N, C); remaining layers keep their names; evaluation mode only
+    - ``folded``: the equivalent network of full width, equal up to rounding
+    - ``sites``: how each site was pruned
+    - ``before``, ``after``: number of parameters
     """
 
     network: nn.Module
@@ -64,26 +64,26 @@ class Pruned:
 
 
 def prune(network: MaskedNetwork, factors: Mapping[str, Tensor], threshold: float) -> Pruned:
-    """Remove what has factors below ``threshold`` from a copy of the user's network; the other factors become weights.
+    """Remove neurons with factors below ``threshold`` from a copy of the user's network, and fold the other factors.
 
     - ``factors``: site -> (K,), in [0, 1]
-    - ``threshold``: in [0, 1]; 0 removes nothing that was not already without use
+    - ``threshold``: in [0, 1]; 0 removes only neurons that are already unused
 
-    Raises InputError for a threshold outside, and where the network cannot be followed to its layers.
+    Raises InputError for a threshold out of range, and if the network cannot be traced to its layers.
     """
     if not 0 <= threshold <= 1:
         raise InputError(f"expected a threshold from 0 to 1 to prune at, got {threshold}")
-    left = {site: torch.where(own < threshold, 0.0, own) for site, own in factors.items()}
-    folded = fold(network, left)
+    remaining = {site: torch.where(values < threshold, 0.0, values) for site, values in factors.items()}
+    folded = fold(network, remaining)
     full = folded.network
-    # Folded once more, as the copy that is made narrower; cheaper than to follow hooks in a deep copy.
-    graph = layer_graph(fold(network, left).network, network.sites, network.image_size)
+    # Folded a second time as the copy to prune, instead of a deep copy with hooks.
+    graph = layer_graph(fold(network, remaining).network, network.sites, network.image_size)
     usage = ChannelUsage(graph)
     sites = tuple(
-        _site(usage, site, graph.marks[site.name], int((left[site.name] == 0).sum())) for site in network.sites
+        _site(usage, site, graph.marks[site.name], int((remaining[site.name] == 0).sum())) for site in network.sites
     )
-    narrow = _narrowed(usage)
-    return Pruned(narrow, full, sites, _count(full), _count(narrow))
+    pruned = _pruned(usage)
+    return Pruned(pruned, full, sites, _count(full), _count(pruned))
 
 
 def _count(network: nn.Module) -> int:
@@ -93,28 +93,28 @@ def _count(network: nn.Module) -> int:
 def _site(usage: ChannelUsage, site: Site, mark: fx.Node, below: int) -> PrunedSite:
     before = usage.kept.get(mark)
     not_computed = 0 if before is None else site.size - len(before)
-    behind = [channels for channels in _taken_by_layers(usage, mark) if channels is not None]
-    removed = min((site.size - len(channels) for channels in behind), default=0)
+    after = [channels for channels in _taken_by_layers(usage, mark) if channels is not None]
+    removed = min((site.size - len(channels) for channels in after), default=0)
     reason = ""
-    if not_computed < min(below, site.size - 1):  # one neuron stays in any case
+    if not_computed < min(below, site.size - 1):  # at least one neuron is kept
         reason = _what_needs_all(usage, mark)
     return PrunedSite(site, below, removed, not_computed, reason)
 
 
 def _taken_by_layers(usage: ChannelUsage, node: fx.Node) -> list[Channels | None]:
-    """Return what the layers behind a mask take of it, looking past the product with the factors."""
-    found: list[Channels | None] = []
+    """Return the channels that the layers after a mask take, skipping the product with the factors."""
+    taken: list[Channels | None] = []
     for need in usage.needs[node]:
-        known = usage.rules[need.user]
-        if isinstance(known, Mixing):
-            found.append(need.channels)
+        rule = usage.rules[need.user]
+        if isinstance(rule, Mixing):
+            taken.append(need.channels)
         elif _is_factor(usage, need.user):
-            found += _taken_by_layers(usage, need.user)
-    return found
+            taken += _taken_by_layers(usage, need.user)
+    return taken
 
 
 def _is_factor(usage: ChannelUsage, node: fx.Node) -> bool:
-    """Whether a node is the product of a site's input with its factors."""
+    """Whether a node multiplies a site's input by its factors."""
     sources = node.all_input_nodes
     return isinstance(usage.rules[node], Joining) and any(
         source.op == "get_attr" and str(source.target).rpartition(".")[2] == SCALE for source in sources
@@ -122,7 +122,7 @@ def _is_factor(usage: ChannelUsage, node: fx.Node) -> bool:
 
 
 def _what_needs_all(usage: ChannelUsage, mark: fx.Node) -> str:
-    """Name what keeps the neurons before a mask from being removed."""
+    """Return the reason why neurons before a mask cannot be removed."""
     seen: set[fx.Node] = set()
     waiting = [mark]
     flattened = False
@@ -138,35 +138,35 @@ def _what_needs_all(usage: ChannelUsage, mark: fx.Node) -> str:
                 waiting.append(need.user)
             elif is_whole and need.user.target is not site_input and need.user not in seen:
                 return f"the others are needed by {describe(usage.network, need.user)}"
-        known = usage.rules[node]
-        flattened = flattened or bool(getattr(known, "repeats", {}))
-        if isinstance(known, Mixing):
+        rule = usage.rules[node]
+        flattened = flattened or bool(getattr(rule, "repeats", {}))
+        if isinstance(rule, Mixing):
             continue
-        if known is None and node.target is not site_input:
-            return f"{describe(usage.network, node)} stays whole"
+        if rule is None and node.target is not site_input:
+            return f"{describe(usage.network, node)} cannot be pruned"
         waiting += [source for source in node.all_input_nodes if shape_of(source) is not None]
     if flattened:
         return "a channel is computed as long as one of its positions is used"
     return ""
 
 
-def _narrowed(usage: ChannelUsage) -> fx.GraphModule:
-    """Cut the layers of the traced network to what is kept, and rebuild it."""
+def _pruned(usage: ChannelUsage) -> fx.GraphModule:
+    """Prune the layers of the traced network to the kept channels, and rebuild it."""
     network, graph = usage.network.network, usage.network.graph
-    root = _Root(network)
+    indices = _IndexBuffers(network)
     for node in list(graph.nodes):
-        known, kept = usage.rules[node], usage.kept.get(node)
-        if isinstance(known, Mixing):
+        rule, kept = usage.rules[node], usage.kept.get(node)
+        if isinstance(rule, Mixing):
             source = node.args[0]
             wanted = usage.needed_by(source, node)
-            _select(root, graph, usage, node, source, wanted)
+            _select(indices, graph, usage, node, source, wanted)
             columns = None if wanted is None else wanted.chosen
-            _cut_layer(network.get_submodule(known.name), None if kept is None else kept.chosen, columns)
-        elif isinstance(known, Channelwise) and kept is not None:
-            _cut_channels(network.get_submodule(known.name), kept.chosen)
-        elif isinstance(known, Joining):
+            _cut_layer(network.get_submodule(rule.name), None if kept is None else kept.chosen, columns)
+        elif isinstance(rule, Channelwise) and kept is not None:
+            _cut_channels(network.get_submodule(rule.name), kept.chosen)
+        elif isinstance(rule, Joining):
             for source in node.all_input_nodes:
-                _select(root, graph, usage, node, source, usage.needed_by(source, node) if kept else None)
+                _select(indices, graph, usage, node, source, usage.needed_by(source, node) if kept else None)
         elif node.op == "get_attr" and kept is not None:
             _cut_attribute(network, str(node.target), kept)
         elif is_reshape(node) and kept is not None:
@@ -175,22 +175,22 @@ def _narrowed(usage: ChannelUsage) -> fx.GraphModule:
         if node.target is site_input:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
-    # The new module owns the graph only now, and knows the attributes that were added.
-    narrow = fx.GraphModule(network, graph)
-    narrow.graph.eliminate_dead_code()
-    narrow.recompile()
-    narrow.delete_all_unused_submodules()
-    return narrow.eval()
+    # Built only now, so that the module has the buffers that were added.
+    module = fx.GraphModule(network, graph)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    module.delete_all_unused_submodules()
+    return module.eval()
 
 
-class _Root:
-    """Keeps the indices of what is taken of values that stay wider, as buffers of the network."""
+class _IndexBuffers:
+    """Registers the indices for selecting channels of wider values as buffers of the network."""
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
         self._count = 0
 
-    def keep(self, indices: Tensor) -> str:
+    def register(self, indices: Tensor) -> str:
         name = f"pruned_inputs_{self._count}"
         self._count += 1
         self._network.register_buffer(name, indices)
@@ -198,15 +198,15 @@ class _Root:
 
 
 def _select(
-    root: _Root, graph: fx.Graph, usage: ChannelUsage, user: fx.Node, source: Any, wanted: Channels | None
+    buffers: _IndexBuffers, graph: fx.Graph, usage: ChannelUsage, user: fx.Node, source: Any, wanted: Channels | None
 ) -> None:
-    """Let ``user`` take its own channels of a value that is kept wider."""
+    """Make ``user`` select its own channels of a wider value."""
     kept = usage.kept.get(source)
     if wanted is None or bool(wanted.chosen.all()) or (kept is not None and kept.same_as(wanted)):
         return
     positions = wanted.chosen if kept is None else wanted.chosen[kept.chosen]
     with graph.inserting_before(user):
-        indices = graph.create_node("get_attr", root.keep(positions.nonzero().flatten()))
+        indices = graph.create_node("get_attr", buffers.register(positions.nonzero().flatten()))
         taken = graph.call_function(torch.index_select, (source, wanted.axis, indices))
     user.replace_input_with(source, taken)
 
@@ -223,7 +223,7 @@ def _cut_bias(bias: Tensor | None, chosen: Tensor | None) -> nn.Parameter | None
 
 
 def _cut_layer(layer: nn.Module, rows: Tensor | None, columns: Tensor | None) -> None:
-    """Leave the outputs ``rows`` and the inputs ``columns`` of a linear layer or convolution; None for all."""
+    """Keep the outputs ``rows`` and the inputs ``columns`` of a linear layer or convolution; None keeps all."""
     if not isinstance(layer, nn.Linear | Convolution):
         raise TypeError(f"expected a linear layer or a convolution, got {type(layer).__name__}")
     layer.weight = _cut(_cut(layer.weight, rows), columns, axis=1)
@@ -236,7 +236,7 @@ def _cut_layer(layer: nn.Module, rows: Tensor | None, columns: Tensor | None) ->
 
 
 def _cut_channels(layer: nn.Module, chosen: Tensor) -> None:
-    """Leave the channels ``chosen`` of a batch norm or a depthwise convolution."""
+    """Keep the channels ``chosen`` of a batch norm or a depthwise convolution."""
     count = int(chosen.sum())
     if isinstance(layer, Convolution):
         layer.weight = _cut(layer.weight, chosen)

@@ -1,4 +1,4 @@
-"""Accuracy, parameters, size of the file and speed of the pruned network over the threshold."""
+"""Accuracy, parameters, file size and speed of the pruned network as a function of the threshold."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ _ROUNDS = 7
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One threshold.
+    """The measurements at one threshold.
 
-    - ``threshold``: None for the folded network that nothing was removed from
-    - ``removed``: share of the masked neurons, over all sites, that no layer behind takes any more; in [0, 1]
-    - ``parameters``, ``file_bytes``: of the network, and of the file in the format asked for
-    - ``milliseconds``: of an image in a batch of 16 on this machine, the median
-    - ``time_ratio``: of that to the first point's, round by round; the median
-    - ``validation``, ``held_out``: accuracies in [0, 1], means over domains; None where not measured
+    - ``threshold``: None for the folded network before pruning
+    - ``removed``: fraction of the masked neurons, over all sites, that were removed after the mask; in [0, 1]
+    - ``parameters``: number of parameters
+    - ``file_bytes``: file size in the chosen format
+    - ``milliseconds``: median time per image in a batch of 16 on this machine
+    - ``time_ratio``: median over rounds of the ratio to the first point's time
+    - ``validation``, ``held_out``: accuracies in [0, 1], means over domains; None if not measured
     """
 
     threshold: float | None
@@ -63,20 +64,20 @@ def pruning_curve(
     reporter: Reporter,
     most: int | None = None,
 ) -> list[CurvePoint]:
-    """Measure the folded network, then what pruning at every threshold leaves of it.
+    """Measure the folded network and the networks pruned at each threshold.
 
-    - ``most``: images of each split, spread over it; None for all
+    - ``most``: number of images per split, evenly spaced; None for all
 
-    Raises InputError where the ensemble is not one mask, or a threshold is not in [0, 1].
+    Raises InputError if the ensemble uses more than one mask, or a threshold is not in [0, 1].
     """
     preprocessing = preprocessing_of(card)
     levels: list[float | None] = [None, *thresholds]
-    every = [classifier(method, settings.ensemble, level) for level in levels]
-    networks = [one.network.eval() for one in every]
+    classifiers = [classifier(method, settings.ensemble, level) for level in levels]
+    networks = [pruned.network.eval() for pruned in classifiers]
     seconds = _interleaved(networks, torch.zeros(_TIMED, 3, preprocessing.size, preprocessing.size))
     splits = {"held_out": data.splits.held_out}
     if data.is_own:
-        # Only the run's own settings say which images of the sources were not trained on.
+        # Only the run's own config determines which images were not used for training.
         splits["validation"] = data.splits.validation
     measured = {
         name: _accuracies(networks, spread(subset, most), preprocessing, reporter, f"predicting {name}")
@@ -84,14 +85,14 @@ def pruning_curve(
         if len(subset)
     }
     points = []
-    for index, (level, one) in enumerate(zip(levels, every, strict=True)):
+    for index, (level, pruned) in enumerate(zip(levels, classifiers, strict=True)):
         points.append(
             CurvePoint(
                 threshold=level,
-                removed=_removed(one),
-                parameters=sum(parameter.numel() for parameter in one.network.parameters()),
+                removed=_removed(pruned),
+                parameters=sum(parameter.numel() for parameter in pruned.network.parameters()),
                 file_bytes=_file_bytes(
-                    one, preprocessing, replace(settings, threshold=level), describe(method, card, settings)
+                    pruned, preprocessing, replace(settings, threshold=level), describe(method, card, settings)
                 ),
                 milliseconds=1000 * float(np.median(seconds[index])) / _TIMED,
                 time_ratio=float(np.median(np.divide(seconds[index], seconds[0]))),
@@ -102,33 +103,34 @@ def pruning_curve(
     return points
 
 
-def _removed(one: Classifier) -> float:
-    if one.pruned is None:
+def _removed(pruned: Classifier) -> float:
+    if pruned.pruned is None:
         return 0.0
-    return sum(site.removed for site in one.pruned.sites) / sum(site.site.size for site in one.pruned.sites)
+    sites = pruned.pruned.sites
+    return sum(site.removed for site in sites) / sum(site.site.size for site in sites)
 
 
 def _interleaved(networks: Sequence[nn.Module], images: Tensor) -> list[list[float]]:
-    """Run all networks in turn, round by round: whatever slows the machine meets them alike."""
+    """Time all networks in turn, round by round, so that other load on the machine affects them equally."""
     seconds: list[list[float]] = [[] for _ in networks]
     with torch.inference_mode():
         for round_index in range(_ROUNDS + 1):
-            for network, own in zip(networks, seconds, strict=True):
-                began = time.perf_counter()
+            for network, times in zip(networks, seconds, strict=True):
+                start = time.perf_counter()
                 network(images)
-                if round_index:  # the first one warms up
-                    own.append(time.perf_counter() - began)
+                if round_index:  # the first round is a warm-up
+                    times.append(time.perf_counter() - start)
     return seconds
 
 
 def _accuracies(
-    networks: Sequence[nn.Module], subset: Subset, preprocessing: Preprocessing, reporter: Reporter, what: str
+    networks: Sequence[nn.Module], subset: Subset, preprocessing: Preprocessing, reporter: Reporter, description: str
 ) -> list[float]:
-    """Return the accuracy of every network, the mean over the domains; each image is read once for all."""
+    """Return the accuracy of every network, averaged over domains; each image is read only once."""
     logits: list[list[Tensor]] = [[] for _ in networks]
     batches = evaluation_batches(subset, preprocessing, BATCH)
     with torch.inference_mode():
-        for batch in reporter.track(batches, -(-len(subset) // BATCH), what):
+        for batch in reporter.track(batches, -(-len(subset) // BATCH), description):
             if batch.images is None:
                 raise ValueError("expected batches of images")
             images = preprocessing.normalize(batch.images)
@@ -149,20 +151,22 @@ def _accuracies(
 
 
 def _file_bytes(
-    one: Classifier, preprocessing: Preprocessing, settings: ExportFormat, description: Mapping[str, Any]
+    pruned: Classifier, preprocessing: Preprocessing, settings: ExportFormat, description: Mapping[str, Any]
 ) -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"model.{settings.format}"
-        write(one, preprocessing, settings, path, description)
+        write(pruned, preprocessing, settings, path, description)
         return path.stat().st_size
 
 
 def curve_lines(points: Sequence[CurvePoint]) -> Iterator[str]:
-    """Yield the curve as lines of a table."""
+    """Yield the lines of a table of the curve."""
     yield f"{'threshold':>9}  {'removed':>8}  {'parameters':>11}  {'file':>9}  {'time':>6}  {'held out':>8}  {'validation':>10}"
     for point in points:
         level = "folded" if point.threshold is None else f"{point.threshold:g}"
-        accuracies = ["-" if one is None else f"{100 * one:.2f} %" for one in (point.held_out, point.validation)]
+        accuracies = [
+            "-" if accuracy is None else f"{100 * accuracy:.2f} %" for accuracy in (point.held_out, point.validation)
+        ]
         yield (
             f"{level:>9}  {100 * point.removed:6.1f} %  {point.parameters:>11,}  {point.file_bytes / 1e6:6.2f} MB  "
             f"{point.time_ratio:6.2f}  {accuracies[0]:>8}  {accuracies[1]:>10}"
@@ -170,7 +174,7 @@ def curve_lines(points: Sequence[CurvePoint]) -> Iterator[str]:
 
 
 def write_curve(points: Sequence[CurvePoint], table: Path, figure: Path) -> None:
-    """Write the curve as CSV and as a PNG; raises RunFolderError where they cannot be written."""
+    """Write the curve as CSV and PNG; raises RunFolderError if they cannot be written."""
     text = io.StringIO()
     rows = csv.DictWriter(text, [field.name for field in fields(CurvePoint)], lineterminator="\n")
     rows.writeheader()
@@ -186,22 +190,22 @@ def _draw(points: Sequence[CurvePoint], path: Path) -> None:
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True)
-    where = [0.0 if point.threshold is None else point.threshold for point in points]
-    for name, label in (("held_out", "held out"), ("validation", "validation of the sources")):
+    thresholds = [0.0 if point.threshold is None else point.threshold for point in points]
+    for name, label in (("held_out", "held out"), ("validation", "source validation")):
         values = [getattr(point, name) for point in points]
         if None not in values:
-            upper.plot(where, [100 * value for value in values], marker="o", label=label)
+            upper.plot(thresholds, [100 * value for value in values], marker="o", label=label)
     upper.set_ylabel("accuracy in %")
     if upper.lines:
         upper.legend()
-    for name, label in (("parameters", "parameters"), ("file_bytes", "size of the file")):
+    for name, label in (("parameters", "parameters"), ("file_bytes", "file size")):
         lower.plot(
-            where, [getattr(point, name) / getattr(points[0], name) for point in points], marker="o", label=label
+            thresholds, [getattr(point, name) / getattr(points[0], name) for point in points], marker="o", label=label
         )
-    lower.plot(where, [point.time_ratio for point in points], marker="o", label="time of a batch")
+    lower.plot(thresholds, [point.time_ratio for point in points], marker="o", label="time per batch")
     lower.set_ylim(bottom=0)
-    lower.set_ylabel("share of the folded network's")
-    lower.set_xlabel("neurons with a probability below this are removed (0: none)")
+    lower.set_ylabel("relative to the folded network")
+    lower.set_xlabel("threshold of the mask probability (0: unpruned)")
     lower.legend()
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
