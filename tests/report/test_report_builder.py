@@ -97,7 +97,7 @@ def test_what_cannot_be_used_is_named_and_counted(tmp_path):
 
 def test_nothing_finished_is_said(tmp_path):
     (make_run(tmp_path / "begun") / "results.json").unlink()
-    assert "No run has finished here." in render_page(build_report(collect([tmp_path])))
+    assert "No finished run." in render_page(build_report(collect([tmp_path])))
 
 
 def test_a_run_without_held_out_domain_and_masks_is_shown(tmp_path):

@@ -1,4 +1,4 @@
-"""Records in; tables, figures and one HTML page out. Never touches a live model."""
+"""Reports of runs from their records: tables, figures and one HTML page. Never loads a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Diagnostics of single runs: what ``dmg analyze`` found in them, as sections of a report."""
+"""Diagnostics of single runs: the results of ``dmg analyze`` as sections of a report."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ MOST_RUNS = 24
 
 
 def diagnostics(group: Group, gallery: bool) -> list[Block]:
-    """Return a section for each run behind a group's lines that was analyzed: the first seed of each line and held-out domain.
+    """Return a section for each analyzed run: the first seed of each of a group's lines and held-out domains.
 
-    Runs whose analysis cannot be used are named below them.
+    Runs with an unusable analysis are listed at the end.
     """
     records = [records[0] for line in group.lines for records in line.by_target.values() if records]
-    analyzed = [(record, found) for record in records if (found := group.analysis(record)) is not None]
+    analyzed = [(record, analysis) for record in records if (analysis := group.analysis(record)) is not None]
     blocks: list[Block] = [
         replace(_section(record, analysis, gallery, f"{group.name}-diagnostics-{place + 1}"), folded=len(analyzed) > 1)
         for place, (record, analysis) in enumerate(analyzed[:MOST_RUNS])
     ]
     problems = [problem for record in records if (problem := group.analyses[id(record)].problem)]
     if len(analyzed) > MOST_RUNS:
-        problems.append(f"{len(analyzed) - MOST_RUNS} further analyses are not shown: look at their runs one by one")
+        problems.append(f"{len(analyzed) - MOST_RUNS} further analyses are not shown: report their runs one by one")
     return [*blocks, *([Paragraph("Not used:", problems, tone="warning")] if problems else [])]
 
 
-def gallery_of(folder: Path, found: ImageGallery) -> Gallery:
-    """Return a gallery of a run with those of its images that have a thumbnail."""
+def gallery_of(folder: Path, gallery: ImageGallery) -> Gallery:
+    """Return a gallery of a run with the images that have a thumbnail."""
     images = []
-    for item in found.items:
+    for item in gallery.items:
         if item.thumbnail is None:
             continue
         votes = [(source, f"{vote.class_name} {100 * vote.probability:.0f} %") for source, vote in item.votes.items()]
         is_wrong = item.predicted != item.label
         caption = f"{item.predicted} {100 * item.confidence:.0f} %" + (f"\nis {item.label}" if is_wrong else "")
         images.append(GalleryImage(folder / item.thumbnail, item.id, caption, votes, is_wrong))
-    return Gallery(found.title, images)
+    return Gallery(gallery.title, images)
 
 
 def _section(record: RunRecord, analysis: Analysis, gallery: bool, anchor: str) -> Section:
     blocks = list(_blocks(analysis, record.results.targets, anchor))
     if gallery:
-        galleries = (gallery_of(record.folder.path, found) for found in (analysis.galleries or {}).values())
-        blocks += [one for one in galleries if one.images]
+        galleries = (gallery_of(record.folder.path, stored) for stored in (analysis.galleries or {}).values())
+        blocks += [shown for shown in galleries if shown.images]
     if analysis.notes:
-        blocks.append(Paragraph("Left out:", analysis.notes, tone="note"))
+        blocks.append(Paragraph("Not included:", analysis.notes, tone="note"))
     title = f"{record.results.method}, {target_of(record) or 'nothing'} held out, seed {record.results.seed}"
     return Section(title, anchor, blocks)
 

@@ -1,4 +1,4 @@
-"""The report as a tree of sections, whatever it will be written as."""
+"""The report as a tree of sections, independent of the output format."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from domain_masks.report.figures.plots import Plot
 from domain_masks.report.tables.table import Table
 
 _CODE = re.compile(r"`((?:dmg |--)[^`]+)`")
-"""A command or a flag within a sentence; names of users that hold such marks are not taken for one."""
+"""A command or a flag within a sentence; other text between backticks, such as a user's names, does not match."""
 
 
 def code_parts(text: str) -> list[tuple[str, bool]]:
-    """Return a sentence in parts, each with whether it is a command or a flag, which stand between grave accents."""
+    """Split a sentence into parts, each with whether it is a command or a flag between backticks."""
     parts = _CODE.split(text)
     return [(part, place % 2 == 1) for place, part in enumerate(parts) if part]
 
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph, or with ``items`` a list below it; ``tone`` "note" is set apart, "warning" more so."""
+    """A paragraph, with ``items`` as a list below it; ``tone`` is "", "note" or "warning"."""
 
     text: str
     items: Sequence[str] = field(default=())
@@ -31,7 +31,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class GalleryImage:
-    """One image of a gallery: its file, what is said below it, and the votes of the single masks."""
+    """One image of a gallery: its file, its caption, and the votes of the single masks."""
 
     path: Path
     title: str
@@ -42,7 +42,7 @@ class GalleryImage:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images under one title; they are embedded in the page and left out of everything else."""
+    """Images under one title; only the HTML page shows them, embedded."""
 
     title: str
     images: Sequence[GalleryImage]
@@ -50,17 +50,17 @@ class Gallery:
 
 @dataclass(frozen=True)
 class KeyValues:
-    """Names and what they are, such as settings."""
+    """Pairs of names and values, such as settings."""
 
     pairs: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """A title and what stands below it.
+    """A title and the blocks below it.
 
     - ``anchor``: unique in the report
-    - ``folded``: shown when asked for
+    - ``folded``: whether it is collapsed at first
     """
 
     title: str
@@ -71,7 +71,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Highlight:
-    """A number for the top of the page: what it is, how sure, and whether labels of the held-out domain took part."""
+    """A number for the top of the page, its meaning and uncertainty; ``oracle``: labels of the held-out domain were used."""
 
     number: str
     what: str
@@ -86,9 +86,8 @@ Block = Paragraph | KeyValues | Table | Plot | Gallery | Section
 class Report:
     """The whole report.
 
-    - ``title``, ``subtitle``: what it is about
-    - ``highlights``: for the top of the page
-    - ``warnings``: what could not be used, a sentence each
+    - ``highlights``: shown at the top of the page
+    - ``warnings``: what could not be used, one sentence each
     """
 
     title: str
@@ -109,9 +108,9 @@ class Report:
 
 
 def _walk(blocks: Sequence[Block]) -> list[Block]:
-    found: list[Block] = []
+    walked: list[Block] = []
     for block in blocks:
-        found.append(block)
+        walked.append(block)
         if isinstance(block, Section):
-            found += _walk(block.blocks)
-    return found
+            walked += _walk(block.blocks)
+    return walked

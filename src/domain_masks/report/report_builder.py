@@ -1,4 +1,4 @@
-"""From the records of runs to a report."""
+"""Build a report from the records of runs."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ from domain_masks.report.tables.table import Table
 def build_report(collection: Collection, rule: str = SOURCE_VALIDATION, gallery: bool = True) -> Report:
     """Return the report of all runs of a collection.
 
-    - ``rule``: how the setting of a method is chosen where several were run; see :mod:`domain_masks.evaluation.selection`
-    - ``gallery``: whether images are shown
+    - ``rule``: how the setting of a method is chosen if several were run; see :mod:`domain_masks.evaluation.selection`
+    - ``gallery``: whether to include images
 
-    Nothing that is wrong with a record stops it: what cannot be used is named in the report.
+    Unusable records do not raise an error; they are listed in the report.
     """
     groups = groups_of(collection.runs, rule)
     frames = [summary(group) for group in groups]
@@ -90,25 +90,27 @@ def _subtitle(collection: Collection, groups: Sequence[Group]) -> str:
 
 
 def _single_headline(runs: Sequence[RunRecord]) -> list[Highlight]:
-    found = []
+    highlights = []
     for record in runs[:1]:
         for measure, title in MEASURE_TITLES.items():
             accuracies = accuracies_of(record, measure)
             if accuracies is not None:
                 domains = ", ".join(accuracies.per_domain)
-                found.append(Highlight(f"{100 * accuracies.accuracy:.2f} %", title, f"{accuracies.split}: {domains}"))
-    return found
+                highlights.append(
+                    Highlight(f"{100 * accuracies.accuracy:.2f} %", title, f"{accuracies.split}: {domains}")
+                )
+    return highlights
 
 
 def _left_out(collection: Collection) -> list[str]:
-    found = []
-    for entries, what in ((collection.failed, "failed"), (collection.skipped, "cannot be read")):
+    warnings = []
+    for entries, state in ((collection.failed, "failed"), (collection.skipped, "cannot be read")):
         if entries:
-            found.append(f"{counted(len(entries), 'run')} {what}: see Runs")
+            warnings.append(f"{counted(len(entries), 'run')} {state}: see Runs")
     if collection.unfinished:
         count = len(collection.unfinished)
-        found.append(f"{count} run{'s are' if count != 1 else ' is'} not finished and not counted: see Runs")
-    return found
+        warnings.append(f"{count} run{'s are' if count != 1 else ' is'} not finished and not counted: see Runs")
+    return warnings
 
 
 def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: bool) -> Iterator[Section]:
@@ -130,9 +132,9 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
             *_optional(chosen_settings(group)),
         ],
     )
-    yield Section(f"{prefix}What was run", f"{group.name}-protocol", list(_protocol(group)))
+    yield Section(f"{prefix}Protocol", f"{group.name}-protocol", list(_protocol(group)))
     tested = pairs(group)
-    # Of one held-out domain the tables by domain would be the one above again, three times.
+    # With one held-out domain the tables by domain would repeat the one above.
     blocks: list[Block] = (
         [by_target(group, frame, m) for m in MEASURE_TITLES if (frame["measure"] == m).any()]
         if len(group.main_targets) > 1
@@ -149,8 +151,8 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
     if sweeps:
         swept: list[Block] = [
             figure
-            for sweep, found in zip(sweeps, sweep_frames, strict=True)
-            for figure in sweep_figures(group, sweep, found)
+            for sweep, sweep_values in zip(sweeps, sweep_frames, strict=True)
+            for figure in sweep_figures(group, sweep, sweep_values)
         ]
         swept += [sweep_table(group, sweep_frames), *_optional(every_setting(group))]
         yield Section(f"{prefix}Sweeps", f"{group.name}-sweeps", swept)
@@ -164,8 +166,8 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
         yield Section(f"{prefix}What the masks learned", f"{group.name}-masks", learned)
     if curves := list(training_figures(group)):
         yield Section(f"{prefix}Training curves", f"{group.name}-training", curves)
-    if found := diagnostics(group, gallery):
-        yield Section(f"{prefix}Diagnostics", f"{group.name}-diagnostics", found)
+    if run_sections := diagnostics(group, gallery):
+        yield Section(f"{prefix}Diagnostics", f"{group.name}-diagnostics", run_sections)
 
 
 def _optional(*tables: Table | None) -> list[Block]:
@@ -194,7 +196,7 @@ def _protocol(group: Group) -> Iterator[Block]:
         ),
         (
             "labels of the held-out domain",
-            "used, see the red rows" if any(line.oracle for line in group.lines) else "used for measuring alone",
+            "used, see the red rows" if any(line.oracle for line in group.lines) else "used only for evaluation",
         ),
     ]
     pairs += [(name, _short(name, value)) for name, value in protocol_of(record).items() if value is not None]
@@ -215,14 +217,14 @@ def _protocol(group: Group) -> Iterator[Block]:
         if any(value != "none" for value in values):
             pairs.append((name, "; ".join(values)))
     for measure, title in MEASURE_TITLES.items():
-        found = accuracies_of(record, measure)
-        if found is not None:
-            pairs.append((f"{title}, measured on", f"{found.split} images"))
+        accuracies = accuracies_of(record, measure)
+        if accuracies is not None:
+            pairs.append((f"{title}, measured on", f"{accuracies.split} images"))
     yield KeyValues(pairs)
     if group.rule == ORACLE and group.is_swept:
         yield Paragraph(
             "oracle: settings were chosen by their accuracy on the held-out domain itself. These numbers are an "
-            "upper bound, no estimate of what the method reaches on a domain that nobody has labelled.",
+            "upper bound, not an estimate of the accuracy on an unlabelled domain.",
             tone="warning",
         )
     yield Section("Comparison with the paper", f"{group.name}-comparison", comparison(group))
@@ -237,5 +239,5 @@ def _rule_in_words(group: Group) -> str:
 
 
 def _short(name: str, value: Any) -> str:
-    """Return a setting as text, a file by its name alone: where it lay stands with each run."""
+    """Return a setting as text; a file only by its name, since its path is listed with each run."""
     return PurePath(value).name if name == "weights" and isinstance(value, str) else value_text(value)

@@ -88,7 +88,7 @@ def test_the_accuracy_stands_beside_it_everywhere(finished: Path) -> None:
     report = build_report(collect([finished]))
     notes = [note for table in report.tables if table.name.endswith("nearest") for note in table.notes]
     assert any(
-        f"right on {100 * results['accuracy']:.1f} % of the sources' own test images (n = " in note for note in notes
+        f"correct on {100 * results['accuracy']:.1f} % of the sources' own test images (n = " in note for note in notes
     )
 
 

@@ -12,7 +12,7 @@ def test_letters_are_those_of_all_texts_within():
 
 def test_a_letter_that_no_font_has_is_named_with_what_to_install(monkeypatch):
     monkeypatch.setattr(font_manager, "findSystemFonts", list)
-    for cached in (fonts._installed, fonts._found):
+    for cached in (fonts._installed, fonts._fallbacks):
         cached.cache_clear()
     try:
         assert fonts.families(frozenset("abc")) == [fonts.OWN]
@@ -22,7 +22,7 @@ def test_a_letter_that_no_font_has_is_named_with_what_to_install(monkeypatch):
         assert "网" in note
         assert "Noto Sans CJK" in note
     finally:
-        for cached in (fonts._installed, fonts._found):
+        for cached in (fonts._installed, fonts._fallbacks):
             cached.cache_clear()
 
 
@@ -31,12 +31,12 @@ def test_a_font_that_is_installed_is_found(monkeypatch):
     path = font_manager.findfont("DejaVu Serif")
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [path])
     monkeypatch.setattr(fonts, "_has", lambda file: frozenset("网") if file == path else frozenset("abc"))
-    for cached in (fonts._installed, fonts._found):
+    for cached in (fonts._installed, fonts._fallbacks):
         cached.cache_clear()
     try:
         assert fonts.families(frozenset("a网")) == [fonts.OWN, "DejaVu Serif"]
         assert fonts.missing_note(frozenset("a网")) == ""
         assert fonts.missing(frozenset("a网络")) == "络"
     finally:
-        for cached in (fonts._installed, fonts._found):
+        for cached in (fonts._installed, fonts._fallbacks):
             cached.cache_clear()

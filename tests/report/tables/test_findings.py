@@ -30,11 +30,11 @@ def test_the_ranges_of_two_sweeps_are_over_the_values_of_both(tmp_path):
     (group,) = groups_of(collect([tmp_path]).runs)
     frames = {sweep.setting: sweep_frame(group, sweep) for sweep in sweeps_of(group)}
     found = findings(group, frames).set_index("finding")
-    row = found.loc["Out of domain, λ_O matters little and λ_S much"]
+    row = found.loc["Out-of-domain accuracy is sensitive to λ_S, but not to λ_O"]
     assert row["here"].startswith("over 0, 0.01, 0.1: a range of ")
-    assert "λ_O = 1 left out" in row["here"]
+    assert "λ_O = 1 not in the other sweep" in row["here"]
     assert row["result"] == "reproduced"
-    level = found.loc["The masks overlap less with a larger λ_O"]
+    level = found.loc["The overlap of the masks decreases with λ_O"]
     assert level["result"] == "not reproduced"
 
 

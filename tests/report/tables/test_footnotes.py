@@ -23,7 +23,7 @@ def test_a_line_of_one_seed_among_others_of_several_says_so(tmp_path):
     notes = side_by_side(group, summary(group)).notes
     assert any(note.startswith("No ± for dmg: only one seed") for note in notes)
     (finding,) = findings(group, {}).iloc[:1]["here"]
-    assert "(seed 0 alone)" in finding
+    assert "(only seed 0)" in finding
 
 
 def test_seeds_without_every_domain_leave_no_overall_and_say_why(tmp_path):

@@ -9,6 +9,7 @@ from domain_masks.report.runs.paper_numbers import paper_number
 from domain_masks.report.tables.accuracy_tables import by_target, side_by_side
 from domain_masks.report.tables.paper_tables import comparison, published_section
 from domain_masks.report.tables.significance import pairs
+from domain_masks.report.tables.table import Table
 from domain_masks.report.write.markdown import to_markdown
 from domain_masks.report.write.page import render_page
 from report.made_runs import DMG, DOMAINS, PAPER_CONFIG, make_benchmark, make_run
@@ -35,7 +36,14 @@ def shown(path, measure="out_of_domain", **only):
 
 
 def words(group):
-    return " ".join(f"{block.text} {block.items}" for block in comparison(group))
+    """Return the paragraphs of the comparison, and its differences as "setting: here (methods)"."""
+    texts = []
+    for block in comparison(group):
+        if isinstance(block, Table):
+            texts += [f"{row[0].text}: {row[2].text} ({row[3].text})" for row in block.rows]
+        else:
+            texts.append(block.text)
+    return "\n".join(texts)
 
 
 def config(**changes):
@@ -106,6 +114,20 @@ def test_one_domain_of_another_protocol_takes_its_number_and_the_overall(tmp_pat
     group, found = shown(tmp_path)
     assert set(found) == {("multi_headed", target) for target in DOMAINS if target != "photo"}
     assert "precision: bf16" in words(group)
+
+
+def test_a_difference_is_listed_once_with_the_methods_that_have_it(tmp_path):
+    for method in ("dmg", "aggregate"):
+        for target in DOMAINS:
+            changes = {"size": 128, "sampling": "balanced" if method == "dmg" else "pooled"}
+            make_run(tmp_path / method / target, method, target, config=PAPER_CONFIG | changes)
+    (group,) = groups_of(collect([tmp_path]).runs)
+    lines = words(group).split("\n")
+    assert "dmg, aggregate: not comparable with the paper's numbers." in lines or (
+        "aggregate, dmg: not comparable with the paper's numbers." in lines
+    )
+    assert [line for line in lines if line.startswith("size")] == ["size: 128 (all)"]
+    assert [line for line in lines if line.startswith("sampling")] == ["sampling: balanced (dmg)"]
 
 
 def test_a_setting_that_an_oracle_chose_is_beside_nothing(tmp_path):

@@ -1,4 +1,4 @@
-"""Panels drawn by matplotlib, whatever file they are written to."""
+"""Draw panels with matplotlib, for all file formats."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from domain_masks.report.figures.palette import Palette
 from domain_masks.report.figures.plots import Panel, Plot, Series
 
 WIDTH, HEIGHT = 3.35, 2.45
-"""Inches of one panel; at 96 per inch it fits a telephone without being scaled down."""
+"""Size of one panel in inches; at 96 pixels per inch it fits a phone without scaling."""
 ACROSS = 3
 """Panels in a row."""
 LETTERS_PER_INCH = 13
-"""Of 9 points, on average."""
+"""Average number of letters of 9 points per inch."""
 MOST_IN_TITLE = 36
 MOST_ALONG_AXIS = 30
-"""Letters along an axis, before its labels are slanted."""
+"""Number of letters along an axis from which its labels are slanted."""
 MOST_MARKERS = 15
 MARKERS = "osD^vPX*"
 DASHES: Sequence[Any] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 _STYLE: dict[str, Any] = {
-    # Text stays text, and equal figures are equal files.
+    # Keep text as text, and make equal figures equal files.
     "svg.fonttype": "none",
     "svg.hashsalt": "domain-masks",
-    # Names of domains and classes are text: a dollar sign in one starts no formula.
+    # Names of domains and classes are plain text: a dollar sign does not start a formula.
     "text.parse_math": False,
     "font.size": 9,
     "font.family": "sans-serif",
@@ -61,7 +61,7 @@ _LINES = ("xtick.color", "ytick.color", "axes.edgecolor", "grid.color")
 
 @contextmanager
 def styled(palette: Palette, **more: Any) -> Iterator[None]:
-    """Draw in this block in the style of all figures; letters that a font lacks are told elsewhere, or had by browsers."""
+    """Apply the style of all figures in this block; missing glyphs are reported elsewhere, or available in browsers."""
     settings: Any = {**_STYLE, **dict.fromkeys(_TEXTS, palette.text), **dict.fromkeys(_LINES, palette.faint), **more}
     with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
@@ -69,7 +69,7 @@ def styled(palette: Palette, **more: Any) -> Iterator[None]:
 
 
 def drawn_panel(panel: Panel, palette: Palette) -> Figure:
-    """Return one panel by itself, without a legend."""
+    """Return one panel without a legend."""
     canvas = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     _draw(canvas, panel, palette)
     return canvas
@@ -87,7 +87,7 @@ def drawn_plot(plot: Plot, palette: Palette) -> Figure:
         _draw(place, panel, palette)
     if plot.legend:
         handles = [_handle(series, palette) for series in plot.legend]
-        # Of its own, matplotlib leaves out names that begin with an underscore.
+        # Labels are set afterwards, since matplotlib omits those that start with an underscore.
         legend = canvas.legend(handles, ["x"] * len(handles), loc="outside upper left", ncols=beside)
         for text, series in zip(legend.get_texts(), plot.legend, strict=True):
             text.set_text(shortened(series.label))
@@ -95,7 +95,7 @@ def drawn_plot(plot: Plot, palette: Palette) -> Figure:
 
 
 def dashes_of(series: Series) -> Any:
-    """Return the dashes of a line as matplotlib has them."""
+    """Return the matplotlib line style of a series."""
     return DASHES[0 if series.is_mean else series.colour % len(DASHES)]
 
 
@@ -112,7 +112,7 @@ def _colour(series: Series, palette: Palette) -> str:
 
 
 def _draw(place: FigureBase, panel: Panel, palette: Palette) -> None:
-    # Above the labels of the y axis too, so that it has the whole width.
+    # A figure title, not an axes title, so that it starts at the left edge and has the full width.
     title = "\n".join(shortened(line, MOST_IN_TITLE) for line in panel.title.split("\n"))
     place.suptitle(title, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
     axes = place.add_subplot()

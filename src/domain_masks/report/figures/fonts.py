@@ -1,4 +1,4 @@
-"""Fonts that have the letters of names: whatever is installed where matplotlib's own font has none."""
+"""Fonts for the characters of names: installed ones for those that matplotlib's own font lacks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 
 OWN = "DejaVu Sans"
-"""Comes with matplotlib; looks the same everywhere."""
+"""Bundled with matplotlib."""
 PREFERRED = (
     "Noto Sans CJK SC",
     "Noto Sans CJK JP",
@@ -38,7 +38,7 @@ PREFERRED = (
     "Symbola",
     "FreeSans",
 )
-"""In this order, before all others that are installed."""
+"""Tried in this order, before all other installed fonts."""
 _INSTALL = (
     (("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"), "Noto Sans CJK"),
     (("ARABIC",), "Noto Sans Arabic"),
@@ -50,21 +50,21 @@ _INSTALL = (
 )
 _MOST_SHOWN = 12
 _SELECTORS = frozenset([" ", *map(chr, range(0xFE00, 0xFE10))])
-"""What has no shape of its own: the blank, and what chooses between shapes of the letter before."""
+"""Characters without a glyph: the space, and variation selectors."""
 
 
 def families(letters: frozenset[str]) -> list[str]:
-    """Return the fonts to draw ``letters`` with: matplotlib's own, and after it as few as have what that lacks."""
-    return [OWN, *_found(letters)[0]]
+    """Return the fonts to draw ``letters`` with: matplotlib's own, then as few as possible for the rest."""
+    return [OWN, *_fallbacks(letters)[0]]
 
 
 def missing(letters: frozenset[str]) -> str:
-    """Return those of ``letters`` that no font here has, in order."""
-    return _found(letters)[1]
+    """Return those of ``letters`` that no installed font has, sorted."""
+    return _fallbacks(letters)[1]
 
 
 def missing_note(letters: frozenset[str]) -> str:
-    """Say which letters are drawn as boxes and what to install; nothing where there are none."""
+    """Return a note on which letters are drawn as boxes and what to install; empty if there are none."""
     lacking = missing(letters)
     if not lacking:
         return ""
@@ -77,30 +77,30 @@ def missing_note(letters: frozenset[str]) -> str:
 
 
 def letters_of(*values: Any) -> frozenset[str]:
-    """Return the letters of all texts within values, keys included; what takes no place is left out."""
-    found: set[str] = set()
+    """Return the letters of all texts within values, including keys, without characters that have no glyph."""
+    letters: set[str] = set()
     waiting = list(values)
     while waiting:
         value = waiting.pop()
         if isinstance(value, str):
-            found.update(value)
+            letters.update(value)
         elif isinstance(value, Mapping):
             waiting += [*value.keys(), *value.values()]
         elif is_dataclass(value) and not isinstance(value, type):
             waiting += vars(value).values()
         elif isinstance(value, Iterable) and not isinstance(value, bytes):
             waiting += list(value) if _holds_text(value) else []
-    return frozenset(letter for letter in found if letter.isprintable() and letter not in _SELECTORS)
+    return frozenset(letter for letter in letters if letter.isprintable() and letter not in _SELECTORS)
 
 
 def _holds_text(value: Iterable[Any]) -> bool:
-    """Whether a sequence can hold text somewhere: long ones of numbers are not looked through."""
+    """Whether a sequence can contain text; sequences of numbers are skipped."""
     return not (isinstance(value, list | tuple) and value and isinstance(value[0], int | float))
 
 
 @cache
-def _found(letters: frozenset[str]) -> tuple[tuple[str, ...], str]:
-    """Return the fonts that have what matplotlib's own lacks, and what none has."""
+def _fallbacks(letters: frozenset[str]) -> tuple[tuple[str, ...], str]:
+    """Return the fonts for the letters that matplotlib's own lacks, and the letters that no font has."""
     wanted = set(letters) - _has(font_manager.findfont(OWN))
     chosen: list[str] = []
     for name, path in _installed() if wanted else ():
@@ -115,18 +115,18 @@ def _found(letters: frozenset[str]) -> tuple[tuple[str, ...], str]:
 
 @cache
 def _installed() -> tuple[tuple[str, str], ...]:
-    """Return name and file of the fonts that are there now, the preferred ones first: matplotlib's own list may be older."""
-    found: dict[str, str] = {}
+    """Return name and file of the installed fonts, preferred ones first; matplotlib's cached list may be outdated."""
+    installed: dict[str, str] = {}
     for path in sorted(font_manager.findSystemFonts()):
         try:
             font = FT2Font(path)
         except (OSError, RuntimeError, ValueError):
             continue
-        # Images in place of outlines, as of coloured emoji, cannot be drawn at any size.
+        # Bitmap fonts, such as coloured emoji, cannot be scaled.
         if font.scalable and font.style_name in ("Regular", "Book", "Normal", "Roman", "Medium", ""):
-            found.setdefault(font.family_name, path)
+            installed.setdefault(font.family_name, path)
     order = {name: place for place, name in enumerate(PREFERRED)}
-    return tuple(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+    return tuple(sorted(installed.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The figures of a group of runs: masks and training, line by line, mean over seeds."""
+"""The figures of a group of runs: masks and training curves of each line, averaged over seeds."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from domain_masks.report.tables.table import rows_of
 
 
 def mask_figures(group: Group, frame: pd.DataFrame) -> Iterator[Plot]:
-    """Yield overlap and active units (Figure 4), and units by kind, of every line that has masks.
+    """Yield overlap, active units (Figure 4) and units by kind of every line with masks.
 
-    ``frame``: of :func:`~domain_masks.report.tables.mask_tables.mask_frame`.
+    - ``frame``: from :func:`~domain_masks.report.tables.mask_tables.mask_frame`
     """
     for line in group.lines:
         by_target = {
@@ -54,8 +54,8 @@ def mask_figures(group: Group, frame: pd.DataFrame) -> Iterator[Plot]:
             yield kinds_plot(
                 f"{group.name}-kinds-{name}",
                 f"Units by kind: {line.title}",
-                "Units that are off in the masks of all sources, shared (active) by all, and specific to some: hard masks, "
-                "mean over seeds.",
+                "Units that are inactive in the masks of all sources, active in all (shared) or in some (specific); hard "
+                "masks, mean over seeds.",
                 by_target,
                 line.oracle,
             )
@@ -81,7 +81,7 @@ def _values(frame: pd.DataFrame) -> MaskValues:
 
 
 def _epochs(group: Group, record: RunRecord, metrics: Sequence[Mapping[str, Any]]) -> Sequence[SiteEpoch]:
-    """Return the masks of each epoch, from the run's analysis where there is one; none where its metrics are malformed."""
+    """Return the mask statistics of each epoch from the analysis or the metrics; empty if the metrics are malformed."""
     analysis = group.analysis(record)
     if analysis is not None and analysis.epochs is not None:
         return analysis.epochs

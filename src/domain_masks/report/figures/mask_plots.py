@@ -1,4 +1,4 @@
-"""What the masks became (Figure 4): overlap, active units, units by kind, and mask probabilities."""
+"""Figures of the masks (Figure 4): overlap, active units, units by kind, and mask probabilities."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def active_plot(name: str, title: str, caption: str, panels: Mapping[str, MaskVa
 
 
 def kinds_plot(name: str, title: str, caption: str, by_target: Mapping[str, MaskValues], oracle: bool = False) -> Plot:
-    """Return the fractions of units that are off, shared and specific, stacked: a panel per site, a bar per target."""
+    """Return the stacked fractions of inactive, shared and specific units: a panel per site, a bar per target."""
     sites = _names(by_target, "kinds", 1)
     places = [float(place) for place in range(len(by_target))]
     panels = []
@@ -47,7 +47,7 @@ def kinds_plot(name: str, title: str, caption: str, by_target: Mapping[str, Mask
 
 
 def probabilities_plot(name: str, sites: Mapping[str, SiteAnalysis]) -> Plot:
-    """Return how the mask probabilities of each source are distributed, a panel per site."""
+    """Return the distribution of each source's mask probabilities, a panel per site."""
     panels = []
     for site, masks in sites.items():
         edges = masks.probabilities.edges
@@ -58,8 +58,8 @@ def probabilities_plot(name: str, sites: Mapping[str, SiteAnalysis]) -> Plot:
         ]
         ticks = [(place, f"{place:g}") for place in (0.0, 0.5, 1.0)]
         title = f"{site} ({masks.neurons:,} units)"
-        panels.append(Panel(title, "mask probability m", "share of units", series, ticks, (0, None)))
-    caption = "How the mask probabilities are distributed; a unit is active in the hard mask where m > 0.5."
+        panels.append(Panel(title, "mask probability m", "fraction of units", series, ticks, (0, None)))
+    caption = "Distribution of the mask probabilities; a unit is active in the hard mask if m > 0.5."
     return Plot(name, "Mask probabilities", caption, panels)
 
 
@@ -75,17 +75,17 @@ def _panels(panels: Mapping[str, MaskValues], quantity: str, label: str) -> list
         sites = _names({title: values}, quantity, 1)
         places = [float(place) for place in range(len(sites))]
 
-        # A name has one colour in all panels; the mean's place is left free.
+        # A name has the same colour in all panels; the colour of the mean is skipped.
         wanted = [
             (quantity, name, pair_title(name) if quantity == "pairwise_iou" else name, place + place // MEAN)
             for place, name in enumerate(names)
         ]
         wanted += [(mean, name, mean_title, MEAN) for name in _names({title: values}, mean, 2)]
         series = []
-        for which, name, called, colour in wanted:
-            found = [values.get((which, site, name)) for site in sites]
-            if any(value is not None for value in found):
-                series.append(Series(called, places, found, colour, is_mean=which == mean, kind="bars"))
+        for measure, name, label_of, colour in wanted:
+            heights = [values.get((measure, site, name)) for site in sites]
+            if any(value is not None for value in heights):
+                series.append(Series(label_of, places, heights, colour, is_mean=measure == mean, kind="bars"))
         made.append(Panel(title, "", label, series, list(zip(places, sites, strict=True)), (0, 1)))
     return made
 

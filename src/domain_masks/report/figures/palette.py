@@ -1,4 +1,4 @@
-"""The colours of figures and tables, the same in a page, an SVG and a PNG."""
+"""The colours of figures and tables in HTML, SVG and PNG."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of text, of lines that hold no data, of the paper, and of series.
+    """Colours of text, axes and grid (``faint``), background (``paper``) and series.
 
-    Cells are tinted with the first series' colour; the second's frames a domain under its own mask.
+    Cells are shaded with the first series' colour; the second frames a domain under its own mask.
     """
 
     text: str
@@ -19,13 +19,13 @@ class Palette:
 
     @property
     def variables(self) -> dict[str, str]:
-        """Name of a style sheet's variable -> colour."""
+        """CSS variable name -> colour."""
         numbered = {f"series-{number}": colour for number, colour in enumerate(self.series)}
         return {"text": self.text, "faint": self.faint, "paper": self.paper, **numbered}
 
     @property
     def css(self) -> str:
-        """The variables as text of a style sheet."""
+        """The variables as CSS."""
         return ";".join(f"--{name}:{colour}" for name, colour in self.variables.items())
 
 
@@ -41,8 +41,8 @@ DARK = Palette(
     "#0f141a",
     ("#5eb1f0", "#f59e5b", "#4ecb9a", "#d08be0", "#e0bc4f", "#4fc8de", "#fb7f92", "#9aa4af"),
 )
-"""Told apart by people who see red and green alike; markers and dashes differ too."""
+"""Distinguishable with red-green colour blindness; markers and dashes differ as well."""
 PLACEHOLDERS = Palette("#010203", "#020304", "#030405", tuple(f"#0{number}1a2b" for number in range(8)))
-"""Stand in a drawing for the variables of the page that it will be in."""
+"""Placeholders in a drawing that are replaced by the CSS variables of the page."""
 MEAN = 7
-"""Place of the grey in which a mean, or what is off, is drawn."""
+"""Index of the grey used for means and inactive units."""

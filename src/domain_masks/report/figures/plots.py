@@ -1,4 +1,4 @@
-"""What a figure shows, without how it is drawn: panels beside each other that share a legend."""
+"""Figures as data, independent of the renderer: panels that share a legend."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ Kind = Literal["line", "steps", "bars", "stacked"]
 class Series:
     """One line, or one colour of bars.
 
-    - ``x``: positions (for bars: 0, 1, ... in the order of the panel's ``ticks``); ``y``: None where there is no value
+    - ``x``: positions (for bars 0, 1, ... in the order of the panel's ``ticks``)
+    - ``y``: values; None for a missing one
     - ``spread``: the deviation on either side
-    - ``colour``: its place in the palette, the same for the same thing in all panels
-    - ``kind``: a line, the steps of a histogram, bars beside those of the other series, or on top of them
+    - ``colour``: index in the palette, consistent over all panels
+    - ``kind``: a line, the steps of a histogram, grouped bars or stacked bars
     """
 
     label: str
@@ -37,9 +38,9 @@ class Series:
 class Panel:
     """One pair of axes.
 
-    - ``ticks``: (position, label) on the x axis; none leaves them to the numbers
+    - ``ticks``: (position, label) on the x axis; empty for automatic ticks
     - ``limits``: of the y axis
-    - ``diagonal``: whether the line from (0, 0) to (1, 1) is drawn
+    - ``diagonal``: whether to draw the line from (0, 0) to (1, 1)
     """
 
     title: str
@@ -59,8 +60,8 @@ class Panel:
 class Plot:
     """Panels that belong together, under one title and with one legend.
 
-    - ``name``: of its file; ``caption``: what is seen and from which numbers
-    - ``oracle``: whether labels of the held-out domain chose what is shown
+    - ``name``: stem of its file name
+    - ``oracle``: whether the runs were selected with labels of the held-out domain
     """
 
     name: str
@@ -72,9 +73,9 @@ class Plot:
     @property
     def legend(self) -> list[Series]:
         """The series of all panels, each label once, means last."""
-        found: dict[str, Series] = {}
+        by_label: dict[str, Series] = {}
         for panel in self.panels:
             for series in panel.series:
-                found.setdefault(series.label, series)
-        ordered = sorted(found.values(), key=lambda series: series.is_mean)
-        return ordered if len(found) > 1 or len(self.panels) == 1 else []
+                by_label.setdefault(series.label, series)
+        ordered = sorted(by_label.values(), key=lambda series: series.is_mean)
+        return ordered if len(by_label) > 1 or len(self.panels) == 1 else []

@@ -1,4 +1,4 @@
-"""Figures as SVG: text stays text, and colours are the page's, so that light and dark need no second drawing."""
+"""Figures as SVG with selectable text and CSS colours, so that one drawing serves the light and the dark theme."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from domain_masks.report.figures.plots import Panel, Plot, Series
 
 @lru_cache(maxsize=512)
 def panel_svg(panel: Panel, label: str) -> str:
-    """Return one panel as an ``<svg>`` element for a page that defines the colours; ``label`` is read out in its place."""
+    """Return one panel as an ``<svg>`` element for a page that defines the colours; ``label`` is its accessible name."""
     with styled(PLACEHOLDERS):
         return _element(drawn_panel(panel, PLACEHOLDERS), label)
 
 
 def plot_svg(plot: Plot) -> str:
-    """Return all panels and the legend as one SVG file that brings the colours of both themes along."""
+    """Return all panels and the legend as one SVG file that includes the colours of both themes."""
     with styled(PLACEHOLDERS):
         drawn = _element(drawn_plot(plot, PLACEHOLDERS), plot.title)
     style = (
@@ -50,7 +50,7 @@ def swatch(series: Series) -> str:
 
 
 def _element(drawn: Figure, label: str) -> str:
-    """Return a figure as one element: colours are the page's variables, ids its own, styles none that leak."""
+    """Return a figure as one element with CSS variables as colours, unique ids and no global styles."""
     drawn.patch.set_alpha(0)
     out = io.StringIO()
     drawn.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
@@ -71,8 +71,8 @@ def _element(drawn: Figure, label: str) -> str:
 
 
 def _with_own_ids(text: str) -> str:
-    """Return an SVG's content whose ids occur in no other: those that nothing refers to are left out."""
-    own = f"p{zlib.crc32(as_bytes(text)):08x}-"
+    """Return an SVG's content with unique ids; unreferenced ids are removed."""
+    prefix = f"p{zlib.crc32(as_bytes(text)):08x}-"
     used = set(re.findall(r"#(\w+)", text))
-    text = re.sub(r' id="([^"]*)"', lambda found: f' id="{own}{found[1]}"' if found[1] in used else "", text)
-    return re.sub(r'(href="|url\()#(\w+)', rf"\1#{own}\2", text)
+    text = re.sub(r' id="([^"]*)"', lambda match: f' id="{prefix}{match[1]}"' if match[1] in used else "", text)
+    return re.sub(r'(href="|url\()#(\w+)', rf"\1#{prefix}\2", text)

@@ -1,4 +1,4 @@
-"""What a swept setting does (Figures 3, 5 and 6): accuracies and overlap of the masks against its values."""
+"""Figures of sweeps (Figures 3, 5 and 6): accuracies and overlap of the masks against the swept value."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAPERS = {"overlap_weight": " The paper's Figures 3 and 5.", "sparsity_weight":
 
 
 def sweep_figures(group: Group, sweep: Sweep, frame: pd.DataFrame) -> list[Plot]:
-    """Return accuracies and overlap against the swept value, and overlap by site, on an axis that has a place for 0."""
+    """Return accuracies and overlap against the swept value, and overlap by site."""
     name = sweep.setting.removeprefix(METHOD)
     places, ticks = axis(list(sweep.values))
     label = _SYMBOLS.get(name, name)
@@ -38,8 +38,8 @@ def sweep_figures(group: Group, sweep: Sweep, frame: pd.DataFrame) -> list[Plot]
         panels.append(Panel("IoU of the masks, mean over sites", label, "IoU", series, ticks=ticks))
     others = f" Other settings: {sweep.others}." if sweep.others else ""
     caption = (
-        f"{sweep.method}: {name} from {min(sweep.values):g} to {max(sweep.values):g}, one line per held-out domain, "
-        "the thick one is their mean; shaded: ± one standard deviation over seeds, where there are "
+        f"{sweep.method}: {name} from {min(sweep.values):g} to {max(sweep.values):g}, one line per held-out domain; "
+        "thick: their mean; shaded: ± one standard deviation over seeds, if there are "
         f"several.{others}{_PAPERS.get(name, '')}"
     )
     stem = f"{group.name}-sweep-{as_file_name(name)}-{sweep.method}" + (
@@ -52,7 +52,7 @@ def sweep_figures(group: Group, sweep: Sweep, frame: pd.DataFrame) -> list[Plot]
         panels = []
         for target in [*group.main_targets, OVERALL]:
             series = _series(by_site[by_site["held_out"] == target], "site", sites, places, 1.0)
-            if any(len(one.x) > 1 for one in series):
+            if any(len(line.x) > 1 for line in series):
                 title = "Mean over held-out domains" if target == OVERALL else f"{target or 'nothing'} held out"
                 panels.append(Panel(title, label, "IoU", series, ticks=ticks, limits=(0, 1)))
         caption = f"{sweep.method}: overlap of the masks at each site.{others}{_PAPERS.get(name, '')}"
@@ -61,9 +61,9 @@ def sweep_figures(group: Group, sweep: Sweep, frame: pd.DataFrame) -> list[Plot]
 
 
 def axis(values: Sequence[float]) -> tuple[dict[float, float], list[tuple[float, str]]]:
-    """Return value -> position, and the ticks: logarithmic, 0 a step left of the smallest value.
+    """Return value -> position on a logarithmic axis, with 0 to the left of the smallest value, and the ticks.
 
-    Where a value is negative, or fewer than two are positive, positions are the values themselves.
+    If a value is negative, or fewer than two are positive, the axis is linear.
     """
     positive = sorted(value for value in values if value > 0)
     if not positive or min(values) < 0 or len(positive) < 2:
@@ -75,7 +75,7 @@ def axis(values: Sequence[float]) -> tuple[dict[float, float], list[tuple[float,
 
 
 def short(value: float) -> str:
-    """Return a number in as few letters as there can be, so that many fit under an axis: 0.0001 is "1e-4"."""
+    """Return a number as short text for an axis: 0.0001 is "1e-4"."""
     digits, power = f"{value:.5e}".split("e")
     return min(f"{value:g}", f"{float(digits):g}e{int(power)}", key=len)
 
@@ -83,13 +83,13 @@ def short(value: float) -> str:
 def _series(
     frame: pd.DataFrame, column: str, names: Sequence[str], places: Mapping[float, float], scale: float
 ) -> list[Series]:
-    found = []
+    series = []
     for number, name in enumerate(names):
         rows = frame[frame[column] == name].sort_values("value")
         if rows.empty:
             continue
         values = rows_of(rows)
-        found.append(
+        series.append(
             Series(
                 "mean" if name == OVERALL else (name or "(none held out)"),
                 [places[row["value"]] for row in values],
@@ -99,4 +99,4 @@ def _series(
                 is_mean=name == OVERALL,
             )
         )
-    return found
+    return series

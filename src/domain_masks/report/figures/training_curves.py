@@ -19,20 +19,20 @@ _METRICS = {
     "validation_accuracy": ("Validation accuracy", "accuracy, %", 100.0),
 }
 _SITE_COLOURS = 4
-"""Where the colours of sites begin: the kinds of units have the first."""
+"""Index of the first colour for sites; the kinds of units use the ones before."""
 
 
 def training_plot(
     name: str, runs: Mapping[str, Iterable[Sequence[Mapping[str, Any]]]], oracle: bool = False
 ) -> Plot | None:
-    """Return loss and validation accuracy; ``runs``: label -> the rows of ``metrics.csv`` of every run. None without rows."""
+    """Return loss and validation accuracy; None without rows. ``runs``: label -> rows of ``metrics.csv`` of every run."""
     panels = []
     for metric, (title, label, scale) in _METRICS.items():
         series = [
-            _curve(label_of, ((row[EPOCH], row.get(metric)) for rows in several for row in rows), place, scale)
-            for place, (label_of, several) in enumerate(runs.items())
+            _curve(run_label, ((row[EPOCH], row.get(metric)) for rows in metrics for row in rows), index, scale)
+            for index, (run_label, metrics) in enumerate(runs.items())
         ]
-        if shown := [one for one in series if one.x]:
+        if shown := [curve for curve in series if curve.x]:
             panels.append(Panel(title, "epoch", label, shown))
     return Plot(name, "Training curves", NOTE, panels, oracle) if panels else None
 
@@ -40,7 +40,7 @@ def training_plot(
 def masks_by_epoch_plot(
     name: str, title: str, runs: Sequence[Sequence[SiteEpoch]], oracle: bool = False, caption: str = NOTE
 ) -> Plot | None:
-    """Return overlap by site, and the kinds of units of each site, over the epochs of some runs; None without epochs."""
+    """Return overlap by site and kinds of units at each site over the epochs; None without epochs."""
     rows = [row for run in runs for row in run]
     sites = list(dict.fromkeys(row.site for row in rows))
 
@@ -48,7 +48,7 @@ def masks_by_epoch_plot(
         return _curve(label, ((row.epoch, getattr(row, quantity)) for row in rows if row.site == site), colour)
 
     overlap = [curve(site, site, "overall_iou", _SITE_COLOURS + place) for place, site in enumerate(sites)]
-    panels = [Panel("Overlap", "epoch", "IoU", shown)] if (shown := [one for one in overlap if one.x]) else []
+    panels = [Panel("Overlap", "epoch", "IoU", shown)] if (shown := [line for line in overlap if line.x]) else []
     for site in sites:
         kinds = [curve(kind, site, kind, colour) for kind, colour in KIND_COLOURS.items()]
         panels.append(Panel(site, "epoch", "fraction of units", kinds, limits=(0, 1)))
@@ -56,7 +56,7 @@ def masks_by_epoch_plot(
 
 
 def _curve(label: str, points: Iterable[tuple[Any, Any]], colour: int, scale: float = 1.0) -> Series:
-    """Return the mean of the values of each epoch, and their deviation where there are several."""
+    """Return the mean of each epoch's values, and their deviation if there are several."""
     by_epoch: dict[int, list[float]] = {}
     for epoch, value in points:
         if isinstance(value, int | float) and math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Accuracies of rows of runs, by held-out domain and overall: mean, deviation over seeds, interval over test images."""
+"""Accuracies of lines of runs by held-out domain and overall: mean, deviation over seeds, interval over test images."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def summary(group: Group, lines: Sequence[Line] | None = None) -> pd.DataFrame:
     """Return a row per line (by default all of the group), measure, ensemble and held-out domain, and for "overall".
 
     - ``accuracy``, ``deviation``: mean and sample standard deviation over seeds; the deviation is missing for one seed.
-      "overall" is the unweighted mean over held-out domains, per seed, of seeds that have them all; missing where a line
-      lacks a held-out domain that others have
-    - ``low``, ``high``: 95 % bootstrap interval over test images, all seeds drawn together; see :func:`.correctness.interval`
-    - ``paper_accuracy``, ``difference``: the paper's number, where the protocol is the paper's; of "overall" only where
-      each of the paper's domains was held out by itself
+      "overall" is the unweighted mean over held-out domains, per seed with every domain; missing if a line lacks a
+      held-out domain that others have
+    - ``low``, ``high``: 95 % bootstrap interval over test images; see :func:`.correctness.interval`
+    - ``paper_accuracy``, ``difference``: only if the protocol is the paper's, and for "overall" only if each of the paper's
+      domains was held out
     """
     chosen = (*group.lines, *group.published) if lines is None else lines
     rows = [row for line in chosen for row in _rows_of(group, line)]
@@ -65,48 +65,48 @@ def summary(group: Group, lines: Sequence[Line] | None = None) -> pd.DataFrame:
 
 
 def target_differences(line: Line, target: str) -> list[Difference]:
-    """Return in what a line's runs of one held-out domain depart from the paper's protocol."""
-    found = differences(line.by_target.get(target, ()))
-    # A run of the paper's setting is no result of the paper's protocol where the held-out domain chose it.
-    return [*found, _ORACLE] if line.by_oracle else found
+    """Return the differences of a line's runs on one held-out domain from the paper's protocol."""
+    result = differences(line.by_target.get(target, ()))
+    # The paper's setting, if chosen on the held-out domain, does not follow the paper's protocol.
+    return [*result, _ORACLE] if line.by_oracle else result
 
 
 def overall_differences(line: Line, targets: Sequence[str]) -> list[Difference]:
-    """Return why a line's mean over ``targets`` is another one than the paper's mean over all domains."""
-    found = [one for target in targets for one in target_differences(line, target)]
+    """Return the differences of a line's mean over ``targets`` from the paper's mean over all domains."""
+    result = [difference for target in targets for difference in target_differences(line, target)]
     dataset = line.records[0].results.dataset
     held_out = [target for target in targets if line.by_target.get(target)]
     if missing := missing_domains(dataset, held_out):
-        found.append(Difference("mean over held-out domains", "each in turn", f"without {', '.join(missing)}"))
-    return list(dict.fromkeys(found))
+        result.append(Difference("mean over held-out domains", "each in turn", f"without {', '.join(missing)}"))
+    return list(dict.fromkeys(result))
 
 
 def accuracies_of(record: RunRecord, measure: str) -> Accuracies | None:
-    """Return one measure of a run's results."""
-    found: Accuracies | None = getattr(record.results, measure)
-    return found
+    """Return one measure of a run's results, or None."""
+    accuracies: Accuracies | None = getattr(record.results, measure)
+    return accuracies
 
 
 def accuracy_of(record: RunRecord, measure: str, ensemble: str = PREDICTION_ENSEMBLE) -> float | None:
-    """Return a fraction, or None where the run has no such measure or ensemble."""
-    found = accuracies_of(record, measure)
-    if found is None:
+    """Return an accuracy in [0, 1], or None if the run lacks the measure or ensemble."""
+    accuracies = accuracies_of(record, measure)
+    if accuracies is None:
         return None
-    return found.accuracy if ensemble == PREDICTION_ENSEMBLE else found.by_ensemble.get(ensemble)
+    return accuracies.accuracy if ensemble == PREDICTION_ENSEMBLE else accuracies.by_ensemble.get(ensemble)
 
 
 def ensembles_of(records: Sequence[RunRecord], measure: str) -> list[str]:
-    """Return the ensembles of some runs in one measure, the prediction ensemble first and single masks last."""
-    found = [PREDICTION_ENSEMBLE]
+    """Return the ensembles of the runs in one measure, the prediction ensemble first and single masks last."""
+    names = [PREDICTION_ENSEMBLE]
     for record in records:
         measured = accuracies_of(record, measure)
-        found += measured.by_ensemble if measured is not None else ()
-    return sorted(dict.fromkeys(found), key=lambda name: name.startswith(KNOWN_DOMAIN))
+        names += measured.by_ensemble if measured is not None else ()
+    return sorted(dict.fromkeys(names), key=lambda name: name.startswith(KNOWN_DOMAIN))
 
 
 def _rows_of(group: Group, line: Line) -> Iterator[dict[str, Any]]:
     comparable = {target: not target_differences(line, target) for target in group.main_targets}
-    whole = not overall_differences(line, group.main_targets)
+    is_overall_comparable = not overall_differences(line, group.main_targets)
     for measure in MEASURE_TITLES:
         if all(accuracies_of(record, measure) is None for record in line.records):
             continue
@@ -116,11 +116,11 @@ def _rows_of(group: Group, line: Line) -> Iterator[dict[str, Any]]:
                 records = line.by_target.get(target, ())
                 yield _row(group, line, measure, ensemble, target, records, comparable[target])
             if not ensemble.startswith(KNOWN_DOMAIN):
-                yield _row(group, line, measure, ensemble, OVERALL, _complete(group, line), whole)
+                yield _row(group, line, measure, ensemble, OVERALL, _complete(group, line), is_overall_comparable)
 
 
 def _complete(group: Group, line: Line) -> tuple[RunRecord, ...]:
-    """Return the runs of the seeds that have every held-out domain."""
+    """Return the runs with seeds for which every held-out domain was run."""
     parts = [line.by_target.get(target, ()) for target in group.main_targets]
     seeds = set.intersection(*({record.results.seed for record in part} for part in parts)) if parts else set()
     return tuple(record for part in parts for record in part if record.results.seed in seeds)
@@ -153,7 +153,7 @@ def _row(
         "measure": measure,
         "ensemble": ensemble,
         "split": ", ".join(
-            dict.fromkeys(found.split for record in records if (found := accuracies_of(record, measure)))
+            dict.fromkeys(measured.split for record in records if (measured := accuracies_of(record, measure)))
         ),
         "held_out": held_out,
         "seeds": len(values),
@@ -165,7 +165,7 @@ def _row(
     row |= {"accuracy": mean, "deviation": deviation, "images": _images(records, measure)}
     if (bounds := _interval(group, measure, ensemble, records)) is not None:
         row |= {"low": bounds.low, "high": bounds.high}
-    # The paper's accuracies in domain are of test images.
+    # The paper measures in-domain accuracy on test images.
     same_split = measure == OUT_OF_DOMAIN or "validation" not in str(row["split"]).split(", ")
     if comparable and same_split and (printed := _printed(line, measure, ensemble, held_out)) is not None:
         row |= {
@@ -187,24 +187,23 @@ def _printed(line: Line, measure: str, ensemble: str, held_out: str) -> PaperNum
 
 
 def _images(records: Sequence[RunRecord], measure: str) -> int | None:
-    """Return how many images one seed is measured on, over its held-out domains."""
+    """Return the number of images per seed, summed over its held-out domains; None if unknown."""
     counts: dict[str, int] = {}
     for record in records:
-        found = accuracies_of(record, measure)
-        if found is None or found.count is None:
+        measured = accuracies_of(record, measure)
+        if measured is None or measured.count is None:
             return None
-        counts[",".join(record.results.targets)] = found.count
+        counts[",".join(record.results.targets)] = measured.count
     return sum(counts.values())
 
 
 def _interval(group: Group, measure: str, ensemble: str, records: Sequence[RunRecord]) -> Interval | None:
-    answers = [found for record in records if (found := group.of(record).by_measure.get(measure)) is not None]
-    if len(answers) < len(records):
-        return None
-    return interval(answers, ensemble)
+    by_run = [group.of(record).by_measure.get(measure) for record in records]
+    available = [correctness for correctness in by_run if correctness is not None]
+    return interval(available, ensemble) if len(available) == len(records) else None
 
 
 def overall(frame: pd.DataFrame, measure: str = OUT_OF_DOMAIN, ensemble: str = PREDICTION_ENSEMBLE) -> pd.DataFrame:
-    """Return the rows of :func:`summary` for "overall" of one measure and ensemble that have a number."""
+    """Return the rows of :func:`summary` with an "overall" accuracy in one measure and ensemble."""
     chosen = (frame["measure"] == measure) & (frame["ensemble"] == ensemble) & (frame["held_out"] == OVERALL)
     return frame[chosen & frame["accuracy"].notna()]

@@ -1,4 +1,4 @@
-"""What ``dmg analyze`` has left in run folders."""
+"""Read the analyses that ``dmg analyze`` wrote into run folders."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SAME = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class StoredAnalysis:
-    """The analysis of one run, None where there is none; ``problem`` says why one that is there is not used."""
+    """The analysis of one run, or None; ``problem`` says why an existing one is not used."""
 
     analysis: Analysis | None
     problem: str = ""
 
 
 def stored_analysis(record: RunRecord) -> StoredAnalysis:
-    """Read a run's analysis; one that cannot be read, or is of other predictions than the run's results, is not used."""
+    """Read a run's analysis; one that cannot be read or does not match the run's results is not used."""
     path = record.folder.analysis
     if not path.is_file():
         return StoredAnalysis(None)
@@ -32,13 +32,13 @@ def stored_analysis(record: RunRecord) -> StoredAnalysis:
         return StoredAnalysis(None, str(error))
     results = record.results
     if not (_agree(analysis, results.out_of_domain, "held_out") and _agree(analysis, results.in_domain)):
-        again = f"`dmg analyze {record.folder.path}` writes it anew"
-        return StoredAnalysis(None, f"{path} is older than the run's results, whose accuracies are others: {again}")
+        command = f"`dmg analyze {record.folder.path}` updates it"
+        return StoredAnalysis(None, f"{path} is older than the run's results and has other accuracies: {command}")
     return StoredAnalysis(analysis)
 
 
 def _agree(analysis: Analysis, measured: Accuracies | None, split: str = "") -> bool:
-    """Whether the accuracies of the same images are the same."""
+    """Whether the analysis has the same accuracies on the same images."""
     if measured is None:
         return True
     accuracies = analysis.mask_by_domain.get(PREDICTION_ENSEMBLE, {})

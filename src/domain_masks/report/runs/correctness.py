@@ -1,4 +1,4 @@
-"""Which images a run has right: all that intervals, tests and tables of masks need of its predictions."""
+"""Which images a run classifies correctly, for intervals, tests and tables of masks."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from domain_masks.records.predictions import Predictions
 
 @dataclass(frozen=True, eq=False)
 class Correctness:
-    """For the images of one measure, by domain: their ids in order, and for every ensemble whether each is right.
+    """The correctness of the predictions for the images of one measure, by domain.
 
-    - ``ids``: domain -> (N_d,) text, sorted
-    - ``right``: ensemble -> domain -> (N_d,) truth values
+    - ``ids``: domain -> (N_d,) sorted image ids
+    - ``right``: ensemble -> domain -> (N_d,) boolean, whether each image is classified correctly
     - ``calibration``: expected calibration error of the prediction ensemble over all images, None without images
     """
 
@@ -31,52 +31,52 @@ class Correctness:
     calibration: float | None = None
 
     def accuracy(self, ensemble: str, domain: str) -> float | None:
-        """Return a fraction, or None where there is no such ensemble or domain."""
+        """Return an accuracy in [0, 1], or None without such an ensemble or domain."""
         values = self.right.get(ensemble, {}).get(domain)
         return None if values is None else float(values.mean())
 
 
 @dataclass(frozen=True, eq=False)
 class RunCorrectness:
-    """The answers of one run: measure -> :class:`Correctness`; ``problem`` says why there are none."""
+    """The correctness of one run by measure; ``problem`` says why it is empty."""
 
     by_measure: Mapping[str, Correctness]
     problem: str = ""
 
 
 def correctness_of(record: RunRecord) -> RunCorrectness:
-    """Read a run's predictions and keep which are right; what is wrong with the file is noted, not raised."""
+    """Return the correctness of a run's predictions; an unreadable file is noted, not raised."""
     try:
         return RunCorrectness(_by_measure(record.predictions()))
     except DomainMasksError as error:
         return RunCorrectness({}, str(error))
 
 
-def interval(answers: Sequence[Correctness], ensemble: str, weights: Sequence[float] | None = None) -> Interval | None:
+def interval(runs: Sequence[Correctness], ensemble: str, weights: Sequence[float] | None = None) -> Interval | None:
     """Return the interval over test images of the mean accuracy of several runs, each the mean over its domains.
 
-    - ``weights``: of the runs; equal ones that add up to 1 by default. Negative ones give the interval of a difference
+    - ``weights``: of the runs; by default equal and summing to 1. Negative weights give the interval of a difference
 
-    An image that several runs saw (other seeds; a source image under other held-out domains) is drawn with all its answers
-    together. None where a run has no such answers, or where the runs' images are not the same.
+    An image evaluated by several runs (other seeds or held-out domains) is resampled with all its predictions together. None
+    if a run lacks the ensemble, or the runs have different images.
     """
-    shares = [1 / len(answers)] * len(answers) if weights is None else weights
+    shares = [1 / len(runs)] * len(runs) if weights is None else weights
     ids: dict[str, NDArray[np.str_]] = {}
     strata: dict[str, NDArray[np.float64]] = {}
-    for one, share in zip(answers, shares, strict=True):
-        right = one.right.get(ensemble)
+    for run, share in zip(runs, shares, strict=True):
+        right = run.right.get(ensemble)
         if not right:
             return None
         for domain, values in right.items():
-            if domain in ids and not np.array_equal(ids[domain], one.ids[domain]):
+            if domain in ids and not np.array_equal(ids[domain], run.ids[domain]):
                 return None
-            ids[domain] = one.ids[domain]
+            ids[domain] = run.ids[domain]
             strata[domain] = strata.get(domain, np.zeros(len(values))) + values * (share / len(right))
     return stratified_interval(list(strata.values())) if strata else None
 
 
 def paired(first: Correctness, second: Correctness, ensembles: tuple[str, str]) -> McNemar | None:
-    """Return the exact McNemar test on the images of two runs; None unless they are the same images."""
+    """Return the exact McNemar test of two runs; None unless they have the same images."""
     one, other = first.right.get(ensembles[0], {}), second.right.get(ensembles[1], {})
     if not one or set(one) != set(other) or any(not np.array_equal(first.ids[name], second.ids[name]) for name in one):
         return None
@@ -84,7 +84,7 @@ def paired(first: Correctness, second: Correctness, ensembles: tuple[str, str]) 
 
 
 def pooled(tests: Iterable[McNemar]) -> McNemar:
-    """Return the test of the counts added up, for tests on different images."""
+    """Return the test of the summed counts of tests on different images."""
     listed = list(tests)
     first, second = sum(test.first_only for test in listed), sum(test.second_only for test in listed)
     return exact_mcnemar(np.arange(first + second) < first, np.arange(first + second) >= first)

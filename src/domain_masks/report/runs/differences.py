@@ -1,4 +1,4 @@
-"""How much higher one line of runs is than another, over the same images and seeds, and how sure that is."""
+"""The difference in accuracy between two lines of runs over the same images and seeds, with its uncertainty."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ REPRODUCED, UNCLEAR, IN_PART, NOT_REPRODUCED = "reproduced", "not clear", "in pa
 class AccuracyDifference:
     """The difference of two mean accuracies, in [-1, 1], and on how many held-out domains the first is higher.
 
-    - ``by_seed``: seed -> the difference, of the seeds with every held-out domain
-    - ``deviation``: over these seeds, None for one
-    - ``bounds``: 95 % interval over test images, None where predictions are missing
+    - ``by_seed``: seed -> difference, for the seeds with every held-out domain
+    - ``deviation``: standard deviation over these seeds, None for one seed
+    - ``bounds``: 95 % interval over test images, None if predictions are missing
     """
 
     difference: float
@@ -35,9 +35,10 @@ class AccuracyDifference:
 
     @property
     def result(self) -> str:
-        """Whether the first is higher: not clear where images or seeds could turn it, in part where most domains differ.
+        """Whether the first is higher.
 
-        Images could where the interval holds 0; seeds where they have both signs, or spread by more than the difference.
+        Not clear if the interval contains 0, or the seeds differ in sign or by more than the difference; in part if the mean
+        is higher, but not on most held-out domains.
         """
         if self.bounds is not None and self.bounds[0] <= 0 <= self.bounds[1]:
             return UNCLEAR
@@ -46,11 +47,11 @@ class AccuracyDifference:
             return UNCLEAR
         if self.difference <= 0:
             return NOT_REPRODUCED
-        # A mean that one domain lifts while most do not follow is no finding.
+        # A mean that is raised by a single domain is not a finding.
         return REPRODUCED if 2 * self.higher > self.domains else IN_PART
 
     def __str__(self) -> str:
-        """The difference in points with its interval, its spread over seeds, and on which seeds it rests."""
+        """The difference in points with its interval and its deviation over seeds."""
         text = f"{signed(100 * self.difference)} points"
         if self.bounds is not None:
             text += f" [{signed(100 * self.bounds[0], 1)}, {signed(100 * self.bounds[1], 1)}]"
@@ -58,14 +59,14 @@ class AccuracyDifference:
 
     @property
     def seeds_in_words(self) -> str:
-        """On which seeds the difference rests, and how much they spread."""
+        """The seeds that the difference is computed from, and the deviation over them."""
         if self.deviation is not None:
             return f" (± {100 * self.deviation:.2f} over seeds {', '.join(map(str, self.by_seed))})"
-        return f" (seed {next(iter(self.by_seed))} alone)" if self.by_seed else ""
+        return f" (only seed {next(iter(self.by_seed))})" if self.by_seed else ""
 
 
 def gap(group: Group, first: Line, second: Line, measures: tuple[str, str]) -> AccuracyDifference | None:
-    """Return the mean of one line minus that of another over the seeds that both have; None unless they have every domain."""
+    """Return the mean difference of two lines over their common seeds; None unless both have every held-out domain."""
     targets = group.main_targets
     pairs: list[tuple[RunRecord, RunRecord]] = []
     by_seed: dict[int, list[float]] = {}
@@ -74,12 +75,12 @@ def gap(group: Group, first: Line, second: Line, measures: tuple[str, str]) -> A
         others = {record.results.seed: record for record in second.by_target.get(target, ())}
         for record in first.by_target.get(target, ()):
             other = others.get(record.results.seed)
-            one = accuracy_of(record, measures[0])
-            two = None if other is None else accuracy_of(other, measures[1])
-            if other is not None and one is not None and two is not None:
+            first_accuracy = accuracy_of(record, measures[0])
+            second_accuracy = None if other is None else accuracy_of(other, measures[1])
+            if other is not None and first_accuracy is not None and second_accuracy is not None:
                 pairs.append((record, other))
-                by_seed.setdefault(record.results.seed, []).append(one - two)
-                by_target.setdefault(target, []).append(one - two)
+                by_seed.setdefault(record.results.seed, []).append(first_accuracy - second_accuracy)
+                by_target.setdefault(target, []).append(first_accuracy - second_accuracy)
     if len(by_target) < len(targets):
         return None
     means = [sum(values) / len(values) for values in by_target.values()]
@@ -97,15 +98,15 @@ def _bounds(
     measures: tuple[str, str],
     by_target: Mapping[str, Sequence[float]],
 ) -> tuple[float, float] | None:
-    """Return the interval of the difference, every image drawn with the answers of both lines."""
-    answers, weights = [], []
+    """Return the interval of the difference, resampling images with the predictions of both lines."""
+    correctness, weights = [], []
     for pair in pairs:
         share = 1 / (len(by_target) * len(by_target[target_of(pair[0])]))
         for record, measure, sign in zip(pair, measures, (1, -1), strict=True):
-            found = group.of(record).by_measure.get(measure)
-            if found is None:
+            of_run = group.of(record).by_measure.get(measure)
+            if of_run is None:
                 return None
-            answers.append(found)
+            correctness.append(of_run)
             weights.append(sign * share)
-    found_interval = interval(answers, PREDICTION_ENSEMBLE, weights)
-    return None if found_interval is None else (found_interval.low, found_interval.high)
+    bounds = interval(correctness, PREDICTION_ENSEMBLE, weights)
+    return None if bounds is None else (bounds.low, bounds.high)

@@ -1,4 +1,4 @@
-"""Runs that may be averaged and compared: those of one dataset, backbone and protocol; and what is chosen among them."""
+"""Groups of comparable runs, with one dataset, backbone and protocol, and the settings chosen among them."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ PROTOCOL = (
     "views",
     "head_initialisation",
 )
-"""Settings that make another protocol, not another variant; with the boundary where features are frozen."""
+"""Settings that define the protocol rather than a variant; with frozen features the boundary is another one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """What one row of a table shows: the runs of a method with the settings that a rule chose for each held-out domain.
+    """One row of a table: the runs of a method with the settings that a rule chose for each held-out domain.
 
     - ``by_target``: held-out domains joined by commas -> the runs, one per seed
-    - ``rule``: how the settings were chosen; empty where there was one setting, and for a row of one variant
-    - ``oracle``: whether labels of the held-out domain took part in the choice or in a run
+    - ``rule``: how the settings were chosen; empty if there was only one setting, and for a row of one variant
+    - ``oracle``: whether labels of the held-out domain were used for the choice or in a run
     - ``chosen``: held-out domain -> the label of the setting
     - ``undecided``: whether this is one of several settings between which the rule could not choose
     """
@@ -62,7 +62,7 @@ class Line:
 
     @property
     def title(self) -> str:
-        """What the line is called where no mark says how it was chosen."""
+        """The label, marked as an oracle in plain text."""
         return f"{self.label} (oracle)" if self.oracle else self.label
 
     @property
@@ -72,20 +72,20 @@ class Line:
 
     @property
     def optimizer(self) -> str:
-        """The optimiser of its runs; another one makes another baseline (Aggregate-SGD)."""
+        """The optimiser of its runs; a different one is a different baseline (Aggregate-SGD)."""
         return str(self.records[0].config.get("optimizer"))
 
     @property
     def setting(self) -> str:
-        """The chosen setting, where it is the same for every held-out domain; what a row of one variant is called."""
-        found = dict.fromkeys(self.chosen.values())
-        if len(found) > 1:
+        """The chosen setting if it is the same for every held-out domain, or the label of a row of one variant."""
+        settings = dict.fromkeys(self.chosen.values())
+        if len(settings) > 1:
             return "settings by held-out domain"
-        return next(iter(found), self.label).removeprefix(f"{self.method}, ")
+        return next(iter(settings), self.label).removeprefix(f"{self.method}, ")
 
     @property
     def records(self) -> tuple[RunRecord, ...]:
-        """All runs, held-out domain by held-out domain."""
+        """All runs, ordered by held-out domain."""
         return tuple(record for records in self.by_target.values() for record in records)
 
 
@@ -93,13 +93,13 @@ class Line:
 class Group:
     """Runs of one dataset, backbone and protocol.
 
-    - ``name``: for anchors and files; ``title``: for people
-    - ``records``: the runs, each once per variant, held-out domain and seed
-    - ``targets``: held-out domains, each entry joined by commas, in the order of the dataset's domains as far as that is known
-    - ``lines``: a row per method and optimiser, its settings chosen by ``rule``
-    - ``published``: a row per method whose runs include the paper's protocol and setting, where ``lines`` has another one:
-      nothing was chosen there, and the paper's number is comparable
-    - ``problems``: why the rule could not choose, and predictions that cannot be read
+    - ``name``, ``title``: for anchors and files, and for display
+    - ``records``: the runs, one per variant, held-out domain and seed
+    - ``targets``: held-out domains, each entry joined by commas, in the order of the dataset's domains if known
+    - ``lines``: a row per method and optimiser, with settings chosen by ``rule``
+    - ``published``: a row with the paper's protocol and setting for each method whose line has another setting; nothing was
+      chosen there, so it is comparable with the paper's number
+    - ``problems``: why the rule could not choose, and unreadable predictions
     """
 
     name: str
@@ -115,20 +115,20 @@ class Group:
     analyses: Mapping[int, StoredAnalysis]
 
     def of(self, record: RunRecord) -> RunCorrectness:
-        """Return which images one of the group's runs has right."""
+        """Return which images one of the group's runs classifies correctly."""
         return self.correctness[id(record)]
 
     def analysis(self, record: RunRecord) -> Analysis | None:
-        """Return what ``dmg analyze`` found in one of the group's runs; None where it was not analyzed."""
+        """Return the analysis of one of the group's runs; None if it was not analyzed."""
         return self.analyses[id(record)].analysis
 
     @property
     def decided(self) -> tuple[Line, ...]:
-        """The lines with which others may be compared: one per method and optimiser."""
+        """The lines that can be compared: those for which the rule could choose, one per method and optimiser."""
         return tuple(line for line in self.lines if not line.undecided)
 
     def line(self, method: str, optimizer: str | None = None) -> Line | None:
-        """Return the line of a method, with this optimiser if it has several; None where the rule could not choose."""
+        """Return the line of a method, with this optimiser if it has several; None if the rule could not choose."""
         mine = [line for line in self.lines if line.method == method]
         same = [line for line in mine if line.optimizer == optimizer] or mine
         return same[0] if same and not same[0].undecided else None
@@ -145,7 +145,7 @@ class Group:
 
     @property
     def main_targets(self) -> tuple[str, ...]:
-        """The held-out domains that tables are about: without those that only inner runs hold out together."""
+        """The held-out domains shown in tables, without the combinations held out only for a selection rule."""
         shown = {target for line in self.lines for target in line.by_target}
         fewest = min(_count(target, self.records) for target in shown)
         return tuple(t for t in self.targets if t in shown and _count(t, self.records) == fewest)
@@ -162,7 +162,7 @@ class Group:
 
 
 def groups_of(records: Sequence[RunRecord], rule: str = SOURCE_VALIDATION) -> list[Group]:
-    """Divide runs into groups, the largest first, and choose in each by ``rule``; what cannot be chosen is noted."""
+    """Divide runs into groups, largest first, and choose settings in each by ``rule``; failures are noted."""
     parts: dict[str, list[RunRecord]] = {}
     for record in records:
         shared = {name: value for name, value in protocol_of(record).items() if name != "images"}
@@ -172,17 +172,17 @@ def groups_of(records: Sequence[RunRecord], rule: str = SOURCE_VALIDATION) -> li
     protocols = [protocol_of(next((r for r in part if r.content is not None), part[0])) for part in ordered]
     differing = differing_settings(protocols)
     names: list[str] = []
-    found = []
+    groups = []
     for part, protocol in zip(ordered, protocols, strict=True):
         name = file_name(f"{part[0].results.dataset}-{part[0].results.backbone}")
         names.append(name)
         unique = name if names.count(name) == 1 else f"{name}-{names.count(name)}"
-        found.append(_group(unique, title_of(protocol, differing), part, rule))
-    return found
+        groups.append(_group(unique, title_of(protocol, differing), part, rule))
+    return groups
 
 
 def _by_content(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
-    """Divide runs by what their images hold; those that did not note it belong to the others where these agree."""
+    """Divide runs by the content of their images; runs without a fingerprint join the others if these agree."""
     parts: dict[str | None, list[RunRecord]] = {}
     for record in sorted(records, key=lambda record: record.content is None):
         known = record.content
@@ -192,9 +192,9 @@ def _by_content(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
 
 
 def protocol_of(record: RunRecord) -> dict[str, Any]:
-    """Return what makes runs comparable: dataset, backbone and the settings in :data:`PROTOCOL`.
+    """Return the protocol of a run: dataset, backbone and the settings in :data:`PROTOCOL`.
 
-    Also ``images``, the beginning of the dataset's fingerprint, and ``before``, what is computed in another way since.
+    Also ``images``, the start of the dataset's fingerprint, and ``before``, later changes of the computation that it lacks.
     """
     config = record.config
     protocol: dict[str, Any] = {"dataset": record.results.dataset, "backbone": record.results.backbone}
@@ -215,13 +215,13 @@ def _group(name: str, title: str, records: Sequence[RunRecord], rule: str) -> Gr
     problems = [f"{record.folder.path}: {text}" for record in once if (text := correctness[id(record)].problem)]
     repeated = len(records) - len(once)
     if repeated:
-        what, end = ("1 run repeats", "is") if repeated == 1 else (f"{repeated} runs repeat", "are")
-        problems.append(f"{what} the settings, held-out domain and seed of another, and {end} left out")
+        subject, verb = ("1 run repeats", "is") if repeated == 1 else (f"{repeated} runs repeat", "are")
+        problems.append(f"{subject} the settings, held-out domain and seed of another, and {verb} left out")
     unknown = sum(record.content is None for record in records)
     if 0 < unknown < len(records):
         problems.append(
-            f"{unknown} of {len(records)} runs were made by a version that did not record what the images hold: whether they "
-            "were the same images as the others' is unknown"
+            f"{unknown} of {len(records)} runs were made by a version that did not record a fingerprint of the images: whether "
+            "they used the same images as the others is unknown"
         )
     lines, unchosen = _lines(once, rule)
     published = _published(every, lines)
@@ -232,7 +232,7 @@ def _group(name: str, title: str, records: Sequence[RunRecord], rule: str) -> Gr
 
 
 def _lines(records: Sequence[RunRecord], rule: str) -> tuple[list[Line], list[str]]:
-    """Return a row per method and optimiser; where the rule cannot choose, a row per variant, and why."""
+    """Return a row per method and optimiser, or a row per variant if the rule cannot choose, and the reasons."""
     lines: list[Line] = []
     problems: list[str] = []
     for method in dict.fromkeys(record.results.method for record in records):
@@ -253,16 +253,16 @@ def _lines(records: Sequence[RunRecord], rule: str) -> tuple[list[Line], list[st
 
 
 def _beginning(message: str, most: int = 4) -> str:
-    """Return the first lines of a message that lists what is missing, and how many follow."""
-    found = message.splitlines()
-    more = [f"and {len(found) - most} more"] if len(found) > most else []
-    return " ".join([*found[:most], *more])
+    """Return the first lines of a message, and how many follow."""
+    lines = message.splitlines()
+    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return " ".join([*lines[:most], *more])
 
 
 def _published(every: Sequence[Variant], lines: Sequence[Line]) -> Iterator[Line]:
-    """Return the variants that follow the paper in everything, of methods whose lines are made of other ones too."""
+    """Yield lines of the variants with the paper's protocol, for methods whose own line includes other variants."""
     for variant in every:
-        # Runs that hold out two domains are there for a selection rule.
+        # Runs that hold out two domains only serve a selection rule.
         singles = [record for record in variant.records if len(record.results.targets) == 1]
         if not singles or any(protocol_match(record.config) for record in singles):
             continue
@@ -290,7 +290,7 @@ def _line(method: str, label: str, chosen: Sequence[SelectedResult], was_swept: 
 
 
 def line_of(variant: Variant, undecided: bool = False) -> Line:
-    """Return the row of one variant, nothing having been chosen."""
+    """Return the row of one variant, without a choice."""
     by_target: dict[str, tuple[RunRecord, ...]] = {}
     for record in variant.records:
         target = target_of(record)
@@ -299,12 +299,12 @@ def line_of(variant: Variant, undecided: bool = False) -> Line:
 
 
 def target_of(record: RunRecord) -> str:
-    """Return the held-out domains of a run as tables name them."""
+    """Return the held-out domains of a run, joined by commas."""
     return held_out_name(record.results.targets)
 
 
 def _count(target: str, records: Sequence[RunRecord]) -> int:
-    """Return how many domains are held out together; a name may hold a comma itself."""
+    """Return how many domains are held out together; not by splitting, since a name may contain a comma."""
     return next(len(record.results.targets) for record in records if target_of(record) == target)
 
 
@@ -313,10 +313,10 @@ def _used_labels(records: Sequence[RunRecord]) -> bool:
 
 
 def _in_order(records: Sequence[RunRecord]) -> tuple[str, ...]:
-    """Return the held-out domains in the order in which sources list them, then by name."""
+    """Return the held-out domains sorted by the number of domains held out together, then by name."""
     known: list[str] = []
     for record in sorted(records, key=lambda record: -len(record.results.sources)):
         known += [name for name in record.results.sources if name not in known]
-    found = dict.fromkeys(target_of(record) for record in records)
-    places = {name: place for place, name in enumerate(sorted(known))}
-    return tuple(sorted(found, key=lambda t: (_count(t, records), places.get(t, len(places)), t)))
+    targets = dict.fromkeys(target_of(record) for record in records)
+    positions = {name: position for position, name in enumerate(sorted(known))}
+    return tuple(sorted(targets, key=lambda t: (_count(t, records), positions.get(t, len(positions)), t)))

@@ -1,4 +1,4 @@
-"""What protocols, settings and files are called."""
+"""Names of protocols, settings and files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 
 def differing_settings(protocols: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the settings that are not the same in all protocols."""
+    """Return the names of the settings that differ between the protocols."""
     names = dict.fromkeys(name for protocol in protocols for name in protocol)
     return [name for name in names if len({json.dumps(p.get(name), default=str) for p in protocols}) > 1]
 
 
 def title_of(protocol: Mapping[str, Any], differing: Sequence[str]) -> str:
-    """Return a protocol in words, with the settings in which those of the same report differ."""
+    """Return a title for a protocol, including the settings that differ within the report."""
     return ", ".join(_words(protocol, differing))
 
 
@@ -29,9 +29,9 @@ def _words(protocol: Mapping[str, Any], differing: Sequence[str]) -> Iterator[st
         yield f"{protocol['epochs']} epoch{'s' if protocol['epochs'] != 1 else ''}"
     if protocol["fast"]:
         yield "smoke run"
-    said = {"dataset", "backbone", "freeze_features", "size", "epochs", "fast"}
+    mentioned = {"dataset", "backbone", "freeze_features", "size", "epochs", "fast"}
     for name in differing:
-        if name not in said and protocol[name] is not None:
+        if name not in mentioned and protocol[name] is not None:
             value = PurePath(str(protocol[name])).name if name == "weights" else protocol[name]
             yield f"{name} {value}"
 
@@ -48,11 +48,11 @@ def value_text(value: Any) -> str:
 
 
 def file_name(text: str) -> str:
-    """Return text as a part of a file's name: letters and digits of ASCII, lower case, joined by hyphens."""
+    """Return text as part of a file name: ASCII letters and digits in lower case, joined by hyphens."""
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in text.lower())
     return "-".join(part for part in plain.split("-") if part) or "runs"
 
 
 def as_file_name(name: str) -> str:
-    """Return a name, such as a domain's, as a part of a file's name: what is no letter, digit, _ or - is a hyphen."""
+    """Return a name, such as a domain's, as part of a file name; other characters than letters, digits, _ and - become -."""
     return "".join(letter if letter.isalnum() or letter in "_-" else "-" for letter in name) or "none"

@@ -1,4 +1,4 @@
-"""The numbers that the paper printed, under this package's names (package data in ``paper/``)."""
+"""The numbers printed in the paper, under this package's names (package data in ``paper/``)."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ _OWN_NAMES = {
 class PaperNumber:
     """One accuracy of Tables 1, 2, 3, 5 and 6, a fraction in [0, 1].
 
-    - ``shown``: the method as the paper calls it; ``method``, ``optimizer``, ``measure`` and ``ensemble`` as this package does.
-      ``method`` is None for one that the authors took from elsewhere ("reported in [29]"), ``optimizer`` is None for methods
-      that are quoted from papers of their own (:data:`QUOTED`)
+    - ``shown``: the method's name in the paper
+    - ``method``: its name in this package; None for numbers from other papers ("reported in [29]")
+    - ``optimizer``: None for methods quoted from their own papers (:data:`QUOTED`)
     - ``target``: the held-out domain, or "overall"
     """
 
@@ -102,9 +102,11 @@ def mask_numbers() -> tuple[MaskNumber, ...]:
 def paper_number(
     dataset: str, backbone: str, method: str, optimizer: str, measure: str, ensemble: str, target: str
 ) -> PaperNumber | None:
-    """Return what the paper reports for this, under this package's names; None where it reports nothing.
+    """Return the paper's number under this package's names; None if there is none.
 
-    ``measure`` is "out_of_domain", "in_domain" or "known_domain". Of a number that stands in several tables the first counts.
+    - ``measure``: "out_of_domain", "in_domain" or "known_domain"
+
+    For a number that is in several tables the first one is returned.
     """
     wanted = (dataset, backbone, method, None if method in QUOTED else optimizer, measure, ensemble, target)
     for number in accuracy_numbers():

@@ -1,7 +1,7 @@
-"""Every setting of a run and of a method, and what it must be for the run to be comparable with the paper's number.
+"""The values that the settings of a run and a method must have to be comparable with the paper's numbers.
 
-Each setting is named here once (a test fails for one that is not): it must be what the paper says, or it cannot change the
-number, or it is looked at by :mod:`.paper_protocol` together with others. Where the paper is silent, the authors' released code
+Every setting is listed here once (a test fails if one is missing): it has a required value, or it cannot affect the result, or
+:mod:`.paper_protocol` checks it together with others. If the paper does not specify a setting, the authors' released code
 decides, which the defaults follow.
 """
 
@@ -18,19 +18,19 @@ DOMAINS: Mapping[str, tuple[str, ...]] = {
     "pacs": ("art_painting", "cartoon", "photo", "sketch"),
     "domainnet": ("clipart", "infograph", "painting", "quickdraw", "real", "sketch"),
 }
-"""Dataset -> its domains, each of which the paper holds out by itself."""
+"""Dataset -> its domains, each of which the paper holds out in turn."""
 BACKBONES = ("alexnet", "resnet18", "resnet50")
 PAPER_SITES: Mapping[str, tuple[str, ...]] = {
     "alexnet": ("classifier.1", "classifier.4", "classifier.6"),
     "resnet18": ("layer4.1", "fc"),
     "resnet50": ("layer4.2", "fc"),
 }
-"""Backbone -> the masked inputs of Section 4.1, which the preset ``paper`` stands for."""
+"""Backbone -> the mask sites of Section 4.1, as in the preset ``paper``."""
 
 
 @dataclass(frozen=True, init=False)
 class Fixed:
-    """A setting that must be one of these values, all of which mean the same; the first is shown as the paper's."""
+    """A setting that must have one of these equivalent values; the first is shown as the paper's."""
 
     values: tuple[Any, ...]
 
@@ -40,42 +40,42 @@ class Fixed:
 
 @dataclass(frozen=True, init=False)
 class Later(Fixed):
-    """The same of a setting that older versions did not have: they computed what its first value stands for."""
+    """A fixed setting that older versions lacked; they behaved as with its first value."""
 
 
 @dataclass(frozen=True)
 class ByDataset:
-    """A setting that the paper fixes for each dataset; a dataset that is not named leaves it without effect."""
+    """A setting that the paper fixes per dataset; it has no effect on datasets that are not listed."""
 
     values: Mapping[str, Fixed]
 
 
 @dataclass(frozen=True)
 class Free:
-    """A setting that cannot change the number, and why."""
+    """A setting that cannot affect the result, and why."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Together:
-    """A setting that is looked at with others, and where."""
+    """A setting that is checked together with others, and where."""
 
     where: str
 
 
 Classified = Fixed | ByDataset | Free | Together
 
-_PLACE = Free("says where something lies, or by how many it is read")
-_DRAWN = Free("draws what the paper drew at random")
-_LAST_BITS = Free("changes the order of sums, nothing else")
+_PLACE = Free("locates files, or sets the number of workers")
+_DRAWN = Free("seeds what is random in the paper")
+_LAST_BITS = Free("only changes the order of floating-point operations")
 _FIRST_COLUMN = Together("dataset, backbone, method and held-out domain choose the paper's number")
 
 
 def _as_default(setting: str) -> Fixed | ByDataset:
-    """Return what the paper says of a setting, which is the default of runs on its datasets.
+    """Return the paper's value of a setting, which is the default on its datasets.
 
-    What it says alike of them all is a difference of runs on other datasets, too.
+    A value that is the same for all of them is required on other datasets, too.
     """
     values = {dataset: paper_defaults(dataset)[setting] for dataset in DOMAINS}
     if len(set(values.values())) == 1:
@@ -90,41 +90,41 @@ SETTINGS: Mapping[str, Classified] = {
     "split_seed": _DRAWN,
     "sampling": Fixed("pooled"),
     "augmentation": ByDataset({"pacs": Fixed("pacs"), "domainnet": Fixed("standard")}),
-    # None, in settings that were not completed, is the dataset's default.
+    # None in an incomplete config is the dataset's default.
     "square": Fixed(True, None),
     "size": Fixed(224),
-    # Of the whole image, as torchvision's ImageNet weights of the three backbones ask for.
+    # The whole image, as required by torchvision's ImageNet weights of the three backbones.
     "crop": Fixed(1.0, None),
     "mean": Fixed(list(IMAGENET_MEAN), None),
     "std": Fixed(list(IMAGENET_STD), None),
     "interpolation": Fixed("bilinear", None),
-    # The paper says neither; the second is what the authors' DomainNet was.
+    # Not specified in the paper; the authors' DomainNet used the second.
     "resizing": ByDataset({"pacs": Later("once"), "domainnet": Later("once", "released-code")}),
     "value_range": Later(None),
     "workers": _PLACE,
-    "verify": Free("looks at the images before training, and changes none"),
+    "verify": Free("checks the images before training without changing them"),
     "skip_bad": Fixed(False),
     "method": _FIRST_COLUMN,
-    "plugin": Free("says where the code of a method lies, which is looked at by its name"),
+    "plugin": Free("locates the code of a method, which is compared by its name"),
     "backbone": _FIRST_COLUMN,
     "weights": _as_default("weights"),
-    "sites": Together("of DMG alone, and by backbone"),
-    # Dropout that is not directly before it is that of F, which stays on while masks are learned.
+    "sites": Together("only for DMG, depending on the backbone"),
+    # Dropout before the boundary belongs to F, where it stays active while masks are learned.
     "boundary": Fixed(None),
     "head_initialisation": _as_default("head_initialisation"),
     "freeze_features": Fixed(False),
-    "views": Free("is of frozen features, which are a difference by themselves"),
+    "views": Free("only affects frozen features, which are a difference themselves"),
     "init_from": Fixed(None),
     "learn": Fixed("all"),
     "class_weights": Fixed("none"),
     "epochs": _as_default("epochs"),
     "batch": Fixed(64),
-    "optimizer": Together("Adam, but for Aggregate-SGD"),
-    # By SGD, too: the paper says no other rate, momentum or schedule of Aggregate-SGD.
+    "optimizer": Together("Adam, except for Aggregate-SGD"),
+    # With SGD, too: the paper gives no other rate, momentum or schedule for Aggregate-SGD.
     "lr": _as_default("lr"),
     "lr_head": Fixed(None, 1e-4),
     "lr_masks": Fixed(None, 1e-4),
-    "momentum": Together("of SGD alone"),
+    "momentum": Together("only for SGD"),
     "weight_decay": _as_default("weight_decay"),
     "schedule": _as_default("schedule"),
     "schedule_masks": ByDataset({"pacs": Later("same", "exponential"), "domainnet": Later("same", "inverse")}),
@@ -144,27 +144,27 @@ SETTINGS: Mapping[str, Classified] = {
             "average_overfit_patience",
             "average_tolerance",
         ),
-        Free("is of averaged weights, which are a difference by themselves"),
+        Free("only affects averaged weights, which are a difference themselves"),
     ),
     "patience": Fixed(None),
     "max_time": Fixed(None),
     "checkpoint_every": _PLACE,
     "fast": Fixed(False),
     "selection": Fixed("source-validation"),
-    "domain_classifier": Free("is of the ensemble `weighted`, of which the paper has no number"),
+    "domain_classifier": Free("only affects the ensemble `weighted`, for which the paper has no number"),
     "seed": _DRAWN,
     "device": _LAST_BITS,
-    "devices": Free("the batch is that of all processes together"),
+    "devices": Free("`batch` is the global batch size of all processes"),
     "threads": _LAST_BITS,
     "precision": Fixed("32", 32),
     "deterministic": _LAST_BITS,
     "compile": _LAST_BITS,
     "channels_last": _LAST_BITS,
 }
-"""Setting of a run -> what it must be."""
+"""Setting of a run -> its requirement."""
 
 MOMENTUM = Fixed(0.9)
-"""Of Aggregate-SGD; the paper does not say it, and this is what ``configs/paper`` runs."""
+"""Of Aggregate-SGD; not specified in the paper, this is the value in ``configs/paper``."""
 
 METHOD_SETTINGS: Mapping[str, Mapping[str, Classified]] = {
     "dmg": {
@@ -181,7 +181,7 @@ METHOD_SETTINGS: Mapping[str, Mapping[str, Classified]] = {
     "aggregate": {"head_first": Later(0.0), "batch_norm": Later("learned")},
     "multi_headed": {"average": Fixed("logits"), "validation": Later("predictions")},
 }
-"""Method -> its own settings -> what each must be, of those that the paper trained itself."""
+"""Method -> its own settings -> their requirements, for the methods that the paper trained itself."""
 
 QUOTED = frozenset(
     {
@@ -201,7 +201,7 @@ QUOTED = frozenset(
         ),
     }
 )
-"""Methods whose numbers the paper quotes from papers of their own: with other splits, training, selection and code."""
+"""Methods whose numbers the paper quotes from their own papers, with other splits, training, selection and code."""
 OF_TRAINING = frozenset(
     {
         *(
@@ -218,10 +218,10 @@ OF_TRAINING = frozenset(
         *("schedule", "schedule_unit", "schedule_decay", "schedule_gamma", "schedule_power", "clip"),
     }
 )
-"""Settings that decide how a quoted method is trained, which its own paper did in a way of its own."""
+"""Settings of the training, which for a quoted method was done as in its own paper."""
 
 IN_WORDS: Mapping[str, Mapping[Any, str]] = {
-    "freeze_features": {False: "the whole network trained", True: "features frozen, the task network trained alone"},
+    "freeze_features": {False: "the whole network trained", True: "features frozen, only the task network trained"},
     "weights": {"imagenet": "torchvision's of ImageNet", "none": "none"},
     "fast": {True: "a smoke run", False: "full runs"},
     "sites": {"paper": "last block and classifier (preset paper)"},
@@ -231,4 +231,4 @@ IN_WORDS: Mapping[str, Mapping[Any, str]] = {
     "boundary": {None: "the first mask site"},
     "square": {True: "squashed to a square", False: "the centre is cut out"},
 }
-"""Setting -> value -> what a difference calls it."""
+"""Setting -> value -> its description in a difference."""

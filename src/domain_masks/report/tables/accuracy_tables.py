@@ -1,4 +1,4 @@
-"""Tables of accuracies: all measures side by side, each by held-out domain, every setting, and the ensembles."""
+"""Tables of accuracies: all measures side by side, by held-out domain, every setting, and ensembles."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _BY_DOMAIN = {
 
 
 def side_by_side(group: Group, frame: pd.DataFrame) -> Table:
-    """Return a row per line with its overall out-of-domain, in-domain and known-domain accuracy, time and epochs."""
+    """Return a row per line with its overall out-of-domain, in-domain and known-domain accuracy, time and best epoch."""
     rows = []
     best = {measure: _best(group, overall(frame, measure)) for measure in MEASURE_TITLES}
     has_paper = bool(overall(frame)["paper_accuracy"].notna().any())
@@ -67,7 +67,7 @@ def side_by_side(group: Group, frame: pd.DataFrame) -> Table:
     chosen = frame[(frame["held_out"] == OVERALL) & (frame["ensemble"] == PREDICTION_ENSEMBLE)]
     return Table(
         f"{group.name}-overview",
-        "Out of domain, in domain and with known domain",
+        "Out-of-domain, in-domain and known-domain accuracy",
         columns,
         rows,
         chosen.reset_index(drop=True),
@@ -76,90 +76,97 @@ def side_by_side(group: Group, frame: pd.DataFrame) -> Table:
 
 
 def by_target(group: Group, frame: pd.DataFrame, measure: str) -> Table:
-    """Return one measure: a row per line, a column per held-out domain, and overall; the paper's rows where they match."""
-    mine = frame[(frame["measure"] == measure) & (frame["ensemble"] == PREDICTION_ENSEMBLE)]
+    """Return one measure: a row per line, a column per held-out domain and overall, with the paper's comparable rows."""
+    of_measure = frame[(frame["measure"] == measure) & (frame["ensemble"] == PREDICTION_ENSEMBLE)]
     held_out = (*group.main_targets, OVERALL)
-    best = {name: _best(group, mine[mine["held_out"] == name]) for name in held_out}
+    best = {name: _best(group, of_measure[of_measure["held_out"] == name]) for name in held_out}
     rows: list[list[Cell]] = []
     for line in (*group.lines, *group.published):
-        found = {name: _row(frame, line, measure, name) for name in held_out}
-        if all(row is None for row in found.values()):
+        by_name = {name: _row(frame, line, measure, name) for name in held_out}
+        if all(row is None for row in by_name.values()):
             continue
-        rows.append([method_cell(line), *(_cell(row, best[name], line.oracle) for name, row in found.items())])
-        beside = [row for row in found.values() if row is not None and not is_missing(row["paper_accuracy"])]
-        if beside:
-            table = beside[0]["paper_table"]
+        rows.append([method_cell(line), *(_cell(row, best[name], line.oracle) for name, row in by_name.items())])
+        printed = [row for row in by_name.values() if row is not None and not is_missing(row["paper_accuracy"])]
+        if printed:
+            table = printed[0]["paper_table"]
             rows.append(
                 [
                     text_cell(f"{line.label}: paper", f"Table {table}", mark="paper"),
-                    *(_paper_cells(row)[0] for row in found.values()),
+                    *(_paper_cells(row)[0] for row in by_name.values()),
                 ]
             )
             rows.append(
                 [
                     text_cell(f"{line.label}: difference", mark="paper"),
-                    *(_paper_cells(row)[1] for row in found.values()),
+                    *(_paper_cells(row)[1] for row in by_name.values()),
                 ]
             )
-    heads = [Column(name or "(none held out)", detail=n_text(_count(mine, name))) for name in held_out]
+    heads = [Column(name or "(none held out)", detail=n_text(_count(of_measure, name))) for name in held_out]
     return Table(
         f"{group.name}-{measure.replace('_', '-')}",
         f"{MEASURE_TITLES[measure].capitalize()}, by held-out domain",
         [Column("method", is_number=False), *heads],
         rows,
-        mine.reset_index(drop=True),
+        of_measure.reset_index(drop=True),
         measure_notes(group, frame, measure),
     )
 
 
 def by_domain(group: Group) -> Table:
-    """Return every measure domain by domain, for runs that all hold out the same: a row per line and measure."""
+    """Return every measure by domain, for runs that all hold out the same domains: a row per line and measure."""
     records = {line: [record for records in line.by_target.values() for record in records] for line in group.lines}
     measured = [
         (
             line,
             measure,
-            [_counted(group, record, measure, one) for record in mine if (one := accuracies_of(record, measure))],
+            [
+                _counted(group, record, measure, results)
+                for record in runs
+                if (results := accuracies_of(record, measure))
+            ],
         )
-        for line, mine in records.items()
+        for line, runs in records.items()
         for measure in MEASURE_TITLES
     ]
-    domains = list(dict.fromkeys(name for _, _, found in measured for one in found for name in one.per_domain))
+    domains = list(
+        dict.fromkeys(name for _, _, by_run in measured for results in by_run for name in results.per_domain)
+    )
     rows, flat = [], []
-    for line, measure, found in measured:
-        if not found:
+    for line, measure, by_run in measured:
+        if not by_run:
             continue
-        split = ", ".join(dict.fromkeys(one.split for one in found))
+        split = ", ".join(dict.fromkeys(results.split for results in by_run))
         cells = [method_cell(line), text_cell(MEASURE_TITLES[measure], f"{split} images")]
         for domain in domains:
-            values = [one.per_domain[domain] for one in found if domain in one.per_domain]
-            counts = {one.count_per_domain.get(domain) for one in found if domain in one.per_domain}
+            having = [results for results in by_run if domain in results.per_domain]
+            values = [results.per_domain[domain] for results in having]
+            counts = {results.count_per_domain.get(domain) for results in having}
             mean, deviation = mean_and_standard_deviation(values) if values else (None, None)
             count = next(iter(counts)) if len(counts) == 1 else None
-            said = nothing() if mean is None else Cell(f"{100 * mean:.2f}", mean, n_text(count))
+            cell = nothing() if mean is None else Cell(f"{100 * mean:.2f}", mean, n_text(count))
             if mean is not None and deviation is not None:
-                said = replace(said, text=f"{said.text} ± {100 * deviation:.2f}")
-            cells.append(said)
+                cell = replace(cell, text=f"{cell.text} ± {100 * deviation:.2f}")
+            cells.append(cell)
             if mean is not None:
                 row = {"line": line.label, "measure": measure, "split": split, "domain": domain, "images": count}
                 flat.append({**row, "runs": len(values), "accuracy": mean, "deviation": deviation})
         rows.append(cells)
     columns = [Column("method", is_number=False), Column("measure", is_number=False), *map(Column, domains)]
-    note = "In percent, n: how many images of the domain; the mean over the domains of a row is its number above."
+    note = "In percent; n: number of images of the domain. The mean over the domains of a row is its overall number."
     frame = typed(flat, _BY_DOMAIN)
-    return Table(f"{group.name}-by-domain", "Domain by domain", columns, rows, frame, [note])
+    return Table(f"{group.name}-by-domain", "Accuracy by domain", columns, rows, frame, [note])
 
 
-def _counted(group: Group, record: RunRecord, measure: str, found: Accuracies) -> Accuracies:
-    """Return accuracies with how many images each domain has, which older records do not say."""
-    answers = group.of(record).by_measure.get(measure)
-    if found.count_per_domain or answers is None:
-        return found
-    return found.model_copy(update={"count_per_domain": {name: len(ids) for name, ids in answers.ids.items()}})
+def _counted(group: Group, record: RunRecord, measure: str, accuracies: Accuracies) -> Accuracies:
+    """Return accuracies with the number of images per domain, which older records lack."""
+    correctness = group.of(record).by_measure.get(measure)
+    if accuracies.count_per_domain or correctness is None:
+        return accuracies
+    return accuracies.model_copy(update={"count_per_domain": {name: len(ids) for name, ids in correctness.ids.items()}})
 
 
 def _count(rows: pd.DataFrame, held_out: str) -> int | None:
-    """Return how many images are behind the numbers of one held-out domain, where these are the same in all lines."""
+    """Return the number of images of one held-out domain; None unless it is the same in all lines."""
     if held_out == OVERALL:
         return None
     counts = rows[rows["held_out"] == held_out]["images"].dropna().unique().tolist()
@@ -167,7 +174,7 @@ def _count(rows: pd.DataFrame, held_out: str) -> int | None:
 
 
 def every_setting(group: Group) -> Table | None:
-    """Return a row per setting that was run, none of them chosen; None where no method has several."""
+    """Return a row per setting that was run; None if no method has several."""
     if not group.is_swept:
         return None
     lines = [line_of(variant) for variant in group.variants]
@@ -184,15 +191,14 @@ def every_setting(group: Group) -> Table | None:
     columns += [*(Column(name or "–") for name in group.main_targets)]
     columns += [*(Column(f"{title}, overall") for title in MEASURE_TITLES.values()), Column("IoU")]
     note = (
-        "Every setting that was run; held-out domains are columns (out of domain). None is chosen here: taking the "
-        "highest number of such a table would select on the held-out domain. IoU: mean over mask sites, held-out "
-        "domains and seeds."
+        "All settings that were run, with a column per held-out domain (out of domain). Choosing the highest number of this "
+        "table would select on the held-out domain. IoU: mean over mask sites, held-out domains and seeds."
     )
     return Table(f"{group.name}-settings", "Every setting", columns, rows, frame, [note], folded=len(rows) > 12)
 
 
 def chosen_settings(group: Group) -> Table | None:
-    """Return which setting the rule chose for every held-out domain; None where nothing was chosen."""
+    """Return the setting that the rule chose for every held-out domain; None if nothing was chosen."""
     lines = [line for line in group.lines if line.chosen]
     if not lines:
         return None
@@ -205,15 +211,13 @@ def chosen_settings(group: Group) -> Table | None:
             for target in targets
         ]
     )
-    note = (
-        f"Chosen by {group.rule}: {RULES_IN_WORDS[group.rule]}; once per held-out domain, over the mean of the seeds."
-    )
+    note = f"Chosen by {group.rule}: {RULES_IN_WORDS[group.rule]}; per held-out domain, by the mean over seeds."
     columns = [Column("method", is_number=False), *(Column(target or "–", is_number=False) for target in targets)]
-    return Table(f"{group.name}-chosen", "Which setting was chosen", columns, rows, frame, [note])
+    return Table(f"{group.name}-chosen", "Chosen settings", columns, rows, frame, [note])
 
 
 def ensembles(group: Group, frame: pd.DataFrame) -> Table | None:
-    """Return out-of-domain accuracy under every way to combine masks; None where no method has several."""
+    """Return out-of-domain accuracy under every ensemble; None if no method has several."""
     lines = [line for line in group.lines if len(ensembles_of(line.records, OUT_OF_DOMAIN)) > 1]
     if not lines:
         return None
@@ -221,24 +225,24 @@ def ensembles(group: Group, frame: pd.DataFrame) -> Table | None:
     names.sort(key=lambda name: (name.startswith(KNOWN_DOMAIN), [PREDICTION_ENSEMBLE, MASK_ENSEMBLE].count(name) == 0))
     rows = []
     for line in lines:
-        # Over one held-out domain the mean is that domain's number.
+        # With one held-out domain the mean is that domain's number.
         for held_out in (*group.main_targets, OVERALL) if len(group.main_targets) > 1 else group.main_targets:
-            found = [_row(frame, line, OUT_OF_DOMAIN, held_out, name) for name in names]
+            by_name = [_row(frame, line, OUT_OF_DOMAIN, held_out, name) for name in names]
             rows.append(
-                [text_cell(line.title), text_cell(held_out or "–"), *(_cell(row, None, line.oracle) for row in found)]
+                [text_cell(line.title), text_cell(held_out or "–"), *(_cell(row, None, line.oracle) for row in by_name)]
             )
     columns = [Column("method", is_number=False), Column("held out", is_number=False)]
     columns += [Column(_ensemble_title(name)) for name in names]
     chosen = frame[(frame["measure"] == OUT_OF_DOMAIN) & frame["method"].isin([line.method for line in lines])]
     notes = [
-        "predictions: the average over all masks or heads. masks: one pass under the mean of the soft masks "
+        "predictions: the average over all masks or heads. masks: one forward pass under the mean of the soft masks "
         "(Section 7.3). weighted: the average weighted by a domain classifier. only X: the mask or head of source X "
-        "alone, whatever the image."
+        "for all images."
     ]
     notes += [text for line in lines for name in names if (text := in_part(line, name))]
     return Table(
         f"{group.name}-ensembles",
-        "How masks are combined, out of domain",
+        "Ensembles, out of domain",
         columns,
         rows,
         chosen.reset_index(drop=True),
@@ -247,7 +251,7 @@ def ensembles(group: Group, frame: pd.DataFrame) -> Table | None:
 
 
 def method_cell(line: Line) -> Cell:
-    """Return the cell that names a line, how its setting was chosen, and whether that was an oracle."""
+    """Return the cell with a line's name, how its setting was chosen, and whether that was an oracle."""
     setting = f"{line.setting}, " if line.setting != line.label else ""
     if line.oracle:
         return text_cell(line.label, f"{setting}oracle: chosen on the held-out domain", mark="oracle")
@@ -281,9 +285,9 @@ def _row(
 
 
 def _best(group: Group, rows: pd.DataFrame) -> float | None:
-    """Return the highest accuracy that no oracle chose, if there is something to be higher than.
+    """Return the highest accuracy without an oracle; None unless there are several.
 
-    The highest of settings that nothing chose between would itself be an oracle's choice, so those take no part.
+    Settings between which the rule could not choose are excluded: taking the best of them would be an oracle, too.
     """
     fair = rows[(rows["ensemble"] == PREDICTION_ENSEMBLE) & ~rows["target_labels_used"] & rows["accuracy"].notna()]
     fair = fair[~fair["line"].isin([line.label for line in group.lines if line.undecided])]

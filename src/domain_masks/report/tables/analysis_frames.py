@@ -1,4 +1,4 @@
-"""The numbers of an analysis as frames, a row per number or per thing that has several: what CSV files are written from."""
+"""The numbers of an analysis as data frames, from which the CSV files are written."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Row = Sequence[Any]
 
 
 def analysis_frames(analysis: Analysis) -> dict[str, pd.DataFrame]:
-    """Return name -> frame of everything that the analysis has; an empty text is a number that it has not.
+    """Return name -> frame of all parts of the analysis; missing numbers are empty texts.
 
-    Columns can share a name, since a domain may be called as another column is.
+    Column names can repeat, since a domain may have the name of another column.
     """
     return {
         name: pd.DataFrame(rows, columns=list(heads), dtype=object)
@@ -40,7 +40,7 @@ def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
         "calibration",
         [
             ["domain", "split", "images", "ece"],
-            *([name, splits[name], one.images, one.ece] for name, one in analysis.calibration.items()),
+            *([name, splits[name], part.images, part.ece] for name, part in analysis.calibration.items()),
         ],
     )
     yield (
@@ -49,9 +49,9 @@ def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
             ["domain", "label", "predicted", "count"],
             *(
                 [domain, label, predicted, count]
-                for domain, one in analysis.confusion.items()
-                for label, row in zip(one.classes, one.counts, strict=True)
-                for predicted, count in zip(one.classes, row, strict=True)
+                for domain, matrix in analysis.confusion.items()
+                for label, row in zip(matrix.classes, matrix.counts, strict=True)
+                for predicted, count in zip(matrix.classes, row, strict=True)
                 if count
             ),
         ],
@@ -99,7 +99,7 @@ def _epochs(analysis: Analysis) -> Iterator[Row]:
 
 
 def _nearest(analysis: Analysis) -> Iterator[Row]:
-    found = analysis.nearest_source
+    nearest = analysis.nearest_source
     sources = [name.removeprefix(KNOWN_DOMAIN) for name in analysis.mask_by_domain if name.startswith(KNOWN_DOMAIN)]
     kinds = ["nearest", "predictions", "weighted", "best_single"]
     titles = ["accuracy_best_single_oracle" if kind == "best_single" else f"accuracy_{kind}" for kind in kinds]
@@ -117,22 +117,22 @@ def _nearest(analysis: Analysis) -> Iterator[Row]:
         "nearest_by",
         "nearest_right_on_sources",
     ]
-    if found is None:
+    if nearest is None:
         return
-    for domain, share in found.domains.items():
-        accuracy, test = found.accuracy[domain], found.test[domain]
+    for domain, share in nearest.domains.items():
+        accuracy, test = nearest.accuracy[domain], nearest.test[domain]
         yield [
             domain,
-            found.images[domain],
+            nearest.images[domain],
             *(share[source] for source in sources),
-            found.agreement[domain],
+            nearest.agreement[domain],
             *(accuracy.get(kind, "") for kind in kinds),
-            found.best_single[domain],
+            nearest.best_single[domain],
             test.nearest_only,
             test.predictions_only,
             test.p_value,
-            found.right.by,
-            found.right.accuracy,
+            nearest.right.by,
+            nearest.right.accuracy,
         ]
 
 

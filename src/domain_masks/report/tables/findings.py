@@ -1,4 +1,4 @@
-"""Which of the paper's findings one's own runs reproduce."""
+"""Which of the paper's findings the runs reproduce."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ FINDINGS = {
 UNJUDGED = "oracle: not judged"
 NAMES = {"overlap_weight": "λ_O", "sparsity_weight": "λ_S"}
 MUCH = 2.0
-"""How many times the one range is larger than the other where a setting is said to matter much and the other little."""
+"""By which factor the accuracy ranges more over λ_S than over λ_O for the finding to count as reproduced."""
 LEVEL = 0.01
-"""By how much an overlap may rise from one weight to the next and still be called falling."""
+"""Largest increase of the overlap from one weight to the next that still counts as decreasing."""
 
 
 def findings(group: Group, sweeps: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return a row per finding of the paper that these runs can speak to.
+    """Return a row per finding of the paper that these runs can test.
 
     - ``sweeps``: setting -> frame of :func:`.sweep_tables.sweep_frame`
     """
@@ -59,7 +59,7 @@ def findings(group: Group, sweeps: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def findings_table(group: Group, frame: pd.DataFrame) -> Table | None:
-    """Return :func:`findings` as a table; None where the runs speak to no finding."""
+    """Return :func:`findings` as a table; None if it is empty."""
     if frame.empty:
         return None
     rows = [
@@ -73,13 +73,13 @@ def findings_table(group: Group, frame: pd.DataFrame) -> Table | None:
     ]
     columns = [Column(title, is_number=False) for title in ("finding", "paper", "here", "result")]
     note = (
-        "In brackets: 95 % interval over test images, each drawn with both answers. Differences are over the seeds that "
-        "both sides have, which can be fewer than those of the tables. Not clear: the interval holds 0, or the seeds differ "
-        "by more than the difference. In part: not with most held-out domains, or not in all cases. The paper's "
-        "numbers are shown only for runs of its own protocol."
+        "In brackets: 95 % interval over test images, resampled with the predictions of both sides. Differences use the "
+        "common seeds of both sides, which can be fewer than in the tables. Not clear: the interval contains 0, or the "
+        "deviation over seeds exceeds the difference. In part: not on most held-out domains, or not in all cases. The paper's "
+        "numbers are shown only for runs with its protocol."
     )
     notes = [note, *([ORACLE_NOTE] if frame["target_labels_used"].any() else [])]
-    return Table(f"{group.name}-findings", "The paper's findings, reproduced or not", columns, rows, frame, notes)
+    return Table(f"{group.name}-findings", "Reproduction of the paper's findings", columns, rows, frame, notes)
 
 
 def _mark(row: Mapping[str, Any]) -> Mark:
@@ -111,23 +111,23 @@ def _findings(group: Group, sweeps: Mapping[str, pd.DataFrame]) -> Iterator[dict
     yield from _sweep_rows(sweeps)
 
 
-def _gap_row(finding: str, found: AccuracyDifference | None, paper: str) -> Iterator[dict[str, Any]]:
-    if found is not None:
+def _gap_row(finding: str, difference: AccuracyDifference | None, paper: str) -> Iterator[dict[str, Any]]:
+    if difference is not None:
         yield {
             "finding": finding,
             "paper": paper,
-            "here": str(found),
-            "value": found.difference,
-            "result": found.result,
+            "here": str(difference),
+            "value": difference.difference,
+            "result": difference.result,
         }
 
 
 def _paper_gaps(group: Group, lines: Sequence[Line], first: tuple[str, str], second: tuple[str, str]) -> str:
-    """Return the paper's overall differences on a dataset, as text; as numbers only where ``lines`` have its protocol."""
-    found = {dataset: dict(_overall_gaps(dataset, first, second)) for dataset in (group.dataset, "domainnet")}
-    dataset = group.dataset if found[group.dataset] else "domainnet"
+    """Return the paper's overall differences on a dataset as text; with numbers only if ``lines`` have its protocol."""
+    by_dataset = {dataset: dict(_overall_gaps(dataset, first, second)) for dataset in (group.dataset, "domainnet")}
+    dataset = group.dataset if by_dataset[group.dataset] else "domainnet"
     title = "PACS" if dataset == "pacs" else "DomainNet"
-    gaps = found[dataset]
+    gaps = by_dataset[dataset]
     if dataset == group.dataset and not any(overall_differences(line, group.main_targets) for line in lines):
         return ", ".join(f"{signed(100 * value)} ({name})" for name, value in gaps.items()) + f", on {title}"
     higher = [name for name, value in gaps.items() if value > 0]
@@ -136,7 +136,7 @@ def _paper_gaps(group: Group, lines: Sequence[Line], first: tuple[str, str], sec
 
 
 def _overall_gaps(dataset: str, first: tuple[str, str], second: tuple[str, str]) -> Iterator[tuple[str, float]]:
-    """Yield backbone, difference for the prediction ensemble of two pairs of method and measure."""
+    """Yield the backbone and the difference between two pairs of method and measure, prediction ensemble."""
     for backbone, title in BACKBONE_TITLES.items():
         values: dict[tuple[str | None, str], float] = {}
         for number in accuracy_numbers():
@@ -149,35 +149,35 @@ def _overall_gaps(dataset: str, first: tuple[str, str], second: tuple[str, str])
 
 
 def _own_mask(group: Group, line: Line) -> Iterator[dict[str, Any]]:
-    """Compare, on every source domain of every run, its own mask with those of the other sources (Table 4)."""
-    best = level = total = 0
+    """Compare the own mask of every source domain of every run with the other masks (Table 4)."""
+    best = tied = total = 0
     for record in line.records:
-        answers = group.of(record).by_measure.get(IN_DOMAIN)
-        if answers is None:
+        correctness = group.of(record).by_measure.get(IN_DOMAIN)
+        if correctness is None:
             continue
-        for domain in answers.ids:
-            scores = {source: answers.accuracy(KNOWN_DOMAIN + source, domain) for source in record.results.sources}
+        for domain in correctness.ids:
+            scores = {source: correctness.accuracy(KNOWN_DOMAIN + source, domain) for source in record.results.sources}
             known = {source: value for source, value in scores.items() if value is not None}
             if domain in known and len(known) > 1:
                 total += 1
                 others = max(value for source, value in known.items() if source != domain)
                 best += known[domain] > others
-                level += known[domain] == others
+                tied += known[domain] == others
     if total:
         yield {
             "finding": "Each mask is the best, or as good as the best, on its own domain",
             "paper": "on all 10 source domains of Table 4 (AlexNet, DomainNet)",
-            "here": f"the best in {best} and level with the best in {level} of {total} cases (runs × source domains)",
-            "value": (best + level) / total,
-            "result": _of_cases(best, level, total),
+            "here": f"the best in {best} and tied with the best in {tied} of {total} cases (runs × source domains)",
+            "value": (best + tied) / total,
+            "result": _of_cases(best, tied, total),
         }
 
 
-def _of_cases(best: int, level: int, total: int) -> str:
-    """Judge how often a mask was the best: masks that are all alike would be level everywhere."""
-    if level > best:
+def _of_cases(best: int, tied: int, total: int) -> str:
+    """Return the result; more ties than wins are not clear, since identical masks would always tie."""
+    if tied > best:
         return UNCLEAR
-    return REPRODUCED if best + level == total else IN_PART if best > total / 2 else NOT_REPRODUCED
+    return REPRODUCED if best + tied == total else IN_PART if best > total / 2 else NOT_REPRODUCED
 
 
 def _sweep_rows(sweeps: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
@@ -191,36 +191,36 @@ def _sweep_rows(sweeps: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
             means = list(overlaps.values())
             falls = all(after <= before + LEVEL for before, after in pairwise(means))
             yield {
-                "finding": "The masks overlap less with a larger λ_O",
+                "finding": "The overlap of the masks decreases with λ_O",
                 "paper": "Figures 3 and 5",
                 "here": f"IoU {first:.3f} at λ_O = {low:g}, {last:.3f} at {high:g}"
-                + ("" if falls else "; not falling from value to value"),
+                + ("" if falls else "; not decreasing monotonically"),
                 "value": last - first,
                 "result": NOT_REPRODUCED if last >= first else REPRODUCED if falls else IN_PART,
             }
 
 
 def _sensitivity(spans: Mapping[str, Mapping[float, float]]) -> Iterator[dict[str, Any]]:
-    """Compare how far accuracy ranges over the weights that both sweeps have, all held-out domains counted."""
-    common = sorted(set.intersection(*(set(found) for found in spans.values())))
+    """Compare the range of the accuracy, averaged over held-out domains, over the weights that both sweeps have."""
+    common = sorted(set.intersection(*(set(accuracies) for accuracies in spans.values())))
     if len(common) < 2:
         return
     ranges = {
-        name: max(found[value] for value in common) - min(found[value] for value in common)
-        for name, found in spans.items()
+        name: max(accuracies[value] for value in common) - min(accuracies[value] for value in common)
+        for name, accuracies in spans.items()
     }
-    left_out = {name: sorted(set(found) - set(common)) for name, found in spans.items()}
+    left_out = {name: sorted(set(accuracies) - set(common)) for name, accuracies in spans.items()}
     here = f"over {', '.join(f'{value:g}' for value in common)}: a range of " + " and ".join(
         f"{100 * ranges[name]:.2f} points for {NAMES[name]}" for name in spans
     )
     here += "".join(
-        f"; {NAMES[name]} = {', '.join(f'{value:g}' for value in values)} left out, which the other sweep lacks"
+        f"; {NAMES[name]} = {', '.join(f'{value:g}' for value in values)} not in the other sweep, left out"
         for name, values in left_out.items()
         if values
     )
     overlap, sparsity = ranges["overlap_weight"], ranges["sparsity_weight"]
     yield {
-        "finding": "Out of domain, λ_O matters little and λ_S much",
+        "finding": "Out-of-domain accuracy is sensitive to λ_S, but not to λ_O",
         "paper": "Figures 3 and 6",
         "here": here,
         "value": sparsity - overlap,
@@ -229,32 +229,32 @@ def _sensitivity(spans: Mapping[str, Mapping[float, float]]) -> Iterator[dict[st
 
 
 def _overall_by_value(frame: pd.DataFrame, measure: str, site: str) -> dict[float, float]:
-    """Return swept value -> the mean over all held-out domains, where every domain was run, in order of the values."""
+    """Return swept value -> mean over all held-out domains, sorted, for values with every domain."""
     chosen = (frame["measure"] == measure) & (frame["held_out"] == OVERALL) & (frame["site"] == site)
     rows = frame[chosen & frame["mean"].notna()].sort_values("value")
     return {float(row["value"]): float(row["mean"]) for row in rows_of(rows)}
 
 
 def headline(group: Group, frame: pd.DataFrame) -> list[Highlight]:
-    """Return up to three numbers for the top of the page; none of settings between which the rule could not choose."""
-    found = []
+    """Return up to three numbers for the top of the page, without settings between which the rule could not choose."""
+    highlights = []
     rows = overall(frame)
     fair = rows[~rows["target_labels_used"] & rows["line"].isin([line.label for line in group.decided])]
     if not fair.empty:
         best = max(rows_of(fair), key=lambda row: float(row["accuracy"]))
         rank = f": the highest of {len(fair)}" if len(fair) > 1 else ""
         sure = "" if is_missing(best["low"]) else f"95 % interval {100 * best['low']:.1f} to {100 * best['high']:.1f}"
-        found.append(Highlight(f"{100 * best['accuracy']:.2f} %", f"{best['line']}, out of domain{rank}", sure))
+        highlights.append(Highlight(f"{100 * best['accuracy']:.2f} %", f"{best['line']}, out of domain{rank}", sure))
     dmg = group.line("dmg")
     if dmg is None:
-        return found
+        return highlights
     aggregate = group.line("aggregate", dmg.optimizer)
     gaps = [] if aggregate is None else [("DMG − Aggregate out of domain", aggregate, (OUT_OF_DOMAIN, OUT_OF_DOMAIN))]
     gaps.append(("known domain − ensemble in domain (DMG)", dmg, (WITH_KNOWN_DOMAIN, IN_DOMAIN)))
-    for what, other, measures in gaps:
+    for title, other, measures in gaps:
         difference = gap(group, dmg, other, measures)
         if difference is not None:
             number, _, sure = str(difference).partition(" points ")
             sure = f"95 % interval {sure}" if difference.bounds is not None else sure
-            found.append(Highlight(number, f"points, {what}", sure, dmg.oracle or other.oracle))
-    return found
+            highlights.append(Highlight(number, f"points, {title}", sure, dmg.oracle or other.oracle))
+    return highlights

@@ -1,4 +1,4 @@
-"""Masks in tables: overlap and kinds of units, and every mask on every domain (Table 4)."""
+"""Tables of masks: overlap, kinds of units, and the accuracy of every mask on every domain (Table 4)."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ MASKS = {
 }
 """Columns of :func:`mask_frame`; ``value`` is a fraction.
 
-``quantity`` is overall_iou, pairwise_iou, activated, average_activated or kinds. Two empty masks have IoU 1, as in the
-authors' code: very sparse masks overlap (Figure 6c).
+``quantity`` is overall_iou, pairwise_iou, activated, average_activated or kinds. The IoU of two empty masks is 1, as in the
+authors' code, so very sparse masks overlap (Figure 6c).
 """
 MASK_BY_DOMAIN = {
     "group": "str",
@@ -61,16 +61,16 @@ MASK_BY_DOMAIN = {
 _TITLES = {
     "overall": "IoU",
     "average": "active, average",
-    "off": "off in all",
+    "off": "inactive in all",
     "shared": "shared by all",
     "specific": "specific to some",
 }
 
 
 def mask_rows(sites: Mapping[str, SiteMasks], sources: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield site, quantity, name and value of everything that is known about hard masks; ``sites`` is by mask site.
+    """Yield site, quantity, name and value of all statistics of hard masks; ``sites`` is by mask site.
 
-    A pair of domains has one name, whatever the order of the masks' rows.
+    The name of a pair of domains does not depend on the order of the masks' rows.
     """
     for site, masks in sites.items():
         named: dict[str, Mapping[str, float | None]] = {
@@ -120,26 +120,26 @@ def mask_table(group: Group, frame: pd.DataFrame) -> Table | None:
     columns = [Column("method", is_number=False), Column("held out", is_number=False), Column("site", is_number=False)]
     columns += [Column(_TITLES[name]) for name in names]
     note = (
-        "Hard masks; IoU is the mean over pairs of sources, 1 for two empty masks; the others are fractions of units, on "
-        "average over the sources' masks, or over all; mean over seeds."
+        "Hard masks, mean over seeds. IoU: mean over pairs of sources, 1 for two empty masks. The others are fractions of "
+        "the units; “active, average” is the mean over the sources' masks."
     )
     return Table(f"{group.name}-masks", "Overlap and kinds of units", columns, rows, frame, [note], folded=True)
 
 
 def mask_by_domain_frame(group: Group, line: Line) -> pd.DataFrame:
-    """Return Table 4: the accuracy of every single mask or head, and of the ensembles, on every domain, mean over seeds."""
+    """Return Table 4: the accuracy of every mask or head and of the ensembles on every domain, mean over seeds."""
     comparable = {target: not target_differences(line, target) for target in line.by_target}
     values: dict[tuple[str, str, str], list[float]] = {}
     counts: dict[tuple[str, str], set[int]] = {}
     for target, records in line.by_target.items():
         for record in records:
-            accuracies, images = _by_mask(group, record)
-            for mask, by_domain in accuracies.items():
+            by_mask, images = _by_mask(group, record)
+            for mask, by_domain in by_mask.items():
                 for domain, accuracy in by_domain.items():
                     values.setdefault((target, mask, domain), []).append(accuracy)
                     counts.setdefault((target, domain), set()).add(images[domain])
     rows = []
-    for (target, mask, domain), found in values.items():
+    for (target, mask, domain), accuracies in values.items():
         is_the_papers = comparable[target] and line.method == "dmg"
         rows.append(
             {
@@ -149,9 +149,9 @@ def mask_by_domain_frame(group: Group, line: Line) -> pd.DataFrame:
                 "held_out": target,
                 "mask": mask,
                 "domain": domain,
-                "runs": len(found),
-                "images": next(iter(mine)) if len(mine := counts[target, domain]) == 1 else None,
-                "accuracy": sum(found) / len(found),
+                "runs": len(accuracies),
+                "images": next(iter(sizes)) if len(sizes := counts[target, domain]) == 1 else None,
+                "accuracy": sum(accuracies) / len(accuracies),
                 "paper_accuracy": _printed(group, target, mask, domain) if is_the_papers else None,
             }
         )
@@ -159,25 +159,25 @@ def mask_by_domain_frame(group: Group, line: Line) -> pd.DataFrame:
 
 
 def mask_by_domain_tables(group: Group, line: Line) -> list[Table]:
-    """Return Table 4 for each held-out domain of a line that has masks or heads of its own for each source."""
+    """Return Table 4 for each held-out domain of a line with a mask or head per source."""
     frame = mask_by_domain_frame(group, line)
     singles = frame[frame["mask"].str.startswith(KNOWN_DOMAIN)]
     tables = []
     for target in [name for name in group.main_targets if (singles["held_out"] == name).any()]:
-        mine = frame[frame["held_out"] == target].reset_index(drop=True)
+        of_target = frame[frame["held_out"] == target].reset_index(drop=True)
         name = f"{group.name}-masks-by-domain-{as_file_name(line.label)}-{as_file_name(target)}"
-        title = f"Every mask on every domain: {line.title}, {target or 'nothing'} held out"
+        title = f"Accuracy of every mask on every domain: {line.title}, {target or 'nothing'} held out"
         held_out = line.by_target[target][0].results.targets
-        tables.append(mask_by_domain_table(name, title, mine, held_out, line.oracle))
+        tables.append(mask_by_domain_table(name, title, of_target, held_out, line.oracle))
     return tables
 
 
 def mask_by_domain_table(
     name: str, title: str, frame: pd.DataFrame, held_out: Sequence[str], oracle: bool = False
 ) -> Table:
-    """Return the accuracy of every mask and ensemble on every domain, the held-out ones last.
+    """Return the accuracy of every mask and ensemble on every domain, held-out domains last.
 
-    ``frame`` has at least the columns mask, domain and accuracy of :func:`mask_by_domain_frame`, each pair once.
+    - ``frame``: at least the columns mask, domain and accuracy of :func:`mask_by_domain_frame`, each pair once
     """
     lookup = {(row["mask"], row["domain"]): row for row in rows_of(frame)}
     domains = sorted(dict.fromkeys(frame["domain"]), key=lambda domain: domain in held_out)
@@ -197,25 +197,25 @@ def mask_by_domain_table(
         for domain in domains
     ]
     notes = [
-        "Rows: which mask or head is used for every image; columns: whose images. Framed: a domain under its own. The tint "
-        "runs from the lowest to the highest of a column."
+        "Rows: the mask or head used for all images; columns: the domain of the images. Framed: a domain under its own mask. "
+        "The shading ranges from the lowest to the highest number of a column."
     ]
     if frame["paper_accuracy"].notna().any():
-        notes.append("Below each number: the paper's (Table 4).")
+        notes.append("Below each number: the paper's number (Table 4).")
     return Table(name, title, columns, rows, frame, [*notes, *([ORACLE_NOTE] if oracle else [])])
 
 
 def _by_mask(group: Group, record: RunRecord) -> tuple[Mapping[str, Mapping[str, float]], Mapping[str, int]]:
-    """Return mask or ensemble -> domain -> accuracy, and domain -> how many images, from the analysis where there is one."""
+    """Return mask or ensemble -> domain -> accuracy, and domain -> number of images; from the analysis if there is one."""
     if (analysis := group.analysis(record)) is not None:
-        return analysis.mask_by_domain, {domain: one.images for domain, one in analysis.calibration.items()}
+        return analysis.mask_by_domain, {domain: part.images for domain, part in analysis.calibration.items()}
     accuracies: dict[str, dict[str, float]] = {}
     counts: dict[str, int] = {}
     for measure in (IN_DOMAIN, OUT_OF_DOMAIN):
-        if (found := group.of(record).by_measure.get(measure)) is not None:
-            counts |= {domain: len(ids) for domain, ids in found.ids.items()}
-            for mask, right in found.right.items():
-                accuracies.setdefault(mask, {}).update({domain: float(each.mean()) for domain, each in right.items()})
+        if (correctness := group.of(record).by_measure.get(measure)) is not None:
+            counts |= {domain: len(ids) for domain, ids in correctness.ids.items()}
+            for mask, right in correctness.right.items():
+                accuracies.setdefault(mask, {}).update({domain: float(v.mean()) for domain, v in right.items()})
     return accuracies, counts
 
 
@@ -242,10 +242,10 @@ def _mask_name(mask: str, oracle: bool) -> Cell:
 
 
 def _printed(group: Group, target: str, mask: str, domain: str) -> float | None:
-    """Return the paper's number; None where it has none."""
-    called = "combined" if mask == PREDICTION_ENSEMBLE else mask.removeprefix(KNOWN_DOMAIN)
-    wanted = (group.dataset, group.backbone, target, called, domain)
-    for one in mask_numbers():
-        if (one.dataset, one.backbone, one.target, one.mask, one.domain) == wanted:
-            return one.accuracy
+    """Return the paper's number, or None."""
+    name = "combined" if mask == PREDICTION_ENSEMBLE else mask.removeprefix(KNOWN_DOMAIN)
+    wanted = (group.dataset, group.backbone, target, name, domain)
+    for printed in mask_numbers():
+        if (printed.dataset, printed.backbone, printed.target, printed.mask, printed.domain) == wanted:
+            return printed.accuracy
     return None

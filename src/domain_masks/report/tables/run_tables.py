@@ -1,4 +1,4 @@
-"""The runs one by one: what each is, and which could not be used."""
+"""The section on single runs: a table, details of each, and the runs that could not be used."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from domain_masks.report.runs.naming import value_text
 from domain_masks.report.tables.table import Cell, Column, Table, number, percent, text_cell
 
 MOST_DETAILS = 60
-"""Runs whose settings and course are shown one by one; a longer page would not be read, and the records hold them."""
+"""Number of runs with details, to limit the length of the page; their records have them all."""
 
 
 def runs_section(collection: Collection) -> Section:
-    """Return every run, what failed, what is unfinished and what cannot be read, each with its folder."""
+    """Return the section with all finished, failed, unfinished and unreadable runs and their folders."""
     blocks: list[Block] = []
-    for entries, what in (
-        (collection.failed, "Failed, each with its message:"),
-        (collection.skipped, "Records that cannot be used, and why:"),
+    for entries, title in (
+        (collection.failed, "Failed runs:"),
+        (collection.skipped, "Unusable records:"),
     ):
         if entries:
-            blocks.append(Paragraph(what, list(map(str, entries)), tone="warning"))
+            blocks.append(Paragraph(title, list(map(str, entries)), tone="warning"))
     if collection.unfinished:
-        blocks.append(Paragraph("Begun and not finished:", [str(path) for path in collection.unfinished], tone="note"))
+        blocks.append(Paragraph("Unfinished runs:", [str(path) for path in collection.unfinished], tone="note"))
     if collection.runs:
         labels = _labels(collection.runs)
         blocks.append(_runs_table(collection.runs, labels))
@@ -41,30 +41,31 @@ def runs_section(collection: Collection) -> Section:
         if len(collection.runs) > MOST_DETAILS:
             blocks.append(
                 Paragraph(
-                    f"Details of {MOST_DETAILS} of {len(collection.runs):,} runs are shown; the others stand in their folders."
+                    f"Details are shown for {MOST_DETAILS} of {len(collection.runs):,} runs; the records of the others are in "
+                    "their folders."
                 )
             )
     else:
-        blocks.append(Paragraph("No run has finished here.", tone="warning"))
+        blocks.append(Paragraph("No finished run.", tone="warning"))
     return Section("Runs", "runs", blocks)
 
 
 def _labels(runs: Sequence[RunRecord]) -> dict[int, str]:
-    """Return the id of a run -> its method, with the settings in which the method's runs on its dataset differ."""
+    """Return the id of a run -> its method, with the settings that differ between the method's runs on its dataset."""
     datasets: dict[tuple[str, str | None], list[RunRecord]] = {}
     for record in runs:
         datasets.setdefault((record.results.dataset, record.content), []).append(record)
-    found = {id(record): record.results.method for record in runs}
+    labels = {id(record): record.results.method for record in runs}
     for records in datasets.values():
-        found |= {id(record): variant.label for variant in variants(records) for record in variant.records}
-    return found
+        labels |= {id(record): variant.label for variant in variants(records) for record in variant.records}
+    return labels
 
 
 def _runs_table(runs: Sequence[RunRecord], labels: Mapping[int, str]) -> Table:
     rows, flat = [], []
     for record in runs:
         results = record.results
-        values = {m: found.accuracy if (found := accuracies_of(record, m)) else None for m in MEASURE_TITLES}
+        values = {m: measured.accuracy if (measured := accuracies_of(record, m)) else None for m in MEASURE_TITLES}
         seconds = results.seconds.get("training")
         rows.append(
             [
@@ -117,8 +118,8 @@ def _details(record: RunRecord, labels: Mapping[int, str], place: int) -> Sectio
     if results.average is not None:
         pairs.append(("weights", results.average.in_words()))
     if (nearest := results.nearest_source) is not None:
-        said = f"right on {100 * nearest.accuracy:.1f} % of the sources' own {nearest.split} images"
-        pairs.append(("nearest source", f"by the {nearest.by}, {said}"))
+        correct = f"correct on {100 * nearest.accuracy:.1f} % of the sources' own {nearest.split} images"
+        pairs.append(("nearest source", f"by the {nearest.by}, {correct}"))
     argv = environment.get("argv")
     if isinstance(argv, list) and argv:
         pairs.append(("command", " ".join(["dmg", *map(str, argv[1:])])))

@@ -1,4 +1,4 @@
-"""The search of a benchmark: its ranges, what it drew, and what source validation chose, draw by draw."""
+"""Tables of a hyper-parameter search: its ranges, the sampled settings, and which of them were chosen."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ from domain_masks.report.tables.table import Cell, Column, Table, percent, text_
 
 
 def searches_section(searches: Sequence[SearchRecord]) -> Section | None:
-    """Return the searches that lie beside the runs; None where there is none."""
+    """Return the section on the searches; None if there are none."""
     if not searches:
         return None
-    return Section("Search", "search", [table for place, one in enumerate(searches) for table in _tables(one, place)])
+    return Section(
+        "Search", "search", [table for place, search in enumerate(searches) for table in _tables(search, place)]
+    )
 
 
 def _tables(search: SearchRecord, place: int) -> list[Table]:
-    # File names of the tables; there is mostly one search.
+    # Used in file names; there is usually one search.
     name = "search" if place == 0 else f"search-{place + 1}"
     counts = {len(method.draws) for method in search.methods.values()}
     ranges = [
         [text_cell(method), text_cell(setting), text_cell(within)]
-        for method, found in search.methods.items()
-        for setting, within in found.ranges.items()
+        for method, searched in search.methods.items()
+        for setting, within in searched.ranges.items()
     ]
     note = (
-        f"{' or '.join(map(str, sorted(counts)))} settings of each method, the first its defaults; drawn and run with seed "
-        f"{search.seed}, what was chosen with {'seed' if len(search.seeds) == 1 else 'seeds'} "
-        f"{', '.join(map(str, search.seeds))}. Ranges stand in each method's description."
+        f"{' or '.join(map(str, sorted(counts)))} settings of each method, the first its defaults; sampled and run with seed "
+        f"{search.seed}, the chosen one with {'seed' if len(search.seeds) == 1 else 'seeds'} "
+        f"{', '.join(map(str, search.seeds))}. The ranges are part of each method's description."
     )
-    titles = ("method", "setting", "drawn from")
+    titles = ("method", "setting", "sampled from")
     frame = pd.DataFrame([[cell.text for cell in row] for row in ranges], columns=["method", "setting", "range"])
     columns = [Column(title, is_number=False) for title in titles]
     return [Table(f"{name}-ranges", "Search ranges", columns, ranges, frame, [note]), _draws(search, name)]
@@ -40,15 +42,17 @@ def _tables(search: SearchRecord, place: int) -> list[Table]:
 
 def _draws(search: SearchRecord, name: str) -> Table:
     targets = list(
-        dict.fromkeys(target for found in search.methods.values() for draw in found.draws for target in draw.validation)
+        dict.fromkeys(
+            target for searched in search.methods.values() for draw in searched.draws for target in draw.validation
+        )
     )
     rows, flat = [], []
-    for method, found in search.methods.items():
-        for number, draw in enumerate(found.draws):
+    for method, searched in search.methods.items():
+        for number, draw in enumerate(searched.draws):
             settings = ", ".join(f"{key.removeprefix('method.')} {value}" for key, value in draw.settings.items())
             cells: list[Cell] = [text_cell(method), Cell(str(number), number), text_cell(settings or "defaults")]
             for target in targets:
-                chosen = found.chosen.get(target) == number
+                chosen = searched.chosen.get(target) == number
                 cell = percent(draw.validation.get(target))
                 cells.append(Cell(f"{cell.text} chosen", cell.value) if chosen else cell)
                 flat.append(
@@ -63,11 +67,11 @@ def _draws(search: SearchRecord, name: str) -> Table:
                 )
             rows.append(cells)
     note = (
-        f"Accuracy on the sources' validation images, %, by held-out domain; chosen by {search.rule}: the held-out domain "
-        "itself was not looked at. A draw without a number failed, or is what an earlier one is."
+        f"Accuracy on the sources' validation images, %, by held-out domain; chosen by {search.rule}, without "
+        "the held-out domain. A draw without a number failed, or repeats an earlier one."
     )
     columns = [Column("method", is_number=False), Column("draw"), Column("settings", is_number=False)]
     columns += [Column(target or "–") for target in targets]
     return Table(
-        f"{name}-draws", "Settings drawn and chosen", columns, rows, pd.DataFrame(flat), [note], len(rows) > 12
+        f"{name}-draws", "Sampled and chosen settings", columns, rows, pd.DataFrame(flat), [note], len(rows) > 12
     )

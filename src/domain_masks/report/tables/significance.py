@@ -1,4 +1,4 @@
-"""Whether methods differ on the same images: exact McNemar tests, corrected for being many."""
+"""Paired comparison of methods on the same images: exact McNemar tests with Holm's correction."""
 
 from __future__ import annotations
 
@@ -36,10 +36,9 @@ PAIRS = {
 def pairs(group: Group) -> pd.DataFrame:
     """Return a row per two lines, seed and held-out domain, and one per seed over all held-out domains ("overall").
 
-    Both see the same images, so that each row is an exact McNemar test (out of domain, prediction ensemble). Over held-out
-    domains the counts are added up, since their images are different ones; over seeds nothing is added up,
-    since those are the same images again. p values are corrected by Holm's method: those over all domains for each other,
-    those of single domains for each other. Settings between which the rule could not choose are not tested.
+    Each row is an exact McNemar test on the same images (out of domain, prediction ensemble). Counts are summed over held-out
+    domains, whose images differ, but not over seeds, which share their images. p values are corrected by Holm's method,
+    separately over all domains and by domain. Settings between which the rule could not choose are not tested.
     """
     rows = [row for first, second in combinations(group.decided, 2) for row in _tests(group, first, second)]
     for overall in (True, False):
@@ -50,7 +49,7 @@ def pairs(group: Group) -> pd.DataFrame:
 
 
 def significance(group: Group, frame: pd.DataFrame, by_domain: bool = False) -> Table | None:
-    """Return the tests over all held-out domains, or those of single ones; None where there are none."""
+    """Return the tests over all held-out domains, or by domain; None if there are none."""
     chosen = frame[(frame["held_out"] != OVERALL) if by_domain else (frame["held_out"] == OVERALL)]
     if chosen.empty:
         return None
@@ -58,17 +57,17 @@ def significance(group: Group, frame: pd.DataFrame, by_domain: bool = False) -> 
     rows = [_shown(row, oracles, by_domain) for row in rows_of(chosen)]
     columns = [Column("first", is_number=False), Column("second", is_number=False), Column("seed")]
     columns += [Column("held out", is_number=False)] if by_domain else []
-    columns += [Column("first − second"), Column("first alone right"), Column("second alone right")]
+    columns += [Column("first − second"), Column("only first correct"), Column("only second correct")]
     columns += [Column("p"), Column("p, corrected")]
     note = (
-        "Exact McNemar test on the same images, out of domain. First − second: in percentage points of all these "
+        "Exact McNemar test on the same images, out of domain. First − second: difference in percentage points over all "
         f"images. p, corrected: by Holm's method over the {len(rows)} rows of this table."
     )
     more = (
-        "Each held-out domain by itself."
+        "One test per held-out domain."
         if by_domain
-        else "The counts of all held-out domains are added up, so that a domain of many images weighs more than in "
-        "“overall”, and the two can disagree; seeds are tested one by one, since they see the same images."
+        else "Counts are summed over all held-out domains, so large domains weigh more than in “overall”, and the two can "
+        "disagree. Seeds are tested separately, since they share the images."
     )
     return Table(
         f"{group.name}-significance{'-by-domain' if by_domain else ''}",
@@ -89,23 +88,23 @@ def _tests(group: Group, first: Line, second: Line) -> Iterator[dict[str, Any]]:
         others = {record.results.seed: record for record in second.by_target.get(target, ())}
         for record in first.by_target.get(target, ()):
             other = others.get(record.results.seed)
-            found = None if other is None else _test(group, record, other)
-            if found is None:
+            result = None if other is None else _test(group, record, other)
+            if result is None:
                 continue
-            by_seed.setdefault(record.results.seed, []).append(found)
-            yield common | common_flags | _counts(record.results.seed, target, *found)
+            by_seed.setdefault(record.results.seed, []).append(result)
+            yield common | common_flags | _counts(record.results.seed, target, *result)
     for seed, tests in sorted(by_seed.items()):
         if len(tests) == len(group.main_targets):
-            test = pooled(one for one, _ in tests)
-            yield common | common_flags | _counts(seed, OVERALL, test, sum(count for _, count in tests))
+            total = pooled(test for test, _ in tests)
+            yield common | common_flags | _counts(seed, OVERALL, total, sum(count for _, count in tests))
 
 
 def _test(group: Group, first: RunRecord, second: RunRecord) -> tuple[McNemar, int] | None:
-    one, other = (group.of(record).by_measure.get(OUT_OF_DOMAIN) for record in (first, second))
-    if one is None or other is None:
+    a, b = (group.of(record).by_measure.get(OUT_OF_DOMAIN) for record in (first, second))
+    if a is None or b is None:
         return None
-    test = paired(one, other, (PREDICTION_ENSEMBLE, PREDICTION_ENSEMBLE))
-    return None if test is None else (test, sum(map(len, one.ids.values())))
+    test = paired(a, b, (PREDICTION_ENSEMBLE, PREDICTION_ENSEMBLE))
+    return None if test is None else (test, sum(map(len, a.ids.values())))
 
 
 def _counts(seed: int, held_out: str, test: McNemar, images: int) -> dict[str, Any]:

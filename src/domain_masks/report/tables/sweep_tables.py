@@ -1,4 +1,4 @@
-"""Sweeps of a setting: which runs differ in one number alone, and their accuracies and overlap of masks at its values."""
+"""Sweeps of a setting: runs that differ only in one number, with their accuracies and overlap of masks."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ SWEEP = {
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """Variants of one method that differ in one number alone.
+    """Variants of one method that differ only in one number.
 
-    - ``setting``: its name; ``others``: what else tells these variants from others, as text
-    - ``values``: the variant of each value, in order
+    - ``setting``: the name of the swept setting
+    - ``others``: the other settings of these variants, as text
+    - ``values``: value -> variant, sorted
     """
 
     method: str
@@ -50,13 +51,15 @@ class Sweep:
 
 def sweeps_of(group: Group) -> list[Sweep]:
     """Return every series of at least two values of one numeric setting with all other settings equal."""
-    found = []
+    sweeps = []
     for method in dict.fromkeys(variant.method for variant in group.variants):
-        mine = [variant for variant in group.variants if variant.method == method]
-        names = dict.fromkeys(name for variant in mine for name, value in variant.settings.items() if _is_number(value))
+        of_method = [variant for variant in group.variants if variant.method == method]
+        names = dict.fromkeys(
+            name for variant in of_method for name, value in variant.settings.items() if _is_number(value)
+        )
         for name in names:
             series: dict[str, dict[float, Variant]] = {}
-            for variant in mine:
+            for variant in of_method:
                 if _is_number(variant.settings.get(name)):
                     rest = {key: value for key, value in variant.settings.items() if key != name}
                     key = json.dumps(rest, sort_keys=True, default=str)
@@ -65,8 +68,8 @@ def sweeps_of(group: Group) -> list[Sweep]:
                 if len(values) > 1:
                     rest = json.loads(rest_key)
                     others = ", ".join(f"{key.removeprefix(METHOD)} {value}" for key, value in rest.items())
-                    found.append(Sweep(method, name, others, dict(sorted(values.items()))))
-    return found
+                    sweeps.append(Sweep(method, name, others, dict(sorted(values.items()))))
+    return sweeps
 
 
 def sweep_frame(group: Group, sweep: Sweep) -> pd.DataFrame:
@@ -100,7 +103,7 @@ def sweep_frame(group: Group, sweep: Sweep) -> pd.DataFrame:
 
 
 def sweep_table(group: Group, frames: Sequence[pd.DataFrame]) -> Table:
-    """Return the numbers behind the figures of all sweeps, over all held-out domains."""
+    """Return the numbers of the figures of all sweeps, over all held-out domains."""
     frame = pd.concat(list(frames), ignore_index=True)
     chosen = frame[(frame["held_out"] == "overall") & frame["mean"].notna() & frame["site"].isin(["", "mean"])]
     rows = [
@@ -118,20 +121,20 @@ def sweep_table(group: Group, frames: Sequence[pd.DataFrame]) -> Table:
     ]
     columns = [Column("method", is_number=False), Column("setting", is_number=False), Column("value")]
     columns += [Column("measure", is_number=False), Column("overall"), Column("seeds")]
-    note = "The numbers behind the figures, over all held-out domains; each domain and mask site stands in the CSV."
+    note = "The numbers of the figures, over all held-out domains; the CSV has each domain and mask site."
     return Table(f"{group.name}-sweeps", "Swept values", columns, rows, frame, [note], folded=True)
 
 
 def _by_target(values: Mapping[str, Mapping[int, float | None]]) -> list[dict[str, Any]]:
-    """Return a row per held-out domain, and one for their mean per seed, of seeds that have them all."""
+    """Return a row per held-out domain, and one for their mean, over the seeds with all of them."""
     rows = [{"held_out": target, **_statistics(list(by_seed.values()))} for target, by_seed in values.items()]
     seeds = set.intersection(*(set(by_seed) for by_seed in values.values())) if values else set()
-    whole = []
+    means = []
     for seed in sorted(seeds):
-        mine = [by_seed[seed] for by_seed in values.values()]
-        known = [value for value in mine if value is not None]
-        whole.append(sum(known) / len(known) if len(known) == len(mine) else None)
-    return [*rows, {"held_out": OVERALL, **_statistics(whole)}]
+        of_seed = [by_seed[seed] for by_seed in values.values()]
+        known = [value for value in of_seed if value is not None]
+        means.append(sum(known) / len(known) if len(known) == len(of_seed) else None)
+    return [*rows, {"held_out": OVERALL, **_statistics(means)}]
 
 
 def _statistics(values: Sequence[float | None]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A table as it is shown, beside the numbers that it shows: what HTML, Markdown, LaTeX and CSV are written from."""
+"""A table with its displayed cells and its numbers, from which HTML, Markdown, LaTeX and CSV are written."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from domain_masks.records.spreadsheet import table_text
 Mark = Literal["", "best", "oracle", "paper", "muted", "own"]
 NOTHING = "–"
 MINUS = "\u2212"
-ORACLE_NOTE = (
-    "Red, oracle: labels of the held-out domain chose this number. It shows what was possible, not what was earned."
-)
+ORACLE_NOTE = "Red, oracle: selected with labels of the held-out domain. It is an upper bound, not a fair result."
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one place of a table shows.
+    """One cell of a table.
 
-    - ``value``: what sorting goes by; None where there is no number
+    - ``value``: the sort key; None without a number
     - ``detail``: a second, smaller line, such as an interval
-    - ``heat``: how strongly it is tinted, in [0, 1]
+    - ``heat``: strength of the shading, in [0, 1]
     - ``mark``: "best" of its column, "oracle" (labels of the held-out domain were used), "paper" for a printed
       number, "own" for a domain under its own mask, "muted"
     """
@@ -38,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """The head of a column; numbers stand to the right. ``detail`` is a second, smaller line, such as "n = 120"."""
+    """The header of a column; numbers are right-aligned. ``detail`` is a second, smaller line, such as "n = 120"."""
 
     title: str
     is_number: bool = True
@@ -49,11 +47,11 @@ class Column:
 class Table:
     """One table.
 
-    - ``name``: of its files, such as "pacs-out-of-domain"
-    - ``frame``: the numbers behind it, unrounded, a row per fact: what the CSV holds
+    - ``name``: stem of its file names, such as "pacs-out-of-domain"
+    - ``frame``: its numbers, unrounded, in long format; written as CSV
     - ``notes``: sentences below it
-    - ``folded``: whether the page shows it only when asked
-    - ``is_matrix``: whether rows and columns are the same things, so that columns are narrow
+    - ``folded``: whether the page shows it collapsed
+    - ``is_matrix``: whether rows and columns are the same items, with narrow columns
     """
 
     name: str
@@ -67,7 +65,7 @@ class Table:
 
 
 def text_cell(text: str, detail: str = "", mark: Mark = "") -> Cell:
-    """Return a cell of words."""
+    """Return a cell with text."""
     return Cell(text, detail=detail, mark=mark)
 
 
@@ -82,7 +80,7 @@ def number(value: float | None, form: str = ".3f", mark: Mark = "") -> Cell:
 
 
 def mean_of_whole(value: float | None) -> Cell:
-    """Return the mean of whole numbers as a cell: a whole one without decimals, another with one; a dash for None."""
+    """Return the mean of integers as a cell, with a decimal only if needed; a dash for None."""
     return number(value, ".0f" if value is None or value == int(value) else ".1f")
 
 
@@ -92,17 +90,17 @@ def points(value: float | None, mark: Mark = "", detail: str = "") -> Cell:
 
 
 def nothing() -> Cell:
-    """Return the cell for what there is not."""
+    """Return the cell for a missing value."""
     return Cell(NOTHING, mark="muted")
 
 
 def n_text(count: int | None) -> str:
-    """Return how many images are behind a number; nothing where that is not known."""
+    """Return the number of images as text; empty if unknown."""
     return "" if count is None else f"n = {count:,}"
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """Return a number with its sign, the minus a typographic one."""
+    """Return a number with its sign, with a typographic minus."""
     return f"{value:+.{digits}f}".replace("-", MINUS)
 
 
@@ -117,13 +115,13 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def frame_text(frame: pd.DataFrame) -> str:
-    """Return a frame as CSV that can be opened with a spreadsheet; an empty cell is no value."""
+    """Return a frame as CSV that is safe to open in a spreadsheet; missing values are empty."""
     rows = ([("" if is_missing(value) else value) for value in row] for row in frame.itertuples(index=False, name=None))
     return table_text([list(map(str, frame.columns)), *rows])
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a value of a frame is none."""
+    """Return whether a value of a frame is missing."""
     return bool(pd.isna(value))
 
 

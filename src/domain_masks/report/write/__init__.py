@@ -1,1 +1,1 @@
-"""A report and an analysis as files: HTML, Markdown, LaTeX, CSV, PNG, and lines for the terminal."""
+"""Write reports and analyses: HTML, Markdown, LaTeX, CSV, PNG, and lines for the terminal."""

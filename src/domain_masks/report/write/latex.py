@@ -1,4 +1,4 @@
-"""Tables for a paper: LaTeX with booktabs, every text escaped."""
+"""Tables as LaTeX with booktabs; all text is escaped."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _SPECIAL = {
     "λ": r"$\lambda$",
     NOTHING: "--",
     "`": r"\textasciigrave{}",
-    # At the beginning of a row they would belong to the end of the one before.
+    # At the start of a row they would be parsed as arguments of the line break before.
     "[": "{[}",
     "\0": "{}",
     "*": "{*}",
 }
 _HYPHENS = re.compile("-(?=-)")
 _TYPESET = "äöüÄÖÜßéèêáàâíìîóòôúùûñçåøæÅØÆ"
-"""Letters that are no ASCII and that LaTeX sets by itself."""
+"""Non-ASCII letters that LaTeX supports without packages."""
 PREAMBLE = r"% needs \usepackage{booktabs}, \usepackage{xcolor} and \usepackage[T1]{fontenc}"
 
 
 def to_latex(table: Table) -> str:
-    """Return a table environment; what an oracle chose is red and says so."""
+    """Return a table environment; numbers chosen by an oracle are red and marked as such."""
     alignment = "".join("r" if column.is_number else "l" for column in table.columns)
     lines = [
         PREAMBLE,
@@ -59,13 +59,13 @@ def to_latex(table: Table) -> str:
     ]
     notes = [f"% {' '.join(note.split())}" for note in table.notes]
     if not all(letter.isascii() or letter in _TYPESET for line in lines for letter in line):
-        lines.insert(1, "% has letters that pdfLaTeX may lack: use XeLaTeX or LuaLaTeX, and a font that has them")
+        lines.insert(1, "% contains letters that pdfLaTeX may lack: use XeLaTeX or LuaLaTeX with a suitable font")
     return "\n".join([*lines, *notes]) + "\n"
 
 
 def escaped(text: str) -> str:
-    """Return text that LaTeX sets as it is, on one line."""
-    # Two hyphens would be set as one longer one.
+    """Return text escaped for LaTeX, on one line."""
+    # Two hyphens would become an en dash.
     plain = _HYPHENS.sub("-\0", " ".join(text.split()))
     return "".join(_SPECIAL.get(letter, letter) for letter in plain)
 
@@ -83,8 +83,8 @@ def _cell(cell: Cell) -> str:
     if cell.detail:
         text += f" {{\\scriptsize {escaped(cell.detail)}}}"
     if cell.mark == "oracle":
-        said = text if "oracle" in text else f"{text} (oracle)"
-        return rf"\textcolor{{red}}{{{said}}}"
+        marked = text if "oracle" in text else f"{text} (oracle)"
+        return rf"\textcolor{{red}}{{{marked}}}"
     if cell.mark == "best":
         return rf"\textbf{{{text}}}"
     return rf"\textit{{{text}}}" if cell.mark == "paper" else text

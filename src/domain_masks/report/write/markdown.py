@@ -1,4 +1,4 @@
-"""The report as Markdown: GitHub's tables, and the figures beside it."""
+"""The report as GitHub-flavoured Markdown, with figures in separate files."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from domain_masks.report.tables.table import Cell, Table
 FIGURES = "figures"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
 _MARKER = re.compile(r"^(\d*)([.)+-])(?=\s|$)")
-"""What would begin a list within a list."""
+"""Text that would start a nested list."""
 _ORACLE = r"$\color{red}{\textsf{oracle}}$"
 
 
 def to_markdown(report: Report) -> str:
-    """Return the report as Markdown, whose images lie in ``figures/`` beside it; galleries are left out."""
+    """Return the report as Markdown, with images in ``figures/``; galleries are omitted."""
     lines = [f"# {escaped(report.title)}", "", escaped(report.subtitle), ""]
-    for one in report.highlights:
-        mark = f" {_ORACLE}" if one.oracle else ""
-        sure = f" ({escaped(one.sure)})" if one.sure else ""
-        lines.append(f"- **{escaped(one.number)}** {escaped(one.what)}{mark}{sure}")
+    for highlight in report.highlights:
+        mark = f" {_ORACLE}" if highlight.oracle else ""
+        sure = f" ({escaped(highlight.sure)})" if highlight.sure else ""
+        lines.append(f"- **{escaped(highlight.number)}** {escaped(highlight.what)}{mark}{sure}")
     if report.warnings:
         lines += ["", "> Not everything could be used:", *(f"> - {prose(line)}" for line in report.warnings)]
     lines.append("")
@@ -32,7 +32,7 @@ def to_markdown(report: Report) -> str:
 
 
 def table_lines(table: Table) -> list[str]:
-    """Return one table, its notes below it."""
+    """Return the lines of a table and its notes."""
     heads = [
         "<br>".join(escaped(part) for part in (column.title, column.detail) if part) or " " for column in table.columns
     ]
@@ -42,13 +42,13 @@ def table_lines(table: Table) -> list[str]:
 
 
 def escaped(text: str, on_one_line: bool = True) -> str:
-    """Return text that Markdown shows as it is; ``on_one_line`` also takes blanks away at both ends."""
+    """Return text escaped for Markdown; ``on_one_line`` also collapses and strips whitespace."""
     plain = _SPECIAL.sub(r"\\\1", " ".join(text.split()) if on_one_line else text)
     return _MARKER.sub(r"\1\\\2", plain)
 
 
 def prose(text: str) -> str:
-    """Return sentences that Markdown shows as they are, commands and flags in them as code."""
+    """Return sentences escaped for Markdown, with commands and flags as code."""
     return "".join(
         f"`{part}`" if is_code else escaped(part, False) for part, is_code in code_parts(" ".join(text.split()))
     )

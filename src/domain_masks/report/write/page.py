@@ -1,4 +1,4 @@
-"""The report as one HTML file: no network, no script but its own, everything that comes from records escaped."""
+"""The report as one self-contained HTML file; all content from records is escaped."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 MOST_IMAGES_BYTES = 12_000_000
-"""Of embedded images in one page; what does not fit is left out, and counted."""
+"""Limit for the embedded images of one page; further images are omitted and counted."""
 _WITHIN_A_NAME = re.compile(r"(?<=\w{3})_(?=\w{3})")
 _KINDS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
 
 
 @dataclass
 class Embedding:
-    """Turns images into addresses that hold them, as long as there is room.
+    """Embeds images as data URLs, up to a total size.
 
-    - ``left_out``: how many had none; ``unreadable``: those that are not there or are no image
+    - ``left_out``: number of images beyond the limit
+    - ``unreadable``: files that are missing or not images
     """
 
     most_bytes: int = MOST_IMAGES_BYTES
@@ -39,7 +40,7 @@ class Embedding:
     unreadable: list[Path] = field(default_factory=list)
 
     def __call__(self, image: GalleryImage) -> str:
-        """Return a data address, or nothing."""
+        """Return a data URL, or an empty string."""
         kind = _KINDS.get(image.path.suffix.lower())
         try:
             content = image.path.read_bytes() if kind is not None else b""
@@ -57,14 +58,14 @@ class Embedding:
 
 
 def render_page(report: Report, embedding: Embedding | None = None) -> str:
-    """Return the page; ``embedding`` decides which images it holds, and afterwards tells what was left out."""
+    """Return the HTML page; ``embedding`` embeds the images and records which were left out."""
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
     from markupsafe import Markup  # noqa: PLC0415
 
     environment = Environment(autoescape=True, undefined=StrictUndefined)
 
     def safe_panel(panel: Panel, label: str) -> Markup:
-        # matplotlib and the drawing escape every text themselves.
+        # matplotlib and svg.py escape all text.
         return Markup(panel_svg(panel, label))
 
     def safe_swatch(series: Series) -> Markup:
@@ -91,14 +92,14 @@ def render_page(report: Report, embedding: Embedding | None = None) -> str:
 
 
 def _breakable(text: str) -> Markup:
-    """Return text, escaped, that may be broken after an underscore within a long name."""
+    """Return escaped text with optional line breaks after underscores in long names."""
     from markupsafe import Markup, escape  # noqa: PLC0415
 
     return Markup("_<wbr>").join(escape(part) for part in _WITHIN_A_NAME.split(text))
 
 
 def _prose(text: str) -> Markup:
-    """Return a sentence, escaped, whose commands and flags are set as code."""
+    """Return an escaped sentence with commands and flags as code."""
     from markupsafe import Markup, escape  # noqa: PLC0415
 
     parts = (Markup("<code>{}</code>").format(part) if is_code else escape(part) for part, is_code in code_parts(text))
@@ -107,7 +108,7 @@ def _prose(text: str) -> Markup:
 
 @cache
 def stylesheet() -> str:
-    """Return the page's style sheet, with the palette of the figures in it."""
+    """Return the page's style sheet with the palette of the figures."""
     return _part("page.css").replace("LIGHT", LIGHT.css).replace("DARK", DARK.css)
 
 

@@ -1,4 +1,4 @@
-"""Figures, tinted tables and galleries as PNG, in the light theme's colours."""
+"""Figures, shaded tables and galleries as PNG in the light theme."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ DPI = 150
 ACROSS = 8
 """Images in a row of a gallery."""
 MANY = 20
-"""Rows of a matrix, from which on its letters are smaller."""
+"""Number of rows of a matrix above which its font is smaller."""
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#0b62a800", "#0b62a86b"])
-"""As the page tints: up to 42 % of the colour, so that text on it stays readable."""
+"""As on the page: up to 42 % opacity, so that text stays readable."""
 
 
 def plot_png(plot: Plot, path: Path) -> None:
@@ -36,27 +36,27 @@ def plot_png(plot: Plot, path: Path) -> None:
 
 
 def table_png(table: Table, path: Path) -> None:
-    """Write a table whose cells are tinted; a domain under its own mask is framed."""
+    """Write a table with shaded cells; a domain under its own mask is framed."""
     with styled(LIGHT, **{"font.family": families(letters_drawn(table)), "axes.grid": False}):
         _drawn_table(table).savefig(path, format="png", dpi=DPI)
 
 
 def gallery_png(galleries: Sequence[Gallery], path: Path) -> None:
-    """Write galleries below each other, rows of ``ACROSS`` images, each with its caption."""
+    """Write galleries in rows of ``ACROSS`` images with captions."""
     with styled(LIGHT, **{"font.family": families(letters_drawn(galleries)), "axes.grid": False}):
         _drawn_galleries(galleries).savefig(path, format="png", dpi=DPI)
 
 
 def letters_drawn(*shown: Plot | Table | Sequence[Gallery]) -> frozenset[str]:
-    """Return the letters of everything that is written in figures."""
+    """Return the letters of all text in the figures."""
     texts: list[Any] = []
-    for one in shown:
-        if isinstance(one, Table):
-            texts.append((one.title, one.columns, one.rows))
-        elif isinstance(one, Plot):
-            texts.append((one.panels, one.legend))
+    for block in shown:
+        if isinstance(block, Table):
+            texts.append((block.title, block.columns, block.rows))
+        elif isinstance(block, Plot):
+            texts.append((block.panels, block.legend))
         else:
-            texts.append([(gallery.title, [image.caption for image in gallery.images]) for gallery in one])
+            texts.append([(gallery.title, [image.caption for image in gallery.images]) for gallery in block])
     return letters_of(texts)
 
 
@@ -80,7 +80,9 @@ def _drawn_table(table: Table) -> Figure:
                 axes.add_patch(frame)
     slanted: dict[str, Any] = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"} if table.is_matrix else {}
     axes.xaxis.tick_top()
-    axes.set_xticks(range(len(columns)), [_named(one.title, one.detail) for one in columns], fontsize=size, **slanted)
+    axes.set_xticks(
+        range(len(columns)), [_named(column.title, column.detail) for column in columns], fontsize=size, **slanted
+    )
     axes.set_yticks(range(len(table.rows)), [_named(row[0].text, row[0].detail) for row in table.rows], fontsize=size)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -112,7 +114,7 @@ def _drawn_galleries(galleries: Sequence[Gallery]) -> Figure:
             axes.imshow(np.asarray(Image.open(image.path)))
             caption = "\n".join(shortened(part, 18) for part in image.caption.split("\n"))
             axes.text(0.5, -0.04, caption, transform=axes.transAxes, ha="center", va="top", fontsize=6.5)
-        # The title itself stays out of the layout, which would make the first column wider: an empty one keeps its place.
+        # Only an empty title takes part in the layout: the title itself would widen the first column.
         line[0].set_title(" ")
         line[0].text(0.0, 1.06, shortened(name, 100), transform=line[0].transAxes).set_in_layout(False)
     return drawn

@@ -1,4 +1,4 @@
-"""Where a report is written, and its files."""
+"""Write a report and its files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ TABLES = "tables"
 
 @dataclass(frozen=True)
 class Written:
-    """What was written.
+    """The files of a written report.
 
-    - ``page``: the HTML file, and ``size`` its bytes; ``files``: everything else
-    - ``left_out``: images that the page had no room for; ``unreadable``: images that could not be read
+    - ``page``, ``size``: the HTML file and its size in bytes
+    - ``files``: all other files
+    - ``left_out``: number of images beyond the size limit of the page
+    - ``unreadable``: images that could not be read
     """
 
     page: Path
@@ -36,13 +38,13 @@ class Written:
 
 @named_keywords
 def write_report(report: Report, page: Path, beside: bool = True) -> Written:
-    """Write the page, and ``beside`` it Markdown, tables (CSV, LaTeX) and figures (SVG), each whole or not at all.
+    """Write the page, and with ``beside`` also Markdown, tables (CSV, LaTeX) and figures (SVG), each atomically.
 
-    Equal records give equal files, but for figures drawn by another version of matplotlib. Raises RunFolderError where a file
-    cannot be written.
+    Equal records give equal files, except for figures of another matplotlib version. Raises RunFolderError if a file cannot
+    be written.
     """
     if page.is_dir():
-        raise RunFolderError(f"{page} is a folder: expected the place of a page. Name another with --out")
+        raise RunFolderError(f"{page} is a folder: expected the path of an HTML file. Give another one with --out")
     embedding = Embedding()
     text = render_page(report, embedding)
     write_whole(page, text)

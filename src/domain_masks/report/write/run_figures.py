@@ -1,4 +1,4 @@
-"""The figures and tables of one run's analysis, in its folder: PNG and CSV."""
+"""Write the figures and tables of one run's analysis into its folder as PNG and CSV."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _NO_FONT = "no font that is installed here has"
 
 
 def draw_analysis(run: Path | str) -> Analysis:
-    """Draw the figures of a run's ``analysis.json`` and write its tables, in the place of those of an earlier analysis.
+    """Draw the figures and write the tables of a run's ``analysis.json``, replacing those of an earlier analysis.
 
-    Returns the analysis with the names of these files, which ``analysis.json`` then has too. Letters that no font here has
-    are noted. Raises RunFolderError where the run has no analysis that can be read.
+    Returns the analysis with the names of these files, which are also written to ``analysis.json``. Letters that no installed
+    font has are noted. Raises RunFolderError if the run has no readable analysis.
     """
     folder = RunFolder(run)
     analysis = Analysis.read(folder.analysis)
@@ -45,14 +45,14 @@ def draw_analysis(run: Path | str) -> Analysis:
         names.append(f"{name}.csv")
     folder.remove_figures(before - {*names})
     note = missing_note(letters_drawn(*drawn.values()))
-    notes = [*(one for one in analysis.notes if not one.startswith(_NO_FONT)), *([note] if note else [])]
-    later = analysis.model_copy(update={"figures": names, "notes": notes})
-    later.write(folder.analysis)
-    return later
+    notes = [*(text for text in analysis.notes if not text.startswith(_NO_FONT)), *([note] if note else [])]
+    updated = analysis.model_copy(update={"figures": names, "notes": notes})
+    updated.write(folder.analysis)
+    return updated
 
 
 def run_figures(run: Path, analysis: Analysis) -> Iterator[tuple[str, Drawn]]:
-    """Yield file name, without its ending, and what is drawn, of everything that the analysis has."""
+    """Yield the stem of the file name and the content of each figure of the analysis."""
     splits = analysis.mask_by_domain_splits
     held_out = [domain for domain, split in splits.items() if split == "held_out"]
     yield "mask_by_domain", run_mask_by_domain_table(analysis, "mask_by_domain")
@@ -71,20 +71,20 @@ def run_figures(run: Path, analysis: Analysis) -> Iterator[tuple[str, Drawn]]:
         yield "nearest_source", nearest_plot("nearest_source", analysis.nearest_source)
     yield "calibration", calibration_plot("calibration", analysis.calibration, held_out)
     for domain in held_out or splits:
-        own = folder_name(domain)
-        yield f"confusion-{own}", confusion_table(analysis, domain, f"confusion-{own}")
+        suffix = folder_name(domain)
+        yield f"confusion-{suffix}", confusion_table(analysis, domain, f"confusion-{suffix}")
         if analysis.ablation is not None:
             titles = {
                 f"{domain}: all sites" if site == "all" else f"{domain}: {site}": (domain, site)
                 for site in ablation_sites(analysis.ablation)
             }
-            if (plot := ablation_plot(f"ablation-{own}", analysis.ablation, titles)) is not None:
+            if (plot := ablation_plot(f"ablation-{suffix}", analysis.ablation, titles)) is not None:
                 yield plot.name, plot
-        of_domain = [one for one in (analysis.galleries or {}).values() if one.domain == domain]
+        of_domain = [gallery for gallery in (analysis.galleries or {}).values() if gallery.domain == domain]
         for kind in ("nearest", "mistakes"):
-            galleries = [gallery_of(run, one) for one in of_domain if one.kind == kind]
-            if shown := [one for one in galleries if one.images]:
-                yield f"gallery-{kind}-{own}", shown
+            galleries = [gallery_of(run, gallery) for gallery in of_domain if gallery.kind == kind]
+            if shown := [gallery for gallery in galleries if gallery.images]:
+                yield f"gallery-{kind}-{suffix}", shown
 
 
 def _write(shown: Drawn, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An analysis in a few lines of text."""
+"""Summary of an analysis as lines of text."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MOST_CLASSES = 5
 
 
 def summary_lines(analysis: Analysis, targets: Sequence[str]) -> Iterator[str]:
-    """Yield what ``dmg analyze`` prints: accuracies in percent, masks, nearest sources, ablation, calibration.
+    """Yield the output of ``dmg analyze``: accuracies in percent, masks, nearest source, ablation, calibration.
 
-    ``targets`` are the held-out domains.
+    - ``targets``: the held-out domains
     """
     yield from _mask_by_domain(analysis)
     yield from _sites(analysis)
     yield from _nearest(analysis)
     yield from _ablation(analysis, targets)
-    errors = "  ".join(f"{domain} {100 * one.ece:.1f}" for domain, one in analysis.calibration.items())
+    errors = "  ".join(f"{domain} {100 * part.ece:.1f}" for domain, part in analysis.calibration.items())
     yield f"{'calibration':<13} expected calibration error %: {errors}"
     for domain in targets or analysis.per_class:
         yield from _classes(analysis, domain)
@@ -60,41 +60,41 @@ def _sites(analysis: Analysis) -> Iterator[str]:
 
 
 def _nearest(analysis: Analysis) -> Iterator[str]:
-    found = analysis.nearest_source
-    if found is None:
+    nearest = analysis.nearest_source
+    if nearest is None:
         return
-    right = found.right
+    right = nearest.right
     yield (
-        f"{'nearest':<13} by {right.by}, which is right on {100 * right.accuracy:.1f} % of the sources' own "
+        f"{'nearest':<13} by {right.by}, which is correct on {100 * right.accuracy:.1f} % of the sources' own "
         f"{right.split} images"
     )
-    for domain, shares in found.domains.items():
-        accuracy, test = found.accuracy[domain], found.test[domain]
+    for domain, shares in nearest.domains.items():
+        accuracy, test = nearest.accuracy[domain], nearest.test[domain]
         parts = "  ".join(f"{source} {100 * share:.0f} %" for source, share in shares.items())
         yield f"{'':<13} {domain}: {parts}"
         yield (
             f"{'':<13} its mask {100 * accuracy['nearest']:.2f} %, the ensemble {100 * accuracy['predictions']:.2f} % "
             f"(McNemar p = {test.p_value:.2g}); best single mask {100 * accuracy['best_single']:.2f} % "
-            f"({found.best_single[domain]}: an oracle)"
+            f"({nearest.best_single[domain]}: an oracle)"
         )
 
 
 def _ablation(analysis: Analysis, targets: Sequence[str]) -> Iterator[str]:
-    found = analysis.ablation
-    if found is None:
+    ablation = analysis.ablation
+    if ablation is None:
         return
-    start, *rows = found.rows
+    start, *rows = ablation.rows
     place = rows[-1].site if rows else ""
     yield (
         f"{'ablation':<13} on a sample of images: "
-        + "  ".join(f"{domain} {count}" for domain, count in found.images.items())
-        + f"; nothing zeroed: {_accuracies(start, targets)}"
+        + "  ".join(f"{domain} {count}" for domain, count in ablation.images.items())
+        + f"; no units zeroed: {_accuracies(start, targets)}"
     )
     for row in rows:
         if row.site == place and row.fraction == 1:
-            what = row.kind if row.matched is None else f"random, as many as {row.matched}"
+            kind = row.kind if row.matched is None else f"random, as many as {row.matched}"
             where = "at all sites" if place == "all" else f"at {place}"
-            yield f"{'':<13} {row.neurons:,} units zeroed {where} ({what}): {_accuracies(row, targets)}"
+            yield f"{'':<13} {row.neurons:,} units zeroed {where} ({kind}): {_accuracies(row, targets)}"
 
 
 def _accuracies(row: AblationRow, targets: Sequence[str]) -> str:
@@ -118,5 +118,5 @@ def _classes(analysis: Analysis, domain: str) -> Iterator[str]:
     yield f"{'classes':<13} {domain}, the lowest accuracies %: {line}"
     pairs = analysis.confusion[domain].pairs[:3]
     if pairs:
-        said = ", ".join(f"{pair.label} for {pair.predicted} ({pair.count})" for pair in pairs)
-        yield f"{'':<13} most often taken: {said}"
+        errors = ", ".join(f"{pair.label} as {pair.predicted} ({pair.count})" for pair in pairs)
+        yield f"{'':<13} most often misclassified: {errors}"
