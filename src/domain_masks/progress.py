@@ -10,20 +10,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Protocol, TextIO, TypeVar
+from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
 
-from rich.console import Console
-from rich.filesize import decimal
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 Item = TypeVar("Item")
 
@@ -57,6 +47,8 @@ class ConsoleReporter:
     """
 
     def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        from rich.console import Console  # noqa: PLC0415 - not needed for help and lists
+
         self._stream: TextIO | None = None if quiet else sys.stderr
         self._clock = clock
         self._progress: Progress | None = None
@@ -95,6 +87,8 @@ class ConsoleReporter:
             yield from self._with_lines(items, total, what)
 
     def _with_bar(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
         # One display for nested stages, as a terminal has only one last line.
         outermost = self._progress is None
         if self._progress is None:
@@ -134,14 +128,17 @@ class ConsoleReporter:
         if not self.shows_bars:
             yield _Lines(self.say, what, total, self._clock)
             return
+
+        from rich import progress as bars  # noqa: PLC0415
+
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.DownloadColumn(),
+            bars.TransferSpeedColumn(),
+            bars.TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        with bars.Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(what, total=total)
             yield lambda done: progress.update(task, completed=done)
 
@@ -163,6 +160,9 @@ class _Lines:
     def __call__(self, done: int) -> None:
         if self._clock() - self._last < SILENT:
             return
+
+        from rich.filesize import decimal  # noqa: PLC0415
+
         self._last = self._clock()
         self._say(f"{self._what}: {decimal(done)}" + (f" of {decimal(self._total)}" if self._total else ""))
 

@@ -22,7 +22,7 @@ from domain_masks.networks import BACKBONES, find_backbone
 from domain_masks.networks.names import OWN_NAMES, check_backbone, registered
 
 HEAVY = ("torch", "torchvision", "lightning_fabric", "timm", "kornia")
-NUMERICAL = (*HEAVY, "numpy", "pandas", "PIL", "scipy", "sklearn", "matplotlib")
+NUMERICAL = (*HEAVY, "numpy", "pandas", "PIL", "scipy", "sklearn", "matplotlib", "gradio")
 IMAGES = ["--dataset", "images", "--backbone", "small", "--weights", "none"]
 
 MISTAKES: dict[str, tuple[list[str], str]] = {
@@ -77,15 +77,17 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "shell": (["completion", "tcsh"], "bash"),
     "method to show": (["methods", "dgm"], "'dmg'"),
 }
-DONE: list[list[str]] = [
+NAMES_ALONE: list[list[str]] = [
+    ["--help"],
+    ["--version"],
     *([command, "--help"] for command in COMMANDS),
     *(["data", action, "--help"] for action in ACTIONS),
     ["methods"],
+    ["methods", "dmg", "metareg"],
     ["data", "list"],
-    ["data", "list", "images"],
-    ["completion", "bash"],
-    ["data", "cache"],
+    *(["completion", shell] for shell in ("bash", "zsh", "fish")),
 ]
+FILES_ALONE: list[list[str]] = [["data", "list", "images"], ["data", "cache"]]
 
 SCRIPT = """
 import contextlib, io, json, sys
@@ -142,17 +144,10 @@ def test_every_mistake_is_told_without_torch() -> None:
         assert word in error, (name, error)
 
 
+@pytest.mark.parametrize(("commands", "watched"), [(NAMES_ALONE, NUMERICAL), (FILES_ALONE, HEAVY)])
 @pytest.mark.usefixtures("here")
-def test_what_needs_no_torch_does_without() -> None:
-    for words, (status, error, loaded) in zip(DONE, run(DONE), strict=True):
-        assert loaded == [], words
-        assert status == 0, (words, error)
-
-
-@pytest.mark.usefixtures("here")
-def test_help_computes_nothing() -> None:
-    commands = [["--help"], *([command, "--help"] for command in COMMANDS), ["methods"]]
-    for words, (status, error, loaded) in zip(commands, run(commands, NUMERICAL), strict=True):
+def test_what_needs_no_torch_does_without(commands: list[list[str]], watched: tuple[str, ...]) -> None:
+    for words, (status, error, loaded) in zip(commands, run(commands, watched), strict=True):
         assert loaded == [], words
         assert status == 0, (words, error)
 

@@ -3,7 +3,17 @@ import pickle
 import numpy as np
 from sklearn.datasets import load_digits
 
-from domain_masks.data import load_digits_dataset
+from domain_masks.data import digits, load_digits_dataset
+
+
+def test_originals_are_those_of_scikit_learn_however_they_are_read(monkeypatch):
+    expected = load_digits()
+    for found in (digits.find_spec, lambda name: None):
+        monkeypatch.setattr(digits, "find_spec", found)
+        grids, shown = digits.originals()
+        assert (grids == expected.images).all()
+        assert (shown == expected.target).all()
+        assert (grids.dtype, shown.dtype) == (np.float64, np.int64)
 
 
 def test_every_original_digit_is_in_exactly_one_domain():

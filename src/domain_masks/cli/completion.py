@@ -121,12 +121,12 @@ def _names() -> dict[str, list[str]]:
     """Return the names that are known without reading any data."""
     from dataclasses import fields  # noqa: PLC0415
 
-    from domain_masks.data.digits import STYLES  # noqa: PLC0415
-    from domain_masks.data.pacs import DOMAINS as pacs  # noqa: N811, PLC0415
     from domain_masks.data.registry import DATASETS, augmentation_names  # noqa: PLC0415
     from domain_masks.methods.method_registry import METHODS, described  # noqa: PLC0415
 
-    domains = list(dict.fromkeys([*pacs, *STYLES]))
+    # Shells take a blank for the end of a word.
+    named = [domain for record in DATASETS.values() for domain in record.domains if " " not in domain]
+    domains = list(dict.fromkeys(named))
     settings = dict.fromkeys(
         f"--method.{setting.name}" for method in METHODS for setting in fields(described(method).Settings)
     )

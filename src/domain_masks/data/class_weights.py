@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.utils.class_weight import compute_class_weight
 
 from domain_masks.data.dataset import Int64Array
 
@@ -13,6 +12,8 @@ def balanced_class_weights(labels: Int64Array, classes: int) -> tuple[float, ...
 
     The mean over the labels is 1. Returns one weight per class, (``classes``,).
     """
+    from sklearn.utils.class_weight import compute_class_weight  # noqa: PLC0415 - few runs use class weights
+
     present = np.unique(labels)
     weights = np.ones(classes)
     weights[present] = compute_class_weight("balanced", classes=present, y=labels)

@@ -17,9 +17,12 @@ then drawn in the style of its domain, deterministically:
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -54,22 +57,19 @@ def load_digits_dataset() -> ImageDataset:
 
     See the module's description for how each domain is drawn. It brings no official splits.
     """
-    # Imported here because it is as slow as importing torch, which would delay every command.
-    from sklearn.datasets import load_digits  # noqa: PLC0415
-
-    originals = load_digits()
-    strokes = originals.images.astype(np.float64) / 16
-    domain_of = _dealt_out(originals.target)
+    grids, digits = originals()
+    strokes = grids / 16
+    domain_of = _dealt_out(digits)
     names = tuple(STYLES)
     pixels, ids, labels, domains = [], [], [], []
     for index, name in enumerate(names):
         rows = np.flatnonzero(domain_of == index)
-        rows = rows[np.argsort(originals.target[rows], kind="stable")]
+        rows = rows[np.argsort(digits[rows], kind="stable")]
         random = np.random.Generator(np.random.PCG64(key(_SEED, f"digits/{name}")))
         drawn = STYLES[name](np.clip(_resized(strokes[rows], Image.Resampling.BICUBIC), 0.0, 1.0), random)
         pixels.append(np.rint(np.clip(drawn, 0.0, 1.0) * 255).astype(np.uint8))
-        ids += [f"{name}/{originals.target[row]}/{row:04d}.png" for row in rows]
-        labels.append(originals.target[rows].astype(np.int64))
+        ids += [f"{name}/{digits[row]}/{row:04d}.png" for row in rows]
+        labels.append(digits[rows])
         domains.append(np.full(len(rows), index, dtype=np.int64))
     images = np.concatenate(pixels)
     label_column, domain_column = np.concatenate(labels), np.concatenate(domains)
@@ -85,6 +85,23 @@ def load_digits_dataset() -> ImageDataset:
         open_image=ArrayOpener(images),
         fingerprint=fingerprint_of([("digits",), classes, names, ids], [label_column, domain_column], images.tobytes()),
     )
+
+
+def originals() -> tuple[FloatArray, npt.NDArray[np.int64]]:
+    """Return scikit-learn's digits: grey values 0..16, (N, 8, 8), and the digits that they show, (N,)."""
+    found = find_spec("sklearn")
+    folders = () if found is None else found.submodule_search_locations or ()
+    files = [file for folder in folders if (file := Path(folder, "datasets", "data", "digits.csv.gz")).is_file()]
+    if files:
+        # Importing sklearn.datasets for it takes as long as importing torch.
+        with gzip.open(files[0], "rt", encoding="utf-8") as lines:
+            rows = np.loadtxt(lines, delimiter=",")
+        return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
+
+    from sklearn.datasets import load_digits  # noqa: PLC0415
+
+    bundle = load_digits()
+    return bundle.images.astype(np.float64), bundle.target.astype(np.int64)
 
 
 def _dealt_out(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

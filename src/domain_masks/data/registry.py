@@ -1,4 +1,7 @@
-"""The registry of named datasets, and the function that opens any dataset."""
+"""The registry of named datasets, and the function that opens any dataset.
+
+Loaders are imported when a dataset is opened: lists and help of commands need only the names, without numpy.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from domain_masks.data.dataset import ImageDataset
-from domain_masks.data.digits import load_digits_dataset
-from domain_masks.data.domainnet import load_domainnet
-from domain_masks.data.folders import load_folder
-from domain_masks.data.huggingface import PREFIX, load_huggingface
-from domain_masks.data.manifest import EXTENSIONS, is_manifest, load_manifest
-from domain_masks.data.pacs import load_pacs
-from domain_masks.data.preprocessing import Preprocessing
-from domain_masks.data.published_datasets import PUBLISHED, load_published
-from domain_masks.data.similar_names import name_notes
 from domain_masks.errors import InputError, unknown
 from domain_masks.keywords import named_keywords
 from domain_masks.records.files import is_there
+
+if TYPE_CHECKING:
+    from domain_masks.data.dataset import ImageDataset
+    from domain_masks.data.preprocessing import Preprocessing
 
 ROOT_VARIABLE = "DMG_DATA"
 AUGMENTATION_NAMES = ("standard", "pacs", "digits", "none")
@@ -40,6 +38,7 @@ class DatasetRecord:
     - ``held_out``: the domain held out by default; None: it must be chosen
     - ``colours``: a remark on the colours of its domains
     - ``training_size``: see :class:`Preprocessing`
+    - ``domains``: names of its domains, in order; empty where they are known only when it is opened
     """
 
     summary: str
@@ -51,10 +50,37 @@ class DatasetRecord:
     held_out: str | None = None
     colours: str = ""
     training_size: int | None = None
+    domains: tuple[str, ...] = ()
 
 
-def _load_digits(root: Path | None) -> ImageDataset:
+def _load_pacs(root: Path) -> ImageDataset:
+    from domain_masks.data.pacs import load_pacs  # noqa: PLC0415
+
+    return load_pacs(root)
+
+
+def _load_domainnet(root: Path) -> ImageDataset:
+    from domain_masks.data.domainnet import load_domainnet  # noqa: PLC0415
+
+    return load_domainnet(root)
+
+
+def _load_published(name: str, root: Path) -> ImageDataset:
+    from domain_masks.data.published_datasets import load_published  # noqa: PLC0415
+
+    return load_published(name, root)
+
+
+def _load_digits(_root: Path | None) -> ImageDataset:
+    from domain_masks.data.digits import load_digits_dataset  # noqa: PLC0415
+
     return load_digits_dataset()
+
+
+def _load_folder(root: Path | None) -> ImageDataset:
+    from domain_masks.data.folders import load_folder  # noqa: PLC0415
+
+    return load_folder(root or ".")
 
 
 def _at_root(name: str, load: Callable[[Path], ImageDataset]) -> Callable[[Path | None], ImageDataset]:
@@ -68,43 +94,50 @@ def _at_root(name: str, load: Callable[[Path], ImageDataset]) -> Callable[[Path 
     return loaded
 
 
-def _published(name: str, summary: str, colours: str = "") -> DatasetRecord:
+def _published(name: str, classes: int, domains: tuple[str, ...], images: str, colours: str = "") -> DatasetRecord:
     """Return the record of a dataset in PUBLISHED: squares of 224 pixels as in DomainBed, augmented like PACS."""
     return DatasetRecord(
-        summary=f"{len(PUBLISHED[name].classes)} classes, 4 domains ({', '.join(PUBLISHED[name].domains)}), {summary}",
-        load=_at_root(name, partial(load_published, name)),
+        summary=f"{classes} classes, {len(domains)} domains ({', '.join(domains)}), {images}",
+        load=_at_root(name, partial(_load_published, name)),
         needs_root=True,
         size=224,
         square=True,
         augmentation="pacs",
         colours=colours,
+        domains=domains,
     )
 
 
 DATASETS: dict[str, DatasetRecord] = {
     "pacs": DatasetRecord(
         summary="7 classes, 4 domains (art_painting, cartoon, photo, sketch), 9,991 images, official train/val lists",
-        load=_at_root("pacs", load_pacs),
+        load=_at_root("pacs", _load_pacs),
         needs_root=True,
         size=224,
         square=True,
         augmentation="pacs",
         colours="sketches are grey, the other domains are in colour",
+        domains=("art_painting", "cartoon", "photo", "sketch"),
     ),
     "domainnet": DatasetRecord(
         summary="345 classes, 6 domains (clipart, infograph, painting, quickdraw, real, sketch), about 586,600 images, "
         "official train/test lists",
-        load=_at_root("domainnet", load_domainnet),
+        load=_at_root("domainnet", _load_domainnet),
         needs_root=True,
         size=224,
         square=True,
         augmentation="standard",
         colours="quickdraw is black on white, many sketches are grey, the other domains are in colour",
+        domains=("clipart", "infograph", "painting", "quickdraw", "real", "sketch"),
     ),
-    "office_home": _published("office_home", "about 15,500 images"),
-    "vlcs": _published("vlcs", "10,729 images"),
+    "office_home": _published("office_home", 65, ("Art", "Clipart", "Product", "Real World"), "about 15,500 images"),
+    "vlcs": _published("vlcs", 5, ("Caltech101", "LabelMe", "SUN09", "VOC2007"), "10,729 images"),
     "terra_incognita": _published(
-        "terra_incognita", "about 24,000 images of camera traps", "images taken at night are grey, in all domains"
+        "terra_incognita",
+        10,
+        ("location_38", "location_43", "location_46", "location_100"),
+        "about 24,000 images of camera traps",
+        "images taken at night are grey, in all domains",
     ),
     "digits": DatasetRecord(
         summary="10 classes, 4 domains (ink, paper, outline, mosaic), 1,797 handwritten digits; nothing to download",
@@ -116,6 +149,7 @@ DATASETS: dict[str, DatasetRecord] = {
         held_out="mosaic",
         colours="ink is grey, the other domains have random colours",
         training_size=32,
+        domains=("ink", "paper", "outline", "mosaic"),
     ),
 }
 
@@ -128,7 +162,7 @@ def augmentation_names() -> tuple[str, ...]:
 
 FOLDER = DatasetRecord(
     summary="any folder domain/class/image, manifest or Hugging Face dataset",
-    load=lambda root: load_folder(root or "."),
+    load=_load_folder,
     needs_root=True,
     size=224,
     square=False,
@@ -149,6 +183,11 @@ def load_dataset(name_or_path: str | Path, root: str | Path | None = None) -> Im
         record = DATASETS[name]
         where = root if root is not None else os.environ.get(ROOT_VARIABLE) or None
         return record.load(Path(where) if where is not None and record.needs_root else None)
+
+    from domain_masks.data.folders import load_folder  # noqa: PLC0415
+    from domain_masks.data.huggingface import PREFIX, load_huggingface  # noqa: PLC0415
+    from domain_masks.data.manifest import EXTENSIONS, is_manifest, load_manifest  # noqa: PLC0415
+
     if name.startswith(PREFIX):
         return _noted(load_huggingface(name))
     if is_manifest(name):
@@ -168,6 +207,8 @@ def _own_name(dataset: ImageDataset) -> ImageDataset:
 
 def _noted(dataset: ImageDataset) -> ImageDataset:
     """Add a note about names that look alike."""
+    from domain_masks.data.similar_names import name_notes  # noqa: PLC0415
+
     notes = name_notes(dataset.classes, dataset.domains)
     return replace(dataset, notes=(*dataset.notes, *notes)) if notes else dataset
 
@@ -182,6 +223,8 @@ def default_preprocessing(dataset: ImageDataset, size: int | None = None) -> Pre
 
     Whole squares where the dataset's record says so, otherwise the central 224/256 of the shorter side.
     """
+    from domain_masks.data.preprocessing import Preprocessing  # noqa: PLC0415
+
     record = record_of(dataset)
     side = record.size if size is None else size
     training_size = None if record.training_size is None else round(side * record.training_size / record.size)

@@ -47,7 +47,6 @@ from domain_masks.records.setting_types import (
 )
 from domain_masks.records.spellings import canonical
 from domain_masks.records.validation import describe_mistakes
-from domain_masks.records.yaml_files import read_yaml, to_yaml
 from domain_masks.sampling import SAMPLING
 from domain_masks.schedules import SCHEDULES
 
@@ -258,6 +257,8 @@ class RunConfig(BaseModel):
 
     def to_yaml(self) -> str:
         """Return all settings as YAML, from which the run can be repeated."""
+        from domain_masks.records.yaml_files import to_yaml  # noqa: PLC0415 - not needed for help and lists
+
         return to_yaml({"schema": SCHEMA, **self.to_dict()})
 
     def write(self, path: Path) -> None:
@@ -307,6 +308,8 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Raises InputError where it is missing or no YAML mapping, RunFolderError for a newer schema.
     """
+    from domain_masks.records.yaml_files import read_yaml  # noqa: PLC0415
+
     values = read_yaml(path)
     if values is None:
         return {}

@@ -13,7 +13,6 @@ from domain_masks.errors import InputError, unknown
 from domain_masks.records.config import NOT_COMPUTED, RunConfig, check_values, parse_config
 from domain_masks.records.method_choice import MethodChoice
 from domain_masks.records.spellings import spelled, suggestion
-from domain_masks.records.yaml_files import parse_yaml
 from domain_masks.settings.contradictions import contradictions, sites_matter
 from domain_masks.settings.validation import unknown_names
 
@@ -136,6 +135,9 @@ def _plain(value: Any) -> Any:
     """Return a word as a number or boolean, as YAML would read it; any other unchanged."""
     if not isinstance(value, str):
         return value
+
+    from domain_masks.records.yaml_files import parse_yaml  # noqa: PLC0415
+
     with suppress(InputError):
         read = parse_yaml(value, "")
         return read if isinstance(read, bool | int | float) else value.strip()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from domain_masks.progress import Reporter
 from domain_masks.records.metrics_log import EPOCH
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class TensorBoardWriter:
@@ -17,28 +21,29 @@ class TensorBoardWriter:
     """
 
     def __init__(self, folder: Path, first: int, reporter: Reporter) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
-
+        self._folder, self._first = folder, first
         self._reporter = reporter
         self._writer: SummaryWriter | None = None
-        try:
-            self._writer = SummaryWriter(str(folder), purge_step=first)
-        except OSError as error:
-            self._give_up(error.strerror or str(error))
-        except UnicodeError:
-            self._give_up("it needs a folder whose name is UTF-8")
+        self._ended = False
 
     def add(self, row: Mapping[str, float | int | str]) -> None:
         """Add the row of an epoch; only numbers are written."""
-        if self._writer is None:
+        if self._ended:
             return
         try:
+            if self._writer is None:
+                # Imported with the first row, so that it does not delay the first training step.
+                from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+
+                self._writer = SummaryWriter(str(self._folder), purge_step=self._first)
             for name, value in row.items():
                 if isinstance(value, float):
                     self._writer.add_scalar(name, value, int(row[EPOCH]))
             self._writer.flush()
         except OSError as error:
             self._give_up(error.strerror or str(error))
+        except UnicodeError:
+            self._give_up("it needs a folder whose name is UTF-8")
 
     def close(self) -> None:
         """Flush and close the file."""
@@ -49,5 +54,5 @@ class TensorBoardWriter:
             self._give_up(error.strerror or str(error))
 
     def _give_up(self, reason: str) -> None:
-        self._writer = None
+        self._writer, self._ended = None, True
         self._reporter.say(f"no more events for TensorBoard ({reason}): the run continues without them")
