@@ -93,7 +93,7 @@ def test_without_its_dataset_the_rest_is_done(copied: Path) -> None:
     found = analyze(copied, reporter=Silent())  # there is no dataset of that name
     assert found.sites is not None
     assert found.ablation is None
-    assert any("images are not there" in note and "generated" in note for note in found.notes)
+    assert any("dataset cannot be opened" in note and "generated" in note for note in found.notes)
     with pytest.raises(InputError, match="nowhere"):
         analyze(copied, reporter=Silent(), changes={"dataset": "./nowhere"})
 
@@ -111,7 +111,7 @@ def test_images_that_are_others_are_told(copied: Path) -> None:
     other = generated.dataset()
     other.open_image.pixels = 255 - other.open_image.pixels  # type: ignore[attr-defined]
     found = analyzed(copied, dataset=other)
-    assert any("do not belong together" in note for note in found.notes)
+    assert any("not comparable" in note for note in found.notes)
 
 
 def test_a_class_without_test_images_is_absent_and_said(copied: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_port_that_is_taken_is_one_message(run_folder: Path, capsys: pytest.Ca
         port = other.getsockname()[1]
         assert main(["demo", str(run_folder), "--port", str(port)]) == 2
     assert capsys.readouterr().err == (
-        f"dmg: port {port} is taken, by another page or another program: give another --port, or 0 for a free one\n"
+        f"dmg: port {port} is in use by another program: give another --port, or 0 for a free one\n"
     )
 
 
@@ -76,7 +76,7 @@ def test_without_gradio_it_says_how_to_install_it(
 
 
 @pytest.mark.parametrize(
-    ("host", "word"), [("203.0.113.7", "none of this machine's"), ("no such host", "no such address")]
+    ("host", "word"), [("203.0.113.7", "not an address of this machine"), ("no such host", "cannot be resolved")]
 )
 def test_an_address_of_no_use_is_named(host: str, word: str) -> None:
     with pytest.raises(InputError, match=word):

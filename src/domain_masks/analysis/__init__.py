@@ -1,4 +1,4 @@
-"""What the masks of a run learned, in numbers: ``analysis.json``."""
+"""Analysis of what the masks of a run learned, written to ``analysis.json``."""
 
 from __future__ import annotations
 

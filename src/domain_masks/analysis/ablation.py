@@ -1,4 +1,4 @@
-"""Ablation: how accuracy falls when units are zeroed, shared ones, specific ones, and as many random ones."""
+"""Ablation: the drop in accuracy when shared, specific or equally many random units are zeroed."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Masks = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class UnitChoice:
-    """One choice of units that are zeroed, in the masks of all domains.
+    """A choice of units to zero in the masks of all domains.
 
-    - ``site``: where, or "all"
+    - ``site``: the mask site, or "all"
     - ``kind``, ``matched``: see :class:`~domain_masks.records.analysis.AblationRow`
     - ``fraction``: of the kind's units
     - ``neurons``: how many units are zeroed
@@ -51,22 +51,21 @@ class UnitChoice:
 
     @property
     def row(self) -> tuple[str, str, str | None, float, int]:
-        """What the draws of one row have in common."""
+        """The key shared by all draws of one row."""
         return self.site, self.kind, self.matched, self.fraction, self.neurons
 
 
 def variants(
     logits: Masks, seed: int = 0, fractions: Sequence[float] = FRACTIONS, draws: int = DRAWS
 ) -> Iterator[UnitChoice]:
-    """Yield what is zeroed: nothing first, then for every place and kind growing fractions of it, several draws.
+    """Yield the units to zero: none first, then increasing fractions of each kind at each place, in several draws.
 
-    A draw orders the units of a kind at random and zeroes the first of them, so that larger fractions hold the
-    smaller ones; all of a kind is one draw. Random units as many as those of a kind, drawn from all K, are its control.
-    A place is a site, or all sites at once where there are several. A kind without units is left out, and a fraction
-    that is none of them. The draws are keyed
-    by (seed, place, kind, draw).
+    A draw shuffles the units of a kind and zeroes the first of them, so that larger fractions include the smaller ones;
+    zeroing all units of a kind needs only one draw. The control zeroes equally many units drawn from all K. A place is one
+    site, or all sites together if there are several. Kinds without units and fractions of 0 units are skipped. Draws are
+    keyed by (seed, place, kind, draw).
 
-    ``logits``: site -> (D, K).
+    - ``logits``: site -> (D, K)
     """
     yield UnitChoice(ALL_SITES, "none", None, 0.0, 0, {})
     of_kind = {site: units_by_kind(values) for site, values in logits.items()}
@@ -90,8 +89,8 @@ def variants(
                     taken = {site: round(fraction * count) for site, count in counts.items()}
                     if not any(taken.values()):
                         continue
-                    everything = not control and taken == counts
-                    for order in orders[:1] if everything else orders:
+                    is_whole_kind = not control and taken == counts
+                    for order in orders[:1] if is_whole_kind else orders:
                         yield UnitChoice(
                             site=place,
                             kind="random" if control else kind,
@@ -134,8 +133,8 @@ def measure(
     predicted, rows = [], []
     with torch.inference_mode():
         for batch in batches:
-            own = features(batch)
-            predicted.append(torch.stack([predict(own, masks).argmax(-1) for masks in applied]).cpu().numpy())
+            inputs = features(batch)
+            predicted.append(torch.stack([predict(inputs, masks).argmax(-1) for masks in applied]).cpu().numpy())
             rows.append(batch.ids.cpu().numpy())
     return np.concatenate(predicted, axis=1), np.concatenate(rows)
 
@@ -145,15 +144,15 @@ def ablation_rows(
 ) -> list[AblationRow]:
     """Return the rows of the table: accuracies per domain, mean and sample standard deviation over the draws.
 
-    - ``right``: (V, N), whether each variant has each image right
-    - ``domains``: domain -> (N,), which images are of it
+    - ``right``: (V, N), whether each variant classifies each image correctly
+    - ``domains``: domain -> (N,), True for its images
     """
     grouped: dict[tuple[str, str, str | None, float, int], list[int]] = {}
     for index, variant in enumerate(chosen):
         grouped.setdefault(variant.row, []).append(index)
     rows: list[AblationRow] = []
     for (site, kind, matched, fraction, neurons), draws in grouped.items():
-        values = {name: right[draws][:, own].mean(axis=1) for name, own in domains.items()}
+        values = {name: right[draws][:, members].mean(axis=1) for name, members in domains.items()}
         deviation = {name: float(value.std(ddof=1)) for name, value in values.items()} if len(draws) > 1 else {}
         rows.append(
             AblationRow(

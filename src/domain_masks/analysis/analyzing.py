@@ -1,4 +1,4 @@
-"""Everything that is known about what a run's masks learned, computed and written into its folder."""
+"""Compute the analysis of a finished run and write it into the run's folder."""
 
 from __future__ import annotations
 
@@ -47,19 +47,18 @@ def analyze(
     with_images: bool = True,
     reporter: Reporter | None = None,
 ) -> Analysis:
-    """Compute what the masks of a finished run learned, and write ``analysis.json`` and thumbnails into its folder.
+    """Compute the analysis of a finished run, and write ``analysis.json`` and thumbnails into its folder.
 
     :func:`domain_masks.report.draw_analysis` draws figures and writes tables from it.
 
-    - ``dataset``: an opened dataset in place of the one that the run's settings name
-    - ``changes``: "dataset", "root" or "device" where they are no longer what the settings say
-    - ``images``: on about how many images units are zeroed, a sample of all domains; None for all
-    - ``with_model``: False leaves out what needs the model: the ablation
-    - ``with_images``: False leaves out what needs images: that, and the thumbnails of galleries
+    - ``dataset``: an opened dataset, instead of the one in the run's settings
+    - ``changes``: "dataset", "root" or "device", if they differ from the run's settings
+    - ``images``: approximate number of images for the ablation, sampled from all domains; None for all
+    - ``with_model``: False skips the ablation, which needs the model
+    - ``with_images``: False skips the ablation and the thumbnails, which need images
 
-    What the method does not have, and what cannot be opened, is left out and noted. Raises RunFolderError where the folder
-    holds no finished run or its predictions cannot be read, InputError for a dataset or device in ``changes`` that is not
-    there.
+    Parts that the method does not have or that cannot be opened are skipped with a note. Raises RunFolderError if the folder
+    has no finished run or its predictions cannot be read, InputError for an unavailable dataset or device in ``changes``.
     """
     if images is not None and images < 1:
         raise InputError(f"expected at least one image for the ablation, got {images}")
@@ -72,7 +71,7 @@ def analyze(
     notes: list[str] = content["notes"]
     opened = _open(record, dataset, changes, notes) if with_images else None
     if not with_images:
-        notes.append("no images were read: no thumbnails, and no ablation")
+        notes.append("images were not read: no thumbnails and no ablation")
     elif not with_model and content.get("sites"):
         notes.append("the model was not read: no ablation")
     if opened is not None and with_model and content.get("sites"):
@@ -83,9 +82,9 @@ def analyze(
             notes += more
         except DomainMasksError as error:
             notes.append(f"no ablation: {error}")
-    small = _with_thumbnails(content, opened, bounds_of(record.config.get("value_range")))
-    record.folder.write_thumbnails({thumbnail_name(name): data for name, data in small.items()})
-    # Figures of an earlier analysis do not show these numbers.
+    images_by_id = _with_thumbnails(content, opened, bounds_of(record.config.get("value_range")))
+    record.folder.write_thumbnails({thumbnail_name(name): data for name, data in images_by_id.items()})
+    # Figures of an earlier analysis are outdated.
     with suppress(RunFolderError):
         record.folder.remove_figures(Analysis.read(record.folder.analysis).figures)
     analysis = Analysis(**content, figures=[])
@@ -94,7 +93,7 @@ def analyze(
 
 
 def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]:
-    """Return the parts of an analysis that need neither images nor the model."""
+    """Return the parts of an analysis that need neither images nor the model's network."""
     parts, sources = samples_by_domain(predictions), list(predictions.sources)
     notes: list[str] = []
     content: dict[str, Any] = {
@@ -114,7 +113,7 @@ def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]
         without = [name for name in part.classes if name not in content["per_class"][domain]]
         if without:
             listed = ", ".join(without[:5]) + (f", ... ({len(without) - 5} more)" if len(without) > 5 else "")
-            notes.append(f"{domain} has no images of {listed} among those shown: no accuracy of that class there")
+            notes.append(f"{domain} has no images of {listed} in the evaluated split: no accuracy for that class")
     measured = record.results.nearest_source
     reason = without_nearest(predictions, measured is not None and measured.by == DOMAIN_CLASSIFIER)
     if reason:
@@ -132,7 +131,7 @@ def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]
         try:
             content["epochs"] = site_epochs(record.metrics()) or None
         except RunFolderError as error:
-            notes.append(f"nothing over the epochs: {error}")
+            notes.append(f"no statistics over the epochs: {error}")
     held_out = {domain: part for domain, part in parts.items() if domain not in sources}
     content["galleries"] = galleries(held_out or parts, with_nearest=not reason) or None
     return content
@@ -141,33 +140,33 @@ def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]
 def _open(
     record: RunRecord, dataset: ImageDataset | None, changes: Mapping[str, Any], notes: list[str]
 ) -> ImageDataset | None:
-    """Return the run's dataset, or None with a note where it cannot be opened; raises InputError where it was named."""
+    """Return the run's dataset, or None with a note if it cannot be opened; raises InputError if ``changes`` name it."""
     if dataset is not None:
         return dataset
-    given = {name: changes[name] for name in ("dataset", "root") if changes.get(name) is not None}
-    where = {name: record.config.get(name) for name in ("dataset", "root")} | given
+    named = {name: changes[name] for name in ("dataset", "root") if changes.get(name) is not None}
+    location = {name: record.config.get(name) for name in ("dataset", "root")} | named
     try:
-        return load_dataset(str(where["dataset"]), where["root"])
+        return load_dataset(str(location["dataset"]), location["root"])
     except DomainMasksError as error:
-        if given:
+        if named:
             raise
-        notes.append(f"no thumbnails, and no ablation, since the images are not there: {error}")
+        notes.append(f"no thumbnails and no ablation, since the dataset cannot be opened: {error}")
         return None
 
 
 def _with_thumbnails(
     content: dict[str, Any], dataset: ImageDataset | None, value_range: tuple[float, float] | None
 ) -> dict[str, bytes]:
-    """Put the paths of thumbnails into the galleries; returns id -> thumbnail."""
+    """Add the paths of thumbnails to the galleries; returns id -> thumbnail."""
     galleries: Mapping[str, ImageGallery] = content["galleries"] or {}
     ids = list(dict.fromkeys(item.id for gallery in galleries.values() for item in gallery.items))
     if dataset is None or not ids:
         return {}
-    small, lost = thumbnails(dataset, ids, value_range)
-    if lost:
+    images, unreadable = thumbnails(dataset, ids, value_range)
+    if unreadable:
         content["notes"].append(
-            f"{counted(len(lost), 'image')} of the galleries cannot be read any more, such as {lost[0]!r}"
+            f"{counted(len(unreadable), 'image')} of the galleries can no longer be read, such as {unreadable[0]!r}"
         )
-    paths = {name: f"figures/thumbnails/{thumbnail_name(name)}" for name in small}
+    paths = {name: f"figures/thumbnails/{thumbnail_name(name)}" for name in images}
     content["galleries"] = {name: gallery.with_thumbnails(paths) for name, gallery in galleries.items()}
-    return small
+    return images

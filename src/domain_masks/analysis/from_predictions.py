@@ -1,4 +1,4 @@
-"""What stored predictions alone tell: calibration, confusion, accuracy per class, the nearest source."""
+"""Analyses of stored predictions: calibration, confusion, the nearest source."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def calibration(predictions: Predictions) -> Calibration:
 
 
 def confusion(predictions: Predictions) -> Confusion:
-    """Return which classes the prediction ensemble takes for which; of more than ``MOST_CLASSES`` the worst ones."""
+    """Return the confusion matrix of the prediction ensemble, limited to the ``MOST_CLASSES`` with most errors."""
     names = predictions.classes
     matrix = confusion_matrix(predictions.of(PREDICTION_ENSEMBLE), predictions.labels)
     kept = classes_with_most_errors(matrix, MOST_CLASSES)
@@ -66,54 +66,51 @@ def confusion(predictions: Predictions) -> Confusion:
 
 
 def has_sources(predictions: Predictions) -> bool:
-    """Whether every source has a mask or head whose prediction is known by itself."""
+    """Whether the predictions contain those of every source's own mask or head."""
     return all(KNOWN_DOMAIN + source in predictions.logits for source in predictions.sources)
 
 
 def without_nearest(predictions: Predictions, has_classifier: bool) -> str:
-    """Say why no nearest source can be named; nothing where one can.
+    """Return why there is no nearest source; empty if there is result.
 
-    ``has_classifier``: whether the run's model has a domain classifier, which then names it wherever it is named.
+    - ``has_classifier``: whether the run's model has a domain classifier, which then determines it
     """
     if not has_sources(predictions):
         return "the method has no mask or head per source"
     if len(predictions.sources) < 2:
-        return "there is one source, which every image would be nearest to"
+        return "there is only one source"
     if has_classifier and predictions.domain_probabilities is None:
-        return (
-            "the model has a domain classifier, which names it, and predictions.npz does not say what that finds: "
-            "`dmg evaluate RUN` writes it"
-        )
+        return "the model has a domain classifier, but predictions.npz lacks its probabilities: `dmg evaluate RUN` adds them"
     if nearest_accuracy(predictions) is None:
-        return "there is no image of a source to measure it on"
+        return "there are no source images to measure its accuracy on"
     return ""
 
 
 def nearest(predictions: Predictions) -> NearestSource:
     """Return which source the images of every domain are nearest to; see :func:`~domain_masks.evaluation.nearest_source`.
 
-    Raises InputError where :func:`without_nearest` says why there is none.
+    Raises InputError if there is none, see :func:`without_nearest`.
     """
     right = nearest_accuracy(predictions)
     if right is None:
-        raise InputError(f"no nearest source can be named: {without_nearest(predictions, False)}")
+        raise InputError(f"there is no nearest source: {without_nearest(predictions, False)}")
     parts = samples_by_domain(predictions)
-    found = {domain: nearest_on_domain(part) for domain, part in parts.items()}
+    results = {domain: nearest_on_domain(part) for domain, part in parts.items()}
     return NearestSource(
         rule=NEAREST_RULES[right.by],
         right=right,
         rules=nearest_by_rule(predictions),
-        domains={domain: one.shares for domain, one in found.items()},
+        domains={domain: result.shares for domain, result in results.items()},
         images={domain: len(part) for domain, part in parts.items()},
-        agreement={domain: one.agreement for domain, one in found.items()},
-        accuracy={domain: one.accuracy for domain, one in found.items()},
-        best_single={domain: one.best_single for domain, one in found.items()},
+        agreement={domain: result.agreement for domain, result in results.items()},
+        accuracy={domain: result.accuracy for domain, result in results.items()},
+        best_single={domain: result.best_single for domain, result in results.items()},
         test={
             domain: McNemarTest(
-                nearest_only=one.test.first_only,
-                predictions_only=one.test.second_only,
-                p_value=min(1.0, one.test.p_value),
+                nearest_only=result.test.first_only,
+                predictions_only=result.test.second_only,
+                p_value=min(1.0, result.test.p_value),
             )
-            for domain, one in found.items()
+            for domain, result in results.items()
         },
     )

@@ -1,4 +1,4 @@
-"""Images that tell something: those most like each source, and the most confident mistakes."""
+"""Image galleries: the images nearest to each source, and the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -30,57 +30,57 @@ MISTAKE_ITEMS = 16
 def galleries(parts: Mapping[str, Predictions], with_nearest: bool = True) -> dict[str, ImageGallery]:
     """Return the galleries of every domain in ``parts`` (domain -> its predictions), without thumbnails.
 
-    For each source the images that are nearest to it, the nearest first, unless ``with_nearest`` is False; and the mistakes
-    of the prediction ensemble, the most confident first. Galleries without images are left out.
+    For each source the images nearest to it, nearest first, unless ``with_nearest`` is False; and the mistakes of the
+    prediction ensemble, most confident first. Empty galleries are omitted.
     """
-    found: dict[str, ImageGallery] = {}
+    result: dict[str, ImageGallery] = {}
     for domain, part in parts.items():
         if with_nearest and has_sources(part):
-            found |= _nearest(domain, part)
+            result |= _nearest(domain, part)
         wrong = part.of(PREDICTION_ENSEMBLE).argmax(axis=1) != part.labels
         order = _most_confident(confidences(part.of(PREDICTION_ENSEMBLE)), wrong, MISTAKE_ITEMS)
         if len(order):
-            found[f"mistakes/{domain}"] = ImageGallery(
+            result[f"mistakes/{domain}"] = ImageGallery(
                 title=f"{domain}: the most confident mistakes",
                 kind="mistakes",
                 domain=domain,
                 items=_items(part, order),
             )
-    return found
+    return result
 
 
 def _nearest(domain: str, part: Predictions) -> dict[str, ImageGallery]:
-    nearest, sure = nearest_of(part), nearness(part)
-    found: dict[str, ImageGallery] = {}
+    nearest, confidence = nearest_of(part), nearness(part)
+    result: dict[str, ImageGallery] = {}
     for index, source in enumerate(part.sources):
-        order = _most_confident(sure[index], nearest == index, NEAREST_ITEMS)
+        order = _most_confident(confidence[index], nearest == index, NEAREST_ITEMS)
         if len(order):
-            found[f"nearest/{domain}/{source}"] = ImageGallery(
+            result[f"nearest/{domain}/{source}"] = ImageGallery(
                 title=f"{domain}: nearest to {source}",
                 kind="nearest",
                 domain=domain,
                 source=source,
                 items=_items(part, order),
             )
-    return found
+    return result
 
 
-def _most_confident(sure: NDArray[np.float64], among: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
-    positions = np.flatnonzero(among)
-    return positions[np.argsort(-sure[positions], kind="stable")[:most]]
+def _most_confident(confidence: NDArray[np.float64], candidates: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
+    positions = np.flatnonzero(candidates)
+    return positions[np.argsort(-confidence[positions], kind="stable")[:most]]
 
 
 def _items(part: Predictions, order: NDArray[np.intp]) -> list[GalleryItem]:
     chosen = part.rows(order)
     logits = chosen.of(PREDICTION_ENSEMBLE)
-    sure = confidences(logits)
+    confidence = confidences(logits)
     votes = source_logits(chosen) if has_sources(chosen) else None
     return [
         GalleryItem(
             id=name,
             label=chosen.classes[chosen.labels[row]],
             predicted=chosen.classes[logits[row].argmax()],
-            confidence=_fraction(sure[row]),
+            confidence=_fraction(confidence[row]),
             votes={}
             if votes is None
             else {
@@ -100,16 +100,16 @@ def _fraction(value: Any) -> float:
 
 
 def thumbnail(image: Image.Image, value_range: tuple[float, float] | None = None) -> bytes:
-    """Return an opened image as WebP of at most ``THUMBNAIL`` pixels a side, upright, without what its file knew.
+    """Return an opened image as upright WebP of at most ``THUMBNAIL`` pixels a side, without metadata.
 
-    ``value_range``: black and white of images deeper than 8 bits, as the network saw them; see :func:`to_rgb`.
+    - ``value_range``: black and white of images deeper than 8 bits, as for the network; see :func:`to_rgb`
     """
     if image.format == "JPEG":
         image.draft(None, (2 * THUMBNAIL, 2 * THUMBNAIL))
     small = to_rgb(image, value_range)
     small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     content = io.BytesIO()
-    # A new image: what was noted in the file, such as where it was taken, stays behind.
+    # A new image without metadata, such as the location where it was taken.
     Image.frombytes("RGB", small.size, small.tobytes()).save(content, "WEBP", quality=QUALITY)
     return content.getvalue()
 
@@ -117,19 +117,19 @@ def thumbnail(image: Image.Image, value_range: tuple[float, float] | None = None
 def thumbnails(
     dataset: ImageDataset, ids: Sequence[str], value_range: tuple[float, float] | None = None
 ) -> tuple[dict[str, bytes], list[str]]:
-    """Return id -> thumbnail of the images that are there and can be read, and the ids of the others."""
-    found, lost = {}, []
+    """Return id -> thumbnail of the readable images, and the ids of the others."""
+    readable, unreadable = {}, []
     for name, row in zip(ids, rows_of(dataset, ids).tolist(), strict=True):
         try:
             if row < 0:
                 raise FileNotFoundError(name)
             with dataset.open_image(row) as image:
-                found[name] = thumbnail(image, value_range)
+                readable[name] = thumbnail(image, value_range)
         except UNREADABLE:
-            lost.append(name)
-    return found, lost
+            unreadable.append(name)
+    return readable, unreadable
 
 
 def thumbnail_name(image: str) -> str:
-    """Return the name of an image's thumbnail file, the same for the same id."""
+    """Return the name of an image's thumbnail file, a hash of its id."""
     return hashlib.blake2b(image.encode("utf-8", "surrogateescape"), digest_size=10).hexdigest() + ".webp"

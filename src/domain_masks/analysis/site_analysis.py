@@ -17,7 +17,7 @@ BINS = 20
 def site_analysis(logits: Tensor, sources: Sequence[str]) -> SiteAnalysis:
     """Return overlap, kinds of units, active fractions and the histogram of the probabilities of one site.
 
-    ``logits``: (D, K), the rows in the order of ``sources``.
+    - ``logits``: (D, K), rows in the order of ``sources``
     """
     return SiteAnalysis(
         neurons=logits.shape[1], probabilities=histogram(logits, sources), **mask_statistics(logits, sources)
@@ -25,9 +25,11 @@ def site_analysis(logits: Tensor, sources: Sequence[str]) -> SiteAnalysis:
 
 
 def histogram(logits: Tensor, sources: Sequence[str], bins: int = BINS) -> Histogram:
-    """Return how many mask probabilities of each domain lie in each of ``bins`` equal parts of [0, 1].
+    """Return the histogram of each domain's mask probabilities with ``bins`` equal bins over [0, 1].
 
-    ``logits``: (D, K). A probability on an edge counts above it, 1 in the last part.
+    - ``logits``: (D, K)
+
+    A probability on an edge belongs to the upper bin, 1 to the last one.
     """
     edges = np.linspace(0.0, 1.0, bins + 1)
     probabilities = mask_probabilities(logits.detach().double().cpu()).numpy()

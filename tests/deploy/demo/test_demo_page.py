@@ -131,8 +131,8 @@ def test_an_example_and_another_ensemble(visited: Visit, model: Model, images: P
     page.wait_for_selector(".dmg-verdict")
     name = page.locator(".dmg-image figcaption").inner_text()
     (path,) = [one for one in sorted((images / "stripes").rglob("*.png"))[:12] if one.name == name][:1]
-    page.get_by_label("The mask of dots alone").check()
-    page.wait_for_function("document.querySelector('.dmg-verdict').innerText.includes('mask of dots alone')")
+    page.get_by_label("Only the mask of dots").check()
+    page.wait_for_function("document.querySelector('.dmg-verdict').innerText.includes('Only the mask of dots')")
     (expected,) = model.predict(path, ensemble="known:dots")
     assert expected.class_name in page.locator(".dmg-verdict h2").inner_text()
 
@@ -179,13 +179,13 @@ def test_a_phone_shows_all_of_it(theme: str, chromium: Any, site: Served) -> Non
 @pytest.mark.parametrize(
     ("method", "has", "has_not"),
     [
-        ("dmg", ["all masks, predictions averaged", "masks agree and differ in the network"], ["heads"]),
+        ("dmg", ["all masks, predictions averaged", "agreement of the masks by site"], ["heads"]),
         (
             "multi_headed",
             ["all heads, predictions averaged", "head of "],
-            ["masks agree and differ in the network"],
+            ["agreement of the masks"],
         ),
-        ("aggregate", ["the model's prediction"], ["alone", "masks agree and differ in the network"]),
+        ("aggregate", ["the model's prediction"], ["only the", "agreement of the masks"]),
     ],
 )
 def test_the_page_of_each_kind_of_method_says_what_it_has(

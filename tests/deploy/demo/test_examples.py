@@ -34,7 +34,7 @@ def test_given_images_are_offered_and_the_others_named(model: Model, images: Pat
 
 def test_without_one_readable_image_it_is_an_error(model: Model, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"hello")
-    with pytest.raises(InputError, match=r"examples: no image.*bad\.png"):
+    with pytest.raises(InputError, match=r"examples: no readable image.*bad\.png"):
         find_examples(model, [str(tmp_path)])
 
 

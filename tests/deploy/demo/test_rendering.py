@@ -70,7 +70,7 @@ def test_the_result_says_all_that_was_promised() -> None:
         "dog 70.0 %",
         "1 of 2 masks vote for dog, oil for cat.",
         f"Nearest source: ink with 75.0 %, {RULE}.",
-        "dog has between 30.0 % and 80.0 %, by mask.",
+        "dog has between 30.0 % and 80.0 %, depending on the mask.",
     ):
         assert words in texts
     assert "label" not in texts
@@ -88,7 +88,7 @@ def test_unanimous_votes_and_a_method_without_any() -> None:
     texts = said(answer_of(dict.fromkeys(("ink", "oil"), Guess("dog", 0.8))), "head")
     assert "All 2 heads vote for dog" in texts
     assert "80.0 % under every head" in texts
-    assert "no votes" in said(answer_of({}), "")
+    assert "no masks or heads per domain" in said(answer_of({}), "")
 
 
 def test_no_name_is_taken_for_html_or_for_a_template() -> None:
@@ -106,11 +106,13 @@ def test_no_name_is_taken_for_html_or_for_a_template() -> None:
 
 def test_the_figure_of_a_site_says_its_numbers() -> None:
     counts = neuron_counts(torch.tensor([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]]))
-    kinds = [(f"on in {name}", name) for name in ("all", "several", "ink alone", "oil alone", "none")]
+    kinds = [(f"active in {name}", name) for name in ("all", "several", "ink alone", "oil alone", "none")]
     read = Reading(str(parts().neurons({"layer.4": counts}, kinds)))
     labels = [value for name, value in read.attributes if name == "aria-label"]
-    assert "1 on in all, 0 on in several, 1 on in ink alone, 1 on in oil alone, 1 on in none" in labels
-    assert "25.0 % on in all masks, 50.0 % for one domain alone" in " ".join(read.texts.split())
+    assert (
+        "1 active in all, 0 active in several, 1 active in ink alone, 1 active in oil alone, 1 active in none" in labels
+    )
+    assert "25.0 % active in all masks, 50.0 % for one domain only" in " ".join(read.texts.split())
 
 
 def test_small_images_are_kept_exactly() -> None:
@@ -129,4 +131,4 @@ def test_nothing_is_rounded_to_certainty(value: float, said: str) -> None:
     ("name", "word"), [("dslr", "mask"), ("_amazon", "head"), ("網路 $x$", "mask"), ("a|b", "mask")]
 )
 def test_names_of_domains_are_written_as_they_are(name: str, word: str) -> None:
-    assert ensemble_title(f"known:{name}", word) == f"The {word} of {name} alone"
+    assert ensemble_title(f"known:{name}", word) == f"Only the {word} of {name}"

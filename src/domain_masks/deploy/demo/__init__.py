@@ -1,1 +1,1 @@
-"""A page in the browser on which to try a model; gradio is imported by ``demo_page`` and ``serving`` alone."""
+"""A browser page for trying a model; only ``demo_page`` and ``serving`` import gradio."""

@@ -1,4 +1,4 @@
-"""What the page shows of a model's output for one image, under each ensemble."""
+"""The content of the page for one image under one ensemble, computed from the model's output."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _SIDE = 640
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One image's prediction, and the classes on which the masks are compared.
+    """The prediction for one image, and the class probabilities under each mask.
 
     - ``prediction``: under the chosen ensemble: the 5 most probable classes, the votes, the nearest source
-    - ``by_class``: class -> source -> its probability under that source's mask or head, in [0, 1]; of the most probable
-      classes and of every one with a vote. Without masks or heads there are no sources
-    - ``label``: the true class, where it is known
+    - ``by_class``: class -> source -> its probability under that source's mask or head, in [0, 1], for the most probable
+      classes and every class with a vote; the inner mapping is empty without masks or heads
+    - ``label``: the true class, or None if unknown
     """
 
     prediction: Prediction
@@ -40,11 +40,11 @@ class Answer:
 
     @property
     def tally(self) -> list[tuple[str, list[str]]]:
-        """Class -> the sources whose mask votes for it, the class with most votes first."""
-        found: dict[str, list[str]] = {}
+        """(class, the sources whose mask votes for it) pairs, the class with most votes first."""
+        voters: dict[str, list[str]] = {}
         for source, vote in self.prediction.votes.items():
-            found.setdefault(vote.class_name, []).append(source)
-        return sorted(found.items(), key=lambda item: -len(item[1]))
+            voters.setdefault(vote.class_name, []).append(source)
+        return sorted(voters.items(), key=lambda item: -len(item[1]))
 
     @property
     def span(self) -> tuple[float, float] | None:
@@ -54,34 +54,34 @@ class Answer:
 
 
 def answer(model: Model, output: ModelOutput, ensemble: str, label: str | None = None) -> Answer:
-    """Return what is shown of a model's output for one image; raises InputError where the model gives NaN or infinity."""
+    """Return the content for the model's output of one image; raises InputError if the logits are not finite."""
     (prediction,) = model.predictions(output, ensemble, TOP)
     by_source = {}
     for source in prediction.votes:
-        (own,) = model.predictions(output, known(source), len(model.classes))
-        by_source[source] = {guess.class_name: guess.probability for guess in own.top}
+        (under_mask,) = model.predictions(output, known(source), len(model.classes))
+        by_source[source] = {guess.class_name: guess.probability for guess in under_mask.top}
     compared = dict.fromkeys(guess.class_name for guess in (*prediction.top, *prediction.votes.values()))
     return Answer(
-        prediction, {name: {source: own[name] for source, own in by_source.items()} for name in compared}, label
+        prediction, {name: {source: values[name] for source, values in by_source.items()} for name in compared}, label
     )
 
 
 def image_of(
     open_it: Callable[[], ImageInput], name: str, value_range: tuple[float, float] | None = None
 ) -> Image.Image:
-    """Return an image in RGB as it is seen, upright, at most 640 pixels wide and high.
+    """Return an upright RGB image, at most 640 pixels wide and high.
 
-    - ``open_it``: gives it
-    - ``name``: what the message calls it
-    - ``value_range``: black and white of images deeper than 8 bits, as the model sees them; see :func:`to_rgb`
+    - ``open_it``: returns the image
+    - ``name``: used in the error message
+    - ``value_range``: black and white of images deeper than 8 bits, as for the model; see :func:`to_rgb`
 
-    Raises InputError for what is no image.
+    Raises InputError for files that are not images.
     """
     path: str | None = None
     try:
-        given = open_it()
-        path = name_of(given)
-        with open_input(given) as image:
+        source = open_it()
+        path = name_of(source)
+        with open_input(source) as image:
             rgb = to_rgb(image, value_range)
     except UNREADABLE as error:
         reason = problem_of(error, None if path is None else Path(path)).reason

@@ -1,4 +1,4 @@
-"""The page itself: which component shows what, and what happens on a click."""
+"""The components of the page and their event handlers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from domain_masks.methods.base import PREDICTIONS
 from domain_masks.records.counts import listed
 
 STYLE = Path(__file__).with_name("style.css")
-_EMPTY = '<div class="dmg-empty"><p>Drop an image, or take one of the examples.</p></div>'
+_EMPTY = '<div class="dmg-empty"><p>Drop an image, or choose one of the examples.</p></div>'
 _FEW = 8
 _SHOW_ANSWER = """
 () => {
@@ -33,7 +33,7 @@ _SHOW_ANSWER = """
 
 
 def theme() -> gr.themes.Base:
-    """Return the look of the page: the system's own fonts, so that none is fetched."""
+    """Return the theme of the page; it uses system fonts, so that none is downloaded."""
     return gr.themes.Base(
         primary_hue="blue",
         neutral_hue="slate",
@@ -41,7 +41,7 @@ def theme() -> gr.themes.Base:
         font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "monospace"],
         radius_size="lg",
     ).set(
-        # Dark and light enough to be read: 4.5 to 1 on either background.
+        # A contrast of at least 4.5:1 on either background.
         body_text_color_subdued="*neutral_500",
         body_text_color_subdued_dark="*neutral_400",
         block_info_text_color="*neutral_500",
@@ -52,15 +52,15 @@ def theme() -> gr.themes.Base:
 def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, where: str = "this machine") -> gr.Blocks:
     """Return the page for a model.
 
-    - ``ensemble``: chosen at first
-    - ``where``: the machine that images are sent to
+    - ``ensemble``: selected initially
+    - ``where``: description of the machine that images are sent to
     """
     word = "" if not model.has_votes else "mask" if model.method.has_masks() else "head"
     predicting = _Predicting(model, examples, word)
     choices = [(ensemble_title(name, word), name) for name in model.ensembles]
     choose = gr.Radio if len(choices) <= _FEW else gr.Dropdown
     title = f"{model.method.name} on {model.backbone}"
-    privacy = f"Read on {where} and removed once it is predicted: no image is kept or passed on."
+    privacy = f"Images are processed on {where} and deleted after the prediction; none is stored or shared."
     with gr.Blocks(analytics_enabled=False, title=f"Try {title} · Domain Masks") as page:
         asked = gr.State(None)
         _html(_introduction(model, title))
@@ -81,7 +81,11 @@ def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, wh
                     elem_id="dmg-examples",
                 )
                 chosen = choose(
-                    choices, value=ensemble, label="Ensemble", info="How masks are combined.", elem_id="dmg-ensemble"
+                    choices,
+                    value=ensemble,
+                    label="Ensemble",
+                    info="How the masks are combined.",
+                    elem_id="dmg-ensemble",
                 )
             with gr.Column(scale=7, min_width=300, elem_id="dmg-answer"):
                 with gr.Row():
@@ -98,12 +102,14 @@ def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, wh
                         )
                 compared = _html("")
         if masks := model.method.mask_logits():
-            own = [(f"on for {source} alone", f"dmg-colour-{i % COLOURS}") for i, source in enumerate(model.sources)]
+            exclusive = [
+                (f"active only for {source}", f"dmg-colour-{i % COLOURS}") for i, source in enumerate(model.sources)
+            ]
             kinds = [
-                ("on in all masks", "dmg-shared"),
-                ("on in several", "dmg-several"),
-                *own,
-                ("off in all", "dmg-off"),
+                ("active in all masks", "dmg-shared"),
+                ("active in several", "dmg-several"),
+                *exclusive,
+                ("inactive in all", "dmg-off"),
             ]
             _html(parts().neurons({site: neuron_counts(logits) for site, logits in masks.items()}, kinds))
         answered = [said, bars, compared]
@@ -121,7 +127,7 @@ def _html(content: str) -> gr.HTML:
 
 
 class _Predicting:
-    """What is done on an upload, on a click on an example, and when another ensemble is chosen."""
+    """The event handlers for an upload, a click on an example, and a change of the ensemble."""
 
     def __init__(self, model: Model, examples: Examples, word: str) -> None:
         self._model = model
@@ -129,25 +135,25 @@ class _Predicting:
         self._word = word
 
     def file(self, path: str | None, ensemble: str) -> tuple[Any, ...]:
-        """Predict an uploaded file, which is removed whatever comes of it; the field is free for the next one."""
+        """Predict an uploaded file, delete it in any case, and clear the upload field."""
         if path is None:
             return None, None, "", *_empty()
-        place = Path(path)
+        upload = Path(path)
         try:
-            return None, *self._predicted(lambda: place, place.name, None, ensemble)
+            return None, *self._predicted(lambda: upload, upload.name, None, ensemble)
         finally:
-            place.unlink(missing_ok=True)
+            upload.unlink(missing_ok=True)
             with suppress(OSError):
-                place.parent.rmdir()
+                upload.parent.rmdir()
 
     def example(self, ensemble: str, event: gr.SelectData) -> tuple[Any, ...]:
-        """Predict the example that was clicked; it can be clicked again."""
+        """Predict the clicked example, and clear the selection so that it can be clicked again."""
         chosen = self._examples[int(event.index)]
         predicted = self._predicted(chosen.open, chosen.name, chosen.label, ensemble)
         return gr.Gallery(selected_index=None), *predicted
 
     def again(self, asked: tuple[ModelOutput, str | None] | None, ensemble: str) -> tuple[Any, ...]:
-        """Show the last output under another ensemble; the image is not needed again."""
+        """Show the last output under another ensemble, without running the model again."""
         if asked is None:
             return _empty()
         try:
@@ -166,18 +172,18 @@ class _Predicting:
             return None, "", *_empty(parts().problem(str(error)))
 
     def _shown(self, output: ModelOutput, label: str | None, ensemble: str) -> tuple[Any, ...]:
-        found = answer(self._model, output, ensemble, label)
-        classes = {guess.class_name: guess.probability for guess in found.prediction.top}
+        shown = answer(self._model, output, ensemble, label)
+        classes = {guess.class_name: guess.probability for guess in shown.prediction.top}
         nearest = self._model.about_nearest().removeprefix("nearest source: ")
         return (
-            str(parts().verdict(found, ensemble_title(ensemble, self._word))),
+            str(parts().verdict(shown, ensemble_title(ensemble, self._word))),
             gr.Label(classes, visible=True),
-            str(parts().comparison(found, self._word, self._model.method.domain_classifier is not None, nearest)),
+            str(parts().comparison(shown, self._word, self._model.method.domain_classifier is not None, nearest)),
         )
 
 
 def _empty(said: str = _EMPTY) -> tuple[Any, ...]:
-    """Return what stands in the places of an answer where there is none."""
+    """Return the values of the answer components when there is no prediction."""
     return str(said), gr.Label(visible=False), ""
 
 
@@ -186,9 +192,9 @@ def _introduction(model: Model, title: str) -> str:
     if model.targets:
         values["Held-out domains"] = listed(model.targets)
     accuracies = model.card.accuracies
-    for name, said in (("out_of_domain", "Out-of-domain accuracy"), ("in_domain", "In-domain accuracy")):
+    for name, title_of_value in (("out_of_domain", "Out-of-domain accuracy"), ("in_domain", "In-domain accuracy")):
         if name in accuracies:
-            values[said] = percent(accuracies[name].accuracy)
+            values[title_of_value] = percent(accuracies[name].accuracy)
     values["Image size"] = f"{model.preprocessing.size} × {model.preprocessing.size} pixels"
     trained_on = f"Trained on {model.card.dataset}." if model.card.dataset else ""
     return str(parts().introduction(f"Try {title}", trained_on, values, model.classes))

@@ -1,4 +1,4 @@
-"""Images that the page offers: given ones, else held-out ones of the run's dataset, else digits."""
+"""The example images of the page: given files, else held-out images of the run's dataset, else digits."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _SIDE = 192
 
 @dataclass(frozen=True)
 class ExampleImage:
-    """An image that the page offers.
+    """An example image.
 
-    - ``name``: what to call it
-    - ``label``: its true class, where that is known and one of the model's
-    - ``open``: gives the image anew each time, as :func:`~domain_masks.deploy.predicting.image_inputs.open_input` takes it
+    - ``name``: shown below the image
+    - ``label``: its true class, if known and one of the model's classes
+    - ``open``: opens the image each time, as :func:`~domain_masks.deploy.predicting.image_inputs.open_input` takes it
     - ``thumbnail``: in RGB, at most 192 pixels wide and high
     """
 
@@ -49,7 +49,7 @@ class ExampleImage:
 
 @dataclass(frozen=True)
 class Examples:
-    """What the page offers; ``title`` says where the images are from, ``notes`` which could not be read, and why."""
+    """The example images; ``title`` says where they come from, ``notes`` which could not be read and why."""
 
     title: str
     images: tuple[ExampleImage, ...]
@@ -59,14 +59,14 @@ class Examples:
 def find_examples(
     model: Model, places: Sequence[str] = (), folder: Path | None = None, root: Path | None = None
 ) -> Examples:
-    """Return up to 12 images to offer.
+    """Return up to 12 example images.
 
-    - ``places``: files, folders and patterns; without any, images of the run's dataset that were held out
-    - ``folder``: the model's folder, whose ``config.yaml`` says where the dataset lies
-    - ``root``: where it lies instead
+    - ``places``: files, folders and patterns; if empty, held-out images of the run's dataset
+    - ``folder``: the model's folder, whose ``config.yaml`` locates the dataset
+    - ``root``: overrides the dataset's location
 
-    Where the dataset is not found, the embedded digits stand in, and a note says why. Raises InputError where ``places``
-    have no image that can be read, and where ``root`` is given and the dataset is not there.
+    If the dataset is not found, the embedded digits are used, and a note says why. Raises InputError if ``places`` contain
+    no readable image, or ``root`` does not contain the dataset.
     """
     if places:
         return _given(model, places)
@@ -85,22 +85,22 @@ def find_examples(
 def _given(model: Model, places: Sequence[str]) -> Examples:
     items = list(islice(find_images(places), _LOOKED_AT))
     step = -(-len(items) // MOST)
-    found: dict[int, ExampleImage] = {}
+    examples: dict[int, ExampleImage] = {}
     notes: list[str] = []
-    # Some from everywhere, not the first twelve; others stand in for what cannot be read.
+    # Evenly spaced instead of the first twelve; unreadable ones are replaced by others.
     for row in (row for start in range(step) for row in range(start, len(items), step)):
         item = items[row]
         try:
             if isinstance(item, Unreadable):
                 raise InputError(f"{item.name!r}: {item.reason}")
-            found[row] = _opened(model, partial(Path, item), Path(item).name, None, item)
+            examples[row] = _opened(model, partial(Path, item), Path(item).name, None, item)
         except InputError as error:
             notes.append(str(error))
-        if len(found) == MOST or len(notes) == _NOTED:
+        if len(examples) == MOST or len(notes) == _NOTED:
             break
-    if not found:
-        raise InputError(f"examples: no image that can be read: {'; '.join(notes)}")
-    images = tuple(found[row] for row in sorted(found))
+    if not examples:
+        raise InputError(f"examples: no readable image: {'; '.join(notes)}")
+    images = tuple(examples[row] for row in sorted(examples))
     return Examples("Your examples", images, tuple(f"no example: {note}" for note in notes))
 
 
@@ -110,7 +110,7 @@ def _held_out(model: Model, folder: Path | None, root: Path | None) -> Examples:
         changes["dataset"] = model.card.dataset
     data = run_data(folder or Path(), model.card, changes)
     if data is None:
-        raise InputError("there is no config.yaml beside the model that would say where they are")
+        raise InputError("there is no config.yaml next to the model to locate the dataset")
     splits = data.splits
     if model.targets:
         title, subset = f"Images of the held-out {' and '.join(model.targets)}", splits.held_out
@@ -120,29 +120,29 @@ def _held_out(model: Model, folder: Path | None, root: Path | None) -> Examples:
 
 
 def _of_classes(model: Model, subset: Subset) -> tuple[ExampleImage, ...]:
-    """Return images of all classes in turn, the same each time; one that cannot be read is left out."""
+    """Return images of all classes in turn, in a fixed random order, skipping unreadable ones."""
     dataset, random = subset.dataset, np.random.default_rng(0)
     by_class = [random.permutation(subset.indices[subset.labels == label]) for label in np.unique(subset.labels)]
     rows = [int(row) for turn in zip_longest(*by_class) for row in turn if row is not None]
-    found: list[ExampleImage] = []
+    examples: list[ExampleImage] = []
     for row in rows[:_LOOKED_AT]:
         label = dataset.classes[int(dataset.labels[row])]
         opener = dataset.open_image
         open_it: Callable[[], ImageInput] = partial(opener, row)
         if isinstance(opener, FileOpener):
-            # By its path it is read as any other file.
+            # Opened by path, it is read like any other file.
             open_it = partial(Path, opener.root / opener.paths[row])
         with suppress(InputError):
-            found.append(_opened(model, open_it, dataset.ids[row], label if label in model.classes else None))
-        if len(found) == MOST:
+            examples.append(_opened(model, open_it, dataset.ids[row], label if label in model.classes else None))
+        if len(examples) == MOST:
             break
-    return tuple(found)
+    return tuple(examples)
 
 
 def _opened(
     model: Model, open_it: Callable[[], ImageInput], name: str, label: str | None, path: str | None = None
 ) -> ExampleImage:
-    """Return an image to offer; ``path`` is what a message calls it. Raises InputError for what is no image."""
+    """Return an example image; ``path`` is its name in messages. Raises InputError for files that are not images."""
     thumbnail = image_of(open_it, path or name, model.preprocessing.value_range)
     thumbnail.thumbnail((_SIDE, _SIDE))
     return ExampleImage(name, label, open_it, thumbnail)

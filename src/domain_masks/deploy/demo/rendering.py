@@ -1,4 +1,4 @@
-"""The parts of the page that gradio has no component for, from ``page.html``; they need nothing from elsewhere."""
+"""HTML for the parts of the page that gradio has no component for, from ``page.html``; self-contained."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from domain_masks.records.counts import counted, listed
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE, WEIGHTED_ENSEMBLE
 
 COLOURS = 8
-"""Colours of source domains in the style sheet; with more domains they repeat."""
+"""Number of colours for source domains in the style sheet; with more domains they repeat."""
 _SMALL = 64
 
 
 @cache
 def parts() -> Any:
-    """Return the macros of ``page.html``, each of which returns a part of the page."""
+    """Return the macros of ``page.html``, each of which renders a part of the page."""
     environment = Environment(autoescape=True, finalize=_escaped, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"percent": percent, "listed": listed, "counted": counted}
     environment.globals["colours"] = COLOURS
@@ -35,13 +35,13 @@ def _escaped(value: object) -> object:
 
 
 def escaped(text: str) -> Markup:
-    """Return text for HTML, safe also where a template of gradio's or of JavaScript's is filled with it."""
+    """Return text escaped for HTML, and for the templates of gradio and JavaScript."""
     safe = html.escape(text).replace("{", "&#123;").replace("}", "&#125;").replace("$", "&#36;").replace("`", "&#96;")
     return Markup(safe)
 
 
 def percent(value: float) -> str:
-    """Return a share in [0, 1] in per cent, never rounded up to certainty or down to impossibility."""
+    """Return a fraction in [0, 1] as a percentage, never rounded to 0 or 100 % unless it is exact."""
     if 0 < value < 0.001:
         return "< 0.1 %"
     if 0.999 < value < 1:
@@ -50,19 +50,19 @@ def percent(value: float) -> str:
 
 
 def ensemble_title(name: str, word: str = "mask") -> str:
-    """Return what an ensemble is, for people; ``word`` is what each source has of its own: a mask, a head, or ""."""
+    """Return the title of an ensemble; ``word`` is what each source has: "mask", "head", or "" for neither."""
     if name.startswith(KNOWN_DOMAIN):
-        return f"The {word} of {name.removeprefix(KNOWN_DOMAIN)} alone"
+        return f"Only the {word} of {name.removeprefix(KNOWN_DOMAIN)}"
     known = {
         PREDICTION_ENSEMBLE: f"All {word}s, predictions averaged" if word else "The model's prediction",
-        MASK_ENSEMBLE: "One pass under the average mask",
+        MASK_ENSEMBLE: "Average mask, one forward pass",
         WEIGHTED_ENSEMBLE: f"All {word}s, weighted by a domain classifier",
     }
     return known.get(name, name)
 
 
 def figure(image: Image.Image, name: str) -> str:
-    """Return an image with its name, as HTML that holds it; a small one is kept exactly."""
+    """Return HTML with the embedded image and its name; small images are embedded losslessly."""
     is_small = max(image.size) <= _SMALL
     stream = io.BytesIO()
     image.save(stream, "PNG" if is_small else "JPEG", quality=88)

@@ -1,4 +1,4 @@
-"""Serve a page on one address until it is interrupted, without a request to any other machine."""
+"""Serve the page on one address until interrupted, without requests to other machines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from domain_masks.deploy.predicting.model import Model
 
 LARGEST = "64mb"
-"""Largest file that the page takes."""
+"""Largest file that the page accepts."""
 _OFFLINE = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_OFFLINE": "1",
@@ -33,7 +33,7 @@ _OFFLINE = {
 
 
 def require_gradio() -> None:
-    """Raise InputError, which says how to install it, where gradio is missing."""
+    """Raise InputError with the install command if gradio is missing."""
     if importlib.util.find_spec("gradio") is None:
         raise InputError(
             "the page needs the library gradio: install the extra `demo` (pip install 'domain-masks[demo]')"
@@ -41,20 +41,20 @@ def require_gradio() -> None:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on ``host`` and ``port``; 0 takes a free one.
+    """Return a socket that listens on ``host`` and ``port``; 0 selects a free port.
 
-    Raises InputError where the port is taken or may not be used, and where the address is none of this machine's.
+    Raises InputError if the port is in use or not permitted, or the address does not belong to this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError) as error:
         raise InputError(
-            f"host {host!r}: there is no such address; expected 127.0.0.1, or one of this machine"
+            f"host {host!r} cannot be resolved: expected 127.0.0.1, or an address of this machine"
         ) from error
     opened = socket.socket(family, kind, protocol)
     try:
         if os.name == "posix":
-            # A port whose last owner has just gone is free; on Windows this would take it from one that is there.
+            # Reuse a port in TIME_WAIT; on Windows this option would take over a port in use.
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
         opened.listen(128)
@@ -66,13 +66,11 @@ def listening(host: str, port: int) -> socket.socket:
 
 def _refusal(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} is taken, by another page or another program: give another --port, or 0 for a free one"
+        return f"port {port} is in use by another program: give another --port, or 0 for a free one"
     if error.errno == errno.EACCES:
-        return f"port {port} may not be used without special rights: give a --port from 1024, or 0 for a free one"
+        return f"port {port} needs administrator rights: give a --port from 1024, or 0 for a free one"
     if error.errno == errno.EADDRNOTAVAIL:
-        return (
-            f"host {host!r} is none of this machine's addresses: expected 127.0.0.1, 0.0.0.0 for all, or one of its own"
-        )
+        return f"host {host!r} is not an address of this machine: expected 127.0.0.1, 0.0.0.0 for all, or one of its addresses"
     return f"cannot listen on {host!r}, port {port}: {error.strerror or error}"
 
 
@@ -82,7 +80,7 @@ def is_loopback(opened: socket.socket) -> bool:
 
 
 def address_of(opened: socket.socket) -> str:
-    """Return what to open in the browser of this machine."""
+    """Return the URL to open in a browser on this machine."""
     host, port = opened.getsockname()[:2]
     if ip_address(host.partition("%")[0]).is_unspecified:
         host = "::1" if ":" in host else "127.0.0.1"
@@ -97,13 +95,12 @@ def page_server(
     opened: socket.socket,
     ready: Callable[[], None] = lambda: None,
 ) -> Iterator[uvicorn.Server]:
-    """Give the server of a page, not started: ``server.run(sockets=[opened])``.
+    """Yield the server of a page, not yet started: ``server.run(sockets=[opened])``.
 
-    ``ready`` is called once it answers. Uploaded files pass through a folder of their own, which is gone afterwards, with
-    whatever an interruption has left in it.
+    ``ready`` is called when it accepts requests. Uploaded files are stored in a temporary folder, which is deleted at the end.
     """
     with TemporaryDirectory(prefix="dmg-demo-") as folder, _environment({**_OFFLINE, "GRADIO_TEMP_DIR": folder}):
-        # Only now, as gradio looks at the environment when it is imported.
+        # Imported here because gradio reads the environment on import.
         import gradio  # noqa: PLC0415
         import uvicorn  # noqa: PLC0415
         from fastapi import FastAPI  # noqa: PLC0415
@@ -111,7 +108,7 @@ def page_server(
         from domain_masks.deploy.demo.demo_page import STYLE, build_page, theme  # noqa: PLC0415
 
         @asynccontextmanager
-        async def life(_: FastAPI) -> AsyncIterator[None]:
+        async def lifespan(_: FastAPI) -> AsyncIterator[None]:
             ready()
             yield
 
@@ -119,7 +116,7 @@ def page_server(
         page = build_page(model, examples, ensemble, where)
         page.queue(api_open=False)
         app = gradio.mount_gradio_app(
-            FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None),
+            FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None),
             page,
             "/",
             footer_links=[],
@@ -134,7 +131,7 @@ def page_server(
             css=STYLE.read_text(encoding="utf-8"),
         )
         yield uvicorn.Server(
-            # Pages keep a connection open for as long as they are shown: nobody waits for them at the end.
+            # Open pages keep a connection: do not wait for them at shutdown.
             uvicorn.Config(app, log_config=None, log_level="critical", access_log=False, timeout_graceful_shutdown=1)
         )
 
