@@ -1,28 +1,30 @@
-"""Colour jitter of a batch; every image has its own order of the four changes, as in torchvision."""
+"""Colour jitter in which every image has its own order of the four changes, as in torchvision.
+
+The changes work in place, on floats in [0, 1]: what they cost on CPUs is memory that has to be fetched, or zeroed by the
+operating system, so that temporary planes are handed in and used again.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from kornia.enhance import adjust_hue
-from torch import Tensor, nn
+from torch import Tensor
 
 from domain_masks.randomness import BatchRandomness
 
 _GREY = (0.2989, 0.587, 0.114)
+_PLANES = 6
 
 
-class ColorJitter(nn.Module):
-    """Brightness, contrast, saturation and hue, with factors and an order drawn per image.
+class ColorJitter:
+    """Brightness, contrast, saturation and hue, each by a factor of its own and in an order of its own per image.
 
     Factors are uniform as in ``torchvision.transforms.ColorJitter``: in [max(0, 1 - x), 1 + x] for the first three, in
-    [-hue, hue] turns for the last. A common order would correlate the changes of a batch's images.
+    [-hue, hue] turns for the last. One order for a whole batch would make its images alike in what they lose.
     """
 
     def __init__(self, brightness: float, contrast: float, saturation: float, hue: float) -> None:
-        super().__init__()
         strengths = (brightness, contrast, saturation)
         self.bounds = (*((max(0.0, 1 - strength), 1 + strength) for strength in strengths), (-hue, hue))
 
@@ -32,42 +34,62 @@ class ColorJitter(nn.Module):
         low, high = torch.tensor(self.bounds).unbind(1)
         return low + numbers[:, :4] * (high - low), numbers[:, 4:].argsort(1)
 
-    def forward(self, images: Tensor, random: BatchRandomness) -> Tensor:
-        """Return images (n, 3, H, W) in [0, 1] changed; ``random`` has a row per image."""
-        factors, orders = self.draw(random)
-        changed = images.clone()
-        for place in range(4):
-            for number, change in enumerate(_CHANGES):
-                rows = (orders[:, place] == number).nonzero().flatten()
-                if len(rows) == 0:
-                    continue
-                mine = rows.to(images.device)
-                factor = factors[rows, number].to(images).view(-1, 1, 1, 1)
-                changed[mine] = change(changed[mine], factor)
-        return changed
+
+def planes_for(images: Tensor) -> Tensor:
+    """Return temporary memory for :func:`change_colours` of images (n, 3, H, W)."""
+    return images.new_empty(_PLANES, len(images), 1, *images.shape[2:])
 
 
-def _grey(images: Tensor) -> Tensor:
-    red, green, blue = images.unbind(1)
-    return (_GREY[0] * red + _GREY[1] * green + _GREY[2] * blue).unsqueeze(1)
+def change_colours(images: Tensor, factors: Tensor, order: Sequence[int], planes: Tensor) -> None:
+    """Change images (n, 3, H, W) in [0, 1] in place.
+
+    - ``factors``: (n, 4), of brightness, contrast, saturation and hue
+    - ``order``: the numbers of the changes to make, from 0 to 3, the first one first; of all these images
+    - ``planes``: see :func:`planes_for`
+    """
+    for number in order:
+        _CHANGES[number](images, factors[:, number].view(-1, 1, 1, 1), planes)
 
 
-def _brightness(images: Tensor, factor: Tensor) -> Tensor:
-    return (images * factor).clamp_(0, 1)
+def _brightness(images: Tensor, factor: Tensor, _planes: Tensor) -> None:
+    images.mul_(factor).clamp_(0, 1)
 
 
-def _contrast(images: Tensor, factor: Tensor) -> Tensor:
-    mean = _grey(images).mean((1, 2, 3), keepdim=True)
-    return torch.lerp(mean, images, factor).clamp_(0, 1)
+def _contrast(images: Tensor, factor: Tensor, _planes: Tensor) -> None:
+    red, green, blue = images.mean((2, 3), keepdim=True).chunk(3, dim=1)
+    mean = _GREY[0] * red + _GREY[1] * green + _GREY[2] * blue
+    images.mul_(factor).add_(mean * (1 - factor)).clamp_(0, 1)
 
 
-def _saturation(images: Tensor, factor: Tensor) -> Tensor:
-    return torch.lerp(_grey(images), images, factor).clamp_(0, 1)
+def _saturation(images: Tensor, factor: Tensor, planes: Tensor) -> None:
+    red, green, blue = images.chunk(3, dim=1)
+    grey = torch.mul(red, _GREY[0], out=planes[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])
+    images.mul_(factor).add_(grey.mul_(1 - factor)).clamp_(0, 1)
 
 
-def _hue(images: Tensor, factor: Tensor) -> Tensor:
-    changed: Tensor = adjust_hue(images, factor.flatten() * (2 * math.pi))
-    return changed.clamp_(0, 1)
+def _hue(images: Tensor, factor: Tensor, planes: Tensor) -> None:
+    """Turn the hue by ``factor`` turns and keep value and saturation, as a way through HSV does, without divisions.
+
+    With chroma C = max - min, a hue h of six parts and circular distances, a channel whose own hue is k is min + C * clamp(2 -
+    |h - k|, 0, 1). All hues are kept times C here, which is 0 where there is no hue.
+    """
+    red, green, blue = images.chunk(3, dim=1)
+    largest, smallest, chroma, hue, distance, other = planes
+    torch.maximum(torch.maximum(red, green, out=largest), blue, out=largest)
+    torch.minimum(torch.minimum(red, green, out=smallest), blue, out=smallest)
+    torch.sub(largest, smallest, out=chroma)
+    torch.sub(red, green, out=hue).add_(chroma, alpha=4)
+    for peak, above, below, own in ((green, blue, red, 2), (red, green, blue, 0)):
+        torch.sub(above, below, out=distance).add_(chroma, alpha=own)
+        # Selects by 0 or 1 in floats: exact, and several times as fast as torch.where.
+        torch.lerp(hue, distance, torch.eq(largest, peak, out=other), out=hue)
+    hue.addcmul_(chroma, 6 * factor)
+    for own, channel in zip((0, 2, 4), (red, green, blue), strict=True):
+        torch.sub(hue, chroma, alpha=own, out=distance).abs_()
+        torch.sub(distance, chroma, alpha=6, out=other).abs_()
+        torch.minimum(distance, other, out=distance)
+        torch.add(largest, chroma, out=channel).sub_(distance)
+        torch.clamp(channel, smallest, largest, out=channel)
 
 
-_CHANGES: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (_brightness, _contrast, _saturation, _hue)
+_CHANGES: tuple[Callable[[Tensor, Tensor, Tensor], None], ...] = (_brightness, _contrast, _saturation, _hue)
