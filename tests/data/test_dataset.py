@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from domain_masks.data.dataset import ImageDataset, Subset, fingerprint_of
+from domain_masks.data.dataset import ImageDataset, Subset, fingerprint_of, ordered_names, without_rows
 from domain_masks.data.openers import FileOpener
 from domain_masks.errors import InputError
 
@@ -74,3 +74,22 @@ def test_file_opener_survives_pickling(tmp_path):
     opener = pickle.loads(pickle.dumps(FileOpener(tmp_path, ("one.png",))))
     with opener(0) as image:
         assert image.size == (5, 3)
+
+
+def test_names_that_are_all_numbers_are_ordered_by_value_others_by_character():
+    assert ordered_names(["10", "2", "1", "2", "-3"]) == ("-3", "1", "2", "10")
+    assert ordered_names(["2", "10", "02"]) == ("02", "2", "10")
+    assert ordered_names(["10", "2", "b", "1"]) == ("1", "10", "2", "b")
+
+
+def test_without_a_row_every_column_keeps_those_of_the_others():
+    columns = {"splits": np.array(["train", "val", "test"]), "groups": np.array(["a", "b", "c"])}
+    contents = np.arange(48, dtype=np.uint8).reshape(3, 16)
+    dataset = made(**columns, contents=contents, open_image=lambda row: Image.new("L", (1, 1), row))
+    rest = without_rows(dataset, [1])
+    assert rest.ids == ("photo/cat/1.png", "sketch/cat/3.png")
+    assert (rest.labels.tolist(), rest.domain_indices.tolist()) == ([0, 0], [0, 1])
+    assert (rest.splits.tolist(), rest.groups.tolist()) == (["train", "test"], ["a", "c"])
+    assert rest.contents.tolist() == contents[[0, 2]].tolist()
+    assert [rest.open_image(row).getpixel((0, 0)) for row in range(2)] == [0, 2]
+    assert rest.fingerprint != dataset.fingerprint

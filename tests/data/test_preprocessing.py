@@ -123,6 +123,21 @@ def test_large_jpegs_look_the_same_as_without_reduced_decoding(tmp_path):
     assert difference.mean() <= 1.5
 
 
+@pytest.mark.parametrize("size", [40, 100, 200])
+def test_jpegs_are_decoded_at_twice_the_size_that_is_needed_at_least(tmp_path, size):
+    Image.new("RGB", (900, 600)).save(tmp_path / "large.jpg")
+    with Image.open(tmp_path / "large.jpg") as image:
+        Preprocessing(size=size, resize=size, square=True).load(image)
+        assert min(image.size) >= 2 * size
+
+
+def test_the_centre_is_that_of_an_odd_margin_too():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 13, 3), dtype=np.uint8))
+    centre = Preprocessing(size=8, resize=8, square=False)
+    mirrored = centre.load(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)).flip(-1)
+    assert (centre.load(image).int() - mirrored.int()).abs().max() <= 1
+
+
 def test_normalisation_matches_its_formula():
     images = torch.arange(3 * 256, dtype=torch.uint8).reshape(1, 3, 16, 16)
     result = WHOLE.normalize(images)

@@ -41,6 +41,19 @@ def test_parts_are_disjoint_complete_and_stratified():
             assert np.bincount(own, minlength=10).min() >= 3
 
 
+@pytest.mark.parametrize(("count", "tenth"), [(10, 1), (14, 1), (15, 2), (24, 2), (25, 3)])
+def test_a_tenth_is_rounded_half_up(count, tenth):
+    train, validation, test = divided(np.zeros(count, dtype=np.int64), 0, "a", ["class0"])
+    assert (len(validation), len(test), len(train)) == (tenth, tenth, count - 2 * tenth)
+
+
+def test_validation_that_official_lists_lack_depends_on_the_split_seed():
+    dataset = made([40, 40, 40], splits=(["train"] * 30 + ["test"] * 10) * 3)
+    one, same, other = (split_domains(dataset, ["a"], seed).validation.indices.tolist() for seed in (1, 1, 2))
+    assert one == same != other
+    assert one != split_domains(dataset, ["a"], 0).validation.indices.tolist()
+
+
 def test_division_depends_on_the_split_seed_and_on_no_other_domain():
     dataset = load_digits_dataset()
     one, same, other = (split_domains(dataset, ["ink"], seed) for seed in (0, 0, 1))

@@ -249,6 +249,13 @@ def test_triplets_are_semi_hard(labels: list[int], margin: float) -> None:
     assert torch.isfinite(embedded.grad).all()
 
 
+def test_a_negative_as_far_away_as_the_positive_is_not_semi_hard() -> None:
+    on_a_line, labels = torch.tensor([[0.0], [1.0], [-1.0], [3.0]]), torch.tensor([0, 0, 1, 1])
+    # Of the image at 0 the one at -1 is as far as its pair at 1: the negative is the one at 3.
+    expected = reference.semi_hard_triplets(on_a_line, labels, 9.0)
+    assert semi_hard_triplets(on_a_line, labels, 9.0).item() == expected.item() == pytest.approx((1 + 6 + 21 + 16) / 4)
+
+
 @pytest.mark.parametrize("steps", [1, 3])
 def test_metareg_learns_its_regulariser_by_what_it_does_to_another_source(steps: int) -> None:
     method, batch = method_of("metareg", inner_lr=0.7, inner_steps=steps, initial=0.05), batch_of()

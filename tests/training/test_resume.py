@@ -82,7 +82,7 @@ def test_interrupted_commands_say_how_to_go_on_and_end_alike(tmp_path: Path) -> 
     for outcome in script("interrupting.py", str(tmp_path)):
         expected = 130 if "Ctrl-C" in outcome["way"] else 143
         assert outcome["status"] == expected, outcome
-        assert "Go on with: dmg train --resume --out" in outcome["said"], outcome
+        assert "Resume with: dmg train --resume --out" in outcome["said"], outcome
         assert "Traceback" not in outcome["said"], outcome
         assert "last.ckpt is written" in outcome["said"], outcome
         assert outcome["epochs"] > 0, outcome
@@ -311,7 +311,7 @@ def test_several_processes_are_interrupted_together_and_go_on_alike(tmp_path: Pa
         time.sleep(0.05)
         assert process.poll() is None
     process.terminate()
-    assert "Go on with" in process.communicate()[1]
+    assert "Resume with" in process.communicate()[1]
     assert process.returncode == 143
     subprocess.run([*base, "--resume", "--out", "broken"], cwd=tmp_path, env=environment, check=True)
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "broken")]
