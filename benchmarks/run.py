@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-BENCHMARKS = ("masks", "ensemble", "loading", "predict", "folding", "costs")
+BENCHMARKS = ("masks", "ensemble", "augmenting", "loading", "predict", "folding", "costs")
 """Modules beside this one, each with ``measure(conditions)``."""
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -65,9 +65,12 @@ class Measurement:
 
 
 def interleave(
-    calls: Mapping[str, Callable[[], object]], budget: Budget, device: torch.device
+    calls: Mapping[str, Callable[[], object]],
+    budget: Budget,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Run all ``calls`` in turn, round by round; returns name -> seconds per round, lists of one length."""
+    """Run all ``calls`` in turn, round by round; returns name -> seconds of ``clock`` per round, lists of one length."""
     for _ in range(budget.warm_up):
         for call in calls.values():
             call()
@@ -77,10 +80,10 @@ def interleave(
     while done < budget.rounds or time.perf_counter() - began < budget.seconds:
         for name, call in calls.items():
             _wait_for(device)
-            started = time.perf_counter()
+            started = clock()
             call()
             _wait_for(device)
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(clock() - started)
         done += 1
     return seconds
 

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from domain_masks.data import Preprocessing, to_rgb
+from domain_masks.data.image_files import jpeg_pixels
 from domain_masks.errors import InputError
 
 WHOLE = Preprocessing(size=8, resize=8, square=True)
@@ -170,3 +171,44 @@ def test_settings_survive_json():
 def test_settings_that_do_not_fit_are_refused(settings):
     with pytest.raises(InputError, match="expected"):
         Preprocessing(square=True, **settings)
+
+
+def saved_jpeg(path, mode="RGB", **options):
+    random = np.random.default_rng(0)
+    coarse = Image.fromarray(random.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    coarse.resize((150, 101), Image.Resampling.BICUBIC).convert(mode).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_files_are_decoded_as_pillow_decodes_them(tmp_path, subsampling, progressive):
+    pytest.importorskip("simplejpeg")
+    path = saved_jpeg(tmp_path / "1.jpg", subsampling=subsampling, progressive=progressive, quality=85)
+    with Image.open(path) as image:
+        found = jpeg_pixels(image)
+        # And Pillow can still decode it.
+        np.testing.assert_array_equal(found, np.asarray(to_rgb(image)))
+
+
+def test_other_files_are_left_to_pillow(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    paths = [
+        saved_jpeg(tmp_path / "grey.jpg", "L"),
+        saved_jpeg(tmp_path / "cmyk.jpg", "CMYK"),
+        saved_jpeg(tmp_path / "turned.jpg", exif=turned),
+        saved_jpeg(tmp_path / "1.png"),
+    ]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(saved_jpeg(tmp_path / "1.jpg").read_bytes()[:2500])
+    for path in (*paths, broken):
+        with Image.open(path) as image:
+            assert jpeg_pixels(image) is None
+    with Image.open(broken) as image, pytest.raises(OSError, match="truncated"):
+        WHOLE.parts(image, lambda width, height: [(0, 0, width, height)])
+    for path in paths:
+        with Image.open(path) as image:
+            (seen,) = WHOLE.parts(image, lambda width, height: [(0, 0, width, height)])
+        with Image.open(path) as image:
+            np.testing.assert_allclose(seen.astype(int), WHOLE.evaluation_pixels(image).astype(int), atol=1)

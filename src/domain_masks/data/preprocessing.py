@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from domain_masks.data.cropping import Box
-from domain_masks.data.image_files import upright
+from domain_masks.data.image_files import jpeg_pixels, upright
 from domain_masks.errors import InputError, combine_errors, unknown
 from domain_masks.records.preparation import IMAGENET_MEAN, IMAGENET_STD
 from domain_masks.records.validation import describe_mistakes
@@ -128,16 +128,21 @@ class Preprocessing:
         ``choose`` is given width and height of the area that may be seen in training, which is the whole image if ``square``
         and else its central square, and returns the V parts of it (left, top, right, bottom).
         """
-        decoded = self._decoded(image, self.load_size)
-        if self.stored is not None:
-            decoded = decoded.resize((self.load_size, self.load_size), Image.Resampling.BILINEAR)
-        left, top, right, bottom = map(int, _central_box(decoded.width, decoded.height, 1.0, self.square))
+        import torch  # noqa: PLC0415 - what describes images needs none
+
+        from domain_masks.data.resizing import resized_crop  # noqa: PLC0415
+
+        pixels = self._training_pixels(image)
+        height, width = pixels.shape[:2]
+        left, top, right, bottom = map(int, _central_box(width, height, 1.0, self.square))
         boxes = choose(right - left, bottom - top)
-        images = np.empty((len(boxes), self.size, self.size, 3), dtype=np.uint8)
-        for number, box in enumerate(boxes):
+        # Channels first, as batches have them, for all that the shape says.
+        images = np.empty((len(boxes), 3, self.size, self.size), dtype=np.uint8)
+        decoded, crops = torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(images)
+        for crop, box in zip(crops, boxes, strict=True):
             moved = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
-            images[number] = self._resized(decoded, moved, self.size)
-        return images
+            crop.copy_(resized_crop(decoded, moved, self.size, self.interpolation))
+        return images.transpose(0, 2, 3, 1)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Turn uint8 (N, 3, H, W) into normalised float32 on the same device."""
@@ -157,10 +162,23 @@ class Preprocessing:
         decoded = self._decoded(image, resize)
         return self._resized(decoded, _central_box(decoded.width, decoded.height, size / resize, self.square), size)
 
-    def _decoded(self, image: Image.Image, side: int) -> Image.Image:
+    def _training_pixels(self, image: Image.Image) -> ImageBytes:
+        """Return the RGB bytes that training crops are cut from, (H, W, 3)."""
+        if self.stored is not None:
+            decoded = self._decoded(image, self.load_size)
+            return np.array(decoded.resize((self.load_size, self.load_size), Image.Resampling.BILINEAR))
+        whole = image.size
+        self._reduce(image, self.load_size)
+        pixels = jpeg_pixels(image) if image.size == whole else None
+        return np.array(to_rgb(image, self.value_range)) if pixels is None else pixels
+
+    def _reduce(self, image: Image.Image, side: int) -> None:
         if image.format == "JPEG" and self.stored is None:
             # Decodes at 1/2, 1/4 or 1/8 where that still leaves more pixels than are needed: several times faster.
             image.draft(None, (_DRAFT_MARGIN * side, _DRAFT_MARGIN * side))
+
+    def _decoded(self, image: Image.Image, side: int) -> Image.Image:
+        self._reduce(image, side)
         decoded = to_rgb(image, self.value_range)
         if self.stored is None:
             return decoded
