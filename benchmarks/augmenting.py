@@ -68,10 +68,10 @@ def _compare(images: Images, size: int, batch: int, conditions: Conditions) -> I
     }
     seconds = interleave(calls, conditions.budget.share(2), torch.device("cpu"), time.process_time)
     speeds = {name: [batch / taken for taken in times] for name, times in seconds.items()}
-    for name, title in (("files", "decoded, cropped and augmented"), ("crops", "augmented after cropping")):
+    for name, title in (("files", "decoded, cropped and augmented"), ("crops", "augmented")):
         mine, other = speeds[name], speeds[f"torchvision, {name}"]
         yield Measurement(
-            f"images per CPU second, {title} ({images.name}, {size} px)",
+            f"training images {title} per CPU second ({images.name}, {size} px)",
             "torchvision's transforms per image",
             [speed / against for speed, against in zip(mine, other, strict=True)],
             f"{np.median(mine):.4g} against {np.median(other):.4g} images/s",

@@ -13,7 +13,7 @@ from domain_masks.networks import masked
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 DATA = Path(os.environ.get("DMG_DATA") or Path(__file__).parents[2] / "shared" / "data")
-NAMES = ("timing", "steps", "masks", "ensemble", "loading", "predict", "folding", "costs", "run")
+NAMES = ("timing", "steps", "masks", "ensemble", "augmenting", "loading", "predict", "folding", "costs", "run")
 CPU = torch.device("cpu")
 LINE = re.compile(
     r"  (?P<name>.+?): (?P<median>\S+) \[(?P<lower>\S+)–(?P<upper>\S+)\] of (?P<baseline>.+) \(.+ rounds\)"
@@ -60,6 +60,11 @@ def test_smoke_run_prints_every_ratio_with_its_spread_and_baseline(module, monke
         *(f"{from_files}, {workers}" for workers in ("0 workers", "1 worker", "2 workers")),
         *(f"{predicting}, {workers}" for workers in ("0 workers", "2 workers")),
     ]
+    augmented = "per CPU second (generated JPEG files, 32 px)"
+    assert [name for name in names if name.startswith("training images")] == [
+        f"training images decoded, cropped and augmented {augmented}",
+        f"training images augmented {augmented}",
+    ]
     assert names.count("peak memory of predicting 200 images") == 1
     assert [name for name in names if name.startswith("one mask")] == [
         "one mask, unfolded",
@@ -90,7 +95,7 @@ def test_missing_dataset_is_misuse(module, tmp_path, capsys):
     ("arguments", "status", "said"),
     [
         (["--help"], 0, "--markdown"),
-        (["speed"], 2, "masks, ensemble, loading, predict"),
+        (["speed"], 2, "masks, ensemble, augmenting, loading, predict"),
         (["--seconds", "0"], 2, "above 0"),
     ],
 )
