@@ -236,7 +236,7 @@ def test_the_trap_would_have_sprung(tmp_path):
 
 def test_a_whole_network_in_a_file_is_refused(tmp_path):
     torch.save(nn.Linear(2, 2), tmp_path / "weights.pth")
-    with pytest.raises(InputError, match=r"save it anew with torch.save"):
+    with pytest.raises(InputError, match=r"save it again with torch.save"):
         read_weights(tmp_path / "weights.pth")
 
 
@@ -284,12 +284,12 @@ def test_a_download_that_fails_is_one_clear_message(shufflenet_from):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         shufflenet_from(f"http://127.0.0.1:{closed.getsockname()[1]}/shufflenet.pth")
-        with pytest.raises(InputError, match=r"the ImageNet weights of 'shufflenet_v2_x0_5' could not be had"):
+        with pytest.raises(InputError, match=r"the ImageNet weights of 'shufflenet_v2_x0_5' could not be downloaded"):
             build_backbone("shufflenet_v2_x0_5", 5, "imagenet")
 
 
 def test_weights_that_timm_does_not_have_are_one_clear_message():
-    with pytest.raises(InputError, match=r"ImageNet weights of 'timm:resnet10t\.none' could not be had"):
+    with pytest.raises(InputError, match=r"ImageNet weights of 'timm:resnet10t\.none' could not be downloaded"):
         build_backbone("timm:resnet10t.none", 5, "imagenet")
 
 
@@ -309,7 +309,7 @@ def test_a_download_of_timm_that_fails_is_one_clear_message(monkeypatch, error):
 
     monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", fail)
     monkeypatch.setattr(timm.models._builder, "load_state_dict_from_url", fail)
-    with pytest.raises(InputError, match=r"'timm:resnet10t' could not be had \(\w+: .*: check the connection"):
+    with pytest.raises(InputError, match=r"'timm:resnet10t' could not be downloaded \(\w+: .*: check the connection"):
         build_backbone("timm:resnet10t", 5, "imagenet")
 
 

@@ -80,13 +80,13 @@ def test_lightning_with_its_loss(tmp_path: Path) -> None:
         ({"model": STATE, "ema": AVERAGED}, "ema and model: ema is taken"),
         (
             {"state_dict": {**prefixed("model.", STATE), **prefixed("ema_model.", AVERAGED)}},
-            "under ema_model. and model.: the first is taken",
+            "under ema_model. and model.: using the first",
         ),
         (
             {**prefixed("encoder_q.", AVERAGED), **prefixed("encoder_k.", STATE)},
             "under encoder_q. and encoder_k.: the first",
         ),
-        ({**STATE, **prefixed("ema.", AVERAGED)}, "under ema. and its own names: the first is taken"),
+        ({**STATE, **prefixed("ema.", AVERAGED)}, "under ema. and its own names: using the first"),
     ],
 )
 def test_of_several_it_is_said_which_one_is_taken(tmp_path: Path, content: object, line: str) -> None:

@@ -1,4 +1,4 @@
-"""What tells domains apart while a representation learns that they cannot be told apart (Ganin et al., JMLR 2016)."""
+"""Domain classifiers with gradient reversal, for domain-adversarial training (Ganin et al., JMLR 2016)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Reversal(torch.autograd.Function):
 def reverse_gradient(inputs: Tensor, strength: float) -> Tensor:
     """Return ``inputs``, whose gradient is multiplied with -``strength`` on its way back (the gradient reversal layer).
 
-    What stands behind it minimises a loss, what stands before it maximises ``strength`` times that loss.
+    Layers after it minimise a loss, layers before it maximise ``strength`` times that loss.
     """
     result: Tensor = _Reversal.apply(inputs, strength)
     return result

@@ -1,4 +1,4 @@
-"""One prediction out of those of several masks or heads."""
+"""Average the predictions of several masks or heads."""
 
 from __future__ import annotations
 

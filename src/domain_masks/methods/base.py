@@ -1,4 +1,4 @@
-"""What every algorithm is: parameters, a loss, a prediction; and what it may ask of the engine that trains it.
+"""The base class of all algorithms: parameters, a loss, a prediction, and hooks of training.
 
 Most methods write ``training_loss`` and ``predict`` alone. The rest has defaults, there for the methods that need more:
 
@@ -86,7 +86,7 @@ class Method(Description, nn.Module, ABC):
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the named terms of the loss, scalars that are added up.
 
-        The cross entropy of the classes is :meth:`classification_loss`, which weights them where that is asked for.
+        The cross entropy of the classes is :meth:`classification_loss`, which applies class weights if they are set.
         """
         raise NotImplementedError(f"method {self.name!r} has no training_loss: it learns in another way")
 
@@ -121,16 +121,16 @@ class Method(Description, nn.Module, ABC):
 
     # What these four change has to be in ``state_dict`` (``requires_grad`` is not): a resumed run calls none again.
     def begin_phase(self, name: str) -> None:
-        """Prepare for a phase, before its first epoch; torch's random numbers are those of the run's seed and the phase."""
+        """Prepare for a phase, before its first epoch; torch's generator is seeded by the run's seed and the phase."""
 
     def begin_epoch(self, engine: Engine) -> None:
         """Prepare for an epoch, before its first step."""
 
     def end_epoch(self, engine: Engine) -> None:
-        """Conclude an epoch, after its last step and before its validation."""
+        """Finish an epoch, after its last step and before its validation."""
 
     def after_update(self, engine: Engine) -> None:
-        """Go on from weights that have changed: after each ``engine.update`` in which an optimiser really took a step.
+        """Called after each ``engine.update`` in which an optimiser took a step.
 
         Not while batches are accumulated, nor where a gradient scaler leaves the step out.
         """

@@ -1,4 +1,4 @@
-"""What the methods share that have a part of the network for each source domain, and average the domains' predictions."""
+"""The base of methods with parameters per source domain that average the domains' predictions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from domain_masks.networks import DomainNetwork, MultiHeadNetwork
 
 
 class ByDomain(Method):
-    """Each instance trains its own domain's part; at test time the predictions by all parts are averaged.
+    """Each instance trains its own domain's parameters; at test time the predictions of all domains are averaged.
 
     Its settings have ``average`` and ``validation``.
     """

@@ -1,4 +1,4 @@
-"""What a method must know of its task, and of the run that trains it."""
+"""The task of a method, and settings of the run that trains it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PixelScale(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """What a method must know of its task besides the backbone.
+    """The task of a method, except its backbone.
 
     - ``sources``: names of the source domains; their order is that of masks and heads
     - ``classes``: names of the C classes

@@ -1,4 +1,4 @@
-"""What is known of an algorithm without building it: enough to list it and to check its settings before torch is there."""
+"""Descriptions of algorithms that need no torch: enough to list them and to check their settings."""
 
 from __future__ import annotations
 

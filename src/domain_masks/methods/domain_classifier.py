@@ -1,4 +1,4 @@
-"""From which source domain an image seems to come, as weights of the domains' predictions (the paper's footnote §)."""
+"""A classifier of source domains, whose probabilities weight the domains' predictions (the paper's footnote §)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MOST_ITERATIONS = 500
 class DomainClassifier(nn.Module):
     """Multinomial logistic regression on the standardised channel means of the boundary's input.
 
-    Fitted in closed form by :func:`fit_domain_classifier`, not trained: it has buffers and no parameters. As it is made, it
-    finds all domains equally likely.
+    Fitted in closed form by :func:`fit_domain_classifier`, not trained: it has buffers and no parameters. Before
+    fitting, it predicts equal probabilities of all domains.
 
     - ``weight``: (D, K); ``bias``: (D,)
     - ``mean``, ``scale``: (K,), by which the features are standardised

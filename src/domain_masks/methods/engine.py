@@ -1,4 +1,4 @@
-"""What a method may ask of the loop that trains it: its optimisers, the phases of its training, and the engine of a step."""
+"""The interface between a method and the training loop: optimisers, phases, and the engine of a step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Optimizer:
     weight_decay: float | None = None
 
     def __post_init__(self) -> None:
-        """Look at the values."""
+        """Check the values."""
         wrong = []
         if self.kind not in (None, "adam", "sgd"):
             wrong.append(f"expected the kind of an optimiser to be adam or sgd, got {self.kind!r}")
@@ -66,7 +66,7 @@ class Phase:
 
 
 class Engine(Protocol):
-    """What a method may ask of the loop that trains it; implemented once, so that no method knows the loop."""
+    """The training loop's interface for methods; implemented once, so that no method depends on the loop."""
 
     @property
     def epochs(self) -> int:

@@ -1,4 +1,4 @@
-"""Episodes: a step holds some sources out and asks what a step on the others does to them, on a copy of the weights."""
+"""Episodes: each step holds some sources out, and evaluates them after a step on the others on a copy of the weights."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class InParts(Method):
 
 
 class Episodic(InParts):
-    """One network, learned from episodes: each step holds out ``meta_test_domains`` of the sources, drawn anew."""
+    """One network, trained in episodes: each step draws ``meta_test_domains`` of the sources to hold out."""
 
     def __init__(self, backbone: nn.Module, context: Context, settings: Any) -> None:
         super().__init__(backbone, context, settings)

@@ -32,7 +32,7 @@ def check_extra_state(method: nn.Module) -> None:
         kind = type(module)
         if kind.get_extra_state is not nn.Module.get_extra_state and kind.set_extra_state is nn.Module.set_extra_state:
             raise InputError(
-                f"module {name or kind.__name__} has get_extra_state without set_extra_state: no run could go on with it. "
+                f"module {name or kind.__name__} has get_extra_state without set_extra_state: no run could resume with it. "
                 "Write both, or keep the state in buffers"
             )
     for name, value in method.state_dict().items():

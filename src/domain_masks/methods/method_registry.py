@@ -1,4 +1,4 @@
-"""The algorithms by name; each is imported when it is first asked for."""
+"""The registry of algorithms by name; each is imported on first use."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _imported(name: str, address: str) -> type[Method]:
             raise
         raise InputError(
             f"method {name!r} is of the installed package {module.partition('.')[0]!r}, whose {address} cannot be imported "
-            f"({type(error).__name__}: {error}): mend that package, or remove it"
+            f"({type(error).__name__}: {error}): fix that package, or remove it"
         ) from error
     return found
 

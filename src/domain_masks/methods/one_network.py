@@ -1,4 +1,4 @@
-"""What methods have in common that learn one ordinary network in their own way, and predict with it as Aggregate does."""
+"""The base of methods that train one ordinary network in their own way, and predict with it as Aggregate does."""
 
 from __future__ import annotations
 

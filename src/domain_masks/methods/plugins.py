@@ -1,4 +1,4 @@
-"""Methods of one's own, which are in no file of this package: imported where they are named, and only there.
+"""User-defined methods outside of this package, imported only where they are named.
 
 Nothing that a model file or a folder of results says makes anything be imported.
 """
@@ -103,7 +103,7 @@ def _broken(name: str, path: Path | None, error: BaseException) -> InputError:
     message = error.msg if isinstance(error, SyntaxError) and lines else str(error)
     place = f", line {lines[-1]}" if lines else ""
     said = " ".join(f"{type(error).__name__}: {message}".split())
-    return InputError(f"plugin {name!r}{place}: {said}. Nothing of it is used: mend it, or leave it out")
+    return InputError(f"plugin {name!r}{place}: {said}. Nothing of it is used: fix it, or leave it out")
 
 
 def _is_same(filename: str, path: Path | None) -> bool:

@@ -15,7 +15,7 @@ from domain_masks.methods.base import Method
 
 
 class Predicted(NamedTuple):
-    """What a method said about N rows.
+    """A method's predictions of N rows.
 
     - ``logits``: ensemble -> (N, C); ``ids``: of the rows (N,), in the order of the batches
     - ``domains``: (N, D), how likely its domain classifier finds each source; None where it has none

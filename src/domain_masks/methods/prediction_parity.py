@@ -1,4 +1,4 @@
-"""Whether two methods predict alike: the one that was trained, and the one that its files give back."""
+"""Check that a trained method and the one loaded from its files predict alike."""
 
 from __future__ import annotations
 
@@ -84,5 +84,5 @@ def largest_difference(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]
 
 
 def device_of(method: Method) -> torch.device:
-    """Return where a method computes."""
+    """Return the device of a method."""
     return next((tensor.device for tensor in (*method.parameters(), *method.buffers())), torch.device("cpu"))

@@ -81,9 +81,9 @@ def save_model(
     - ``backbone``: the name from which :func:`build_backbone` makes the network
     - ``description``: what else ``model.json`` says, also another model's card, of which it takes over the description
 
-    The weights carry no metadata but ``format``, so that equal weights are equal files. What was written is read back and
-    asked about a few images before it takes its place: raises ParityError where it answers otherwise than ``method``, and what
-    ``check`` raises about it.
+    The weights carry no metadata but ``format``, so that equal weights are equal files. The files are read back and
+    predict a few images before they replace others: raises ParityError where these predictions differ from
+    ``method``'s, and the errors of ``check``.
     """
     context, state = method.context, _named(lasting(method))
     own = {

@@ -1,4 +1,4 @@
-"""Where a search for settings looks: what ``dmg benchmark --search N`` draws from."""
+"""Search ranges of settings, from which ``dmg benchmark --search N`` draws."""
 
 from __future__ import annotations
 

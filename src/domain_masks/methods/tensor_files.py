@@ -1,4 +1,4 @@
-"""Files of tensors that are looked at before anything is read into memory: what they hold, and whether it is expected."""
+"""Files of tensors, whose headers are checked before any tensor is read into memory."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class TensorForm:
         """Whether the data decide its size."""
         return 0 in self.shape
 
-    def allows(self, found: TensorForm) -> bool:
+    def allows(self, form: TensorForm) -> bool:
         """Whether a tensor of the form ``found`` can stand here: of this form, its open axes of any length up to the limit."""
-        if self == found:
+        if self == form:
             return True
-        fits = len(self.shape) == len(found.shape) and all(map(_fits, self.shape, found.shape))
-        return fits and self.dtype == found.dtype and found.bytes <= MOST_BYTES
+        fits = len(self.shape) == len(form.shape) and all(map(_fits, self.shape, form.shape))
+        return fits and self.dtype == form.dtype and form.bytes <= MOST_BYTES
 
     @property
     def bytes(self) -> int:
@@ -75,8 +75,8 @@ class TensorForm:
         return f"{self.dtype} [{lengths}]{limit}"
 
 
-def _fits(expected: int, found: int) -> bool:
-    return expected in (0, found)
+def _fits(expected: int, size: int) -> bool:
+    return expected in (0, size)
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Any], *, strict: bool = True, assign: bool = False) -> None:

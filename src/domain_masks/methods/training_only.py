@@ -1,4 +1,4 @@
-"""What a method has for its training alone: kept in checkpoints, and in no model file, export or start of another run."""
+"""Parts of a method for training only: saved in checkpoints, but not in model files, exports or initial weights."""
 
 from __future__ import annotations
 

@@ -40,10 +40,10 @@ class LowRank(NamedTuple):
 
 
 class AdaptedNetwork(DomainNetwork):
-    """A classifier whose T sees, at each site, x + (α/r) B_d A_d x in the place of the input's channels x, by domain d.
+    """A classifier whose T receives, at each site, x + (α/r) B_d A_d x in place of the input's channels x, by domain d.
 
     Where a mask multiplies each channel by a number, an adapter adds a map of rank r. As in LoRA A is drawn, U(-1/√K, 1/√K),
-    and B is zero, so that the network is at first the one without adapters.
+    and B is zero, so that the network initially equals the one without adapters.
 
     - ``domains``: D; ``sites``: the modules whose inputs are adapted; ``boundary``: where T begins, None: the first site
     - ``rank``: r, at most the channels of the narrowest site; ``alpha``: α

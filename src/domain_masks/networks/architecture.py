@@ -1,4 +1,4 @@
-"""What a network is made from, as data: the builder, its name there, and the arguments that it was called with."""
+"""The description of a network as data: its builder, its name there, and the builder's arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AS_PRETRAINED = "as_pretrained"
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that a network is besides its tensors and its number of classes.
+    """The description of a network, except its tensors and its number of classes.
 
     - ``library``, ``name``: the builder, and the network's name there, timm's with its tag
     - ``arguments``: what its builder gets besides the number of classes; weights can ask for some, as those of torchvision's
@@ -76,4 +76,4 @@ _ARGUMENTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     },
     "timm": {AS_PRETRAINED: _is_truth},
 }
-"""What a description may say: it can come from anywhere, and builders know arguments that download."""
+"""Allowed arguments: a description can be untrusted, and some arguments of builders download files."""

@@ -1,4 +1,4 @@
-"""A name -> a classifier with its weights and a head for the classes at hand."""
+"""Build a classifier from its name, with weights and a head for the given classes."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def build_backbone(
       :func:`load_weights`. A head of another number of classes is left out of a file; all else must fit exactly
     - ``head_initialisation``: ``default`` is PyTorch's; ``normal`` is N(0, 0.001) with bias 0 (paper, DomainNet)
     - ``architecture``: what :func:`architecture_of` returned for these weights; None asks it
-    - ``say``: is told what is to be known of a file of weights, a line each; None warns
+    - ``say``: called with remarks about a file of weights, one line each; None: warnings
 
-    Raises InputError for an unknown name, weights that cannot be had, read, or do not fit.
+    Raises InputError for an unknown name, and weights that cannot be downloaded or read, or do not fit.
     """
     source = str(weights)
     architecture = architecture_of(name, weights) if architecture is None else architecture
@@ -70,7 +70,7 @@ def _warn(line: str) -> None:
 
 
 def architecture_of(name: str, weights: str | Path = "none") -> Architecture:
-    """Return what :func:`build_backbone` makes a network from, with what the weights ask of it; nothing is downloaded.
+    """Return the architecture that :func:`build_backbone` builds, with the arguments that the weights need; no download.
 
     Networks whose published weights need other arguments than the builder's defaults get these with ``imagenet``, and with a
     file of weights that has as many classes as the published ones, or is one of them.
@@ -94,7 +94,7 @@ def architecture_of(name: str, weights: str | Path = "none") -> Architecture:
 def _torchvision_arguments(name: str, published: PublishedWeights | None) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
-        # They return a tuple in training unless told otherwise; torchvision's weights were trained on other colours.
+        # They return a tuple in training by default; torchvision's weights were trained on other colours.
         arguments = {"aux_logits": False, "transform_input": published is not None}
     if published is not None and published.fixed_size is not None:
         argument = {"vit": "image_size", "maxvit": "input_size"}[name.partition("_")[0]]
@@ -152,8 +152,8 @@ def build_architecture(architecture: Architecture, classes: int, called: str | N
 def _with_published_weights(name: str, classes: int, architecture: Architecture) -> nn.Module:
     """Build a network with the weights that its library publishes.
 
-    Raises InputError where they cannot be had, and where the library then builds something else than ``architecture`` says,
-    so that a trained model could not be rebuilt.
+    Raises InputError where they cannot be downloaded, and where the library's network differs from ``architecture``, so that
+    a trained model could not be rebuilt.
     """
     library, plain = find_backbone(name)
     if library == "own":
@@ -282,6 +282,6 @@ class _download:  # noqa: N801
         missing = isinstance(error, RuntimeError) and "pretrained" in str(error).lower()
         if network_failed or missing or "hash" in str(error):
             raise InputError(
-                f"the ImageNet weights of {self.name!r} could not be had ({type(error).__name__}: {error}): check the "
+                f"the ImageNet weights of {self.name!r} could not be downloaded ({type(error).__name__}: {error}): check the "
                 "connection, or give a file with --weights FILE, or --weights none to start from random weights"
             ) from error

@@ -1,4 +1,4 @@
-"""Batch norm that keeps the statistics that its weights came with."""
+"""Batch norm with fixed running statistics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def keep_statistics(network: nn.Module) -> None:
-    """Put the batch norm of ``network`` into evaluation mode, until its next ``train()``; weight and bias still learn."""
+    """Put the batch norm of ``network`` into evaluation mode, until its next ``train()``; weight and bias are still trained."""
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()

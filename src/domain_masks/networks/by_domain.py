@@ -1,4 +1,4 @@
-"""A classifier whose task network has something of its own for each source domain."""
+"""A classifier whose task network has parameters per source domain."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from domain_masks.networks.site import Opening
 
 
 class DomainNetwork(Network):
-    """A classifier in whose T every instance goes its own domain's way at some openings, and all together elsewhere.
+    """A classifier whose T applies each instance's own domain's parameters at its openings, and shared layers elsewhere.
 
-    Masks, batch norm and adapters per domain differ in what they do there: :meth:`at_openings`.
+    Masks, batch norm and adapters per domain differ in :meth:`at_openings`.
 
     - ``domains``: D, the number of source domains
     """
@@ -24,7 +24,7 @@ class DomainNetwork(Network):
 
     @abstractmethod
     def at_openings(self, of_rows: Callable[[Tensor], Tensor]) -> Sequence[Opening]:
-        """Return what is done at each opening, in the order in which T was divided.
+        """Return the operation at each opening, in the order of the openings.
 
         - ``of_rows``: takes a tensor of all domains (D, ...) to that of the rows' own, (N, ...)
         """

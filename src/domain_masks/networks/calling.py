@@ -1,4 +1,4 @@
-"""Run a module with other weights than its own, as inner loops do, and leave its statistics as they are."""
+"""Run a module with other weights than its own, as inner loops do, without changing its statistics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EAGER: ContextVar[bool] = ContextVar("eager", default=False)
 
 @contextmanager
 def eagerly() -> Iterator[None]:
-    """Run networks as they are written within the block, not as they were compiled."""
+    """Run networks eagerly within the block, also compiled ones."""
     token = _EAGER.set(True)
     try:
         yield
@@ -26,19 +26,19 @@ def eagerly() -> Iterator[None]:
 
 
 def runs_eagerly() -> bool:
-    """Whether it happens within a block of :func:`eagerly`."""
+    """Whether this runs within a block of :func:`eagerly`."""
     return _EAGER.get()
 
 
 def call_with(
     module: nn.Module, weights: Mapping[str, Tensor], run: Callable[[Any], Any], update_statistics: bool = False
 ) -> Any:
-    """Return ``run(module)`` with ``weights`` in the place of its own parameters and buffers of these names.
+    """Return ``run(module)`` with ``weights`` in place of its own parameters and buffers of these names.
 
     Compiled parts run eagerly, as compiled code has no second derivative. Tied weights stay tied.
 
-    - ``update_statistics``: whether the buffers that are not named change with the pass, as in training: else they are as
-      before it
+    - ``update_statistics``: whether the pass updates buffers that ``weights`` does not name, as in training; otherwise
+      they are restored
 
     Raises InputError for a name that is none of its parameters or buffers, and for a tensor of another shape.
     """
@@ -52,11 +52,11 @@ def call_with(
     kept = (
         {} if update_statistics else {name: value.clone() for name, value in _changing(module) if name not in weights}
     )
-    # By way of a module around it, as functional_call knows no other function than forward.
+    # By a wrapper module, as functional_call only calls forward.
     around = _Around(module)
-    given = {f"inside.{name}": value for name, value in {**kept, **weights}.items()}
+    replaced = {f"inside.{name}": value for name, value in {**kept, **weights}.items()}
     with eagerly():
-        return functional_call(around, given, (run,))
+        return functional_call(around, replaced, (run,))
 
 
 def _changing(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

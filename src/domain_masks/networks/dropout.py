@@ -1,6 +1,6 @@
-"""What drops activations at random in training: as a module, as a call in a traced graph, at the end of a closed module.
+"""Find dropout: modules, calls in a traced graph, and dropout at the end of an untraced module.
 
-Dropout of every form counts, DropBlock and drop path too: whatever is drawn at random beside the masks.
+Dropout of every form counts, DropBlock and drop path too: everything random except the masks.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _IN_SOURCE = re.compile(
 
 
 def is_dropout(module: nn.Module) -> bool:
-    """Whether a module does nothing but drop activations: torch's own, and what is called dropout, DropBlock or drop path."""
+    """Whether a module only drops activations: torch's own, or a class named dropout, DropBlock or drop path."""
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return True
     named = _MODULE.search(type(module).__name__) is not None
@@ -59,7 +59,7 @@ def is_dropout(module: nn.Module) -> bool:
 
 
 def drops(node: fx.Node, network: nn.Module) -> bool:
-    """Whether a node of a traced graph does nothing but drop activations."""
+    """Whether a node of a traced graph only drops activations."""
     if node.op == "call_module":
         return is_dropout(network.get_submodule(str(node.target)))
     return node.op == "call_function" and _FUNCTION.search(name_of(node)) is not None
@@ -150,7 +150,7 @@ def drops_within(network: nn.Module, belongs: Callable[[str], bool]) -> Iterator
 
 
 def recurrent_dropout(network: nn.Module, belongs: Callable[[str], bool]) -> list[str]:
-    """Return the recurrent layers with dropout between their layers, which cannot be switched off from outside."""
+    """Return the recurrent layers with dropout between their layers, which cannot be disabled from outside."""
     return [
         name
         for name, module in network.named_modules()

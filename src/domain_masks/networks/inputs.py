@@ -1,7 +1,7 @@
-"""What a divided network is called with: an example of it, and one message for what cannot be meant.
+"""Inputs of a divided network: an example, and checks with one message each.
 
-Nothing is looked at while a network is compiled or exported, and no value of a tensor on an accelerator: reading it would
-make the processor wait for the device.
+Nothing is checked while a network is compiled or exported, and no tensor values on an accelerator: reading them would
+synchronise with the device.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Inputs = Tensor | tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Signature:
-    """What is known of the inputs of a network, from an example; plain values, so that it can be pickled.
+    """Properties of a network's inputs, from an example; plain values, so that it can be pickled.
 
     - ``dims``: how many axes each input has; empty where there is no example
     - ``floating``: whether each holds floating-point numbers
@@ -56,22 +56,24 @@ def example_of(
     if example_input is None:
         images = torch.zeros(1, 3, image_size, image_size, dtype=first.dtype, device=first.device)
         return (images,), Signature(1, (4,), (True,), images=True, shapes=((3, image_size, image_size),))
-    given = example_input if isinstance(example_input, tuple) else (example_input,)
-    if not given or not all(isinstance(value, Tensor) and value.dim() > 0 for value in given):
-        got = ", ".join(type(value).__name__ for value in given) or "an empty tuple"
+    example = example_input if isinstance(example_input, tuple) else (example_input,)
+    if not example or not all(isinstance(value, Tensor) and value.dim() > 0 for value in example):
+        got = ", ".join(type(value).__name__ for value in example) or "an empty tuple"
         raise InputError(f"example_input: expected a tensor (N, ...) or a tuple of them, got {got}")
-    if len({value.shape[0] for value in given}) > 1 or given[0].shape[0] == 0:
+    if len({value.shape[0] for value in example}) > 1 or example[0].shape[0] == 0:
         raise InputError(
-            f"example_input: expected tensors with the same batch of at least one row on their first axis, got {_shapes(given)}"
+            "example_input: expected tensors with the same batch of at least one row on their first axis, got "
+            f"{_shapes(example)}"
         )
     moved = tuple(
-        value.to(first.device, first.dtype) if value.is_floating_point() else value.to(first.device) for value in given
+        value.to(first.device, first.dtype) if value.is_floating_point() else value.to(first.device)
+        for value in example
     )
     return moved, Signature(
-        len(given),
-        tuple(value.dim() for value in given),
-        tuple(value.is_floating_point() for value in given),
-        shapes=tuple(tuple(value.shape[1:]) for value in given),
+        len(example),
+        tuple(value.dim() for value in example),
+        tuple(value.is_floating_point() for value in example),
+        shapes=tuple(tuple(value.shape[1:]) for value in example),
     )
 
 
@@ -89,7 +91,7 @@ def blank_inputs(network: nn.Module, signature: Signature) -> tuple[Tensor, ...]
 
 
 def check_inputs(inputs: Any, signature: Signature) -> tuple[Tensor, ...]:
-    """Return the network's inputs as a tuple; raises InputError where they cannot be meant."""
+    """Return the network's inputs as a tuple; raises InputError for invalid ones."""
     given: tuple[Any, ...] = inputs if isinstance(inputs, tuple) else (inputs,)
     if torch.compiler.is_compiling():
         return given

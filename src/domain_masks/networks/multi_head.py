@@ -43,7 +43,7 @@ class MultiHeadNetwork(Network):
     """A classifier whose last layer exists once per source domain (the paper's baseline Multi-Headed, Section 4.1).
 
     The linear layer ``head`` of the user's network is replaced by a :class:`StackedLinear` of the same name; it must be
-    the last thing that the network does.
+    the last step of the network.
 
     - ``domains``: D
     - ``head``: qualified name of the last linear layer
@@ -72,7 +72,7 @@ class MultiHeadNetwork(Network):
             initialise_normal(stacked)
         parent, _, name = head.rpartition(".")
         setattr(network.get_submodule(parent), name, stacked)
-        # The head's class has changed, and with it what the tracer may look into.
+        # The head's class has changed, and with it the modules that the tracer enters.
         self._segments = self._split()
 
     def _last_layer(self, head: str, example: tuple[Tensor, ...]) -> nn.Linear:

@@ -1,4 +1,4 @@
-"""Which backbones there are, read off the libraries' sources: importing torchvision and timm takes ten seconds."""
+"""Names of backbones, read from the libraries' sources: importing torchvision and timm takes ten seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAME = re.compile(r"\ndef (\w+)\(")
 def check_backbone(name: str) -> None:
     """Raise InputError, with the nearest name, for a backbone that neither this package nor torchvision nor timm has.
 
-    What the sources leave open, such as a tag of timm's weights, is known when the network is built.
+    Names that the sources cannot settle, such as tags of timm's weights, are checked when the network is built.
     """
     library, _, plain = name.rpartition(":")
     if library not in ("", *LIBRARIES):

@@ -1,4 +1,4 @@
-"""A classifier divided into F and T at a boundary: what every method stands on."""
+"""A classifier divided into F and T at a boundary, the base of all methods' networks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from domain_masks.networks.tracing import known_modules, required_arguments, tra
 from domain_masks.randomness import repeated
 
 _REBUILT = ("_segments", "_compiled", "_changes", "_changeable")
-"""What copies and pickles are without: compiled functions cannot be pickled, and follow from what can."""
+"""Left out of copies and pickles: compiled functions cannot be pickled, and are created again."""
 
 
 class Network(nn.Module):
@@ -39,10 +39,10 @@ class Network(nn.Module):
     - ``sites``: the modules of T whose inputs are opened for masks; none for a network without masks
     - ``image_size``: H = W, in pixels, of the images that the network will see
     - ``example_input``: a tensor (N, ...), or a tuple of them, that the network can be called with; None means images
-    - ``dropout_in_task``: False keeps T's dropout (of every form, drop path too) switched off in training, as the paper
-      does for AlexNet while masks are learned (Section 4.1); F keeps its own
+    - ``dropout_in_task``: False disables T's dropout (of every form, drop path too) in training, as the paper does for
+      AlexNet while masks are learned (Section 4.1); F's dropout is kept
 
-    Raises InputError where the network cannot be divided there, or T's dropout cannot be switched off.
+    Raises InputError where the network cannot be divided there, or T's dropout cannot be disabled.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Network(nn.Module):
         self._changes, self._changeable = Changes(), {}
 
     def train(self, mode: bool = True) -> Network:
-        """Set training or evaluation mode; T's dropout stays off where it is switched off, a frozen network in evaluation."""
+        """Set training or evaluation mode; disabled dropout in T stays off, a frozen network stays in evaluation mode."""
         super().train(mode)
         if getattr(self, "is_frozen", False):
             self.network.eval()
@@ -98,7 +98,7 @@ class Network(nn.Module):
         return self
 
     def freeze(self) -> None:
-        """Keep the user's network as it is: no gradient, no new statistics of batch norm, no dropout; masks still learn."""
+        """Freeze the user's network: no gradients, no updates of batch norm statistics, no dropout; masks are still trained."""
         self.is_frozen = True
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
@@ -143,7 +143,7 @@ class Network(nn.Module):
             return self._segments_in(False).features(self.network, images)
 
     def freeze_features(self) -> None:
-        """Keep F's parameters as they are; F has to be run by :meth:`frozen_features` then."""
+        """Freeze F's parameters; F must then be run by :meth:`frozen_features`."""
         trained = self.task_state()
         for name, parameter in self.network.named_parameters():
             if name not in trained:
@@ -158,7 +158,7 @@ class Network(nn.Module):
     def under_each(
         self, features: Tensor, sets: int, at_openings: Callable[[Callable[[Tensor], Tensor]], Sequence[Any]]
     ) -> Tensor:
-        """Run T once under P sets of what is done at its openings; the batch is N until the first of them, P·N from there on.
+        """Run T once under P sets of operations at its openings; the batch is N before the first opening, P·N after it.
 
         - ``features``: (N, ...); ``sets``: P
         - ``at_openings``: what is done at each opening, of a function that takes a tensor of all sets (P, ...) to that of the
@@ -199,7 +199,7 @@ class Network(nn.Module):
         Mode, dropout and masks are as without other weights. What is compiled runs eagerly here.
 
         - ``part``: ``features``, images -> features (N, ...); ``task``, features -> logits (N, C); ``network``: both
-        - ``weights``: name in ``named_parameters()`` or ``named_buffers()`` -> tensor; what it does not name is as it is
+        - ``weights``: name in ``named_parameters()`` or ``named_buffers()`` -> tensor; other tensors are unchanged
         - ``domains``: (N,), or None where unknown or not used
         - ``update_statistics``: whether the pass moves batch norm's running statistics, where ``weights`` does not name them
         - ``options``: what :meth:`task` of the network takes besides, such as the noise of sampled masks
@@ -218,7 +218,7 @@ class Network(nn.Module):
 
     @contextmanager
     def on_output(self, module_name: str, function: Callable[[Any], Any]) -> Iterator[None]:
-        """Let ``function(output)`` replace what a module of the user's network gives, within the block.
+        """Replace the output of a module of the user's network by ``function(output)`` within the block.
 
         Wherever it runs: in F, in T, also where the division looks into it so that PyTorch's forward hooks on it never fire.
         What is compiled runs eagerly meanwhile. With activation checkpointing the backward pass belongs into the block, too.

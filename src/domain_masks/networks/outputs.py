@@ -1,4 +1,4 @@
-"""Change what a module of a divided network gives, also where the division looks into it and it is never called itself."""
+"""Change the output of a module of a divided network, also where the division enters it, so that it is never called itself."""
 
 from __future__ import annotations
 
@@ -88,5 +88,5 @@ class Counted:
             raise InputError(
                 f"module {self.name!r} gave nothing within the block of on_output, so nothing was changed: expected a module "
                 f"that a forward pass calls, and {part}, to which it belongs, to run within the block (frozen features are not "
-                "computed anew)"
+                "computed again)"
             )

@@ -1,4 +1,4 @@
-"""Where T begins and which inputs are masked, for the networks that are known by name or by their blocks."""
+"""Default boundaries and mask sites, of networks known by name or by their blocks."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ def _is_pointwise(layer: nn.Conv2d) -> bool:
 
 def find_blocks(network: nn.Module) -> list[str]:
     """Return the names of the outermost building blocks (residual, inverted, transformer, ...), the first ones first."""
-    found: list[str] = []
+    blocks: list[str] = []
     for name, module in network.named_modules():
         is_block = bool(name) and _BLOCK.search(type(module).__name__) is not None
-        if is_block and not (found and name.startswith(found[-1] + ".")):
-            found.append(name)
-    return found
+        if is_block and not (blocks and name.startswith(blocks[-1] + ".")):
+            blocks.append(name)
+    return blocks
 
 
 def find_last_block(network: nn.Module) -> str | None:

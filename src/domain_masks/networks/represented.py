@@ -1,4 +1,4 @@
-"""A classifier that shows what its last layer is given: the representation on which methods compare domains."""
+"""A classifier that exposes the input of its last layer: the representation on which methods compare domains."""
 
 from __future__ import annotations
 

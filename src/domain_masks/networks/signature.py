@@ -1,4 +1,4 @@
-"""What a network computes besides its tensors, as text: the classes of its modules, their settings and their code.
+"""A network's computation as text, without its tensors: the classes of its modules, their settings and their code.
 
 Two networks with equal tensors and equal signatures compute the same. Padding, strides, epsilons, activations, rates and
 switches such as ``transform_input`` stand in attributes of modules, never in a state dict.

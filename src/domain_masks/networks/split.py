@@ -1,8 +1,8 @@
 """Cut any network into F and T at a named module, with an opening for a mask at the input of every site.
 
 The network's forward is traced by torch.fx, but only through the modules that contain the boundary or a site: all
-others stay closed boxes and may do what they like. What comes out are plain functions that take the user's module as
-their first argument, so the module itself is neither copied nor changed, and its parameters keep their names.
+others stay leaf modules with arbitrary code. The results are plain functions that take the user's module as their first
+argument, so the module itself is neither copied nor changed, and its parameters keep their names.
 
 Dropout directly before the boundary belongs to T: see :mod:`domain_masks.networks.task_boundary`.
 """

@@ -1,4 +1,4 @@
-"""Follow a network's forward to its boundary and sites, and no deeper: all other modules stay closed boxes."""
+"""Trace a network's forward only into the modules on the way to its boundary and sites; all others stay leaf modules."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def training_mode(network: nn.Module, mode: bool) -> Iterator[None]:
 
 
 class _Tracer(ThreadTracer):
-    # What the forward computes from a buffer must be computed anew in each call, not once while tracing.
+    # What the forward computes from a buffer must be computed in each call, not once while tracing.
     proxy_buffer_attributes = True
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Files of weights: read without running code, and taken out of what training loops wrap them in."""
+"""Read files of weights without running code, and unwrap the state dicts of training loops' checkpoints."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _content(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise InputError(
             f"weights {str(path)!r} are refused: the file is damaged or holds more than tensors, which could run code. "
-            "Expected a plain state dict; save it anew with torch.save(model.state_dict(), ...) or as .safetensors"
+            "Expected a plain state dict; save it again with torch.save(model.state_dict(), ...) or as .safetensors"
         ) from error
     except Exception as error:
         raise InputError(
@@ -111,19 +111,19 @@ def _unwrapped(content: Any, path: Path, say: Say | None) -> Any:
     """Take a state dict out of the wrappers around it, one in another; any other content as it is."""
     if not isinstance(content, Mapping) or _is_state(content):
         return content
-    found = [key for key in WRAPPERS if key in content and _is_state(_unwrapped(content[key], path, None))]
-    if not found:
-        found = [key for key in content if not _OF_TRAINING.search(str(key)) and _is_state(content[key])]
-        if len(found) > 1:
+    keys = [key for key in WRAPPERS if key in content and _is_state(_unwrapped(content[key], path, None))]
+    if not keys:
+        keys = [key for key in content if not _OF_TRAINING.search(str(key)) and _is_state(content[key])]
+        if len(keys) > 1:
             raise InputError(
-                f"weights {str(path)!r} hold several state dicts, {listed(list(map(str, found)))}: expected one, or one under "
+                f"weights {str(path)!r} hold several state dicts, {listed(list(map(str, keys)))}: expected one, or one under "
                 "a usual name such as state_dict or model. Save the one that is meant by itself"
             )
-    if not found:
+    if not keys:
         return content
-    if len(found) > 1 and say is not None:
-        say(f"weights {str(path)!r} hold {listed(found)}: {found[0]} is taken")
-    return _unwrapped(content[found[0]], path, say)
+    if len(keys) > 1 and say is not None:
+        say(f"weights {str(path)!r} hold {listed(keys)}: {keys[0]} is taken")
+    return _unwrapped(content[keys[0]], path, say)
 
 
 def _is_state(content: Any) -> bool:

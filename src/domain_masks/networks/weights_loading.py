@@ -1,4 +1,4 @@
-"""State dicts put into networks: under other names in front, of older versions of a library, with another head."""
+"""Load state dicts into networks: with name prefixes, of older versions of a library, with another head."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _named_as(
     best = sorted((front for front in counts if counts[front] == most), key=lambda front: (_rank(front), len(front)))
     if len(best) > 1 and say is not None:
         named = listed([front or "its own names" for front in best])
-        say(f"weights {source!r} hold the network under {named}: the first is taken")
+        say(f"weights {source!r} hold the network under {named}: using the first")
     taken = below(best[0], plain) if best[0] else plain
     others = [name for name in plain if best[0] and not name.startswith(best[0])]
     if others and len(best) == 1 and say is not None:

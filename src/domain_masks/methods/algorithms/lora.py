@@ -15,9 +15,10 @@ from domain_masks.networks.presets import layout
 class LoRA(DescribedLoRA, ByDomain):
     """One network, an adapter of rank r per source domain on the inputs of its upper layers.
 
-    At the sites where DMG multiplies the input's channels x by a mask, T goes on with x + (α/r) B_d A_d x of each instance's
-    domain d. Before a linear layer of weight W that is LoRA's change of it, W + ΔW_d with ΔW_d = (α/r) W B_d A_d of rank r;
-    before a block it stands for one in each of its layers that take the input. Scale and beginning (A drawn, B zero) are
+    At the sites where DMG multiplies the input's channels x by a mask, T continues with x + (α/r) B_d A_d x of each
+    instance's domain d. Before a linear layer of weight W that is LoRA's change of it, W + ΔW_d with ΔW_d = (α/r) W B_d
+    A_d of rank r; before a block it stands for one in each of its layers that take the input. Scale and beginning (A
+    drawn, B zero) are
     LoRA's, as in peft. The network itself learns with the adapters, as it does with masks: it is not frozen. At test time the
     predictions of all adapters are averaged. A method of this family, and of no paper.
     """

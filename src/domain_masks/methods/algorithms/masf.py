@@ -93,13 +93,13 @@ class MASF(DescribedMASF, Episodic):
 
 def class_means(logits: Tensor, part: Part, classes: int) -> dict[int, tuple[Tensor, Tensor]]:
     """Return source -> the mean logits (C, C) of its images of each class, and which classes it has images of, (C,) bool."""
-    found = {}
+    mean_logits = {}
     for domain in part.domains:
         rows = part.sources == domain
         members = (part.labels[rows] == torch.arange(classes, device=logits.device)[:, None]).to(logits.dtype)
         counts = members.sum(1, keepdim=True)
-        found[domain] = members @ logits[rows] / counts.clamp(min=1), counts[:, 0] > 0
-    return found
+        mean_logits[domain] = members @ logits[rows] / counts.clamp(min=1), counts[:, 0] > 0
+    return mean_logits
 
 
 def soft_label_divergence(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:

@@ -58,7 +58,7 @@ class MetaReg(DescribedMetaReg, InParts):
         return "phi", "tasks"
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
-        """Learn from one batch what the phase is about."""
+        """Take one training step of the current phase."""
         if engine.phase == LEARNING_T:
             loss = self.classification_loss(self.network.task(self.boundary_features(batch)), labels_of(batch))
             penalty = self.regulariser(dict(self.network.named_parameters()))

@@ -92,13 +92,13 @@ def mixed_modules(network: nn.Module, image_size: int, names: tuple[str, ...] | 
             )
     if names:
         return names
-    found = tuple(name for name in stages(network, image_size, shapes)[:-1][-3:] if _places(shapes[name]) > 1)
-    if not found:
+    chosen = tuple(name for name in stages(network, image_size, shapes)[:-1][-3:] if _places(shapes[name]) > 1)
+    if not chosen:
         raise InputError(
             f"the stages of {type(network).__name__} have a single place for images of {image_size} pixels: method "
             "'mixstyle' needs larger images, or --method.modules"
         )
-    return found
+    return chosen
 
 
 def _places(shape: Shape) -> int:

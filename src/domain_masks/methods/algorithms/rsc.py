@@ -45,7 +45,7 @@ def challenged(changes: Tensor, share: float) -> Tensor:
 
 
 class RSC(DescribedRSC, OneNetwork):
-    """The classes are learned from features of which those that speak most for the own class are muted in a part of the batch.
+    """Learns the classes from features; in a part of the batch those most predictive of the own class are muted.
 
     What is muted is the output of the last stage, or the boundary's input where T begins behind it. Masks and changes are
     computed in evaluation mode, as in the authors' code.

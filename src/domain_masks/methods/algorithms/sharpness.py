@@ -1,4 +1,4 @@
-"""Steps that look at the loss at moved weights, too: what SAM and SAGM have in common."""
+"""Steps that use the gradient at perturbed weights: the base of SAM and SAGM."""
 
 from __future__ import annotations
 

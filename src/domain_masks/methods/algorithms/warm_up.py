@@ -17,7 +17,7 @@ WARM_UP, PENALISED = "warm-up", "penalised"
 class WarmedUp(OneNetwork):
     """A loss of classification and a penalty, which gets its weight when the warm-up is over.
 
-    The jump of the gradients would be in the way of Adam's averages: as in DomainBed the optimiser begins anew there. The
+    The jump of the gradients would invalidate Adam's averages: as in DomainBed the optimiser is reset there. The
     model is an epoch after the jump; DomainBed can also choose one before it. There the warm-up is counted in steps (500 of
     5000), here it is a share of the epochs.
 

@@ -84,7 +84,7 @@ class FishrSettings(WarmedUpSettings):
     penalty_weight: Weight = 1000.0
     """λ, weight of the penalty after the warm-up, in which it is 0"""
     warm_up: Share = 0.3
-    """share of the epochs before the penalty has its weight; the optimiser begins anew after it"""
+    """share of the epochs before the penalty has its weight; the optimiser is reset after it"""
     moving_average: Share = 0.95
     """γ, what the variances keep of those of the batches before"""
 

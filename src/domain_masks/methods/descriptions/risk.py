@@ -29,7 +29,7 @@ class WarmedUpSettings(Settings):
     penalty_weight: Weight = 1.0
     """weight of the penalty after the warm-up"""
     warm_up: Share = 0.1
-    """share of the epochs before the penalty has its weight; the optimiser begins anew after it"""
+    """share of the epochs before the penalty has its weight; the optimiser is reset after it"""
     after_the_jump: Literal["loss", "rescaled"] = "loss"
     """what is minimised then: the `loss`, or with a weight above 1 the loss divided by it (the authors' code), `rescaled`"""
 
