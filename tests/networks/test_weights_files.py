@@ -84,7 +84,7 @@ def test_lightning_with_its_loss(tmp_path: Path) -> None:
         ),
         (
             {**prefixed("encoder_q.", AVERAGED), **prefixed("encoder_k.", STATE)},
-            "under encoder_q. and encoder_k.: the first",
+            "under encoder_q. and encoder_k.: using the first",
         ),
         ({**STATE, **prefixed("ema.", AVERAGED)}, "under ema. and its own names: using the first"),
     ],
