@@ -1,4 +1,4 @@
-"""Descriptions of algorithms that need no torch: enough to list them and to check their settings."""
+"""Base of the algorithms' descriptions, which need no torch: enough to list methods and to check their settings."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic import ConfigDict, Field
 from domain_masks.methods.search_ranges import Range
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""Type of a setting that weights a term of a loss: finite, 0 or more."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
-"""Type of a setting that weights a term of a loss."""
 
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a method comes from."""
+    """Publication that a method is from."""
 
     title: str
     authors: str
@@ -35,7 +35,7 @@ class Settings:
 class Description:
     """The part of a :class:`~domain_masks.methods.base.Method` that needs no torch, which every method is.
 
-    A class of its own pays for methods that a command line names: a mistake in their settings is then told at once. A method
+    A separate class is worthwhile for built-in methods: a wrong setting is then reported before torch is imported. A method
     that is written in one file is its own description.
     """
 
@@ -44,36 +44,36 @@ class Description:
     summary: ClassVar[str]
     Settings: ClassVar[type[Settings]] = Settings
     family: ClassVar[str] = ""
-    """What kind of method it is: one word, as those of this package in ``descriptions``."""
+    """Family of the method: one word, as those of this package in ``descriptions``."""
     cost: ClassVar[str] = ""
-    """How long a step of training takes relative to ``aggregate``, as measured; empty where it was not."""
+    """Measured time of a training step relative to ``aggregate``; empty if not measured."""
     needs: ClassVar[Literal["images", "features", "either"]] = "either"
-    """``images`` where F must be trained or run anew at each step, ``features`` where F is never trained."""
+    """``images`` if F must be trained or run again in each step, ``features`` if F is never trained, ``either`` otherwise."""
     fewest_sources: ClassVar[int] = 1
-    """How many source domains it needs; 2 or more where it compares domains."""
+    """Minimum number of source domains; 2 or more for methods that compare domains."""
     rows_per_domain: ClassVar[int] = 0
-    """How many images of every source each batch, and each process's part of it, must have at least.
+    """Minimum number of images of every source in each batch, and in each process's part of it.
 
-    From 1 on batches are sampled ``balanced`` unless ``defaults`` say otherwise.
+    If it is 1 or more, batches are sampled ``balanced`` unless ``defaults`` set another sampling.
     """
     scaled_gradients: ClassVar[bool] = True
-    """Whether it can do with gradients that are scaled, as with ``--precision 16``; not where it reads them itself."""
+    """Whether scaled gradients, as with ``--precision 16``, are supported; False for methods that read gradients themselves."""
     defaults: ClassVar[Mapping[str, Any]] = {}
-    """The method's own defaults of run settings, used sparingly: one protocol for all is the point of a comparison."""
+    """The method's own defaults of run settings; used sparingly, as a comparison should train all methods alike."""
     search: ClassVar[Mapping[str, Range]] = {}
-    """Where ``dmg benchmark --search`` looks: ``method.NAME``, or a setting of the run such as ``lr``, and its range."""
+    """Search space of ``dmg benchmark --search``: ``method.NAME``, or a setting of the run such as ``lr``, -> its range."""
 
     @classmethod
     def has_masks(cls) -> bool:
-        """Whether the method learns masks, so that mask sites mean something."""
+        """Return whether the method learns masks, and so uses mask sites."""
         return False
 
     @classmethod
     def has_sites(cls) -> bool:
-        """Whether the method does something at the sites of masks."""
+        """Return whether the method uses the mask sites, for masks or other layers."""
         return cls.has_masks()
 
     @classmethod
     def is_closed_form(cls) -> bool:
-        """Whether the method is fitted at once, without gradients and epochs."""
+        """Return whether the method is fitted in closed form, without gradients and epochs."""
         return False

@@ -1,4 +1,4 @@
-"""The settings of a method, checked and completed, before the method itself is imported."""
+"""Validate and complete the settings of a method before the method itself is imported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from domain_masks.records.validation import describe_mistakes
 
 
 def method_settings(name: str, values: Mapping[str, Any]) -> Settings:
-    """Check a method's settings; raises InputError that lists every mistake."""
+    """Return a method's validated settings, defaults filled in; raises InputError that lists every mistake."""
     settings, mistakes = check_method(name, values)
     if settings is None:
         raise combine_errors(mistakes)
@@ -27,12 +27,12 @@ def method_settings(name: str, values: Mapping[str, Any]) -> Settings:
 
 
 def check_method(name: str, values: Mapping[str, Any]) -> tuple[Settings | None, list[str]]:
-    """Return a method's settings, or None and a line per mistake; raises InputError for an unknown method."""
+    """Return a method's validated settings, or None and a line per mistake; raises InputError for an unknown method."""
     kind = described(name).Settings
     values, spellings = underscored(values)
     known = [field.name for field in fields(kind)]
     if not known and values:
-        return None, [f"method.{given}: there is no such setting, method {name!r} has none" for given in values]
+        return None, [f"method.{key}: there is no such setting, method {name!r} has none" for key in values]
     try:
         settings: Settings = TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
@@ -41,7 +41,7 @@ def check_method(name: str, values: Mapping[str, Any]) -> tuple[Settings | None,
 
 
 def with_settings(config: RunConfig) -> RunConfig:
-    """Return a run's settings with those of its method checked and complete; once they are, they stay as they are.
+    """Return a run's settings with validated, complete settings of its method; unchanged if they already are.
 
     Raises InputError for an unknown method, and with a line per mistake.
     """
@@ -58,7 +58,7 @@ def complete_method(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def method_defaults(name: str) -> dict[str, Any]:
-    """Return the defaults of a method's own settings; none of one that has to be given something, or is not known here."""
+    """Return the defaults of a method's own settings; empty for a method with required settings, or an unknown one."""
     try:
         settings: Any = described(name).Settings
         return dict(_defaults_of(name, settings))

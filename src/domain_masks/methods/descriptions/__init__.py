@@ -1,6 +1,6 @@
-"""The algorithms of this package as they are known without torch: where they come from, what they need, their settings.
+"""Descriptions of this package's algorithms that need no torch: paper, requirements and settings.
 
-A file per family; each ends with ``DESCRIPTIONS``, the classes that :data:`DESCRIBED` collects.
+One file per family; each ends with ``DESCRIPTIONS``, the classes that :data:`DESCRIBED` collects.
 """
 
 from __future__ import annotations
@@ -32,4 +32,4 @@ FAMILIES = (
     kernel,
 )
 DESCRIBED: dict[str, type[Description]] = {kind.name: kind for family in FAMILIES for kind in family.DESCRIPTIONS}
-"""Name -> what is known of an algorithm without torch: everything that settings depend on."""
+"""Name of a method -> its description: everything that settings depend on, without torch."""

@@ -1,4 +1,4 @@
-"""Methods with a part of the network that works against another."""
+"""Methods with adversarial training: a domain classifier, and features or images trained against it."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ class DANNSettings(Settings):
     """Settings of DANN; the defaults are the paper's."""
 
     weight: Weight = 1.0
-    """λ, how much the features work against the domain net; where it grows, what it grows to"""
+    """λ, weight of the reversed gradient of the domain net's loss; with a `growing` schedule its final value"""
     schedule: Literal["growing", "constant"] = "growing"
-    """of λ over the training: `growing` from 0 (paper), or `constant` (DomainBed)"""
+    """schedule of λ during training: `growing` from 0 (paper), or `constant` (DomainBed)"""
     sharpness: Positive = 10.0
-    """γ, how early λ grows"""
+    """γ, steepness of the schedule of λ: larger values reach the final λ earlier"""
     layers: Count = 3
-    """linear layers of the domain net"""
+    """number of linear layers of the domain net"""
     width: Count = 1024
-    """neurons of the layers inside the domain net; 256 in DomainBed"""
+    """hidden units per layer of the domain net; 256 in DomainBed"""
     domain_lr: Positive | None = None
-    """learning rate of the domain net; by default the run's"""
+    """learning rate of the domain net; default: the run's"""
 
 
 class DescribedDANN(Description):
-    """DANN."""
+    """Description of DANN."""
 
     name = "dann"
     cost = "1.0"
-    summary = "a domain classifier learns to tell the sources apart, the features that it cannot"
+    summary = (
+        "trains a domain classifier and, by reversed gradients, features from which it cannot predict the source domain"
+    )
     family = "adversarial"
     paper = Paper("Domain-Adversarial Training of Neural Networks", "Ganin et al.", "JMLR 2016")
     Settings: ClassVar[type[DANNSettings]] = DANNSettings
@@ -53,25 +55,25 @@ class CrossGradSettings(Settings):
     """Settings of CrossGrad; the defaults are the authors' code's."""
 
     label_weight: Share = 0.5
-    """α_l, share of the perturbed images in the loss of the label net"""
+    """α_l, weight of the perturbed images in the loss of the label net"""
     domain_weight: Share = 0.5
-    """α_d, share of the perturbed images in the loss of the domain net"""
+    """α_d, weight of the perturbed images in the loss of the domain net"""
     epsilon: Weight = 10.0
-    """ε, how far images move along the clipped gradient; 1 in Dassl"""
+    """ε, step size of the perturbation along the clipped gradient; 1 in Dassl"""
     clip: Literal["none"] | Positive = 0.1
-    """largest absolute value of the gradient by which an image moves, or `none` for no limit (paper)"""
+    """maximum absolute value of the gradient that perturbs an image, or `none` for no limit (paper)"""
     space: Literal["pixels", "normalised"] = "pixels"
-    """in which images move: `pixels` from -1 to 1 (the authors' code), or as `normalised` for the network (Dassl)"""
+    """space of the perturbation: `pixels` from -1 to 1 (the authors' code), or inputs `normalised` for the network (Dassl)"""
     domain_lr: Positive | None = None
-    """learning rate of the domain net; by default the run's"""
+    """learning rate of the domain net; default: the run's"""
 
 
 class DescribedCrossGrad(Description):
-    """CrossGrad."""
+    """Description of CrossGrad."""
 
     name = "crossgrad"
     cost = "5.0"
-    summary = "label net and domain net, each also trained on images that the other one's gradient has perturbed"
+    summary = "trains a label net and a domain net, each also on images perturbed by the gradient of the other"
     family = "adversarial"
     paper = Paper("Generalizing Across Domains via Cross-Gradient Training", "Shankar et al.", "ICLR 2018")
     Settings: ClassVar[type[CrossGradSettings]] = CrossGradSettings
@@ -85,32 +87,30 @@ class DescribedCrossGrad(Description):
 
 @dataclass(frozen=True)
 class DSNSettings(Settings):
-    """Settings of DSN; the weights are those of the public code, as the paper chose its own on target images."""
+    """Settings of DSN; the weights are those of the public code, because the paper tuned its own on target images."""
 
     reconstruction_weight: Weight = 0.01
-    """α, weight of the scale-invariant reconstruction of F's features"""
+    """α, weight of the scale-invariant reconstruction loss of F's features"""
     difference_weight: Weight = 0.075
-    """β, weight of the difference loss between private and shared encoding"""
+    """β, weight of the difference loss between private and shared encodings"""
     similarity_weight: Weight = 0.25
-    """γ, weight of the domain net's loss, and of what the shared encoder has against it"""
+    """γ, weight of the domain net's loss and of its reversed gradient in the shared encoder"""
     difference_reduction: Literal["mean", "sum"] = "mean"
-    """over the entries of the correlation matrix: `mean` (the authors' code), or `sum`, the paper's Frobenius norm"""
+    """reduction over the correlation matrix: `mean` (the authors' code), or `sum`, the paper's squared Frobenius norm"""
     start: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """share of the training before the three losses count (the authors' code can delay them)"""
+    """fraction of training before the three losses are added (the authors' code can delay them)"""
     width: Count = 256
-    """neurons of the layer inside private encoders, decoder and domain net"""
+    """hidden units of private encoders, decoder and domain net"""
     domain_lr: Positive | None = None
-    """learning rate of the domain net; by default the run's"""
+    """learning rate of the domain net; default: the run's"""
 
 
 class DescribedDSN(Description):
-    """DSN."""
+    """Description of DSN."""
 
     name = "dsn"
     cost = "1.1"
-    summary = (
-        "a private encoding of every source and a shared one: orthogonal, together enough to reconstruct the features"
-    )
+    summary = "learns a shared encoding and a private one per source, orthogonal, whose sum reconstructs the features"
     family = "adversarial"
     paper = Paper("Domain Separation Networks", "Bousmalis et al.", "NeurIPS 2016")
     Settings: ClassVar[type[DSNSettings]] = DSNSettings

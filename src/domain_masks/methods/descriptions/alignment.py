@@ -1,4 +1,4 @@
-"""Methods that make what the network computes alike for all source domains."""
+"""Methods that align the feature or gradient distributions of the source domains."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class CORALSettings(Settings):
     """Settings of CORAL; the defaults are DomainBed's."""
 
     penalty_weight: Weight = 1.0
-    """weight of the distance between the sources"""
+    """weight of the distance between the sources' statistics"""
     matched: Literal["mean-covariance", "covariance"] = "mean-covariance"
-    """what is compared: mean and covariance (DomainBed), or the covariance alone, by a quarter (Deep CORAL, Equation 1)"""
+    """aligned statistics: mean and covariance (DomainBed), or a quarter of the covariance term alone (Deep CORAL, Eq. 1)"""
 
 
 class DescribedCORAL(Description):
-    """CORAL."""
+    """Description of CORAL."""
 
     name = "coral"
     cost = "1.2"
-    summary = "mean and covariance of the last layer's input made alike in all pairs of sources"
+    summary = "aligns mean and covariance of the last layer's input between all pairs of sources"
     family = "alignment"
     paper = Paper("Deep CORAL: Correlation Alignment for Deep Domain Adaptation", "Sun, Saenko", "ECCV Workshops 2016")
     Settings: ClassVar[type[CORALSettings]] = CORALSettings
     fewest_sources: ClassVar[int] = 2
-    # Of a single image there is no covariance.
+    # A covariance needs at least two images.
     rows_per_domain: ClassVar[int] = 2
     search: ClassVar[Mapping[str, Range]] = {"method.penalty_weight": Uniform(0.1, 10.0, log=True)}
 
@@ -56,15 +56,15 @@ class MMDSettings(Settings):
         100.0,
         1000.0,
     )
-    """of the Gaussian kernels exp(-gamma · squared distance) that are added up, joined by commas"""
+    """gammas of the Gaussian kernels exp(-gamma · squared distance) that are summed, joined by commas"""
 
 
 class DescribedMMD(Description):
-    """MMD."""
+    """Description of MMD."""
 
     name = "mmd"
     cost = "1.0"
-    summary = "the last layer's input made alike in all pairs of sources by the maximum mean discrepancy"
+    summary = "aligns the last layer's input between all pairs of sources by the maximum mean discrepancy"
     family = "alignment"
     paper = Paper(
         "Domain Generalization with Adversarial Feature Learning (its MMD, without the adversary)",
@@ -82,19 +82,19 @@ class FishrSettings(WarmedUpSettings):
     """Settings of Fishr; the defaults are DomainBed's and those of the authors' code."""
 
     penalty_weight: Weight = 1000.0
-    """λ, weight of the penalty after the warm-up, in which it is 0"""
+    """λ, weight of the penalty after the warm-up; 0 during it"""
     warm_up: Share = 0.3
-    """share of the epochs before the penalty has its weight; the optimiser is reset after it"""
+    """fraction of the epochs before the penalty is added; the optimiser is reset at that point"""
     moving_average: Share = 0.95
-    """γ, what the variances keep of those of the batches before"""
+    """γ, momentum of the exponential moving average of the variances over batches"""
 
 
 class DescribedFishr(Description):
-    """Fishr."""
+    """Description of Fishr."""
 
     name = "fishr"
     cost = "1.0"
-    summary = "the variance of the last layer's gradients made alike in all sources"
+    summary = "aligns the variance of the last layer's gradients between the sources"
     family = "alignment"
     paper = Paper(
         "Fishr: Invariant Gradient Variances for Out-of-Distribution Generalization",
@@ -103,7 +103,7 @@ class DescribedFishr(Description):
     )
     Settings: ClassVar[type[FishrSettings]] = FishrSettings
     fewest_sources: ClassVar[int] = 2
-    # Of a single image there is no variance.
+    # A variance needs at least two images.
     rows_per_domain: ClassVar[int] = 2
     search: ClassVar[Mapping[str, Range]] = {
         "method.penalty_weight": Uniform(10.0, 1e4, log=True),

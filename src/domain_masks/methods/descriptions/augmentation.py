@@ -1,4 +1,4 @@
-"""Methods that change images or features, or hide a part of them, while they train."""
+"""Methods that augment images or features, or mute some of them, during training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from domain_masks.records.setting_types import as_names
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Concentration = Annotated[float, Field(gt=0, le=100)]
-"""Of a symmetric Beta distribution: below 1 most blends are nearly one of the two, above it nearly half of each."""
+"""α of a symmetric Beta(α, α) distribution: below 1 most shares are near 0 or 1, above it near one half."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,17 @@ class MixupSettings(Settings):
     """Settings of Mixup; the defaults are DomainBed's."""
 
     alpha: Concentration = 0.2
-    """α of the Beta(α, α) that the share λ of an image is drawn from"""
+    """α of the Beta(α, α) distribution of an image's share λ"""
     partners: Literal["next-domain", "any"] = "next-domain"
-    """of the next source in a random ring, a λ per pair of sources (DomainBed); or any, a λ per batch (Zhang et al.)"""
+    """partners: from the next source in a random cycle, a λ per pair (DomainBed), or any, a λ per batch (Zhang et al.)"""
 
 
 class DescribedMixup(Description):
-    """Mixup."""
+    """Description of Mixup."""
 
     name = "mixup"
     cost = "1.0"
-    summary = "images of two source domains, and their labels, are blended"
+    summary = "trains on convex combinations of images, and of their labels, from two source domains"
     family = "augmentation"
     paper = Paper(
         "mixup: Beyond Empirical Risk Minimization; between domains: Adversarial Domain Adaptation with Domain Mixup",
@@ -49,23 +49,23 @@ class MixStyleSettings(Settings):
     """Settings of MixStyle; the defaults are the authors' for PACS."""
 
     probability: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """that a module mixes in a step"""
+    """probability that a module mixes its output in a step"""
     alpha: Concentration = 0.1
-    """α of the Beta(α, α) that the share λ of an image's own statistics is drawn from"""
+    """α of the Beta(α, α) distribution of the share λ of an image's own statistics"""
     partners: Literal["random", "next-domain"] = "random"
-    """whose statistics are mixed in: of any image of the batch, or of one of another source domain"""
+    """image whose statistics are mixed in: any image of the batch, or one of another source domain"""
     modules: Annotated[tuple[str, ...] | None, BeforeValidator(as_names)] = None
-    """whose outputs are mixed, joined by commas; default: the three stages before the last, layer1,layer2,layer3 of a ResNet"""
+    """modules with mixed outputs, joined by commas; default: three stages before the last (layer1,layer2,layer3 of a ResNet)"""
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 1e-6
     """added to the variance"""
 
 
 class DescribedMixStyle(Description):
-    """MixStyle."""
+    """Description of MixStyle."""
 
     name = "mixstyle"
     cost = "1.1"
-    summary = "means and deviations of two images' feature maps are mixed in the lower stages"
+    summary = "mixes means and standard deviations of two images' feature maps in the lower stages"
     family = "augmentation"
     paper = Paper("Domain Generalization with MixStyle", "Zhou, Yang, Qiao, Xiang", "ICLR 2021")
     Settings: ClassVar[type[MixStyleSettings]] = MixStyleSettings
@@ -81,25 +81,27 @@ class RSCSettings(Settings):
     """Settings of RSC; the defaults are the paper's."""
 
     features: Share = 1 / 3
-    """p, the share of an image's features that is muted (channels in the authors' code: 1/3.2)"""
+    """p, fraction of an image's features that is muted (1/3.2 of the channels in the authors' code)"""
     batch: Annotated[float, Field(gt=0, le=1)] = 1 / 3
-    """b, the share of the images that is muted: those whose own class loses most by it"""
+    """b, fraction of the batch whose features are muted: the images whose true class loses most probability"""
     batch_rise: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """what is added to `batch` every ten epochs; 0.2, from a batch of 0.3 on, in the authors' code"""
+    """increase of `batch` every ten epochs; the authors' code starts at 0.3 and adds 0.2"""
     muting: Literal["places-or-channels", "places", "channels", "elements"] = "places-or-channels"
-    """what is muted: places or channels, by a draw per batch (paper), one of them, or single elements (DomainBed)"""
+    """muted units: positions (`places`) or channels, drawn per batch (paper), one of them, or single elements (DomainBed)"""
     places_by: Literal["activation", "gradient"] = "activation"
-    """what ranks places: activations by the channels' gradients (the authors' code), or the mean gradient (paper's text)"""
+    """score of positions: activations weighted by the channels' gradients (the authors' code), or mean gradient (paper)"""
     module: str = ""
-    """module of T whose output is muted; default: the last stage (layer4 of a ResNet), or else the boundary's input"""
+    """module of T with muted output; default: the last stage (layer4 of a ResNet), or the boundary's input if that is in F"""
 
 
 class DescribedRSC(Description):
-    """RSC."""
+    """Description of RSC."""
 
     name = "rsc"
     cost = "1.0"
-    summary = "the features that speak most for the own class are muted, so that others have to be learned"
+    summary = (
+        "mutes the features that are most predictive of the true class, so that the network learns from the others"
+    )
     family = "augmentation"
     paper = Paper("Self-Challenging Improves Cross-Domain Generalization", "Huang, Wang, Xing, Huang", "ECCV 2020")
     Settings: ClassVar[type[RSCSettings]] = RSCSettings
@@ -114,17 +116,19 @@ class SagNetSettings(Settings):
     """Settings of SagNet; the defaults are the paper's."""
 
     adversary_weight: Weight = 0.1
-    """λ_adv, weight of the loss by which F hides from the style network"""
+    """λ_adv, weight of the adversarial loss that trains F against the style network"""
     adversary: Literal["features", "normalisation"] = "features"
-    """what that loss trains: all of F (DomainBed), or weight and bias of its normalisation layers alone (the authors' code)"""
+    """parameters that the adversarial loss trains: all of F (DomainBed), or its normalisation layers (the authors' code)"""
 
 
 class DescribedSagNet(Description):
-    """SagNet."""
+    """Description of SagNet."""
 
     name = "sagnet"
     cost = "1.1"
-    summary = "T sees random styles; a second T, which sees random contents, is what F learns to deceive"
+    summary = (
+        "trains T under randomised styles, and F against a style network that is trained under randomised contents"
+    )
     family = "augmentation"
     paper = Paper("Reducing Domain Gap by Reducing Style Bias", "Nam, Lee, Park, Yoon, Yoo", "CVPR 2021")
     Settings: ClassVar[type[SagNetSettings]] = SagNetSettings

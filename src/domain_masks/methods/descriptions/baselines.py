@@ -13,20 +13,20 @@ from domain_masks.methods.descriptions.masks import DMG_PAPER
 
 @dataclass(frozen=True)
 class AggregateSettings(Settings):
-    """Settings of Aggregate; those but the defaults are ingredients of ERM++ (Teterwak et al., WACV 2025) and its rivals."""
+    """Settings of Aggregate; values other than the defaults are ingredients of ERM++ (Teterwak et al., WACV 2025)."""
 
     head_first: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """share of the epochs in which the last layer learns alone, before the whole network does; 0: none"""
+    """fraction of the epochs, at the start, in which only the last layer is trained; 0: none"""
     batch_norm: Literal["learned", "fixed"] = "learned"
-    """statistics of batch norm in training: of the batches, or fixed as the weights came with (DomainBed)"""
+    """batch-norm statistics in training: `learned` from the batches, or `fixed` to those of the initial weights (DomainBed)"""
 
 
 class DescribedAggregate(Description):
-    """Aggregate."""
+    """Description of Aggregate."""
 
     name = "aggregate"
     cost = "1.0"
-    summary = "one network on the pooled data of all sources"
+    summary = "trains one network on the pooled data of all sources (empirical risk minimisation)"
     family = "baseline"
     paper = Paper("Statistical Learning Theory (empirical risk minimisation)", "Vapnik", "Wiley 1998")
     Settings: ClassVar[type[AggregateSettings]] = AggregateSettings
@@ -37,17 +37,17 @@ class MultiHeadedSettings(Settings):
     """Settings of Multi-Headed."""
 
     average: Literal["logits", "probabilities"] = "logits"
-    """what is averaged over the heads at test time"""
+    """outputs that are averaged over the heads at test time"""
     validation: Literal["predictions", "known"] = "predictions"
-    """predictions that choose the best epoch: the average of all heads, or each image's own head (the authors' code)"""
+    """predictions that select the best epoch: average of all heads, or head of each image's own domain (the authors' code)"""
 
 
 class DescribedMultiHeaded(Description):
-    """Multi-Headed."""
+    """Description of Multi-Headed."""
 
     name = "multi_headed"
     cost = "1.1"
-    summary = "one last layer per source on a shared network, averaged at test time"
+    summary = "trains a shared network with one last layer per source and averages their predictions at test time"
     family = "baseline"
     paper = Paper(f"{DMG_PAPER.title} (baseline)", DMG_PAPER.authors, DMG_PAPER.venue)
     Settings: ClassVar[type[MultiHeadedSettings]] = MultiHeadedSettings

@@ -1,4 +1,4 @@
-"""Methods that divide a network into a part of all domains and parts of single ones."""
+"""Methods that decompose a network into a part shared by all domains and domain-specific parts."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class FusionSettings(Settings):
     """Settings of Fusion."""
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.25
-    """α, share of the domain-agnostic part, the mean of all sources' classifiers"""
+    """α, weight of the domain-agnostic classifier, the mean of all sources' classifiers"""
     assignment: Literal["known", "predicted"] = "known"
-    """of training images to sources: the `known` one, or what the domain branch `predicted`"""
+    """domain weights of a training image: its `known` source, or those that the domain branch `predicted`"""
     domain_weight: Weight = 1.0
     """weight of the domain branch's loss"""
 
 
 class DescribedFusion(Description):
-    """Fusion."""
+    """Description of Fusion."""
 
     name = "fusion"
     cost = "1.0"
-    summary = "one last layer per source, fused by how much an image is like each source"
+    summary = "trains one last layer per source and weights them by the predicted probability of each source"
     family = "decomposition"
     paper = Paper(
         "Best Sources Forward: Domain Generalization through Source-Specific Nets", "Mancini et al.", "ICIP 2018"
@@ -47,21 +47,21 @@ class CSDSettings(Settings):
     """Settings of CSD."""
 
     rank: Annotated[int, Field(ge=1)] = 1
-    """k, how many specific last layers the sources mix; below the number of features that the last layer takes"""
+    """k, number of specific last layers that the sources combine; less than the last layer's input features"""
     common_weight: Weight = 1.0
     """λ, weight of the cross entropy of the common part alone"""
     orthonormality_weight: Weight = 1.0
-    """κ, weight of the penalty that keeps common and specific weights of a class orthonormal"""
+    """κ, weight of the penalty for common and specific weights of a class that are not orthonormal"""
     form: Literal["paper", "released-code"] = "paper"
-    """`paper`: Algorithm 1; `released-code`: tanh of factors, one for the common part too, the penalty a mean"""
+    """`paper`: Algorithm 1; `released-code`: tanh of the factors, a factor of the common part too, and the mean penalty"""
 
 
 class DescribedCSD(Description):
-    """CSD."""
+    """Description of CSD."""
 
     name = "csd"
     cost = "0.9"
-    summary = "a last layer of all sources and low-rank specific ones beside it, which are thrown away after training"
+    summary = "trains a common last layer with low-rank specific ones per source, which are discarded after training"
     family = "decomposition"
     paper = Paper(
         "Efficient Domain Generalization via Common-Specific Low-Rank Decomposition",
@@ -79,22 +79,22 @@ class DescribedCSD(Description):
 
 @dataclass(frozen=True)
 class TFCNNSettings(Settings):
-    """Settings of TF-CNN; the paper's ranks could not be had, and those here are stated where they stand."""
+    """Settings of TF-CNN; the paper does not state its ranks, so each setting here says what its default is."""
 
     rank: Annotated[int, Field(ge=1)] | None = None
-    """directions of a layer's inputs, and at most so many of its outputs; by default as many as its smaller side has"""
+    """rank in a layer's inputs, and maximum rank in its outputs; default: the smaller of its input and output size"""
     domain_rank: Annotated[int, Field(ge=1)] | None = None
-    """directions in which domains differ, the shared one included; by default one more than there are sources"""
+    """rank in the domains, the shared component included; default: number of sources + 1"""
     layers: Annotated[int, Field(ge=1)] = 1
-    """how many of the last linear layers depend on the domain"""
+    """number of last linear layers that depend on the domain"""
 
 
 class DescribedTFCNN(Description):
-    """TF-CNN."""
+    """Description of TF-CNN."""
 
     name = "tf_cnn"
     cost = "1.0"
-    summary = "low-rank weights of the last layers, a shared part and one per source; the shared part alone predicts"
+    summary = "factorises the last layers into low-rank shared and per-source weights and predicts with the shared ones"
     family = "decomposition"
     paper = Paper("Deeper, Broader and Artier Domain Generalization", "Li et al.", "ICCV 2017")
     Settings: ClassVar[type[TFCNNSettings]] = TFCNNSettings
@@ -104,24 +104,26 @@ class DescribedTFCNN(Description):
 
 @dataclass(frozen=True)
 class DMTAESettings(Settings):
-    """Settings of D-MTAE; hidden units and corruption are those of the paper's digits."""
+    """Settings of D-MTAE; hidden units and corruption are the paper's values for digits."""
 
     hidden: Annotated[int, Field(ge=1)] = 500
-    """sigmoid units of the shared encoder"""
+    """number of sigmoid units of the shared encoder"""
     corruption: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    """share of an input's entries that are set to 0; 0 is the paper's MTAE"""
+    """fraction of the input's entries that are set to 0; 0 is the paper's MTAE"""
     pretraining: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    """share of the epochs in which encoder and decoders learn to reconstruct, before classes are learned"""
+    """fraction of the epochs that train encoder and decoders to reconstruct, before the classifier is trained"""
     learned: Literal["all", "encoder", "classifier"] = "all"
-    """by the classes' loss: `all` layers, or, on features that stay, `encoder` and classifier, or the `classifier` alone"""
+    """layers that the classification loss trains: `all`; on frozen features, `encoder` and classifier, or `classifier` alone"""
 
 
 class DescribedDMTAE(Description):
-    """D-MTAE."""
+    """Description of D-MTAE."""
 
     name = "d_mtae"
     cost = "0.7"
-    summary = "an encoder that reconstructs features of each source from those of the others, then a classifier on it"
+    summary = (
+        "trains an encoder to reconstruct features of each source from those of the others, then a classifier on it"
+    )
     family = "decomposition"
     paper = Paper(
         "Domain Generalization for Object Recognition with Multi-task Autoencoders", "Ghifary et al.", "ICCV 2015"

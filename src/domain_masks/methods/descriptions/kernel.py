@@ -14,27 +14,27 @@ from domain_masks.methods.search_ranges import Range, Uniform
 
 @dataclass(frozen=True)
 class DICASettings(Settings):
-    """Settings of DICA; the paper chooses λ, ε and the number of components by cross-validation."""
+    """Settings of DICA; the paper selects λ, ε and the number of components by cross-validation."""
 
     regulariser: Positive = 0.1
-    """λ, of the directions' weights"""
+    """λ, regularisation of the projection"""
     output_regulariser: Positive = 0.01
-    """ε, of the labels' kernel"""
+    """ε, regularisation of the labels' kernel"""
     components: Annotated[int, Field(ge=1)] | None = None
-    """how many directions are kept; by default all, one less than there are classes"""
+    """number of projection directions; default: all, the number of classes - 1"""
     width: Positive = 1.0
-    """of the Gaussian kernel, in median distances of the landmarks"""
+    """width of the Gaussian kernel, in units of the median distance of the landmarks"""
     landmarks: Annotated[int, Field(ge=2)] = 1000
-    """training images that stand for the kernel (Nyström), drawn at random; all images make it exact"""
+    """number of training images, drawn at random, that approximate the kernel (Nyström); with all images it is exact"""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 1e-5
-    """eigenvalues of the landmarks' kernel below this share of the largest one are left out"""
+    """eigenvalues of the landmarks' kernel below this fraction of the largest one are dropped"""
 
 
 class DescribedDICA(Description):
-    """DICA."""
+    """Description of DICA."""
 
     name = "dica"
-    summary = "a kernel projection in closed form that keeps the classes and brings the sources' means together"
+    summary = "fits, in closed form, a kernel projection that separates classes and brings the sources' means together"
     family = "kernel"
     paper = Paper("Domain Generalization via Invariant Feature Representation", "Muandet et al.", "ICML 2013")
     Settings: ClassVar[type[DICASettings]] = DICASettings
@@ -48,7 +48,7 @@ class DescribedDICA(Description):
 
     @classmethod
     def is_closed_form(cls) -> bool:
-        """DICA is."""
+        """Return True: DICA is fitted in closed form."""
         return True
 
 

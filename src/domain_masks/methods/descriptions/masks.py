@@ -1,4 +1,4 @@
-"""DMG and its family: one network, and a part of it per source domain."""
+"""DMG and its family: one network with masks, batch norm or adapters per source domain."""
 
 from __future__ import annotations
 
@@ -25,68 +25,68 @@ class DMGSettings(Settings):
     overlap_weight: Weight = 0.1
     """λ_O, weight of the overlap loss (Equation 2)"""
     overlap_reduction: Literal["sum", "mean"] = "sum"
-    """over the pairs of source domains: `sum` (paper) or `mean` (the authors' code)"""
+    """reduction over the pairs of source domains: `sum` (paper) or `mean` (the authors' code)"""
     overlap_epsilon: Weight = 0.0
-    """added above and below the soft IoU's fraction; 1e-6 in the authors' code"""
+    """added to numerator and denominator of the soft IoU; 1e-6 in the authors' code"""
     sparsity_weight: Weight = 0.0
     """λ_S, weight of the sparsity loss (Section 7.2)"""
     classification_reduction: Literal["mean", "sum"] = "mean"
-    """over the instances of a batch: λ_O = 0.1 is relative to the `mean`; `sum` takes Equation 2 to the letter"""
+    """reduction over the images of a batch: λ_O = 0.1 is relative to the `mean`; `sum` is Equation 2 literally"""
     initialisation: Literal["uniform"] | Annotated[float, Field(allow_inf_nan=False)] = "uniform"
-    """of the mask logits: `uniform`, U(0, 1) (paper), or one number for all"""
+    """initial mask logits: `uniform`, drawn from U(0, 1) (paper), or one number for all"""
     dropout: bool = False
-    """keep the task network's dropout, that directly before it included, on while masks are learned (paper: off)"""
+    """apply the dropout of the task network, and dropout directly before it, while masks are trained (paper: off)"""
     average: Literal["logits", "probabilities"] = "logits"
-    """what the prediction ensemble averages"""
+    """outputs that the prediction ensemble averages"""
     validation: Literal["predictions", "known", "known-hard"] = "predictions"
-    """predictions that choose the best epoch: the ensemble, the own mask, or the own hard mask (the authors' code)"""
+    """predictions that select the best epoch: the ensemble, the own domain's mask, or its hard mask (the authors' code)"""
 
 
 class DescribedDMG(Description):
-    """DMG."""
+    """Description of DMG."""
 
     name = "dmg"
     cost = "1.1"
-    summary = "domain-specific masks on the upper layers, kept apart by a soft-IoU overlap loss"
+    summary = (
+        "learns domain-specific masks on the upper layers, with a soft-IoU loss on the overlap of different domains"
+    )
     family = "masks"
     paper = DMG_PAPER
     Settings: ClassVar[type[DMGSettings]] = DMGSettings
-    # Equation 2 sums over pairs of domains: of one there is none, and nothing would make its mask specific to it.
+    # Equation 2 sums over pairs of domains: with one domain there is no pair, and no loss makes its mask specific.
     fewest_sources: ClassVar[int] = 2
     search: ClassVar[Mapping[str, Range]] = {"method.overlap_weight": Uniform(0.01, 1.0, log=True)}
 
     @classmethod
     def has_masks(cls) -> bool:
-        """DMG is about them."""
+        """Return True: DMG learns masks."""
         return True
 
 
 @dataclass(frozen=True)
 class ByDomainSettings(Settings):
-    """Settings of methods that average the predictions by each domain's part."""
+    """Settings of methods that average the predictions of all domains' layers."""
 
     average: Literal["logits", "probabilities"] = "logits"
-    """what is averaged over the domains at test time"""
+    """outputs that are averaged over the domains at test time"""
     validation: Literal["predictions", "known"] = "predictions"
-    """predictions that choose the best epoch: the average over all domains, or by each image's own"""
+    """predictions that select the best epoch: the average over all domains, or those with each image's own domain"""
 
 
 @dataclass(frozen=True)
 class DSBNSettings(ByDomainSettings):
-    """Settings of batch norm by domain."""
+    """Settings of domain-specific batch norm."""
 
     instance: bool = False
-    """mix the image's own statistics in, in a share that each domain learns (DSON); without, DSBN"""
+    """mix batch norm with instance norm, by a share that each domain learns (DSON); otherwise DSBN"""
 
 
 class DescribedDSBN(Description):
-    """Batch norm by domain."""
+    """Description of domain-specific batch norm."""
 
     name = "dsbn"
     cost = "1.1"
-    summary = (
-        "batch norm of the upper layers once per source; with the setting instance mixed with instance norm (DSON)"
-    )
+    summary = "trains batch norm of the upper layers per source (DSBN), with `instance` mixed with instance norm (DSON)"
     family = "masks"
     paper = Paper(
         "Domain-Specific Batch Normalization for Unsupervised Domain Adaptation; DSON: Learning to Optimize Domain Specific "
@@ -101,20 +101,20 @@ class DescribedDSBN(Description):
 
 @dataclass(frozen=True)
 class LoRASettings(ByDomainSettings):
-    """Settings of adapters by domain; the defaults are peft's."""
+    """Settings of domain-specific adapters; the defaults are peft's."""
 
     rank: Annotated[int, Field(ge=1)] = 8
-    """r, of the adapters; at most the channels of the narrowest site"""
+    """r, rank of the adapters; at most the channels of the narrowest site"""
     alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
-    """α: adapters count α/r times"""
+    """α: adapters are scaled by α/r"""
 
 
 class DescribedLoRA(Description):
-    """Low-rank adapters by domain."""
+    """Description of domain-specific low-rank adapters."""
 
     name = "lora"
     cost = "0.9"
-    summary = "a low-rank adapter per source on the inputs of the upper layers, where DMG has masks"
+    summary = "trains a low-rank adapter per source on the inputs of the upper layers, at the sites of DMG's masks"
     family = "masks"
     paper = Paper(
         "LoRA: Low-Rank Adaptation of Large Language Models", "Hu, Shen, Wallis, Allen-Zhu et al.", "ICLR 2022"
@@ -127,7 +127,7 @@ class DescribedLoRA(Description):
 
     @classmethod
     def has_sites(cls) -> bool:
-        """Its adapters are at the sites of masks."""
+        """Return True: the adapters are at the mask sites."""
         return True
 
 

@@ -1,4 +1,4 @@
-"""Methods that learn from episodes over the source domains."""
+"""Methods with episodic training: some sources are held out in each step."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from domain_masks.methods.search_ranges import Choice, Range, Uniform
 
 
 class DescribedEpisodic(Description):
-    """What methods need that hold sources out in every step."""
+    """Requirements of methods that hold sources out in every step."""
 
     family = "meta-learning"
     fewest_sources: ClassVar[int] = 2
-    # Each part of a batch has batch norm of its own, which takes no statistics of a single image on a map of one pixel.
+    # Batch norm runs on each part of a batch alone; it cannot compute statistics of a single image with 1x1 feature maps.
     rows_per_domain: ClassVar[int] = 2
 
 
 @dataclass(frozen=True)
 class EpisodeSettings(Settings):
-    """Settings of a step on a copy of the weights."""
+    """Settings of the inner step, which is taken on a copy of the weights."""
 
     inner_lr: Positive = 0.01
-    """α, rate of the step on the meta-train sources"""
+    """α, learning rate of the inner step on the meta-train sources"""
     order: Literal["second", "first"] = "second"
-    """whether the gradient goes through that of the inner step (`second`), or takes it as a constant (`first`)"""
+    """order of the meta-gradient: `second` differentiates through the inner gradient, `first` treats it as a constant"""
     meta_test_domains: Count = 1
-    """how many sources each episode holds out"""
+    """number of sources that each episode holds out (meta-test)"""
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,17 @@ class MLDGSettings(EpisodeSettings):
     """Settings of MLDG."""
 
     beta: Weight = 1.0
-    """β, weight of the risk on the held-out sources after the inner step"""
+    """β, weight of the meta-test loss after the inner step"""
     inner_step: Literal["sgd", "adam"] = "sgd"
-    """the inner step: plain gradient descent (paper), or the first step of Adam (DomainBed)"""
+    """optimiser of the inner step: plain gradient descent (paper), or the first step of Adam (DomainBed)"""
 
 
 class DescribedMLDG(DescribedEpisodic):
-    """MLDG."""
+    """Description of MLDG."""
 
     name = "mldg"
     cost = "4.0"
-    summary = "a step on some sources must lower the loss of the others too, which each step holds out anew"
+    summary = "minimises the loss on some sources and, after a gradient step on them, on the held-out others"
     paper = Paper(
         "Learning to Generalize: Meta-Learning for Domain Generalization", "Li, Yang, Song, Hospedales", "AAAI 2018"
     )
@@ -64,15 +64,15 @@ class MAMLSettings(EpisodeSettings):
     """Settings of MAML."""
 
     inner_steps: Count = 1
-    """how many steps on the meta-train sources come before the loss on the held-out ones; 3 in a public version"""
+    """number of inner steps on the meta-train sources before the meta-test loss; 3 in a public version"""
 
 
 class DescribedMAML(DescribedEpisodic):
-    """MAML."""
+    """Description of MAML."""
 
     name = "maml"
     cost = "4.0"
-    summary = "weights from which a few steps on some sources lead to a low loss on those that are held out"
+    summary = "learns weights from which a few gradient steps on some sources give a low loss on the held-out others"
     paper = Paper(
         "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", "Finn, Abbeel, Levine", "ICML 2017"
     )
@@ -85,29 +85,29 @@ class DescribedMAML(DescribedEpisodic):
 
 @dataclass(frozen=True)
 class MASFSettings(EpisodeSettings):
-    """Settings of MASF; weights, temperature, margin and clipping are the authors'."""
+    """Settings of MASF; weights, temperature, margin and gradient clipping are the authors'."""
 
     global_weight: Weight = 1.0
     """β1, weight of the alignment of the classes' soft labels across sources"""
     local_weight: Weight = 0.005
     """β2, weight of the triplet loss on the metric embedding"""
     temperature: Positive = 2.0
-    """τ, by which the classes' mean logits are divided"""
+    """τ, temperature of the softmax of the classes' mean logits"""
     margin: Positive = 10.0
-    """ξ, by which an image of another class must be farther than one of the same, in squared distance"""
+    """ξ, margin of the triplet loss, in squared distance"""
     clip: Positive | None = 2.0
-    """largest norm of each tensor's gradient in the inner step"""
+    """maximum norm of each tensor's gradient in the inner step"""
     metric_lr: Positive = 1e-5
-    """γ, learning rate of the metric embedding; at the network's the triplet loss soon outweighs all else"""
+    """γ, learning rate of the metric embedding; with the network's rate the triplet loss soon dominates"""
 
 
 class DescribedMASF(DescribedEpisodic):
-    """MASF."""
+    """Description of MASF."""
 
     name = "masf"
     cost = "4.8"
     summary = (
-        "after a step on some sources, classes are related alike in the others, and images of a class lie together"
+        "after a step on some sources, aligns the classes' soft labels with those of the others, with a triplet loss"
     )
     paper = Paper(
         "Domain Generalization via Model-Agnostic Learning of Semantic Features",
@@ -124,33 +124,35 @@ class DescribedMASF(DescribedEpisodic):
 
 @dataclass(frozen=True)
 class MetaRegSettings(Settings):
-    """Settings of MetaReg; the paper's constants are not published, these are ours."""
+    """Settings of MetaReg; the paper's constants are not published, so these are ours."""
 
     inner_lr: Positive = 0.01
-    """α2, rate of the inner steps of a task network under the regulariser"""
+    """α2, learning rate of the inner steps of a task network with the regulariser"""
     inner_steps: Count = 5
-    """l, how many they are"""
+    """l, number of inner steps"""
     meta_lr: Positive = 0.1
-    """rate of the regulariser's weights φ, which plain gradient descent learns"""
+    """learning rate of the regulariser's weights φ, trained by plain gradient descent"""
     initial: Annotated[float, Field(allow_inf_nan=False)] = 0.0
-    """of all φ"""
+    """initial value of all φ"""
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """of the epochs in which the regulariser is learned; in the rest the final task network is"""
+    """fraction of the epochs that train the regulariser; the rest train the final network with it"""
 
 
 class DescribedMetaReg(DescribedEpisodic):
-    """MetaReg."""
+    """Description of MetaReg."""
 
     name = "metareg"
     cost = "1.5"
-    summary = "a weighted L1 penalty of the task network, learned so that what one source teaches serves another"
+    summary = (
+        "learns a weighted L1 penalty of the task network under which training on one source generalises to another"
+    )
     paper = Paper(
         "MetaReg: Towards Domain Generalization using Meta-Regularization",
         "Balaji, Sankaranarayanan, Chellappa",
         "NeurIPS 2018",
     )
     Settings: ClassVar[type[MetaRegSettings]] = MetaRegSettings
-    # By Adam its objective could not be optimised (footnote of Table 1).
+    # The authors could not optimise the objective with Adam (footnote of Table 1).
     defaults: ClassVar[Mapping[str, Any]] = {"optimizer": "sgd", "lr": 1e-2}
     search: ClassVar[Mapping[str, Range]] = {
         "method.inner_lr": Uniform(1e-3, 0.1, log=True),
@@ -161,28 +163,28 @@ class DescribedMetaReg(DescribedEpisodic):
 
 @dataclass(frozen=True)
 class EpiFCRSettings(Settings):
-    """Settings of Epi-FCR; the weights are the paper's on PACS, the warm-up is that of the authors' code."""
+    """Settings of Epi-FCR; the weights are the paper's for PACS, the warm-up is that of the authors' code."""
 
     features_weight: Weight = 2.0
-    """λ₁, weight of the features' loss under a wrong source's classifier"""
+    """λ₁, weight of the loss of the features under another source's classifier"""
     classifier_weight: Weight = 0.05
-    """λ₂, weight of the classifier's loss on a wrong source's features"""
+    """λ₂, weight of the loss of the classifier on another source's features"""
     random_weight: Weight = 0.1
-    """λ₃, weight of the features' loss under a classifier that stays as it was drawn"""
+    """λ₃, weight of the loss of the features under a frozen random classifier"""
     episodes: Literal["all", "one"] = "all"
-    """whose images meet a wrong source in a step: `all` (paper), or those of `one` source (the authors' code)"""
+    """sources whose images have the episodic losses in a step: `all` (paper), or `one` (the authors' code)"""
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.167
-    """share of the epochs before the episodes, in which every network learns alone"""
+    """fraction of the epochs before the episodic losses are added, in which every network is trained alone"""
     batch_norm: Literal["fixed", "learned"] = "fixed"
-    """statistics of batch norm in training: fixed as the weights came with (the authors' code), or of the batches"""
+    """batch-norm statistics in training: `fixed` to the initial weights' (the authors' code), or `learned` from the batches"""
 
 
 class DescribedEpiFCR(Description):
-    """Epi-FCR."""
+    """Description of Epi-FCR."""
 
     name = "epi_fcr"
     cost = "1.7"
-    summary = "features that serve other sources' classifiers, and a classifier that serves other sources' features"
+    summary = "trains features with other sources' classifiers, and a classifier with other sources' features"
     family = "meta-learning"
     paper = Paper("Episodic Training for Domain Generalization", "Li et al.", "ICCV 2019")
     Settings: ClassVar[type[EpiFCRSettings]] = EpiFCRSettings

@@ -1,4 +1,4 @@
-"""Methods that regularise the way of the weights, or keep features near to what they were."""
+"""Methods that regularise the optimisation, or the distance of features from the pretrained ones."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class MIROSettings(Settings):
     """Settings of MIRO; the defaults are the authors'."""
 
     weight: Weight = 0.1
-    """λ, weight of the distances to the pretrained network's features"""
+    """λ, weight of the distance to the pretrained network's features"""
     modules: Annotated[tuple[str, ...] | None, BeforeValidator(as_names)] = None
-    """whose outputs are compared, joined by commas; default: all stages, maxpool,layer1,...,layer4 of a ResNet"""
+    """modules whose outputs are compared, joined by commas; default: all stages (maxpool,layer1,...,layer4 of a ResNet)"""
     batch_norm: Literal["fixed", "learned"] = "fixed"
-    """statistics of batch norm in training: fixed as the weights came with (the authors' code), or of the batches"""
+    """batch-norm statistics in training: `fixed` to the initial weights' (the authors' code), or `learned` from the batches"""
 
 
 class DescribedMIRO(Description):
-    """MIRO."""
+    """Description of MIRO."""
 
     name = "miro"
     cost = "1.3"
-    summary = "the features of every stage stay near to those of the pretrained network"
+    summary = "penalises the distance of every stage's features from those of the pretrained network"
     family = "regularisation"
     paper = Paper(
         "Domain Generalization by Mutual-Information Regularization with Pre-trained Models",
@@ -50,15 +50,15 @@ class SAMSettings(Settings):
     """Settings of SAM; the default is the paper's."""
 
     radius: Radius = 0.05
-    """ρ, how far the weights are moved to where the loss is higher, in the Euclidean norm of all"""
+    """ρ, Euclidean norm of the perturbation of all weights"""
 
 
 class DescribedSAM(Description):
-    """SAM."""
+    """Description of SAM."""
 
     name = "sam"
     cost = "2.2"
-    summary = "each step by the gradient at weights that are moved to where the loss is higher"
+    summary = "updates with the gradient at weights perturbed in the direction of increasing loss"
     family = "regularisation"
     paper = Paper(
         "Sharpness-Aware Minimization for Efficiently Improving Generalization",
@@ -75,15 +75,15 @@ class SAGMSettings(SAMSettings):
     """Settings of SAGM; the defaults are the authors' for PACS."""
 
     descent: Weight = 0.001
-    """α, how much of the gradient is taken off where the perturbed loss is looked at"""
+    """α, factor of the gradient that is subtracted from the perturbation of the weights"""
 
 
 class DescribedSAGM(Description):
-    """SAGM."""
+    """Description of SAGM."""
 
     name = "sagm"
     cost = "2.2"
-    summary = "the gradients of the loss and of SAM's perturbed loss, whose directions are made to agree"
+    summary = "minimises the loss and SAM's perturbed loss, and aligns the directions of their gradients"
     family = "regularisation"
     paper = Paper("Sharpness-Aware Gradient Matching for Domain Generalization", "Wang, Zhang, Lei, Zhang", "CVPR 2023")
     Settings: ClassVar[type[SAGMSettings]] = SAGMSettings

@@ -1,4 +1,4 @@
-"""Methods that weigh or compare the risks of the source domains."""
+"""Methods that weight or compare the risks of the source domains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class DescribedRisk(Description):
-    """What these methods need."""
+    """Requirements of these methods."""
 
     family = "risk"
     fewest_sources: ClassVar[int] = 2
@@ -24,14 +24,14 @@ class DescribedRisk(Description):
 
 @dataclass(frozen=True)
 class WarmedUpSettings(Settings):
-    """Settings of a penalty whose weight jumps after the first epochs."""
+    """Settings of a penalty whose weight increases after a warm-up."""
 
     penalty_weight: Weight = 1.0
     """weight of the penalty after the warm-up"""
     warm_up: Share = 0.1
-    """share of the epochs before the penalty has its weight; the optimiser is reset after it"""
+    """fraction of the epochs before the penalty has its full weight; the optimiser is reset at that point"""
     after_the_jump: Literal["loss", "rescaled"] = "loss"
-    """what is minimised then: the `loss`, or with a weight above 1 the loss divided by it (the authors' code), `rescaled`"""
+    """objective after the warm-up: the `loss`, or `rescaled`, the loss divided by a weight above 1 (the authors' code)"""
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,20 @@ class IRMSettings(WarmedUpSettings):
     """Settings of IRM; the defaults are DomainBed's."""
 
     penalty_weight: Weight = 100.0
-    """λ, weight of the penalty after the warm-up, in which it is 1"""
+    """λ, weight of the penalty after the warm-up; 1 during it"""
     estimate: Literal["unbiased", "squared"] = "unbiased"
-    """of a squared gradient: the product of those of two halves (DomainBed, Appendix D), or the square of all (ColoredMNIST)"""
+    """estimate of the squared gradient: product over two halves (DomainBed, Appendix D), or the square of all (ColoredMNIST)"""
 
 
 class DescribedIRM(DescribedRisk):
-    """IRM."""
+    """Description of IRM."""
 
     name = "irm"
     cost = "1.0"
-    summary = "a penalty on each source's gradient by a scale of the classifier, so that one is optimal for all (IRMv1)"
+    summary = "penalises the gradient of each source's risk with respect to a scale of the classifier (IRMv1)"
     paper = Paper("Invariant Risk Minimization", "Arjovsky, Bottou, Gulrajani, Lopez-Paz", "arXiv 1907.02893, 2019")
     Settings: ClassVar[type[IRMSettings]] = IRMSettings
-    # Each half of a source's images has a gradient of its own.
+    # The unbiased estimate needs a gradient of each half of a source's images.
     rows_per_domain: ClassVar[int] = 2
     search: ClassVar[Mapping[str, Range]] = {
         "method.penalty_weight": Uniform(0.1, 1e5, log=True),
@@ -65,15 +65,15 @@ class VRExSettings(WarmedUpSettings):
     """Settings of V-REx; the defaults are DomainBed's."""
 
     penalty_weight: Weight = 10.0
-    """β, weight of the variance after the warm-up, in which it is 1"""
+    """β, weight of the variance after the warm-up; 1 during it"""
 
 
 class DescribedVREx(DescribedRisk):
-    """V-REx."""
+    """Description of V-REx."""
 
     name = "vrex"
     cost = "1.0"
-    summary = "a penalty on the variance of the sources' risks"
+    summary = "penalises the variance of the sources' risks"
     paper = Paper("Out-of-Distribution Generalization via Risk Extrapolation (REx)", "Krueger et al.", "ICML 2021")
     Settings: ClassVar[type[VRExSettings]] = VRExSettings
     search: ClassVar[Mapping[str, Range]] = {
@@ -87,15 +87,15 @@ class GroupDROSettings(Settings):
     """Settings of GroupDRO; the default is that of the authors' code and of DomainBed."""
 
     step_size: Weight = 0.01
-    """η, how fast the sources' weights follow their risks"""
+    """η, step size of the sources' weights"""
 
 
 class DescribedGroupDRO(DescribedRisk):
-    """GroupDRO."""
+    """Description of GroupDRO."""
 
     name = "groupdro"
     cost = "1.0"
-    summary = "the sources' risks under weights that grow where the risk is high"
+    summary = "minimises a weighted mean of the sources' risks, with weights that increase with the risk"
     paper = Paper(
         "Distributionally Robust Neural Networks for Group Shifts", "Sagawa, Koh, Hashimoto, Liang", "ICLR 2020"
     )
