@@ -100,9 +100,22 @@ def other_measure(name: str, measure: str) -> pd.DataFrame:
     return accuracies(runs[runs[measure].notna()], measure)
 
 
+def averaging_table(name: str, without: str, measure: str) -> pd.DataFrame:
+    """Return a row per method and average of the weights; the runs without an average are those of the file ``without``."""
+    runs = read(name)
+    plain = read(without)
+    plain = plain[plain["method"].isin(runs["method"])]
+    table = accuracies(pd.concat([plain, runs]), measure, by="setting")
+    return table.rename(columns={"setting": "method"})
+
+
 TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "pacs-frozen-methods": partial(methods_table, "pacs-frozen-methods"),
     "pacs-frozen-methods-in-domain": partial(other_measure, "pacs-frozen-methods", "in_domain"),
+    "pacs-frozen-averaging": partial(averaging_table, "pacs-frozen-averaging", "pacs-frozen-methods", "out_of_domain"),
+    "pacs-frozen-averaging-in-domain": partial(
+        averaging_table, "pacs-frozen-averaging", "pacs-frozen-methods", "in_domain"
+    ),
 }
 """Name in a page -> the function that makes the table."""
 
