@@ -17,7 +17,11 @@ from domain_masks.settings.command import check_command
 from domain_masks.settings.datasets import CacheSettings
 from domain_masks.settings.validation import check_settings
 
-KINDS = {"features": "frozen features, a folder per recipe", "verification": "which images can be read"}
+KINDS = {
+    "images": "decoded images, a folder per dataset and size",
+    "features": "frozen features, a folder per recipe",
+    "verification": "which images can be read",
+}
 
 
 def parser() -> Parser:
@@ -25,10 +29,12 @@ def parser() -> Parser:
     return command_parser(
         "data cache",
         "Without a dataset: shows what is cached, and where. With one: does in advance what a run would do before its first "
-        "step, verifies the images and, with --freeze_features, computes the features of all domains; its settings are those "
-        "of `dmg train`. --clear removes what is cached; it is computed again when it is needed.",
+        "step, verifies the images and, with --cache disk, decodes them or, with --freeze_features, computes the features of "
+        "all domains; its settings are those of `dmg train`. --clear removes what is cached; it is computed again when it is "
+        "needed.",
         """
         dmg data cache
+        dmg data cache --dataset pacs --root data --cache disk
         dmg data cache --dataset pacs --root data --backbone resnet18 --freeze_features --views 8
         dmg data cache --clear features
         """,
@@ -70,7 +76,11 @@ def main(arguments: Sequence[str]) -> int:
     from domain_masks.training.prepare import prepare  # noqa: PLC0415
 
     count = prepare(config, reporter_for(flags), dataset)
-    done = "verified, features cached" if config.freeze_features else "verified"
+    done = "verified"
+    if config.freeze_features:
+        done += ", features cached"
+    elif config.cache == "disk":
+        done += ", images cached"
     say(f"{counted(count, 'image')} of {config.dataset}: {done} in {cache_folder()}")
     return 0
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from domain_masks.data.domainnet import load_domainnet
     from domain_masks.data.folders import load_folder
     from domain_masks.data.huggingface import load_huggingface
+    from domain_masks.data.image_cache import with_stored_images
+    from domain_masks.data.image_memory import images_stay_in_memory
     from domain_masks.data.loading import BatchPlan, LoaderSettings, TrainingLoader, evaluation_batches, view_batches
     from domain_masks.data.manifest import load_manifest
     from domain_masks.data.pacs import load_pacs
@@ -45,6 +47,7 @@ __all__ = [
     "evaluation_batches",
     "examine",
     "identified",
+    "images_stay_in_memory",
     "load_dataset",
     "load_digits_dataset",
     "load_domainnet",
@@ -62,6 +65,7 @@ __all__ = [
     "usable",
     "verify",
     "view_batches",
+    "with_stored_images",
     "without_rows",
 ]
 

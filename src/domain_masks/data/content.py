@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from domain_masks.data.dataset import HASH_BYTES, ImageDataset, fingerprint_of
@@ -28,13 +29,18 @@ def content_of(dataset: ImageDataset) -> str:
     It does not depend on folder, name or modification times: a copy has the same one. Images that have not been hashed
     are read now.
     """
-    contents = dataset.contents
-    if contents is None:
-        hashes = b"".join(content for _, content, _ in hash_all(dataset.open_image, range(len(dataset))))
-        contents = np.frombuffer(hashes, dtype=np.uint8).reshape(-1, HASH_BYTES)
+    contents = contents_of(dataset)
     names: list[Sequence[str]] = [dataset.classes, dataset.domains, dataset.ids]
     names += [column.tolist() if column is not None else () for column in (dataset.splits, dataset.groups)]
     return fingerprint_of(names, [dataset.labels, dataset.domain_indices, contents])
+
+
+def contents_of(dataset: ImageDataset) -> npt.NDArray[np.uint8]:
+    """Return the hash of every image, (N, 16); those that have not been identified are read now."""
+    if dataset.contents is not None:
+        return dataset.contents
+    found = b"".join(content for _, content, _ in hash_all(dataset.open_image, range(len(dataset))))
+    return np.frombuffer(found, dtype=np.uint8).reshape(-1, HASH_BYTES)
 
 
 @dataclass(frozen=True)
@@ -70,12 +76,15 @@ def open_same(opener: Opener, row: int, expected: bytes | None) -> Image.Image:
 
     Nothing is compared where ``expected`` is None. Raises ChangedImageError where they differ, and what the opener raises.
     """
-    if expected is None:
-        return opener(row)
+    return opener(row) if expected is None else read_same(opener, row, expected).open()
+
+
+def read_same(opener: Opener, row: int, expected: bytes | None) -> ReadImage:
+    """Read an image as :func:`read_image` does; raises ChangedImageError where its content is not ``expected``, unless None."""
     image = read_image(opener, row)
-    if image.content != expected:
+    if expected is not None and image.content != expected:
         raise ChangedImageError("its content has changed since the dataset was opened. Restore it, or restart the run")
-    return image.open()
+    return image
 
 
 def hash_all(opener: Opener, rows: Sequence[int]) -> Iterator[tuple[int, bytes, str | None]]:

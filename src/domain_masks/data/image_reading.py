@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from domain_masks.data.content import ChangedImageError, open_same
-from domain_masks.data.cropping import RandomCrop
+from domain_masks.data.cropping import Box, RandomCrop
 from domain_masks.data.dataset import Int64Array, Subset
 from domain_masks.data.decoding import problem_of
 from domain_masks.data.image_files import UNREADABLE
-from domain_masks.data.preprocessing import ImageBytes, Preprocessing
+from domain_masks.data.openers import cached_pixels
+from domain_masks.data.preprocessing import ImageBytes, Preprocessing, Purpose
 from domain_masks.data.reading_processes import batch_loader
 from domain_masks.errors import InputError
 
@@ -59,25 +60,46 @@ class ImageReader(Dataset["Tensor | InputError"]):
         batch = np.empty((len(rows), 1 if numbers is None else numbers.shape[1], 3, size, size), dtype=np.uint8)
         for position, row in enumerate(rows.tolist()):
             try:
-                expected = None if self._contents is None else self._contents[row].tobytes()
-                with open_same(self._open_image, row, expected) as image:
-                    batch[position] = self._parts(image, None if numbers is None else numbers[position])
-            except ChangedImageError as problem:
-                return InputError(f"image {self._ids[row]!r}: {problem}")
-            except UNREADABLE as error:
-                return InputError(
-                    f"image {self._ids[row]!r} cannot be read ({problem_of(error).reason}): replace the file or remove it from "
-                    "the dataset"
-                )
+                batch[position] = self._parts(row, None if numbers is None else numbers[position])
+            except (ChangedImageError, *UNREADABLE) as error:
+                return unreadable(self._ids[row], error)
         return torch.from_numpy(batch)
 
-    def _parts(self, image: Image.Image, numbers: FloatArray | None) -> ImageBytes:
-        crop = self._crop
+    def _parts(self, row: int, numbers: FloatArray | None) -> ImageBytes:
+        crop, preprocessing = self._crop, self._preprocessing
         if crop is None or numbers is None:
-            return self._preprocessing.evaluation_pixels(image)[None].transpose(0, 3, 1, 2)
+            cached = self._cached(row, "evaluation")
+            if cached is not None:
+                seen = preprocessing.evaluation_part(Image.fromarray(cached))
+            else:
+                with self._opened(row) as image:
+                    seen = preprocessing.evaluation_pixels(image)
+            return seen[None].transpose(0, 3, 1, 2)
         rows = numbers.tolist()
-        parts = self._preprocessing.parts(image, lambda width, height: [crop.box(row, width, height) for row in rows])
-        return parts.transpose(0, 3, 1, 2)
+
+        def choose(width: int, height: int) -> list[Box]:
+            return [crop.box(row, width, height) for row in rows]
+
+        cached = self._cached(row, "training")
+        if cached is not None:
+            return preprocessing.crops(cached, choose).transpose(0, 3, 1, 2)
+        with self._opened(row) as image:
+            return preprocessing.parts(image, choose).transpose(0, 3, 1, 2)
+
+    def _cached(self, row: int, purpose: Purpose) -> ImageBytes | None:
+        return cached_pixels(self._open_image, row, self._preprocessing.decoding(purpose))
+
+    def _opened(self, row: int) -> Image.Image:
+        return open_same(self._open_image, row, None if self._contents is None else self._contents[row].tobytes())
+
+
+def unreadable(name: str, error: BaseException) -> InputError:
+    """Return what to say of an image that cannot be read, or has changed since its dataset was opened."""
+    if isinstance(error, ChangedImageError):
+        return InputError(f"image {name!r}: {error}")
+    return InputError(
+        f"image {name!r} cannot be read ({problem_of(error).reason}): replace the file or remove it from the dataset"
+    )
 
 
 def image_batches(

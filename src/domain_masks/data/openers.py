@@ -1,8 +1,9 @@
 """Openers of a dataset's images, with optional methods for an image's bytes and their state.
 
 Any function from row to opened image is an opener. It may also have the methods ``read``, which returns the bytes that
-an image is decoded from and the state of their file (None where they have to be read again to tell), and ``states``,
-the current states of all rows; and the attribute ``in_memory``: images are decoded already and cannot be corrupt.
+an image is decoded from and the state of their file (None where they have to be read again to tell), ``states``, the
+current states of all rows, and ``decoded``, which returns an image from a cache of decoded images; and the attribute
+``in_memory``: images are decoded already and cannot be corrupt.
 """
 
 from __future__ import annotations
@@ -12,12 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from PIL import Image
 
 from domain_masks.data.image_files import open_image_file
 from domain_masks.records.file_state import read_with_state, state_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from domain_masks.data.preprocessing import Decoding
 
 Opener = Callable[[int], Image.Image]
 _Item = TypeVar("_Item")
@@ -88,6 +95,11 @@ def is_in_memory(opener: Opener) -> bool:
     return bool(getattr(opener, "in_memory", False))
 
 
+def gives_bytes(opener: Opener) -> bool:
+    """Return whether an opener can give the bytes that images are decoded from."""
+    return gives_bytes(opener.opener) if isinstance(opener, RowsOpener) else hasattr(opener, "read")
+
+
 def read_encoded(opener: Opener, row: int) -> tuple[bytes | None, str | None]:
     """Return the bytes that an image is decoded from, None where the opener has no ``read``, and their state.
 
@@ -101,6 +113,12 @@ def states(opener: Opener, count: int) -> list[str | None]:
     """Return the current state of the file of each of ``count`` rows; None where it has to be read to tell."""
     own: Callable[[], Sequence[str | None]] | None = getattr(opener, "states", None)
     return [None] * count if own is None else list(own())
+
+
+def cached_pixels(opener: Opener, row: int, decoding: Decoding) -> npt.NDArray[np.uint8] | None:
+    """Return a decoded image, (H, W, 3), from the opener's cache; None where it has none of this ``decoding``."""
+    cached: Callable[[int, Decoding], npt.NDArray[np.uint8] | None] | None = getattr(opener, "decoded", None)
+    return None if cached is None else cached(row, decoding)
 
 
 def in_threads(work: Callable[[Sequence[_Item]], list[_Result]], items: Sequence[_Item]) -> Iterator[_Result]:

@@ -32,6 +32,23 @@ _LARGEST = 8192
 """Twice the size that a run may have, which leaves room for a margin around it."""
 
 
+Purpose = Literal["training", "evaluation"]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How images are decoded before a part of them is resized; equal for two :class:`Preprocessing` that decode alike.
+
+    - ``side``: side that JPEG is reduced for, see :meth:`Preprocessing.parts`
+    - ``value_range``, ``stored``: as in :class:`Preprocessing`
+    """
+
+    purpose: Purpose
+    side: int
+    value_range: tuple[float, float] | None = None
+    stored: int | None = None
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """The steps from an opened image to a normalised tensor.
@@ -115,7 +132,31 @@ class Preprocessing:
 
     def evaluation_pixels(self, image: Image.Image) -> ImageBytes:
         """Like :meth:`load`, as an array (size, size, 3)."""
-        return self._pixels(image, self.size, self.resize)
+        return self.evaluation_part(self.evaluation_image(image))
+
+    def evaluation_image(self, image: Image.Image) -> Image.Image:
+        """Return an opened image decoded for evaluation: RGB, upright, at the size that :meth:`evaluation_part` resizes."""
+        return self._decoded(image, self.resize)
+
+    def evaluation_part(self, decoded: Image.Image) -> ImageBytes:
+        """Like :meth:`evaluation_pixels`, from the result of :meth:`evaluation_image`."""
+        box = _central_box(decoded.width, decoded.height, self.size / self.resize, self.square)
+        return self._resized(decoded, box, self.size)
+
+    def decoding(self, purpose: Purpose) -> Decoding:
+        """Return everything that decoded images depend on besides the files."""
+        return Decoding(
+            purpose, self.load_size if purpose == "training" else self.resize, self.value_range, self.stored
+        )
+
+    def decoded_size(self, image: Image.Image, purpose: Purpose) -> tuple[int, int]:
+        """Return width and height, in either order, of an opened image once it is decoded; it is not decoded yet."""
+        decoding = self.decoding(purpose)
+        if self.stored is not None:
+            side = self.load_size if purpose == "training" else self.stored
+            return side, side
+        self._reduce(image, decoding.side)
+        return image.size
 
     @property
     def enlarged_to(self) -> int:
@@ -128,11 +169,14 @@ class Preprocessing:
         ``choose`` is given width and height of the area that may be seen in training, which is the whole image if ``square``
         and else its central square, and returns the V parts of it (left, top, right, bottom).
         """
-        import torch  # noqa: PLC0415 - what describes images needs none
+        return self.crops(self.training_pixels(image), choose)
+
+    def crops(self, pixels: ImageBytes, choose: Callable[[int, int], Sequence[Box]]) -> ImageBytes:
+        """Like :meth:`parts`, from the result of :meth:`training_pixels`."""
+        import torch  # noqa: PLC0415 - the description of images needs no torch
 
         from domain_masks.data.resizing import resized_crop  # noqa: PLC0415
 
-        pixels = self._training_pixels(image)
         height, width = pixels.shape[:2]
         left, top, right, bottom = map(int, _central_box(width, height, 1.0, self.square))
         boxes = choose(right - left, bottom - top)
@@ -158,11 +202,7 @@ class Preprocessing:
         std = images.new_tensor(self.std).view(3, 1, 1)
         return (images - mean) / std
 
-    def _pixels(self, image: Image.Image, size: int, resize: int) -> ImageBytes:
-        decoded = self._decoded(image, resize)
-        return self._resized(decoded, _central_box(decoded.width, decoded.height, size / resize, self.square), size)
-
-    def _training_pixels(self, image: Image.Image) -> ImageBytes:
+    def training_pixels(self, image: Image.Image) -> ImageBytes:
         """Return the RGB bytes that training crops are cut from, (H, W, 3)."""
         if self.stored is not None:
             decoded = self._decoded(image, self.load_size)

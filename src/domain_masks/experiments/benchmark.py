@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
-from domain_masks.data import ImageDataset, readable
+from domain_masks.data import ImageDataset, images_stay_in_memory, readable
 from domain_masks.errors import DiskFullError, DomainMasksError
 from domain_masks.experiments.launchers import InProcess, Job, Launcher
 from domain_masks.experiments.plan import PlannedRun
@@ -60,23 +61,24 @@ def execute_plan(
     by_key = {planned.key: planned for planned in plan}
     failed: dict[str, str] = {}
     jobs = _jobs(plan)
-    while jobs:
-        busy = []
-        for job, outcome in (launcher or InProcess()).launch(jobs, dataset, reporter):
-            planned = by_key[job.key]
-            if outcome.folder is not None:
-                # Its folder is known for certain since it was locked.
-                by_key[job.key] = replace(planned, folder=RunFolder(outcome.folder), out=job.out)
-            if outcome.state == "full":
-                raise DiskFullError(
-                    f"{planned.name}: {outcome.error}. Free some space, and resume with the same command"
-                )
-            if outcome.state == "busy":
-                busy.append(job)
-            elif outcome.state == "failed":
-                failed[by_key[job.key].name] = outcome.error
-                reporter.say(f"failed: {by_key[job.key].name}: {outcome.error}")
-        jobs = _wait_for_others(busy, reporter)
+    with images_stay_in_memory() if any(job.config.cache == "memory" for job in jobs) else nullcontext():
+        while jobs:
+            busy = []
+            for job, outcome in (launcher or InProcess()).launch(jobs, dataset, reporter):
+                planned = by_key[job.key]
+                if outcome.folder is not None:
+                    # Its folder is known for certain since it was locked.
+                    by_key[job.key] = replace(planned, folder=RunFolder(outcome.folder), out=job.out)
+                if outcome.state == "full":
+                    raise DiskFullError(
+                        f"{planned.name}: {outcome.error}. Free some space, and resume with the same command"
+                    )
+                if outcome.state == "busy":
+                    busy.append(job)
+                elif outcome.state == "failed":
+                    failed[by_key[job.key].name] = outcome.error
+                    reporter.say(f"failed: {by_key[job.key].name}: {outcome.error}")
+            jobs = _wait_for_others(busy, reporter)
     return _collect_results([by_key[planned.key] for planned in plan], failed)
 
 

@@ -56,6 +56,7 @@ DEFAULT_BATCH = 64
 NOT_COMPUTED = frozenset(
     {
         "workers",
+        "cache",
         "device",
         "devices",
         "threads",
@@ -128,6 +129,9 @@ class RunConfig(BaseModel):
         "black and white level of images deeper than 8 bits; dataset: the sources' own range", None
     )
     workers: Workers | None = _hardware("processes that load images", None, otherwise="by CPU cores")
+    cache: Literal["none", "disk", "memory"] = _hardware(
+        "decode images once and keep them for all epochs: on disk, also for later runs, or in memory", "none"
+    )
     verify: bool = _data("decode every image once before a dataset's first training", True)
     skip_bad: bool = _data("leave out unreadable images instead of refusing to train", False)
 

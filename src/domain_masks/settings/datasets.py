@@ -67,4 +67,6 @@ class DownloadCommandSettings(CommandSettings):
 class CacheSettings(CommandSettings):
     """Settings of ``dmg data cache`` besides those of a run."""
 
-    clear: Literal["features", "verification", "all"] | None = setting("remove what is cached", None, bare="all")
+    clear: Literal["images", "features", "verification", "all"] | None = setting(
+        "remove what is cached", None, bare="all"
+    )

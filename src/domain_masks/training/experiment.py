@@ -23,6 +23,7 @@ from domain_masks.data import (
     content_of,
     evaluation_batches,
     source_positions,
+    with_stored_images,
 )
 from domain_masks.data.class_weights import balanced_class_weights
 from domain_masks.data.dataset import fingerprint_of
@@ -243,6 +244,18 @@ class Experiment:
         """Return the training batches of images, also where their features are frozen."""
         augmentation = self.config.augmentation or "none"
         return TrainingLoader(self.learned_from(), self.splits.sources, self.preprocessing, settings, augmentation)
+
+    def cache_images(self) -> None:
+        """Read images from the cache from now on, as the configuration says; without it, what is not there is made first."""
+        config = self.config
+        if config.cache == "none":
+            return
+        if self.features is not None:
+            self.reporter.say("cache: features are frozen, and kept instead of images")
+            return
+        dataset = self.splits.dataset
+        dataset = with_stored_images(dataset, self.preprocessing, config.cache, config.workers or 0, self.reporter)
+        self.splits = splits_of(config, dataset)
 
     def learned_from(self) -> Subset:
         """Return the training images of the sources that are trained on; the masks of others do not change."""

@@ -12,7 +12,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,7 +19,6 @@ from urllib.parse import quote
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -35,7 +33,7 @@ from domain_masks.errors import InputError
 from domain_masks.networks import Network, signature_digest
 from domain_masks.progress import Reporter
 from domain_masks.randomness import generator
-from domain_masks.records.cache import CACHE_VARIABLE, cache_folder
+from domain_masks.records.cache import CACHE_VARIABLE, cache_folder, cache_lock
 from domain_masks.records.files import partial_files, writing
 from domain_masks.records.setting_types import augmentation_in_keys
 
@@ -132,7 +130,7 @@ class FrozenFeatures:
             path = self.folder / f"domain-{quote(name, safe='')}" / f"{kind}.npy"
             array = _stored(path, len(rows))
             if array is None:
-                with _locked(path):
+                with cache_lock(path, "features"):
                     # Of several concurrent runs one computes, and the others wait.
                     array = _stored(path, len(rows))
                     if array is None:
@@ -226,7 +224,7 @@ def folder_for(preferred: Path, wanted: NDArray[np.float32]) -> Path:
     while True:
         folder = preferred if number == 1 else preferred.with_name(f"{preferred.name}-{number}")
         path = folder / _PROBE
-        with _locked(path):
+        with cache_lock(path, "features"):
             try:
                 stored: NDArray[np.float32] | None = np.load(path)
             except (OSError, ValueError, EOFError):
@@ -247,21 +245,3 @@ def _stored(path: Path, rows: int) -> NDArray[np.float16] | None:
     except (OSError, ValueError, EOFError):
         return None
     return array if len(array) == rows and array.dtype == np.float16 else None
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock beside ``path``; it is released with its process, however that ends."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_suffix(".lock"))
-        lock.acquire()
-    except OSError as error:
-        raise InputError(
-            f"cannot keep features in {path.parent}: {error.strerror or error}. Set ${CACHE_VARIABLE} to a folder that can be "
-            "written to"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()

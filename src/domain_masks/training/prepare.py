@@ -1,26 +1,27 @@
-"""Preparation of runs ahead of time: verified images and frozen features in the cache."""
+"""Preparation of runs ahead of time: verified images, decoded images and frozen features in the cache."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from domain_masks.data import ImageDataset, Subset, load_dataset, readable
+from domain_masks.data import ImageDataset, Subset, load_dataset, readable, with_stored_images
 from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
 from domain_masks.training.conditions import set_threads
 from domain_masks.training.defaults import resolve
 from domain_masks.training.experiment import Experiment
+from domain_masks.training.image_preparation import preprocessing_of
 from domain_masks.training.launching import launch
 from domain_masks.training.process_state import fresh_process_state
 from domain_masks.training.value_range import resolve_value_range
 
 
 def prepare(config: RunConfig, reporter: Reporter, dataset: ImageDataset | None = None) -> int:
-    """Verify the images of a dataset and, with ``freeze_features``, compute the features of all its domains.
+    """Verify the images of a dataset; with ``cache: disk`` decode them, with ``freeze_features`` compute their features.
 
-    All runs with the same images, backbone, weights, boundary, size, augmentation and views use them, whatever their
-    method, seed and held-out domain. ``dataset`` is an opened dataset that replaces the configured one. Returns the number
-    of images. Raises InputError as a run would.
+    All runs with the same images, size and ``crop`` use the decoded images; all runs with the same images, backbone, weights,
+    boundary, size, augmentation and views use the features, whatever their method, seed and held-out domain. ``dataset`` is
+    an opened dataset that replaces the configured one. Returns the number of images. Raises InputError as a run would.
     """
     with fresh_process_state(reporter):
         return _prepare(config, reporter, dataset)
@@ -39,4 +40,6 @@ def _prepare(config: RunConfig, reporter: Reporter, dataset: ImageDataset | None
         if experiment.features is not None:
             experiment.features.of(everything, "evaluation")
             experiment.features.of(everything, "views")
+    elif config.cache == "disk":
+        with_stored_images(dataset, preprocessing_of(config, dataset), "disk", config.workers or 0, reporter)
     return len(dataset)

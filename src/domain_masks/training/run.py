@@ -91,6 +91,7 @@ def _run(
     on_main_process(fabric, lambda: _start(folder, config, inputs, overwrite))
     for line in announcement(experiment, inputs, checkpoint):
         reporter.say(line)
+    experiment.cache_images()
     if experiment.method.is_closed_form():
         progress = fit_closed_form(experiment, folder, checkpoint)
     else:

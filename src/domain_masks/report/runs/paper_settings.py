@@ -102,6 +102,7 @@ SETTINGS: Mapping[str, Classified] = {
     "resizing": ByDataset({"pacs": Later("once"), "domainnet": Later("once", "released-code")}),
     "value_range": Later(None),
     "workers": _PLACE,
+    "cache": _PLACE,
     "verify": Free("checks the images before training without changing them"),
     "skip_bad": Fixed(False),
     "method": _FIRST_COLUMN,
