@@ -114,7 +114,7 @@ def test_squared_distances():
 def test_images_of_one_class_are_refused():
     method = built("dica").eval()
     batch = as_features(method, toy_batch(12))
-    with pytest.raises(InputError, match="found no direction that tells classes"):
+    with pytest.raises(InputError, match="found no direction that separates classes"):
         method.fit_closed_form(replace(batch, labels=torch.zeros(12, dtype=torch.int64)))
 
 

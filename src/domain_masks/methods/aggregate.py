@@ -13,23 +13,23 @@ from domain_masks.methods.one_network import OneNetwork
 from domain_masks.networks.batch_norm import keep_statistics
 
 _HEAD = "head"
-"""The phase in which the last layer learns alone, and the optimiser and parameter group that it has."""
+"""Name of the phase that trains the last layer alone, and of the layer's optimiser and parameter group."""
 
 
 class Aggregate(DescribedAggregate, OneNetwork):
-    """Empirical risk minimisation on all sources together; dropout as usual.
+    """Empirical risk minimisation on the pooled sources; the network keeps its dropout.
 
-    With ``head_first``, as in ERM++, the last layer learns alone at first, in a phase from which no epoch is chosen, and the
-    whole network then with fresh optimisers.
+    With ``head_first``, as in ERM++, a first phase, from which no epoch is selected, trains the last layer alone; then the
+    whole network is trained with new optimisers.
     """
 
     def __init__(self, backbone: nn.Module, context: Context, settings: Settings) -> None:
         super().__init__(backbone, context, settings)
-        # A class that stands on this one may have settings without them.
+        # A subclass may have settings without these fields.
         self._own = settings if isinstance(settings, AggregateSettings) else AggregateSettings()
 
     def train(self, mode: bool = True) -> Aggregate:
-        """Set training or evaluation mode; batch norm that is fixed stays in evaluation."""
+        """Set training or evaluation mode; fixed batch norm stays in evaluation mode."""
         super().train(mode)
         if self._own.batch_norm == "fixed":
             keep_statistics(self.network)
@@ -43,14 +43,14 @@ class Aggregate(DescribedAggregate, OneNetwork):
         return (Phase(_HEAD, share, selects=False), Phase("network", 1 - share, fresh_optimizers=True))
 
     def optimizers(self) -> Mapping[str, tuple[str, ...] | Optimizer]:
-        """Return one optimiser, or one for the last layer and one for the rest where the last layer learns alone at first."""
+        """Return one optimiser, or with ``head_first`` one for the last layer and one for the other parameters."""
         if not self._own.head_first:
             return super().optimizers()
-        rest = tuple(name for name in self.parameter_groups() if name != _HEAD)
-        return {"body": rest, _HEAD: (_HEAD,)}
+        body = tuple(name for name in self.parameter_groups() if name != _HEAD)
+        return {"body": body, _HEAD: (_HEAD,)}
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
-        """Learn from one batch, in the first phase with the last layer alone."""
+        """Train on one batch; in the first phase only the last layer is updated."""
         if engine.phase != _HEAD:
             return super().step(batch, engine)
         loss = self.training_loss(batch)["classification"]
@@ -59,5 +59,5 @@ class Aggregate(DescribedAggregate, OneNetwork):
         return {"classification": loss.detach()}
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the cross entropy, the mean over the batch."""
+        """Return the cross entropy, averaged over the batch."""
         return {"classification": self.classification_loss(self.logits(batch), labels_of(batch))}

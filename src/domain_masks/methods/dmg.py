@@ -22,7 +22,7 @@ from domain_masks.networks import MaskedNetwork, layout
 
 
 class DMG(DescribedDMG, Method):
-    """One network, a learned mask per source domain on the inputs of its upper layers."""
+    """One network with a learned mask per source domain on the inputs of its upper layers."""
 
     predicts_by_domain = True
     network: MaskedNetwork
@@ -41,7 +41,7 @@ class DMG(DescribedDMG, Method):
         )
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return body, head, and the mask logits as ``masks``."""
+        """Return ``body``, ``head``, and the mask logits as ``masks``."""
         return {**super().parameter_groups(), "masks": list(self.network.masks.parameters())}
 
     def domain_tensors(self) -> frozenset[str]:
@@ -49,9 +49,9 @@ class DMG(DescribedDMG, Method):
         return frozenset(name for name in self.state_dict() if name.startswith("network.masks."))
 
     def learn_masks(self, sources: Sequence[str]) -> None:
-        """Freeze the network, which then stays in evaluation mode, and the masks of all domains but ``sources``.
+        """Freeze the network, which stays in evaluation mode, and the masks of all domains except ``sources``.
 
-        With weight decay 0 the other rows of the mask logits, whose gradient is zero, stay bit for bit.
+        The gradient of the other rows of the mask logits is zero; without weight decay they do not change.
         """
         self.network.freeze()
         learned = torch.tensor([source in sources for source in self.context.sources])
@@ -61,7 +61,7 @@ class DMG(DescribedDMG, Method):
             )
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return Equation 2's terms: classification under one sampled mask per instance, and the weighted overlap."""
+        """Return the terms of Equation 2: cross entropy with one sampled mask per image, and the weighted overlap loss."""
         noise = None
         if batch.random is not None:
             noise = {
@@ -81,9 +81,9 @@ class DMG(DescribedDMG, Method):
         return terms
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the prediction, mask (Section 7.3) and weighted (footnote §) ensemble and every single mask, from one pass."""
+        """Return prediction, mask (Section 7.3) and weighted (footnote §) ensembles, and each mask's logits; (N, C) each."""
         soft = self.network.masks.probabilities()
-        # The mean mask joins the others as one more set, so that F and T still run once.
+        # The mean mask is appended to the domains' masks, so that F and T run once.
         sets = {site: torch.cat([masks, masks.mean(0, keepdim=True)]) for site, masks in soft.items()}
         features = self.boundary_features(batch)
         logits = self.network.soft_logits(features, sets)
@@ -93,7 +93,7 @@ class DMG(DescribedDMG, Method):
         return ensembles | {known(source): single[index] for index, source in enumerate(self.context.sources)}
 
     def validation_logits(self, batch: DomainBatch) -> Tensor:
-        """Return the logits that choose the best epoch, as the setting ``validation`` says."""
+        """Return the logits (N, C) that select the best epoch, as the setting ``validation`` says."""
         features = self.boundary_features(batch)
         if self.settings.validation == "predictions" or batch.domains is None:
             return average(self.network.task_domain_logits(features), self.settings.average)

@@ -11,7 +11,7 @@ from domain_masks.networks import MultiHeadNetwork, find_head
 
 
 class MultiHeaded(DescribedMultiHeaded, ByDomain):
-    """Each instance trains its own domain's head; at test time the predictions of all heads are averaged."""
+    """Each image trains its own domain's head; at test time the predictions of all heads are averaged."""
 
     network: MultiHeadNetwork
 

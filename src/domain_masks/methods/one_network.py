@@ -1,4 +1,4 @@
-"""The base of methods that train one ordinary network in their own way, and predict with it as Aggregate does."""
+"""Base of methods that train a single ordinary network, and predict with it as Aggregate does."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from domain_masks.networks.tracing import training_mode
 
 
 class OneNetwork(Method):
-    """One network T ∘ F for all sources; how it is learned is left to the method."""
+    """One network T ∘ F for all sources; a subclass defines how it is trained."""
 
     def __init__(self, backbone: nn.Module, context: Context, settings: Any) -> None:
         super().__init__(context, settings)
         self.network = self.divided(backbone, context.boundary_of(backbone), context.image_size)
 
     def divided(self, backbone: nn.Module, boundary: str, image_size: int) -> Network:
-        """Return the backbone, divided into F and T."""
+        """Return the backbone, split into F and T."""
         return Network(backbone, boundary, image_size=image_size)
 
     def logits(self, batch: DomainBatch) -> Tensor:
@@ -35,26 +35,26 @@ class OneNetwork(Method):
 
 
 class OneRepresentedNetwork(OneNetwork):
-    """One network for all sources, of which the method uses what the last layer is given."""
+    """One network for all sources; the method uses the inputs of its last layer."""
 
     network: RepresentedNetwork
 
     def divided(self, backbone: nn.Module, boundary: str, image_size: int) -> RepresentedNetwork:
-        """Return the backbone, divided into F, T, and T's last layer."""
+        """Return the backbone, split into F, T, and T's last layer."""
         return RepresentedNetwork(backbone, boundary, image_size=image_size)
 
     def represented(self, batch: DomainBatch) -> tuple[Tensor, Tensor]:
-        """Return the channels that the last layer is given, (N, K), and the logits, (N, C), both in single precision."""
+        """Return the last layer's inputs, (N, K), and the logits, (N, C), both in single precision."""
         representation = self.network.represent(self.boundary_features(batch))
         return self.network.channels(representation).float(), self.network.classify(representation).float()
 
     def linear_head(self) -> nn.Linear:
-        """Return the last layer; raises InputError unless it is linear and its output are the logits."""
+        """Return the last layer; raises InputError unless it is linear and returns the logits."""
         head = self.network.network.get_submodule(self.network.head)
         image = torch.zeros(1, 3, self.context.image_size, self.context.image_size)
         with torch.no_grad(), training_mode(self.network, False):
-            given = self.network.represent(self.network.frozen_features(image.to(next(head.parameters()).device)))
-            if isinstance(head, nn.Linear) and torch.equal(head(given), self.network.classify(given)):
+            inputs = self.network.represent(self.network.frozen_features(image.to(next(head.parameters()).device)))
+            if isinstance(head, nn.Linear) and torch.equal(head(inputs), self.network.classify(inputs)):
                 return head
         raise InputError(
             f"method {self.name!r} needs a network that ends with a linear layer, got {type(head).__name__} "
@@ -63,9 +63,9 @@ class OneRepresentedNetwork(OneNetwork):
 
 
 def by_domain(batch: DomainBatch, sources: tuple[str, ...], fewest: int = 1) -> Tensor:
-    """Return which rows of the global batch each source has, (D, N), as booleans; equal on all processes.
+    """Return the rows of each source in the global batch, (D, N) bool; equal on all processes.
 
-    Raises InputError where a source has less than ``fewest``.
+    Raises InputError if a source has fewer rows than ``fewest``.
     """
     domains = batch.gather(domains_of(batch))
     rows: Tensor = domains == torch.arange(len(sources), device=domains.device)[:, None]
@@ -80,7 +80,7 @@ def by_domain(batch: DomainBatch, sources: tuple[str, ...], fewest: int = 1) -> 
 
 
 def mean_weights(rows: Tensor, like: Tensor) -> Tensor:
-    """Return factors (D, N) of which each row adds up to 1, so that ``weights @ values`` are the means of the sources."""
+    """Return factors (D, N) with rows that sum to 1, so that ``weights @ values`` is the mean of each source."""
     weights = rows.to(like.dtype)
     normalised: Tensor = weights / weights.sum(1, keepdim=True)
     return normalised

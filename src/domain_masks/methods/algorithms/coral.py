@@ -1,4 +1,4 @@
-"""CORAL: features whose mean and covariance are alike in all sources (Sun and Saenko, 2016, as in DomainBed)."""
+"""CORAL: align mean and covariance of the features between sources (Sun and Saenko, 2016, as in DomainBed)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from domain_masks.methods.descriptions.alignment import DescribedCORAL
 
 
 def coral_distance(features: Tensor, rows: Tensor, *, with_mean: bool = True) -> Tensor:
-    """Return the mean over all pairs of sources of how far their first two moments are apart.
+    """Return the distance between the first two moments of the features, averaged over all pairs of sources.
 
-    - ``features``: (N, K); ``rows``: (D, N), which of them each source has, two at least
-    - ``with_mean``: the mean squared difference of the means, and of the entries of the covariances (DomainBed); else a quarter
-      of the latter, ‖C_i - C_j‖² / 4K² (Deep CORAL, Equation 1)
-    - returns: scalar
+    - ``features``: (N, K); ``rows``: (D, N) bool, the rows of each source, at least two
+    - ``with_mean``: add the mean squared difference of the means to that of the covariances' entries (DomainBed); else return
+      a quarter of the latter, ‖C_i - C_j‖² / 4K² (Deep CORAL, Equation 1)
+    - returns: scalar, 0 or more
     """
-    of_each = [features[chosen] for chosen in rows]
-    means = [own.mean(0) for own in of_each]
-    covariances = [own.T.cov() for own in of_each]
+    by_source = [features[members] for members in rows]
+    means = [members.mean(0) for members in by_source]
+    covariances = [members.T.cov() for members in by_source]
     distances = []
-    for first, second in combinations(range(len(of_each)), 2):
+    for first, second in combinations(range(len(by_source)), 2):
         distance = (covariances[first] - covariances[second]).square().mean()
         difference = (means[first] - means[second]).square().mean()
         distances.append(difference + distance if with_mean else distance / 4)
@@ -31,8 +31,8 @@ def coral_distance(features: Tensor, rows: Tensor, *, with_mean: bool = True) ->
 
 
 class CORAL(DescribedCORAL, FeatureAlignment):
-    """Makes mean and covariance of what the last layer takes alike in all pairs of sources."""
+    """Penalises the distance between mean and covariance of the last layer's input, for all pairs of sources."""
 
     def distance(self, features: Tensor, rows: Tensor) -> Tensor:
-        """Return the mean distance of all pairs of sources, as the setting ``matched`` says."""
+        """Return :func:`coral_distance` with the statistics that the setting ``matched`` names; a scalar."""
         return coral_distance(features, rows, with_mean=self.settings.matched == "mean-covariance")

@@ -1,4 +1,4 @@
-"""CrossGrad: a label net and a domain net that learn from each other's perturbations (Shankar et al., ICLR 2018)."""
+"""CrossGrad: train a label net and a domain net on each other's perturbed images (Shankar et al., ICLR 2018)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ LABEL, DOMAIN = "label_net", "domain_net"
 
 
 def perturbed(images: Tensor, gradients: Tensor, epsilon: float, clip: float | None, scale: Tensor) -> Tensor:
-    """Return x + ε clip(∇J), taken in a space whose unit is ``scale`` of the images' (Algorithm 1; the clipping is the code's).
+    """Return x + ε clip(∇J) for a space whose unit is ``scale`` in the images' space (Algorithm 1; clip: authors' code).
 
-    - ``images``, ``gradients``: (N, 3, H, W); ``clip``: largest absolute value, or None
-    - ``scale``: (3, 1, 1), how far a step of 1 in that space goes in the images'
+    - ``images``, ``gradients``: (N, 3, H, W); ``clip``: maximum absolute value of a gradient, or None
+    - ``scale``: (3, 1, 1), size of a unit step of that space in the images' space
+    - returns: (N, 3, H, W), detached
     """
     steps = gradients * scale
     if clip is not None:
@@ -30,35 +31,35 @@ def perturbed(images: Tensor, gradients: Tensor, epsilon: float, clip: float | N
 
 
 class CrossGrad(DescribedCrossGrad, OneNetwork):
-    """Label net (the backbone) and domain net (another one) each learn from images as they are and as the other perturbs them.
+    """Trains label net (the backbone) and domain net (a second one) on the images and on images that the other net perturbs.
 
-    J is the mean loss over the batch, as in the authors' code and Dassl: with larger batches the gradient of an image, and its
-    step where that is not clipped, is smaller. Both perturbations come from the nets as they are before the step. In the
-    space ``pixels`` images are numbers from -1 to 1, as the authors' preprocessing makes them (Dassl perturbs what it has
-    normalised); where the normalisation is not known, images are perturbed as they come.
+    J is the mean loss over the batch, as in the authors' code and Dassl: with larger batches the gradient of each image is
+    smaller, and so is its perturbation unless the gradient is clipped. Both perturbations use the weights before the step. In
+    the space ``pixels`` images are in [-1, 1], as in the authors' preprocessing (Dassl perturbs normalised images); if the
+    normalisation is unknown, the inputs are perturbed directly.
     """
 
     def __init__(self, backbone: nn.Module, context: Context, settings: CrossGradSettings) -> None:
         super().__init__(backbone, context, settings)
         self.domain_net = with_new_head(context.build_backbone(), len(context.sources))
         pixels = context.preprocessing if settings.space == "pixels" else None
-        # A step of 1 from -1 to 1 is one of 1/2 from black to white, and of 1/2 std as normalised.
+        # A unit step in [-1, 1] is a step of 1/2 in [0, 1], and of 1/2 / std in the normalised images.
         self.scale = (1.0, 1.0, 1.0) if pixels is None else tuple(0.5 / deviation for deviation in pixels.std)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return those of the label net, and ``domain_net``."""
+        """Return the label net's groups, and ``domain_net``."""
         return {**super().parameter_groups(), DOMAIN: list(self.domain_net.parameters())}
 
     def optimizers(self) -> Mapping[str, tuple[str, ...] | Optimizer]:
-        """Return one for each net."""
+        """Return one optimiser per net."""
         return {LABEL: ("body", "head"), DOMAIN: Optimizer((DOMAIN,), lr=self.settings.domain_lr)}
 
     def training_only(self) -> tuple[str, ...]:
-        """Return the domain net: it predicts nothing."""
+        """Return the domain net, which is not used for prediction."""
         return ("domain_net",)
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return (1 - α) J(x) + α J(x perturbed) of both nets; no parameter is in both."""
+        """Return (1 - α) J(x) + α J(x perturbed) for both nets, which share no parameters."""
         labels, domains, settings = labels_of(batch), domains_of(batch), self.settings
         if batch.images is None:
             raise ValueError("expected a batch with images to perturb, got one without")
@@ -74,11 +75,11 @@ class CrossGrad(DescribedCrossGrad, OneNetwork):
         }
 
     def _labels(self, images: Tensor) -> Tensor:
-        # Eagerly, as what is compiled cannot be differentiated twice, for the images and then for the weights.
+        # Eager: a compiled graph cannot be differentiated twice, first for the images and then for the weights.
         return self.network.call("network", {}, images, update_statistics=True)
 
     def _perturbed(self, batch: DomainBatch, images: Tensor, loss: Tensor) -> Tensor:
-        # J is the mean over the batch, of which this process may hold a part, and batch norm hands gradients on to the others.
+        # J is the mean over the global batch, and synchronised batch norm passes gradients on to the other processes.
         share = 1.0 if batch.random is None else len(batch) / batch.random.total
         (gradients,) = torch.autograd.grad(share * loss, images, retain_graph=True)
         scale = images.new_tensor(self.scale).view(-1, 1, 1)

@@ -13,7 +13,7 @@ from domain_masks.methods.one_network import OneRepresentedNetwork
 
 
 def orthonormality(common: Tensor, specific: Tensor) -> Tensor:
-    """Return, per class y, the squared entries of I - W̃_y W̃_yᵀ, where W̃_y has the class's common and specific weights as rows.
+    """Return, per class y, the squared entries of I - W̃_y W̃_yᵀ; the rows of W̃_y are the class's common and specific weights.
 
     - ``common``: (C, K); ``specific``: (k, C, K)
     - returns: (C, k + 1, k + 1)
@@ -23,23 +23,23 @@ def orthonormality(common: Tensor, specific: Tensor) -> Tensor:
 
 
 class SpecificHead(nn.Module):
-    """The specific last layers and how much each source has of each.
+    """Specific last layers, and the factors by which each source combines them.
 
     - ``weight``: (k, C, K); ``bias``: (k, C); ``factors``: γ, (D, k)
-    - ``common_factor``: scalar, with ``form=released-code``, else None
+    - ``common_factor``: scalar with ``form=released-code``, else None
     """
 
     def __init__(self, common: nn.Linear, domains: int, settings: CSDSettings) -> None:
         super().__init__()
         self.released = settings.form == "released-code"
-        # As in the authors' code for ResNets.
+        # Initial values of the authors' code for ResNets.
         self.weight = nn.Parameter(torch.randn(settings.rank, *common.weight.shape) * 0.1)
         self.bias = nn.Parameter(torch.randn(settings.rank, common.out_features) * 0.1)
         self.factors = nn.Parameter(torch.randn(domains, settings.rank) * 1e-4)
         self.common_factor = nn.Parameter(0.1 + 1e-4 * torch.randn(())) if self.released else None
 
     def forward(self, inputs: Tensor, common_logits: Tensor, domains: Tensor) -> Tensor:
-        """Return the logits of each instance's own last layer w_c + W_s γ_i: (N, K), (N, C), (N,) -> (N, C)."""
+        """Return the logits with w_c + W_s γ_i of each image's own domain i: (N, K), (N, C), (N,) -> (N, C)."""
         factors = self.factors[domains]
         if self.common_factor is not None:
             factors, common_logits = factors.tanh(), self.common_factor.tanh() * common_logits
@@ -48,11 +48,11 @@ class SpecificHead(nn.Module):
 
 
 class CSD(DescribedCSD, OneRepresentedNetwork):
-    """Learns the last layer w_c of all sources together with w_c + W_s γ_i of each, and keeps the first alone (Algorithm 1).
+    """Trains a common last layer w_c jointly with w_c + W_s γ_i of each source i, and keeps w_c alone (Algorithm 1).
 
-    The user's last layer is the common part, and what a model file holds. ``form=released-code`` is the authors' code for
-    ResNets: tanh(γ_i), the common part times tanh of a learned factor in the sources' layers, and the mean over classes and
-    entries where the paper's R adds up squared Frobenius norms.
+    The backbone's last layer is the common part, the only one in a model file. ``form=released-code`` follows the authors'
+    code for ResNets: it uses tanh(γ_i), scales the common part of the sources' layers by tanh of a learned factor, and averages
+    the penalty over classes and entries, while the paper's R sums squared Frobenius norms.
     """
 
     def __init__(self, backbone: nn.Module, context: Context, settings: CSDSettings) -> None:
@@ -60,12 +60,12 @@ class CSD(DescribedCSD, OneRepresentedNetwork):
         head = self.linear_head()
         if settings.rank >= head.in_features:
             raise InputError(
-                f"method.rank: expected less than the {head.in_features} features of the last input, got {settings.rank}"
+                f"method.rank: expected less than the last layer's {head.in_features} input features, got {settings.rank}"
             )
         self.specific = SpecificHead(head, len(context.sources), settings)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return body, head, and the sources' layers as ``specific``."""
+        """Return ``body``, ``head``, and the sources' layers as ``specific``."""
         return {**super().parameter_groups(), "specific": list(self.specific.parameters())}
 
     def training_only(self) -> tuple[str, ...]:
@@ -73,7 +73,7 @@ class CSD(DescribedCSD, OneRepresentedNetwork):
         return ("specific.",)
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the cross entropies of the sources' own layers and of the common one, and the weighted penalty."""
+        """Return the cross entropies with the sources' own layers and with the common one, and the weighted penalty."""
         settings, labels = self.settings, labels_of(batch)
         inputs, logits = self.represented(batch)
         own = self.specific(inputs, logits, domains_of(batch))

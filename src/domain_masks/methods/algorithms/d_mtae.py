@@ -1,4 +1,4 @@
-"""D-MTAE: features of every source, reconstructed from those of the others by one encoder (Ghifary et al., ICCV 2015)."""
+"""D-MTAE: reconstruct features of each source from those of the others with one encoder (Ghifary et al., ICCV 2015)."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ _RECONSTRUCTION, _CLASSES = "reconstruction", "classes"
 
 
 def reconstruction_loss(reconstructed: Tensor, targets: Tensor, known: Tensor) -> Tensor:
-    """Return the mean squared error over the images, the domains that they are reconstructed in, and the entries.
+    """Return the squared error, averaged over target domains, images and entries.
 
-    - ``reconstructed``, ``targets``: (D, N, K); ``known``: (D, N), whether there is a target
+    - ``reconstructed``, ``targets``: (D, N, K); ``known``: (D, N) bool, whether there is a target; others count as 0
+    - returns: scalar, 0 or more
     """
     errors = (reconstructed - targets).square().mean(-1)
     return torch.where(known, errors, 0.0).mean()
 
 
 class DMTAE(DescribedDMTAE, Method):
-    """A sigmoid encoder, shared by all, and a decoder per source: from an image of any source to one of its class in each.
+    """Trains a shared sigmoid encoder and a decoder per source that reconstructs an image of the same class in that source.
 
-    Where the paper encodes pixels of digits (and features of a network for objects), this encodes what T makes of F's features
-    for its last layer; the encoder stands before that layer. In the first phase the network stays as it is, in evaluation
-    mode, and encoder and decoders learn the mean over domains l of ‖V_l σ(W x̃ + b) + c_l - x_l‖²/K: x̃ is x with some entries
-    set to 0, x_l is x itself in its own domain and elsewhere the last image of its class that was seen of l, in the paper one
-    that was paired with it before. Decoders are linear, as features have no range. In the second phase the classes are
-    learned on the encoding, from x as it is.
+    The paper encodes pixels of digits (and network features of objects); here x is the input of the last layer, and the encoder
+    is inserted before that layer. In the first phase the network is frozen in evaluation mode, and encoder and decoders
+    minimise the mean over domains l of ‖V_l σ(W x̃ + b) + c_l - x_l‖²/K. x̃ is x with some entries set to 0. x_l is x in its own
+    domain; in another domain it is the most recent image of the same class (in the paper one that was paired with x
+    beforehand). Decoders are linear because features are unbounded. The second phase trains the classifier on the encoding of
+    the uncorrupted x.
     """
 
     network: RepresentedNetwork
@@ -47,8 +48,8 @@ class DMTAE(DescribedDMTAE, Method):
         head = backbone.get_submodule(name)
         if not isinstance(head, nn.Linear):
             raise InputError(
-                f"method {self.name!r} puts an encoder before the last layer: expected a network that ends in a linear one, "
-                f"got {type(head).__name__} {name!r}"
+                f"method {self.name!r} inserts an encoder before the last layer: expected a network that ends in a linear "
+                f"layer, got {type(head).__name__} {name!r}"
             )
         boundary, size, classes = context.boundary_of(backbone), context.image_size, len(context.classes)
         width = RepresentedNetwork(backbone, boundary, size).width
@@ -73,16 +74,16 @@ class DMTAE(DescribedDMTAE, Method):
         return self.network.network.get_submodule(self._encoder)
 
     def training_only(self) -> tuple[str, ...]:
-        """Return the decoders, and the images that were seen last."""
+        """Return the decoders, and the inputs of the most recent images."""
         return ("decoders", "seen", "are_seen")
 
     def phases(self) -> Sequence[Phase]:
-        """Return that of the reconstruction, and that of the classes."""
+        """Return the phase of the reconstruction, and that of the classification."""
         share = self.settings.pretraining
         return (Phase(_RECONSTRUCTION, share, selects=False), Phase(_CLASSES, 1 - share, fresh_optimizers=True))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return those of the network, ``encoder`` and ``decoders``."""
+        """Return the network's groups, ``encoder`` and ``decoders``."""
         groups = super().parameter_groups()
         inside = {id(parameter) for parameter in self.encoder.parameters()}
         body = [parameter for parameter in groups["body"] if id(parameter) not in inside]
@@ -90,11 +91,11 @@ class DMTAE(DescribedDMTAE, Method):
         return {**groups, "body": body, "encoder": list(self.encoder.parameters()), "decoders": decoders}
 
     def optimizers(self) -> Mapping[str, tuple[str, ...]]:
-        """Return one for each group: phases and settings say which of them step."""
+        """Return one optimiser per group, as phase and settings decide which of them step."""
         return {name: (name,) for name in self.parameter_groups()}
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
-        """Learn to reconstruct, or learn the classes, from one batch."""
+        """Train on one batch: reconstruction in the first phase, classification in the second."""
         if engine.phase == _RECONSTRUCTION:
             learned: tuple[str, ...] = ("encoder", "decoders")
             terms = {"reconstruction": self.reconstruction(batch)}
@@ -113,12 +114,12 @@ class DMTAE(DescribedDMTAE, Method):
 
     @torch.no_grad()
     def inputs(self, batch: DomainBatch) -> Tensor:
-        """Return what the encoder is given of a network that stays as it is, (N, K)."""
+        """Return the encoder's inputs from the frozen network, (N, K)."""
         with training_mode(self.network, False):
             return self.network.channels(self.network.represent(self.boundary_features(batch))).float()
 
     def reconstruction(self, batch: DomainBatch) -> Tensor:
-        """Return the reconstruction's loss, the mean over the batch."""
+        """Return the reconstruction loss, averaged over the batch; a scalar."""
         inputs, labels, domains = self.inputs(batch), labels_of(batch), domains_of(batch)
         self._remember(batch.gather(inputs), batch.gather(domains * len(self.context.classes) + labels))
         own = domains == torch.arange(len(self.context.sources), device=domains.device)[:, None]
@@ -129,7 +130,7 @@ class DMTAE(DescribedDMTAE, Method):
         return reconstruction_loss(reconstructed, targets, own | self.are_seen[:, labels])
 
     def _remember(self, inputs: Tensor, cells: Tensor) -> None:
-        """Keep the last one of the inputs of each domain and class; ``cells`` says of which they are."""
+        """Keep the last of the inputs (N, K) per domain and class; ``cells``: (N,), domain index · C + class index."""
         last = torch.full((self.are_seen.numel(),), -1, device=cells.device)
         last = last.scatter_reduce(0, cells, torch.arange(len(cells), device=cells.device), "amax").view(
             self.are_seen.shape

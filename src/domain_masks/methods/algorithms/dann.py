@@ -1,6 +1,6 @@
-"""DANN: features from which a domain classifier cannot tell the source domains (Ganin et al., JMLR 2016).
+"""DANN: features from which a domain classifier cannot predict the source domain (Ganin et al., JMLR 2016).
 
-The paper adapts to a target domain whose images it sees; here the domains to be told apart are the sources, as in DomainBed.
+The paper adapts to an unlabelled target domain; here the domain classifier distinguishes the sources, as in DomainBed.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ CLASSIFIER, ADVERSARY = "classifier", "domain_net"
 
 
 class DANN(DescribedDANN, OneRepresentedNetwork):
-    """What the last layer is given tells nothing of the domain: a domain net learns to tell it, through reversed gradients.
+    """Trains a domain net on the last layer's input, and the layers before it against the domain net by gradient reversal.
 
-    The domain net minimises its cross entropy with weight 1, whatever λ is; the layers before the last one maximise λ times it.
-    The paper lets λ grow from 0 to 1. A constant λ of 1 is DomainBed's, which also alternates between steps of the domain net
-    and steps of the network, where here both learn in each step, as in the paper.
+    The domain net minimises its cross entropy with weight 1 for every λ; the layers before the last one maximise λ times that
+    loss. In the paper λ grows from 0 to 1. DomainBed uses a constant λ of 1 and alternates between steps of the domain net and
+    of the network; here both are updated in each step, as in the paper.
     """
 
     def __init__(self, backbone: nn.Module, context: Context, settings: DANNSettings) -> None:
         super().__init__(backbone, context, settings)
         self.domain_net = perceptron(self.network.width, settings.width, len(context.sources), settings.layers)
         self.strength = settings.weight
-        """λ of the running step; a pure function of how much of the training is done."""
+        """λ of the current step; a pure function of the training progress."""
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return those of the network and ``domain_net``."""
+        """Return the network's groups, and ``domain_net``; raises InputError if the body is frozen."""
         groups = super().parameter_groups()
         refuse_nothing_to_learn(self, groups["body"])
         return {**groups, ADVERSARY: list(self.domain_net.parameters())}
 
     def optimizers(self) -> Mapping[str, tuple[str, ...] | Optimizer]:
-        """Return one for the network, one for the domain net, with a learning rate of its own where it is set."""
+        """Return one optimiser for the network and one for the domain net, with the learning rate ``domain_lr`` if set."""
         return {CLASSIFIER: ("body", "head"), ADVERSARY: Optimizer((ADVERSARY,), lr=self.settings.domain_lr)}
 
     def training_only(self) -> tuple[str, ...]:
-        """Return the domain net: it predicts nothing."""
+        """Return the domain net, which is not used for prediction."""
         return ("domain_net",)
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
-        """Set λ, and learn from one batch."""
+        """Set λ and train on one batch."""
         grown = (
             growing_strength(engine.progress, self.settings.sharpness) if self.settings.schedule == "growing" else 1.0
         )
@@ -57,7 +57,7 @@ class DANN(DescribedDANN, OneRepresentedNetwork):
         return super().step(batch, engine)
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the cross entropies of the classes and of the domains, means over the batch."""
+        """Return the cross entropies of classes and of domains, averaged over the batch."""
         representation = self.network.represent(self.boundary_features(batch))
         classification = self.classification_loss(self.network.classify(representation), labels_of(batch))
         reversed_ = reverse_gradient(self.network.channels(representation), self.strength)

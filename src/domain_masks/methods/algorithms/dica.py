@@ -1,4 +1,4 @@
-"""DICA: a kernel projection that keeps the classes and loses the domains (Muandet et al., ICML 2013)."""
+"""DICA: a kernel projection that separates classes but not domains (Muandet et al., ICML 2013)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LEAST = 1e-12
 
 
 def squared_distances(rows: Tensor, landmarks: Tensor) -> Tensor:
-    """Return the squared distances of rows (N, K) from landmarks (M, K); (N, M)."""
+    """Return the squared distances of rows (N, K) from landmarks (M, K); (N, M), 0 or more."""
     products = rows @ landmarks.t()
     return (rows.square().sum(1, keepdim=True) + landmarks.square().sum(1) - 2 * products).clamp(min=0)
 
@@ -25,10 +25,11 @@ def squared_distances(rows: Tensor, landmarks: Tensor) -> Tensor:
 def invariant_directions(
     features: Tensor, labels: Tensor, domains: Tensor, regulariser: float, output_regulariser: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the directions w = Φᵀb of DICA, (M, P), and their γ, (P,), the largest first.
+    """Return the directions w = Φᵀb of DICA, (M, P), and their eigenvalues γ, (P,), in descending order.
 
-    The paper's problem, L(L + nεI)⁻¹ K² b = γ (KQK + K + λI) b with K = ΦΦᵀ, and L = 1 for equal labels, both centred, without
-    a matrix of n by n: L has the rank of the classes, and (KQK + K + λI)⁻¹ passes through Φ. The paper's 1/n is a factor of γ.
+    Solves the paper's problem, L(L + nεI)⁻¹ K² b = γ (KQK + K + λI) b, without an n × n matrix. K = ΦΦᵀ, L is 1 for equal
+    labels and 0 otherwise, and both are centred. The rank of L is at most the number of classes, and (KQK + K + λI)⁻¹
+    commutes with Φ. The paper's 1/n is a factor of γ.
 
     - ``features``: Φ, (n, M), centred; ``labels``, ``domains``: (n,)
     - ``regulariser``: λ; ``output_regulariser``: ε
@@ -52,13 +53,13 @@ def invariant_directions(
 
 
 def discriminant(scores: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Return weights (P, C) and biases (C,) of the linear discriminant: Gaussians with the classes' means and one covariance.
+    """Return weights (P, C) and biases (C,) of linear discriminant analysis: one Gaussian per class, with equal covariances.
 
-    Every class counts one image more than it has, at the mean of all, so that one without an image has that mean.
+    Every class has one additional image at the overall mean, so that a class without images has that mean.
     """
-    chosen = functional.one_hot(labels, classes).to(scores)
-    counts = chosen.sum(0)
-    means = (chosen.t() @ scores + scores.mean(0)) / (counts + 1)[:, None]
+    members = functional.one_hot(labels, classes).to(scores)
+    counts = members.sum(0)
+    means = (members.t() @ scores + scores.mean(0)) / (counts + 1)[:, None]
     residuals = scores - means[labels]
     covariance = residuals.t() @ residuals / len(scores)
     covariance = covariance + 1e-6 * covariance.diagonal().mean().clamp(min=_LEAST) * torch.eye(len(covariance)).to(
@@ -69,13 +70,13 @@ def discriminant(scores: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, 
 
 
 class DICA(DescribedDICA, Method):
-    """Finds directions of a kernel's feature space on which the sources' means are near and the classes apart.
+    """Fits directions of a kernel's feature space that separate the classes and bring the sources' means together.
 
-    The kernel is Gaussian, its width the median distance, on what T makes of F's features for its last layer; the network stays
-    as it is. Nyström's features of some training images stand for the kernel, so that thousands of images fit; with all of
-    them as landmarks it is the paper's. Features are centred by the mean of the training images', in training and later:
-    the authors' code centres test kernels by the test images' own mean, so that a prediction would depend on the batch. On the
-    projections, of which there are at most one less than classes, a linear discriminant takes the place of the paper's SVM.
+    The Gaussian kernel is computed on the inputs of the network's last layer, and its width is relative to their median
+    distance; the network is not trained. The kernel is approximated with Nyström features of the landmarks, so that thousands
+    of images fit into memory; with all training images as landmarks it is the paper's. Features are centred by the mean of the
+    training images, also at test time: the authors' code centres test kernels by the mean of the test images, so that
+    predictions depend on the batch. A linear discriminant on the projections, at most C - 1 of them, replaces the paper's SVM.
     """
 
     needs = "features"
@@ -96,18 +97,18 @@ class DICA(DescribedDICA, Method):
         self.register_buffer("sharpness", torch.ones((), device=device))
 
     def represent(self, features: Tensor) -> Tensor:
-        """Return what the kernel looks at, from features (N, ...): (N, K)."""
+        """Return the kernel's inputs for features (N, ...): (N, K)."""
         return self.network.channels(self.network.represent(features))
 
     def fit_closed_form(self, features: DomainBatch) -> None:
-        """Choose landmarks and fit projection and discriminant, in double precision."""
+        """Choose landmarks, then fit projection and discriminant in double precision; raises InputError for a single class."""
         if features.features is None:
             raise ValueError("expected features to fit, got none")
         labels, domains, settings = labels_of(features), domains_of(features), self.settings
         rows = torch.cat([self.represent(part) for part in torch.split(features.features, _ROWS)]).double()
         chosen = torch.randperm(len(rows))[: settings.landmarks].sort().values.to(rows.device)
         landmarks = rows[chosen]
-        # Of images that are all alike the median is 0, and any width will do.
+        # If all images are equal, the median is 0 and any width is valid.
         median = functional.pdist(landmarks).median().clamp(min=_LEAST)
         sharpness = 0.5 / (settings.width * median) ** 2
         values, vectors = torch.linalg.eigh((-sharpness * squared_distances(landmarks, landmarks)).exp())
@@ -121,7 +122,7 @@ class DICA(DescribedDICA, Method):
         )
         if not directions.shape[1]:
             raise InputError(
-                f"method {self.name!r} found no direction that tells classes: expected images of several classes"
+                f"method {self.name!r} found no direction that separates classes: expected images of several classes"
             )
         directions = directions[:, : settings.components]
         scores = (mapped - centre) @ directions
@@ -132,7 +133,7 @@ class DICA(DescribedDICA, Method):
         self.biases = (biases - centre @ directions @ weights).float()
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the discriminant's logits of the projection, (N, C)."""
+        """Return the discriminant's logits for the projected features, (N, C)."""
         rows = self.represent(self.boundary_features(batch))
         kernel = (-self.sharpness * squared_distances(rows, self.landmarks)).exp()
         return {PREDICTIONS: kernel @ self.weights + self.biases}

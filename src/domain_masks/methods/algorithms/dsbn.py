@@ -1,4 +1,4 @@
-"""Batch norm by domain: DSBN (Chang et al., CVPR 2019) and DSON (Seo et al., ECCV 2020), in the place of DMG's masks."""
+"""Domain-specific batch norm, DSBN (Chang et al., CVPR 2019) and DSON (Seo et al., ECCV 2020), in place of DMG's masks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from domain_masks.networks.normalised import NormalisedNetwork
 
 
 class DSBN(DescribedDSBN, ByDomain):
-    """One network, whose layers of batch norm in T exist once per source domain: statistics, weight and bias.
+    """One network with a copy of each batch-norm layer of T per source domain: statistics, weight and bias.
 
-    The default is DSBN, which knows domains by nothing else. With ``instance`` it is DSON: mean and variance are a mixture of
-    the domain's batch and of the image itself, in a share that each domain learns. At test time, where no domain is known, the
-    predictions by all domains are averaged (DSON; DSBN was made for a known target domain).
+    The default is DSBN. With ``instance`` it is DSON: mean and variance are mixtures of those of the domain's batch and those
+    of the image, with a share that each domain learns. At test time the domain is unknown, so the predictions of all domains
+    are averaged (as in DSON; DSBN assumes a known target domain).
 
-    The papers replace every layer of the network; here those of T, as masks are of T: ``--boundary`` says where it begins (such
-    as ``layer1``), by default where DMG's does, or, if nothing is normalised from there on, before the last layer of batch
-    norm. No code of DSON is known: the share is one per domain for all layers, as the first version of the paper says, and
-    begins at one half. In a step every domain needs two images at least, so that batches are balanced.
+    The papers replace the batch norm of the whole network; here that of T is replaced, as masks are in T. ``--boundary`` names
+    the first module of T (such as ``layer1``). The default is DMG's boundary or, if T then has no batch norm, one before the
+    last batch-norm layer. No code of DSON is known: there is one share per domain for all layers, as in the first version of
+    the paper, initially one half. Each step needs at least two images per domain, so batches are balanced.
     """
 
     network: NormalisedNetwork
@@ -31,16 +31,16 @@ class DSBN(DescribedDSBN, ByDomain):
         self.network = _normalised(backbone, context, settings)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return body, head, and with ``instance`` the shares as ``mixing``."""
+        """Return ``body``, ``head``, and with ``instance`` the shares as ``mixing``."""
         mixing = self.network.mixing
         return super().parameter_groups() | ({} if mixing is None else {"mixing": [mixing]})
 
     def domain_tensors(self) -> frozenset[str]:
-        """Return the names of the layers' tensors, and of the shares."""
+        """Return the names of the domain-specific layers' tensors, and of the shares."""
         return frozenset(f"network.{name}" for name in self.network.domain_names())
 
     def shared_beginnings(self) -> frozenset[str]:
-        """Return the names of the layers' tensors: a network with one layer for all domains begins each of them."""
+        """Return the names of the layers' tensors: a single batch-norm layer initialises those of every domain."""
         return self.domain_tensors() - {"network.mixing"}
 
 
@@ -52,7 +52,7 @@ def _normalised(backbone: nn.Module, context: Context, settings: DSBNSettings) -
         names = [
             name for name, module in backbone.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
         ]
-        # Before what holds the last one, if the network can be divided there, or directly before it.
+        # Before the module that contains the last batch norm, if the network can be split there, else directly before it.
         places += [place for name in names[-1:] for place in (name.rpartition(".")[0], name) if place]
     problems = []
     for place in places:

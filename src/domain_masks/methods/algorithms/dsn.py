@@ -1,4 +1,4 @@
-"""DSN: a shared and a private encoding of F's features, kept apart (Bousmalis et al., NeurIPS 2016); here of all sources."""
+"""DSN: orthogonal shared and private encodings of F's features, per source (Bousmalis et al., NeurIPS 2016)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ MAIN, SEPARATION, ADVERSARY = "main", "separation", "domain_net"
 
 
 def difference_loss(shared: Tensor, private: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
-    """Return the squared Frobenius norm of H_cᵀ H_p, or the mean of the squares, of one domain (Equation 5).
+    """Return the squared Frobenius norm of H_cᵀ H_p, or the mean of its squared entries, for one domain (Equation 5).
 
-    The paper gives the columns zero mean and the rows unit norm first, as its authors' code does; rows that are then 0 stay so.
+    First columns are centred and rows scaled to unit norm, as in the paper and its authors' code; rows of 0 are kept.
 
     - ``shared``, ``private``: (N, K), encodings of images of one domain
+    - returns: scalar, 0 or more
     """
     shared, private = (functional.normalize(codes - codes.mean(0), dim=1, eps=1e-6) for codes in (shared, private))
     squares = (shared.t() @ private).square()
@@ -31,21 +32,21 @@ def difference_loss(shared: Tensor, private: Tensor, reduction: Literal["mean", 
 
 
 def scale_invariant_error(true: Tensor, reconstructed: Tensor) -> Tensor:
-    """Return ‖x - x̂‖²/k - ((x - x̂)·1)²/k² of every row: errors that are the same in all entries cost nothing (Equation 4).
+    """Return ‖x - x̂‖²/k - ((x - x̂)·1)²/k² per row, which ignores an error that is equal in all entries (Equation 4).
 
-    - ``true``, ``reconstructed``: (N, K) -> (N,); never below 0
+    - ``true``, ``reconstructed``: (N, K)
+    - returns: (N,), 0 or more
     """
     return (true - reconstructed).var(1, correction=0)
 
 
 class DSN(DescribedDSN, OneRepresentedNetwork):
-    """What the last layer is given is the shared encoding; encoders of the sources' own hold what it shall not hold.
+    """Trains the last layer's input as the shared encoding, with private encoders per source for domain-specific information.
 
-    Where the paper encodes and reconstructs images, this does F's features, the means of their channels over their places: the
-    shared encoder E_c is the network up to its last layer, each private encoder E_p and the decoder D are two layers, and
-    D(E_c + E_p) reconstructs what F gives. What is reconstructed, and what private encoders see, is taken as data: the three
-    losses change F by way of E_c alone. The similarity loss is that of DANN, with constant strength. Losses of several domains
-    are means over the domains in the batch (the paper adds up its two).
+    The paper encodes and reconstructs images; here the data are F's features, averaged over positions. The shared encoder E_c
+    is the network up to its last layer, each private encoder E_p and the decoder D have two layers, and D(E_c + E_p)
+    reconstructs the data. The data are detached: the three losses train F through E_c alone. The similarity loss is that of
+    DANN with constant λ. Losses of several domains are averaged over the domains in the batch (the paper sums its two).
     """
 
     def __init__(self, backbone: nn.Module, context: Context, settings: DSNSettings) -> None:
@@ -59,23 +60,23 @@ class DSN(DescribedDSN, OneRepresentedNetwork):
         self.begun = True
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return those of the network, ``separation`` (private encoders and decoder) and ``domain_net``."""
+        """Return the network's groups, ``separation`` (private encoders and decoder) and ``domain_net``."""
         groups = super().parameter_groups()
         refuse_nothing_to_learn(self, groups["body"])
         separation = [*self.private.parameters(), *self.decoder.parameters()]
         return {**groups, SEPARATION: separation, ADVERSARY: list(self.domain_net.parameters())}
 
     def optimizers(self) -> Mapping[str, tuple[str, ...] | Optimizer]:
-        """Return one for the network and what separates, one for the domain net."""
+        """Return one optimiser for network, private encoders and decoder, and one for the domain net."""
         adversary = Optimizer((ADVERSARY,), lr=self.settings.domain_lr)
         return {MAIN: ("body", "head", SEPARATION), ADVERSARY: adversary}
 
     def training_only(self) -> tuple[str, ...]:
-        """Return all but the shared encoder and its classifier."""
+        """Return private encoders, decoder and domain net."""
         return ("private", "decoder", "domain_net")
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
-        """See whether the losses besides the classes' count by now, and learn from one batch."""
+        """Train on one batch; the losses besides the classification are added after the fraction ``start`` of training."""
         self.begun = engine.progress >= self.settings.start
         return super().step(batch, engine)
 

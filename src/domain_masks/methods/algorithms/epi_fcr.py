@@ -1,4 +1,4 @@
-"""Epi-FCR: features and classifier, each trained with a partner that knows another domain (Li et al., ICCV 2019)."""
+"""Epi-FCR: train features and classifier, each with a frozen partner from another domain (Li et al., ICCV 2019)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _MAIN, _SPECIFIC = "main", "specific"
 
 
 class EpiFCR(DescribedEpiFCR, Method):
-    """Aggregate, whose features serve the frozen classifiers of wrong sources, and whose classifier their frozen features.
+    """Trains Aggregate's features also with other sources' frozen classifiers, and its classifier with their frozen features.
 
-    θ is the network up to its last layer, ψ the last layer; every source i has a network (θ_i, ψ_i) of its own, which learns
-    from its images alone. For an image of source i and a drawn j ≠ i, with frozen parts in brackets, the network learns
-    l(ψ θ x) + λ₁ l([ψ_j] θ x) + λ₂ l(ψ [θ_j] x) + λ₃ l([ψ_r] θ x), where ψ_r stays as it was drawn. In the warm-up both
-    learn their own losses alone. Networks of single sources run in evaluation mode: without dropout, and with the
-    statistics of batch norm that they came with.
+    θ is the network up to its last layer, ψ the last layer; every source i has its own network (θ_i, ψ_i), trained on its
+    images alone. For an image of source i and a random j ≠ i, with frozen parts in brackets, the network minimises
+    l(ψ θ x) + λ₁ l([ψ_j] θ x) + λ₂ l(ψ [θ_j] x) + λ₃ l([ψ_r] θ x), where ψ_r is a random layer that is never trained. During
+    the warm-up every network minimises its own cross entropy alone. The sources' networks run in evaluation mode: without
+    dropout, and with the batch-norm statistics of their initial weights.
 
     With ``episodes="one"`` (the authors' code) only the images of one source, drawn in each step, have the terms of λ₁ and
-    λ₂, all with the same j, and weigh as they do there: a source's share of the batch.
+    λ₂, all with the same j. As in that code the terms are then weighted by the source's share of the batch.
     """
 
     network: RepresentedNetwork
@@ -38,15 +38,15 @@ class EpiFCR(DescribedEpiFCR, Method):
         boundary, size = context.boundary_of(backbone), context.image_size
         self.network = RepresentedNetwork(backbone, boundary, size)
         backbones = [context.build_backbone() for _ in context.sources]
-        self.specific = nn.ModuleList(RepresentedNetwork(one, boundary, size) for one in backbones)
+        self.specific = nn.ModuleList(RepresentedNetwork(specific, boundary, size) for specific in backbones)
         self.head = self.network.head
         self.random_head = copy.deepcopy(backbone.get_submodule(self.head)).requires_grad_(False)
         self.random_head.reset_parameters()  # type: ignore[operator]
 
     def train(self, mode: bool = True) -> EpiFCR:
-        """Set training or evaluation mode; the sources' own networks, and batch norm that is fixed, stay in evaluation."""
+        """Set training or evaluation mode; the sources' own networks, and fixed batch norm, stay in evaluation mode."""
         super().train(mode)
-        # A loaded model has none.
+        # A loaded model has no networks of single sources.
         kept: list[nn.Module] = [] if self.specific is None else [self.specific]
         if self.settings.batch_norm == "fixed":
             kept += [module for module in self.network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
@@ -55,25 +55,25 @@ class EpiFCR(DescribedEpiFCR, Method):
         return self
 
     def training_only(self) -> tuple[str, ...]:
-        """Return the sources' own networks and the classifier that was drawn."""
+        """Return the sources' own networks and the random classifier."""
         return ("specific", "random_head")
 
     def phases(self) -> Sequence[Phase]:
-        """Return the warm-up, if there is one, and the episodes."""
+        """Return the warm-up, unless its share is 0, and the phase of the episodes."""
         share = self.settings.warm_up
         warm_up = (Phase(_WARM_UP, share, selects=False),) if share else ()
         return (*warm_up, Phase(_EPISODES, 1 - share))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return those of the network, and ``specific``."""
+        """Return the network's groups, and ``specific``."""
         return {**super().parameter_groups(), _SPECIFIC: list(self.specific.parameters())}
 
     def optimizers(self) -> Mapping[str, tuple[str, ...]]:
-        """Return one for the network, and one for those of single sources."""
+        """Return one optimiser for the network, and one for the sources' networks."""
         return {_MAIN: ("body", "head"), _SPECIFIC: (_SPECIFIC,)}
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
-        """Let the sources' own networks learn, then the network beside them as they are by now."""
+        """Update the sources' own networks, then the main network with their updated weights."""
         specific = self.specific_loss(batch)
         engine.backward(specific, batch, only=(_SPECIFIC,))
         engine.update(_SPECIFIC)
@@ -84,17 +84,17 @@ class EpiFCR(DescribedEpiFCR, Method):
         return {name: term.detach() for name, term in terms.items()}
 
     def specific_loss(self, batch: DomainBatch) -> Tensor:
-        """Return the cross entropy of every image by its own source's network, the mean over the batch."""
+        """Return the cross entropy with each image's own source's network, averaged over the batch."""
         logits = self._each_by(domains_of(batch), batch, lambda network, rows: network.classify(rows))
         return self.classification_loss(logits, labels_of(batch))
 
     def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the loss of the warm-up, the network's own cross entropy."""
+        """Return the loss during the warm-up, the network's own cross entropy."""
         logits = self.network.task(self.boundary_features(batch))
         return {"classification": self.classification_loss(logits, labels_of(batch))}
 
     def episodic_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the weighted terms of the episodes, means over the batch."""
+        """Return the weighted terms of the episodes, averaged over the batch."""
         labels, settings = labels_of(batch), self.settings
         partners, share = self.partners(batch)
         representation = self.network.represent(self.boundary_features(batch))
@@ -114,7 +114,7 @@ class EpiFCR(DescribedEpiFCR, Method):
         }
 
     def partners(self, batch: DomainBatch) -> tuple[Tensor, Tensor]:
-        """Return the other source that every image meets, (N,), and whether it does, 1 or 0."""
+        """Return each image's partner source, (N,), and whether it has the episodic losses, 1 or 0, (N,)."""
         domains, random, count = domains_of(batch), random_of(batch), len(self.context.sources)
         if self.settings.episodes == "one":
             chosen, drawn = random.once("epi_fcr/episode", 2, device=domains.device)
@@ -136,15 +136,15 @@ class EpiFCR(DescribedEpiFCR, Method):
     def _each_by(
         self, which: Tensor, batch: DomainBatch, run: Callable[[RepresentedNetwork, Tensor], Tensor]
     ) -> Tensor:
-        """Return what ``run`` makes of every image's representation by the network of the source ``which`` (N,), in order."""
+        """Return ``run`` of every image's representation by the network of its source ``which`` (N,), in the batch's order."""
         results, order = [], []
         for index, network in enumerate(self._networks):
             rows = torch.nonzero(which == index)[:, 0]
             if len(rows):
-                given = batch.features if batch.features is not None else batch.images
-                if given is None:
+                inputs = batch.features if batch.features is not None else batch.images
+                if inputs is None:
                     raise ValueError("expected a batch with images or features, got neither")
-                features = given[rows] if batch.features is not None else network.features(given[rows])
+                features = inputs[rows] if batch.features is not None else network.features(inputs[rows])
                 results.append(run(network, network.represent(features)))
                 order.append(rows)
         return torch.cat(results)[torch.cat(order).argsort()]

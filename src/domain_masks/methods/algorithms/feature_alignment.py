@@ -1,4 +1,4 @@
-"""A penalty on how far the sources' features are apart: what CORAL and MMD have in common."""
+"""A penalty on the distance between the sources' features: base of CORAL and MMD."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from domain_masks.methods.one_network import OneRepresentedNetwork, by_domain
 
 
 class FeatureAlignment(OneRepresentedNetwork):
-    """Compares what the last layer takes, as DomainBed does, over the images of all processes."""
+    """Compares the last layer's inputs, as in DomainBed, over the images of all processes."""
 
     @abstractmethod
     def distance(self, features: Tensor, rows: Tensor) -> Tensor:
-        """Return the mean distance of all pairs of sources.
+        """Return the distance averaged over all pairs of sources.
 
-        - ``features``: (N, K), of the global batch; ``rows``: (D, N), which of them each source has
+        - ``features``: (N, K), of the global batch; ``rows``: (D, N) bool, the rows of each source
         - returns: scalar
         """
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return body and head; raises InputError where the body is frozen, so that nothing could be made alike."""
+        """Return ``body`` and ``head``; raises InputError if the body is frozen, so that features cannot be aligned."""
         groups = super().parameter_groups()
         refuse_nothing_to_learn(self, groups["body"])
         return groups
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the cross entropy, the mean over the batch, and the weighted distance of the sources' features."""
+        """Return the cross entropy, averaged over the batch, and the weighted distance of the sources' features."""
         features, logits = self.represented(batch)
         rows = by_domain(batch, self.context.sources, type(self).rows_per_domain)
-        # Squares and differences of near numbers: not in half precision.
+        # Differences of squares lose too many digits in half precision.
         with torch.autocast(features.device.type, enabled=False):
             distance = self.distance(batch.gather(features), rows)
         return {

@@ -1,4 +1,4 @@
-"""Fishr: gradients of the last layer that vary alike in all sources (Rame, Dancette, Cord, ICML 2022)."""
+"""Fishr: align the variance of the last layer's gradients between sources (Rame, Dancette, Cord, ICML 2022)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from domain_masks.methods.one_network import OneRepresentedNetwork, by_domain, m
 
 
 def gradient_variances(errors: Tensor, inputs: Tensor, rows: Tensor) -> Tensor:
-    """Return, per source, the variance of the instances' gradients of a linear layer's weight and bias.
+    """Return, per source, the variance of the per-image gradients of a linear layer's weight and bias.
 
-    The gradient of one instance is the outer product of its error and of the input, so that its variance is E[e²x²] - E[ex]²;
-    a bias is the weight of an input that is always 1. No instance's gradient is ever held.
+    The gradient of one image is the outer product of its error and its input, so its variance is E[e²x²] - E[ex]²; a bias is
+    the weight of a constant input 1. Per-image gradients are not materialised.
 
-    - ``errors``: (N, C), the derivative of each instance's loss by its logits
-    - ``inputs``: (N, K), what the layer takes; ``rows``: (D, N), which instances each source has
-    - returns: (D, C, K), divided by the number of a source's instances
+    - ``errors``: (N, C), the derivative of each image's loss with respect to its logits
+    - ``inputs``: (N, K), the layer's inputs; ``rows``: (D, N) bool, the rows of each source
+    - returns: (D, C, K), the biased variance (divided by the number of images)
     """
     means = mean_weights(rows, errors)[:, :, None] * errors
     squares = mean_weights(rows, errors)[:, :, None] * errors.square()
@@ -28,11 +28,12 @@ def gradient_variances(errors: Tensor, inputs: Tensor, rows: Tensor) -> Tensor:
 
 
 class Fishr(DescribedFishr, WarmedUp, OneRepresentedNetwork):
-    """Penalises how far the variances of the sources' gradients are from their mean (Equation 4).
+    """Penalises the squared distance of the sources' gradient variances from their mean (Equation 4).
 
-    As in DomainBed and the authors' code: the gradients are those of the last layer's weight and bias; the variances are moving
-    averages, divided by 1 - γ, so that what flows back does not depend on γ; they move during the warm-up too, in which the
-    penalty has the weight 0. The first term is the mean over the batch. The variances are of the images of all processes.
+    As in DomainBed and the authors' code, the gradients are those of the last layer's weight and bias. The variances are
+    exponential moving averages, divided by 1 - γ so that the penalty's gradient does not depend on γ; they are also updated
+    during the warm-up, when the penalty has weight 0. The cross entropy is averaged over the batch; the variances are computed
+    over the images of all processes.
     """
 
     weight_before = 0.0
@@ -46,7 +47,7 @@ class Fishr(DescribedFishr, WarmedUp, OneRepresentedNetwork):
         self._moved = self.variances
 
     def training_only(self) -> tuple[str, ...]:
-        """Return the names of what only the penalty needs."""
+        """Return the names of the tensors that only the penalty uses."""
         return (*super().training_only(), "variances")
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
@@ -66,7 +67,7 @@ class Fishr(DescribedFishr, WarmedUp, OneRepresentedNetwork):
         return self.penalised(losses.mean(), (corrected - corrected.mean(0)).square().mean())
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
-        """Learn from one batch, and keep the variances that it has moved."""
+        """Train on one batch and store the updated variances."""
         terms = super().step(batch, engine)
         self.variances.copy_(self._moved)
         return terms

@@ -1,4 +1,4 @@
-"""GroupDRO: the worst mixture of the sources' risks, by weights that move online (Sagawa et al., ICLR 2020)."""
+"""GroupDRO: minimise the worst-case mixture of the sources' risks, with online weights (Sagawa et al., ICLR 2020)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from domain_masks.methods.one_network import OneNetwork, by_domain, mean_weights
 
 
 def moved_weights(log_weights: Tensor, risks: Tensor, step_size: float) -> Tensor:
-    """Return the logarithms of the weights q after a step of exponentiated gradient ascent (Algorithm 1): (D,), (D,) -> (D,).
+    """Return log q after a step of exponentiated gradient ascent on the weights q (Algorithm 1): (D,), (D,) -> (D,).
 
-    Logarithms, as a weight that has become 0 could never grow again.
+    Logarithms, because a weight that underflows to 0 could never increase again.
     """
     return (log_weights + step_size * risks).log_softmax(0)
 
 
 class GroupDRO(DescribedGroupDRO, OneNetwork):
-    """Weights the sources' risks by q, which grows by exp(η · risk) with every batch and then adds up to 1.
+    """Weights the sources' risks by q, which each batch multiplies by exp(η · risk) and normalises to sum 1.
 
-    Every source is drawn equally often, as in Algorithm 1. The adjustment of the authors' code by the groups' sizes
-    (``generalization_adjustment``, off by default) is not here.
+    Sources are sampled equally often, as in Algorithm 1. The adjustment by group size of the authors' code
+    (``generalization_adjustment``, off by default) is not implemented.
     """
 
     log_weights: Tensor
@@ -39,14 +39,14 @@ class GroupDRO(DescribedGroupDRO, OneNetwork):
         return ("log_weights",)
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the risks of the sources under the weights that follow from them."""
+        """Return the sum of the sources' risks, weighted by the updated weights."""
         losses = batch.gather(self.classification_loss(self.logits(batch), labels_of(batch), reduction="none"))
         risks = mean_weights(by_domain(batch, self.context.sources), losses) @ losses
         self._moved = moved_weights(self.log_weights, risks.detach().float(), self.settings.step_size)
         return {"classification": self._moved.exp() @ risks}
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
-        """Learn from one batch, and keep the weights that it has moved."""
+        """Train on one batch and store the updated weights."""
         terms = super().step(batch, engine)
         self.log_weights.copy_(self._moved)
         for source, weight in zip(self.context.sources, self.log_weights.exp(), strict=True):

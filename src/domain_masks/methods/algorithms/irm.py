@@ -13,7 +13,7 @@ from domain_masks.methods.one_network import by_domain, mean_weights
 
 
 def scale_gradients(losses: Tensor, logits: Tensor) -> Tensor:
-    """Return the derivative of each instance's loss by a factor w of its logits, at w = 1; (N,), differentiable.
+    """Return the derivative of each image's loss with respect to a factor w of its logits, at w = 1; (N,), differentiable.
 
     - ``losses``: (N,), each computed from its own row of ``logits``, (N, C)
     """
@@ -22,13 +22,13 @@ def scale_gradients(losses: Tensor, logits: Tensor) -> Tensor:
 
 
 def irm_penalty(gradients: Tensor, rows: Tensor, *, unbiased: bool = True) -> Tensor:
-    """Return IRMv1's penalty, the mean over the sources of the squared gradient of their risk by a scale of the classifier.
+    """Return IRMv1's penalty: the squared gradient of a source's risk with respect to a scale of the logits, mean over sources.
 
-    - ``gradients``: (N,), of the instances; see :func:`scale_gradients`
-    - ``rows``: (D, N), which instances each source has; two at least where ``unbiased``
-    - ``unbiased``: estimate the square by the product of the gradients of the even and of the odd instances of a source, as
-      DomainBed and the paper's Appendix D do; else by the square of all together
-    - returns: scalar; where ``unbiased`` it can be below 0
+    - ``gradients``: (N,), per image; see :func:`scale_gradients`
+    - ``rows``: (D, N) bool, the rows of each source; at least two if ``unbiased``
+    - ``unbiased``: estimate the square by the product of the gradients of even and odd images of a source, as in DomainBed
+      and the paper's Appendix D; else by the square of the gradient of all its images
+    - returns: scalar; can be negative if ``unbiased``
     """
     if not unbiased:
         return (mean_weights(rows, gradients) @ gradients).square().mean()
@@ -38,10 +38,10 @@ def irm_penalty(gradients: Tensor, rows: Tensor, *, unbiased: bool = True) -> Te
 
 
 class IRM(DescribedIRM, WarmedUp):
-    """Penalises how far one classifier is from being optimal for every source.
+    """Penalises a classifier that is not optimal for every source.
 
-    The penalty is over the images of all processes. Defaults are DomainBed's: weight 1 in the warm-up, a new optimiser after
-    it, the unbiased estimate. The authors' ColoredMNIST code is ``estimate=squared`` with ``after_the_jump=rescaled``.
+    The penalty is computed over the images of all processes. Defaults are DomainBed's: weight 1 in the warm-up, a new optimiser
+    after it, the unbiased estimate. The authors' ColoredMNIST code is ``estimate=squared`` with ``after_the_jump=rescaled``.
     """
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:

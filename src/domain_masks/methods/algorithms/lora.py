@@ -1,4 +1,4 @@
-"""LoRA by domain: a low-rank adapter per source domain (after Hu et al., ICLR 2022) in the place of DMG's masks."""
+"""Domain-specific LoRA: a low-rank adapter per source domain (after Hu et al., ICLR 2022) in place of DMG's masks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from domain_masks.networks.presets import layout
 
 
 class LoRA(DescribedLoRA, ByDomain):
-    """One network, an adapter of rank r per source domain on the inputs of its upper layers.
+    """One network with an adapter of rank r per source domain on the inputs of its upper layers.
 
-    At the sites where DMG multiplies the input's channels x by a mask, T continues with x + (α/r) B_d A_d x of each
-    instance's domain d. Before a linear layer of weight W that is LoRA's change of it, W + ΔW_d with ΔW_d = (α/r) W B_d
-    A_d of rank r; before a block it stands for one in each of its layers that take the input. Scale and beginning (A
-    drawn, B zero) are
-    LoRA's, as in peft. The network itself learns with the adapters, as it does with masks: it is not frozen. At test time the
-    predictions of all adapters are averaged. A method of this family, and of no paper.
+    At the sites where DMG multiplies the input's channels x by a mask, T computes with x + (α/r) B_d A_d x for each image's
+    domain d. Before a linear layer with weight W this equals LoRA's update W + ΔW_d, ΔW_d = (α/r) W B_d A_d of rank r; before
+    a block it equals an update of each of its layers that take the input. Scale and initialisation (A random, B zero) are
+    LoRA's, as in peft. The network is trained together with the adapters, as with masks: it is not frozen. At test time the
+    predictions of all adapters are averaged. This combination is not from a paper.
     """
 
     network: AdaptedNetwork
@@ -36,7 +35,7 @@ class LoRA(DescribedLoRA, ByDomain):
             raise InputError(f"method.{error}" if str(error).startswith("rank: ") else str(error)) from error
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return body, head, and the ``adapters``."""
+        """Return ``body``, ``head`` and ``adapters``."""
         return {**super().parameter_groups(), "adapters": [*self.network.down.values(), *self.network.up.values()]}
 
     def domain_tensors(self) -> frozenset[str]:

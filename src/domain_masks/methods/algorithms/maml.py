@@ -1,4 +1,4 @@
-"""MAML (Finn et al., ICML 2017) over episodes of source domains: weights from which a few steps on some lead to the others."""
+"""MAML (Finn et al., ICML 2017) with episodes over source domains: learn weights that adapt in a few gradient steps."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from domain_masks.methods.episodes import Episodic, Part, stepped
 
 
 class MAML(DescribedMAML, Episodic):
-    """G(θ_k) after k steps θ_i = θ_{i-1} - α ∇F(θ_{i-1}) from the weights θ of the whole network (Algorithm 1).
+    """Minimises G(θ_k) after k steps θ_i = θ_{i-1} - α ∇F(θ_{i-1}) from the weights θ of the whole network (Algorithm 1).
 
-    F and G are the mean risks of the meta-train and the meta-test sources, and the meta-train images are the same in all steps.
-    The gradient goes through all steps; ``order`` first is the paper's first-order approximation. For domain generalization
-    there is no code of its authors: a public version for PACS takes ``inner_steps`` 3, both rates being 5e-4. What is
-    predicted with are the weights before the steps, as nothing is known of a new domain.
+    F and G are the mean risks of the meta-train and the meta-test sources; the meta-train images are the same in all steps. The
+    gradient is taken through all steps; ``order=first`` is the paper's first-order approximation. The authors published no code
+    for domain generalization; a public version for PACS uses ``inner_steps=3`` and both learning rates 5e-4. Predictions use
+    the weights before the inner steps, because there are no labelled images of a new domain.
     """
 
     settings: MAMLSettings
 
     def losses(self, train: Part, test: Part) -> dict[str, Tensor]:
-        """Return G after the steps."""
+        """Return G after the inner steps."""
         settings, weights = self.settings, self.weights()
         for index in range(settings.inner_steps):
             risk = self.risk(train, self.logits(train, weights, own=index == 0))

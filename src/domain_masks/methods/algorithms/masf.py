@@ -1,4 +1,4 @@
-"""MASF (Dou et al., NeurIPS 2019): after a step on some sources, what classes mean has to be the same in the others."""
+"""MASF (Dou et al., NeurIPS 2019): align the classes' soft labels between sources after a step on some of them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from domain_masks.networks.calling import call_with
 
 WIDTHS = (1024, 256)
 SLOPE = 0.2
-"""Of the leaky ReLU in the metric embedding: TensorFlow's default, in which the authors' code is written."""
+"""Negative slope of the leaky ReLU in the metric embedding: the default of TensorFlow, which the authors' code uses."""
 
 
 class MASF(DescribedMASF, Episodic):
-    """L_task(θ) + β1 L_global(θ') + β2 L_local(θ', φ) with θ' = θ - α ∇L_task(θ) (Algorithm 1).
+    """Minimises L_task(θ) + β1 L_global(θ') + β2 L_local(θ', φ) with θ' = θ - α ∇L_task(θ) (Algorithm 1).
 
-    L_task is the mean risk of the meta-train sources. L_global compares the soft labels of each class, softmax of its mean
-    logits divided by τ, of every meta-train with every meta-test source: the paper's of its mean feature, as the last layer
-    is linear. L_local is the triplet loss with semi-hard negatives of a metric embedding of what the last layer is given,
-    over the images of all sources.
+    L_task is the mean risk of the meta-train sources. L_global compares each class's soft labels, the softmax of its mean
+    logits divided by τ, between every meta-train and every meta-test source. The paper uses the logits of the mean feature,
+    which are equal because the last layer is linear. L_local is a triplet loss with semi-hard negatives on a metric embedding
+    of the last layer's input, over the images of all sources.
 
-    The gradient goes through the inner step, as in Algorithm 1; the authors' code takes it as a constant (``order`` first).
-    That code steps at α = 1e-5, as both its Adams do, clips the gradient of the regularisers too (here by ``--clip``, of all
-    terms), updates them by an Adam of their own and the embedding by two, and keeps the checkpoint of the best accuracy on
-    the target, which is never looked at here.
+    The gradient is taken through the inner step, as in Algorithm 1; the authors' code treats the inner gradient as a constant
+    (``order=first``). That code uses α = 1e-5, the learning rate of both its Adam optimisers; clips the gradient of the
+    regularisers too (here ``--clip`` clips that of all terms); updates them with a separate Adam and the embedding with two;
+    and selects the checkpoint by accuracy on the target, which is never used here.
     """
 
     network: RepresentedNetwork
@@ -46,15 +46,15 @@ class MASF(DescribedMASF, Episodic):
         )
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return those of the network and ``metric``."""
+        """Return the network's groups, and ``metric``."""
         return {**super().parameter_groups(), "metric": list(self.metric.parameters())}
 
     def optimizers(self) -> Mapping[str, tuple[str, ...] | Optimizer]:
-        """Return one for the network and one for the metric embedding."""
+        """Return one optimiser for the network and one for the metric embedding."""
         return {"network": ("body", "head"), "metric": Optimizer(("metric",), lr=self.settings.metric_lr)}
 
     def training_only(self) -> tuple[str, ...]:
-        """Return the metric embedding: it predicts nothing."""
+        """Return the metric embedding, which is not used for prediction."""
         return ("metric",)
 
     def losses(self, train: Part, test: Part) -> dict[str, Tensor]:
@@ -66,7 +66,7 @@ class MASF(DescribedMASF, Episodic):
         represented, logits = self._pass(everything, after)
         self.refuse_diverged(self.risk(everything, logits.detach()), settings.inner_lr)
         means = class_means(logits / settings.temperature, everything, len(self.context.classes))
-        pairs = [(means[one], means[other]) for one in train.domains for other in test.domains]
+        pairs = [(means[meta_train], means[meta_test]) for meta_train in train.domains for meta_test in test.domains]
         aligned = torch.stack([soft_label_divergence(*pair) for pair in pairs]).mean()
         embedded = self.metric(self.network.channels(represented))
         embedded = embedded.to(torch.promote_types(embedded.dtype, torch.float32))
@@ -78,7 +78,7 @@ class MASF(DescribedMASF, Episodic):
         }
 
     def _pass(self, part: Part, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return what the last layer is given and the logits, of the rows of all processes."""
+        """Return the last layer's inputs and the logits, for the rows of all processes."""
 
         def run(network: RepresentedNetwork) -> Any:
             batch = part.batch
@@ -92,7 +92,7 @@ class MASF(DescribedMASF, Episodic):
 
 
 def class_means(logits: Tensor, part: Part, classes: int) -> dict[int, tuple[Tensor, Tensor]]:
-    """Return source -> the mean logits (C, C) of its images of each class, and which classes it has images of, (C,) bool."""
+    """Return source -> mean logits (C, C) of its images of each class, and whether it has images of the class, (C,) bool."""
     mean_logits = {}
     for domain in part.domains:
         rows = part.sources == domain
@@ -102,25 +102,27 @@ def class_means(logits: Tensor, part: Part, classes: int) -> dict[int, tuple[Ten
     return mean_logits
 
 
-def soft_label_divergence(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
-    """Return half the sum of both Kullback-Leibler divergences of the classes' soft labels, over the number of classes.
+def soft_label_divergence(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the symmetrised Kullback-Leibler divergence of the classes' soft labels, averaged over the C classes.
 
-    - ``one``, ``other``: mean logits (C, C) divided by the temperature, and which classes there are; one that is not in both
-      counts nothing
+    - ``first``, ``second``: mean logits (C, C) divided by the temperature, and whether the source has images of each class,
+      (C,) bool; a class that is missing in either counts as 0
+    - returns: scalar, 0 or more
     """
-    both = one[1] & other[1]
-    first, second = one[0][both].log_softmax(1), other[0][both].log_softmax(1)
+    both = first[1] & second[1]
+    log_p, log_q = first[0][both].log_softmax(1), second[0][both].log_softmax(1)
     # p (log p - log q) + q (log q - log p)
-    return ((first.exp() - second.exp()) * (first - second)).sum() / 2 / len(both)
+    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum() / 2 / len(both)
 
 
 def semi_hard_triplets(embedded: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Return the triplet loss, the mean over pairs of one class, in squared distances (FaceNet, Section 3.2).
+    """Return the triplet loss in squared distances, averaged over the pairs of the same class (FaceNet, Section 3.2).
 
-    The negative of a pair is the nearest image of another class that is farther away than the pair's other image, or, where
-    there is none, the farthest. 0 where no pair has a negative.
+    The negative of a pair (anchor, positive) is the nearest image of another class that is farther from the anchor than the
+    positive or, if there is none, the farthest image of another class. The loss is 0 if no pair has a negative.
 
-    - ``embedded``: (N, K); ``labels``: (N,)
+    - ``embedded``: (N, K); ``labels``: (N,); ``margin``: above 0
+    - returns: scalar, 0 or more
     """
     apart = (embedded[:, None] - embedded).square().sum(2)
     same = labels[:, None] == labels

@@ -1,4 +1,4 @@
-"""MetaReg (Balaji et al., NeurIPS 2018): a regulariser of the task network, learned so that it helps on another source."""
+"""MetaReg (Balaji et al., NeurIPS 2018): a meta-learned regulariser of the task network."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ LEARNING_PHI, LEARNING_T = "regulariser", "classifier"
 
 
 class MetaReg(DescribedMetaReg, InParts):
-    """R_φ(θ) = Σ φ_i |θ_i| over the weights θ of T, with φ learned first (Algorithm 1), then fixed while T is learned.
+    """R_φ(θ) = Σ φ_i |θ_i| over the weights θ of T; φ is trained first (Algorithm 1), then fixed while T is trained.
 
-    In the first phase every source has a task network of its own, all on one F. Each step updates them and F by the cross
-    entropy of their sources; then it draws sources a and b, takes ``inner_steps`` steps from the task network of a on its
-    cross entropy and R_φ, and moves φ by the gradient of the cross entropy of b after them, which goes through all steps.
-    In the second phase T, which is as it was in the beginning, and F are learned on all sources with R_φ added.
+    In the first phase every source has its own task network, all on one F. Each step updates them and F with the cross
+    entropies of their sources. Then it draws sources a and b, takes ``inner_steps`` steps from the task network of a on its
+    cross entropy and R_φ, and updates φ with the gradient, through all these steps, of the resulting cross entropy of b. In
+    the second phase T, from its initial weights, and F are trained on all sources with R_φ added.
 
-    The authors published no code, and neither the paper's l and rates nor how long each part lasts could be had: steps,
-    rates, ``share`` and the first φ are ours, the images of a are the same in all inner steps, and φ is of any sign. A public
-    version cuts φ out of the inner steps, so that it never changes; another takes 10 steps at 1e-4.
+    The authors published no code, and the paper does not state l, the learning rates or the length of each phase: inner steps,
+    rates, ``share`` and the initial φ are ours, the images of a are the same in all inner steps, and φ may be negative. One
+    public version detaches φ from the inner steps, so that it never changes; another takes 10 steps at rate 1e-4.
     """
 
     settings: MetaRegSettings
@@ -34,22 +34,22 @@ class MetaReg(DescribedMetaReg, InParts):
         super().__init__(backbone, context, settings)
         inside, own = self.network.task_state(), dict(self.network.named_parameters())
         self.regularised = [name for name in own if name.removeprefix("network.") in inside]
-        """Names of T's weights in the network; the lists below are in this order."""
+        """Names of T's weights in the network; ``phi`` and ``tasks`` are in this order."""
         values = [own[name].detach() for name in self.regularised]
         self.phi = nn.ParameterList(torch.full_like(value, settings.initial) for value in values)
         self.tasks = nn.ModuleList(nn.ParameterList(value.clone() for value in values) for _ in context.sources)
 
     def phases(self) -> Sequence[Phase]:
-        """Return the learning of the regulariser, of whose epochs none is the model, and that of the network with it."""
+        """Return the phase of the regulariser, from which no epoch is selected, and that of the network."""
         share = self.settings.share
         return Phase(LEARNING_PHI, share, selects=False), Phase(LEARNING_T, 1 - share, fresh_optimizers=True)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return those of the network, ``tasks`` and ``regulariser``."""
+        """Return the network's groups, ``tasks`` and ``regulariser``."""
         return {**super().parameter_groups(), "tasks": list(self.tasks.parameters()), LEARNING_PHI: list(self.phi)}
 
     def optimizers(self) -> Mapping[str, tuple[str, ...] | Optimizer]:
-        """Return one for the network and the sources' task networks, and plain gradient descent for φ."""
+        """Return one optimiser for the network and the sources' task networks, and plain gradient descent for φ."""
         meta = Optimizer((LEARNING_PHI,), kind="sgd", lr=self.settings.meta_lr, momentum=0.0, weight_decay=0.0)
         return {"networks": ("body", "head", "tasks"), LEARNING_PHI: meta}
 
@@ -76,30 +76,30 @@ class MetaReg(DescribedMetaReg, InParts):
         return {"classification": loss.detach()}
 
     def regulariser(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """Return R_φ of T's ``weights``, by their names in the network."""
+        """Return R_φ, a scalar, of T's ``weights``, by their names in the network."""
         terms = [(phi * weights[name].abs()).sum() for name, phi in zip(self.regularised, self.phi, strict=True)]
         return torch.stack(terms).sum()
 
     def task_of(self, source: int) -> dict[str, Tensor]:
-        """Return the weights of a source's own task network, by their names in the network."""
+        """Return the weights of a source's task network, by their names in the network."""
         return dict(zip(self.regularised, self.tasks[source].parameters(), strict=True))
 
     def sources_loss(self, batch: DomainBatch) -> Tensor:
-        """Return the mean over sources of the cross entropy of each source's own task network on its images."""
+        """Return the cross entropy of each source's task network on its images, averaged over sources."""
         features = self.boundary_features(batch)
         parts = [Part(batch, (source,)) for source in range(len(self.context.sources))]
         logits = [self.logits(part, self.task_of(part.domains[0]), features=features) for part in parts]
-        return torch.stack([self.risk(part, found) for part, found in zip(parts, logits, strict=True)]).mean()
+        return torch.stack([self.risk(part, own) for part, own in zip(parts, logits, strict=True)]).mean()
 
-    def meta_loss(self, batch: DomainBatch, one: int, other: int) -> Tensor:
-        """Return the cross entropy on ``other`` after steps on ``one`` with R_φ; only φ is learned from it."""
+    def meta_loss(self, batch: DomainBatch, meta_train: int, meta_test: int) -> Tensor:
+        """Return the cross entropy on ``meta_test`` after inner steps on ``meta_train`` with R_φ; only φ has a gradient."""
         settings = self.settings
         with torch.no_grad():
             features = (
                 self.network.call("features", {}, self.images_of(batch)) if batch.features is None else batch.features
             )
-        train, test = Part(batch, (one,)), Part(batch, (other,))
-        weights = {name: value.detach().requires_grad_() for name, value in self.task_of(one).items()}
+        train, test = Part(batch, (meta_train,)), Part(batch, (meta_test,))
+        weights = {name: value.detach().requires_grad_() for name, value in self.task_of(meta_train).items()}
         for index in range(settings.inner_steps):
             risk = self.risk(train, self.logits(train, weights, features=features))
             if index:

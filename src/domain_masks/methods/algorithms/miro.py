@@ -24,13 +24,13 @@ from domain_masks.networks.stages import channel_axis_of, output_shapes, stages
 _EPSILON = 1e-5
 _FIRST_VARIANCE = 0.1
 _RATE = 10.0
-"""The variances learn so many times as fast as the network, as in the authors' code."""
+"""Factor of the variances' learning rate relative to the network's, as in the authors' code."""
 
 
 class Variance(nn.Module):
-    """The variance of a Gaussian around the oracle's features, one per channel: softplus(10 b) + ε, at first 0.1.
+    """The variance of a Gaussian around the oracle's features, one per channel: softplus(10 b) + ε, initially 0.1.
 
-    - ``shape``: (1, ...) of the features
+    - ``shape``: (1, ...), shape of one image's features
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -38,29 +38,30 @@ class Variance(nn.Module):
         axis = channel_axis_of(shape)
         form = [size if place == axis else 1 for place, size in enumerate(shape)]
         first = math.log(math.expm1(_FIRST_VARIANCE - _EPSILON))
-        # With Adam a parameter that counts tenfold is one with ten times the learning rate, whatever the schedule.
+        # With Adam a parameter scaled by 10 is trained with ten times the learning rate, under any schedule.
         self.bias = nn.Parameter(torch.full(form, first / _RATE))
 
     def forward(self) -> Tensor:
-        """Return the variances, of the shape (1, ...) with the channels' size and 1."""
+        """Return the variances, above 0; (1, ...), where only the channel axis is larger than 1."""
         return functional.softplus(_RATE * self.bias) + _EPSILON
 
 
 def distance_to_oracle(features: Tensor, oracle: Tensor, variance: Tensor) -> Tensor:
-    """Return the mean of (log σ² + (z - z₀)² / σ²) / 2 over all elements: Equation 3 with the identity as mean.
+    """Return (log σ² + (z - z₀)² / σ²) / 2, averaged over all elements: Equation 3 with the identity as mean encoder.
 
     - ``features``, ``oracle``: z of the network and z₀ of the pretrained one, (N, ...)
-    - ``variance``: σ², broadcast over batch and places
+    - ``variance``: σ², above 0, broadcast over batch and positions
+    - returns: scalar
     """
     return ((features - oracle).pow(2) / variance + variance.log()).mean() / 2
 
 
 class MIRO(DescribedMIRO, OneNetwork):
-    """The classes are learned as by Aggregate; the features of every stage have to stay near to the pretrained network's.
+    """Trains as Aggregate does, with a penalty on the distance of every stage's features from the pretrained network's.
 
-    The oracle is the network as it was before training: with ``--weights none`` it knows nothing, and only keeps the network
-    near to its beginning. As in the authors' code batch norm keeps the statistics that the weights came with, so that at first
-    both networks give the same; ``batch_norm=learned`` takes those of the batches, for the network alone.
+    The oracle is the network before training; with ``--weights none`` it is random, and the penalty only keeps the network near
+    its initial weights. As in the authors' code batch norm keeps the statistics of the initial weights, so that both networks
+    are initially equal; ``batch_norm=learned`` uses the batches' statistics, in the network alone.
     """
 
     def __init__(self, backbone: nn.Module, context: Context, settings: MIROSettings) -> None:
@@ -75,14 +76,14 @@ class MIRO(DescribedMIRO, OneNetwork):
         self.variances = nn.ModuleList(Variance(shapes[name]) for name in self._stages)
 
     def train(self, mode: bool = True) -> MIRO:
-        """Set training or evaluation mode; batch norm that is fixed stays in evaluation."""
+        """Set training or evaluation mode; fixed batch norm stays in evaluation mode."""
         super().train(mode)
         if self.settings.batch_norm == "fixed":
             keep_statistics(self.network)
         return self
 
     def begin_phase(self, name: str) -> None:
-        """Take the network as training finds it, weights of another run among them, for the oracle."""
+        """Copy the network's current weights, which may come from another run, to the oracle."""
         self.oracle.network.load_state_dict(self.network.network.state_dict())
 
     def training_only(self) -> tuple[str, ...]:
@@ -90,7 +91,7 @@ class MIRO(DescribedMIRO, OneNetwork):
         return ("oracle.", "variances.")
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return body, head, and the variances' parameters as ``variances``."""
+        """Return ``body``, ``head``, and the variances' parameters as ``variances``."""
         return {**super().parameter_groups(), "variances": list(self.variances.parameters())}
 
     def optimizers(self) -> dict[str, tuple[str, ...] | Optimizer]:
@@ -98,10 +99,10 @@ class MIRO(DescribedMIRO, OneNetwork):
         return {"main": ("body", "head"), "variances": Optimizer(("variances",), kind="adam", weight_decay=0.0)}
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the cross entropy, and λ times the sum over stages of the distances to the oracle (Equation 4)."""
+        """Return the cross entropy, and λ times the distances to the oracle, summed over stages (Equation 4)."""
         labels = labels_of(batch)
         if batch.images is None:
-            raise ValueError("expected a batch with images or features to learn from, got no images")
+            raise ValueError("expected a batch with images to train on, got none")
         with self._watched(self.network) as seen:
             logits = self.logits(batch)
         terms = {"classification": self.classification_loss(logits, labels)}
@@ -117,12 +118,12 @@ class MIRO(DescribedMIRO, OneNetwork):
 
     @contextmanager
     def _watched(self, network: Network) -> Iterator[dict[str, Tensor]]:
-        """Note what the stages of ``network`` give within the block."""
+        """Record the outputs of the stages of ``network`` within the block."""
         seen: dict[str, Tensor] = {}
 
         def note(name: str, output: Tensor) -> Tensor:
             seen[name] = output
-            # What follows may work in place.
+            # The next module may change its input in place.
             return output.clone()
 
         with ExitStack() as watching:

@@ -20,10 +20,10 @@ Style = tuple[Tensor, Tensor]
 
 
 def style_of(features: Tensor, epsilon: float = 1e-6) -> Style:
-    """Return μ and σ = √(variance + ε) of every image's channels over its places, without gradient.
+    """Return μ and σ = √(variance + ε) of every image's channels over positions, without gradient.
 
-    - ``features``: (N, C, H, W), (N, H, W, C) or (N, T, C), with more than one place
-    - returns: both (N, C, 1, 1), or as the axes are; the variance is the unbiased one, as in the authors' code
+    - ``features``: (N, C, H, W), (N, H, W, C) or (N, T, C), with more than one position
+    - returns: μ and σ, (N, C, 1, 1) or with the axes of ``features``; the variance is unbiased, as in the authors' code
     """
     values, places = features.detach().float(), places_of(tuple(features.shape))
     return values.mean(places, keepdim=True), (values.var(places, keepdim=True) + epsilon).sqrt()
@@ -33,7 +33,8 @@ def mix_styles(features: Tensor, own: Style, other: Style, share: Tensor) -> Ten
     """Return γ (x - μ) / σ + β with γ = λσ + (1 - λ)σ' and β = λμ + (1 - λ)μ' (Equations 4 to 6).
 
     - ``own``, ``other``: (μ, σ) of every image and of its partner
-    - ``share``: λ, (N,)
+    - ``share``: λ, (N,), in [0, 1]
+    - returns: the shape of ``features``
     """
     weight = share.view(-1, *[1] * (features.dim() - 1))
     mean, deviation = (weight * mine + (1 - weight) * theirs for mine, theirs in zip(own, other, strict=True))
@@ -41,7 +42,7 @@ def mix_styles(features: Tensor, own: Style, other: Style, share: Tensor) -> Ten
 
 
 class MixStyle(DescribedMixStyle, OneNetwork):
-    """The classes are learned as by Aggregate, from features whose styles are mixed behind some modules."""
+    """Trains as Aggregate does, on features with mixed styles after some modules."""
 
     def __init__(self, backbone: nn.Module, context: Context, settings: MixStyleSettings) -> None:
         super().__init__(backbone, context, settings)
@@ -53,7 +54,7 @@ class MixStyle(DescribedMixStyle, OneNetwork):
         self.modules_mixed = mixed_modules(backbone, context.image_size, settings.modules)
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the cross entropy, the mean over the batch."""
+        """Return the cross entropy, averaged over the batch."""
         labels = labels_of(batch)
         with ExitStack() as mixing:
             for name in self.modules_mixed:
@@ -62,7 +63,7 @@ class MixStyle(DescribedMixStyle, OneNetwork):
         return {"classification": self.classification_loss(logits, labels)}
 
     def mixed(self, batch: DomainBatch, name: str, output: Tensor) -> Tensor:
-        """Return the output of the module ``name`` with mixed styles, or as it is, by the batch's draw."""
+        """Return the output of the module ``name`` with mixed styles or, by a random draw per batch, unchanged."""
         random, settings, stream = random_of(batch), self.settings, f"mixstyle/{name}"
         if random.once(f"{stream}/probability", 1).item() > settings.probability:
             return output
@@ -76,9 +77,9 @@ class MixStyle(DescribedMixStyle, OneNetwork):
 
 
 def mixed_modules(network: nn.Module, image_size: int, names: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Return the modules whose outputs are mixed: those named, or the last three stages but the very last one.
+    """Return the modules whose outputs are mixed: ``names``, or by default the three stages before the last.
 
-    Raises InputError for a name that is no module, and for one whose output is no tensor with several places.
+    Raises InputError for an unknown module, and for one whose output is not a tensor with several positions.
     """
     shapes = output_shapes(network, image_size)
     for name in names or ():
@@ -87,16 +88,16 @@ def mixed_modules(network: nn.Module, image_size: int, names: tuple[str, ...] | 
         if name not in shapes or _places(shapes[name]) < 2:
             got = f"shape (N, {', '.join(map(str, shapes[name][1:]))})" if name in shapes else "no single tensor"
             raise InputError(
-                f"method.modules: {name!r} gives {got} for images of {image_size} pixels: expected feature maps of more "
-                "than one place, over which a mean and a deviation can be taken"
+                f"method.modules: {name!r} returns {got} for images of {image_size} pixels: expected feature maps with more "
+                "than one position, over which mean and standard deviation are computed"
             )
     if names:
         return names
     chosen = tuple(name for name in stages(network, image_size, shapes)[:-1][-3:] if _places(shapes[name]) > 1)
     if not chosen:
         raise InputError(
-            f"the stages of {type(network).__name__} have a single place for images of {image_size} pixels: method "
-            "'mixstyle' needs larger images, or --method.modules"
+            f"the stages of {type(network).__name__} have a single position for images of {image_size} pixels: use larger "
+            "images for method 'mixstyle', or set --method.modules"
         )
     return chosen
 

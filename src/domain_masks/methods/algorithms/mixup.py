@@ -13,10 +13,11 @@ from domain_masks.methods.partners import partners_in_next_domain
 
 
 class Mixup(DescribedMixup, OneNetwork):
-    """λ x_i + (1 - λ) x_j with λ ~ Beta(α, α), against both labels.
+    """Trains on λ x_i + (1 - λ) x_j with λ ~ Beta(α, α) and both labels.
 
-    As in DomainBed the domains stand in a random ring, the images of each are blended with those of the next, and all blends of
-    a pair of domains have one λ. ``partners=any`` is Zhang's own: partners from the whole batch, and one λ for it.
+    As in DomainBed the domains are in a random cyclic order, the images of each domain are mixed with those of the next, and
+    all pairs of two domains have the same λ. ``partners=any`` is the version of Zhang et al.: partners from the whole batch,
+    and one λ per batch.
     """
 
     def __init__(self, backbone: nn.Module, context: Context, settings: MixupSettings) -> None:
@@ -28,23 +29,23 @@ class Mixup(DescribedMixup, OneNetwork):
             )
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the cross entropy of the blends against both labels, the mean over the batch."""
+        """Return λ and 1 - λ times the cross entropy with either label, averaged over the batch."""
         labels = labels_of(batch)
         if batch.images is None:
-            raise ValueError("expected a batch with images or features to blend, got no images")
+            raise ValueError("expected a batch with images to blend, got none")
         partner, share = self.blending(batch)
         images = batch.images
-        other = batch.gather(images)[partner]
+        partner_images = batch.gather(images)[partner]
         weight = share.to(images.dtype).view(-1, *[1] * (images.dim() - 1))
-        logits = self.network(weight * images + (1 - weight) * other)
+        logits = self.network(weight * images + (1 - weight) * partner_images)
         own = self.classification_loss(logits, labels, reduction="none")
         others = self.classification_loss(logits, batch.gather(labels)[partner], reduction="none")
         return {"classification": (share * own + (1 - share) * others).mean()}
 
     def blending(self, batch: DomainBatch) -> tuple[Tensor, Tensor]:
-        """Return for each row of this process its partner's row in the global batch, and λ; both (n,)."""
+        """Return, for each row of this process, its partner's row in the global batch, and λ in [0, 1]; both (n,)."""
         random, alpha, device = random_of(batch), self.settings.alpha, batch.device
-        # A λ per row is drawn; rows that share one take that of a domain's, or the batch's, first row.
+        # One λ is drawn per row; rows with a common λ use that of the first row of their domain, or of the batch.
         shares = batch.gather(random.beta("mixup/share", alpha, alpha, device=device))
         if self.settings.partners == "any":
             return random.permutation("mixup/partner", device=device), shares[:1].expand(random.count)

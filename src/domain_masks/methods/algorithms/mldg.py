@@ -1,4 +1,4 @@
-"""MLDG (Li et al., AAAI 2018): a step on some sources must lower the loss of the others as well."""
+"""MLDG (Li et al., AAAI 2018): minimise the loss on held-out sources after a step on the others."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from domain_masks.methods.episodes import Episodic, Part, stepped
 
 
 class MLDG(DescribedMLDG, Episodic):
-    """F(θ) + β G(θ - α ∇F(θ)) (Algorithm 1), over weights θ of the whole network.
+    """Minimises F(θ) + β G(θ - α ∇F(θ)) over the weights θ of the whole network (Algorithm 1).
 
-    F and G are the mean risks of the meta-train and the meta-test sources. The default is the paper's, the authors' code and
-    TLlib's: the gradient goes through ∇F. DomainBed's is ``order`` first with ``inner_step`` adam; it takes one meta-test
-    source for each meta-train source by itself and divides by the number of sources. The authors' code adds up risks that are
-    averaged here, and steps at α = 0.5 on an MLP on features of a ResNet-18; TLlib steps as its outer optimiser, at 5e-4.
+    F and G are the mean risks of the meta-train and the meta-test sources. By default the gradient is taken through ∇F, as in
+    the paper, the authors' code and TLlib. DomainBed's version is ``order=first`` with ``inner_step=adam``; it pairs each
+    meta-train source with one meta-test source and divides by the number of sources. The authors' code sums the risks that are
+    averaged here, and uses α = 0.5 for an MLP on features of a ResNet-18; TLlib's inner rate is that of its outer optimiser,
+    5e-4.
     """
 
     settings: MLDGSettings

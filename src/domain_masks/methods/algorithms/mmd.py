@@ -1,4 +1,4 @@
-"""MMD: features whose distributions are alike in all sources, by a kernel (Li et al., CVPR 2018, as in DomainBed)."""
+"""MMD: align feature distributions of the sources with a kernel (Li et al., CVPR 2018, as in DomainBed)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from domain_masks.methods.one_network import mean_weights
 def gaussian_kernels(features: Tensor, gammas: Sequence[float]) -> Tensor:
     """Return the sum over ``gammas`` of exp(-γ ‖x - y‖²) for all pairs of rows: (N, K) -> (N, N), in double precision.
 
-    In single precision ‖x‖² + ‖y‖² - 2xy is off by so much that a γ of 1000 makes numbers of the rounding.
+    In single precision the rounding error of ‖x‖² + ‖y‖² - 2xy dominates the result for a γ of 1000.
     """
     features = features.double()
     squares = features.square().sum(1)
@@ -24,10 +24,10 @@ def gaussian_kernels(features: Tensor, gammas: Sequence[float]) -> Tensor:
 
 
 def squared_discrepancy(kernel: Tensor, rows: Tensor) -> Tensor:
-    """Return the mean over all pairs of sources of their squared maximum mean discrepancy, the biased estimate.
+    """Return the biased estimate of the squared maximum mean discrepancy, averaged over all pairs of sources.
 
-    - ``kernel``: (N, N); ``rows``: (D, N), which instances each source has
-    - returns: scalar
+    - ``kernel``: (N, N); ``rows``: (D, N) bool, the rows of each source
+    - returns: scalar, 0 or more
     """
     weights = mean_weights(rows, kernel)
     means = weights @ kernel @ weights.T
@@ -37,11 +37,11 @@ def squared_discrepancy(kernel: Tensor, rows: Tensor) -> Tensor:
 
 
 class MMD(DescribedMMD, FeatureAlignment):
-    """Makes the distributions of what the last layer takes alike in all pairs of sources.
+    """Penalises the discrepancy between the distributions of the last layer's input, for all pairs of sources.
 
-    The paper's auto-encoder and its adversary, which give the features a prior, are not here, as in DomainBed.
+    As in DomainBed, the paper's auto-encoder and adversary, which impose a prior on the features, are left out.
     """
 
     def distance(self, features: Tensor, rows: Tensor) -> Tensor:
-        """Return the mean squared discrepancy of all pairs of sources."""
+        """Return :func:`squared_discrepancy` with the kernels of the setting ``gammas``; a scalar."""
         return squared_discrepancy(gaussian_kernels(features, self.settings.gammas), rows).float()

@@ -19,13 +19,16 @@ from domain_masks.networks.tracing import known_modules
 Change = Callable[[Tensor], Tensor]
 
 _LEAST_CHANGE = 1e-4
-"""Of the own class's probability, for an image to be muted: as in the authors' code."""
+"""Minimum decrease of the true class's probability for an image to be muted, as in the authors' code."""
 
 
 def kept_features(scores: Tensor, share: float) -> Tensor:
-    """Return 0 for the ``share`` of each row with the largest scores and 1 for the others (Equation 2), of their shape.
+    """Return 0 for the ``share`` of each row with the largest scores and 1 for the others (Equation 2).
 
-    Of K scores ⌈share · K⌉ are muted, as in the authors' code, fewer where several are equal to the largest that is not.
+    Of K scores ⌈share · K⌉ are muted, as in the authors' code; fewer if some of them equal the largest score that is kept.
+
+    - ``scores``: (N, ...); ``share``: in (0, 1)
+    - returns: 0 or 1, the shape of ``scores``
     """
     rows = scores.flatten(1)
     count = min(ceil(round(share * rows.shape[1], 6)), rows.shape[1] - 1)
@@ -34,9 +37,11 @@ def kept_features(scores: Tensor, share: float) -> Tensor:
 
 
 def challenged(changes: Tensor, share: float) -> Tensor:
-    """Return True for the ``share`` of the batch whose own class loses most, (N,) bool (the batch percentage).
+    """Return the ``share`` of the batch with the largest decrease of the true class's probability (the batch percentage).
 
-    - ``changes``: probability of the own class before the muting less that after it, (N,); who gains by it is never muted
+    - ``changes``: (N,), the true class's probability before muting minus that after it; images without a decrease are not
+      chosen
+    - returns: (N,) bool
     """
     count = min(round(share * len(changes)), len(changes))
     chosen = torch.zeros_like(changes, dtype=torch.bool)
@@ -45,9 +50,9 @@ def challenged(changes: Tensor, share: float) -> Tensor:
 
 
 class RSC(DescribedRSC, OneNetwork):
-    """Learns the classes from features; in a part of the batch those most predictive of the own class are muted.
+    """Trains as Aggregate does; in part of the batch the features that are most predictive of the true class are muted.
 
-    What is muted is the output of the last stage, or the boundary's input where T begins behind it. Masks and changes are
+    The output of the last stage is muted, or the boundary's input if T begins after that stage. Scores and probabilities are
     computed in evaluation mode, as in the authors' code.
     """
 
@@ -62,31 +67,31 @@ class RSC(DescribedRSC, OneNetwork):
             raise unknown("module", name, known_modules(backbone))
         if name and not self._ends_in_task(backbone, name):
             raise InputError(
-                f"method.module: {name!r} lies before the boundary {self.network.boundary!r}: expected a module of the task "
+                f"method.module: {name!r} is before the boundary {self.network.boundary!r}: expected a module of the task "
                 "network, or an earlier --boundary"
             )
         last = name or stages(backbone, self.context.image_size)[-1]
         return last if self._ends_in_task(backbone, last) else None
 
     def _ends_in_task(self, backbone: nn.Module, name: str) -> bool:
-        """Whether the module's output belongs to T: of one that holds the boundary it does."""
+        """Return whether the module's output is computed in T, as for a module that contains the boundary."""
         within = (inner for inner, _ in backbone.named_modules() if f"{inner}.".startswith(f"{name}."))
         return not all(self.network.in_features(inner) for inner in within)
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
-        """Learn from one batch; the share of the batch that is muted can depend on the epoch."""
+        """Train on one batch; the fraction of muted images can depend on the epoch."""
         self._epoch = engine.epoch
         return super().step(batch, engine)
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the cross entropy of what is left of the features, the mean over the batch (Equation 5)."""
+        """Return the cross entropy with muted features, averaged over the batch (Equation 5)."""
         labels, features = labels_of(batch), self.boundary_features(batch)
         keep = self.mask(features.detach(), labels, batch)
         logits = self._task(features, lambda values: values * keep.to(values.dtype))
         return {"classification": self.classification_loss(logits, labels)}
 
     def mask(self, features: Tensor, labels: Tensor, batch: DomainBatch) -> Tensor:
-        """Return 0 for what is muted and 1 for the rest, in a shape that the muted tensor can be multiplied with."""
+        """Return 0 for muted units and 1 for the others, in a shape that broadcasts with the muted tensor."""
         was_training = self.network.training
         self.network.eval()
         try:
@@ -102,7 +107,7 @@ class RSC(DescribedRSC, OneNetwork):
         return keep.masked_fill(~chosen.view(-1, *[1] * (keep.dim() - 1)), 1.0)
 
     def _gradient(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the representation, the gradient of the own class's logit (Equation 1) and the own class's probability."""
+        """Return the representation, the gradient of the true class's logit (Equation 1) and the true class's probability."""
         seen: list[Tensor] = []
 
         def capture(values: Tensor) -> Tensor:
@@ -118,7 +123,7 @@ class RSC(DescribedRSC, OneNetwork):
         return self._task(features, change).float().softmax(1).gather(1, labels[:, None])[:, 0]
 
     def _scores(self, representation: Tensor, gradient: Tensor, batch: DomainBatch) -> Tensor:
-        """Return what is ranked: (N, C, 1, 1), (N, 1, H, W) or all elements."""
+        """Return the scores of channels (N, C, 1, 1), of positions (N, 1, H, W) or of all elements (N, C, H, W)."""
         how, shape = self.settings.muting, tuple(gradient.shape)
         if how == "places-or-channels":
             how = "places" if random_of(batch).once("rsc/muting", 1).item() < 0.5 else "channels"
@@ -132,7 +137,7 @@ class RSC(DescribedRSC, OneNetwork):
         return gradient.mean(channel_axis_of(shape), keepdim=True)
 
     def _task(self, features: Tensor, change: Change) -> Tensor:
-        """Run T with what is muted changed."""
+        """Run T with ``change`` applied to the muted module's output."""
         if self.module is None:
             return self.network.task(change(features))
         with self.network.on_output(self.module, change):

@@ -11,10 +11,10 @@ from domain_masks.methods.descriptions.regularisation import DescribedSAGM
 
 
 class SAGM(DescribedSAGM, SharpnessAware):
-    """Each step is by the mean of the gradients at w and at w + ρ g / ‖g‖ - α g, where g is the gradient at w.
+    """Updates with the mean of the gradients at w and at w + ρ g / ‖g‖ - α g, where g is the gradient at w.
 
-    The mean is that of the authors' code; the paper's objective is the sum, which with SGD is the same at half the rate. Of the
-    moved weights the gradient is taken as if g were constant, as in SAM and in the authors' code.
+    The authors' code uses the mean; the paper's objective is the sum, which with SGD is the same at half the learning rate. As
+    in SAM and the authors' code, g is treated as a constant in the gradient at the perturbed weights.
     """
 
     share_here = 0.5

@@ -21,7 +21,7 @@ _NORMALISATION = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def style_and_content(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean, variance (unbiased) and what is left when both are taken from every channel, or from a vector as a whole."""
+    """Return mean, unbiased variance and normalised features, per image and channel, or per image for vectors (N, K)."""
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     places = places_of(tuple(features.shape)) or (1,)
     mean, variance = features.mean(places, keepdim=True), features.var(places, keepdim=True)
@@ -29,17 +29,17 @@ def style_and_content(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def with_style(content: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Return ``content`` in a style: AdaIN."""
+    """Return ``content``, (N, ...), with the style ``mean`` and ``variance`` (AdaIN)."""
     return content * (variance + _EPSILON).sqrt() + mean
 
 
 class SagNet(DescribedSagNet, OneNetwork):
-    """T learns the classes under random styles; a style network learns them under random contents, and F to deceive it.
+    """Trains T under randomised styles, a style network under randomised contents, and F against the style network.
 
-    The style network is another T: the same weights where the network's are given, a head of its own. Randomised is the
-    boundary's input: with ``--boundary layer3`` that of a ResNet's third stage, as in the authors' code, with the head's input
-    (N, K) a mean and a variance per image, as in DomainBed. The three losses of a step are of one forward pass of F, each gives
-    its gradient to the part it is meant for, and all parts step together, where public code takes one step after the other.
+    The style network is a second T with its own head, initialised with the same pretrained weights. The boundary's input is
+    randomised: with ``--boundary layer3`` that of a ResNet's third stage, as in the authors' code; if it is the head's input
+    (N, K), with one mean and variance per image, as in DomainBed. The three losses of a step share one forward pass of F, each
+    has gradients in its own part alone, and all parts are updated together; public code takes one step after the other.
     """
 
     def __init__(self, backbone: nn.Module, context: Context, settings: SagNetSettings) -> None:
@@ -47,14 +47,14 @@ class SagNet(DescribedSagNet, OneNetwork):
         shape = (1, *self.network.feature_shape)
         if prod(shape[axis] for axis in places_of(shape) or (1,)) < 2:
             raise InputError(
-                f"method 'sagnet' takes mean and variance over the places of the boundary's input, got the shape "
-                f"{shape[1:]} of one place: use larger images, or an earlier --boundary"
+                f"method 'sagnet' computes mean and variance over the positions of the boundary's input, got the shape "
+                f"{shape[1:]} with a single position: use larger images, or an earlier --boundary"
             )
         inside = {name for name, _ in self.network.named_parameters() if self._is_of_features(name)}
-        other = dict(context.build_backbone().named_parameters())
+        second_backbone = dict(context.build_backbone().named_parameters())
         self._style_names = [name for name, _ in self.network.named_parameters() if name not in inside]
         self.style = nn.ParameterList(
-            nn.Parameter(other[name.removeprefix("network.")].detach()) for name in self._style_names
+            nn.Parameter(second_backbone[name.removeprefix("network.")].detach()) for name in self._style_names
         )
         self._of_features = inside
         self._trained_by_adversary = inside if settings.adversary == "features" else inside & set(self._normalisation())
@@ -77,11 +77,11 @@ class SagNet(DescribedSagNet, OneNetwork):
         return ("style.",)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return body, head, and the style network's parameters as ``style``."""
+        """Return ``body``, ``head``, and the style network's parameters as ``style``."""
         return {**super().parameter_groups(), "style": list(self.style)}
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the losses of content (F and T), style (the style network) and adversary (F), Equations 2 to 4 there."""
+        """Return the losses of content (F and T), style (the style network) and adversary (F), Equations 2 to 4."""
         labels, random, features = labels_of(batch), random_of(batch), self.boundary_features(batch)
         content = self.network.task(self.random_style(features, batch))
         partner = random.permutation("sagnet/content", device=features.device)
@@ -93,13 +93,13 @@ class SagNet(DescribedSagNet, OneNetwork):
         if self.settings.adversary_weight:
             hidden = self.random_content(self._features_of_adversary(features, batch), partner, batch)
             deceived = self.style_logits(hidden, learned=False)
-            # Cross entropy against the uniform distribution, the mean over the batch.
+            # Cross entropy with the uniform distribution, averaged over the batch.
             uniform = -functional.log_softmax(deceived, dim=1).mean()
             terms["adversary"] = self.settings.adversary_weight * uniform
         return terms
 
     def random_style(self, features: Tensor, batch: DomainBatch) -> Tensor:
-        """Return the features with a random mixture of the own and a partner's style (SR); (N, ...)."""
+        """Return the features with a random mixture of their own and a partner's style (style randomisation); (N, ...)."""
         random = random_of(batch)
         mean, variance, content = style_and_content(features)
         partner = random.permutation("sagnet/style", device=features.device)
@@ -108,19 +108,19 @@ class SagNet(DescribedSagNet, OneNetwork):
         return with_style(content, mean, variance)
 
     def random_content(self, features: Tensor, partner: Tensor, batch: DomainBatch) -> Tensor:
-        """Return a partner's features, without gradient, in the own style (CR); (N, ...)."""
+        """Return a partner's content, detached, with the own style (content randomisation); (N, ...)."""
         mean, variance, content = style_and_content(features)
         return with_style(batch.gather(content.detach())[partner], mean, variance)
 
     def style_logits(self, features: Tensor, learned: bool) -> Tensor:
-        """Run the style network, (N, ...) -> (N, C); its parameters get a gradient where it is to learn from that."""
+        """Run the style network, (N, ...) -> (N, C); its parameters have gradients only if ``learned``."""
         weights = {
             name: own if learned else own.detach() for name, own in zip(self._style_names, self.style, strict=True)
         }
         return self.network.call("task", weights, features)
 
     def _features_of_adversary(self, features: Tensor, batch: DomainBatch) -> Tensor:
-        """Return F's features, from which a gradient reaches what the adversary trains alone."""
+        """Return F's features with gradients only in the parameters that the adversarial loss trains."""
         if self._trained_by_adversary == self._of_features or batch.images is None:
             return features
         own = self.network.named_parameters()

@@ -11,7 +11,7 @@ from domain_masks.methods.descriptions.regularisation import DescribedSAM
 
 
 class SAM(DescribedSAM, SharpnessAware):
-    """Each step is by the gradient at w + ρ g / ‖g‖, where g is the gradient at w (Algorithm 1)."""
+    """Updates with the gradient at w + ρ g / ‖g‖, where g is the gradient at w (Algorithm 1)."""
 
     def moves(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return ρ g / ‖g‖."""

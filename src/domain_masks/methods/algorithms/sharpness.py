@@ -1,4 +1,4 @@
-"""Steps that use the gradient at perturbed weights: the base of SAM and SAGM."""
+"""Updates with the gradient at perturbed weights: base of SAM and SAGM."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from domain_masks.methods.one_network import OneNetwork
 
 
 def ascent(gradients: Mapping[str, Tensor], radius: float) -> dict[str, Tensor]:
-    """Return ρ g / ‖g‖ by name, where ‖g‖ is the norm of all gradients together (SAM, Equation 2)."""
+    """Return ρ g / ‖g‖ by name, where ‖g‖ is the norm over all gradients (SAM, Equation 2)."""
     norm = torch.stack([gradient.float().norm() for gradient in gradients.values()]).norm()
     return {name: gradient * (radius / (norm + 1e-12)) for name, gradient in gradients.items()}
 
 
 class SharpnessAware(OneNetwork):
-    """Two passes per step, over the same images: at the weights, and at weights moved along the first gradient.
+    """Two passes per step over the same images: at the weights, and at weights perturbed along the first gradient.
 
-    The gradient that moves the weights is that of the whole batch, also where several processes share it. With
-    ``--accumulate`` each batch is looked at by itself, at weights moved by its own gradient: the paper's m-sharpness (Section
-    4.1), where m is ``--batch``. Only the first pass moves the running statistics of batch norm.
+    The perturbation uses the gradient of the global batch, also on several processes. With ``--accumulate`` each batch has its
+    own perturbation: the paper's m-sharpness (Section 4.1), where m is ``--batch``. Only the first pass updates the running
+    statistics of batch norm.
     """
 
     share_here = 0.0
-    """Weight of the loss at the weights themselves; that at the moved weights has the rest."""
+    """Weight of the loss at the unperturbed weights; the loss at the perturbed weights has the weight 1 - ``share_here``."""
 
     @abstractmethod
     def moves(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return by how much each parameter is moved before the second pass; ``gradients`` are those of the first."""
+        """Return name -> perturbation of each parameter for the second pass, from the first pass's ``gradients``."""
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the cross entropy at the weights themselves, the mean over the batch."""
+        """Return the cross entropy at the unperturbed weights, averaged over the batch."""
         return {"classification": self.classification_loss(self.logits(batch), labels_of(batch))}
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
-        """Learn from one batch, by two passes; returns the loss that the gradient is of."""
+        """Train on one batch with two passes; returns the weighted loss of both passes."""
         here = self.training_loss(batch)["classification"]
         engine.backward(here, batch)
         parameters = dict(self.network.named_parameters())

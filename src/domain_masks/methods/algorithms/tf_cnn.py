@@ -17,8 +17,8 @@ from domain_masks.networks.calling import call_with
 class TuckerLinear(nn.Linear):
     """A linear layer whose weights depend on the domain: W(z) = S ×₁ U_in ×₂ U_out ×₃ (zᵀ U_domain), bias b(z) = zᵀ B.
 
-    ``code`` is z: 1 for the domain and 1 for what all share, of an unknown domain the shared 1 alone, as it is made. Then W(z)
-    is that of ``layer``, cut to the rank. The parts of single domains are 0 at first.
+    ``code`` is z, (D + 1,): 1 for the domain and 1 for the shared part. For an unknown domain, the initial state, only the
+    shared entry is 1; then W(z) is the weight of ``layer``, truncated to the rank. The domain-specific parts are initially 0.
 
     - ``core``: S, (R, R', R''); ``inputs``: U_in, (K, R); ``outputs``: U_out, (C, R'); ``domains``: U_domain, (D + 1, R'')
     """
@@ -62,24 +62,24 @@ class TuckerLinear(nn.Linear):
         return self.code @ self.biases
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the outputs for the domain that ``code`` says: (N, ..., K) -> (N, ..., C)."""
+        """Return the outputs for the domain that ``code`` encodes: (N, ..., K) -> (N, ..., C)."""
         return functional.linear(inputs, self.weight, self.bias)
 
 
-def _directions(found: Tensor, count: int) -> Tensor:
-    """Return ``count`` orthonormal columns that begin with those of ``found``; what it lacks is drawn."""
-    drawn = torch.randn(len(found), max(0, count - found.shape[1])).to(found)
-    drawn = drawn - found @ (found.t() @ drawn)
-    return torch.cat([found, torch.linalg.qr(drawn)[0]], 1)[:, :count].contiguous()
+def _directions(columns: Tensor, count: int) -> Tensor:
+    """Return ``count`` orthonormal columns: the first of ``columns``, and random ones if there are fewer than ``count``."""
+    drawn = torch.randn(len(columns), max(0, count - columns.shape[1])).to(columns)
+    drawn = drawn - columns @ (columns.t() @ drawn)
+    return torch.cat([columns, torch.linalg.qr(drawn)[0]], 1)[:, :count].contiguous()
 
 
 class TFCNN(DescribedTFCNN, Method):
-    """The last layers' weights are a Tucker tensor over inputs, outputs and domains; each image trains those of its own domain.
+    """Factorises the last layers' weights as a Tucker tensor over inputs, outputs and domains.
 
-    No code of the authors is known. The paper decomposes layers to a given error of reconstruction; here the ranks are set. A
-    layer of K inputs and C outputs has min(K, C) directions of inputs, of outputs, and D + 1 of domains by default: sources
-    share the directions that they look at, and differ in what they make of them. Where the layer has weights, the
-    shared part begins with them.
+    Each image trains the weights of its own domain. No code of the authors is known. The paper decomposes layers to a given
+    reconstruction error; here the ranks are settings. By default a layer of K inputs and C outputs has rank min(K, C) in inputs
+    and outputs, and D + 1 in domains: sources share input and output directions and differ in the core. The shared part is
+    initialised with the layer's weights.
     """
 
     predicts_by_domain = True
@@ -93,8 +93,8 @@ class TFCNN(DescribedTFCNN, Method):
         names = [name for name in linear if f"{name}.weight" in task]
         if settings.layers > len(names):
             raise InputError(
-                f"method.layers: expected at most {len(names)}, the linear layers behind the boundary {boundary!r}, got "
-                f"{settings.layers}"
+                f"method.layers: expected at most {len(names)}, the number of linear layers after the boundary {boundary!r}, "
+                f"got {settings.layers}"
             )
         self.layers = tuple(names[-settings.layers :])
         count = len(context.sources)
@@ -102,7 +102,7 @@ class TFCNN(DescribedTFCNN, Method):
         domain_rank = settings.domain_rank or count + 1
         if domain_rank > count + 1:
             raise InputError(
-                f"method.domain_rank: expected at most {count + 1}, one more than there are sources, got {domain_rank}"
+                f"method.domain_rank: expected at most {count + 1}, the number of sources + 1, got {domain_rank}"
             )
         for name, rank in zip(self.layers, ranks, strict=True):
             above, _, last = name.rpartition(".")
@@ -117,11 +117,11 @@ class TFCNN(DescribedTFCNN, Method):
         return rank
 
     def domain_tensors(self) -> frozenset[str]:
-        """Return none: rows of the domains have a meaning with the core of the same model alone."""
+        """Return no names: a domain's rows are meaningful only with the core of the same model."""
         return frozenset()
 
     def task_domain_logits(self, features: Tensor) -> Tensor:
-        """Return the logits by each domain's weights, (D, N, C); T runs once up to the layers that depend on the domain."""
+        """Return the logits with each domain's weights, (D, N, C); T runs once up to the layers that depend on the domain."""
         representation = self.network.represent(features)
         shared = self.network.network.get_buffer(f"{self.layers[0]}.code")
         codes = shared + torch.eye(len(shared) - 1, len(shared), dtype=shared.dtype, device=shared.device)
@@ -138,14 +138,14 @@ class TFCNN(DescribedTFCNN, Method):
         )
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the cross entropy of every image under the weights of its own domain, the mean over the batch."""
+        """Return the cross entropy with the weights of each image's own domain, averaged over the batch."""
         labels, domains = labels_of(batch), domains_of(batch)
         logits = self.task_domain_logits(self.boundary_features(batch))
         own = logits[domains, torch.arange(len(domains), device=domains.device)]
         return {"classification": self.classification_loss(own, labels)}
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the logits by the shared part alone, each source's, and ``weighted`` where there is a domain classifier."""
+        """Return the logits with the shared part alone, each source's, and ``weighted`` if there is a domain classifier."""
         features = self.boundary_features(batch)
         logits = self.task_domain_logits(features)
         ensembles = {PREDICTIONS: self.network.task(features)} | self.weighted(logits, features, "logits")

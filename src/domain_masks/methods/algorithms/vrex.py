@@ -12,15 +12,15 @@ from domain_masks.methods.one_network import by_domain, mean_weights
 
 
 def risk_variance(risks: Tensor) -> Tensor:
-    """Return the variance of the sources' risks (D,), divided by D; a scalar."""
+    """Return the biased variance of the sources' risks (D,); a scalar, 0 or more."""
     return (risks - risks.mean()).square().mean()
 
 
 class VREx(DescribedVREx, WarmedUp):
-    """Penalises how far the risks of the sources are apart.
+    """Penalises the variance of the sources' risks.
 
-    As in DomainBed the first term is the mean of the risks; the paper has their sum, so that its β is D times what is set
-    here. The risks are over the images of all processes.
+    As in DomainBed the first term is the mean of the risks; the paper uses their sum, so its β is D times ``penalty_weight``.
+    The risks are computed over the images of all processes.
     """
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Penalties whose weight jumps after the first epochs: what IRM, V-REx and Fishr have in common."""
+"""Penalties whose weight increases after a warm-up: base of IRM, V-REx and Fishr."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ WARM_UP, PENALISED = "warm-up", "penalised"
 
 
 class WarmedUp(OneNetwork):
-    """A loss of classification and a penalty, which gets its weight when the warm-up is over.
+    """A classification loss and a penalty that has its full weight after the warm-up.
 
-    The jump of the gradients would invalidate Adam's averages: as in DomainBed the optimiser is reset there. The
-    model is an epoch after the jump; DomainBed can also choose one before it. There the warm-up is counted in steps (500 of
-    5000), here it is a share of the epochs.
+    The jump in the gradients would invalidate Adam's moving averages, so the optimiser is reset, as in DomainBed. The best
+    epoch is selected after the warm-up; DomainBed can also select one before. DomainBed's warm-up is a number of steps (500 of
+    5000), here it is a fraction of the epochs.
 
-    - ``settings.penalty_weight``, ``settings.warm_up``, ``settings.after_the_jump``
+    Its settings have ``penalty_weight``, ``warm_up`` and ``after_the_jump``.
     """
 
     weight_before: ClassVar[float] = 1.0
@@ -34,22 +34,22 @@ class WarmedUp(OneNetwork):
         self.register_buffer("is_penalised", torch.zeros(()))
 
     def training_only(self) -> tuple[str, ...]:
-        """Return the name of the note that the warm-up is over."""
+        """Return the name of the flag that the warm-up is over."""
         return ("is_penalised",)
 
     def phases(self) -> Sequence[Phase]:
-        """Return the warm-up, if there is one, and what comes after it."""
+        """Return the warm-up, unless its share is 0, and the phase with the full penalty."""
         share = self.settings.warm_up
         if not share:
             return (Phase(PENALISED),)
         return (Phase(WARM_UP, share, selects=False), Phase(PENALISED, 1 - share, fresh_optimizers=True))
 
     def begin_phase(self, name: str) -> None:
-        """Note whether the warm-up is over."""
+        """Store whether the warm-up is over."""
         self.is_penalised.fill_(name == PENALISED)
 
     def penalised(self, classification: Tensor, penalty: Tensor) -> dict[str, Tensor]:
-        """Return the terms of the loss with the weight that the penalty has now."""
+        """Return the terms of the loss with the penalty's current weight."""
         before, after = self.weight_before, self.settings.penalty_weight
         weight = before + self.is_penalised * (after - before)
         terms = {"classification": classification, "penalty": weight * penalty}
