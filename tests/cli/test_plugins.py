@@ -119,14 +119,14 @@ def test_a_file_is_found_by_all_command_and_kept_with_the_run(own: Path, capsys:
         forget()
         message = told(capsys, *words)
         assert "method 'own' of " in message
-        assert "own.py is not known here" in message
+        assert "unknown method 'own' of own.py" in message
         assert "--plugin" in message
         assert main([*words, "--plugin", "code/own.py"]) == 0
         assert capsys.readouterr().out
     forget()
     assert main(["report", "run", "--plugin", "code/own.py", "--quiet"]) == 0
     forget()
-    with pytest.raises(InputError, match=r"method 'own' of own\.py is not known here: import that first, in Python"):
+    with pytest.raises(InputError, match=r"unknown method 'own' of own\.py: import that first, in Python"):
         dm.load("run")
 
 
@@ -219,7 +219,7 @@ def test_a_model_of_a_method_that_is_now_this_packages_is_not_taken_for_it(own: 
     METHODS["own"] = METHODS["aggregate"]
     card = json.loads(Path("run/model.json").read_text())
     Path("run/model.json").write_text(json.dumps({**card, "method": {"name": "own"}}))
-    with pytest.raises(InputError, match=r"method 'own' of own\.py is not known here"):
+    with pytest.raises(InputError, match=r"unknown method 'own' of own\.py"):
         dm.load("run")
     with pytest.raises(InputError, match=r"the run is of a plugin that is not imported here: add --plugin .*own\.py"):
         dm.training.evaluate("run")
@@ -234,11 +234,11 @@ def test_a_model_of_a_method_that_is_now_this_packages_is_not_taken_for_it(own: 
         ("import sys\nsys.exit(3)\n", "own.py', line 2: SystemExit: 3"),
         (
             CODE.replace('METHODS["own"]', 'METHODS["dmg"]'),
-            "puts Own under the name 'dmg', which is a method of this package",
+            "registers Own as 'dmg', the name of a method of this package",
         ),
         (
             CODE.replace('METHODS["own"] = Own', ""),
-            "has a method and does not say under which name: expected a line such as",
+            "defines a method without registering it: expected a line such as",
         ),
     ],
 )
@@ -301,7 +301,5 @@ def test_one_of_a_broken_package_is_told_where_it_is_used(tmp_path: Path, monkey
     known = Methods({"aggregate": "domain_masks.methods.aggregate:Aggregate"})
     assert {*known} >= {"aggregate", "own"}
     assert known["aggregate"].name == "aggregate"
-    with pytest.raises(
-        InputError, match=r"method 'own' is of the installed package 'ownpackaged', whose .*NoSuchClass"
-    ):
+    with pytest.raises(InputError, match=r"method 'own' of the installed package 'ownpackaged': .*NoSuchClass"):
         known["own"]

@@ -93,7 +93,7 @@ def test_frozen_features_up_to_the_last_layer_leave_nothing_to_learn():
         assert set(method.parameter_groups()) > {"body", "head"}
         method.network.freeze_features()
         with pytest.raises(
-            InputError, match=rf"method '{name}' learns what the last layer is given.*'classifier.head'"
+            InputError, match=rf"method '{name}' trains the layers before the last one.*'classifier.head'"
         ):
             method.parameter_groups()
 

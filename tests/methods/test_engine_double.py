@@ -194,7 +194,7 @@ def test_a_closed_form_fits_features_at_once():
 
 
 def test_a_method_by_gradient_has_no_closed_form():
-    with pytest.raises(InputError, match=r"method 'dmg' learns by gradient: it has no closed form"):
+    with pytest.raises(InputError, match=r"method 'dmg' is trained by gradient: it has no closed form"):
         built("dmg").fit_closed_form(toy_batch())
 
 

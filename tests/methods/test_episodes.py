@@ -315,5 +315,5 @@ def test_batch_norm_over_several_gpus_is_not_differentiated_twice(name: str, mon
     config = RunConfig(lr=0.1)
     engine = TrainingEngine(launch(config), method, config, epochs=2, steps_per_epoch=1)
     engine.begin(0, 0)
-    with pytest.raises(InputError, match=f"^devices: method '{name}' differentiates its inner steps"):
+    with pytest.raises(InputError, match=f"^devices: method '{name}' differentiates through inner steps"):
         method.step(batch_of(), engine)

@@ -110,7 +110,7 @@ def test_frozen_features_need_layers_before_the_last_one(name):
     boundary = Context(SOURCES, CLASSES, image_size=SIZE, boundary="classifier.head")
     method = build_method(name, build_backbone("small", len(CLASSES)), boundary, method_settings(name, {}))
     method.network.freeze_features()
-    with pytest.raises(InputError, match="all layers before it are frozen"):
+    with pytest.raises(InputError, match="trains the layers before the last one, which are all frozen"):
         method.parameter_groups()
 
 

@@ -11,7 +11,7 @@ from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.saving import load_model, model_tensors, save_model
 from domain_masks.methods.settings import method_settings
-from domain_masks.methods.training_only import lasting
+from domain_masks.methods.training_only import model_state
 from domain_masks.networks import build_backbone
 from domain_masks.records.model_card import ModelDescription
 from methods.contract import CLASSES, SOURCES, built, context, toy_batch
@@ -41,8 +41,8 @@ def test_a_model_file_gives_back_the_method(tmp_path, name):
     assert again.network.sites == method.network.sites
     assert card.model_extra == {"epoch": 3}
     state = again.state_dict()
-    assert state.keys() == lasting(method).keys()
-    assert all(torch.equal(value, state[key]) for key, value in lasting(method).items())
+    assert state.keys() == model_state(method).keys()
+    assert all(torch.equal(value, state[key]) for key, value in model_state(method).items())
     batch = toy_batch(5)
     with torch.no_grad():
         ensembles = again.predict(batch)
@@ -126,7 +126,7 @@ def changed_card(folder, **changes):
         (
             {"method": {"name": "dgm"}},
             InputError,
-            r"method 'dgm' is not known here, .* give its file as --plugin. Did you mean 'dmg'",
+            r"unknown method 'dgm', .* give its file as --plugin. Did you mean 'dmg'",
         ),
         ({"method": {"name": "dmg", "no_such": 1}}, InputError, r"method\.no_such: there is no such setting"),
         ({"backbone": "smal"}, InputError, r"unknown backbone 'smal'"),

@@ -146,5 +146,5 @@ def test_a_context_is_compared_copied_and_pickled(data: Any, weights: Path, tmp_
 
 
 def test_a_context_made_by_hand_says_what_it_lacks() -> None:
-    with pytest.raises(ValueError, match="says how backbones are built"):
+    with pytest.raises(ValueError, match="a function that builds backbones"):
         Context(("a", "b"), ("x", "y")).build_backbone()

@@ -228,7 +228,7 @@ def test_a_method_has_to_say_how_it_learns() -> None:
         def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
             return {}
 
-    with pytest.raises(InputError, match=r"method 'silent' does not say how it learns: .* fit_closed_form"):
+    with pytest.raises(InputError, match=r"method 'silent' cannot be trained: .* fit_closed_form"):
         of(lambda backbone, context, settings: Silent(context, settings))
 
 

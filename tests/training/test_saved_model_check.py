@@ -60,7 +60,7 @@ def test_a_model_that_comes_back_otherwise_is_not_kept(tmp_path: Path, monkeypat
                 Switch.value = 1.0
 
     config = generated.config(backbone="shifted", method="aggregate", fast=True)
-    with pytest.raises(ParityError, match=r"is not kept: read back, it does not predict as the one that was trained"):
+    with pytest.raises(ParityError, match=r"after reloading, its predictions differ from those of the trained model"):
         run(config, folder.path, dataset=dataset(per_class=4), reporter=SwitchesAtTheEnd())
     assert not folder.results.exists()
     assert not list(folder.path.glob("*model*"))

@@ -14,7 +14,7 @@ from domain_masks.methods.base import Method
 
 
 class _Reversal(torch.autograd.Function):
-    """The identity, whose gradient is multiplied with a negative number."""
+    """The identity in the forward pass; the gradient is multiplied by a negative number."""
 
     @staticmethod
     def forward(context: Any, inputs: Tensor, strength: float) -> Tensor:
@@ -27,24 +27,24 @@ class _Reversal(torch.autograd.Function):
 
 
 def reverse_gradient(inputs: Tensor, strength: float) -> Tensor:
-    """Return ``inputs``, whose gradient is multiplied with -``strength`` on its way back (the gradient reversal layer).
+    """Return ``inputs``; in the backward pass the gradient is multiplied by -``strength`` (the gradient reversal layer).
 
-    Layers after it minimise a loss, layers before it maximise ``strength`` times that loss.
+    Layers after it minimise a loss; layers before it maximise ``strength`` times that loss.
     """
     result: Tensor = _Reversal.apply(inputs, strength)
     return result
 
 
 def growing_strength(progress: float, sharpness: float) -> float:
-    """Return the paper's schedule of λ: 2 / (1 + exp(-γ p)) - 1, from 0 at the beginning to almost 1.
+    """Return λ by the paper's schedule, 2 / (1 + exp(-γ p)) - 1, which grows from 0 to almost 1.
 
-    - ``progress``: p, share of the training that is done, in [0, 1]; ``sharpness``: γ, 10 in the paper
+    - ``progress``: p, completed fraction of training, in [0, 1]; ``sharpness``: γ, 10 in the paper
     """
     return 2 / (1 + math.exp(-sharpness * progress)) - 1
 
 
 def perceptron(inputs: int, width: int, outputs: int, layers: int) -> nn.Sequential:
-    """Return ``layers`` linear layers with ReLU between them, ``width`` wide inside: (N, inputs) -> (N, outputs)."""
+    """Return ``layers`` linear layers with ReLU between them and ``width`` hidden units: (N, inputs) -> (N, outputs)."""
     widths = [inputs, *[width] * (layers - 1), outputs]
     steps: list[nn.Module] = []
     for before, after in itertools.pairwise(widths):
@@ -53,9 +53,9 @@ def perceptron(inputs: int, width: int, outputs: int, layers: int) -> nn.Sequent
 
 
 def refuse_nothing_to_learn(method: Method, body: list[nn.Parameter]) -> None:
-    """Raise InputError where all layers before the last one are frozen, so that no representation can be learned."""
+    """Raise InputError if all layers before the last one are frozen, so that the method has nothing to train."""
     if not any(parameter.requires_grad for parameter in body):
         raise InputError(
-            f"method {method.name!r} learns what the last layer is given, and all layers before it are frozen: choose "
+            f"method {method.name!r} trains the layers before the last one, which are all frozen: choose "
             f"an earlier --boundary than {method.network.boundary!r}, or leave --freeze_features out"
         )

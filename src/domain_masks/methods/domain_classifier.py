@@ -15,11 +15,11 @@ MOST_ITERATIONS = 500
 class DomainClassifier(nn.Module):
     """Multinomial logistic regression on the standardised channel means of the boundary's input.
 
-    Fitted in closed form by :func:`fit_domain_classifier`, not trained: it has buffers and no parameters. Before
-    fitting, it predicts equal probabilities of all domains.
+    It is fitted by :func:`fit_domain_classifier` after training, so it has buffers and no parameters. Before fitting, all
+    domains have equal probabilities.
 
     - ``weight``: (D, K); ``bias``: (D,)
-    - ``mean``, ``scale``: (K,), by which the features are standardised
+    - ``mean``, ``scale``: (K,), mean and standard deviation for the standardisation
     """
 
     weight: Tensor
@@ -35,23 +35,22 @@ class DomainClassifier(nn.Module):
         self.register_buffer("scale", torch.ones(channels))
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Return the probability of every source domain: channel means (N, K) -> (N, D), rows that add up to 1."""
-        # In single precision whatever the network's is: also where a copy of it was halved.
+        """Return the probability of every source domain: channel means (N, K) -> (N, D), rows that sum to 1."""
+        # In single precision, also if the network was converted to half precision.
         standard = (pooled.float() - self.mean.float()) / self.scale.float()
         return functional.linear(standard, self.weight.float(), self.bias.float()).softmax(-1)
 
 
 def fit_domain_classifier(pooled: Tensor, domains: Tensor, count: int) -> DomainClassifier:
-    """Fit a classifier of ``count`` domains, all equally likely before an image is seen, however many images each has.
+    """Fit a classifier of ``count`` domains with equal prior probabilities, whatever their numbers of images.
 
-    So features that tell nothing give every domain the same weight, as the prediction ensemble does. Equal arguments give
-    equal classifiers.
+    Uninformative features therefore give equal weights, as in the prediction ensemble. The result is deterministic.
 
     - ``pooled``: (N, K) channel means of training images; ``domains``: (N,) indices in [0, count)
 
     Raises ValueError for fewer than two domains, or one without an image.
     """
-    # Loading scikit-learn takes seconds, which only a run's end needs.
+    # Importing scikit-learn takes seconds, and only the end of a run needs it.
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
@@ -61,17 +60,17 @@ def fit_domain_classifier(pooled: Tensor, domains: Tensor, count: int) -> Domain
         raise ValueError(f"expected images of each of two or more domains, got {np.unique(truth)} of {count}")
     features = pooled.double().cpu().numpy()
     mean, scale = features.mean(axis=0), features.std(axis=0)
-    # A channel that never changes says nothing; any scale leaves it at 0.
+    # A constant channel is 0 after centring, for any scale.
     scale[scale <= 1e-6 * np.abs(mean).max(initial=1e-6)] = 1.0
     features = (features - mean) / scale
-    # Linear algebra that is shared out among threads ends in other bits, and it is not PyTorch's, whose number is noted.
+    # BLAS results depend on the number of threads; this BLAS is not PyTorch's, whose number of threads is recorded.
     with warnings.catch_warnings(), threadpool_limits(limits=1, user_api="blas"):
-        # Domains that can be told apart without a mistake have no end to converge to but the regularisation's.
+        # For separable domains only the regularisation bounds the weights, and convergence is slow.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(class_weight="balanced", max_iter=MOST_ITERATIONS).fit(features, truth)
     weight, bias = model.coef_, model.intercept_
     if count == 2:
-        # Two domains are one logit, shared out evenly here.
+        # For two domains scikit-learn has one logit, which is split into two of opposite sign.
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     classifier = DomainClassifier(count, features.shape[1])
     for name, values in (("weight", weight), ("bias", bias), ("mean", mean), ("scale", scale)):

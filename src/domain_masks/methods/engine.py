@@ -14,12 +14,12 @@ from domain_masks.errors import InputError, combine_errors
 
 @dataclass(frozen=True)
 class Optimizer:
-    """An optimiser of a method; what is None is the run's.
+    """An optimiser of a method; fields that are None are taken from the run's settings.
 
     - ``groups``: names of the parameter groups that it updates
     - ``kind``: ``adam`` or ``sgd``
-    - ``lr``: learning rate, above 0; for the groups ``head`` and ``masks`` ``--lr_head`` and ``--lr_masks`` come first
-    - ``momentum``: of sgd, in [0, 1)
+    - ``lr``: learning rate, above 0; ``--lr_head`` and ``--lr_masks`` take precedence for the groups ``head`` and ``masks``
+    - ``momentum``: for sgd only, in [0, 1)
     - ``weight_decay``: 0 or more
 
     Raises InputError for values out of range.
@@ -50,13 +50,13 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stage of training.
+    """A phase of training.
 
-    - ``name``: what ``engine.phase`` says while it runs
-    - ``share``: of the epochs, in (0, 1]; the shares of all phases add up to 1, and every phase has one epoch at least
-    - ``selects``: whether its epochs can be the best one, whose weights are the model. The model is always of the last phase
-      that selects, and patience counts in that phase alone
-    - ``fresh_optimizers``: whether it begins without what the optimisers remember (momentum, Adam's averages)
+    - ``name``: value of ``engine.phase`` during the phase
+    - ``share``: fraction of the epochs, in (0, 1]; the shares of all phases sum to 1, and every phase has at least one epoch
+    - ``selects``: whether the best epoch, whose weights are the model, can be one of its epochs. The model is always from the
+      last phase that selects, and patience counts in that phase alone
+    - ``fresh_optimizers``: whether the state of the optimisers (momentum, Adam's averages) is reset at its start
     """
 
     name: str = "train"
@@ -70,52 +70,52 @@ class Engine(Protocol):
 
     @property
     def epochs(self) -> int:
-        """Epochs of the whole training as planned; patience or a limit of time may end it before."""
+        """Planned number of epochs; patience or a time limit may end training earlier."""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of each epoch."""
+        """Number of steps per epoch."""
 
     @property
     def steps(self) -> int:
-        """Steps of the whole training as planned."""
+        """Planned number of steps of the whole training."""
 
     @property
     def epoch(self) -> int:
-        """Index of the running epoch, from 0."""
+        """Index of the current epoch, from 0."""
 
     @property
     def global_step(self) -> int:
-        """Index of the running step over all epochs, from 0."""
+        """Index of the current step over all epochs, from 0."""
 
     @property
     def progress(self) -> float:
-        """Share of the training that is done, in [0, 1]."""
+        """Completed fraction of training, in [0, 1]."""
 
     @property
     def phase(self) -> str:
-        """Name of the running :class:`Phase`."""
+        """Name of the current :class:`Phase`."""
 
     def rate(self, group: str) -> float:
-        """Return the learning rate of a parameter group in the running step."""
+        """Return the learning rate of a parameter group in the current step."""
 
     def backward(
         self, loss: Tensor, batch: DomainBatch, only: Collection[str] | None = None, retain: bool = False
     ) -> None:
-        """Add the gradients of a loss that is a mean over ``batch``; scaled for accumulation, processes and precision.
+        """Add the gradients of a loss that is a mean over ``batch``, scaled for accumulation, processes and precision.
 
-        - ``only``: the optimisers whose parameters get gradients; those of all others are left as they are. None: all
-        - ``retain``: keep the graph, for another loss of the same forward pass
+        - ``only``: the optimisers whose parameters get gradients; gradients of the others do not change. None: all
+        - ``retain``: keep the graph for another loss of the same forward pass
         """
 
     def update(self, *optimizers: str) -> None:
-        """Clip, step and clear the named optimisers (all, where none is named), once enough batches are accumulated.
+        """Clip gradients, step and clear the named optimisers (by default all) once enough batches are accumulated.
 
-        Gradients of optimisers that a step does not update are dropped at its end.
+        Gradients of optimisers that a step does not update are discarded at its end.
         """
 
     def log(self, name: str, value: Tensor | float) -> None:
-        """Note a number for ``metrics.csv``, where its mean over the epoch is ``log/NAME``; it is no part of the loss."""
+        """Log a value, which is not part of the loss; ``metrics.csv`` has its mean over the epoch as ``log/NAME``."""
 
     def reduce(self, value: Tensor) -> Tensor:
-        """Return the mean of ``value`` over all processes, which call it together; gradients flow through, to any order."""
+        """Return the mean of ``value`` over all processes, which must call it together; differentiable to any order."""

@@ -1,4 +1,4 @@
-"""Episodes: each step holds some sources out, and evaluates them after a step on the others on a copy of the weights."""
+"""Episodic training: each step evaluates held-out sources after a step on the others, on a copy of the weights."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from domain_masks.processes import process_count, sum_over_processes
 from domain_masks.randomness import selected
 
 DIVERGED = 100.0
-"""A loss that is so many times the loss of guessing after a step on a copy of the weights is no loss to learn from."""
+"""Maximum loss after an inner step, as a multiple of the loss of a uniform prediction; above it training has diverged."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of a batch that are of some sources; what is gathered are those of all processes, in the order of the batch."""
+    """The rows of a batch that belong to some of the sources; gathered values are in the order of the global batch."""
 
     batch: DomainBatch
     domains: tuple[int, ...]
 
     @cached_property
     def rows(self) -> Tensor:
-        """Which rows of this process's batch they are, (n,) bool."""
+        """Mask of these rows in this process's batch, (n,) bool."""
         own = domains_of(self.batch)
         return torch.isin(own, torch.tensor(self.domains, device=own.device))
 
@@ -53,14 +53,14 @@ class Part:
         return self.batch.gather(domains_of(self.batch))[self._everywhere]
 
     def gather(self, values: Tensor) -> Tensor:
-        """Return values (K, ...) of the rows of all processes, of which ``values`` (k, ...) are this one's."""
+        """Return the values (K, ...) for the rows of all processes; ``values`` (k, ...) are those of this process."""
         if process_count() == 1:
             return values
         placed = values.new_zeros(len(self.batch), *values.shape[1:])
         return self.batch.gather(placed.index_put((self.rows,), values))[self._everywhere]
 
     def place(self) -> tuple[int, int, int]:
-        """Return the first of this process's rows among those of all, how many it has, and how many there are."""
+        """Return the index of this process's first row among all, its number of rows, and the total number of rows."""
         return (
             int(self._everywhere[: random_of(self.batch).first].sum()),
             int(self.rows.sum()),
@@ -70,17 +70,17 @@ class Part:
 
 @contextmanager
 def passing(part: Part) -> Iterator[None]:
-    """Pass a part of a batch through a network: layers draw for its rows as one process would, and twice differentiable."""
-    # The other kernels of attention have no second derivative.
+    """Run a network on a part of a batch: dropout draws as in one process, and attention is twice differentiable."""
+    # The other attention kernels have no second derivative.
     with sdpa_kernel(SDPBackend.MATH), selected(*part.place()) if process_count() > 1 else nullcontext():
         yield
 
 
 class InParts(Method):
-    """One network, through which the parts of a batch are passed one by one, with its own weights or others.
+    """One network that runs on the parts of a batch one by one, with its own weights or others.
 
-    So batch norm sees each part by itself, as in the papers' code; its running statistics are those of the passes with the
-    network's own weights. A batch of features steps T alone.
+    Batch norm therefore uses the statistics of each part, as in the papers' code; only passes with the network's own weights
+    update the running statistics. With a batch of features only T is stepped.
     """
 
     network_kind: ClassVar[type[Network]] = Network
@@ -94,21 +94,21 @@ class InParts(Method):
         return {PREDICTIONS: self.network.task(self.boundary_features(batch))}
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the network's weights that are learned, by their names in it."""
+        """Return the network's trainable weights by their names in it."""
         return {name: value for name, value in self.network.named_parameters() if value.requires_grad}
 
     def order(self, batch: DomainBatch) -> list[int]:
-        """Return the sources in an order that is drawn for the step, the same on all processes."""
+        """Return the sources in a random order for the step, equal on all processes."""
         drawn: list[int] = random_of(batch).once("episode", len(self.context.sources)).argsort().tolist()
         return drawn
 
     def logits(
         self, part: Part, weights: Mapping[str, Tensor], own: bool = False, features: Tensor | None = None
     ) -> Tensor:
-        """Return the logits (K, C) of the rows of all processes with ``weights`` in the place of the network's.
+        """Return the logits (K, C) for the rows of all processes with ``weights`` in place of the network's.
 
-        - ``own``: whether they are the network's own, whose passes alone move the statistics of batch norm
-        - ``features``: those of the whole batch, (n, ...), where they are there already
+        - ``own``: whether these are the network's own weights, so that batch norm updates its running statistics
+        - ``features``: those of the whole batch, (n, ...), if already computed
         """
         features = part.batch.features if features is None else features
         inputs = self.images_of(part.batch) if features is None else features
@@ -119,51 +119,51 @@ class InParts(Method):
         return part.gather(logits)
 
     def images_of(self, batch: DomainBatch) -> Tensor:
-        """Return the images (n, 3, H, W) of a batch without features; raises ValueError where it has none."""
+        """Return the images (n, 3, H, W) of a batch without features; raises ValueError if it has none."""
         if batch.images is None:
             raise ValueError("expected a batch with images or features, got neither")
         return batch.images
 
     def risk(self, part: Part, logits: Tensor) -> Tensor:
-        """Return the mean over the sources of a part of the mean cross entropy of each."""
+        """Return the mean cross entropy of each source of a part, averaged over these sources; a scalar."""
         losses = self.classification_loss(logits, part.labels, reduction="none")
         return torch.stack([losses[part.sources == domain].mean() for domain in part.domains]).mean()
 
     def refuse_synchronised(self) -> None:
-        """Raise InputError where batch norm over several GPUs would have to be differentiated twice, which PyTorch's cannot."""
+        """Raise InputError if synchronised batch norm would be differentiated twice, which PyTorch does not support."""
         if process_count() > 1 and any(isinstance(module, nn.SyncBatchNorm) for module in self.network.modules()):
             raise InputError(
-                f"devices: method {self.name!r} differentiates its inner steps, which PyTorch's batch norm over several GPUs "
-                "cannot: use one device, or --method.order first where the method has it"
+                f"devices: method {self.name!r} differentiates through inner steps, which PyTorch's synchronised batch norm "
+                "does not support: use one device, or --method.order first if the method has this setting"
             )
 
     def refuse_diverged(self, loss: Tensor, rate: float) -> None:
-        """Raise DivergedError where a ``loss`` after steps at ``rate`` is not finite, or far above that of guessing."""
+        """Raise DivergedError if ``loss`` after steps at ``rate`` is not finite, or far above that of a uniform prediction."""
         value = float(loss.detach())
         if not value <= DIVERGED * math.log(max(2, len(self.context.classes))):
             raise DivergedError(
                 f"method.inner_lr: after a step at the inner rate {rate:g} the loss is {value:.4g}: the rate is too large for "
-                "this network and these images. No weight was changed by this step. Use a lower --method.inner_lr."
+                "this network and these images. The weights were not updated in this step. Use a lower --method.inner_lr."
             )
 
 
 class Episodic(InParts):
-    """One network, trained in episodes: each step draws ``meta_test_domains`` of the sources to hold out."""
+    """One network with episodic training: each step holds out ``meta_test_domains`` randomly drawn sources."""
 
     def __init__(self, backbone: nn.Module, context: Context, settings: Any) -> None:
         super().__init__(backbone, context, settings)
         if settings.meta_test_domains >= len(context.sources):
             raise InputError(
                 f"method.meta_test_domains: expected fewer than the {len(context.sources)} sources "
-                f"({', '.join(context.sources)}), so that some are left to step on, got {settings.meta_test_domains}"
+                f"({', '.join(context.sources)}), so that some remain for the inner step, got {settings.meta_test_domains}"
             )
 
     @abstractmethod
     def losses(self, train: Part, test: Part) -> dict[str, Tensor]:
-        """Return the named terms of the loss of an episode, which are added up."""
+        """Return the named terms of an episode's loss, which are summed."""
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
-        """Learn from one episode."""
+        """Train on one episode."""
         if self.settings.order == "second":
             self.refuse_synchronised()
         order, held_out = self.order(batch), self.settings.meta_test_domains
@@ -181,21 +181,21 @@ def stepped(
     kind: Literal["sgd", "adam"] = "sgd",
     clip: float | None = None,
 ) -> dict[str, Tensor]:
-    """Return ``weights`` after a step of gradient descent on ``loss``, a loss over the rows of all processes.
+    """Return ``weights`` after a gradient step on ``loss``, a loss over the rows of all processes.
 
-    - ``second_order``: whether what follows is differentiated through the gradient of this step, or takes it as a constant
-    - ``kind``: ``adam`` is its first step, which has nothing to remember: about the rate times the gradient's sign
-    - ``clip``: largest norm of each tensor's gradient; None: any
+    - ``second_order``: differentiate through the gradient of this step; otherwise it is treated as a constant
+    - ``kind``: ``adam`` is the first step of Adam, without momentum: about the rate times the gradient's sign
+    - ``clip``: maximum norm of each tensor's gradient; None: no limit
     """
-    found = torch.autograd.grad(
+    computed = torch.autograd.grad(
         loss, list(weights.values()), create_graph=second_order, retain_graph=True, allow_unused=True
     )
     gradients = [
         torch.zeros_like(value) if gradient is None else gradient
-        for value, gradient in zip(weights.values(), found, strict=True)
+        for value, gradient in zip(weights.values(), computed, strict=True)
     ]
     if (processes := process_count()) > 1:
-        # Of its own rows each.
+        # Each process has the gradient of its own rows.
         flat = sum_over_processes(torch.cat([gradient.reshape(-1) for gradient in gradients])) / processes
         parts = torch.split(flat, [gradient.numel() for gradient in gradients])
         gradients = [part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True)]

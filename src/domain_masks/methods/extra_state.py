@@ -1,4 +1,4 @@
-"""What modules keep besides tensors (``get_extra_state``): plain values in ``model.json``, tensors beside the others."""
+"""Extra state of modules (``get_extra_state``): plain values in ``model.json``, tensors in ``model.safetensors``."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _MARK = "_extra_state"
 
 
 def tensors_in(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return those values of a state dict that are tensors of parameters and buffers."""
+    """Return the parameters and buffers of a state dict, without extra states."""
     return {name: value for name, value in state.items() if not is_extra(name)}
 
 
 def is_extra(name: str) -> bool:
-    """Whether a name in a state dict is that of a module's extra state."""
+    """Return whether a name in a state dict is that of a module's extra state."""
     return name.rpartition(".")[2] == _MARK
 
 
 def check_extra_state(method: nn.Module) -> None:
-    """Raise InputError unless the extra state of every module can be kept, and given back."""
+    """Raise InputError unless the extra state of every module can be saved and restored."""
     for name, module in method.named_modules():
         kind = type(module)
         if kind.get_extra_state is not nn.Module.get_extra_state and kind.set_extra_state is nn.Module.set_extra_state:
@@ -37,14 +37,14 @@ def check_extra_state(method: nn.Module) -> None:
             )
     for name, value in method.state_dict().items():
         if is_extra(name):
-            take_apart(value, name)
+            to_json_form(value, name)
 
 
-def take_apart(value: Any, name: str) -> tuple[Any, list[Tensor]]:
-    """Return ``value`` as JSON can hold it, and its tensors in the order in which it names them.
+def to_json_form(value: Any, name: str) -> tuple[Any, list[Tensor]]:
+    """Return a JSON form of ``value``, which refers to tensors by index, and the list of these tensors.
 
-    None, truth values, numbers, texts and tensors, in lists, tuples and dictionaries. Raises InputError for anything else and
-    for tensors that are too large, with ``name``, where it was found.
+    Supported are None, booleans, numbers, strings and tensors, in lists, tuples and dictionaries. Raises InputError, which
+    names ``name``, for other types and for tensors of more than ``MOST_BYTES`` in total.
     """
     tensors: list[Tensor] = []
 
@@ -61,8 +61,8 @@ def take_apart(value: Any, name: str) -> tuple[Any, list[Tensor]]:
         if isinstance(part, dict):
             return {"dict": [[plain(key), plain(item)] for key, item in part.items()]}
         raise InputError(
-            f"the extra state {name} holds a {type(part).__module__}.{type(part).__qualname__}, which no file of a run keeps: "
-            "expected None, truth values, numbers, texts and tensors, in lists, tuples and dictionaries"
+            f"the extra state {name} holds a {type(part).__module__}.{type(part).__qualname__}, which cannot be saved: "
+            "expected None, booleans, numbers, strings and tensors, in lists, tuples and dictionaries"
         )
 
     simple = plain(value)
@@ -74,8 +74,8 @@ def take_apart(value: Any, name: str) -> tuple[Any, list[Tensor]]:
     return simple, tensors
 
 
-def put_together(plain: Any, tensors: Mapping[int, Tensor]) -> Any:
-    """Return what :func:`take_apart` took apart; raises InputError where ``plain`` is nothing of that kind."""
+def from_json_form(plain: Any, tensors: Mapping[int, Tensor]) -> Any:
+    """Return the value that :func:`to_json_form` converted; raises InputError if ``plain`` is invalid."""
     if not isinstance(plain, dict):
         return plain
     kind: str
@@ -86,18 +86,18 @@ def put_together(plain: Any, tensors: Mapping[int, Tensor]) -> Any:
     if kind == "float":
         return float(content)
     if kind in ("list", "tuple") and isinstance(content, list):
-        items = [put_together(item, tensors) for item in content]
+        items = [from_json_form(item, tensors) for item in content]
         return tuple(items) if kind == "tuple" else items
     if kind == "dict" and isinstance(content, list):
-        return {put_together(key, tensors): put_together(item, tensors) for key, item in content}
-    raise InputError(f"expected an extra state as it was written, got {str(plain)[:80]}")
+        return {from_json_form(key, tensors): from_json_form(item, tensors) for key, item in content}
+    raise InputError(f"expected an extra state in the format that a run writes, got {str(plain)[:80]}")
 
 
 def extra_cards(state: Mapping[str, Any]) -> dict[str, ExtraState]:
-    """Return name -> plain part of every extra state in a state dict, and the forms of its tensors, for ``model.json``."""
+    """Return name -> JSON form and tensor forms of every extra state in a state dict, for ``model.json``."""
     cards = {}
     for name in filter(is_extra, state):
-        plain, tensors = take_apart(state[name], name)
+        plain, tensors = to_json_form(state[name], name)
         forms = [TensorForm.of(tensor) for tensor in tensors]
         cards[name] = ExtraState(
             value=plain, tensors=[StoredTensor(dtype=form.dtype, shape=[*form.shape]) for form in forms]
@@ -106,16 +106,16 @@ def extra_cards(state: Mapping[str, Any]) -> dict[str, ExtraState]:
 
 
 def extra_tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the tensors of every extra state in a state dict, numbered below its name."""
+    """Return the tensors of every extra state in a state dict, as ``NAME.INDEX``."""
     return {
         f"{name}.{index}": tensor
         for name in filter(is_extra, state)
-        for index, tensor in enumerate(take_apart(state[name], name)[1])
+        for index, tensor in enumerate(to_json_form(state[name], name)[1])
     }
 
 
 def extra_forms(cards: Mapping[str, ExtraState]) -> dict[str, TensorForm]:
-    """Return the forms of the tensors that :func:`extra_cards` describes, under their names."""
+    """Return the forms of the tensors that :func:`extra_cards` describes, by their names ``NAME.INDEX``."""
     return {
         f"{name}.{index}": TensorForm(form.dtype, tuple(form.shape))
         for name, card in cards.items()
@@ -126,9 +126,9 @@ def extra_forms(cards: Mapping[str, ExtraState]) -> dict[str, TensorForm]:
 def extra_values(
     cards: Mapping[str, ExtraState], tensors: Mapping[str, Tensor], names: Collection[str], path: Path
 ) -> dict[str, Any]:
-    """Return name -> extra state, from what :func:`extra_cards` described in ``path`` and the file's tensors.
+    """Return name -> extra state, from the ``cards`` in ``path`` and the model file's ``tensors``.
 
-    Raises InputError unless these are the extra states among ``names``.
+    Raises InputError unless the cards' names are those of the extra states among ``names``.
     """
     expected = sorted(filter(is_extra, names))
     if sorted(cards) != expected:
@@ -137,6 +137,6 @@ def extra_values(
             f"{', '.join(sorted(cards)) or 'none'}"
         )
     return {
-        name: put_together(card.value, {index: tensors[f"{name}.{index}"] for index in range(len(card.tensors))})
+        name: from_json_form(card.value, {index: tensors[f"{name}.{index}"] for index in range(len(card.tensors))})
         for name, card in cards.items()
     }

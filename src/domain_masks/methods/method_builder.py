@@ -12,8 +12,8 @@ from domain_masks.randomness import seeded
 
 
 def build_method(name: str, backbone: nn.Module, context: Context, settings: Settings, seed: int = 0) -> Method:
-    """Build the method around ``backbone``; what it initialises is keyed by ``seed``."""
+    """Build the method around ``backbone``; its random initial values depend on ``seed``."""
     with seeded(seed, "initialisation/method"):
-        # Every algorithm is built from a backbone as well; the base class, which has no network yet, is not.
+        # Every algorithm takes a backbone as first argument; the base class does not.
         kind: Callable[[nn.Module, Context, Settings], Method] = method_class(name)
         return kind(backbone, context, settings)

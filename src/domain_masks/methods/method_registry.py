@@ -21,10 +21,10 @@ ENTRY_POINTS = "domain_masks.methods"
 
 
 class Methods(UserDict[str, "type[Method] | str"]):
-    """Name -> the class of an algorithm, or its address ``module:Class``, which is looked up with its first use.
+    """Name -> the class of an algorithm, or its address ``module:Class``, which is imported on first use.
 
-    Installed packages are asked for theirs when a name is not one of these, or when all names are asked for. A name of this
-    package's stays this package's.
+    Entry points of installed packages are read for an unknown name, or when all names are listed. They cannot replace methods
+    of this package.
     """
 
     _packaged: dict[str, str] | None = None
@@ -33,24 +33,24 @@ class Methods(UserDict[str, "type[Method] | str"]):
         if self._packaged is not None:
             return
 
-        from importlib.metadata import entry_points  # noqa: PLC0415 - it takes its time
+        from importlib.metadata import entry_points  # noqa: PLC0415 - a slow import
 
-        found = {point.name: point for point in entry_points(group=ENTRY_POINTS) if point.name not in self.data}
-        self._packaged = {name: point.module for name, point in found.items()}
-        self.data |= {name: f"{point.module}:{point.attr}" for name, point in found.items()}
+        packaged = {point.name: point for point in entry_points(group=ENTRY_POINTS) if point.name not in self.data}
+        self._packaged = {name: point.module for name, point in packaged.items()}
+        self.data |= {name: f"{point.module}:{point.attr}" for name, point in packaged.items()}
 
     def packaged_in(self, name: str) -> str | None:
         """Return the module of an installed package that has added the method ``name``; None for any other method."""
         return (self._packaged or {}).get(name)
 
     def __getitem__(self, name: str) -> type[Method]:
-        """Return a class; what it needs is imported. Raises InputError for one of another package that cannot be."""
+        """Return a class, imported on first use; raises InputError if another package's cannot be imported."""
         if name not in self.data:
             self._ask_packages()
-        found = self.data[name]
-        if isinstance(found, str):
-            found = self.data[name] = _imported(name, found)
-        return found
+        entry = self.data[name]
+        if isinstance(entry, str):
+            entry = self.data[name] = _imported(name, entry)
+        return entry
 
     def __contains__(self, name: object) -> bool:
         if name not in self.data:
@@ -69,15 +69,15 @@ class Methods(UserDict[str, "type[Method] | str"]):
 def _imported(name: str, address: str) -> type[Method]:
     module, _, kind = address.partition(":")
     try:
-        found: type[Method] = attrgetter(kind)(importlib.import_module(module))
+        method: type[Method] = attrgetter(kind)(importlib.import_module(module))
     except Exception as error:
         if module.startswith("domain_masks."):
             raise
         raise InputError(
-            f"method {name!r} is of the installed package {module.partition('.')[0]!r}, whose {address} cannot be imported "
-            f"({type(error).__name__}: {error}): fix that package, or remove it"
+            f"method {name!r} of the installed package {module.partition('.')[0]!r}: {address} cannot be imported "
+            f"({type(error).__name__}: {error}). Fix that package, or uninstall it"
         ) from error
-    return found
+    return method
 
 
 METHODS = Methods(
@@ -125,22 +125,22 @@ METHODS = Methods(
         "dica": "domain_masks.methods.algorithms.dica:DICA",
     }
 )
-"""Name -> class, by family as in ``descriptions``."""
+"""Name -> class, ordered by family as in ``descriptions``."""
 
 
 def method_class(name: str) -> type[Method]:
-    """Return the class of the method ``name``; raises InputError that lists the methods there are."""
+    """Return the class of the method ``name``; raises InputError that lists the available methods."""
     if name not in METHODS:
         raise unknown("method", name, METHODS)
     return METHODS[name]
 
 
 def described(name: str) -> type[Description]:
-    """Return what is known of the method ``name``: without torch where it has a description of its own.
+    """Return the description of the method ``name``, which needs no torch for a method of this package.
 
-    Raises InputError that lists the methods there are.
+    Raises InputError that lists the available methods.
     """
     kind, entry = DESCRIBED.get(name), METHODS.data.get(name)
-    # Somebody may have put another class under the name.
+    # A user may have registered another class under the name.
     is_own = kind is not None and entry is not None and (isinstance(entry, str) or issubclass(entry, kind))
     return kind if kind is not None and is_own else method_class(name)

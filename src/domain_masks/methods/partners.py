@@ -1,4 +1,4 @@
-"""A partner of another source domain for every image of a batch, as methods that mix two images need it."""
+"""Draw a partner from another source domain for each image of a batch, for methods that mix two images."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from domain_masks.methods.base import domains_of, random_of
 
 
 def ring_of_domains(batch: DomainBatch, stream: str, count: int) -> list[int]:
-    """Return all ``count`` domains in a random order, the same on all processes: each is followed by that of its partners."""
+    """Return all ``count`` domains in a random order, equal on all processes: partners are from the next domain."""
     order: list[int] = random_of(batch).once(f"{stream}/ring", count).argsort().tolist()
     return order
 
 
 def partners_in_next_domain(batch: DomainBatch, stream: str, count: int) -> Tensor:
-    """Return for each row of this process its partner's row in the global batch, (n,): one of the next domain in the ring.
+    """Return, for each row of this process, the row in the global batch of a partner from the next domain in the ring; (n,).
 
-    In batches with equal parts of all domains every image is the partner of one other, as in DomainBed; else those of small
-    domains come more than once. A domain that is alone in the batch finds its partners in itself.
+    If the batch is balanced over domains, every image is the partner of exactly one other, as in DomainBed; otherwise images of
+    small domains are partners several times. If the batch has a single domain, partners are from that domain.
 
-    - ``count``: D, how many source domains there are
+    - ``count``: D, number of source domains
 
-    All processes call it together.
+    All processes must call it together.
     """
     random = random_of(batch)
     order = batch.gather(random.permutation(stream, device=batch.device))
     shuffled = batch.gather(domains_of(batch))[order]
     rows = [order[shuffled == domain] for domain in ring_of_domains(batch, stream, count)]
-    present = [of_one for of_one in rows if len(of_one)]
+    present = [members for members in rows if len(members)]
     partners = torch.empty_like(order)
     for own, others in zip(present, [*present[1:], *present[:1]], strict=True):
         partners[own] = others[torch.arange(len(own), device=own.device) % len(others)]

@@ -1,6 +1,6 @@
-"""User-defined methods outside of this package, imported only where they are named.
+"""User-defined methods outside this package, imported only if the user names them.
 
-Nothing that a model file or a folder of results says makes anything be imported.
+The contents of a model file or a results folder never cause an import.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from domain_masks.records.file_state import digest_of_file
 from domain_masks.records.plugins import is_file, plugin_file
 
 _PREFIX = "domain_masks_plugin_"
-"""Before the name of a module that was made of a file."""
+"""Prefix of the names of modules that are imported from a file."""
 _LOADED: dict[str, str] = {}
-"""Plugin, a file from the root -> the digest of what was imported."""
+"""Module name or absolute path of a plugin -> digest of the imported file."""
 
 
 def load_plugins(names: Iterable[str]) -> None:
-    """Import plugins, each once: files ``...py``, or modules that Python finds, also from the working folder.
+    """Import plugins, each once: files ``*.py``, or modules on Python's path or in the working folder.
 
-    A file that has changed since is imported again. What they add to ``METHODS``, or to ``SAMPLING``, ``SCHEDULES`` and the
-    others, is known by its name afterwards.
+    A file that has changed is imported again. Plugins register their methods in ``METHODS``, and other parts in ``SAMPLING``,
+    ``SCHEDULES`` and the other registries.
 
-    Raises InputError where one is not there, cannot be imported (with the line), has a method that it does not register, or
-    takes the name of one of this package's.
+    Raises InputError if a plugin does not exist, cannot be imported (with the line), defines a method without registering it,
+    or registers one under the name of a method of this package.
     """
     for name in names:
         path = plugin_file(name) if is_file(name) else None
         if path is not None and not path.is_file():
-            raise InputError(f"plugin {name!r}: no such file. Expected a file of Python, or the name of a module")
+            raise InputError(f"plugin {name!r}: no such file. Expected a Python file or the name of a module")
         key = name if path is None else str(path.absolute())
         digest = "" if path is None else digest_of_file(path)
         if _LOADED.get(key) == digest:
@@ -55,7 +55,7 @@ def load_plugins(names: Iterable[str]) -> None:
 
 
 def _module(name: str) -> ModuleType:
-    # As `python -m` finds it; the script `dmg` alone would look beside itself.
+    # As with `python -m`; the script `dmg` has only its own folder on the path.
     here = str(Path.cwd())
     sys.path.append(here)
     try:
@@ -76,17 +76,17 @@ def _module(name: str) -> ModuleType:
 
 def _file(path: Path) -> ModuleType:
     name = f"{_PREFIX}{path.stem}_{zlib.crc32(os.fsencode(path)):08x}"
-    found = importlib.util.spec_from_file_location(name, path)
-    if found is None or found.loader is None:
-        raise InputError(f"plugin {str(path)!r}: expected a file of Python")
-    module = importlib.util.module_from_spec(found)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"plugin {str(path)!r}: expected a Python file")
+    module = importlib.util.module_from_spec(spec)
     before = sys.modules.get(name)
     sys.modules[name] = module
-    # What lies beside it can be imported, as by a script.
+    # Modules in the same folder can be imported, as by a script.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     try:
-        found.loader.exec_module(module)
+        spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         sys.modules.pop(name)
         if before is not None:
@@ -96,14 +96,14 @@ def _file(path: Path) -> ModuleType:
 
 
 def _broken(name: str, path: Path | None, error: BaseException) -> InputError:
-    """Return what is wrong with a plugin and in which of its lines; the deepest one where it calls itself."""
+    """Return the error of a plugin with its line, the innermost one of the traceback that is in the plugin."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _is_same(frame.filename, path)]
     if isinstance(error, SyntaxError) and error.filename is not None and _is_same(error.filename, path):
         lines.append(error.lineno)
     message = error.msg if isinstance(error, SyntaxError) and lines else str(error)
     place = f", line {lines[-1]}" if lines else ""
-    said = " ".join(f"{type(error).__name__}: {message}".split())
-    return InputError(f"plugin {name!r}{place}: {said}. Nothing of it is used: fix it, or leave it out")
+    description = " ".join(f"{type(error).__name__}: {message}".split())
+    return InputError(f"plugin {name!r}{place}: {description}. The plugin was not loaded: fix it, or leave it out")
 
 
 def _is_same(filename: str, path: Path | None) -> bool:
@@ -111,8 +111,8 @@ def _is_same(filename: str, path: Path | None) -> bool:
 
 
 def _require_registration(name: str, module: ModuleType) -> None:
-    """Raise InputError where a plugin has methods and registers none: their names would be unknown."""
-    from domain_masks.methods.base import Method  # noqa: PLC0415 - its file has mostly been imported by the plugin
+    """Raise InputError if a plugin defines methods and registers none, so that their names would be unknown."""
+    from domain_masks.methods.base import Method  # noqa: PLC0415 - imports torch, which the plugin has mostly imported
 
     own = [
         kind
@@ -124,7 +124,7 @@ def _require_registration(name: str, module: ModuleType) -> None:
     ]
     if own and not any(kind.name in METHODS for kind in own):
         raise InputError(
-            f"plugin {name!r} has a method and does not say under which name: expected a line such as "
+            f"plugin {name!r} defines a method without registering it: expected a line such as "
             f"`METHODS[{own[0].name!r}] = {own[0].__name__}` at its end"
         )
 
@@ -135,15 +135,15 @@ def _refuse_names_of_this_package(plugin: str, before: Mapping[str, type | str])
         now = METHODS.data.get(name)
         if is_own and isinstance(now, type) and source_of(now) is not None:
             raise InputError(
-                f"plugin {plugin!r} puts {now.__name__} under the name {name!r}, which is a method of this package: expected "
-                "another name, as results would be taken for those of the other"
+                f"plugin {plugin!r} registers {now.__name__} as {name!r}, the name of a method of this package: expected "
+                "another name, so that their results are not confused"
             )
 
 
 def source_of(kind: type) -> str | None:
-    """Return where a class of a method's own is defined, as somebody else would have to import it; None for this package's.
+    """Return the module or file that defines a method's class, as a plugin to load; None for methods of this package.
 
-    A file is named without its folder, which is nobody's business where a model goes.
+    A file is named without its folder, because model cards are shared.
     """
     module = kind.__module__
     if module.startswith(_PREFIX):
@@ -151,17 +151,17 @@ def source_of(kind: type) -> str | None:
     return None if module.partition(".")[0] == "domain_masks" else module
 
 
-def unfamiliar(name: str, sources: Iterable[str | None]) -> str:
-    """Say that a method is not known here, and what has to be imported first: ``sources`` as far as they are known."""
+def unknown_method(name: str, sources: Iterable[str | None]) -> str:
+    """Return the message for an unknown method; ``sources`` are the plugins that may define it, as far as known."""
     known = [source for source in sources if source]
     if not known or known == ["__main__"]:
         guess = nearest(name, METHODS)
         return (
-            f"method {name!r} is not known here, and is none of this package's: run the code that defines it first, in Python, "
+            f"unknown method {name!r}, which is not part of this package: run the code that defines it first, in Python, "
             f"or give its file as --plugin{f'. Did you mean {guess!r}?' if guess else ''}"
         )
     flags = " ".join(f"--plugin {source}" for source in known)
     return (
-        f"method {name!r} of {', '.join(known)} is not known here: import that first, in Python, or add {flags} (by its path, "
-        "where it is a file)"
+        f"unknown method {name!r} of {', '.join(known)}: import that first, in Python, or add {flags} (with its path, "
+        "if it is a file)"
     )

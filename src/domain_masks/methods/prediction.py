@@ -15,10 +15,10 @@ from domain_masks.methods.base import Method
 
 
 class Predicted(NamedTuple):
-    """A method's predictions of N rows.
+    """A method's predictions for N rows.
 
-    - ``logits``: ensemble -> (N, C); ``ids``: of the rows (N,), in the order of the batches
-    - ``domains``: (N, D), how likely its domain classifier finds each source; None where it has none
+    - ``logits``: ensemble -> (N, C); ``ids``: sample ids (N,), in the order of the batches
+    - ``domains``: (N, D), probability of each source by the domain classifier; None if the method has none
     """
 
     logits: dict[str, NDArray[np.float32]]
@@ -31,9 +31,9 @@ def predict_batches(
 ) -> Predicted:
     """Run a method in evaluation mode over all batches.
 
-    - ``prepare``: puts a batch on the method's device and normalises its images
+    - ``prepare``: moves a batch to the method's device and normalises its images
 
-    The method is put back into the mode in which it was.
+    The method's previous mode is restored.
     """
     collected: dict[str, list[NDArray[np.float32]]] = {}
     domains: list[NDArray[np.float32]] = []
@@ -46,9 +46,9 @@ def predict_batches(
                 prepared = prepare(batch)
                 if method.domain_classifier is not None:
                     features = method.boundary_features(prepared)
-                    likely = method.domain_classifier(method.network.pooled(features))
-                    domains.append(likely.float().cpu().numpy())
-                    # F need not run again.
+                    probabilities = method.domain_classifier(method.network.pooled(features))
+                    domains.append(probabilities.float().cpu().numpy())
+                    # Reuse the features, so that F runs once.
                     prepared = replace(prepared, features=features)
                 for ensemble, logits in method.predict(prepared).items():
                     collected.setdefault(ensemble, []).append(logits.float().cpu().numpy())

@@ -1,4 +1,4 @@
-"""Model files: ``model.safetensors`` with the user's own parameter names, ``model.json`` with what else rebuilds it."""
+"""Model files: ``model.safetensors`` with the user's own parameter names, and ``model.json``, the model card."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.extra_state import extra_cards, extra_forms, extra_tensors, extra_values, tensors_in
 from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.method_registry import METHODS
-from domain_masks.methods.plugins import source_of, unfamiliar
+from domain_masks.methods.plugins import source_of, unknown_method
 from domain_masks.methods.prediction_parity import device_of, require_parity
 from domain_masks.methods.settings import method_settings
 from domain_masks.methods.tensor_files import (
@@ -29,9 +29,9 @@ from domain_masks.methods.tensor_files import (
     load_tensors,
     read_forms,
     read_tensors,
-    refuse_numbers_that_are_none,
+    require_finite,
 )
-from domain_masks.methods.training_only import lasting, leave_training
+from domain_masks.methods.training_only import drop_training_only, model_state
 from domain_masks.networks import Architecture, Site, architecture_of, build_architecture
 from domain_masks.records.environment import version
 from domain_masks.records.files import writing
@@ -42,29 +42,29 @@ NETWORK = "network.network."
 _MASKS = "network.masks.logits."
 _CLASSIFIER = "method.domain_classifier.weight"
 _MOST_CHANNELS = 2**16
-"""Channels at a boundary that a domain classifier may look at."""
+"""Maximum number of input channels of a domain classifier."""
 
 
 def model_tensors(method: Method) -> dict[str, Tensor]:
-    """Return the tensors of a method under the names that they have in a model file.
+    """Return the tensors of a method by their names in a model file.
 
-    The user's network keeps its own names; the mask logits of a site are ``masks.SITE``; what else a method has is
-    ``method.NAME``. Tensors in a module's extra state are numbered below its name. What training alone needs is not among them.
+    The user's network keeps its own names; the mask logits of a site are ``masks.SITE``; other tensors are ``method.NAME``.
+    Tensors of a module's extra state are ``NAME.INDEX``. Tensors that only training needs are left out.
     """
-    state = _named(lasting(method))
+    state = _named(model_state(method))
     tensors = tensors_in(state) | extra_tensors(state)
-    # Cloned: tensors that share memory (tied weights, slices) are not accepted by safetensors.
+    # Cloned: safetensors does not accept tensors that share memory (tied weights, slices).
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
 
 
 def _not_finite(method: Method) -> list[str]:
-    """Return the buffers that hold infinity or NaN, as one may that waits for its first value; no run saves others."""
+    """Return the names of buffers with infinite or NaN values, such as initial values that are not yet updated."""
     own = {name for name, _ in method.named_parameters()}
     return [
         file_name(name)
-        for name, tensor in tensors_in(lasting(method)).items()
+        for name, tensor in tensors_in(model_state(method)).items()
         if name not in own and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
     ]
 
@@ -76,16 +76,17 @@ def save_model(
     description: ModelDescription,
     check: Callable[[Method], None] | None = None,
 ) -> None:
-    """Write ``model.safetensors`` and ``model.json`` into ``folder``, each whole or not at all.
+    """Write ``model.safetensors`` and ``model.json`` into ``folder``, each atomically.
 
-    - ``backbone``: the name from which :func:`build_backbone` makes the network
-    - ``description``: what else ``model.json`` says, also another model's card, of which it takes over the description
+    - ``backbone``: the name with which :func:`build_backbone` builds the network
+    - ``description``: the other fields of ``model.json``; may be another model's card, whose description is copied
+    - ``check``: an additional check of the reloaded method
 
-    The weights carry no metadata but ``format``, so that equal weights are equal files. The files are read back and
-    predict a few images before they replace others: raises ParityError where these predictions differ from
-    ``method``'s, and the errors of ``check``.
+    The only metadata of the weights is ``format``, so that equal weights give equal files. Before existing files are replaced,
+    the new ones are loaded and predict a few images: raises ParityError if the predictions differ from those of ``method``,
+    and the errors of ``check``.
     """
-    context, state = method.context, _named(lasting(method))
+    context, state = method.context, _named(model_state(method))
     own = {
         "version": version(),
         "backbone": backbone,
@@ -100,41 +101,42 @@ def save_model(
         "not_finite": _not_finite(method),
     }
     card = ModelCard.model_validate(description.model_dump(by_alias=True, exclude_defaults=True) | own)
-    known = ModelCard.from_dict(json.loads(json.dumps(card.to_dict(), default=str)))
+    stored_card = ModelCard.from_dict(json.loads(json.dumps(card.to_dict(), default=str)))
     with writing(folder / "model.safetensors") as temporary:
-        # In memory first: the library's own writer hides what the file system says, such as that the disk is full.
+        # In memory first: safetensors' own writer hides errors of the file system, such as a full disk.
         temporary.write_bytes(save(model_tensors(method), metadata={"format": "pt"}))
         with default_tensors():
-            again = _loaded(known, folder / "model.json", temporary).to(device_of(method))
-        require_parity(method, again, folder)
+            reloaded = _loaded(stored_card, folder / "model.json", temporary).to(device_of(method))
+        require_parity(method, reloaded, folder)
         if check is not None:
-            check(again)
+            check(reloaded)
     card.write(folder / "model.json")
 
 
 def network_of(card: ModelCard) -> Architecture:
-    """Return what the network that ``card`` describes was made from.
+    """Return the architecture of the network that ``card`` describes.
 
-    Older cards do not say it: of ``imagenet`` it is known by the name, all others were made as without weights.
+    Older cards do not contain it; then it is derived from the backbone's name and from whether the initial weights were
+    ``imagenet``.
 
-    Raises InputError for a description that cannot be one, and an unknown name.
+    Raises InputError for an invalid description and an unknown backbone.
     """
     if card.network is not None:
-        found = Architecture.from_dict(card.network)
+        architecture = Architecture.from_dict(card.network)
         named = card.backbone.rpartition(":")[2]
-        if found.name.partition(".")[0] != named.partition(".")[0]:
-            raise InputError(f"expected the network of backbone {card.backbone!r}, got {found.name!r}")
-        return found
+        if architecture.name.partition(".")[0] != named.partition(".")[0]:
+            raise InputError(f"expected the network of backbone {card.backbone!r}, got {architecture.name!r}")
+        return architecture
     from_imagenet = card.training is not None and card.training.weights == "imagenet"
     return architecture_of(card.backbone, "imagenet" if from_imagenet else "none")
 
 
 def load_model(folder: Path) -> tuple[Method, ModelCard]:
-    """Rebuild what :func:`save_model` wrote, in evaluation mode on the CPU; also returns what ``model.json`` holds.
+    """Load a model that :func:`save_model` wrote, in evaluation mode on the CPU, and its model card.
 
-    The network is built without memory first, and the weights' file compared with it before anything is read. Nothing is
-    downloaded. Raises RunFolderError for a missing or malformed ``model.json`` or a newer format, InputError where the
-    tensors do not fit it.
+    The network is first built on the meta device, and the header of the weights file is checked against it before any tensor
+    is read. Nothing is downloaded. Raises RunFolderError for a missing or malformed ``model.json`` or a newer format,
+    InputError if the tensors do not match it.
     """
     with default_tensors():
         card = ModelCard.read(folder / "model.json")
@@ -144,34 +146,34 @@ def load_model(folder: Path) -> tuple[Method, ModelCard]:
 def _loaded(card: ModelCard, card_path: Path, path: Path) -> Method:
     """Rebuild the method that ``card`` describes with the tensors in ``path``, in evaluation mode on the CPU."""
     method = _blank(card, card_path)
-    leave_training(method)
+    drop_training_only(method)
     channels = _classified_channels(method, path)
     _expect_classifier(method, channels)
-    names = {file_name(name): name for name in lasting(method)}
+    names = {file_name(name): name for name in model_state(method)}
     check_forms(path, _forms(method) | extra_forms(card.extra_state))
     tensors = read_tensors(path)
     learned = {file_name(name) for name, _ in method.named_parameters()}
-    refuse_numbers_that_are_none(path, tensors, {*card.not_finite} - learned)
+    require_finite(path, tensors, {*card.not_finite} - learned)
     extra = extra_values(card.extra_state, tensors, names, card_path)
     if _keeps_tensors_elsewhere(method):
         method = _built(card, card_path)
-        leave_training(method)
+        drop_training_only(method)
         _expect_classifier(method, channels)
-    # Cloned: of small matrices a product's last bits depend on where in memory they begin, and in the file that is anywhere.
+    # Cloned: the last bits of small matrix products depend on memory alignment, which is arbitrary in the file.
     own = {name: tensor.clone() for name, tensor in tensors.items() if name in names}
     load_tensors(method, {names[name]: value for name, value in (own | extra).items()}, assign=True)
     return method.eval()
 
 
 def largest_file(card: ModelCard, path: Path) -> int:
-    """Return how many bytes the weights of the model that ``card``, read from ``path``, describes can have at most."""
+    """Return the maximum size in bytes of the weights file of the model that ``card``, read from ``path``, describes."""
     method = _blank(card, path)
     _expect_classifier(method, _MOST_CHANNELS if method.predicts_by_domain else None)
     return count_bytes(_forms(method) | extra_forms(card.extra_state))
 
 
 def read_masks(folder: Path) -> dict[str, Tensor]:
-    """Return site -> mask logits (D, K) of the model in ``folder``, without building it; empty for one without masks.
+    """Return site -> mask logits (D, K) of the model in ``folder``, without building it; empty for a model without masks.
 
     Raises RunFolderError and InputError as :func:`load_model` does.
     """
@@ -181,7 +183,7 @@ def read_masks(folder: Path) -> dict[str, Tensor]:
 
 
 def _classified_channels(method: Method, path: Path) -> int | None:
-    """Return how many channels the domain classifier in ``path`` looks at; None where the file has none that can be one."""
+    """Return the number of input channels of the domain classifier in ``path``; None if the file has no valid one."""
     form = read_forms(path).get(_CLASSIFIER)
     if form is None or len(form.shape) != 2 or form.shape[1] > _MOST_CHANNELS or not method.predicts_by_domain:
         return None
@@ -189,46 +191,46 @@ def _classified_channels(method: Method, path: Path) -> int | None:
 
 
 def _expect_classifier(method: Method, channels: int | None) -> None:
-    """Give ``method`` a domain classifier that is still to be filled, where it has one: it is fitted after training."""
+    """Give ``method`` an empty domain classifier for the weights in the file, unless ``channels`` is None."""
     if channels is not None:
         with torch.device("meta"):
             method.use_domain_classifier(DomainClassifier(len(method.context.sources), channels))
 
 
 def _forms(method: Method) -> dict[str, TensorForm]:
-    return {name: TensorForm.of(tensor) for name, tensor in tensors_in(_named(lasting(method))).items()}
+    return {name: TensorForm.of(tensor) for name, tensor in tensors_in(_named(model_state(method))).items()}
 
 
 def _blank(card: ModelCard, path: Path) -> Method:
-    """Build the method that ``card`` describes on the meta device: shapes without memory, nothing is initialised."""
+    """Build the method that ``card`` describes on the meta device: shapes without memory or initial values."""
     try:
         with torch.device("meta"):
             return _made(card)
     except InputError as error:
         if error.__cause__ is None:
-            # The card is wrong: with memory it would be as wrong, and a network as large as it names be made for it.
+            # The card is invalid: building with memory would fail as well, after allocating the network.
             raise InputError(f"{path}: {error}") from error
         return _built(card, path)
-    except Exception:  # a network that computes with numbers while it is made
+    except Exception:  # a network whose constructor computes with values
         return _built(card, path)
 
 
 def _built(card: ModelCard, path: Path) -> Method:
-    """Build the method that ``card`` describes with memory and first weights."""
+    """Build the method that ``card`` describes with memory and initial weights."""
     try:
         return _made(card)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except Exception as error:
         raise InputError(
-            f"{path}: the network {card.backbone!r} that it describes cannot be built ({type(error).__name__}: {error})"
+            f"{path}: the network {card.backbone!r} cannot be built ({type(error).__name__}: {error})"
         ) from error
 
 
 def _made(card: ModelCard) -> Method:
     name = card.method.name
     if name not in METHODS or (card.plugin is not None and source_of(METHODS[name]) is None):
-        raise InputError(unfamiliar(name, [card.plugin]))
+        raise InputError(unknown_method(name, [card.plugin]))
     make = partial(build_architecture, network_of(card), len(card.classes), card.backbone)
     context = Context(
         sources=tuple(card.sources),
@@ -242,7 +244,7 @@ def _made(card: ModelCard) -> Method:
 
 
 def _keeps_tensors_elsewhere(method: Method) -> bool:
-    """Whether a method on the meta device has tensors that no file holds, such as tables of positions."""
+    """Return whether a method on the meta device has tensors that are not in its state, such as position tables."""
     state = method.state_dict()
     tensors = [buffer for name, buffer in method.named_buffers() if name not in state]
     tensors += [value for module in method.modules() for value in vars(module).values() if isinstance(value, Tensor)]
@@ -254,7 +256,7 @@ def _named(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def file_name(name: str) -> str:
-    """Return the name that a tensor of a method has in a model file."""
+    """Return the name of a method's tensor in a model file."""
     if name.startswith(NETWORK):
         return name.removeprefix(NETWORK)
     if name.startswith(_MASKS):

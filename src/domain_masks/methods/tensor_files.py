@@ -17,7 +17,7 @@ from domain_masks.errors import InputError
 from domain_masks.records.files import utf8_path
 
 MOST_BYTES = 64_000_000
-"""Of what a file may hold where nothing else says how large it is: a tensor of open length, the tensors of an extra state."""
+"""Maximum size of a tensor of open length, and of the tensors of an extra state, whose sizes are not known beforehand."""
 HEADER_LIMIT = 100_000_000
 """Bytes that safetensors allows a header."""
 
@@ -39,23 +39,23 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class TensorForm:
-    """Type, as safetensors names it, and shape of a tensor; an axis of length 0 is one whose length the data decide."""
+    """Type, as safetensors names it, and shape of a tensor; the length of an axis of length 0 depends on the data."""
 
     dtype: str
     shape: tuple[int, ...]
 
     @classmethod
     def of(cls, tensor: Tensor) -> TensorForm:
-        """Return the form of ``tensor``, which may lie on the meta device."""
+        """Return the form of ``tensor``, which may be on the meta device."""
         return cls(_DTYPES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
 
     @property
     def is_open(self) -> bool:
-        """Whether the data decide its size."""
+        """Whether the size depends on the data."""
         return 0 in self.shape
 
     def allows(self, form: TensorForm) -> bool:
-        """Whether a tensor of the form ``found`` can stand here: of this form, its open axes of any length up to the limit."""
+        """Return whether a tensor with ``form`` fits: equal, except for the lengths of open axes, up to ``MOST_BYTES``."""
         if self == form:
             return True
         fits = len(self.shape) == len(form.shape) and all(map(_fits, self.shape, form.shape))
@@ -63,7 +63,7 @@ class TensorForm:
 
     @property
     def bytes(self) -> int:
-        """How much memory a tensor of this form needs; the most that it may where it is open."""
+        """Size in bytes of a tensor of this form; the maximum size if it is open."""
         if self.is_open:
             return MOST_BYTES
         sizes = {name: torch.empty(0, dtype=dtype).element_size() for dtype, name in _DTYPES.items()}
@@ -80,9 +80,9 @@ def _fits(expected: int, size: int) -> bool:
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Any], *, strict: bool = True, assign: bool = False) -> None:
-    """Load ``tensors`` as a state dict of ``module`` in its present version, which some modules insist on being told.
+    """Load ``tensors`` as a state dict of ``module``, with the version metadata that some modules require.
 
-    Buffers with an axis of length 0 take the lengths that they have in ``tensors``.
+    Buffers with an axis of length 0 are resized to the shapes in ``tensors``.
 
     Raises what ``load_state_dict`` raises.
     """
@@ -95,21 +95,21 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Any], *, strict: bool 
 def _lengthen(module: nn.Module, tensors: Mapping[str, Any]) -> None:
     for path, part in module.named_modules():
         for name, buffer in part._buffers.items():
-            found = tensors.get(f"{path}.{name}" if path else name)
-            if buffer is None or not isinstance(found, Tensor) or 0 not in buffer.shape:
+            value = tensors.get(f"{path}.{name}" if path else name)
+            if buffer is None or not isinstance(value, Tensor) or 0 not in buffer.shape:
                 continue
-            if TensorForm.of(buffer).allows(TensorForm.of(found)):
-                part._buffers[name] = buffer.new_empty(found.shape)
+            if TensorForm.of(buffer).allows(TensorForm.of(value)):
+                part._buffers[name] = buffer.new_empty(value.shape)
 
 
 def read_forms(path: Path) -> dict[str, TensorForm]:
     """Return name -> form of every tensor in a safetensors file, from its header alone.
 
-    Raises InputError for a file that is missing, damaged or of another format, a pickle among them.
+    Raises InputError for a file that is missing, damaged or of another format, such as a pickle.
     """
     try:
         with utf8_path(path) as readable, safe_open(readable, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             return {name: TensorForm(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
     except Exception as error:
         raise _unreadable(path, error) from error
@@ -126,33 +126,33 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def check_forms(path: Path, expected: Mapping[str, TensorForm]) -> None:
-    """Raise InputError that counts and names the tensors in ``path`` that are not as ``expected``."""
+    """Raise InputError that counts and names the tensors in ``path`` that differ from ``expected``."""
     got = read_forms(path)
-    odd = odd_forms(expected, got)
-    if odd:
+    names = odd_forms(expected, got)
+    if names:
         raise InputError(
-            f"{path} does not fit model.json: {len(odd)} tensors are missing, foreign or of another shape or type "
-            f"({', '.join(odd[:_SHOWN])}{', ...' if len(odd) > _SHOWN else ''}). {_first(odd[0], expected, got)}"
+            f"{path} does not match model.json: {len(names)} tensors are missing, unexpected or of another shape or type "
+            f"({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}). {_first(names[0], expected, got)}"
         )
 
 
 def odd_forms(expected: Mapping[str, TensorForm], got: Mapping[str, TensorForm]) -> list[str]:
-    """Return the names of the tensors that are not as ``expected``, in order."""
+    """Return the sorted names of the tensors that differ from ``expected``."""
     same = {name for name in expected.keys() & got.keys() if expected[name].allows(got[name])}
     return sorted((expected.keys() | got.keys()) - same)
 
 
-def refuse_numbers_that_are_none(path: Path, tensors: Mapping[str, Tensor], but: Collection[str] = ()) -> None:
-    """Raise InputError where ``tensors``, read from ``path``, hold NaN or infinity, other than those named in ``but``."""
+def require_finite(path: Path, tensors: Mapping[str, Tensor], but: Collection[str] = ()) -> None:
+    """Raise InputError if ``tensors``, read from ``path``, contain NaN or infinity, except those named in ``but``."""
     for name, tensor in tensors.items():
         if name not in but and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(
-                f"{path}: {name} holds NaN or infinite numbers, with which nothing can be predicted: train the model again"
+                f"{path}: {name} contains NaN or infinite values, so the model cannot predict: train it again"
             )
 
 
 def count_bytes(forms: Mapping[str, TensorForm]) -> int:
-    """Return how many bytes the largest file with these tensors has, its header as large as it may be."""
+    """Return the maximum size in bytes of a file with these tensors, including its header."""
     return HEADER_LIMIT + sum(form.bytes for form in forms.values())
 
 
@@ -161,11 +161,11 @@ def _first(name: str, expected: Mapping[str, TensorForm], got: Mapping[str, Tens
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    found = next(_kinds(path), None)
-    if found is not None:
+    other_format = next(_kinds(path), None)
+    if other_format is not None:
         return InputError(
-            f"{path} is {found}, not safetensors: such a file can run code when it is read. Expected the "
-            "model.safetensors that a run leaves behind"
+            f"{path} is {other_format}, not safetensors: such a file can run code when it is read. Expected the "
+            "model.safetensors of a run"
         )
     return InputError(
         f"{path} cannot be read ({type(error).__name__}: {error}): expected the weights beside model.json"

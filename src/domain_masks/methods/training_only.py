@@ -1,4 +1,4 @@
-"""Parts of a method for training only: saved in checkpoints, but not in model files, exports or initial weights."""
+"""Tensors of a method that only training needs: saved in checkpoints, but not in model files, exports or initial weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from domain_masks.methods.base import Method
 
 
 def check_training_only(method: Method) -> None:
-    """Raise InputError where ``training_only`` names something of which the method's state holds nothing."""
+    """Raise InputError if ``training_only`` has a prefix that matches no tensor of the method's state."""
     state = method.state_dict()
     for prefix in _prefixes(method):
         if not any(_is_below(name, prefix) for name in state):
@@ -19,29 +19,29 @@ def check_training_only(method: Method) -> None:
 
 
 def is_training_only(method: Method, name: str) -> bool:
-    """Whether the tensor ``name`` of the method's state is needed for training alone."""
+    """Return whether only training needs the tensor ``name`` of the method's state."""
     return any(_is_below(name, prefix) for prefix in _prefixes(method))
 
 
-def lasting(method: Method) -> Mapping[str, Any]:
-    """Return the method's state dict without what training alone needs: what its model is."""
+def model_state(method: Method) -> Mapping[str, Any]:
+    """Return the method's state dict without the tensors that only training needs: the state of its model."""
     state = method.state_dict()
     for name in [name for name in state if is_training_only(method, name)]:
         del state[name]
     return state
 
 
-def leave_training(method: Method) -> None:
-    """Take from ``method`` the modules and tensors that training alone needs; None stands in their places."""
+def drop_training_only(method: Method) -> None:
+    """Replace the modules and tensors of ``method`` that only training needs by None."""
     for prefix in _prefixes(method):
         above, _, last = prefix.rpartition(".")
         try:
             parent = method.get_submodule(above)
-        except AttributeError:  # a part that this method has not made
+        except AttributeError:  # the method does not have this part
             continue
-        for kept in (parent._modules, parent._parameters, parent._buffers):
-            if last in kept:
-                kept[last] = None
+        for members in (parent._modules, parent._parameters, parent._buffers):
+            if last in members:
+                members[last] = None
 
 
 def _prefixes(method: Method) -> tuple[str, ...]:
@@ -52,9 +52,9 @@ def _is_below(name: str, prefix: str) -> bool:
     return name == prefix or name.startswith(prefix + ".")
 
 
-def needed_to_predict(method: Method, reason: str) -> InputError:
-    """Return the error for a method that predicts with what it calls needed for training alone."""
+def used_for_prediction(method: Method, reason: str) -> InputError:
+    """Return the error for a method that needs parts named in ``training_only`` for prediction."""
     return InputError(
-        f"method {method.name!r} does not predict as before without {', '.join(_prefixes(method))}, which its training_only() "
-        f"keeps out of the model ({reason}): expected predict to need nothing of it, or it not to be named there"
+        f"method {method.name!r} has other predictions without {', '.join(_prefixes(method))}, which its training_only() "
+        f"excludes from the model ({reason}): expected predict not to use it, or training_only not to name it"
     )

@@ -10,7 +10,7 @@ from typing import Any
 from domain_masks.data.registry import AUGMENTATION_NAMES, DATASETS
 from domain_masks.errors import InputError
 from domain_masks.methods.method_registry import METHODS, described
-from domain_masks.methods.plugins import load_plugins, unfamiliar
+from domain_masks.methods.plugins import load_plugins, unknown_method
 from domain_masks.networks.names import OWN_NAMES
 from domain_masks.records.config import RunConfig
 from domain_masks.records.identity import SITE_PRESETS
@@ -68,7 +68,7 @@ def require_plugins(values: Mapping[str, Any], folder: Path) -> None:
     name = method.get("name") if isinstance(method, Mapping) else method
     named = [str(plugin) for plugin in as_list(values.get("plugin") or ())]
     if isinstance(name, str) and name not in METHODS:
-        raise InputError(f"{folder}: {unfamiliar(name, named)}")
+        raise InputError(f"{folder}: {unknown_method(name, named)}")
     if not named or not isinstance(name, str):
         return
     used: list[Any] = [described(name), SAMPLING.get(values.get("sampling", ""))]
