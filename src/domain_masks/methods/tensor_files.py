@@ -131,7 +131,7 @@ def check_forms(path: Path, expected: Mapping[str, TensorForm]) -> None:
     names = odd_forms(expected, got)
     if names:
         raise InputError(
-            f"{path} does not match model.json: {len(names)} tensors are missing, unexpected or of another shape or type "
+            f"{path} does not fit model.json: {len(names)} tensors are missing, unexpected or of another shape or type "
             f"({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}). {_first(names[0], expected, got)}"
         )
 
