@@ -149,7 +149,7 @@ def test_the_share_of_the_batch_rises_every_ten_epochs(rise):
     [
         (
             "features.block1",
-            r"'features.block1' lies before the boundary 'features.block2': expected a module of the task",
+            r"'features.block1' is before the boundary 'features.block2': expected a module of the task",
         ),
         ("features.block9", r"unknown module 'features.block9'"),
     ],

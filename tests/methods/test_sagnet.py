@@ -118,7 +118,9 @@ def test_predictions_are_the_networks_and_need_no_style_network():
 
 
 def test_one_place_has_no_variance():
-    with pytest.raises(InputError, match=r"got the shape \(64, 1, 1\) of one place: use larger images, or an earlier"):
+    with pytest.raises(
+        InputError, match=r"got the shape \(64, 1, 1\) with a single position: use larger images, or an earlier"
+    ):
         divided_at("pool", size=8)
 
 

@@ -153,5 +153,5 @@ def test_traced_and_mapped_networks_are_not_in_the_way_either(nets):
 
 @pytest.mark.parametrize("domains", [0, True, 1.5, ["ink", "paper"], None])
 def test_the_number_of_domains_is_a_whole_number(domains):
-    with pytest.raises(InputError, match="expected the number of source domains"):
+    with pytest.raises(InputError, match="expected domains as the number of source domains"):
         masked("small", domains, classes=5)

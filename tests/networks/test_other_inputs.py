@@ -62,7 +62,7 @@ def tables():
 
 
 def test_an_example_is_asked_for_where_images_do_not_fit():
-    with pytest.raises(InputError, match=r"does not accept images of 224x224 .* give an example_input"):
+    with pytest.raises(InputError, match=r"does not accept images of 224x224 .* pass an example_input"):
         masked(tables(), 2, sites=["2"])
 
 

@@ -231,7 +231,7 @@ def test_a_site_named_twice_is_refused():
 
 
 def test_a_site_before_the_boundary_is_refused():
-    with pytest.raises(InputError, match=r"site 'features\.block1' lies before the boundary 'classifier'"):
+    with pytest.raises(InputError, match=r"site 'features\.block1' is before the boundary 'classifier'"):
         MaskedNetwork(build("small"), 2, ["features.block1"], "classifier", 32)
 
 
@@ -247,7 +247,7 @@ def test_the_input_of_all_branches_cuts_and_a_mask_reaches_one_of_them(boundary)
 
 
 def test_a_boundary_inside_a_residual_block_is_refused():
-    with pytest.raises(InputError, match=r"boundary 'layer4\.1\.conv2' cannot divide the network: other values"):
+    with pytest.raises(InputError, match=r"boundary 'layer4\.1\.conv2' cannot split the network: other values"):
         Network(build("resnet18"), "layer4.1.conv2", image_size=64)
 
 
@@ -280,14 +280,14 @@ def test_feature_maps_are_no_logits():
 
 
 def test_a_forward_that_depends_on_values_is_refused():
-    with pytest.raises(InputError, match="cannot follow the network to head: its forward depends on the values"):
+    with pytest.raises(InputError, match="cannot trace the network to head: its forward depends on the values"):
         Network(DependsOnValues(), "head", image_size=8)
 
 
 def test_a_forward_that_makes_tensors_is_refused_and_left_as_it_was():
     backbone = MakesConstants()
     attributes = set(vars(backbone))
-    with pytest.raises(InputError, match=r"a tensor of shape \(6,\) that is made there .* registered as a buffer"):
+    with pytest.raises(InputError, match=r"creates a tensor of shape \(6,\), .* register it as a buffer"):
         Network(backbone, "head", image_size=8)
     assert set(vars(backbone)) == attributes
 

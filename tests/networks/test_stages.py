@@ -54,7 +54,9 @@ def test_what_is_called_twice_has_no_shape():
 
 def test_a_network_without_maps_and_blocks_has_no_stages():
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4), nn.ReLU(), nn.Linear(4, 2))
-    with pytest.raises(InputError, match=r"has no stages .* name the modules, among"):
+    with pytest.raises(
+        InputError, match=r"the stages of .* cannot be determined by resolution: name the modules, from"
+    ):
         stages(network, 8)
 
 

@@ -70,14 +70,14 @@ def test_lightning_with_its_loss(tmp_path: Path) -> None:
     content = {"state_dict": state, "hyper_parameters": {"lr": 0.1}, "pytorch-lightning_version": "2.5", **OTHERS}
     assert_is(built(content, tmp_path, said), STATE)
     assert len(said) == 1
-    assert "taken is what stands under model., left out are 2 other tensors (criterion.weight, accuracy.tp)" in said[0]
+    assert "using the tensors under model., ignoring 2 other tensors (criterion.weight, accuracy.tp)" in said[0]
 
 
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        ({"state_dict": STATE, "state_dict_ema": AVERAGED}, "state_dict_ema and state_dict: state_dict_ema is taken"),
-        ({"model": STATE, "ema": AVERAGED}, "ema and model: ema is taken"),
+        ({"state_dict": STATE, "state_dict_ema": AVERAGED}, "state_dict_ema and state_dict: using state_dict_ema"),
+        ({"model": STATE, "ema": AVERAGED}, "ema and model: using ema"),
         (
             {"state_dict": {**prefixed("model.", STATE), **prefixed("ema_model.", AVERAGED)}},
             "under ema_model. and model.: using the first",
@@ -98,7 +98,7 @@ def test_of_several_it_is_said_which_one_is_taken(tmp_path: Path, content: objec
 
 def test_without_a_listener_it_is_warned(tmp_path: Path) -> None:
     torch.save({"model": STATE, "ema": AVERAGED}, tmp_path / "w.pth")
-    with pytest.warns(UserWarning, match="ema is taken"):
+    with pytest.warns(UserWarning, match="using ema"):
         build_backbone("small", 5, tmp_path / "w.pth")
     torch.save({"model": STATE}, tmp_path / "w.pth")
     with warnings.catch_warnings():

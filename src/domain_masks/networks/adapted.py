@@ -16,15 +16,15 @@ from domain_masks.networks.site import Site
 
 
 def low_rank(inputs: Tensor, down: Tensor, up: Tensor, axis: int) -> Tensor:
-    """Return x + B A x for the channels x of every row and place, each row by matrices of its own.
+    """Return x + B A x for the channels x at every position, with matrices per row.
 
-    - ``inputs``: (N, ...) with K entries along ``axis``
+    - ``inputs``: (N, ...) with K channels along ``axis``
     - ``down``: A, (N, R, K); ``up``: B, (N, K, R)
     - returns: the shape of ``inputs``
     """
     last = inputs.movedim(axis, -1)
-    places = last.flatten(1, -2) if last.dim() > 2 else last.unsqueeze(1)
-    change = places @ down.transpose(1, 2).to(inputs.dtype) @ up.transpose(1, 2).to(inputs.dtype)
+    positions = last.flatten(1, -2) if last.dim() > 2 else last.unsqueeze(1)
+    change = positions @ down.transpose(1, 2).to(inputs.dtype) @ up.transpose(1, 2).to(inputs.dtype)
     return inputs + change.reshape(last.shape).movedim(-1, axis)
 
 
@@ -42,13 +42,13 @@ class LowRank(NamedTuple):
 class AdaptedNetwork(DomainNetwork):
     """A classifier whose T receives, at each site, x + (α/r) B_d A_d x in place of the input's channels x, by domain d.
 
-    Where a mask multiplies each channel by a number, an adapter adds a map of rank r. As in LoRA A is drawn, U(-1/√K, 1/√K),
-    and B is zero, so that the network initially equals the one without adapters.
+    A mask multiplies each channel by a number; an adapter adds a linear map of rank r. As in LoRA, A is initialised with
+    U(-1/√K, 1/√K) and B with zero, so that the network initially equals the one without adapters.
 
     - ``domains``: D; ``sites``: the modules whose inputs are adapted; ``boundary``: where T begins, None: the first site
     - ``rank``: r, at most the channels of the narrowest site; ``alpha``: α
 
-    Raises InputError where there is no site, the rank is larger, or the network cannot be divided.
+    Raises InputError without a site, for a larger rank, and if the network cannot be split.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917
@@ -69,8 +69,7 @@ class AdaptedNetwork(DomainNetwork):
         narrowest = min(self.sites, key=lambda site: site.size)
         if not 1 <= rank <= narrowest.size:
             raise InputError(
-                f"rank: expected at most {narrowest.size}, the channels at site {narrowest.name!r}, where more would be no "
-                f"low rank, got {rank}"
+                f"rank: expected 1 to {narrowest.size}, the number of channels at site {narrowest.name!r}, got {rank}"
             )
         self.domains = domains
         self.scale = alpha / rank

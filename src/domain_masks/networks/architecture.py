@@ -1,4 +1,4 @@
-"""The description of a network as data: its builder, its name there, and the builder's arguments."""
+"""The description of a network as data: library, name, and arguments of the builder."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _LARGEST = 4096
 Library = Literal["own", "torchvision", "timm"]
 
 AS_PRETRAINED = "as_pretrained"
-"""Argument of timm's networks that are built otherwise with their own weights than without."""
+"""Argument of timm's networks whose architecture with pretrained weights differs from that without."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The description of a network, except its tensors and its number of classes.
+    """The description of a network, without its tensors and number of classes.
 
-    - ``library``, ``name``: the builder, and the network's name there, timm's with its tag
-    - ``arguments``: what its builder gets besides the number of classes; weights can ask for some, as those of torchvision's
-      GoogLeNet do for ``transform_input``
+    - ``library``, ``name``: the library, and the network's name in it, with the tag for timm
+    - ``arguments``: the builder's arguments besides the number of classes; pretrained weights can require some, such as
+      ``transform_input`` of torchvision's GoogLeNet
     """
 
     library: Library
@@ -76,4 +76,4 @@ _ARGUMENTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     },
     "timm": {AS_PRETRAINED: _is_truth},
 }
-"""Allowed arguments: a description can be untrusted, and some arguments of builders download files."""
+"""Allowed arguments: a description may be untrusted, and some arguments of builders download files."""

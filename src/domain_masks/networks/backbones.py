@@ -23,7 +23,7 @@ from domain_masks.networks.weights_loading import load_weights
 HeadInitialisation = Literal["default", "normal"]
 
 BACKBONES: dict[str, Callable[[int], nn.Module]] = {"small": SmallConvNet}
-"""The networks of this package, by name; torchvision's and timm's come on top."""
+"""The networks of this package, by name, in addition to those of torchvision and timm."""
 
 
 def build_backbone(
@@ -38,13 +38,13 @@ def build_backbone(
     """Build a classifier with a new head for ``classes``.
 
     - ``name``: one of :data:`BACKBONES`, torchvision's if it has one, ``timm:NAME`` (or a bare name only timm has)
-    - ``weights``: ``none``, ``imagenet`` (through torchvision or timm), or a file, see :func:`read_weights` and
-      :func:`load_weights`. A head of another number of classes is left out of a file; all else must fit exactly
+    - ``weights``: ``none``, ``imagenet`` (from torchvision or timm), or a file, see :func:`read_weights` and
+      :func:`load_weights`. A file's head with another number of classes is ignored; all other tensors must match exactly
     - ``head_initialisation``: ``default`` is PyTorch's; ``normal`` is N(0, 0.001) with bias 0 (paper, DomainNet)
-    - ``architecture``: what :func:`architecture_of` returned for these weights; None asks it
-    - ``say``: called with remarks about a file of weights, one line each; None: warnings
+    - ``architecture``: the result of :func:`architecture_of` for these weights; None: computed here
+    - ``say``: called with remarks about a weights file, one line each; None: warnings
 
-    Raises InputError for an unknown name, and weights that cannot be downloaded or read, or do not fit.
+    Raises InputError for an unknown name, and for weights that cannot be downloaded or read, or do not match.
     """
     source = str(weights)
     architecture = architecture_of(name, weights) if architecture is None else architecture
@@ -59,7 +59,7 @@ def build_backbone(
             load_weights(network, read_weights(Path(weights), say), head, source, say)
             for argument in ("transform_input", AS_PRETRAINED):
                 if architecture.arguments.get(argument):
-                    say(f"weights {source!r} are taken for the published ones or their like, which ask for {argument}")
+                    say(f"weights {source!r} have the form of the published weights, so the network has {argument}")
     if head_initialisation == "normal":
         initialise_normal(network.get_submodule(head))
     return network
@@ -72,10 +72,10 @@ def _warn(line: str) -> None:
 def architecture_of(name: str, weights: str | Path = "none") -> Architecture:
     """Return the architecture that :func:`build_backbone` builds, with the arguments that the weights need; no download.
 
-    Networks whose published weights need other arguments than the builder's defaults get these with ``imagenet``, and with a
-    file of weights that has as many classes as the published ones, or is one of them.
+    Arguments that published weights require are set with ``imagenet``, and with a weights file that is one of the published
+    ones or has as many classes.
 
-    Raises InputError for an unknown name, and a file that cannot be read where its content decides.
+    Raises InputError for an unknown name, and for an unreadable file if its content is needed.
     """
     library, plain = find_backbone(name)
     if library == "own":
@@ -94,7 +94,7 @@ def architecture_of(name: str, weights: str | Path = "none") -> Architecture:
 def _torchvision_arguments(name: str, published: PublishedWeights | None) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
-        # They return a tuple in training by default; torchvision's weights were trained on other colours.
+        # By default they return a tuple in training; torchvision's weights expect another normalisation.
         arguments = {"aux_logits": False, "transform_input": published is not None}
     if published is not None and published.fixed_size is not None:
         argument = {"vit": "image_size", "maxvit": "input_size"}[name.partition("_")[0]]
@@ -105,20 +105,20 @@ def _torchvision_arguments(name: str, published: PublishedWeights | None) -> dic
 
 
 def _differs_as_pretrained(name: str) -> bool:
-    """Whether timm builds a network otherwise with its own weights, such as FBNet with another epsilon."""
+    """Return whether timm's network with pretrained weights has other settings, such as FBNet with another epsilon."""
     plain = _rebuilt(Architecture("timm", name), 2)
     try:
         return bool(differing(plain, _rebuilt(Architecture("timm", name, {AS_PRETRAINED: True}), 2)))
-    except Exception:  # timm cannot load what it has just built; what differs then is found when it loads its own
+    except Exception:  # timm cannot reload this network; differences are detected when its own weights are loaded
         return False
 
 
 def build_architecture(architecture: Architecture, classes: int, called: str | None = None) -> nn.Module:
-    """Build a network without weights of its own, with a head for ``classes``.
+    """Build a network without pretrained weights, with a head for ``classes``.
 
     - ``called``: its name in messages
 
-    Raises InputError for a name that there is not.
+    Raises InputError for an unknown name.
     """
     name, arguments = architecture.name, dict(architecture.arguments)
     if architecture.library == "own":
@@ -150,10 +150,10 @@ def build_architecture(architecture: Architecture, classes: int, called: str | N
 
 
 def _with_published_weights(name: str, classes: int, architecture: Architecture) -> nn.Module:
-    """Build a network with the weights that its library publishes.
+    """Build a network with its library's pretrained weights.
 
-    Raises InputError where they cannot be downloaded, and where the library's network differs from ``architecture``, so that
-    a trained model could not be rebuilt.
+    Raises InputError if they cannot be downloaded, and if the library's network differs from ``architecture``, so that a
+    trained model could not be rebuilt.
     """
     library, plain = find_backbone(name)
     if library == "own":
@@ -173,22 +173,22 @@ def _with_published_weights(name: str, classes: int, architecture: Architecture)
             network = timm.create_model(architecture.name, pretrained=True, num_classes=classes)
     if others := differing(network, _rebuilt(architecture, classes)):
         raise InputError(
-            f"backbone {name!r}: {library} builds it otherwise for its ImageNet weights than without them, in a way that is "
-            f"not known here ({', '.join(others[:3]) or 'the network itself'}), so that a trained model could not be rebuilt: "
+            f"backbone {name!r}: {library}'s network with ImageNet weights differs from that without them "
+            f"({', '.join(others[:3]) or 'the network itself'}), so that a trained model could not be rebuilt: "
             "use --weights none or a file"
         )
     return network
 
 
 def _rebuilt(architecture: Architecture, classes: int) -> nn.Module:
-    """Build a network without memory where that is possible; draws nothing from the global generator."""
+    """Build a network on the meta device if possible; the global generator is not changed."""
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
                 return build_architecture(architecture, classes)
         except InputError:
             raise
-        except Exception:  # a network that computes with numbers while it is made
+        except Exception:  # a network whose constructor computes with values
             return build_architecture(architecture, classes)
 
 
@@ -202,7 +202,7 @@ def _without_auxiliary_outputs(network: nn.Module) -> nn.Module:
 
 
 def with_new_head(network: nn.Module, classes: int) -> nn.Module:
-    """Put a new last layer for ``classes`` into ``network`` and return it; raises InputError where there is none to replace."""
+    """Replace the last layer of ``network`` with a new one for ``classes`` and return it; raises InputError without a head."""
     head = find_head(network)
     layer = network.get_submodule(head)
     parent, _, last = head.rpartition(".")
@@ -216,16 +216,16 @@ def with_new_head(network: nn.Module, classes: int) -> nn.Module:
 
 
 def initialise_normal(layer: nn.Module) -> None:
-    """Draw a last layer's weights from N(0, 0.001), a standard deviation, and set its bias to 0 (Section 7.5)."""
+    """Initialise a last layer: weights from N(0, 0.001), a standard deviation, and bias 0 (Section 7.5)."""
     nn.init.normal_(layer.get_parameter("weight"), 0.0, 0.001)
     if getattr(layer, "bias", None) is not None:
         nn.init.zeros_(layer.get_parameter("bias"))
 
 
 def find_backbone(name: str) -> tuple[Literal["own", "torchvision", "timm"], str]:
-    """Return where a backbone comes from and its name there; timm is imported only if nobody else has it.
+    """Return a backbone's library and its name there; timm is imported only if no other library has it.
 
-    Raises InputError for an unknown name, with the nearest.
+    Raises InputError for an unknown name, with the nearest name.
     """
     library, _, plain = name.rpartition(":")
     if library not in ("", "timm", "torchvision"):
@@ -249,17 +249,17 @@ def find_backbone(name: str) -> tuple[Literal["own", "torchvision", "timm"], str
 
 @contextmanager
 def _could_be_made(name: str) -> Iterator[None]:
-    """Turn timm's refusal of a name with an unknown tag into a message."""
+    """Convert timm's error for an unknown tag to an InputError."""
     try:
         yield
     except RuntimeError as error:
         if "pretrained tag" not in str(error).lower():
             raise
-        raise InputError(f"backbone {name!r} cannot be made: {error}") from error
+        raise InputError(f"backbone {name!r} cannot be built: {error}") from error
 
 
 class _download:  # noqa: N801
-    """Turn a failed download of weights into a message."""
+    """Convert a failed download of weights to an InputError."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -269,7 +269,7 @@ class _download:  # noqa: N801
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is None:
             return
-        # Which of these timm's hub raises, and whether it is an OSError, depends on the hub's version.
+        # Which of these huggingface_hub raises, and whether it is an OSError, depends on its version.
         library = type(error).__module__.partition(".")[0]
         network_failed = isinstance(error, OSError) or library in (
             "httpx",

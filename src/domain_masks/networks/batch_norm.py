@@ -6,7 +6,7 @@ from torch import nn
 
 
 def keep_statistics(network: nn.Module) -> None:
-    """Put the batch norm of ``network`` into evaluation mode, until its next ``train()``; weight and bias are still trained."""
+    """Set the batch norm of ``network`` to evaluation mode, until its next ``train()``; weight and bias are still trained."""
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()

@@ -13,7 +13,7 @@ from domain_masks.networks.site import Opening
 
 
 class DomainNetwork(Network):
-    """A classifier whose T applies each instance's own domain's parameters at its openings, and shared layers elsewhere.
+    """A classifier whose T uses each image's own domain's parameters at its openings, and shared layers elsewhere.
 
     Masks, batch norm and adapters per domain differ in :meth:`at_openings`.
 
@@ -26,15 +26,15 @@ class DomainNetwork(Network):
     def at_openings(self, of_rows: Callable[[Tensor], Tensor]) -> Sequence[Opening]:
         """Return the operation at each opening, in the order of the openings.
 
-        - ``of_rows``: takes a tensor of all domains (D, ...) to that of the rows' own, (N, ...)
+        - ``of_rows``: maps a tensor of all domains (D, ...) to the rows' own domains, (N, ...)
         """
 
     def task(self, features: Tensor, domains: Tensor | None = None) -> Tensor:
-        """Run T: features (N, ...) -> logits (N, C), each row by its own domain's part; the mean over all where it is unknown.
+        """Run T: features (N, ...) -> logits (N, C) with each row's own domain's parameters; their mean if it is unknown.
 
-        - ``domains``: (N,) integers in [0, D); None where unknown, which only evaluation allows
+        - ``domains``: (N,) integers in [0, D); None if unknown, in evaluation only
 
-        Raises ValueError for an unknown domain in training, and for domains that cannot be meant.
+        Raises ValueError for an unknown domain in training, and InputError for invalid domains.
         """
         check_features(features)
         if domains is None:
@@ -47,9 +47,9 @@ class DomainNetwork(Network):
         return segments.masked(self.network, shared, *self.at_openings(lambda values: values[own]))
 
     def task_domain_logits(self, features: Tensor) -> Tensor:
-        """Return the logits by every domain's part from features (N, ...); (D, N, C)."""
+        """Return the logits with every domain's parameters for features (N, ...); (D, N, C)."""
         return self.under_each(features, self.domains, self.at_openings)
 
     def domain_logits(self, images: Inputs) -> Tensor:
-        """Return the logits by every domain's part, (D, N, C); F runs once, T once on all domains together."""
+        """Return the logits with every domain's parameters, (D, N, C); F runs once, and T once for all domains together."""
         return self.task_domain_logits(self.features(images))

@@ -1,4 +1,4 @@
-"""Run a module with other weights than its own, as inner loops do, without changing its statistics."""
+"""Run a module with other weights than its own, as in inner loops, without updating its statistics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def eagerly() -> Iterator[None]:
 
 
 def runs_eagerly() -> bool:
-    """Whether this runs within a block of :func:`eagerly`."""
+    """Return whether the caller is within a block of :func:`eagerly`."""
     return _EAGER.get()
 
 
@@ -35,12 +35,12 @@ def call_with(
 ) -> Any:
     """Return ``run(module)`` with ``weights`` in place of its own parameters and buffers of these names.
 
-    Compiled parts run eagerly, as compiled code has no second derivative. Tied weights stay tied.
+    Compiled parts run eagerly, because compiled code has no second derivative. Tied weights stay tied.
 
     - ``update_statistics``: whether the pass updates buffers that ``weights`` does not name, as in training; otherwise
       they are restored
 
-    Raises InputError for a name that is none of its parameters or buffers, and for a tensor of another shape.
+    Raises InputError for an unknown parameter or buffer, and for a tensor of another shape.
     """
     own = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
     for name, value in weights.items():
@@ -60,7 +60,7 @@ def call_with(
 
 
 def _changing(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the buffers of all modules in training: those that a pass may change."""
+    """Yield the buffers of all modules in training mode, which a pass may change."""
     for path, part in module.named_modules():
         if part.training:
             for name, buffer in part.named_buffers(recurse=False):

@@ -18,8 +18,8 @@ from domain_masks.networks.tracing import default_arguments, module_output
 _MODULE = re.compile(r"Drop(out|Path|Block|Connect)|StochasticDepth")
 _FUNCTION = re.compile(r"(^|_)drop(out|_?path|_?block|_?connect)|stochastic_depth|feature_dropout")
 _ATTENTION = {"scaled_dot_product_attention": 4, "multi_head_attention_forward": 10}
-"""Torch's attention by function -> the place of its ``dropout_p`` among the arguments."""
-# What moves values without computing with them: dropout before it is dropout behind it.
+"""Torch's attention functions -> index of the argument ``dropout_p``."""
+# Operations that only move values: dropout before them is equivalent to dropout after them.
 _MOVING_MODULES = (nn.Identity, nn.Flatten, nn.Unflatten)
 _MOVING = frozenset(
     {
@@ -59,32 +59,32 @@ def is_dropout(module: nn.Module) -> bool:
 
 
 def drops(node: fx.Node, network: nn.Module) -> bool:
-    """Whether a node of a traced graph only drops activations."""
+    """Return whether a node of a traced graph only applies dropout."""
     if node.op == "call_module":
         return is_dropout(network.get_submodule(str(node.target)))
     return node.op == "call_function" and _FUNCTION.search(name_of(node)) is not None
 
 
 def moves(node: fx.Node, network: nn.Module) -> bool:
-    """Whether a node only reshapes, reorders or selects the values of one tensor."""
+    """Return whether a node only reshapes, permutes or selects values of one tensor."""
     if node.op == "call_module":
         return isinstance(network.get_submodule(str(node.target)), _MOVING_MODULES)
     return selects(node) or (node.op in ("call_function", "call_method") and name_of(node) in _MOVING)
 
 
 def selects(node: fx.Node) -> bool:
-    """Whether a node takes a part of a tensor, such as the class token."""
+    """Return whether a node selects a part of a tensor, such as the class token."""
     return node.op in ("call_function", "call_method") and name_of(node) in _SELECTING
 
 
 def source(node: fx.Node) -> fx.Node | None:
-    """Return the tensor that a dropping or moving node takes."""
+    """Return the input tensor of a node of dropout or reshaping."""
     first = node.args[0] if node.args else node.kwargs.get("input")
     return first if isinstance(first, fx.Node) else None
 
 
 def attends_with_dropout(node: fx.Node) -> bool:
-    """Whether a node is torch's attention, which drops by an argument of its own."""
+    """Return whether a node is torch's attention with a dropout argument."""
     return (
         node.op == "call_function"
         and name_of(node) in _ATTENTION
@@ -93,7 +93,7 @@ def attends_with_dropout(node: fx.Node) -> bool:
 
 
 def attend_without_dropout(node: fx.Node) -> None:
-    """Set to 0 what a node of :func:`attends_with_dropout` drops."""
+    """Set the dropout probability of a node of :func:`attends_with_dropout` to 0."""
     if "dropout_p" in node.kwargs:
         node.update_kwarg("dropout_p", 0.0)
     else:
@@ -101,9 +101,9 @@ def attend_without_dropout(node: fx.Node) -> None:
 
 
 def ends_in_dropout(module: nn.Module) -> set[str]:
-    """Return the modules, as names from ``module`` on, that have to be looked into to find that it ends in dropout.
+    """Return the names, relative to ``module``, of the modules to trace into so that its final dropout is in the graph.
 
-    ``""`` is the module itself. Empty where it ends in something else, or cannot be followed.
+    ``""`` is the module itself. Empty if it does not end in dropout, or cannot be traced.
     """
     last = (
         None
@@ -116,15 +116,15 @@ def ends_in_dropout(module: nn.Module) -> set[str]:
         return {""}
     if last.op != "call_module":
         return set()
-    found = ends_in_dropout(module.get_submodule(str(last.target)))
-    return {"", *(f"{last.target}.{name}".rstrip(".") for name in found)} if found else set()
+    inner = ends_in_dropout(module.get_submodule(str(last.target)))
+    return {"", *(f"{last.target}.{name}".rstrip(".") for name in inner)} if inner else set()
 
 
 def _last(module: nn.Module) -> fx.Node | None:
-    """Return the last step of a module's own forward, reshaping apart; None where there is none, or nobody can tell."""
+    """Return the last step of a module's own forward, ignoring reshaping; None if there is none, or it cannot be traced."""
     try:
         graph = _Shallow().trace(module, concrete_args=default_arguments(module))
-    except Exception:  # a forward that no tracer follows
+    except Exception:  # a forward that cannot be traced
         return None
     node: Any = next(node for node in graph.nodes if node.op == "output").args[0]
     while isinstance(node, fx.Node) and moves(node, module):
@@ -133,9 +133,9 @@ def _last(module: nn.Module) -> fx.Node | None:
 
 
 def drops_within(network: nn.Module, belongs: Callable[[str], bool]) -> Iterator[str]:
-    """Yield the modules below ``network`` whose own forward drops by a function that follows their ``training``.
+    """Yield the modules of ``network`` whose own forward applies functional dropout depending on ``training``.
 
-    - ``belongs``: whether a name is of interest
+    - ``belongs``: selects modules by name
     """
     kinds = {type(module) for module in network.modules()}
     dropping = {kind for kind in kinds if not kind.__module__.startswith("torch.nn.") and _source_drops(kind)}
@@ -162,7 +162,7 @@ def _source_drops(kind: type[nn.Module]) -> bool:
     own = [base for base in kind.__mro__ if not base.__module__.startswith("torch.nn.") and base is not object]
     try:
         return any(_IN_SOURCE.search(inspect.getsource(base)) for base in own)
-    except (OSError, TypeError):  # written at a prompt: there is no file to look into
+    except (OSError, TypeError):  # defined interactively, without a source file
         return False
 
 
@@ -177,11 +177,11 @@ def name_of(node: fx.Node) -> str:
 
 
 class _Shallow(ThreadTracer):
-    """Follows one module's own forward; the modules in it stay closed."""
+    """Traces one module's own forward; its submodules stay leaf modules."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
 
     def create_arg(self, a: Any) -> Any:
-        # A tensor that the forward makes is of no interest here, and must not be left behind as an attribute.
+        # Tensors that the forward creates are irrelevant here, and must not be added as attributes.
         return None if isinstance(a, Tensor) and not isinstance(a, nn.Parameter) else super().create_arg(a)

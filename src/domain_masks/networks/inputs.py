@@ -1,7 +1,7 @@
-"""Inputs of a divided network: an example, and checks with one message each.
+"""Inputs of a split network: an example, and checks with one message each.
 
-Nothing is checked while a network is compiled or exported, and no tensor values on an accelerator: reading them would
-synchronise with the device.
+Checks are skipped while a network is compiled or exported; values of tensors on an accelerator are not checked, because
+reading them would synchronise with the device.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Inputs = Tensor | tuple[Tensor, ...]
 class Signature:
     """Properties of a network's inputs, from an example; plain values, so that it can be pickled.
 
-    - ``dims``: how many axes each input has; empty where there is no example
-    - ``floating``: whether each holds floating-point numbers
-    - ``count``: how many inputs there are
-    - ``images``: whether there is one input, images (N, 3, H, W)
-    - ``shapes``: of each input without the batch; empty where there is no example
+    - ``count``: number of inputs
+    - ``dims``: number of axes of each input; empty without an example
+    - ``floating``: whether each input is floating-point
+    - ``images``: whether the single input is images (N, 3, H, W)
+    - ``shapes``: shape of each input without the batch; empty without an example
     """
 
     count: int = 1
@@ -37,7 +37,7 @@ class Signature:
 
     @property
     def expected(self) -> str:
-        """Say what the network takes."""
+        """Description of the expected inputs, for messages."""
         if self.images:
             return "images as a tensor (N, 3, H, W)"
         return "one tensor" if self.count == 1 else f"a tuple of {self.count} tensors"
@@ -46,11 +46,11 @@ class Signature:
 def example_of(
     network: nn.Module, example_input: Inputs | None, image_size: int
 ) -> tuple[tuple[Tensor, ...], Signature]:
-    """Return an example of a network's inputs, where its parameters are, and what is known from it.
+    """Return an example of a network's inputs, on the device of its parameters, and its signature.
 
-    - ``example_input``: a tensor, or a tuple of them where the network takes several; None means images (1, 3, H, W)
+    - ``example_input``: a tensor, or a tuple of tensors for several inputs; None: images (1, 3, H, W)
 
-    Raises InputError for anything else, and for inputs whose first axis is not the batch.
+    Raises InputError for other types, and for inputs whose first axis is not the batch.
     """
     first = next(network.parameters(), torch.zeros(()))
     if example_input is None:
@@ -78,11 +78,9 @@ def example_of(
 
 
 def blank_inputs(network: nn.Module, signature: Signature) -> tuple[Tensor, ...]:
-    """Return inputs like the example's, one row of zeros each; raises InputError where there was no example that fits."""
+    """Return inputs with the example's shapes, one row of zeros each; raises InputError without a valid example."""
     if not signature.shapes:
-        raise InputError(
-            "expected a network that was made with an example_input, as its inputs are no images: give one"
-        )
+        raise InputError("expected a network with an example_input, because its inputs are not images: pass one")
     first = next(network.parameters(), torch.zeros(()))
     return tuple(
         torch.zeros(1, *shape, dtype=first.dtype if floating else torch.int64, device=first.device)
@@ -92,42 +90,42 @@ def blank_inputs(network: nn.Module, signature: Signature) -> tuple[Tensor, ...]
 
 def check_inputs(inputs: Any, signature: Signature) -> tuple[Tensor, ...]:
     """Return the network's inputs as a tuple; raises InputError for invalid ones."""
-    given: tuple[Any, ...] = inputs if isinstance(inputs, tuple) else (inputs,)
+    values: tuple[Any, ...] = inputs if isinstance(inputs, tuple) else (inputs,)
     if torch.compiler.is_compiling():
-        return given
-    if not all(isinstance(value, Tensor) for value in given):
+        return values
+    if not all(isinstance(value, Tensor) for value in values):
         hint = ": stack them with torch.stack" if isinstance(inputs, list) else ""
-        wrong = next(value for value in given if not isinstance(value, Tensor))
+        wrong = next(value for value in values if not isinstance(value, Tensor))
         raise InputError(f"expected {signature.expected}, got {type(wrong).__name__}{hint}")
-    if len(given) != signature.count:
-        raise InputError(f"expected {signature.expected}, got {len(given)}")
-    for value, dims, floating in zip(given, signature.dims, signature.floating, strict=False):
+    if len(values) != signature.count:
+        raise InputError(f"expected {signature.expected}, got {len(values)}")
+    for value, dims, floating in zip(values, signature.dims, signature.floating, strict=False):
         if value.dim() != dims:
             batch = ": a single one needs the batch axis, x[None]" if value.dim() == dims - 1 else ""
-            what = signature.expected if signature.images else f"an input with {dims} axes, the batch first"
-            raise InputError(f"expected {what}, got the shape {tuple(value.shape)}{batch}")
+            expected = signature.expected if signature.images else f"an input with {dims} axes, the batch first"
+            raise InputError(f"expected {expected}, got the shape {tuple(value.shape)}{batch}")
         if value.is_floating_point() != floating:
             kind = "floating-point numbers" if floating else "integers, such as indices of tokens"
             hint = ": x.float(), scaled and normalised as in training" if floating else ""
             raise InputError(f"expected {kind}, got {value.dtype}{hint}")
-    if signature.images and given[0].shape[1] != 3:
+    if signature.images and values[0].shape[1] != 3:
         raise InputError(
-            f"expected {signature.expected}, got the shape {tuple(given[0].shape)}: another number of channels needs an "
+            f"expected {signature.expected}, got the shape {tuple(values[0].shape)}: for another number of channels pass an "
             "example_input when the network is masked"
         )
-    if any(value.shape[:1] != given[0].shape[:1] for value in given):
-        raise InputError(f"expected inputs of one length, got {_shapes(given)}")
-    return given
+    if any(value.shape[:1] != values[0].shape[:1] for value in values):
+        raise InputError(f"expected inputs of one length, got {_shapes(values)}")
+    return values
 
 
 def check_features(features: Any) -> None:
-    """Raise InputError unless T is given one tensor."""
+    """Raise InputError unless ``features`` is one tensor."""
     if not torch.compiler.is_compiling() and not isinstance(features, Tensor):
         raise InputError(f"expected the features of F as a tensor (N, ...), got {type(features).__name__}")
 
 
 def check_domains(domains: Any, features: Tensor, sources: int) -> Tensor:
-    """Return domains as 64-bit integers, (N,); raises InputError where they cannot be those of ``features``.
+    """Return domains as 64-bit integers, (N,); raises InputError if they are invalid for ``features``.
 
     - ``sources``: D; on a CPU every index must be in [0, D)
     """
@@ -172,7 +170,7 @@ def check_sets(masks: Any, sizes: Mapping[str, int]) -> int:
 
 
 def check_noise(noise: Any, sizes: Mapping[str, int], count: int) -> None:
-    """Raise InputError unless ``noise`` is None or has numbers (N, K) for every site."""
+    """Raise InputError unless ``noise`` is None or has a tensor (N, K) for every site."""
     if noise is None or torch.compiler.is_compiling():
         return
     wanted = (

@@ -1,4 +1,4 @@
-"""The one call that puts masks around a network."""
+"""Wrap a network with domain-specific masks."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def masked(  # noqa: PLR0913
     dropout_in_task: bool = False,
     example_input: Inputs | None = None,
 ) -> MaskedNetwork:
-    """Put domain-specific masks around a classifier.
+    """Wrap a classifier with domain-specific masks.
 
-    - ``network``: a name of torchvision or timm (``timm:NAME``), or any module images (N, 3, H, W) -> logits (N, C)
-      (of other inputs with ``example_input``)
+    - ``network``: a name of torchvision or timm (``timm:NAME``), or any module images (N, 3, H, W) -> logits (N, C);
+      with ``example_input`` also a module with other inputs
     - ``domains``: D, the number of source domains
-    - ``classes``: C; needed with a name, not used with a module
+    - ``classes``: C; required with a name, ignored with a module
     - ``sites``: a preset (``paper``, ``last-stage``, ``released-code``, ``last-block``), or names of modules whose
-      inputs are masked; none for the network's default
-    - ``boundary``: the module where T begins; None means the first site
-    - ``dropout_in_task``: False keeps T's dropout off while masks are learned, see :class:`Network`
-    - ``example_input``: a tensor (N, ...) that the network can be called with, or a tuple where it takes several: for
-      sound, text, tables, images of other than 3 channels. The masked network is then called with such a tensor or tuple.
-      Sites given by hand, as :class:`Site`, need none
+      inputs are masked; empty for the network's default
+    - ``boundary``: the module where T begins; None: the first site
+    - ``dropout_in_task``: False disables T's dropout while masks are trained, see :class:`Network`
+    - ``example_input``: a tensor (N, ...) with which the network can be called, or a tuple for several inputs: for
+      audio, text, tables, or images with other than 3 channels. The masked network is then called with such a tensor or
+      tuple. It is not needed if all sites are given as :class:`Site`
     - ``weights``, ``image_size``: see :func:`build_backbone` and :class:`Network`
 
-    Raises InputError for unknown names (listing the candidates), for networks that cannot be divided there, and unless
-    ``domains`` is a whole number from 1.
+    Raises InputError for unknown names (with the candidates), for networks that cannot be split at the boundary, and unless
+    ``domains`` is an integer of 1 or more.
     """
     _check_count(domains)
     module = network if isinstance(network, nn.Module) else build_backbone(network, _required(classes), weights)
@@ -59,7 +59,7 @@ def masked(  # noqa: PLR0913
 
 def _check_count(domains: object) -> None:
     if isinstance(domains, bool) or not isinstance(domains, Integral) or int(domains) < 1:
-        raise InputError(f"expected the number of source domains as domains, a whole number from 1, got {domains!r}")
+        raise InputError(f"expected domains as the number of source domains, an integer of 1 or more, got {domains!r}")
 
 
 def _required(classes: int | None) -> int:

@@ -1,4 +1,4 @@
-"""Domain-specific masks around any classifier."""
+"""A classifier with domain-specific masks."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ from domain_masks.networks.site import Site
 class MaskedNetwork(Network):
     """A classifier whose task network is masked by source domain (DMG, Section 3.2).
 
-    In training every instance gets a hard mask drawn from its own domain's probabilities; in evaluation its own
-    domain's probabilities scale the activations (soft scaling), and an instance of unknown domain gets the prediction
-    ensemble.
+    In training every image has a hard mask sampled from its own domain's probabilities. In evaluation its own domain's
+    probabilities scale the activations (soft scaling); for an image of unknown domain the prediction ensemble is returned.
 
-    - ``network``: images (N, 3, H, W) -> logits (N, C); with ``example_input`` whatever it shows
+    - ``network``: images (N, 3, H, W) -> logits (N, C); with ``example_input`` other inputs
     - ``domains``: D, the number of source domains
     - ``sites``: the modules whose inputs are masked
-    - ``boundary``: where T begins; None means the first site
-    - ``initialisation``: of the mask logits: ``uniform``, U(0, 1), or a number for all
+    - ``boundary``: the module where T begins; None: the first site
+    - ``initialisation``: initial mask logits: ``uniform``, U(0, 1), or one number for all
 
-    Raises InputError where there is no site, or the network cannot be divided.
+    Raises InputError without a site, and if the network cannot be split.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917
@@ -58,11 +57,11 @@ class MaskedNetwork(Network):
         """Run the masked T.
 
         - ``features``: (N, ...), the boundary's input
-        - ``domains``: (N,) integers in [0, D); None where unknown, which only evaluation allows
-        - ``noise``: site -> (N, K) uniform numbers for the sampled masks; None uses torch's global generator
+        - ``domains``: (N,) integers in [0, D); None if unknown, in evaluation only
+        - ``noise``: site -> (N, K) uniform noise in [0, 1) for the sampled masks; None uses torch's global generator
         - returns: logits (N, C)
 
-        Raises ValueError for an unknown domain in training, and for domains that cannot be meant.
+        Raises ValueError for an unknown domain in training, and InputError for invalid domains.
         """
         check_features(features)
         if domains is None:
@@ -91,17 +90,17 @@ class MaskedNetwork(Network):
         return self.task(self.features(images), domains, noise)
 
     def domain_logits(self, images: Inputs) -> Tensor:
-        """Return the logits under every domain's soft mask, (D, N, C); F runs once, T once on all domains together."""
+        """Return the logits with every domain's soft mask, (D, N, C); F runs once, and T once for all domains together."""
         return self.task_domain_logits(self.features(images))
 
     def task_domain_logits(self, features: Tensor) -> Tensor:
-        """Return the logits under every domain's soft mask from features (N, ...); (D, N, C)."""
+        """Return the logits with every domain's soft mask for features (N, ...); (D, N, C)."""
         return self.soft_logits(features, self.masks.probabilities())
 
     def soft_logits(self, features: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
-        """Run T once under P sets of masks together.
+        """Run T once for P sets of masks.
 
-        The batch is N until the first site and P·N from there on.
+        The batch size is N before the first site and P·N from there on.
 
         - ``features``: (N, ...)
         - ``masks``: site -> (P, K), the factors of each set

@@ -27,7 +27,7 @@ class StackedLinear(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw weights and biases as ``nn.Linear`` does, each domain its own."""
+        """Initialise weights and biases as ``nn.Linear`` does, independently for each domain."""
         bound = 1 / math.sqrt(self.weight.shape[-1])
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
@@ -40,7 +40,7 @@ class StackedLinear(nn.Module):
 
 
 class MultiHeadNetwork(Network):
-    """A classifier whose last layer exists once per source domain (the paper's baseline Multi-Headed, Section 4.1).
+    """A classifier with one last layer per source domain (the paper's baseline Multi-Headed, Section 4.1).
 
     The linear layer ``head`` of the user's network is replaced by a :class:`StackedLinear` of the same name; it must be
     the last step of the network.
@@ -50,7 +50,7 @@ class MultiHeadNetwork(Network):
     - ``image_size``, ``example_input``: see :class:`Network`
     - ``head_initialisation``: of the new heads: ``default`` is PyTorch's, ``normal`` is N(0, 0.001) with bias 0
 
-    Raises InputError where ``head`` is no linear layer or not the last step.
+    Raises InputError if ``head`` is not a linear layer, or not the last step.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class MultiHeadNetwork(Network):
             initialise_normal(stacked)
         parent, _, name = head.rpartition(".")
         setattr(network.get_submodule(parent), name, stacked)
-        # The head's class has changed, and with it the modules that the tracer enters.
+        # Trace again, because the head's class has changed.
         self._segments = self._split()
 
     def _last_layer(self, head: str, example: tuple[Tensor, ...]) -> nn.Linear:

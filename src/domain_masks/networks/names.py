@@ -1,4 +1,4 @@
-"""Names of backbones, read from the libraries' sources: importing torchvision and timm takes ten seconds."""
+"""Names of backbones, read from the libraries' sources, because importing torchvision and timm takes ten seconds."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _NAME = re.compile(r"\ndef (\w+)\(")
 
 
 def check_backbone(name: str) -> None:
-    """Raise InputError, with the nearest name, for a backbone that neither this package nor torchvision nor timm has.
+    """Raise InputError, with the nearest name, for a backbone that is not in this package, torchvision or timm.
 
-    Names that the sources cannot settle, such as tags of timm's weights, are checked when the network is built.
+    Names that cannot be checked from the sources, such as tags of timm's weights, are checked when the network is built.
     """
     library, _, plain = name.rpartition(":")
     if library not in ("", *LIBRARIES):
@@ -40,24 +40,24 @@ def check_backbone(name: str) -> None:
 
 
 def own_names() -> tuple[str, ...]:
-    """Return the networks of this package, and those that a program has added to them."""
+    """Return the networks of this package, and those that a user has registered."""
     loaded = sys.modules.get("domain_masks.networks.backbones")
     return OWN_NAMES if loaded is None else tuple(loaded.BACKBONES)
 
 
 @cache
 def registered(library: str) -> tuple[str, ...]:
-    """Return the names that a library's sources register, in alphabetical order; none where it has no sources here."""
-    found = set()
+    """Return the names that a library's sources register, in alphabetical order; empty if its sources are not installed."""
+    names = set()
     for text in _sources(library):
         for part in text.split("@register_model")[1:]:
             if (match := _NAME.search(part)) is not None:
-                found.add(match[1])
-    return tuple(sorted(found))
+                names.add(match[1])
+    return tuple(sorted(names))
 
 
 def is_mentioned(library: str, name: str) -> bool:
-    """Whether a name stands anywhere in a library's sources, as older names do that are kept for old programs."""
+    """Return whether a name occurs in a library's sources, as deprecated names do."""
     word = re.compile(rf"\b{re.escape(name)}\b")
     return any(word.search(text) for text in _sources(library))
 

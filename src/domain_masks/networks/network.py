@@ -1,4 +1,4 @@
-"""A classifier divided into F and T at a boundary, the base of all methods' networks."""
+"""A classifier that is split into F and T at a boundary: base of all methods' networks."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from domain_masks.networks.tracing import known_modules, required_arguments, tra
 from domain_masks.randomness import repeated
 
 _REBUILT = ("_segments", "_compiled", "_changes", "_changeable")
-"""Left out of copies and pickles: compiled functions cannot be pickled, and are created again."""
+"""Attributes left out of copies and pickles: compiled functions cannot be pickled, and are created again."""
 
 
 class Network(nn.Module):
-    """The user's classifier M = T ∘ F, divided at the input of the module ``boundary`` (Section 3.1).
+    """The user's classifier M = T ∘ F, split at the input of the module ``boundary`` (Section 3.1).
 
     Dropout directly before the boundary, with or without reshaping in between, belongs to T.
 
-    The user's module stays whole under ``network``; nothing in it is replaced, renamed or hooked.
+    The user's module is kept under ``network``; nothing in it is replaced, renamed or hooked.
 
-    - ``network``: images (N, 3, H, W) -> logits (N, C); with ``example_input`` whatever it shows
+    - ``network``: images (N, 3, H, W) -> logits (N, C); with ``example_input`` other inputs
     - ``boundary``: qualified name of the module where T begins
-    - ``sites``: the modules of T whose inputs are opened for masks; none for a network without masks
-    - ``image_size``: H = W, in pixels, of the images that the network will see
-    - ``example_input``: a tensor (N, ...), or a tuple of them, that the network can be called with; None means images
+    - ``sites``: the modules of T whose inputs can be masked; empty for a network without masks
+    - ``image_size``: H = W of the images, in pixels
+    - ``example_input``: a tensor (N, ...), or a tuple of tensors, with which the network can be called; None: images
     - ``dropout_in_task``: False disables T's dropout (of every form, drop path too) in training, as the paper does for
       AlexNet while masks are learned (Section 4.1); F's dropout is kept
 
-    Raises InputError where the network cannot be divided there, or T's dropout cannot be disabled.
+    Raises InputError if the network cannot be split there, or T's dropout cannot be disabled.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Network(nn.Module):
         super().__init__()
         example, signature = example_of(network, example_input, image_size)
         self.sites, classes = resolve_sites(network, sites, example, signature)
-        # Sites given by hand need no example, and without one that fits nothing is known of the inputs.
+        # Explicit sites need no example; without a valid one the inputs' properties are unknown.
         self._signature = signature if classes is not None else Signature(required_arguments(network))
         self.classes = _outputs(network) if classes is None else classes
         self.boundary = boundary
@@ -70,7 +70,7 @@ class Network(nn.Module):
         self._changes = Changes()
         self._changeable: dict[bool, Segments] = {}
         self._silent = () if dropout_in_task else self._task_dropout()
-        # Their own forward drops by a function that asks whether they are in training; what lies in them stays as it is.
+        # Modules whose own forward applies dropout depending on `training`; their children are not changed.
         self._silent_alone = () if dropout_in_task else tuple(dropout.drops_within(network, self._is_of_task_alone))
         self.train(network.training)
 
@@ -106,7 +106,7 @@ class Network(nn.Module):
 
     @property
     def segments(self) -> Segments:
-        """The parts F, shared T and masked T in the network's mode."""
+        """The segments F, shared T and masked T for the network's mode."""
         return self._segments_in(self.training and not self.is_frozen)
 
     def _segments_in(self, mode: bool) -> Segments:
@@ -119,8 +119,8 @@ class Network(nn.Module):
     def _task_dropout(self) -> tuple[str, ...]:
         if fixed := dropout.recurrent_dropout(self.network, self._segments[True].in_task):
             raise InputError(
-                f"{', '.join(fixed)} has dropout between its recurrent layers, which cannot be switched off while masks are "
-                "learned: set its dropout to 0, or keep the task network's dropout on (dropout_in_task, --method.dropout)"
+                f"{', '.join(fixed)} has dropout between its recurrent layers, which cannot be disabled while masks are "
+                "trained: set its dropout to 0, or keep the task network's dropout on (dropout_in_task, --method.dropout)"
             )
         return tuple(
             name
@@ -133,12 +133,12 @@ class Network(nn.Module):
         return segments.in_task(name) and not segments.in_features(name)
 
     def features(self, images: Inputs) -> Tensor:
-        """Run F: images (N, 3, H, W) -> what T begins with, (N, ...): the boundary's input before the dropout on the way."""
+        """Run F: images (N, 3, H, W) -> features (N, ...), the boundary's input before any dropout directly in front of it."""
         return self.segments.features(self.network, *check_inputs(images, self._signature))
 
     @torch.no_grad()
     def frozen_features(self, images: Tensor) -> Tensor:
-        """Run F as evaluation does, whatever the mode, and without gradients: images (N, 3, H, W) -> (N, ...)."""
+        """Run F in evaluation mode and without gradients: images (N, 3, H, W) -> features (N, ...)."""
         with training_mode(self.network, False):
             return self._segments_in(False).features(self.network, images)
 
@@ -150,7 +150,7 @@ class Network(nn.Module):
                 parameter.requires_grad_(False)
 
     def task(self, features: Tensor, domains: Tensor | None = None) -> Tensor:
-        """Run T: features (N, ...) -> logits (N, C). ``domains`` are (N,) or None where unknown; not used here."""
+        """Run T: features (N, ...) -> logits (N, C); ``domains``, (N,) or None, is not used here."""
         check_features(features)
         segments = self.segments
         return segments.masked(self.network, segments.shared(self.network, features), *[None] * len(self.sites))
@@ -158,11 +158,11 @@ class Network(nn.Module):
     def under_each(
         self, features: Tensor, sets: int, at_openings: Callable[[Callable[[Tensor], Tensor]], Sequence[Any]]
     ) -> Tensor:
-        """Run T once under P sets of operations at its openings; the batch is N before the first opening, P·N after it.
+        """Run T once for P sets of operations at its openings; the batch size is N before the first opening, P·N after it.
 
         - ``features``: (N, ...); ``sets``: P
-        - ``at_openings``: what is done at each opening, of a function that takes a tensor of all sets (P, ...) to that of the
-          rows, (P·N, ...)
+        - ``at_openings``: returns the operation at each opening; its argument maps a tensor of all sets (P, ...) to the rows,
+          (P·N, ...)
         - returns: logits (P, N, C)
         """
         check_features(features)
@@ -172,17 +172,17 @@ class Network(nn.Module):
         copies = shared.unsqueeze(0).expand(sets, *shared.shape).flatten(0, 1)
 
         def of_rows(values: Tensor) -> Tensor:
-            # Unlike repeat_interleave, this is exported to ONNX with a batch of any size.
+            # Unlike repeat_interleave, this can be exported to ONNX with a dynamic batch.
             return values.unsqueeze(1).expand(-1, count, *values.shape[1:]).flatten(0, 1)
 
-        given = at_openings(of_rows)
-        # Layers draw in training alone; elsewhere there is nothing to say, which exporting could not follow.
+        operations = at_openings(of_rows)
+        # Layers draw random numbers in training only; torch.export cannot trace this context.
         with repeated(sets) if self.training else nullcontext():
-            logits = segments.masked(self.network, copies, *given)
+            logits = segments.masked(self.network, copies, *operations)
         return logits.reshape(sets, count, logits.shape[-1])
 
     def forward(self, images: Inputs, domains: Tensor | None = None) -> Tensor:
-        """Run T ∘ F: images (N, 3, H, W), or the tuple that the network takes, and domains (N,) or None -> logits (N, C)."""
+        """Run T ∘ F: images (N, 3, H, W), or a tuple of inputs, and domains (N,) or None -> logits (N, C)."""
         return self.task(self.features(images), domains)
 
     def call(
@@ -194,15 +194,15 @@ class Network(nn.Module):
         update_statistics: bool = False,
         **options: Any,
     ) -> Tensor:
-        """Run F, T or both with other weights, as an inner loop does; can be differentiated twice.
+        """Run F, T or both with other weights, as in an inner loop; twice differentiable.
 
-        Mode, dropout and masks are as without other weights. What is compiled runs eagerly here.
+        Mode, dropout and masks are as with the network's own weights. Compiled parts run eagerly.
 
         - ``part``: ``features``, images -> features (N, ...); ``task``, features -> logits (N, C); ``network``: both
         - ``weights``: name in ``named_parameters()`` or ``named_buffers()`` -> tensor; other tensors are unchanged
-        - ``domains``: (N,), or None where unknown or not used
-        - ``update_statistics``: whether the pass moves batch norm's running statistics, where ``weights`` does not name them
-        - ``options``: what :meth:`task` of the network takes besides, such as the noise of sampled masks
+        - ``domains``: (N,), or None if unknown or not used
+        - ``update_statistics``: whether the pass updates batch norm's running statistics that ``weights`` does not name
+        - ``options``: further arguments of :meth:`task`, such as the noise of sampled masks
 
         Raises InputError for another part, and for weights that are not the network's.
         """
@@ -220,28 +220,28 @@ class Network(nn.Module):
     def on_output(self, module_name: str, function: Callable[[Any], Any]) -> Iterator[None]:
         """Replace the output of a module of the user's network by ``function(output)`` within the block.
 
-        Wherever it runs: in F, in T, also where the division looks into it so that PyTorch's forward hooks on it never fire.
-        What is compiled runs eagerly meanwhile. With activation checkpointing the backward pass belongs into the block, too.
+        It works for modules of F and T, including modules that are traced into, whose PyTorch forward hooks do not run.
+        Compiled parts run eagerly in the block. With activation checkpointing the backward pass must be in the block, too.
 
         - ``module_name``: as in ``named_modules()`` of the user's network
 
-        Raises InputError for a name that there is not, for a module that is looked into and gives no single tensor, and, at the
-        end of the block, where the module never gave anything.
+        Raises InputError for an unknown module, for a module that is traced into and does not return a single tensor, and, at
+        the end of the block, for a module that was not called.
         """
-        found = dict(self.network.named_modules(remove_duplicate=False))
-        module = found.get(module_name) if module_name else None
+        modules = dict(self.network.named_modules(remove_duplicate=False))
+        module = modules.get(module_name) if module_name else None
         if module is None:
             raise unknown("module", module_name, known_modules(self.network))
         opened = self._opened
         if not opened.get(module_name, True):
             raise InputError(
-                f"module {module_name!r} gives no single tensor, and the boundary or a mask site lies within it: what it gives "
-                "cannot be changed. Choose a module within it or behind it"
+                f"module {module_name!r} contains the boundary or a mask site and does not return a single tensor, so its "
+                "output cannot be changed. Choose a module within it or after it"
             )
         change = Counted(module_name, function)
         if module_name in opened and not self._changeable:
             self._changeable = self._split(self._changes)
-        # Both: what one division looks into, another one can call.
+        # Both: one segment can trace into a module that another one calls.
         looked_into = self._changes.add(module_name, change) if module_name in opened else nullcontext()
         with eagerly(), hooked(module, change), looked_into:
             yield
@@ -249,41 +249,41 @@ class Network(nn.Module):
 
     @property
     def _opened(self) -> Mapping[str, bool]:
-        """The modules that a division looks into -> whether each gives one tensor."""
+        """The modules that are traced into -> whether each returns a single tensor."""
         return self._segments[True].opened
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
-        """Shape of what :meth:`features` gives for one image, frozen features too: without N.
+        """Shape of the features of one image, without the batch axis.
 
-        Raises InputError where it is not known what the network takes.
+        Raises InputError if the network's inputs are unknown.
         """
         inputs = blank_inputs(self.network, self._signature)
         with torch.no_grad(), training_mode(self.network, False):
             return tuple(self._segments[False].features(self.network, *inputs).shape[1:])
 
     def pooled(self, features: Tensor) -> Tensor:
-        """Return the mean of every channel of the boundary's input over its places: (N, ...) -> (N, K)."""
+        """Return the mean of every channel of the boundary's input over positions: features (N, ...) -> (N, K)."""
         features = self.segments.entering(self.network, features)
-        given = [site.axis for site in self.sites if site.name == self.boundary]
+        axes = [site.axis for site in self.sites if site.name == self.boundary]
         module = self.network.get_submodule(self.boundary)
-        return channel_means(features, given[0] if given else channel_axis(module, tuple(features.shape)))
+        return channel_means(features, axes[0] if axes else channel_axis(module, tuple(features.shape)))
 
     def in_features(self, name: str) -> bool:
-        """Whether the module or tensor ``name`` of the user's network belongs to F, or to both F and T as what holds them."""
+        """Return whether the module or tensor ``name`` of the user's network belongs to F, or contains parts of F and T."""
         return not self._segments[True].in_task(name) and name not in self._task_containers
 
     @cached_property
     def _task_containers(self) -> frozenset[str]:
-        """Containers without code of their own that hold parts of T alone: whether they were opened says nothing of F."""
+        """Containers (Sequential, ModuleList, ModuleDict) whose children all belong to T."""
         in_task = self._segments[True].in_task
-        found: set[str] = set()
+        containers: set[str] = set()
         for name, module in reversed(list(self.network.named_modules())):
             if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict) and len(module):
                 children = [f"{name}.{child}" for child, _ in module.named_children()]
-                if all(in_task(child) or child in found for child in children):
-                    found.add(name)
-        return frozenset(found)
+                if all(in_task(child) or child in containers for child in children):
+                    containers.add(name)
+        return frozenset(containers)
 
     def task_state(self) -> dict[str, Tensor]:
         """Return the parameters and buffers of T that belong to the user's network, by name."""
@@ -298,7 +298,7 @@ class Network(nn.Module):
         yield from self.network.named_buffers()
 
     def compile_segments(self) -> None:
-        """Compile F and T by ``torch.compile``; copies and pickles of the network are not compiled."""
+        """Compile F and T with ``torch.compile``; copies and pickles of the network are not compiled."""
         self._compiled = {
             mode: replace(
                 segments,
@@ -311,7 +311,7 @@ class Network(nn.Module):
 
 
 def _outputs(network: nn.Module) -> int | None:
-    """Return how many numbers the last layer gives; None where there is no such layer."""
+    """Return the number of outputs of the last layer; None without a last layer."""
     try:
         head = network.get_submodule(find_head(network))
     except InputError:

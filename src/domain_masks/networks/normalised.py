@@ -1,4 +1,4 @@
-"""A classifier whose task network normalises each source domain by statistics and factors of its own."""
+"""A classifier whose task network has batch norm with statistics, weight and bias per source domain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AFTER = ("drop", "act")
 
 
 class OfDomains(NamedTuple):
-    """Activations (N, C, ...), with the domain of each row (N,), and how much of batch norm it gets (N,); None: all of it."""
+    """Activations (N, C, ...), the domain of each row (N,), and its share of batch norm in [0, 1], (N,); None: 1."""
 
     inputs: Tensor
     domains: Tensor
@@ -30,27 +30,27 @@ class OfDomains(NamedTuple):
 
 
 class Normalised(NamedTuple):
-    """What is done before a layer of batch norm: its rows' domains come along."""
+    """The operation at a batch-norm layer's input: pass the rows' domains along."""
 
     domains: Tensor
     share: Tensor | None
 
     def at(self, inputs: Tensor, _axis: int) -> OfDomains:
-        """Return what :class:`DomainBatchNorm` is called with."""
+        """Return the input of :class:`DomainBatchNorm`."""
         return OfDomains(inputs, self.domains, self.share)
 
 
 def domain_statistics(inputs: Tensor, domains: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean and variance (D, C) of the rows of each domain, and of how many values per channel they are, (D,).
+    """Return mean and variance of each domain's rows, (D, C), and the number of values per channel, (D,).
 
-    Rows of all processes that share a batch count. A domain without rows has mean 0 and variance 0.
+    Statistics are over the rows of all processes. A domain without rows has mean 0 and variance 0.
 
     - ``inputs``: (N, C, ...); ``domains``: (N,) in [0, D); ``count``: D
     """
     places = list(range(2, inputs.dim()))
     members = functional.one_hot(domains, count).to(inputs.dtype).T
     per_row = inputs.numel() // max(1, inputs.shape[0] * inputs.shape[1])
-    # One sum for both, as every process waits for the others each time.
+    # One reduction for both, as each one synchronises all processes.
     rows = torch.cat([inputs.sum(places) if places else inputs, inputs.new_full((len(inputs), 1), per_row)], 1)
     sums = sum_over_processes(members @ rows)
     values = sums[:, -1].detach()
@@ -65,20 +65,20 @@ def _spread(values: Tensor, like: Tensor) -> Tensor:
 
 
 class DomainBatchNorm(nn.Module):
-    """A layer of batch norm for each of D domains, in the place of one, whose weights and statistics all begin with.
+    """Batch norm for each of D domains, initialised with the weights and statistics of a single batch-norm layer.
 
     - ``weight``, ``bias``, ``running_mean``, ``running_var``: (D, C)
-    - ``num_batches_tracked``: (D,), batches that had rows of a domain
+    - ``num_batches_tracked``: (D,), number of batches with rows of each domain
 
-    The share w of :class:`OfDomains` mixes statistics of instances in: mean and variance are w times those of the domain's
-    batch plus 1 - w times the image's own (Seo et al., ECCV 2020).
+    With a share w in :class:`OfDomains`, mean and variance are w times those of the domain's batch plus 1 - w times those of
+    the image (Seo et al., ECCV 2020).
     """
 
     def __init__(self, layer: nn.modules.batchnorm._BatchNorm, domains: int) -> None:
         super().__init__()
         self.domains = domains
         self.eps, self.momentum = layer.eps, layer.momentum
-        # What timm's layers do behind batch norm.
+        # The dropout and activation of timm's batch-norm layers.
         self.after = nn.Sequential(*[getattr(layer, name) for name in _AFTER if hasattr(layer, name)])
         self.weight = nn.Parameter(layer.weight.detach().repeat(domains, 1))
         self.bias = nn.Parameter(layer.bias.detach().repeat(domains, 1))
@@ -89,9 +89,9 @@ class DomainBatchNorm(nn.Module):
         self.num_batches_tracked: Tensor
 
     def forward(self, given: OfDomains) -> Tensor:
-        """Normalise each row by its domain; raises ValueError where domains are not given, or a domain has a single value."""
+        """Normalise each row by its domain; raises ValueError without domains, or if a domain has a single value."""
         if not isinstance(given, OfDomains):
-            raise ValueError("expected activations with the domain of each row: call it by the network around it")
+            raise ValueError("expected activations with the domain of each row: call it through its NormalisedNetwork")
         inputs = given.inputs.float()
         mean, variance = self._taken(inputs, given.domains) if self.training else (self.running_mean, self.running_var)
         mean, variance = mean[given.domains], variance[given.domains]
@@ -123,15 +123,15 @@ class DomainBatchNorm(nn.Module):
 
 
 class NormalisedNetwork(DomainNetwork):
-    """A classifier whose layers of batch norm in T exist once per source domain.
+    """A classifier whose batch-norm layers in T have parameters per source domain.
 
     Each is replaced by a :class:`DomainBatchNorm` of the same name.
 
-    - ``domains``: D; ``boundary``: where T begins
-    - ``instance``: mix the statistics of instances in; the share of batch norm is the sigmoid of a parameter per domain, which
-      all layers share, and begins at one half
+    - ``domains``: D; ``boundary``: the module where T begins
+    - ``instance``: mix batch norm with instance norm; the share of batch norm is the sigmoid of one parameter per domain for
+      all layers, initially one half
 
-    Raises InputError where T has no layer of batch norm with weights and running statistics, or one that does more.
+    Raises InputError if T has no batch norm with weights and running statistics, or an unsupported subclass of it.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class NormalisedNetwork(DomainNetwork):
         layers = {name: module for name, module in _batch_norms(network).items() if not whole.in_features(name)}
         if not layers:
             raise InputError(
-                f"the task network from {boundary!r} has no batch norm, which each domain could have for itself: expected an "
+                f"the task network from {boundary!r} has no batch norm to make domain-specific: expected an "
                 f"earlier --boundary{_last_of(network)}"
             )
         plain = (nn.modules.batchnorm._BatchNorm.forward, nn.SyncBatchNorm.forward)
@@ -159,26 +159,26 @@ class NormalisedNetwork(DomainNetwork):
         for name, layer in layers.items():
             parent, _, last = name.rpartition(".")
             setattr(network.get_submodule(parent), last, DomainBatchNorm(layer, domains).train(layer.training))
-        # The layers' class has changed, and with it what the tracer may look into.
+        # Trace again, because the layers' class has changed.
         self._segments = self._split()
 
     def _split(self, changes: Changes | None = None) -> dict[bool, Segments]:
         if "_openings" not in vars(self):
             example, signature = example_of(self.network, None, self.image_size)
             self._openings, _ = resolve_sites(self.network, self._layers, example, signature)
-        # No sites of the network's own: nothing is masked there, and no record has to know of them.
+        # These openings are not mask sites: nothing is masked there, and records do not contain them.
         return split_network(
             self.network, self.boundary, self._openings, self._signature.count, silent=False, changes=changes
         )
 
     def at_openings(self, of_rows: Callable[[Tensor], Tensor]) -> Sequence[Normalised]:
-        """Return the rows' domains for every layer of batch norm."""
+        """Return the rows' domains and shares for every batch-norm layer."""
         rows = of_rows(torch.arange(self.domains, device=next(self.network.parameters()).device))
         share = None if self.mixing is None else of_rows(self.mixing.sigmoid())
         return [Normalised(rows, share)] * len(self._openings)
 
     def domain_names(self) -> frozenset[str]:
-        """Return the names of the tensors of the layers, below ``network.``, and of ``mixing``."""
+        """Return the names in the state dict of the domain-specific layers' tensors, and of ``mixing``."""
         inner = tuple(f"network.{name}." for name in self._layers)
         return frozenset(name for name in self.state_dict() if name.startswith(inner) or name == "mixing")
 
@@ -194,4 +194,6 @@ def _batch_norms(network: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNor
 
 def _last_of(network: nn.Module) -> str:
     names = list(_batch_norms(network))
-    return f", such as {names[-1].rpartition('.')[0] or names[-1]!r}" if names else ", but the network has none at all"
+    return (
+        f", such as {names[-1].rpartition('.')[0] or names[-1]!r}" if names else ", but the network has no batch norm"
+    )

@@ -1,4 +1,4 @@
-"""Change the output of a module of a divided network, also where the division enters it, so that it is never called itself."""
+"""Change the output of a module of a split network, also of a module that is traced into and therefore not called."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Change = Callable[[Any], Any]
 
 
 class Changes:
-    """What is to be changed at present in the outputs of modules that the division looks into: name -> functions in order."""
+    """The active changes of outputs of modules that are traced into: name -> functions in order."""
 
     def __init__(self) -> None:
         self.functions: dict[str, list[Change]] = {}
 
     def at(self, name: str) -> Change:
-        """Return the function that stands behind the module ``name`` in a division that can be changed."""
+        """Return the function that changes the output of the module ``name`` in the graph."""
 
         def changed(output: Any) -> Any:
             for function in self.functions.get(name, ()):
@@ -42,7 +42,7 @@ class Changes:
 
 
 class _Hook:
-    """Changes the output of a module while it is called; in copies and pickles of the module it does nothing."""
+    """A forward hook that changes the output of a module; it does nothing in copies and pickles of the module."""
 
     def __init__(self, function: Change | None = None) -> None:
         self.function = function
@@ -56,7 +56,7 @@ class _Hook:
 
 @contextmanager
 def hooked(module: nn.Module, function: Change) -> Iterator[None]:
-    """Change the output of a module that is called within the block."""
+    """Change the output of a module within the block with a forward hook."""
     handle = module.register_forward_hook(_Hook(function))
     try:
         yield
@@ -65,7 +65,7 @@ def hooked(module: nn.Module, function: Change) -> Iterator[None]:
 
 
 class Counted:
-    """A change that knows how often it was made."""
+    """A change that counts its calls."""
 
     def __init__(self, name: str, function: Change) -> None:
         self.name = name
@@ -78,15 +78,15 @@ class Counted:
         changed = self.function(output)
         if changed is None:
             raise ValueError(
-                f"expected what module {self.name!r} shall give from the function for its output, got None"
+                f"expected the function for the output of module {self.name!r} to return the new output, got None"
             )
         return changed
 
     def require_made(self, part: str) -> None:
-        """Raise InputError where it was never made; ``part`` says to what the module belongs."""
+        """Raise InputError if it was never called; ``part`` is the part that the module belongs to, F or T."""
         if self.times == 0:
             raise InputError(
-                f"module {self.name!r} gave nothing within the block of on_output, so nothing was changed: expected a module "
-                f"that a forward pass calls, and {part}, to which it belongs, to run within the block (frozen features are not "
-                "computed again)"
+                f"module {self.name!r} was not called within the block of on_output, so nothing was changed: expected a module "
+                f"that the forward pass calls, and a pass of {part}, to which it belongs, within the block (frozen features "
+                "are not computed again)"
             )

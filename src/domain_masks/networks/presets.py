@@ -1,4 +1,4 @@
-"""Default boundaries and mask sites, of networks known by name or by their blocks."""
+"""Default boundaries and mask sites, by the network's class or by its blocks."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ PRESETS: dict[str, dict[str, Callable[[nn.Module], tuple[str, ...]]]] = {
     },
     "SmallConvNet": {"paper": lambda _: ("classifier.hidden", "classifier.head")},
 }
-"""Class of the network -> name of the preset -> its sites. Every other network has ``last-block`` alone.
+"""Class of the network -> name of the preset -> its sites. All other networks have only ``last-block``.
 
-A network of the same class name by another author need not have these modules; then the preset is not for it.
+A preset is not available for a network with the same class name but without these modules.
 """
 
 
 def _own_presets(network: nn.Module) -> dict[str, tuple[str, ...]]:
     modules = {name for name, _ in network.named_modules()}
-    found = {name: sites(network) for name, sites in PRESETS.get(type(network).__name__, {}).items()}
-    return {name: sites for name, sites in found.items() if modules.issuperset(sites)}
+    presets = {name: sites(network) for name, sites in PRESETS.get(type(network).__name__, {}).items()}
+    return {name: sites for name, sites in presets.items() if modules.issuperset(sites)}
 
 
 def find_head(network: nn.Module) -> str:
-    """Return the name of the last linear layer, the one that gives the logits; else that of the last 1x1 convolution.
+    """Return the name of the last linear layer, which computes the logits, or else of the last 1x1 convolution.
 
-    Raises InputError where the network has neither.
+    Raises InputError if the network has neither.
     """
     names: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and name]
     if not names:
@@ -69,11 +69,11 @@ def find_head(network: nn.Module) -> str:
             name for name, module in network.named_modules() if isinstance(module, nn.Conv2d) and _is_pointwise(module)
         ]
         names.sort(key=lambda name: name.rpartition(".")[2] in ("fc", "head", "classifier"))
-    # Distilled transformers have a second head for their teacher.
+    # Distilled transformers have a second head for the distillation loss.
     names = [name for name in names if "_dist" not in name or name.replace("_dist", "") not in names]
     if not names:
         raise InputError(
-            "the network has no linear layer or 1x1 convolution that could be its head: expected one that ends in it"
+            "the network has no linear layer or 1x1 convolution as its head: expected a network that ends in one"
         )
     return names[-1]
 
@@ -83,7 +83,7 @@ def _is_pointwise(layer: nn.Conv2d) -> bool:
 
 
 def find_blocks(network: nn.Module) -> list[str]:
-    """Return the names of the outermost building blocks (residual, inverted, transformer, ...), the first ones first."""
+    """Return the names of the outermost building blocks (residual, inverted, transformer, ...) in order."""
     blocks: list[str] = []
     for name, module in network.named_modules():
         is_block = bool(name) and _BLOCK.search(type(module).__name__) is not None
@@ -94,12 +94,12 @@ def find_blocks(network: nn.Module) -> list[str]:
 
 def find_last_block(network: nn.Module) -> str | None:
     """Return the name of the last outermost building block, or None."""
-    found = find_blocks(network)
-    return found[-1] if found else None
+    blocks = find_blocks(network)
+    return blocks[-1] if blocks else None
 
 
 def preset_names(network: nn.Module) -> tuple[str, ...]:
-    """Return the names of the site presets that ``network`` has; the first is the default."""
+    """Return the names of the site presets of ``network``; the first is the default."""
     own = tuple(_own_presets(network))
     return own if own else (("last-block",) if find_last_block(network) else ())
 
@@ -107,10 +107,10 @@ def preset_names(network: nn.Module) -> tuple[str, ...]:
 def layout(network: nn.Module, sites: Sequence[str | Site] = (), boundary: str | None = None) -> Layout:
     """Return sites and boundary of ``network``.
 
-    - ``sites``: none for the default, the name of one preset, or names of modules (or :class:`Site`)
-    - ``boundary``: name of a module; None means the first site
+    - ``sites``: empty for the default, the name of one preset, or names of modules (or :class:`Site`)
+    - ``boundary``: name of a module; None: the first site
 
-    Raises InputError for a name that is neither a preset nor a module, and where a network has no default.
+    Raises InputError for a name that is neither a preset nor a module, and if the network has no default.
     """
     presets = preset_names(network)
     chosen: tuple[str | Site, ...]
@@ -118,7 +118,7 @@ def layout(network: nn.Module, sites: Sequence[str | Site] = (), boundary: str |
         if not presets:
             raise InputError(
                 f"{type(network).__name__} has no default mask sites: name the modules whose inputs are to be masked, "
-                f"among {', '.join(known_modules(network)[:30])}"
+                f"from {', '.join(known_modules(network)[:30])}"
             )
         chosen = _preset(network, presets[0])
     elif len(sites) == 1 and isinstance(sites[0], str) and sites[0] in {*presets, "last-block"}:

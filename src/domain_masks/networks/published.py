@@ -1,4 +1,4 @@
-"""The weights that torchvision and timm publish for a network: which ones, and how their images were prepared."""
+"""Pretrained weights of torchvision and timm, and the preprocessing that they were trained with."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from domain_masks.records.file_state import digest_of_file
 Interpolation = Literal["bilinear", "bicubic"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
 _CONFIG = "config.json"
-"""Beside the weights of a network that timm has put on the hub."""
+"""File beside a timm network's weights on the Hub."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How images were prepared for the weights of a network; None where nothing is known.
+    """The preprocessing of images for a network's weights; None for unknown values.
 
-    - ``size``: side of what the network sees, in pixels; ``fixed``: whether it takes no other
-    - ``resize``: to which side the image (its shorter one, or with ``squash`` both) is resized before the centre is cut
-    - ``mean``, ``std``: per channel, of values in [0, 1]
-    - ``border``: whether images were put on a background of the wanted shape, which is not done here
-    - ``of``: what it was taken from, for messages
-    - ``is_certain``: False where a file of weights leaves it open
+    - ``size``: side of the network's input in pixels; ``fixed``: whether the network accepts no other size
+    - ``resize``: side to which the image (its shorter side, or with ``squash`` both) is resized before the centre crop
+    - ``mean``, ``std``: per channel, for values in [0, 1]
+    - ``border``: whether images were padded to the target shape, which is not supported
+    - ``of``: source of these values, for messages
+    - ``is_certain``: False if a weights file does not determine them
     """
 
     size: int | None = None
@@ -45,18 +45,18 @@ class Preparation:
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Weights that a library publishes: torchvision's ``entry``, and the size that they fix."""
+    """Weights that a library publishes: torchvision's ``entry``, and the input size that they require."""
 
     entry: Any = None
     fixed_size: int | None = None
 
 
 def published_weights(library: Library, name: str, weights: str | Path) -> PublishedWeights | None:
-    """Return the published weights that ``imagenet`` means, or whose form a file has; None for all others.
+    """Return the published weights for ``imagenet``, or those that a file contains; None for other weights.
 
-    A file has their form where it is theirs, by its name or content, or has as many classes and no other are known.
+    A file matches by its name or content, or by the number of classes if the library publishes a single set of weights.
 
-    Raises InputError for a file that cannot be read where its content decides.
+    Raises InputError for an unreadable file if its content is needed.
     """
     if str(weights) == "none" or library == "own":
         return None
@@ -65,16 +65,15 @@ def published_weights(library: Library, name: str, weights: str | Path) -> Publi
     configuration = _timms_configuration(name)
     if configuration is None:
         return None
-    found = PublishedWeights()
     if str(weights) == "imagenet":
-        return found
+        return PublishedWeights()
     head = configuration.get("classifier")
     heads = [head] if isinstance(head, str) else list(head or ())
-    return found if _has_classes(Path(weights), heads, configuration.get("num_classes")) else None
+    return PublishedWeights() if _has_classes(Path(weights), heads, configuration.get("num_classes")) else None
 
 
 def preparation_of(library: Library, name: str, weights: str | Path) -> Preparation:
-    """Return how images were prepared for ``weights`` (``imagenet``, ``none`` or a file) of a network; reads no tensors."""
+    """Return the preprocessing for ``weights`` (``imagenet``, ``none`` or a file) of a network; reads no tensors."""
     if library == "own":
         return Preparation()
     if library == "torchvision":
@@ -94,7 +93,7 @@ def preparation_of(library: Library, name: str, weights: str | Path) -> Preparat
 
 
 def timms_tag(name: str) -> str:
-    """Return the tag of the weights that timm takes for ``name``, "" where there are none."""
+    """Return the tag of timm's default weights for ``name``; ``""`` if there are none."""
     return str((_timms_configuration(name) or {}).get("tag") or "")
 
 
@@ -115,14 +114,14 @@ def _torchvision_entry(name: str, weights: str | Path) -> Any:
 
     available = models.get_model_weights(name)
     if str(weights) == "imagenet":
-        # The paper's weights are the first ones; later ones come from other training recipes.
+        # The paper used the first version; later versions have other training recipes.
         return getattr(available, "IMAGENET1K_V1", None) or available.DEFAULT
     path = Path(weights)
     by_name = {Path(entry.url).name: entry for entry in available}
     if path.name in by_name:
         return by_name[path.name]
     digest = _sha256(path)
-    # The name of a published file ends in the first digits of its hash.
+    # A published file's name ends with the first digits of its hash.
     matches = [
         entry for known, entry in by_name.items() if digest and digest.startswith(Path(known).stem.split("-")[-1])
     ]
@@ -132,7 +131,7 @@ def _torchvision_entry(name: str, weights: str | Path) -> Any:
 def _sha256(path: Path) -> str:
     try:
         return digest_of_file(path, "sha256")
-    except OSError:  # it is missed where it is read
+    except OSError:  # reported when the weights are read
         return ""
 
 
@@ -153,21 +152,23 @@ def _timms_configuration(name: str) -> dict[str, Any] | None:
     from timm.models import get_pretrained_cfg  # noqa: PLC0415
 
     try:
-        found: Any = get_pretrained_cfg(name)
-    except RuntimeError:  # a tag that there is not, which is missed where the network is built
+        configuration: Any = get_pretrained_cfg(name)
+    except RuntimeError:  # an unknown tag, which is reported when the network is built
         return None
-    return None if found is None else {**found.to_dict(), "tag": found.tag}
+    return None if configuration is None else {**configuration.to_dict(), "tag": configuration.tag}
 
 
 def _configuration_beside(path: Path) -> dict[str, Any] | None:
-    """Return what timm wrote beside a file of weights on the hub; None where there is no such thing."""
+    """Return timm's configuration beside a weights file from the Hub; None if there is none."""
     try:
         content = json.loads((path.parent / _CONFIG).read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    found = content.get("pretrained_cfg") if isinstance(content, dict) else None
-    usable = isinstance(found, dict) and _three(found.get("mean")) is not None and _three(found.get("std")) is not None
-    return found if usable else None
+    configuration = content.get("pretrained_cfg") if isinstance(content, dict) else None
+    if not isinstance(configuration, dict):
+        return None
+    usable = _three(configuration.get("mean")) is not None and _three(configuration.get("std")) is not None
+    return configuration if usable else None
 
 
 def _of_configuration(configuration: Mapping[str, Any], of: str, is_certain: bool) -> Preparation:
@@ -177,7 +178,7 @@ def _of_configuration(configuration: Mapping[str, Any], of: str, is_certain: boo
     return Preparation(
         size=size,
         fixed=bool(configuration.get("fixed_input_size")),
-        # As timm does.
+        # As in timm.
         resize=None if size is None else max(size, math.floor(size / share)),
         squash=configuration.get("crop_mode") == "squash",
         mean=_three(configuration.get("mean")),
@@ -207,7 +208,7 @@ def _known(interpolation: Any) -> Interpolation | None:
 
 
 def _has_classes(path: Path, heads: list[str], classes: int | None) -> bool:
-    """Whether a file has a last layer of so many classes; raises InputError where it cannot be read."""
+    """Return whether a file has a last layer with ``classes`` outputs; raises InputError if it cannot be read."""
     names = tuple(f"{head}.weight" for head in heads)
     return any(
         name.endswith(names) and value.shape[:1] == (classes,) for name, value in read_weights(path).items() if names

@@ -17,14 +17,14 @@ from domain_masks.networks.split import Segments, split_network
 
 
 class RepresentedNetwork(Network):
-    """A classifier M = T ∘ F whose T is divided once more, at the input of its last layer, or of another one.
+    """A classifier M = T ∘ F whose T is split again, at the input of its last layer or of another module.
 
-    So T is ``classify`` after ``represent``. A representation belongs to T, dropout directly before the last layer
-    included: with F frozen there is something to learn in it, unless the boundary is the last layer itself.
+    T is ``classify`` after ``represent``. The representation is computed in T, including dropout directly before the last
+    layer: with F frozen it can still be trained, unless the boundary is the last layer itself.
 
-    - ``last``: name of the module at whose input a representation is taken; None for the last layer
+    - ``last``: name of the module whose input is the representation; None: the last layer
 
-    See :class:`Network`; raises InputError where the last layer cannot be told.
+    See :class:`Network`; raises InputError if the last layer cannot be determined.
     """
 
     def __init__(self, network: nn.Module, boundary: str, image_size: int = 224, last: str | None = None) -> None:
@@ -37,7 +37,7 @@ class RepresentedNetwork(Network):
             (self._head_site,), _ = resolve_sites(
                 self.network, (self._last or find_head(self.network),), example, signature
             )
-        # Not a site of the network's own: nothing is masked there, and no record has to know of it.
+        # Not a mask site: nothing is masked there, and records do not contain it.
         sites, inputs = (self._head_site,), self._signature.count
         parts = split_network(self.network, self.boundary, sites, inputs, changes=changes)
         if changes is None:
@@ -61,20 +61,20 @@ class RepresentedNetwork(Network):
 
     @property
     def width(self) -> int:
-        """How many channels a representation has."""
+        """K, the number of channels of the representation."""
         return self._head_site.size
 
     def represent(self, features: Tensor) -> Tensor:
-        """Run T up to its last layer: features (N, ...) -> what that layer is given, (N, K), of convolutions (N, K, H, W)."""
+        """Run T up to its last layer: features (N, ...) -> that layer's input, (N, K), or (N, K, H, W) for a convolution."""
         check_features(features)
         return self._divided.shared(self.network, features)
 
     def classify(self, representation: Tensor) -> Tensor:
-        """Run T from its last layer on: (N, K) or (N, K, H, W) -> logits (N, C)."""
+        """Run T's last layer: (N, K) or (N, K, H, W) -> logits (N, C)."""
         return self._divided.masked(self.network, representation, None)
 
     def channels(self, representation: Tensor) -> Tensor:
-        """Return the means of a representation's channels over their places: (N, ...) -> (N, K)."""
+        """Return the mean of every channel of a representation over positions: (N, ...) -> (N, K)."""
         return channel_means(representation, self._head_site.axis)
 
     @property

@@ -1,7 +1,7 @@
 """A network's computation as text, without its tensors: the classes of its modules, their settings and their code.
 
-Two networks with equal tensors and equal signatures compute the same. Padding, strides, epsilons, activations, rates and
-switches such as ``transform_input`` stand in attributes of modules, never in a state dict.
+Two networks with equal tensors and equal signatures compute the same function. Padding, strides, epsilons, activations, rates
+and switches such as ``transform_input`` are attributes of modules, not part of a state dict.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _NOT_COMPUTED = frozenset(
         "dump_patches",
         "_is_full_backward_hook",
         "_version",
-        # What a library knows of weights that could be loaded.
+        # Metadata of pretrained weights.
         "pretrained_cfg",
         "default_cfg",
         "pretrained_model_args",
         "_traits",
-        # Of SyncBatchNorm.
+        # SyncBatchNorm.
         "process_group",
     }
 )
@@ -41,12 +41,12 @@ _DEEPEST = 6
 
 
 def signature(network: nn.Module, belongs: Callable[[str], bool] | None = None) -> dict[str, str]:
-    """Return module name -> class, code and settings of every module of ``network``, "" being the network itself.
+    """Return module name -> class, code and settings of every module of ``network``; ``""`` is the network itself.
 
-    - ``belongs``: which modules, by their name; all by default
+    - ``belongs``: selects modules by name; default: all
 
-    Values of tensors, the training mode, and what :data:`_NOT_COMPUTED` names are left out. It is the same in every process,
-    on every device, and on the meta device.
+    Values of tensors, the training mode, and the attributes in :data:`_NOT_COMPUTED` are left out. The result is equal in
+    every process and on every device, including the meta device.
     """
     return {
         name: _description(module)
@@ -63,10 +63,10 @@ def signature_digest(network: nn.Module, belongs: Callable[[str], bool] | None =
     return digest.hexdigest()
 
 
-def differing(one: nn.Module, other: nn.Module) -> list[str]:
-    """Return the names of the modules that differ between two networks in class or settings, "" being the network itself."""
-    first, second = signature(one), signature(other)
-    return [name for name in {**first, **second} if first.get(name) != second.get(name)]
+def differing(first: nn.Module, second: nn.Module) -> list[str]:
+    """Return the names of the modules that differ between two networks in class, code or settings; ``""`` is the network."""
+    texts, other_texts = signature(first), signature(second)
+    return [name for name in {**texts, **other_texts} if texts.get(name) != other_texts.get(name)]
 
 
 def _versions(modules: Iterable[nn.Module]) -> Iterator[str]:
@@ -81,40 +81,40 @@ def _versions(modules: Iterable[nn.Module]) -> Iterator[str]:
 def _description(module: nn.Module) -> str:
     kind = type(module)
     if kind in _BATCH_NORMS:
-        # They differ in what shapes they take, and in that one shares its statistics with other processes.
+        # They differ only in the accepted shapes and in the synchronisation of statistics over processes.
         kind = nn.BatchNorm2d
     return f"{_qualified(kind)} {_code_of_class(kind)} {_settings(module, 0, ())}"
 
 
 def _settings(module: nn.Module, depth: int, seen: tuple[int, ...]) -> str:
-    """Return what is set on one module: its attributes, absent children and parameters, hooks; no tensor's values."""
-    found = {}
+    """Return the settings of one module: its attributes, absent children and parameters, and hooks; no tensor values."""
+    settings = {}
     for name, value in vars(module).items():
         if name in _NOT_COMPUTED or name in _OF_MODULES or _holds_tensors(value):
             continue
-        found[name] = _canonical(value, depth + 1, (*seen, id(module)))
+        settings[name] = _canonical(value, depth + 1, (*seen, id(module)))
     for registered in ("_parameters", "_modules", "_buffers"):
         for name, value in getattr(module, registered).items():
             if value is None:
-                found[name] = "None"
+                settings[name] = "None"
     for name in _HOOKS:
         if hooks := getattr(module, name):
-            found[name] = "; ".join(_canonical(hook, depth + 1, (*seen, id(module))) for hook in hooks.values())
-    return ", ".join(f"{name}={text}" for name, text in sorted(found.items()))
+            settings[name] = "; ".join(_canonical(hook, depth + 1, (*seen, id(module))) for hook in hooks.values())
+    return ", ".join(f"{name}={text}" for name, text in sorted(settings.items()))
 
 
 def _holds_tensors(value: Any) -> bool:
-    """Whether a value is a tensor or a collection of them, such as a table that is kept once it has been computed."""
+    """Return whether a value is a tensor or a collection of tensors, such as a cached table."""
     if isinstance(value, Tensor):
         return True
     if isinstance(value, Mapping):
-        # Also one that is still empty: many a network fills it while it runs.
+        # Also an empty mapping: some networks use it as a cache that the forward pass fills.
         return not value or any(_holds_tensors(item) for item in value.values())
     return isinstance(value, list | tuple) and any(_holds_tensors(item) for item in value)
 
 
 def _canonical(value: Any, depth: int, seen: tuple[int, ...]) -> str:  # noqa: PLR0911
-    """Return a value as text that is the same in every process."""
+    """Return a text form of a value that is equal in every process."""
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return repr(value)
     if isinstance(value, torch.dtype | torch.Size | torch.layout | torch.memory_format):
@@ -149,7 +149,7 @@ def _object(value: Any, depth: int, seen: tuple[int, ...]) -> str:  # noqa: PLR0
         return f"{value.__module__}.{value.__qualname__} {_code(value.__code__)}({', '.join(held)})"
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{getattr(value, '__module__', '')}.{value.__qualname__}"
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a number of numpy's
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a NumPy scalar
         return repr(value.item())
     attributes = getattr(value, "__dict__", None)
     if not isinstance(attributes, dict):
@@ -170,7 +170,7 @@ def _qualified(kind: type) -> str:
 
 
 def _code_of_class(kind: type) -> str:
-    """Return a hash of the code of a class and its bases, but for those of torch, which the version tells."""
+    """Return a hash of the code of a class and its bases, except those of torch, which its version identifies."""
     if kind not in _CODES:
         _CODES[kind] = _read_code(kind)
     return _CODES[kind]
@@ -195,7 +195,7 @@ def _read_code(kind: type) -> str:
 
 
 def _code(code: types.CodeType) -> str:
-    """Return a hash of what a function does: its instructions, names and constants, wherever it stands in its file."""
+    """Return a hash of a function's instructions, names and constants, independent of its position in the file."""
     digest = hashlib.blake2b(code.co_code, digest_size=8)
     digest.update(repr((code.co_names, code.co_varnames, code.co_freevars)).encode())
     for constant in code.co_consts:

@@ -1,4 +1,4 @@
-"""A mask site, and what a mask does there."""
+"""A mask site, and the operation of a mask on its activations."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from domain_masks.errors import InputError
 
 
 class Opening(Protocol):
-    """What is done with the activations at an opening of T where they are not masked."""
+    """An operation other than a mask on the activations at an opening of T."""
 
     def at(self, inputs: Tensor, axis: int) -> Any:
-        """Return what the opened module is called with, of activations (N, ...) with K entries along ``axis``."""
+        """Return the input of the opened module for activations (N, ...) with K channels along ``axis``."""
 
 
 def apply_mask(inputs: Tensor, mask: Tensor | Opening | None, axis: int) -> Any:
-    """Multiply activations with one mask value per neuron or channel.
+    """Multiply activations by one mask value per unit or channel.
 
-    - ``inputs``: (N, ...) with K entries along ``axis``
-    - ``mask``: (N, K), None for no mask, or something else that is done with them
+    - ``inputs``: (N, ...) with K channels along ``axis``
+    - ``mask``: (N, K), None for no mask, or another operation
     - returns: the shape of ``inputs``
 
-    Raises InputError where ``inputs`` has no such axis, or another number of entries along it.
+    Raises InputError if ``inputs`` does not have this axis, or another number of channels along it.
     """
     if mask is None:
         return inputs
@@ -39,9 +39,9 @@ def apply_mask(inputs: Tensor, mask: Tensor | Opening | None, axis: int) -> Any:
 
 
 def channel_means(activations: Tensor, axis: int) -> Tensor:
-    """Return the mean of every channel over its places: (N, ...) with K entries along ``axis`` -> (N, K)."""
-    places = [place for place in range(1, activations.dim()) if place != axis % activations.dim()]
-    return activations.mean(places) if places else activations
+    """Return the mean of every channel over positions: (N, ...) with K channels along ``axis`` -> (N, K)."""
+    positions = [other for other in range(1, activations.dim()) if other != axis % activations.dim()]
+    return activations.mean(positions) if positions else activations
 
 
 def _check(inputs: Tensor, mask: Tensor, axis: int) -> None:
@@ -58,7 +58,7 @@ class Site:
 
     - ``name``: the module's qualified name, such as ``layer4.1``
     - ``axis``: the channel axis of its input: 1 for NCHW, -1 for NHWC, tokens (N, T, C) and vectors
-    - ``size``: K, the number of channels or neurons
+    - ``size``: K, the number of channels or units
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Find the channel axis and the size of every mask site by looking at one forward pass."""
+"""Determine the channel axis and size of every mask site with one forward pass."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from domain_masks.networks.tracing import known_modules, training_mode
 def resolve_sites(
     network: nn.Module, sites: Sequence[str | Site], example: tuple[Tensor, ...], signature: Signature
 ) -> tuple[tuple[Site, ...], int | None]:
-    """Find channel axis and size of every site by one forward pass; also returns the number of classes.
+    """Return every site with its channel axis and size, from one forward pass, and the number of classes.
 
-    Where all sites are given by hand and there are only images of the usual form to try, a network that does not take them
-    is taken at the sites' word, and the number of classes is None.
+    If all sites are given as :class:`Site` and the network does not accept the default example of images, the sites are not
+    checked, and the number of classes is None.
 
-    - ``sites``: names, or :class:`Site` where the axis is to be set by hand
+    - ``sites``: names, or :class:`Site` to set axis and size explicitly
     - ``example``: the network's inputs, each (N, ...)
 
-    Raises InputError where the network does not accept the example, or a :class:`Site` does not fit its input.
+    Raises InputError if the network does not accept the example, or a :class:`Site` does not match its input.
     """
     known = dict(network.named_modules())
     names = [site if isinstance(site, str) else site.name for site in sites]
@@ -39,8 +39,8 @@ def resolve_sites(
     inputs, logits = _passed(network, names, example, signature, may_fail)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[0] != example[0].shape[0]:
         if may_fail:
-            for given in by_hand:
-                _refuse_impossible(given)
+            for explicit_site in by_hand:
+                _refuse_impossible(explicit_site)
             return tuple(by_hand), None
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(f"expected a classifier that returns logits (N, C), got {got}")
@@ -61,7 +61,7 @@ def resolve_sites(
 def _passed(
     network: nn.Module, names: Sequence[str], example: tuple[Tensor, ...], signature: Signature, may_fail: bool
 ) -> tuple[dict[str, Tensor], Any]:
-    """Run the network on the example; returns the input of every named module, and the output."""
+    """Run the network on the example; returns the input of every named module, and the network's output."""
     inputs: dict[str, Tensor] = {}
     hooks = [network.get_submodule(name).register_forward_pre_hook(_recorder(inputs, name)) for name in names]
     try:
@@ -74,12 +74,12 @@ def _passed(
             size = tuple(example[0].shape[-2:])
             raise InputError(
                 f"the network does not accept images of {size[0]}x{size[1]} pixels ({type(error).__name__}: {error}): "
-                "choose the size that it was made for; for inputs that are not (N, 3, H, W) give an example_input (from Python)"
+                "choose a size that it supports; for inputs other than (N, 3, H, W) pass an example_input (in Python)"
             ) from error
         shapes = ", ".join(f"{tuple(value.shape)} {value.dtype}" for value in example)
         raise InputError(
-            f"the network does not accept the example_input {shapes} ({type(error).__name__}: {error}): expected what it is "
-            "called with, the batch on the first axis"
+            f"the network does not accept the example_input {shapes} ({type(error).__name__}: {error}): expected its "
+            "forward's arguments, with the batch on the first axis"
         ) from error
     finally:
         for hook in hooks:
@@ -128,7 +128,7 @@ def _recorder(inputs: dict[str, Tensor], name: str) -> Callable[[nn.Module, tupl
 
 
 def channel_axis(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """Tell the channel axis of a module's input from its first layer with weights."""
+    """Return the channel axis of a module's input, inferred from its first layer with weights."""
     if len(shape) == 2:
         return 1
     for layer in module.modules():

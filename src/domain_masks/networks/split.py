@@ -1,6 +1,6 @@
-"""Cut any network into F and T at a named module, with an opening for a mask at the input of every site.
+"""Split a network into F and T at a named module, with an opening for a mask at the input of every site.
 
-The network's forward is traced by torch.fx, but only through the modules that contain the boundary or a site: all
+The network's forward is traced with torch.fx, but only through the modules that contain the boundary or a site: all
 others stay leaf modules with arbitrary code. The results are plain functions that take the user's module as their first
 argument, so the module itself is neither copied nor changed, and its parameters keep their names.
 
@@ -25,14 +25,14 @@ from domain_masks.networks.tracing import module_output
 
 @dataclass(frozen=True)
 class Segments:
-    """The parts of one network, each a function whose first argument is the user's module.
+    """The parts of a split network, each a function whose first argument is the user's module.
 
     - ``features(network, *inputs)`` -> the tensor at which T begins
-    - ``entering(network, features)`` -> the boundary's input, without the dropout on the way to it
-    - ``shared(network, features)`` -> the tensor from which the domains' ways part: computed once for all domains
-    - ``masked(network, shared, *masks)`` -> logits; one mask (N, K) or None per site, in the sites' order
-    - ``task_names``, ``feature_names``: the modules and parameters that T and F use, whole
-    - ``opened``: the modules that no part calls, as they are looked into -> whether each gives one tensor
+    - ``entering(network, features)`` -> the boundary's input, without the dropout directly before it
+    - ``shared(network, features)`` -> the last tensor that does not depend on the domain, computed once for all domains
+    - ``masked(network, shared, *masks)`` -> logits (N, C); one mask (N, K) or None per site, in the sites' order
+    - ``task_names``, ``feature_names``: the modules and parameters that T and F use
+    - ``opened``: the modules that are traced into and not called -> whether each returns a single tensor
     """
 
     features: Callable[..., Tensor]
@@ -44,11 +44,11 @@ class Segments:
     opened: Mapping[str, bool]
 
     def in_task(self, name: str) -> bool:
-        """Whether the module or parameter ``name`` belongs to T."""
+        """Return whether the module or parameter ``name`` belongs to T."""
         return _within(name, self.task_names)
 
     def in_features(self, name: str) -> bool:
-        """Whether F uses the module or parameter ``name``; T may use it too."""
+        """Return whether F uses the module or parameter ``name``; T may use it too."""
         return _within(name, self.feature_names)
 
 
@@ -60,17 +60,17 @@ def split_network(
     silent: bool = False,
     changes: Changes | None = None,
 ) -> dict[bool, Segments]:
-    """Cut ``network`` at ``boundary`` and open it at ``sites``, in training mode (True) and in evaluation (False).
+    """Split ``network`` at ``boundary`` and open it at ``sites``, in training mode (True) and in evaluation mode (False).
 
-    - ``inputs``: how many arguments the network is called with
-    - ``silent``: leave out of T the dropout that can be left out; the rest are modules to be put into evaluation mode
-    - ``changes``: let the outputs of the modules that are looked into be changed by these
+    - ``inputs``: number of the network's arguments
+    - ``silent``: remove functional dropout from T; modules of dropout must be set to evaluation mode
+    - ``changes``: changes of the outputs of modules that are traced into
 
-    Raises InputError where a name is not a module of the network, is not called exactly once, where the boundary is not
-    the only way from the inputs to the logits, or where a site lies before the boundary.
+    Raises InputError if a name is not a module of the network or is not called exactly once, if values bypass the boundary
+    on the way from the inputs to the logits, or if a site is before the boundary.
     """
-    found = task_starts(network, boundary, [site.name for site in sites], inputs, changes is not None)
-    possible = [parts for parts in found if all(_divides(part) for part in parts.values())]
+    candidates = task_starts(network, boundary, [site.name for site in sites], inputs, changes is not None)
+    possible = [parts for parts in candidates if all(_divides(part) for part in parts.values())]
     if not possible:
         raise InputError(_passed_by(boundary))
     for part in possible[0].values():
@@ -79,7 +79,7 @@ def split_network(
 
 
 def _let_change(graph: fx.Graph, changes: Changes | None) -> None:
-    """Put into the place of every mark of a module's output the function that changes it."""
+    """Replace every mark of a module's output by the function that changes it."""
     for node in graph.nodes:
         if changes is not None and node.op == "call_function" and node.target is module_output:
             output, name = node.args
@@ -87,7 +87,7 @@ def _let_change(graph: fx.Graph, changes: Changes | None) -> None:
 
 
 def _divides(part: TaskStart) -> bool:
-    """Whether all ways from the inputs to the logits lead through the tensor at which T would begin."""
+    """Return whether all paths from the inputs to the logits go through the tensor at which T would begin."""
     return _separates(part.node, _logits(part.traced.graph), part.traced.inputs)
 
 
@@ -107,7 +107,7 @@ def _segments(network: nn.Module, boundary: str, sites: Sequence[Site], part: Ta
     for site, node in marks.items():
         if node not in _needed(logits, {start}):
             raise InputError(
-                f"site {site!r} lies before the boundary {boundary!r} or does not reach the logits: "
+                f"site {site!r} is before the boundary {boundary!r} or does not reach the logits: "
                 "expected every site in the task network; choose an earlier boundary"
             )
     parting = _parting(graph, start, logits, list(marks.values()), traced.inputs)
@@ -128,15 +128,15 @@ def _segments(network: nn.Module, boundary: str, sites: Sequence[Site], part: Ta
 
 def _passed_by(boundary: str) -> str:
     return (
-        f"boundary {boundary!r} cannot divide the network: other values computed from the images pass it by. "
-        "Expected a module whose input is the only way from the images to the logits, such as a stage or a block. Dropout "
-        "directly before it belongs to the task network; if what passes by is the batch size, as in "
+        f"boundary {boundary!r} cannot split the network: other values computed from the images bypass it. "
+        "Expected a module whose input is the only path from the images to the logits, such as a stage or a block. Dropout "
+        "directly before it belongs to the task network; if the batch size bypasses it, as in "
         "x.view(images.size(0), -1), take it from the tensor itself, as in x.flatten(1)"
     )
 
 
 def _can_be_switched_off(node: fx.Node, network: nn.Module, feature_names: tuple[str, ...]) -> bool:
-    """Whether a node drops and is no module of T's own: those are put into evaluation mode, where one can see it."""
+    """Return whether a node is dropout, but not a module of T alone: those are set to evaluation mode, which is visible."""
     if node.op == "call_module":
         return dropout.drops(node, network) and _within(str(node.target), feature_names)
     return dropout.drops(node, network) or dropout.attends_with_dropout(node)
@@ -151,26 +151,26 @@ def _used(graph: fx.Graph, nodes: set[fx.Node]) -> tuple[str, ...]:
 
 
 def _needed(target: fx.Node, stop: set[fx.Node]) -> set[fx.Node]:
-    """Return the nodes from which ``target`` is computed, without going past ``stop`` (which are included)."""
-    found: set[fx.Node] = set()
+    """Return the nodes from which ``target`` is computed, up to and including those in ``stop``."""
+    needed: set[fx.Node] = set()
     open_nodes = [target]
     while open_nodes:
         node = open_nodes.pop()
-        if node in found:
+        if node in needed:
             continue
-        found.add(node)
+        needed.add(node)
         if node not in stop:
             open_nodes.extend(node.all_input_nodes)
-    return found
+    return needed
 
 
 def _separates(cut: fx.Node, target: fx.Node, inputs: list[fx.Node]) -> bool:
-    """Whether every way from the inputs to ``target`` leads through ``cut``."""
+    """Return whether every path from the inputs to ``target`` goes through ``cut``."""
     return not (_needed(target, {cut}) - {cut}).intersection(inputs)
 
 
 def _parting(graph: fx.Graph, start: fx.Node, logits: fx.Node, marks: list[fx.Node], inputs: list[fx.Node]) -> fx.Node:
-    """Return the last single tensor before the first site: until there nothing differs between the domains."""
+    """Return the last single tensor before the first site, up to which nothing depends on the domain."""
     before_marks = True
     best = start
     reachable = _needed(logits, {start})
@@ -195,7 +195,7 @@ def _function(
 ) -> Callable[..., Tensor]:
     """Compile the nodes between ``starts`` and ``end`` to a function of (network, *arguments, *masks).
 
-    - ``left_out``: dropout that hands its input on, and attention whose dropout is 0
+    - ``left_out``: dropout that is replaced by the identity, and attention whose dropout is set to 0
     """
     wanted = _needed(end, set(starts))
     part = fx.Graph()

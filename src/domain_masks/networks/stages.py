@@ -1,4 +1,4 @@
-"""The stages of a network: the modules behind which its activations become coarser, for methods that look into them."""
+"""The stages of a network: the modules after which the resolution of its activations decreases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "ResNet": ("maxpool", "layer1", "layer2", "layer3", "layer4"),
     "SmallConvNet": ("features.block1", "features.block2", "features.block3"),
 }
-"""Class of the network -> its stages, where these are the usual ones of its papers; all others are found."""
+"""Class of the network -> its stages as usually named; those of other networks are determined by resolution."""
 _ADAPTIVE = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 
 
@@ -30,25 +30,25 @@ def channel_axis_of(shape: Shape) -> int:
 
 
 def places_of(shape: Shape) -> tuple[int, ...]:
-    """Return the axes of activations that are neither that of the batch nor that of the channels; none of (N, C)."""
+    """Return the axes of activations other than those of batch and channels; empty for (N, C)."""
     return tuple(axis for axis in range(1, len(shape)) if axis != channel_axis_of(shape))
 
 
 def output_shapes(network: nn.Module, image_size: int) -> dict[str, Shape]:
-    """Return module -> the shape (1, ...) of its output for one image of ``image_size`` pixels, in the order of their ends.
+    """Return module -> shape (1, ...) of its output for one image of ``image_size`` pixels, in the order in which they return.
 
-    Modules that are called more than once, or not for one tensor whose first axis is the batch, are left out.
+    Modules that are called more than once, or do not return a single tensor with the batch first, are left out.
     """
     shapes: dict[str, Shape] = {}
     calls: dict[str, int] = {}
 
     def record(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def note(module: nn.Module, _inputs: Any, output: Any) -> None:
+        def hook(module: nn.Module, _inputs: Any, output: Any) -> None:
             calls[name] = calls.get(name, 0) + 1
             if isinstance(output, Tensor) and output.dim() > 1 and len(output) == 1:
                 shapes[name] = tuple(output.shape)
 
-        return note
+        return hook
 
     hooks = [network.get_submodule(name).register_forward_hook(record(name)) for name in known_modules(network)]
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
@@ -62,34 +62,34 @@ def output_shapes(network: nn.Module, image_size: int) -> dict[str, Shape]:
 
 
 def stages(network: nn.Module, image_size: int, shapes: dict[str, Shape] | None = None) -> tuple[str, ...]:
-    """Return the modules with which the stages of ``network`` end, the first ones first.
+    """Return the last module of each stage of ``network``, from the first stage to the last.
 
-    A stage has activations of one resolution; a network whose resolution stays has four, of as many blocks each.
+    A stage has activations of one resolution; a network with constant resolution has four stages of equally many blocks.
 
-    - ``shapes``: what :func:`output_shapes` returned, where that is known
+    - ``shapes``: the result of :func:`output_shapes`, if already computed
 
-    Raises InputError where no stage can be told.
+    Raises InputError if the stages cannot be determined.
     """
     usual = STAGES.get(type(network).__name__, ())
     shapes = output_shapes(network, image_size) if shapes is None else shapes
     if usual and all(name in shapes for name in usual):
         return usual
-    found = _by_resolution(network, shapes)
-    if len(found) >= 3:
-        return found
+    by_resolution = _by_resolution(network, shapes)
+    if len(by_resolution) >= 3:
+        return by_resolution
     blocks = [name for name in find_blocks(network) if name in shapes and len(shapes[name]) > 2]
     if len(blocks) >= 4:
         return tuple(blocks[len(blocks) * quarter // 4 - 1] for quarter in (1, 2, 3, 4))
-    if found:
-        return found
+    if by_resolution:
+        return by_resolution
     raise InputError(
-        f"{type(network).__name__} has no stages that could be told by their resolution: name the modules, among "
+        f"the stages of {type(network).__name__} cannot be determined by resolution: name the modules, from "
         f"{', '.join(list(shapes)[:30])}"
     )
 
 
 def _by_resolution(network: nn.Module, shapes: dict[str, Shape]) -> tuple[str, ...]:
-    """Return, for every resolution of maps, the outermost module that ends it and holds the end of no earlier one."""
+    """Return, for every resolution, the outermost module that ends it and does not contain the end of an earlier one."""
     ends: dict[Shape, list[str]] = {}
     blocks = tuple(f"{block}." for block in find_blocks(network))
     head = find_head(network)
@@ -97,13 +97,13 @@ def _by_resolution(network: nn.Module, shapes: dict[str, Shape]) -> tuple[str, .
         places = tuple(shape[axis] for axis in places_of(shape))
         if name == head:
             break
-        # Within a block, where one way may be at another resolution than the block's own output, nothing is on the trunk.
+        # Within a block, a branch may have another resolution than the block's output.
         is_map = len(places) == 2 and max(places) > 1 and not name.startswith(blocks)
         if is_map and not isinstance(network.get_submodule(name), _ADAPTIVE):
             ends.setdefault(places, []).append(name)
-    found: list[str] = []
+    last_modules: list[str] = []
     for names in ends.values():
-        free = [name for name in names if not any(earlier.startswith(f"{name}.") for earlier in found)]
-        # Of the modules that end with the last one, the outermost: it is behind its own parts in this order.
-        found.extend(free[-1:])
-    return tuple(found)
+        free = [name for name in names if not any(earlier.startswith(f"{name}.") for earlier in last_modules)]
+        # The outermost module returns after its own children and is therefore the last.
+        last_modules.extend(free[-1:])
+    return tuple(last_modules)

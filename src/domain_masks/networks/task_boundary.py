@@ -1,7 +1,7 @@
-"""Where T begins: at the boundary's input, or before the dropout directly in front of it.
+"""The tensor at which T begins: the boundary's input, or the input of dropout directly before it.
 
-Dropout there acts on the very activations that T takes, and reshaping in between changes nothing in that. T begins at the
-first of these dropouts, in training and in evaluation at the same tensor, though in evaluation they may not be in the graph.
+Dropout directly before the boundary, with or without reshaping in between, acts on the activations that T takes. T begins at
+the first of these dropouts, at the same tensor in training and evaluation, although the evaluation graph may not contain them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from domain_masks.networks.tracing import Traced, trace, training_mode
 
 @dataclass(frozen=True)
 class TaskStart:
-    """A network's graph in one mode, and the tensor at which T begins there."""
+    """A network's graph in one mode, and the tensor at which T begins in it."""
 
     traced: Traced
     node: fx.Node
@@ -26,12 +26,12 @@ class TaskStart:
 def task_starts(
     network: nn.Module, boundary: str, sites: Sequence[str], inputs: int, watched: bool = False
 ) -> Iterator[dict[bool, TaskStart]]:
-    """Yield the places where T could begin, by training mode: the latest first.
+    """Yield the possible starts of T, by training mode, from the latest to the earliest.
 
-    They differ by reshaping alone, in case that values such as the batch size pass one of them by. With ``watched`` the outputs
-    of modules that are looked into are marked, see :func:`trace`.
+    They differ only by reshaping: values such as the batch size may bypass one of them. With ``watched`` the outputs of modules
+    that are traced into are marked, see :func:`trace`.
 
-    Raises InputError where the network cannot be traced to boundary and sites.
+    Raises InputError if the network cannot be traced to boundary and sites.
     """
     with training_mode(network, True):
         traced, opened = _with_dropout_in_sight(network, boundary, sites, inputs, watched)
@@ -43,7 +43,7 @@ def task_starts(
     if not drops:
         yield {True: TaskStart(traced, traced.boundary), False: TaskStart(again, again.boundary)}
         return
-    # A selection before the first dropout is a step of F: what it leaves out would make features large for nothing.
+    # A selection before the first dropout belongs to F, so that features do not contain unused values.
     selections = sum(map(dropout.selects, steps[: drops[-1] + 1]))
     way, way_again = (_up_to(selections, mode_steps) for mode_steps in (steps, steps_again))
     for left in dict.fromkeys((len(way) - drops[-1] - 1, 0)):
@@ -61,7 +61,7 @@ def task_starts(
 def _with_dropout_in_sight(
     network: nn.Module, boundary: str, sites: Sequence[str], inputs: int, watched: bool
 ) -> tuple[Traced, set[str]]:
-    """Trace in training mode, where all dropout can be seen; modules with dropout at their end are looked into, and named."""
+    """Trace in training mode, in which all dropout is in the graph; also returns the traced modules that end in dropout."""
     opened: set[str] = set()
     while True:
         traced = trace(network, boundary, sites, inputs, opened, watched)
@@ -74,7 +74,7 @@ def _with_dropout_in_sight(
 
 
 def _steps_before(end: fx.Node, network: nn.Module) -> list[fx.Node]:
-    """Return the steps directly before ``end`` that only drop, move or select, from the last to the first."""
+    """Return the steps directly before ``end`` that only apply dropout, reshape or select, from the last to the first."""
     steps = []
     node: fx.Node | None = end
     while node is not None and (dropout.drops(node, network) or dropout.moves(node, network)):
@@ -91,5 +91,5 @@ def _up_to(selections: int, steps: list[fx.Node]) -> list[fx.Node]:
 
 
 def _start(steps: list[fx.Node], end: fx.Node) -> fx.Node:
-    """Return the tensor that the first of ``steps`` takes; ``end`` where there is none."""
+    """Return the input of the first of ``steps``; ``end`` if there are none."""
     return (dropout.source(steps[-1]) if steps else None) or end

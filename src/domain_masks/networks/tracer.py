@@ -1,4 +1,4 @@
-"""torch.fx's tracer beside other threads."""
+"""A thread-safe torch.fx tracer."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from domain_masks.torch_globals import EXCLUSIVE
 
 
 class ThreadTracer(fx.Tracer):
-    """Traces as ``torch.fx.Tracer`` does, which changes ``nn.Module`` for the whole process meanwhile: one at a time.
+    """A ``torch.fx.Tracer`` that runs in one thread at a time, because tracing patches ``nn.Module`` in the whole process.
 
-    Networks that other threads run at that moment, to train or to predict, run as always.
+    Networks that other threads run during tracing are not affected.
     """
 
     _thread: int | None = None
@@ -28,15 +28,15 @@ class ThreadTracer(fx.Tracer):
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Let :meth:`called` note the call of a module, unless another thread calls it."""
+        """Record the call of a module with :meth:`called`, unless another thread calls it."""
         return self.called(m, forward, args, kwargs) if self._is_mine else forward(*args, **kwargs)
 
     def called(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Note the call of a module in the graph: what subclasses override in the place of ``call_module``."""
+        """Record the call of a module in the graph; subclasses override it instead of ``call_module``."""
         return super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        """Note the use of a parameter, unless another thread uses it."""
+        """Record the use of a parameter, unless another thread uses it."""
         return super().getattr(attr, attr_val, parameter_proxy_cache) if self._is_mine else attr_val
 
     @property

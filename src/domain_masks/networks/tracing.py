@@ -1,4 +1,4 @@
-"""Trace a network's forward only into the modules on the way to its boundary and sites; all others stay leaf modules."""
+"""Trace a network's forward pass into the modules that contain its boundary and sites; all others stay leaf modules."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _DROPPING = {
 
 @dataclass(frozen=True)
 class Traced:
-    """A network's graph with the places that are of interest.
+    """A network's graph with the nodes of its boundary and sites.
 
     - ``inputs``: the network's inputs, in order
     - ``boundary``: the tensor that enters the boundary
-    - ``marks``: site -> the node that stands for its mask
-    - ``opened``: the modules that were looked into -> whether each gave one tensor
+    - ``marks``: site -> the node that represents its mask
+    - ``opened``: the modules that were traced into -> whether each returns a single tensor
     """
 
     graph: fx.Graph
@@ -39,7 +39,7 @@ class Traced:
 
 
 def module_output(output: Any, name: str) -> Any:
-    """Stand in a graph for the output of a module that was looked into, which no call of it gives."""
+    """Mark, in a graph, the output of a module that was traced into and is therefore not called."""
     return output
 
 
@@ -51,14 +51,14 @@ def trace(
     opened: Collection[str] = (),
     watched: bool = False,
 ) -> Traced:
-    """Trace ``network`` in its present training mode.
+    """Trace ``network`` in its current training mode.
 
-    - ``inputs``: how many arguments its forward is given
-    - ``opened``: modules that are looked into besides those on the way to boundary and sites
-    - ``watched``: mark the outputs of all modules that are looked into by :func:`module_output`
+    - ``inputs``: number of arguments of its forward
+    - ``opened``: modules that are traced into, besides those that contain boundary and sites
+    - ``watched``: mark the outputs of all modules that are traced into with :func:`module_output`
 
-    Raises InputError where a name is no module of the network or is not called exactly once, and where the forward cannot
-    be followed to it.
+    Raises InputError for a name that is not a module of the network or is not called exactly once, and if the forward cannot
+    be traced to it.
     """
     known = {name for name, _ in network.named_modules() if name}
     for kind, name in [("boundary", boundary), *(("site", site) for site in sites)]:
@@ -71,7 +71,7 @@ def trace(
         raise
     except Exception as error:
         raise InputError(
-            f"cannot follow the network to {', '.join(dict.fromkeys([boundary, *sites]))}: its forward depends on the "
+            f"cannot trace the network to {', '.join(dict.fromkeys([boundary, *sites]))}: its forward depends on the "
             f"values of its input there ({type(error).__name__}: {error}). Choose other modules, or wrap the network "
             "so that its forward calls them one after the other"
         ) from error
@@ -88,27 +88,27 @@ def trace(
 
 
 def default_arguments(network: nn.Module, inputs: int = 1) -> dict[str, Any]:
-    """Return the optional arguments of the network's forward behind its ``inputs``, such as ``mask=None``: defaults stay."""
+    """Return name -> default of the optional arguments of the network's forward after its ``inputs``, such as ``mask``."""
     arguments = list(inspect.signature(network.forward).parameters.values())[inputs:]
     return {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
 
 
 def required_arguments(network: nn.Module) -> int:
-    """Return how many arguments the network's forward cannot do without; at least 1."""
+    """Return the number of required arguments of the network's forward; at least 1."""
     arguments = inspect.signature(network.forward).parameters.values()
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return max(1, sum(one.kind in positional and one.default is one.empty for one in arguments))
+    return max(1, sum(argument.kind in positional and argument.default is argument.empty for argument in arguments))
 
 
 def known_modules(network: nn.Module) -> list[str]:
-    """Return the names that can be a site or boundary, those of the outer modules first."""
+    """Return the names of modules that can be a site or boundary, outer modules first."""
     names = [name for name, _ in network.named_modules() if name]
     return sorted(names, key=lambda name: name.count("."))
 
 
 @contextmanager
 def training_mode(network: nn.Module, mode: bool) -> Iterator[None]:
-    """Put every module into training or evaluation mode for the block, then each back into its own."""
+    """Set every module to training or evaluation mode within the block, then restore each module's mode."""
     before = {module: module.training for module in network.modules()}
     network.train(mode)
     try:
@@ -119,7 +119,7 @@ def training_mode(network: nn.Module, mode: bool) -> Iterator[None]:
 
 
 class _Tracer(ThreadTracer):
-    # What the forward computes from a buffer must be computed in each call, not once while tracing.
+    # Values computed from a buffer must be computed in each call, not once during tracing.
     proxy_buffer_attributes = True
 
     def __init__(
@@ -141,9 +141,8 @@ class _Tracer(ThreadTracer):
     def create_arg(self, a: Any) -> Any:
         if isinstance(a, Tensor) and a not in self.tensor_attrs and not self._is_own(a):
             raise InputError(
-                f"the forward between {', '.join(self.entered)} uses a tensor of shape {tuple(a.shape)} that is made "
-                "there and is no parameter or buffer, so that it would be fixed for ever: expected it to be registered "
-                "as a buffer of its module"
+                f"the forward between {', '.join(self.entered)} creates a tensor of shape {tuple(a.shape)}, which is not a "
+                "parameter or buffer and would become a constant: register it as a buffer of its module"
             )
         return super().create_arg(a)
 
@@ -154,7 +153,7 @@ class _Tracer(ThreadTracer):
         return self._noted(m, self._called(m, forward, args, kwargs))
 
     def _noted(self, m: nn.Module, output: Any) -> Any:
-        """Note what a module gave that was looked into."""
+        """Record the output of a module that was traced into."""
         path = self.path_of_module(m)
         if self.is_leaf_module(m, path):
             return output
@@ -168,7 +167,7 @@ class _Tracer(ThreadTracer):
         if name is None:
             return super().called(m, forward, args, kwargs)
         if not args or not isinstance(args[0], fx.Proxy):
-            raise InputError(f"module {name!r} takes no tensor as its first argument: it can be no boundary or site")
+            raise InputError(f"module {name!r} does not take a tensor first: expected another boundary or site")
         self.entered[name].append(args[0].node)
         if name in self._sites:
             marked = self.create_proxy("call_function", apply_mask, (args[0], None, 0), {})
@@ -178,7 +177,7 @@ class _Tracer(ThreadTracer):
 
 
 def opaque_functions() -> Iterable[Callable[..., Any]]:
-    """Yield the functions that timm declares as not traceable, and dropout of other libraries' own, where they are in use."""
+    """Yield the functions that timm declares as not traceable, and libraries' own dropout functions, if imported."""
     module = sys.modules.get("timm.layers._fx") or sys.modules.get("timm.models._features_fx")
     getter = getattr(module, "get_notrace_functions", None)
     if getter is not None:

@@ -20,7 +20,7 @@ from domain_masks.records.files import utf8_path
 Say = Callable[[str], None]
 
 WRAPPERS = (
-    # Averaged weights first: where a file holds them, they are the ones that were measured.
+    # Averaged weights first: if a file has them, its published accuracy is theirs.
     "state_dict_ema",
     "model_ema",
     "ema_state_dict",
@@ -43,23 +43,23 @@ WRAPPERS = (
     "encoder",
     "student",
 )
-"""Keys under which state dicts are stored; of several the first one here is taken."""
+"""Keys under which checkpoints store state dicts, in order of precedence."""
 AROUND_MODULES = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module")
-"""Names that torch.compile, FSDP, activation checkpointing and DataParallel put between those of a network's modules."""
+"""Names that torch.compile, FSDP, activation checkpointing and DataParallel insert into those of a network's modules."""
 _COUNTER = "n_averaged"
-"""Stands among the names of PyTorch's averaged models."""
+"""Buffer of PyTorch's averaged models, which is not a weight."""
 _OF_TRAINING = re.compile("optim|sched|scaler|grad|rng", re.IGNORECASE)
 
 
 def read_weights(path: Path, say: Say | None = None) -> dict[str, Tensor]:
     """Read a state dict from .safetensors, or from .pth/.pt/.ckpt without running any code in it.
 
-    A state dict is taken out of what it is wrapped in (``state_dict``, ``model``, ``net``, ``state_dict_ema``, ..., also one
-    in another); what torch.compile, FSDP and DataParallel add to names is taken off; half precision becomes float32.
+    A state dict is extracted from a checkpoint (``state_dict``, ``model``, ``net``, ``state_dict_ema``, ..., also nested);
+    names that torch.compile, FSDP and DataParallel insert are removed; half precision is converted to float32.
 
-    - ``say``: is told which one is taken where there are several
+    - ``say``: called with a remark if the file has several state dicts
 
-    Raises InputError for a missing, truncated or foreign file.
+    Raises InputError for a missing, truncated or unsupported file.
     """
     state = _unwrapped(_content(path), path, say)
     if not _is_state(state):
@@ -70,7 +70,7 @@ def read_weights(path: Path, say: Say | None = None) -> dict[str, Tensor]:
             continue
         half = value.dtype in (torch.float16, torch.bfloat16)
         read[without_wrappers(str(name), AROUND_MODULES[:-1])] = value.float() if half else value
-    # By it a module tells state dicts of its older versions.
+    # Modules recognise state dicts of older versions by it.
     versions = getattr(state, "_metadata", None)
     if isinstance(versions, Mapping):
         read._metadata = {  # type: ignore[attr-defined]
@@ -92,7 +92,7 @@ def _content(path: Path) -> Any:
 
             with utf8_path(path) as readable:
                 return load_file(readable)
-        # Many a training script stores its arguments, which hold nothing but values, beside the weights.
+        # Many training scripts store their arguments, plain values, with the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -108,7 +108,7 @@ def _content(path: Path) -> Any:
 
 
 def _unwrapped(content: Any, path: Path, say: Say | None) -> Any:
-    """Take a state dict out of the wrappers around it, one in another; any other content as it is."""
+    """Return the state dict in a possibly nested checkpoint; other content unchanged."""
     if not isinstance(content, Mapping) or _is_state(content):
         return content
     keys = [key for key in WRAPPERS if key in content and _is_state(_unwrapped(content[key], path, None))]
@@ -117,12 +117,12 @@ def _unwrapped(content: Any, path: Path, say: Say | None) -> Any:
         if len(keys) > 1:
             raise InputError(
                 f"weights {str(path)!r} hold several state dicts, {listed(list(map(str, keys)))}: expected one, or one under "
-                "a usual name such as state_dict or model. Save the one that is meant by itself"
+                "a usual name such as state_dict or model. Save the intended one in a separate file"
             )
     if not keys:
         return content
     if len(keys) > 1 and say is not None:
-        say(f"weights {str(path)!r} hold {listed(keys)}: {keys[0]} is taken")
+        say(f"weights {str(path)!r} hold {listed(keys)}: using {keys[0]}")
     return _unwrapped(content[keys[0]], path, say)
 
 
@@ -135,12 +135,12 @@ def _is_state(content: Any) -> bool:
 
 
 def without_wrappers(name: str, around: tuple[str, ...]) -> str:
-    """Return the name of a tensor without the modules ``around`` those of the network."""
+    """Return the name of a tensor without the wrapper modules ``around``."""
     return ".".join(part for part in name.split(".") if part not in around)
 
 
 def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the part of ``state`` whose names begin with ``prefix``, without it; also what it says of versions."""
+    """Return the part of ``state`` whose names begin with ``prefix``, without the prefix, and with its version metadata."""
     part: OrderedDict[str, Tensor] = OrderedDict(
         (name.removeprefix(prefix), value) for name, value in state.items() if name.startswith(prefix)
     )
