@@ -118,8 +118,8 @@ def test_a_file_is_found_by_all_command_and_kept_with_the_run(own: Path, capsys:
     ):
         forget()
         message = told(capsys, *words)
-        assert "method 'own' of " in message
-        assert "unknown method 'own' of own.py" in message
+        assert "unknown method 'own' of " in message
+        assert "own.py: import that first" in message
         assert "--plugin" in message
         assert main([*words, "--plugin", "code/own.py"]) == 0
         assert capsys.readouterr().out

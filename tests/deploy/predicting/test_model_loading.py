@@ -101,7 +101,7 @@ def to_nan(tensors):
     ("change", "message"),
     [
         (to_half, r"classifier\.head\.bias: expected F32 \[3\], got F16 \[3\]"),
-        (to_nan, r"masks\.classifier\.head holds NaN"),
+        (to_nan, r"masks\.classifier\.head contains NaN"),
         (lambda tensors: tensors.update(more=torch.zeros(2)), r"more: expected no such tensor, got F32 \[2\]"),
         (
             lambda tensors: tensors.pop("masks.classifier.head"),
