@@ -212,7 +212,7 @@ def test_a_network_that_cannot_be_made_is_one_message(folder, monkeypatch):
 
     monkeypatch.setitem(backbones.BACKBONES, "small", broken)
     with pytest.raises(
-        DomainMasksError, match=r"network 'small' that it describes cannot be built \(ZeroDivisionError: a\)"
+        DomainMasksError, match=r"network 'small' cannot be built \(ZeroDivisionError: a\)"
     ):
         load_model(folder)
 

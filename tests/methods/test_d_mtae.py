@@ -122,7 +122,7 @@ def test_every_decoder_and_the_encoder_get_a_gradient():
 
 
 def test_a_network_that_ends_in_a_convolution_is_refused():
-    with pytest.raises(InputError, match=r"expected a network that ends in a linear one, got Conv2d 'classifier\.1'"):
+    with pytest.raises(InputError, match=r"expected a network that ends in a linear layer, got Conv2d 'classifier\.1'"):
         build_method(
             "d_mtae",
             build_backbone("squeezenet1_1", 4),

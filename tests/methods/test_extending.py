@@ -115,7 +115,7 @@ def test_its_settings_are_checked(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("registered")
 def test_it_is_listed_with_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods", "manifold_mixup"]) == 0
-    assert "--method.strongest (default: 1.0)  largest share that the partner gets" in capsys.readouterr().out
+    assert "--method.strongest (default: 1.0)  maximum share of the partner" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("registered")

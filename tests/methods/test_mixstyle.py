@@ -109,7 +109,7 @@ def test_by_default_the_three_stages_before_the_last_are_mixed(name, size, expec
         (("features.block9",), r"unknown module 'features.block9'"),
         (
             ("classifier.hidden",),
-            r"'classifier.hidden' gives shape \(N, 128\) for images of 16 pixels: expected feature maps",
+            r"'classifier.hidden' returns shape \(N, 128\) for images of 16 pixels: expected feature maps",
         ),
     ],
 )

@@ -147,7 +147,7 @@ def test_foreign_and_missing_tensors_are_named(tmp_path):
     tensors = load_file(path)
     del tensors["features.block1.0.weight"]
     save_file({**tensors, "extra": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match=r"2 tensors are missing, foreign .* \(extra, features\.block1\.0\.weight\)"):
+    with pytest.raises(InputError, match=r"2 tensors are missing, unexpected .* \(extra, features\.block1\.0\.weight\)"):
         load_model(tmp_path)
 
 
@@ -188,7 +188,7 @@ def test_a_method_that_cannot_be_weighted_has_no_domain_classifier(tmp_path):
     save_model(tmp_path, built("aggregate"), "small", ModelDescription())
     path = tmp_path / "model.safetensors"
     save_file({**load_file(path), "method.domain_classifier.weight": torch.zeros(3, 4)}, path)
-    with pytest.raises(InputError, match=r"1 tensors .*foreign.*method\.domain_classifier\.weight"):
+    with pytest.raises(InputError, match=r"1 tensors .*unexpected.*method\.domain_classifier\.weight"):
         load_model(tmp_path)
 
 

@@ -108,10 +108,10 @@ def test_images_of_one_domain_reach_the_shared_part_and_their_own():
     ("settings", "message"),
     [
         ({"rank": 129}, r"method\.rank: expected at most 128, the inputs of 'classifier\.head', got 129"),
-        ({"domain_rank": 5}, r"method\.domain_rank: expected at most 4, one more than there are sources, got 5"),
+        ({"domain_rank": 5}, r"method\.domain_rank: expected at most 4, the number of sources \+ 1, got 5"),
         (
             {"layers": 3},
-            r"method\.layers: expected at most 2, the linear layers behind the boundary 'classifier.*', got 3",
+            r"method\.layers: expected at most 2, the number of linear layers after the boundary 'classifier.*', got 3",
         ),
     ],
 )

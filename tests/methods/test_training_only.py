@@ -82,7 +82,7 @@ class Counting(nn.Module):
 
 
 class NeedsIt(Reconstructing):
-    """Predicts by what it keeps out of the model."""
+    """Predicts by what it excludes from the model."""
 
     name = "needs_it"
 
@@ -195,9 +195,9 @@ def test_another_run_starts_from_the_model_with_new_ones(finished: Any, data: An
     [
         (
             "needs_it",
-            r"does not predict as before without decoders, decoders_of_all, .*keeps out of the model \(TypeError",
+            r"has other predictions without decoders, decoders_of_all, .*excludes from the model \(TypeError",
         ),
-        ("needs_it_in_silence", r"without decoders, scale, far, .*keeps out of the model \(its logits differ"),
+        ("needs_it_in_silence", r"without decoders, scale, far, .*excludes from the model \(its logits differ"),
         ("misspelt", r"unknown part of method 'misspelt' for training alone 'decoder': .* Did you mean 'decoders'"),
     ],
 )
@@ -208,6 +208,6 @@ def test_what_predicts_with_it_is_told_before_it_is_trained(name: str, message: 
 
 
 def test_what_predicts_with_it_is_told_when_its_model_is_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"method 'needs_it' does not predict as before"):
+    with pytest.raises(InputError, match=r"method 'needs_it' has other predictions"):
         save_model(tmp_path, of(NeedsIt), "small", ModelDescription())
     assert not (tmp_path / "model.json").exists()
