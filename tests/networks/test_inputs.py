@@ -74,7 +74,7 @@ WRONG_IMAGES = {
         r"got the shape \(3, 16, 16\): a single one needs the batch axis, x\[None\]",
     ),
     "flat": (torch.zeros(4, 3 * SIZE * SIZE), r"got the shape \(4, 768\)"),
-    "grey": (torch.zeros(4, 1, SIZE, SIZE), "another number of channels needs an example_input"),
+    "grey": (torch.zeros(4, 1, SIZE, SIZE), "for another number of channels pass an example_input"),
     "bytes": (torch.zeros(4, 3, SIZE, SIZE, dtype=torch.uint8), r"got torch.uint8: x.float\(\), scaled and normalised"),
     "two": ((images(), images()), r"expected images .* got 2"),
     "nothing": (None, "got NoneType"),

@@ -266,7 +266,7 @@ def test_a_function_that_gives_nothing_is_an_error():
     net = divided("small", 32, "classifier.head", ()).eval()
     for module in ("classifier", "features.block1"):
         with (
-            pytest.raises(ValueError, match=rf"'{module}' shall give .*got None"),
+            pytest.raises(ValueError, match=rf"module '{module}' to return the new output, got None"),
             net.on_output(module, lambda _: None),
         ):
             net(images_of(32))
