@@ -30,7 +30,7 @@ def test_googlenets_own_file(tmp_path: Path, suffix: str, named: bool) -> None:
     network = build_backbone("googlenet", 5, path, say=said.append)
     assert network.transform_input is True
     assert len(said) == 1
-    assert "published ones or their like, which ask for transform_input" in said[0]
+    assert "the form of the published weights, so the network has transform_input" in said[0]
     assert network.aux1 is None
     assert isinstance(network.train()(torch.randn(2, 3, 64, 64)), torch.Tensor)
     assert torch.equal(network.conv1.conv.weight, state["conv1.conv.weight"])
