@@ -211,9 +211,7 @@ def test_a_network_that_cannot_be_made_is_one_message(folder, monkeypatch):
         raise ZeroDivisionError("a")
 
     monkeypatch.setitem(backbones.BACKBONES, "small", broken)
-    with pytest.raises(
-        DomainMasksError, match=r"network 'small' cannot be built \(ZeroDivisionError: a\)"
-    ):
+    with pytest.raises(DomainMasksError, match=r"network 'small' cannot be built \(ZeroDivisionError: a\)"):
         load_model(folder)
 
 

@@ -147,7 +147,9 @@ def test_foreign_and_missing_tensors_are_named(tmp_path):
     tensors = load_file(path)
     del tensors["features.block1.0.weight"]
     save_file({**tensors, "extra": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match=r"2 tensors are missing, unexpected .* \(extra, features\.block1\.0\.weight\)"):
+    with pytest.raises(
+        InputError, match=r"2 tensors are missing, unexpected .* \(extra, features\.block1\.0\.weight\)"
+    ):
         load_model(tmp_path)
 
 

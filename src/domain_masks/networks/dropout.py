@@ -51,7 +51,7 @@ _IN_SOURCE = re.compile(
 
 
 def is_dropout(module: nn.Module) -> bool:
-    """Whether a module only drops activations: torch's own, or a class named dropout, DropBlock or drop path."""
+    """Return whether a module only drops activations: torch's own, or a class named dropout, DropBlock or drop path."""
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return True
     named = _MODULE.search(type(module).__name__) is not None

@@ -88,21 +88,25 @@ class DomainBatchNorm(nn.Module):
         self.running_var: Tensor
         self.num_batches_tracked: Tensor
 
-    def forward(self, given: OfDomains) -> Tensor:
+    def forward(self, activations: OfDomains) -> Tensor:
         """Normalise each row by its domain; raises ValueError without domains, or if a domain has a single value."""
-        if not isinstance(given, OfDomains):
+        if not isinstance(activations, OfDomains):
             raise ValueError("expected activations with the domain of each row: call it through its NormalisedNetwork")
-        inputs = given.inputs.float()
-        mean, variance = self._taken(inputs, given.domains) if self.training else (self.running_mean, self.running_var)
-        mean, variance = mean[given.domains], variance[given.domains]
-        if given.share is not None and inputs.dim() > 2:
+        inputs = activations.inputs.float()
+        mean, variance = (
+            self._taken(inputs, activations.domains) if self.training else (self.running_mean, self.running_var)
+        )
+        mean, variance = mean[activations.domains], variance[activations.domains]
+        if activations.share is not None and inputs.dim() > 2:
             places = list(range(2, inputs.dim()))
-            share = given.share[:, None]
+            share = activations.share[:, None]
             mean = share * mean + (1 - share) * inputs.mean(places)
             variance = share * variance + (1 - share) * inputs.var(places, correction=0)
-        scale = self.weight[given.domains] * (variance + self.eps).rsqrt()
-        result = (inputs - _spread(mean, inputs)) * _spread(scale, inputs) + _spread(self.bias[given.domains], inputs)
-        normalised: Tensor = self.after(result.to(given.inputs.dtype))
+        scale = self.weight[activations.domains] * (variance + self.eps).rsqrt()
+        result = (inputs - _spread(mean, inputs)) * _spread(scale, inputs) + _spread(
+            self.bias[activations.domains], inputs
+        )
+        normalised: Tensor = self.after(result.to(activations.inputs.dtype))
         return normalised
 
     def _taken(self, inputs: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:

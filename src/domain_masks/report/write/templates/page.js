@@ -16,7 +16,7 @@
   button.hidden = false;
   button.addEventListener("click", () => {
     root.dataset.theme = show();
-    try { localStorage.setItem("dmg-theme", root.dataset.theme); } catch { /* the choice lasts for this page */ }
+    try { localStorage.setItem("dmg-theme", root.dataset.theme); } catch { /* without storage the choice applies to this page only */ }
     show();
   });
   dark.addEventListener("change", show);
