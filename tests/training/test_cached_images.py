@@ -74,7 +74,7 @@ def learned(files: ImageDataset, out: Path, **changes: Any) -> tuple[str, list[d
     return model, rows, predictions
 
 
-@pytest.mark.parametrize("place", ["disk", "memory"])
+@pytest.mark.parametrize("place", ["disk", "memory", "device"])
 def test_a_run_learns_what_it_would_from_files(
     place: str, files: ImageDataset, built: list[Path], tmp_path: Path
 ) -> None:
@@ -82,8 +82,8 @@ def test_a_run_learns_what_it_would_from_files(
     assert built == []
     assert learned(files, tmp_path / "cached", cache=place) == plain
     assert len(built) == 1
-    assert built[0].is_relative_to(cache_folder()) == (place == "disk")
-    assert built[0].exists() == (place == "disk")
+    assert built[0].is_relative_to(cache_folder()) == (place != "memory")
+    assert built[0].exists() == (place != "memory")
 
 
 def test_a_benchmark_decodes_once_for_all_held_out_domains(

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     done = "verified"
     if config.freeze_features:
         done += ", features cached"
-    elif config.cache == "disk":
+    elif config.cache in ("disk", "device"):
         done += ", images cached"
     say(f"{counted(count, 'image')} of {config.dataset}: {done} in {cache_folder()}")
     return 0

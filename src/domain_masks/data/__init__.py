@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from domain_masks.data.augmentation import AUGMENTATIONS, BatchAugmentation
     from domain_masks.data.content import content_of
     from domain_masks.data.dataset import ImageDataset, Subset, without_rows
+    from domain_masks.data.device_images import DeviceImages, DeviceLoader, device_batches, images_on_device
     from domain_masks.data.digits import load_digits_dataset
     from domain_masks.data.domainnet import load_domainnet
     from domain_masks.data.folders import load_folder
@@ -34,6 +35,8 @@ __all__ = [
     "BatchAugmentation",
     "BatchPlan",
     "DatasetRecord",
+    "DeviceImages",
+    "DeviceLoader",
     "DomainSplits",
     "ImageDataset",
     "LoaderSettings",
@@ -43,10 +46,12 @@ __all__ = [
     "balanced_batches",
     "content_of",
     "default_preprocessing",
+    "device_batches",
     "domains_named",
     "evaluation_batches",
     "examine",
     "identified",
+    "images_on_device",
     "images_stay_in_memory",
     "load_dataset",
     "load_digits_dataset",

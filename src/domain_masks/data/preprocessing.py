@@ -178,15 +178,19 @@ class Preprocessing:
         from domain_masks.data.resizing import resized_crop  # noqa: PLC0415
 
         height, width = pixels.shape[:2]
-        left, top, right, bottom = map(int, _central_box(width, height, 1.0, self.square))
-        boxes = choose(right - left, bottom - top)
+        boxes = self.crop_boxes(width, height, choose)
         # Channels first, as batches have them, for all that the shape says.
         images = np.empty((len(boxes), 3, self.size, self.size), dtype=np.uint8)
         decoded, crops = torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(images)
         for crop, box in zip(crops, boxes, strict=True):
-            moved = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
-            crop.copy_(resized_crop(decoded, moved, self.size, self.interpolation))
+            crop.copy_(resized_crop(decoded, box, self.size, self.interpolation))
         return images.transpose(0, 2, 3, 1)
+
+    def crop_boxes(self, width: int, height: int, choose: Callable[[int, int], Sequence[Box]]) -> list[Box]:
+        """Return the parts that ``choose`` takes of the area that training may see, as parts of an image of this size."""
+        left, top, right, bottom = map(int, _central_box(width, height, 1.0, self.square))
+        boxes = choose(right - left, bottom - top)
+        return [(box[0] + left, box[1] + top, box[2] + left, box[3] + top) for box in boxes]
 
     def normalize(self, images: Tensor) -> Tensor:
         """Turn uint8 (N, 3, H, W) into normalised float32 on the same device."""

@@ -129,8 +129,8 @@ class RunConfig(BaseModel):
         "black and white level of images deeper than 8 bits; dataset: the sources' own range", None
     )
     workers: Workers | None = _hardware("processes that load images", None, otherwise="by CPU cores")
-    cache: Literal["none", "disk", "memory"] = _hardware(
-        "decode images once and keep them for all epochs: on disk, also for later runs, or in memory", "none"
+    cache: Literal["none", "disk", "memory", "device"] = _hardware(
+        "decode images once for all epochs: on disk, also for later runs; in memory; on disk and on the device", "none"
     )
     verify: bool = _data("decode every image once before a dataset's first training", True)
     skip_bad: bool = _data("leave out unreadable images instead of refusing to train", False)

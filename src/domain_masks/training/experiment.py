@@ -14,6 +14,8 @@ from lightning_fabric import Fabric
 from domain_masks.batch import DomainBatch
 from domain_masks.data import (
     BatchAugmentation,
+    DeviceImages,
+    DeviceLoader,
     DomainSplits,
     ImageDataset,
     LoaderSettings,
@@ -21,12 +23,15 @@ from domain_masks.data import (
     Subset,
     TrainingLoader,
     content_of,
+    device_batches,
     evaluation_batches,
+    images_on_device,
     source_positions,
     with_stored_images,
 )
 from domain_masks.data.class_weights import balanced_class_weights
 from domain_masks.data.dataset import fingerprint_of
+from domain_masks.data.image_cache import Place
 from domain_masks.errors import RunFolderError
 from domain_masks.methods import Context, Method
 from domain_masks.methods.extra_state import check_extra_state
@@ -99,6 +104,7 @@ class Experiment:
         if config.freeze_features or self.method.needs == "features":
             self.method.network.freeze_features()
         self.features = self._freeze() if config.freeze_features else None
+        self.device_images: DeviceImages | None = None
         self._note(left_out=list(left_out))
 
     def _build_method(self) -> Method:
@@ -240,9 +246,11 @@ class Experiment:
         self._compute_features(train)
         return FrozenLoader(self.features, train, self.splits.sources, settings)
 
-    def image_loader(self, settings: LoaderSettings) -> TrainingLoader:
+    def image_loader(self, settings: LoaderSettings) -> EpochLoader:
         """Return the training batches of images, also where their features are frozen."""
         augmentation = self.config.augmentation or "none"
+        if self.device_images is not None:
+            return DeviceLoader(self.device_images, self.learned_from(), self.splits.sources, settings, augmentation)
         return TrainingLoader(self.learned_from(), self.splits.sources, self.preprocessing, settings, augmentation)
 
     def cache_images(self) -> None:
@@ -253,9 +261,13 @@ class Experiment:
         if self.features is not None:
             self.reporter.say("cache: features are frozen, and kept instead of images")
             return
-        dataset = self.splits.dataset
-        dataset = with_stored_images(dataset, self.preprocessing, config.cache, config.workers or 0, self.reporter)
+        place: Place = "memory" if config.cache == "memory" else "disk"
+        workers, reporter = config.workers or 0, self.reporter
+        dataset = with_stored_images(self.splits.dataset, self.preprocessing, place, workers, reporter)
         self.splits = splits_of(config, dataset)
+        if config.cache == "device":
+            device = self.fabric.device
+            self.device_images = images_on_device(dataset, self.preprocessing, device, workers, reporter)
 
     def learned_from(self) -> Subset:
         """Return the training images of the sources that are trained on; the masks of others do not change."""
@@ -290,6 +302,8 @@ class Experiment:
         if self.features is not None:
             known = None if sources is None else _positions(sources)
             return frozen_batches(self.features, subset, self.rows_at_once, known, with_labels)
+        if self.device_images is not None:
+            return device_batches(self.device_images, subset, self.rows_at_once, sources, with_labels)
         return evaluation_batches(
             subset, self.preprocessing, self.rows_at_once, self.config.workers or 0, sources, with_labels
         )

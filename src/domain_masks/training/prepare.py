@@ -40,6 +40,6 @@ def _prepare(config: RunConfig, reporter: Reporter, dataset: ImageDataset | None
         if experiment.features is not None:
             experiment.features.of(everything, "evaluation")
             experiment.features.of(everything, "views")
-    elif config.cache == "disk":
+    elif config.cache in ("disk", "device"):
         with_stored_images(dataset, preprocessing_of(config, dataset), "disk", config.workers or 0, reporter)
     return len(dataset)
