@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from domain_masks.devices import moved
 from domain_masks.processes import gathered
 from domain_masks.randomness import BatchRandomness
+
+
+@dataclass(frozen=True)
+class HostRows:
+    """What the host knows of the rows of all processes, in the order of the global batch: tensors on the CPU.
+
+    - ``labels``, ``domains``: (total,) int64
+    """
+
+    labels: Tensor
+    domains: Tensor
 
 
 @dataclass(frozen=True)
@@ -21,6 +34,7 @@ class DomainBatch:
     - ``ids``: (N,) int64, row of each sample in its dataset
     - ``features``: the boundary's input, F(images), or None
     - ``random``: the batch's random numbers while training, None otherwise
+    - ``host``: labels and domains on the CPU, wherever the batch is; None where the loop does not bring them
     """
 
     images: Tensor | None
@@ -29,6 +43,7 @@ class DomainBatch:
     ids: Tensor
     features: Tensor | None = None
     random: BatchRandomness | None = None
+    host: HostRows | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -39,14 +54,34 @@ class DomainBatch:
         tensor = self.features if self.features is not None else self.images
         return self.ids.device if tensor is None else tensor.device
 
-    def to(self, device: torch.device | str, non_blocking: bool = True) -> DomainBatch:
-        """Return the batch with every tensor on ``device``."""
-        moved = {
-            name: value.to(device, non_blocking=non_blocking)
+    def to(self, device: torch.device | str) -> DomainBatch:
+        """Return the batch with every tensor on ``device``; what the host knows of it stays there."""
+        tensors: dict[str, Any] = {
+            name: moved(value, device)
             for name in ("images", "labels", "domains", "ids", "features")
             if (value := getattr(self, name)) is not None
         }
-        return replace(self, **moved)
+        return replace(self, **tensors)
+
+    def host_domains(self) -> Tensor:
+        """Return the domains of the rows of all processes, (total,) on the CPU; they all call it together.
+
+        Which rows are of a domain, and how many, is found from it without a synchronisation with a GPU; only a batch that was
+        made without ``host`` is read from there.
+
+        Raises ValueError where the domains are unknown.
+        """
+        return self._on_host("domains", self.domains)
+
+    def host_labels(self) -> Tensor:
+        """Return the labels of the rows of all processes, (total,) on the CPU; as :meth:`host_domains`."""
+        return self._on_host("labels", self.labels)
+
+    def _on_host(self, name: str, own: Tensor | None) -> Tensor:
+        if own is None:
+            raise ValueError(f"expected the {name} of every training instance, got None")
+        known: Tensor = self.gather(own).cpu() if self.host is None else getattr(self.host, name)
+        return known
 
     def gather(self, tensor: Tensor) -> Tensor:
         """Return the rows (N, ...) of the global batch, in its order, of which ``tensor`` (n, ...) holds this process's.

@@ -122,6 +122,8 @@ class BatchRandomness:
         """
         import torch  # noqa: PLC0415
 
+        from domain_masks.devices import moved  # noqa: PLC0415
+
         if not (0 < alpha < float("inf") and 0 < beta < float("inf")):
             raise ValueError(f"expected alpha and beta above 0, got {alpha} and {beta}")
         source = generator(self.seed, f"{stream}/beta", self.step)
@@ -132,17 +134,23 @@ class BatchRandomness:
             tail = torch.rand(shapes.shape, generator=source, dtype=torch.float64)
             drawn = torch._standard_gamma(shapes, generator=source)
             logarithms.append(drawn.log() + torch.log1p(-tail) / concentration)
-        return self._own((logarithms[0] - logarithms[1]).sigmoid().float()).to(device)
+        return moved(self._own((logarithms[0] - logarithms[1]).sigmoid().float()), device)
 
     def permutation(self, stream: str, device: torch.device | str = "cpu") -> Tensor:
         """Return a partner for each row: (count,) int64, indices into the global batch, each of which occurs once over all.
 
         Used with the rows of all processes: ``batch.gather(features)[index]``. Keyed by (seed, stream, step).
         """
+        from domain_masks.devices import moved  # noqa: PLC0415
+
+        return moved(self._own(self.permutation_of_all(stream)), device)
+
+    def permutation_of_all(self, stream: str) -> Tensor:
+        """Return the :meth:`permutation` of all processes' rows, (total,) int64, on the CPU."""
         import torch  # noqa: PLC0415
 
         source = generator(self.seed, f"{stream}/permutation", self.step)
-        return self._own(torch.randperm(self.total, generator=source)).to(device)
+        return torch.randperm(self.total, generator=source)
 
     def once(self, stream: str, *shape: int, device: torch.device | str = "cpu") -> Tensor:
         """Return uniform numbers in [0, 1), shape (*shape), equal on all processes: for the batch, not for its rows."""

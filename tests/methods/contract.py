@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 import torch
 
-from domain_masks.batch import DomainBatch
+from domain_masks.batch import DomainBatch, HostRows
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS, Context, Method, Settings
 from domain_masks.methods.descriptions import FAMILIES
@@ -25,6 +25,7 @@ from domain_masks.settings.by_method import own_defaults
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.launching import launch
 from domain_masks.training.optimizers import trained_groups
+from methods.device_double import DEVICE, on_device_double
 from methods.engine_double import EngineDouble  # noqa: F401
 from methods.expected import KNOWN, SOURCES, expected
 
@@ -363,6 +364,20 @@ def check_something_to_look_at_is_needed(method):
         fitted(method).eval().predict(replace(toy_batch(), images=None))
 
 
+def check_steps_synchronise_with_no_device(method):
+    """On a GPU no step makes the host wait for it: neither for a value, nor for a number of rows, nor for a copy."""
+    if method.is_closed_form():
+        return
+    batches = [replace(batch, host=HostRows(batch.labels, batch.domains)) for batch in steps_of(method)]
+    config, method = RunConfig(lr=0.05, clip=1.0), method.to(DEVICE).train()
+    with on_device_double():
+        engine = TrainingEngine(launch(config), method, config, epochs=len(batches), steps_per_epoch=1)
+        for epoch, batch in enumerate(batches):
+            engine.begin(epoch, 0, len(batch))
+            assert method.step(learnable(method, batch.to(DEVICE)), engine)
+            engine.finish_epoch()
+
+
 CHECKS = (
     check_description,
     check_ranges,
@@ -380,4 +395,5 @@ CHECKS = (
     check_validation,
     check_labels_are_needed,
     check_something_to_look_at_is_needed,
+    check_steps_synchronise_with_no_device,
 )

@@ -2,6 +2,7 @@
 
 import torch
 
+from domain_masks.errors import DivergedError
 from domain_masks.training.optimizers import optimizers_of
 
 
@@ -45,6 +46,10 @@ class EngineDouble:
 
     def log(self, name, value):
         self.logged.setdefault(name, []).append(float(value))
+
+    def require(self, value, limit, batch, message):
+        if not float(value) <= limit:
+            raise DivergedError(message(float(value)))
 
     def reduce(self, value):
         return value

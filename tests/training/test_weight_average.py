@@ -308,11 +308,11 @@ class Scaler:
     """Makes its scale smaller, as after an infinite gradient."""
 
     def __init__(self) -> None:
-        self.scale = 2.0
+        self.factor = 2.0
 
-    def get_scale(self) -> float:
-        self.scale /= 2
-        return self.scale
+    def scale(self, loss: torch.Tensor) -> torch.Tensor:
+        self.factor /= 2
+        return loss * self.factor
 
 
 def test_a_step_that_the_scaler_leaves_out_is_no_update(monkeypatch: pytest.MonkeyPatch) -> None:

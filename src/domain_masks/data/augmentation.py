@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from domain_masks.data.colours import ColorJitter, change_colours, planes_for
 from domain_masks.data.cropping import RandomCrop, ResizedCrop, WholeImage, Window
 from domain_masks.data.preprocessing import Preprocessing
+from domain_masks.devices import moved
 from domain_masks.errors import InputError, unknown
 from domain_masks.randomness import BatchRandomness
 from domain_masks.records.setting_types import augmentation_name
@@ -163,12 +164,12 @@ def _changed_at_once(images: Tensor, draws: _Draws) -> Tensor:
     device = images.device
     changed = images.to(torch.float32).div_(255)
     if draws.mirrored is not None:
-        changed = torch.where(_moved(draws.mirrored, device).view(-1, 1, 1, 1), changed.flip(-1), changed)
+        changed = torch.where(moved(draws.mirrored, device).view(-1, 1, 1, 1), changed.flip(-1), changed)
     if draws.factors is None or draws.orders is None:
         return changed
-    factors = _moved(draws.factors, device)
+    factors = moved(draws.factors, device)
     # For every place in the orders: the rows, sorted by the change that they have there, and how many have which.
-    rows = _moved(draws.orders.argsort(0).T.contiguous(), device)
+    rows = moved(draws.orders.argsort(0).T.contiguous(), device)
     counts = [place.bincount(minlength=4).tolist() for place in draws.orders.unbind(1)]
     for sorted_rows, sizes in zip(rows, counts, strict=True):
         for number, chosen in enumerate(sorted_rows.split(sizes)):
@@ -177,11 +178,6 @@ def _changed_at_once(images: Tensor, draws: _Draws) -> Tensor:
                 change_colours(part, factors[chosen], (number,), planes_for(part))
                 changed[chosen] = part
     return changed
-
-
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of the host's on ``device``, without waiting for what a GPU still has to do."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def _changed_by_kornia(step: AugmentationBase2D, images: Tensor, random: BatchRandomness) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from domain_masks.batch import DomainBatch
+from domain_masks.batch import DomainBatch, HostRows
 from domain_masks.data.augmentation import augmentation_named
 from domain_masks.data.cropping import crop_numbers
 from domain_masks.data.dataset import Int64Array, Subset
@@ -109,6 +109,7 @@ class BatchPlan:
                 domains=torch.from_numpy(self._domains[positions]),
                 ids=torch.from_numpy(self.subset.indices[positions]),
                 random=random,
+                host=HostRows(torch.from_numpy(self._labels[rows]), torch.from_numpy(self._domains[rows])),
             )
             planned.append((positions, batch))
         return planned

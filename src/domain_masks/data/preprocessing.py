@@ -202,8 +202,14 @@ class Preprocessing:
 
     def standardize(self, images: Tensor) -> Tensor:
         """Turn floats (N, 3, H, W) in [0, 1] into normalised ones."""
-        mean = images.new_tensor(self.mean).view(3, 1, 1)
-        std = images.new_tensor(self.std).view(3, 1, 1)
+        import torch  # noqa: PLC0415
+
+        from domain_masks.devices import moved  # noqa: PLC0415
+
+        mean, std = (
+            moved(torch.tensor(values, dtype=images.dtype), images.device).view(3, 1, 1)
+            for values in (self.mean, self.std)
+        )
         return (images - mean) / std
 
     def training_pixels(self, image: Image.Image) -> ImageBytes:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
+from domain_masks.devices import moved
 from domain_masks.errors import InputError
 from domain_masks.methods.averaging import How, average, weighted_average
 from domain_masks.methods.context import Context
@@ -180,7 +181,8 @@ class Method(Description, nn.Module, ABC):
         if losses.grad_fn is not None:
             metadata: Any = losses.grad_fn.metadata
             metadata[WEIGHTED_BY_CLASS] = True
-        losses = logits.new_tensor(self.context.class_weights)[labels] * losses
+        weights = moved(torch.tensor(self.context.class_weights, dtype=logits.dtype), logits.device)
+        losses = weights[labels] * losses
         return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
 
     def training_only(self) -> tuple[str, ...]:

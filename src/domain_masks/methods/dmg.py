@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
+from domain_masks.devices import moved
 from domain_masks.methods.base import (
     MASKS,
     PREDICTIONS,
@@ -57,7 +58,7 @@ class DMG(DescribedDMG, Method):
         learned = torch.tensor([source in sources for source in self.context.sources])
         for logits in self.network.masks.parameters():
             logits.register_hook(  # type: ignore[no-untyped-call]
-                lambda gradient: gradient * learned.to(gradient.device)[:, None]
+                lambda gradient: gradient * moved(learned, gradient.device)[:, None]
             )
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -112,6 +112,12 @@ class Engine(Protocol):
         """Clip gradients, step and clear the named optimisers (by default all) once enough batches are accumulated.
 
         Gradients of optimisers that a step does not update are discarded at its end.
+        """
+
+    def require(self, value: Tensor, limit: float, batch: DomainBatch, message: Callable[[float], str]) -> None:
+        """Raise DivergedError with ``message(value)`` where ``value``, one number, is above ``limit`` or not finite.
+
+        On an accelerator not at once, as the host would wait for it, but before anything is saved.
         """
 
     def log(self, name: str, value: Tensor | float) -> None:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from domain_masks.batch import DomainBatch
+from domain_masks.devices import moved
 from domain_masks.errors import DivergedError, InputError
-from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, domains_of, labels_of, random_of
+from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, labels_of, random_of
 from domain_masks.networks import Network
 from domain_masks.processes import process_count, sum_over_processes
 from domain_masks.randomness import selected
@@ -27,45 +28,66 @@ DIVERGED = 100.0
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of a batch that belong to some of the sources; gathered values are in the order of the global batch."""
+    """The rows of a batch that belong to some of the sources; gathered values are in the order of the global batch.
+
+    They are found on the host: boolean masks on a GPU would synchronise with it.
+    """
 
     batch: DomainBatch
     domains: tuple[int, ...]
 
     @cached_property
-    def rows(self) -> Tensor:
-        """Mask of these rows in this process's batch, (n,) bool."""
-        own = domains_of(self.batch)
-        return torch.isin(own, torch.tensor(self.domains, device=own.device))
+    def _everywhere(self) -> Tensor:
+        """Places of the rows of all processes in the global batch, (K,) int64, on the CPU."""
+        found: Tensor = torch.isin(self.batch.host_domains(), torch.tensor(self.domains)).nonzero()[:, 0]
+        return found
 
     @cached_property
-    def _everywhere(self) -> Tensor:
-        return self.batch.gather(self.rows)
+    def _here(self) -> Tensor:
+        """Those of this process's rows, (k,)."""
+        first = 0 if self.batch.random is None else self.batch.random.first
+        return self._everywhere[(self._everywhere >= first) & (self._everywhere < first + len(self.batch))]
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Places of the rows in this process's batch, (k,) int64."""
+        first = 0 if self.batch.random is None else self.batch.random.first
+        return moved(self._here - first, self.batch.device)
+
+    @cached_property
+    def _gathered(self) -> Tensor:
+        return moved(self._everywhere, self.batch.device)
+
+    @cached_property
+    def host_domains(self) -> Tensor:
+        """Sources of the rows of all processes, (K,), on the CPU."""
+        return self.batch.host_domains()[self._everywhere]
+
+    @cached_property
+    def host_labels(self) -> Tensor:
+        """Labels of the rows of all processes, (K,), on the CPU."""
+        return self.batch.host_labels()[self._everywhere]
 
     @cached_property
     def labels(self) -> Tensor:
         """Labels of the rows of all processes, (K,)."""
-        return self.batch.gather(labels_of(self.batch))[self._everywhere]
+        return self.batch.gather(labels_of(self.batch))[self._gathered]
 
-    @cached_property
-    def sources(self) -> Tensor:
-        """Sources of the rows of all processes, (K,)."""
-        return self.batch.gather(domains_of(self.batch))[self._everywhere]
+    def of(self, domain: int) -> Tensor:
+        """Return the places of a source's rows among those of all processes, int64."""
+        return moved((self.host_domains == domain).nonzero()[:, 0], self.batch.device)
 
     def gather(self, values: Tensor) -> Tensor:
         """Return the values (K, ...) for the rows of all processes; ``values`` (k, ...) are those of this process."""
         if process_count() == 1:
             return values
         placed = values.new_zeros(len(self.batch), *values.shape[1:])
-        return self.batch.gather(placed.index_put((self.rows,), values))[self._everywhere]
+        return self.batch.gather(placed.index_put((self.rows,), values))[self._gathered]
 
     def place(self) -> tuple[int, int, int]:
         """Return the index of this process's first row among all, its number of rows, and the total number of rows."""
-        return (
-            int(self._everywhere[: random_of(self.batch).first].sum()),
-            int(self.rows.sum()),
-            int(self._everywhere.sum()),
-        )
+        before = int((self._everywhere < random_of(self.batch).first).sum())
+        return before, len(self._here), len(self._everywhere)
 
 
 @contextmanager
@@ -88,6 +110,7 @@ class InParts(Method):
     def __init__(self, backbone: nn.Module, context: Context, settings: Any) -> None:
         super().__init__(context, settings)
         self.network = self.network_kind(backbone, context.boundary_of(backbone), image_size=context.image_size)
+        self._handed_over: list[tuple[Tensor, float]] = []
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the network's logits."""
@@ -127,7 +150,7 @@ class InParts(Method):
     def risk(self, part: Part, logits: Tensor) -> Tensor:
         """Return the mean cross entropy of each source of a part, averaged over these sources; a scalar."""
         losses = self.classification_loss(logits, part.labels, reduction="none")
-        return torch.stack([losses[part.sources == domain].mean() for domain in part.domains]).mean()
+        return torch.stack([losses[part.of(domain)].mean() for domain in part.domains]).mean()
 
     def refuse_synchronised(self) -> None:
         """Raise InputError if synchronised batch norm would be differentiated twice, which PyTorch does not support."""
@@ -138,13 +161,39 @@ class InParts(Method):
             )
 
     def refuse_diverged(self, loss: Tensor, rate: float) -> None:
-        """Raise DivergedError if ``loss`` after steps at ``rate`` is not finite, or far above that of a uniform prediction."""
-        value = float(loss.detach())
-        if not value <= DIVERGED * math.log(max(2, len(self.context.classes))):
-            raise DivergedError(
-                f"method.inner_lr: after a step at the inner rate {rate:g} the loss is {value:.4g}: the rate is too large for "
-                "this network and these images. The weights were not updated in this step. Use a lower --method.inner_lr."
-            )
+        """Raise DivergedError if ``loss`` after steps at ``rate`` is not finite, or far above that of a uniform prediction.
+
+        On an accelerator :meth:`hand_over` gives it to the engine, which raises some steps later, and the host does not wait.
+        """
+        if loss.device.type != "cpu":
+            self._handed_over.append((loss.detach(), rate))
+        elif not (value := float(loss.detach())) <= self.largest_loss:
+            raise DivergedError(f"{_diverged(rate, value)} The weights were not updated in this step. {_LOWER}")
+
+    @property
+    def largest_loss(self) -> float:
+        """What a loss after inner steps may be at most."""
+        return DIVERGED * math.log(max(2, len(self.context.classes)))
+
+    def hand_over(self, batch: DomainBatch, engine: Engine) -> None:
+        """Give the losses of the step that were not read yet to the engine."""
+        for loss, rate in self._handed_over:
+            engine.require(loss, self.largest_loss, batch, partial(_advice, rate))
+        self._handed_over.clear()
+
+
+_LOWER = "Use a lower --method.inner_lr."
+
+
+def _diverged(rate: float, value: float) -> str:
+    return (
+        f"method.inner_lr: after a step at the inner rate {rate:g} the loss is {value:.4g}: the rate is too large for "
+        "this network and these images."
+    )
+
+
+def _advice(rate: float, value: float) -> str:
+    return f"{_diverged(rate, value)} {_LOWER}"
 
 
 class Episodic(InParts):
@@ -168,6 +217,7 @@ class Episodic(InParts):
             self.refuse_synchronised()
         order, held_out = self.order(batch), self.settings.meta_test_domains
         terms = self.losses(Part(batch, tuple(sorted(order[held_out:]))), Part(batch, tuple(sorted(order[:held_out]))))
+        self.hand_over(batch, engine)
         engine.backward(torch.stack(list(terms.values())).sum(), batch)
         engine.update()
         return {name: term.detach() for name, term in terms.items()}

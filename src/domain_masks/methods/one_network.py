@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
+from domain_masks.devices import moved
 from domain_masks.errors import InputError
-from domain_masks.methods.base import PREDICTIONS, Context, Method, domains_of
+from domain_masks.methods.base import PREDICTIONS, Context, Method
 from domain_masks.networks import Network, RepresentedNetwork
 from domain_masks.networks.tracing import training_mode
 
@@ -63,24 +64,27 @@ class OneRepresentedNetwork(OneNetwork):
 
 
 def by_domain(batch: DomainBatch, sources: tuple[str, ...], fewest: int = 1) -> Tensor:
-    """Return the rows of each source in the global batch, (D, N) bool; equal on all processes.
+    """Return the rows of each source in the global batch, (D, N) bool on the CPU; equal on all processes.
 
     Raises InputError if a source has fewer rows than ``fewest``.
     """
-    domains = batch.gather(domains_of(batch))
-    rows: Tensor = domains == torch.arange(len(sources), device=domains.device)[:, None]
-    counts = rows.sum(1).tolist()
+    domains = batch.host_domains()
+    counts = torch.bincount(domains, minlength=len(sources)).tolist()
     if min(counts) < fewest:
         got = ", ".join(f"{count} of {source!r}" for source, count in zip(sources, counts, strict=True))
         raise InputError(
             f"expected at least {fewest} of the images in each batch to be of each source domain, got {got}: "
             "use a larger --batch, and --sampling balanced"
         )
+    rows: Tensor = domains == torch.arange(len(sources))[:, None]
     return rows
 
 
 def mean_weights(rows: Tensor, like: Tensor) -> Tensor:
-    """Return factors (D, N) with rows that sum to 1, so that ``weights @ values`` is the mean of each source."""
-    weights = rows.to(like.dtype)
+    """Return factors (D, N) with rows that sum to 1, so that ``weights @ values`` is the mean of each source.
+
+    - ``rows``: (D, N), booleans; ``like``: a tensor of the factors' dtype and device
+    """
+    weights = moved(rows, like.device).to(like.dtype)
     normalised: Tensor = weights / weights.sum(1, keepdim=True)
     return normalised

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from domain_masks.batch import DomainBatch
-from domain_masks.methods.base import domains_of, random_of
+from domain_masks.devices import moved
+from domain_masks.methods.base import random_of
 
 
 def ring_of_domains(batch: DomainBatch, stream: str, count: int) -> list[int]:
@@ -25,12 +26,13 @@ def partners_in_next_domain(batch: DomainBatch, stream: str, count: int) -> Tens
 
     All processes must call it together.
     """
+    # On the host, where domains and draws are known: boolean masks on a GPU would synchronise with it.
     random = random_of(batch)
-    order = batch.gather(random.permutation(stream, device=batch.device))
-    shuffled = batch.gather(domains_of(batch))[order]
+    order = random.permutation_of_all(stream)
+    shuffled = batch.host_domains()[order]
     rows = [order[shuffled == domain] for domain in ring_of_domains(batch, stream, count)]
     present = [members for members in rows if len(members)]
     partners = torch.empty_like(order)
     for own, others in zip(present, [*present[1:], *present[:1]], strict=True):
-        partners[own] = others[torch.arange(len(own), device=own.device) % len(others)]
-    return partners[random.first : random.first + random.count]
+        partners[own] = others[torch.arange(len(own)) % len(others)]
+    return moved(partners[random.first : random.first + random.count], batch.device)

@@ -44,7 +44,7 @@ class Accumulation:
         self.batches, self.rows = 0, 0
         self._sums = [None] * len(self.parameters)
 
-    def scale(self, factor: float) -> None:
+    def scale(self, factor: Tensor) -> None:
         """Multiply the accumulated gradients and those of the parameters, which a gradient scaler keeps scaled."""
         for gradient in (*self._sums, *(parameter.grad for parameter in self.parameters)):
             if gradient is not None:

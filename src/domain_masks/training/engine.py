@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,19 +10,18 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
-from domain_masks.errors import DivergedError, InputError, unknown
+from domain_masks.errors import InputError, unknown
 from domain_masks.methods import Method
 from domain_masks.processes import sum_over_processes
 from domain_masks.records.config import RunConfig
 from domain_masks.training.accumulation import Accumulation, average_gradients
 from domain_masks.training.class_weighting import WeightingWatch
+from domain_masks.training.divergence import DivergenceWatch, interval_on
 from domain_masks.training.hooks import Hooks
 from domain_masks.training.optimizers import base_rate, build_optimizer, optimizers_of, trained_groups
 from domain_masks.training.phases import plan_phases
 from domain_masks.training.schedules import rate_factor
 from domain_masks.training.weight_average import WeightAverage
-
-_NAMED = 64
 
 
 class TrainingEngine:
@@ -50,10 +49,11 @@ class TrainingEngine:
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
         self.phases = plan_phases(method, epochs)
-        self._ids = ids
+        self._divergence = DivergenceWatch(ids, self._anywhere, interval_on(fabric.device))
         self._epoch = 0
         self._batch_index = 0
         self._rows = 0
+        self._ids = torch.zeros(0, dtype=torch.int64)
         self._hooks = Hooks(method, config.seed, fabric.device)
         self._updated: set[str] = set()
         self._rates: dict[str, float] = {}
@@ -159,7 +159,8 @@ class TrainingEngine:
         """
         if self._watch.active and self._anywhere(self._watch.is_unweighted(loss, batch)):
             raise self._watch.refusal(self._place)
-        self._refuse_infinite(loss, batch)
+        self._divergence.note(loss, batch.ids, self._place)
+        self._ids = batch.ids
         options: dict[str, Any] = {"retain_graph": True} if retain else {}
         if only is not None:
             names = self._named([only] if isinstance(only, str) else only)
@@ -190,19 +191,19 @@ class TrainingEngine:
     def _place(self) -> str:
         return f"step {self.global_step + 1} (batch {self._batch_index + 1} of epoch {self._epoch + 1})"
 
-    def _refuse_infinite(self, loss: Tensor, batch: DomainBatch) -> None:
-        finite = bool(torch.isfinite(loss.detach()).all())
-        if not self._anywhere(not finite):
-            return
-        if finite:
-            raise DivergedError(f"the loss became NaN or infinite at {self._place} on another process")
-        rows = batch.ids.tolist()
-        names = [self._ids[row] if row < len(self._ids) else f"row {row}" for row in rows[:_NAMED]]
-        more = f", ... ({len(rows) - _NAMED} more)" if len(rows) > _NAMED else ""
-        raise DivergedError(
-            f"the loss is {float(loss.detach())} at {self._place}, whose images are {', '.join(names)}{more}. "
-            "No weight was changed. Look at the images, or try a lower --lr, --clip 1, or --precision 32."
-        )
+    def require(self, value: Tensor, limit: float, batch: DomainBatch, message: Callable[[float], str]) -> None:
+        """Raise DivergedError with ``message(value)`` where ``value``, one number, is above ``limit`` or not finite.
+
+        On an accelerator some steps later: see :class:`~domain_masks.training.divergence.DivergenceWatch`.
+        """
+        self._divergence.note(value, batch.ids, self._place, limit=limit, advice=message)
+
+    def refuse_divergence(self) -> None:
+        """Raise DivergedError where a loss so far is NaN or infinite; all processes call it together.
+
+        To be called before anything of the steps is saved.
+        """
+        self._divergence.read()
 
     @property
     def at_accumulation_boundary(self) -> bool:
@@ -258,6 +259,7 @@ class TrainingEngine:
 
         Running statistics are averaged over all processes. Raises InputError where class weights are set and no step used them.
         """
+        self.refuse_divergence()
         stepped = []
         for name, waiting in self._accumulated.items():
             if waiting.batches:
@@ -289,27 +291,39 @@ class TrainingEngine:
         if all(parameter.grad is None for parameter in parameters):
             return False
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
-        before = 1.0 if scaler is None else scaler.get_scale()
         if self.config.clip is not None:
-            # Under a gradient scaler infinite gradients are expected: it skips the step and lowers the scale.
-            self.fabric.clip_gradients(
-                self.method, optimizer, max_norm=self.config.clip, error_if_nonfinite=scaler is None
+            norm = self.fabric.clip_gradients(
+                self.method, optimizer, max_norm=self.config.clip, error_if_nonfinite=False
             )
+            # Under a gradient scaler infinite gradients are expected: it skips the step and lowers the scale.
+            if scaler is None and norm is not None:
+                self._divergence.note(norm, self._ids, self._place, "the norm of the gradient")
+        if scaler is None:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            return True
+        one = torch.ones((), device=self.fabric.device)
+        before = scaler.scale(one)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        after = 1.0 if scaler is None else scaler.get_scale()
-        if after != before:
-            for waiting in self._accumulated.values():
-                waiting.scale(after / before)
-        # The scaler lowers the scale where it skipped the step because of an infinite gradient.
-        return bool(after >= before)
+        after = scaler.scale(one)
+        for waiting in self._accumulated.values():
+            waiting.scale(after / before)
+        # The scaler lowers the scale where it skipped the step. Read only where it matters: the host waits for the answer.
+        return not self._follows_updates or bool(after >= before)
+
+    @property
+    def _follows_updates(self) -> bool:
+        return self.average is not None or type(self.method).after_update is not Method.after_update
 
     def log(self, name: str, value: Tensor | float) -> None:
         """Log a number for ``metrics.csv``, where its mean over the epoch is ``log/NAME``; it is not part of the loss.
 
         Raises ValueError where it is not one number.
         """
-        number = torch.as_tensor(value, device=self.fabric.device).detach().float()
+        # Filled on the device: a copy from the host would be a synchronisation.
+        device = self.fabric.device
+        number = value.detach().float() if isinstance(value, Tensor) else torch.full((), float(value), device=device)
         if number.numel() != 1:
             raise ValueError(f"expected one number to log as {name!r}, got a tensor of shape {tuple(number.shape)}")
         self._logged.setdefault(name, []).append(number.reshape(()))

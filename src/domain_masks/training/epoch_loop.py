@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
-from domain_masks.errors import DivergedError, InputError
+from domain_masks.errors import InputError
 from domain_masks.masks import mask_statistics
 from domain_masks.methods import Method
 from domain_masks.progress import Reporter
@@ -85,7 +85,8 @@ class EpochLoop:
             if engine.at_accumulation_boundary and index + 1 < engine.steps_per_epoch:
                 self._close_segment_if_due(progress, means)
                 self.checkpoint_if_due(progress, means)
-        engine.finish_epoch()
+        with self.state.saying_what_is_kept():
+            engine.finish_epoch()
         self._close_segment_if_due(progress, means)
         self._report_separate_draws()
         progress.totals = means.totals()
@@ -106,11 +107,10 @@ class EpochLoop:
         """Take one training step; returns the terms of the loss, and the numbers that the method logged."""
         engine, fabric = self.engine, self.engine.fabric
         try:
-            with fabric.autocast(), global_batch_step(fabric, engine.config, batch) as uncut:
+            step = global_batch_step(fabric, engine.config, batch)
+            with self.state.saying_what_is_kept(), fabric.autocast(), step as uncut:
                 terms = self.method.step(batch, engine)
             self.uncut.update(uncut)
-        except DivergedError as error:
-            raise DivergedError(f"{error} {self.state.kept}") from error
         except InputError:
             raise
         except ValueError as error:

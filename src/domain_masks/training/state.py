@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -62,9 +63,12 @@ class RunState:
 
         The best weights are those that were validated: where weights are averaged, the average.
 
-        Raises DivergedError where a weight is not finite, RunFolderError where the files cannot be written; what was
+        Raises DivergedError where a loss or a weight is not finite, RunFolderError where the files cannot be written; what was
         saved before is still there.
         """
+        if self.engine is not None:
+            with self.saying_what_is_kept():
+                self.engine.refuse_divergence()
         self._refuse_broken_weights(progress)
         check_extra_state(self.method)
         weights, engine = self._weights(), {} if self.engine is None else self.engine.state_dict()
@@ -168,6 +172,14 @@ class RunState:
             raise DivergedError(
                 f"the weights became NaN or infinite before {progress.place} ({named}). {self.kept} {advice}"
             )
+
+    @contextmanager
+    def saying_what_is_kept(self) -> Iterator[None]:
+        """Add to a DivergedError of the block which checkpoint there is to resume from."""
+        try:
+            yield
+        except DivergedError as error:
+            raise DivergedError(f"{error} {self.kept}") from error
 
     @property
     def kept(self) -> str:

@@ -137,10 +137,3 @@ def test_a_setting_that_an_oracle_chose_is_beside_nothing(tmp_path):
     frame = overall(summary(group)).set_index("line")
     assert frame["paper_accuracy"].isna()["dmg"]
     assert frame.loc["dmg, the paper's setting", "paper_accuracy"] == 0.8146
-
-
-def test_methods_that_the_paper_does_not_have_share_a_row(tmp_path):
-    make_benchmark(tmp_path, {"rsc": 0.6, "sam": 0.7}, [0])
-    rows = [line for group in groups_of(collect([tmp_path]).runs) for line in words(group).splitlines()]
-    assert rows.count("method: others (all)") == 1
-    assert not any(row.startswith("method: rsc") for row in rows)

@@ -7,21 +7,29 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from domain_masks.devices import moved
 from domain_masks.methods.algorithms.feature_alignment import FeatureAlignment
 from domain_masks.methods.descriptions.alignment import DescribedCORAL
+
+
+def covariance(features: Tensor) -> Tensor:
+    """Return the unbiased covariance of rows (N, K), (K, K): ``features.T.cov()``, which would synchronise with a GPU."""
+    columns = features.T
+    centred = columns - (columns.sum(1) / len(features)).unsqueeze(1)
+    return centred @ centred.T / (len(features) - 1)
 
 
 def coral_distance(features: Tensor, rows: Tensor, *, with_mean: bool = True) -> Tensor:
     """Return the distance between the first two moments of the features, averaged over all pairs of sources.
 
-    - ``features``: (N, K); ``rows``: (D, N) bool, the rows of each source, at least two
+    - ``features``: (N, K); ``rows``: (D, N) bool on the CPU, the rows of each source, at least two
     - ``with_mean``: add the mean squared difference of the means to that of the covariances' entries (DomainBed); else return
       a quarter of the latter, ‖C_i - C_j‖² / 4K² (Deep CORAL, Equation 1)
     - returns: scalar, 0 or more
     """
-    by_source = [features[members] for members in rows]
+    by_source = [features[moved(members.nonzero()[:, 0], features.device)] for members in rows]
     means = [members.mean(0) for members in by_source]
-    covariances = [members.T.cov() for members in by_source]
+    covariances = [covariance(members) for members in by_source]
     distances = []
     for first, second in combinations(range(len(by_source)), 2):
         distance = (covariances[first] - covariances[second]).square().mean()

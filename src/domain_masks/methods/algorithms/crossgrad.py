@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
+from domain_masks.devices import moved
 from domain_masks.methods.base import Context, Optimizer, domains_of, labels_of
 from domain_masks.methods.descriptions.adversarial import CrossGradSettings, DescribedCrossGrad
 from domain_masks.methods.one_network import OneNetwork
@@ -82,6 +83,6 @@ class CrossGrad(DescribedCrossGrad, OneNetwork):
         # J is the mean over the global batch, and synchronised batch norm passes gradients on to the other processes.
         share = 1.0 if batch.random is None else len(batch) / batch.random.total
         (gradients,) = torch.autograd.grad(share * loss, images, retain_graph=True)
-        scale = images.new_tensor(self.scale).view(-1, 1, 1)
+        scale = moved(torch.tensor(self.scale, dtype=images.dtype), images.device).view(-1, 1, 1)
         clip = None if self.settings.clip == "none" else self.settings.clip
         return perturbed(images, gradients, self.settings.epsilon, clip, scale)

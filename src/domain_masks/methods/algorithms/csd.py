@@ -19,7 +19,8 @@ def orthonormality(common: Tensor, specific: Tensor) -> Tensor:
     - returns: (C, k + 1, k + 1)
     """
     rows = torch.cat([common[None], specific]).transpose(0, 1)
-    return (torch.eye(rows.shape[1]).to(rows) - rows @ rows.transpose(1, 2)).square()
+    identity = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
+    return (identity - rows @ rows.transpose(1, 2)).square()
 
 
 class SpecificHead(nn.Module):

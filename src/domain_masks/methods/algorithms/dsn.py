@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
+from domain_masks.devices import moved
 from domain_masks.methods.adversary import perceptron, refuse_nothing_to_learn, reverse_gradient
 from domain_masks.methods.base import Context, Engine, Optimizer, domains_of, labels_of
 from domain_masks.methods.descriptions.adversarial import DescribedDSN, DSNSettings
@@ -89,7 +90,8 @@ class DSN(DescribedDSN, OneRepresentedNetwork):
         if not self.begun:
             return terms
         data, shared = self.network.pooled(features).detach(), self.network.channels(representation)
-        private = torch.stack([encoder(data) for encoder in self.private])[domains, torch.arange(len(domains))]
+        rows = torch.arange(len(domains), device=domains.device)
+        private = torch.stack([encoder(data) for encoder in self.private])[domains, rows]
         similarity = functional.cross_entropy(self.domain_net(reverse_gradient(shared, 1.0)), domains)
         return terms | {
             "reconstruction": settings.reconstruction_weight
@@ -99,10 +101,7 @@ class DSN(DescribedDSN, OneRepresentedNetwork):
         }
 
     def _difference(self, batch: DomainBatch, shared: Tensor, private: Tensor) -> Tensor:
-        domains = batch.gather(domains_of(batch))
-        shared, private = batch.gather(shared), batch.gather(private)
-        each = [
-            difference_loss(shared[domains == domain], private[domains == domain], self.settings.difference_reduction)
-            for domain in torch.unique(domains)
-        ]
-        return torch.stack(each).mean()
+        domains, shared, private = batch.host_domains(), batch.gather(shared), batch.gather(private)
+        of_each = [moved((domains == domain).nonzero()[:, 0], shared.device) for domain in torch.unique(domains)]
+        reduction = self.settings.difference_reduction
+        return torch.stack([difference_loss(shared[rows], private[rows], reduction) for rows in of_each]).mean()

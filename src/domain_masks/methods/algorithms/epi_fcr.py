@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
-from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, Phase, domains_of, labels_of, random_of
+from domain_masks.devices import moved
+from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, Phase, labels_of, random_of
 from domain_masks.methods.descriptions.meta_learning import DescribedEpiFCR, EpiFCRSettings
 from domain_masks.networks import RepresentedNetwork
 from domain_masks.networks.calling import call_with
@@ -85,7 +86,7 @@ class EpiFCR(DescribedEpiFCR, Method):
 
     def specific_loss(self, batch: DomainBatch) -> Tensor:
         """Return the cross entropy with each image's own source's network, averaged over the batch."""
-        logits = self._each_by(domains_of(batch), batch, lambda network, rows: network.classify(rows))
+        logits = self._each_by(_mine(batch), batch, lambda network, rows: network.classify(rows))
         return self.classification_loss(logits, labels_of(batch))
 
     def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
@@ -96,10 +97,11 @@ class EpiFCR(DescribedEpiFCR, Method):
     def episodic_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the weighted terms of the episodes, averaged over the batch."""
         labels, settings = labels_of(batch), self.settings
-        partners, share = self.partners(batch)
+        on_host, share = self.partners(batch)
         representation = self.network.represent(self.boundary_features(batch))
         with torch.no_grad():
-            features = self._each_by(partners, batch, lambda _network, rows: rows)
+            features = self._each_by(on_host, batch, lambda _network, rows: rows)
+        partners, share = moved(on_host, representation.device), moved(share, representation.device)
         heads = [network.network.get_submodule(self.head) for network in self._networks]
         by_wrong = torch.stack([self._classified(representation, head) for head in heads])
         by_wrong = by_wrong[partners, torch.arange(len(partners), device=partners.device)]
@@ -114,13 +116,13 @@ class EpiFCR(DescribedEpiFCR, Method):
         }
 
     def partners(self, batch: DomainBatch) -> tuple[Tensor, Tensor]:
-        """Return each image's partner source, (N,), and whether it has the episodic losses, 1 or 0, (N,)."""
-        domains, random, count = domains_of(batch), random_of(batch), len(self.context.sources)
+        """Return each image's partner source, (N,), and whether it has the episodic losses, 1 or 0, (N,); both on the CPU."""
+        domains, random, count = _mine(batch), random_of(batch), len(self.context.sources)
         if self.settings.episodes == "one":
-            chosen, drawn = random.once("epi_fcr/episode", 2, device=domains.device)
+            chosen, drawn = random.once("epi_fcr/episode", 2)
             share = (domains == (chosen * count).long()).float()
         else:
-            drawn = random.uniform("epi_fcr/partner", device=domains.device)
+            drawn = random.uniform("epi_fcr/partner")
             share = torch.ones_like(drawn)
         return (domains + 1 + (drawn * (count - 1)).long()) % count, share
 
@@ -136,10 +138,13 @@ class EpiFCR(DescribedEpiFCR, Method):
     def _each_by(
         self, which: Tensor, batch: DomainBatch, run: Callable[[RepresentedNetwork, Tensor], Tensor]
     ) -> Tensor:
-        """Return ``run`` of every image's representation by the network of its source ``which`` (N,), in the batch's order."""
+        """Return ``run`` of every image's representation by the network of its source ``which``, in order.
+
+        - ``which``: (N,), on the CPU
+        """
         results, order = [], []
         for index, network in enumerate(self._networks):
-            rows = torch.nonzero(which == index)[:, 0]
+            rows = moved(torch.nonzero(which == index)[:, 0], batch.device)
             if len(rows):
                 inputs = batch.features if batch.features is not None else batch.images
                 if inputs is None:
@@ -152,3 +157,9 @@ class EpiFCR(DescribedEpiFCR, Method):
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the network's logits."""
         return {PREDICTIONS: self.network.task(self.boundary_features(batch))}
+
+
+def _mine(batch: DomainBatch) -> Tensor:
+    """Return the domains of this process's rows, (N,), on the CPU."""
+    first = 0 if batch.random is None else batch.random.first
+    return batch.host_domains()[first : first + len(batch)]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from domain_masks.devices import moved
 from domain_masks.methods.base import Context, Optimizer
 from domain_masks.methods.descriptions.meta_learning import DescribedMASF, MASFSettings
 from domain_masks.methods.episodes import Episodic, Part, passing, stepped
@@ -70,7 +71,7 @@ class MASF(DescribedMASF, Episodic):
         aligned = torch.stack([soft_label_divergence(*pair) for pair in pairs]).mean()
         embedded = self.metric(self.network.channels(represented))
         embedded = embedded.to(torch.promote_types(embedded.dtype, torch.float32))
-        clustered = semi_hard_triplets(embedded, everything.labels, settings.margin)
+        clustered = semi_hard_triplets(embedded, everything.host_labels, settings.margin)
         return {
             "task": before,
             "global": settings.global_weight * aligned,
@@ -92,13 +93,17 @@ class MASF(DescribedMASF, Episodic):
 
 
 def class_means(logits: Tensor, part: Part, classes: int) -> dict[int, tuple[Tensor, Tensor]]:
-    """Return source -> mean logits (C, C) of its images of each class, and whether it has images of the class, (C,) bool."""
+    """Return source -> mean logits (C, C) of its images of each class, and whether it has images of the class.
+
+    The latter is (C,) bool, on the CPU.
+    """
     mean_logits = {}
     for domain in part.domains:
-        rows = part.sources == domain
+        rows = part.of(domain)
         members = (part.labels[rows] == torch.arange(classes, device=logits.device)[:, None]).to(logits.dtype)
         counts = members.sum(1, keepdim=True)
-        mean_logits[domain] = members @ logits[rows] / counts.clamp(min=1), counts[:, 0] > 0
+        own = part.host_labels[part.host_domains == domain]
+        mean_logits[domain] = members @ logits[rows] / counts.clamp(min=1), torch.bincount(own, minlength=classes) > 0
     return mean_logits
 
 
@@ -106,13 +111,13 @@ def soft_label_divergence(first: tuple[Tensor, Tensor], second: tuple[Tensor, Te
     """Return the symmetrised Kullback-Leibler divergence of the classes' soft labels, averaged over the C classes.
 
     - ``first``, ``second``: mean logits (C, C) divided by the temperature, and whether the source has images of each class,
-      (C,) bool; a class that is missing in either counts as 0
+      (C,) bool on the CPU; a class that is missing in either counts as 0
     - returns: scalar, 0 or more
     """
-    both = first[1] & second[1]
+    both = moved((first[1] & second[1]).nonzero()[:, 0], first[0].device)
     log_p, log_q = first[0][both].log_softmax(1), second[0][both].log_softmax(1)
     # p (log p - log q) + q (log q - log p)
-    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum() / 2 / len(both)
+    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum() / 2 / len(first[1])
 
 
 def semi_hard_triplets(embedded: Tensor, labels: Tensor, margin: float) -> Tensor:
@@ -121,16 +126,18 @@ def semi_hard_triplets(embedded: Tensor, labels: Tensor, margin: float) -> Tenso
     The negative of a pair (anchor, positive) is the nearest image of another class that is farther from the anchor than the
     positive or, if there is none, the farthest image of another class. The loss is 0 if no pair has a negative.
 
-    - ``embedded``: (N, K); ``labels``: (N,); ``margin``: above 0
+    - ``embedded``: (N, K); ``labels``: (N,), on the CPU; ``margin``: above 0
     - returns: scalar, 0 or more
     """
     apart = (embedded[:, None] - embedded).square().sum(2)
     same = labels[:, None] == labels
-    negatives = apart.masked_fill(same, torch.inf).sort(1).values
     count = (~same).sum(1, keepdim=True)
-    places = torch.searchsorted(negatives.detach(), apart.detach(), right=True)
-    chosen = negatives.gather(1, torch.minimum(places, (count - 1).clamp(min=0)))
     pairs = same & (count > 0)
     pairs.fill_diagonal_(False)
-    losses = (margin + apart[pairs] - chosen[pairs]).clamp(min=0)
+    first, second = (moved(places, embedded.device) for places in pairs.nonzero().unbind(1))
+    farthest = moved((count - 1).clamp(min=0), embedded.device)
+    negatives = apart.masked_fill(moved(same, embedded.device), torch.inf).sort(1).values
+    places = torch.searchsorted(negatives.detach(), apart.detach(), right=True)
+    chosen = negatives.gather(1, torch.minimum(places, farthest))
+    losses = (margin + apart[first, second] - chosen[first, second]).clamp(min=0)
     return losses.sum() / max(1, len(losses))

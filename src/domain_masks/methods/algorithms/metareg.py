@@ -70,6 +70,7 @@ class MetaReg(DescribedMetaReg, InParts):
         engine.backward(loss, batch)
         engine.update("networks")
         ahead = self.meta_loss(batch, *self.order(batch)[:2])
+        self.hand_over(batch, engine)
         engine.backward(ahead, batch, only=(LEARNING_PHI,))
         engine.update(LEARNING_PHI)
         engine.log("meta_test", ahead)

@@ -89,15 +89,18 @@ def _differences_table(group: Group, lines: Sequence[Line]) -> Table | None:
         return None
     settings = list(dict.fromkeys(difference.setting for difference in by_difference))
     differences = sorted(by_difference, key=lambda difference: settings.index(difference.setting))
-    # Methods that the paper does not have differ in nothing but their names: one row for all of them.
-    merged: dict[tuple[str, str, str], list[Line]] = {}
-    for item in differences:
-        here = "others" if item.setting == "method" else item.here
-        merged.setdefault((item.setting, item.paper, here), []).extend(by_difference[item])
     rows = []
-    for (setting, paper, here), same in merged.items():
+    for difference in differences:
+        same = by_difference[difference]
         methods = "all" if len(same) == len(lines) > 1 else _labels(same)
-        rows.append([text_cell(setting), text_cell(paper, mark="paper"), text_cell(here), text_cell(methods)])
+        rows.append(
+            [
+                text_cell(difference.setting),
+                text_cell(difference.paper, mark="paper"),
+                text_cell(difference.here),
+                text_cell(methods),
+            ]
+        )
     frame = pd.DataFrame(
         [
             {"setting": item.setting, "paper": item.paper, "here": item.here, "method": line.label}
