@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from domain_masks.cli.parser import Parser
-from domain_masks.records.config import RunConfig, read_settings
+from domain_masks.records.config import AUTO, RunConfig, read_settings
 from domain_masks.records.setting_types import Metavar, OneOf, flag_of
 from domain_masks.settings.benchmark import BENCHMARK_LISTS
 from domain_masks.settings.command import Command, check_command
@@ -104,6 +104,11 @@ def add_flag(group: argparse._ActionsContainer, name: str, info: FieldInfo) -> N
 def _add_switch(group: argparse._ActionsContainer, name: str, info: FieldInfo) -> None:
     """Add a flag and its negation; help shows the one that changes the default, the other can override a YAML."""
     texts = {True: _help(info), False: f"do not {_help(info)}"}
+    if AUTO in [part.metavar for part in _shown(info)]:
+        action = group.add_argument(f"--{name}", nargs="?", const=True, default=None, metavar=AUTO, help=_help(info))
+        _complete_with(action, (AUTO,))
+        group.add_argument(f"--no_{name}", dest=name, action="store_const", const=False, help=argparse.SUPPRESS)
+        return
     for value, flags in ((True, [f"--{name}"]), (False, [f"--no_{name}"])):
         if value is False and name.startswith("no_"):
             continue

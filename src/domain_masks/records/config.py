@@ -230,10 +230,14 @@ class RunConfig(BaseModel):
     threads: Count | None = _hardware(
         "CPU threads per process", None, otherwise="PyTorch's, or those of the run that is resumed"
     )
-    precision: Literal["32", "bf16", "16"] = _hardware("precision of the forward pass", "32")
+    precision: Literal["32", "bf16", "16", "auto"] = _hardware(
+        "precision of the forward pass; auto: bf16 where the device computes in it and the network gains by it", "32"
+    )
     deterministic: bool = _hardware("use only operations that are bitwise reproducible on the same device", False)
     compile: bool = _hardware("compile the network with torch.compile", False)
-    channels_last: bool = _hardware("use the channels-last memory layout", False)
+    channels_last: bool | Literal["auto"] = _hardware(
+        "use the channels-last memory layout; auto: for networks of convolutions", False
+    )
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from domain_masks.errors import RunFolderError
-from domain_masks.records.config import NOT_COMPUTED, RunConfig
+from domain_masks.records.config import AUTO, NOT_COMPUTED, RunConfig
 from domain_masks.records.file_state import digest_of_file
 from domain_masks.records.files import read_json
 from domain_masks.records.plugins import plugin_file
@@ -176,6 +176,7 @@ def inputs_of(config: RunConfig, domains: Iterable[str], content: str | None = N
         inputs["batch"] = config.batch
     if config.value_range == OWN_RANGE:
         inputs["value_range"] = config.value_range
+    inputs |= {name: AUTO for name in ("precision", "channels_last") if getattr(config, name) == AUTO}
     if config.plugin:
         inputs[PLUGINS] = _contents_of_plugins(config)
     if concerned := revisions(config):

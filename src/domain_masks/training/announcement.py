@@ -10,6 +10,7 @@ from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.conditions import conditions, note
 from domain_masks.training.defaults import notes
 from domain_masks.training.experiment import Experiment
+from domain_masks.training.number_formats import faster_formats
 from domain_masks.training.schedules import note_on_length
 
 _PLUGIN_CHANGED = (
@@ -27,6 +28,8 @@ def announcement(
     yield from notes(config, experiment.splits.dataset)
     if plugins_changed(config, inputs):
         yield _PLUGIN_CHANGED
+    if hint := faster_formats(config, experiment.method.network.network, experiment.fabric.device):
+        yield hint
     yield from experiment.changes
     for line in revised_since(config, inputs):
         yield f"note: started by an older version, resumed as now: {line}"

@@ -24,6 +24,7 @@ from domain_masks.training.experiment import Experiment
 from domain_masks.training.finished_run import Run
 from domain_masks.training.launching import launch
 from domain_masks.training.measuring import finish, measure
+from domain_masks.training.number_formats import resolve_formats
 from domain_masks.training.phases import planned_epochs
 from domain_masks.training.process_state import fresh_process_state
 from domain_masks.training.provenance import Provenance
@@ -67,7 +68,7 @@ def _evaluate(
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     last = load_checkpoint(folder.last)
     best = best_checkpoint(folder, read_progress(last["progress"]))
-    config = resolve(config, opened)
+    config = resolve_formats(resolve(config, opened))
     checkpoint = CheckpointState(best["method"], Provenance.of_checkpoint(last), parts=conditions_of(last))
     data = dataset_of_run(opened, config, folder, reporter, checkpoint)
     for name in lost_classes(data.images, data.images.classes):

@@ -12,6 +12,7 @@ from domain_masks.training.defaults import resolve
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.image_preparation import preprocessing_of
 from domain_masks.training.launching import launch
+from domain_masks.training.number_formats import resolve_formats
 from domain_masks.training.process_state import fresh_process_state
 from domain_masks.training.value_range import resolve_value_range
 
@@ -33,6 +34,7 @@ def _prepare(config: RunConfig, reporter: Reporter, dataset: ImageDataset | None
     dataset = readable(dataset, config, reporter)
     config = resolve_value_range(config, dataset, reporter)
     if config.freeze_features:
+        config = resolve_formats(config)
         fabric = launch(config)
         set_threads(fabric, config, ())
         experiment = Experiment(config, dataset, fabric, reporter)

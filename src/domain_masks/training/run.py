@@ -31,6 +31,7 @@ from domain_masks.training.fit import fit
 from domain_masks.training.launching import launch, on_main_process
 from domain_masks.training.measuring import finish
 from domain_masks.training.method_checks import check_method
+from domain_masks.training.number_formats import chosen_formats, resolve_formats
 from domain_masks.training.opening import is_main_process
 from domain_masks.training.process_state import fresh_process_state
 from domain_masks.training.run_dataset import dataset_of_run
@@ -74,6 +75,7 @@ def _run(
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     config = resolve(_as_started(config, folder) if resume else config, opened)
     with _prepared(folder, resume, overwrite) as state_here:
+        asked, config = config, resolve_formats(config)
         fabric = launch(config)
         state = fabric.broadcast(state_here)
         if not fabric.is_global_zero:
@@ -81,13 +83,15 @@ def _run(
         if state == "finished":
             return finished(folder, identified(opened, config, reporter, decode_images=False), config, reporter)
         checkpoint = CheckpointState.read(folder, config) if state == "resume" else None
+        for line in chosen_formats(asked, config):
+            reporter.say(line)
         set_threads(fabric, config, () if checkpoint is None else checkpoint.parts)
         data = dataset_of_run(opened, config, folder, reporter, checkpoint)
         config = resolve_value_range(config, data.images, reporter)
         config = resolve_batch_size(config, data.images, fabric, reporter)
         experiment = Experiment(config, data.images, fabric, reporter, checkpoint, data.left_out)
         check_method(experiment, checkpoint)
-        inputs = inputs_now(config, data.identified, None if checkpoint is None else inputs_noted(folder))
+        inputs = inputs_now(asked, data.identified, None if checkpoint is None else inputs_noted(folder))
     on_main_process(fabric, lambda: _start(folder, config, inputs, overwrite))
     for line in announcement(experiment, inputs, checkpoint):
         reporter.say(line)

@@ -18,6 +18,7 @@ from domain_masks.records.config import RunConfig
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.launching import launch
+from domain_masks.training.number_formats import resolve_formats
 from domain_masks.training.process_state import fresh_process_state
 
 Result = TypeVar("Result")
@@ -60,8 +61,8 @@ def measure(config: RunConfig, dataset: ImageDataset, reporter: Reporter, thread
     with fresh_process_state(reporter):
         torch.set_num_threads(threads or torch.get_num_threads())
         began = time.monotonic()
-        plain = config.model_copy(update={"weights": "none"})
-        experiment = Experiment(plain, dataset, launch(config), reporter)
+        plain = resolve_formats(config.model_copy(update={"weights": "none"}))
+        experiment = Experiment(plain, dataset, launch(plain), reporter)
         return _Timer(experiment, time.monotonic() - began).cost()
 
 
