@@ -7,6 +7,7 @@ paper.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,9 @@ from domain_masks.randomness import generator
 from steps import MethodStep, Workload, bare_step, build
 from timing import Budget, Conditions, Measurement, compare, interleave
 
-WORKLOADS = (Workload("resnet18", 64, 64), Workload("mobilenet_v2", 112, 64), Workload("alexnet", 224, 16))
+WORKLOADS = (Workload("resnet18", 64, 64), Workload("mobilenet_v2", 112, 32), Workload("alexnet", 224, 16))
+ROUNDS = 30
+"""Pairs of steps, for a bound that is close to the median."""
 FAST_WORKLOADS = (Workload("small", 32, 8), Workload("resnet18", 32, 4))
 INSTANCES = 64
 NEURONS = 512
@@ -31,15 +34,17 @@ def measure(conditions: Conditions) -> Iterator[Measurement]:
     """Yield mask operations and DMG step against the bare step, and the slow formulations against ours."""
     workloads = FAST_WORKLOADS if conditions.fast else WORKLOADS
     budget = conditions.budget.share(len(workloads) + 1)
+    steps = budget if conditions.fast else replace(budget, rounds=ROUNDS)
     for workload in workloads:
-        yield from _step(workload, budget, conditions.device)
+        for compiled in (False, True) if conditions.compile else (False,):
+            yield from _step(workload, steps, conditions.device, compiled)
     small = budget.share(1 + len(OVERLAPPING_DOMAINS))
     yield _sampling(small, conditions.device)
     for domains in OVERLAPPING_DOMAINS:
         yield _overlap(domains, small, conditions.device)
 
 
-def _step(workload: Workload, budget: Budget, device: torch.device) -> Iterator[Measurement]:
+def _step(workload: Workload, budget: Budget, device: torch.device, compiled: bool) -> Iterator[Measurement]:
     batch = workload.domain_batch(device)
     images, labels = batch.images, batch.labels
     if images is None or labels is None:
@@ -49,14 +54,17 @@ def _step(workload: Workload, budget: Budget, device: torch.device) -> Iterator[
     network = method.network
     if not isinstance(network, MaskedNetwork):
         raise TypeError(f"expected the masked network of dmg, got {type(network).__name__}")
+    operations = mask_operations(network, site_inputs(bare, network.sites, images), batch)
+    if compiled:
+        network.compile_segments()
     learn = MethodStep(workload, method, device)
     calls = {
-        "bare": bare_step(bare, images, labels),
-        "masks": mask_operations(network, site_inputs(bare, network.sites, images), batch),
+        "bare": bare_step(torch.compile(bare) if compiled else bare, images, labels),
+        "masks": operations,
         "dmg": lambda: learn(batch),
     }
     seconds = interleave(calls, budget, device)
-    baseline = f"the bare network's training step ({workload})"
+    baseline = f"the bare network's training step ({workload}{', compiled' if compiled else ''})"
     yield compare("mask operations, forward and backward", baseline, seconds, "masks", "bare")
     yield compare("whole DMG training step", baseline, seconds, "dmg", "bare")
 

@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--root", help="PACS's folder or its parent; default: $DMG_DATA, without PACS there generated images"
     )
+    result.add_argument("--compile", action="store_true", help="measure training steps by torch.compile as well")
     result.add_argument("--markdown", action="store_true", help="print a table for docs/performance.md at the end")
     return result
 
@@ -80,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             launch(parse_config({"device": chosen.device})).device,
             chosen.fast,
             pacs_root(chosen.root),
+            chosen.compile,
         )
         machine = f"torch {torch.__version__}, {_processor(conditions.device)}"
         print(f"{machine}{'; smoke run, the numbers mean nothing' if chosen.fast else ''}")

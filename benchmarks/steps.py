@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -65,20 +67,26 @@ class Workload:
         )
         return batch.to(device)
 
-    def config(self, device: torch.device) -> RunConfig:
+    def config(self, device: torch.device, **changes: Any) -> RunConfig:
         """Return the settings of a run: Adam at the paper's rate."""
-        return parse_config(
-            {"backbone": self.backbone, "batch": self.batch, "lr": 1e-4, "weight_decay": 0.0, "device": device.type}
-        )
+        settings = {"backbone": self.backbone, "batch": self.batch, "lr": 1e-4, "weight_decay": 0.0}
+        return parse_config({**settings, "device": device.type, **changes})
 
 
-def bare_step(network: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], None]:
+def bare_step(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Callable[[], None]:
     """Return a step of plain PyTorch: forward, cross entropy, backward, Adam."""
     network.train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
-        torch.autograd.backward(functional.cross_entropy(network(images), labels))
+        with autocast():
+            loss = functional.cross_entropy(network(images), labels)
+        torch.autograd.backward(loss)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -101,9 +109,15 @@ class MethodStep:
     """The steps of a method on the engine, with everything that `dmg train` does for a batch."""
 
     def __init__(
-        self, workload: Workload, method: Method, device: torch.device, steps: int = 1, epochs: int = 1
+        self,
+        workload: Workload,
+        method: Method,
+        device: torch.device,
+        steps: int = 1,
+        epochs: int = 1,
+        config: RunConfig | None = None,
     ) -> None:
-        config = workload.config(device)
+        config = config or workload.config(device)
         self.method = method
         self.fabric: Fabric = launch(config)
         self.engine = TrainingEngine(self.fabric, method, config, epochs=epochs, steps_per_epoch=steps)

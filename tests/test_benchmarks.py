@@ -1,4 +1,5 @@
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ from domain_masks.networks import masked
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 DATA = Path(os.environ.get("DMG_DATA") or Path(__file__).parents[2] / "shared" / "data")
-NAMES = ("timing", "steps", "masks", "ensemble", "augmenting", "loading", "predict", "folding", "costs", "run")
+NAMES = ("timing", "steps", "masks", "ensemble", "augmenting", "loading", "predict", "folding", "costs", "gpu", "run")
 CPU = torch.device("cpu")
 LINE = re.compile(
     r"  (?P<name>.+?): (?P<median>\S+) \[(?P<lower>\S+)–(?P<upper>\S+)\] of (?P<baseline>.+) \(.+ rounds\)"
@@ -133,6 +134,18 @@ def test_ratios_are_paired_by_round(module):
     assert spread.quartiles == (2.0, 3.0, 4.0)
 
 
+def test_the_bound_holds_the_median_with_its_confidence(module):
+    timing = module("timing")
+
+    def bound(count):
+        return timing.Measurement("A", "B", [float(number) for number in range(count, 0, -1)], "").bound
+
+    assert bound(4) is None
+    assert bound(5) == 5.0
+    # Of 30 ratios the twentieth is above the median with a probability of 0.951.
+    assert bound(30) == 20.0
+
+
 def test_arithmetic_counts_the_feature_network_once(module):
     arithmetic = module("ensemble").arithmetic
     assert arithmetic([3.0, 1.0], [1.0, 1.0], domains=5) == [2.0, 3.0]
@@ -175,3 +188,27 @@ def test_both_sources_of_images_give_the_same_batches(module, tmp_path):
         assert torch.equal(from_file.labels, from_memory.labels)
         assert torch.equal(from_file.domains, from_memory.domains)
         assert from_file.random == from_memory.random
+
+
+def test_the_script_for_gpus_measures_a_step_and_says_where_there_is_none(module, tmp_path, capsys):
+    gpu = module("gpu")
+    assert gpu.main(["speed", "--fast", "--out", str(tmp_path)]) == 0
+    records = json.loads((tmp_path / "gpu.json").read_text())
+    training = next(one for one in records if one["what"] == "training")
+    assert training["images_per_second_dmg"] > 0
+    assert training["seconds_at_the_limits"] > 0
+    assert [one["what"] for one in records if one["what"].startswith("predicting")] == [
+        f"predicting, {way}" for way in ("bare", "every ensemble", "prediction ensemble", "known domain")
+    ]
+    assert len((tmp_path / "gpu.csv").read_text().splitlines()) == 1 + len(records)
+    if not torch.cuda.is_available():
+        assert gpu.main(["--out", str(tmp_path)]) == 2
+        assert "--fast" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_script_for_gpus_resumes_in_deterministic_mode_and_runs_the_protocol(module, tmp_path):
+    assert module("gpu").main(["pacs", "modes", "--fast", "--out", str(tmp_path)]) == 0
+    outcomes = {one["what"]: one.get("outcome") for one in json.loads((tmp_path / "gpu.json").read_text())}
+    assert outcomes["deterministic, dmg resumed bit for bit"] == "equal"
+    assert (tmp_path / "runs").is_dir()
