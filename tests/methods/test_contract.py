@@ -66,6 +66,7 @@ def test_a_misspelt_setting_gets_a_suggestion():
         ("average", "votes"),
         ("validation", "hard"),
         ("dropout", "perhaps"),
+        ("masks", "random"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(setting, value):

@@ -1,10 +1,17 @@
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional
 
+from domain_masks.errors import InputError
+from domain_masks.masks.functional import sample_masks
+from domain_masks.networks import MaskedNetwork
+from domain_masks.training.optimizers import trained_groups
+from methods import contract
 from methods.contract import CLASSES, SOURCES, built, toy_batch
+from methods.expected import KNOWN
 from references import masks as slow
 
 
@@ -230,3 +237,104 @@ def test_the_overlap_loss_moves_masks_apart():
         method.network.overlap_loss().backward()
         optimizer.step()
     assert method.network.overlap_loss().item() < 0.5 * before
+
+
+# What is taken away in the ablations, see the class's docstring.
+
+ABLATIONS = {"shared": {"masks": "shared"}, "fixed": {"masks": "fixed"}, "binary": {"masks": "binary"}}
+ABLATIONS["dropout"] = {"masks": "fixed", "initialisation": 0.49}
+
+
+# Penalties are for masks that are learned, one per domain.
+CHECKS = [check for check in contract.CHECKS if check is not contract.check_penalties]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_is_a_method_like_any_other(name, check):
+    check(built("dmg", **ABLATIONS[name]))
+
+
+def test_a_shared_mask_learns_as_the_one_mask_of_a_network_with_one_domain():
+    method, batch = built("dmg", masks="shared", sparsity_weight=0.01, overlap_weight=1.0).train(), toy_batch(9)
+    method.network.network.eval()
+    alone = MaskedNetwork(copy.deepcopy(method.network.network), 1, [site.name for site in method.network.sites])
+    with torch.no_grad():
+        for site, logits in alone.masks.items():
+            logits.copy_(method.mask_logits()[site][:1])
+    alone.train().network.eval()
+    noise = {site.name: batch.random.uniform(f"masks/{site.name}", site.size) for site in alone.sites}
+    logits = alone(batch.images, torch.zeros_like(batch.domains), noise)
+    one = functional.cross_entropy(logits, batch.labels) + 0.01 * alone.masks.sparsity_loss()
+    terms = method.training_loss(batch)
+    assert set(terms) == {"classification", "sparsity"}, "there are no pairs that could overlap"
+    loss = torch.stack(list(terms.values())).sum()
+    assert loss.item() == pytest.approx(one.item())
+    loss.backward()
+    one.backward()
+    for site, mask in method.mask_logits().items():
+        for row in mask.grad:
+            assert torch.allclose(row, alone.masks[site].grad[0], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_shared_mask_stays_one(optimizer):
+    method = built("dmg", masks="shared")
+    before = {site: logits.detach().clone() for site, logits in method.mask_logits().items()}
+    made = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer](method.parameters(), lr=0.1, weight_decay=0.01)
+    for step in range(3):
+        made.zero_grad()
+        method.train().training_loss(toy_batch(step=step))["classification"].backward()
+        made.step()
+    for site, logits in method.mask_logits().items():
+        assert not torch.equal(logits, before[site])
+        assert torch.equal(logits, logits[:1].expand_as(logits))
+    logits = method.eval().predict(toy_batch())
+    assert all(torch.allclose(logits[name], logits["predictions"], atol=1e-5) for name in ("masks", *KNOWN))
+
+
+@pytest.mark.parametrize("name", ["fixed", "binary", "dropout"])
+def test_masks_that_are_not_learned_stay_and_are_in_no_optimiser(name):
+    method = built("dmg", **ABLATIONS[name])
+    before = {site: logits.detach().clone() for site, logits in method.mask_logits().items()}
+    assert "masks" not in trained_groups(method)["main"]
+    contract.learn(method, contract.steps_of(method))
+    assert all(torch.equal(logits, before[site]) for site, logits in method.mask_logits().items())
+
+
+def test_fixed_masks_are_those_that_dmg_starts_with():
+    usual, fixed = built("dmg"), built("dmg", masks="fixed")
+    assert all(torch.equal(logits, fixed.mask_logits()[site]) for site, logits in usual.mask_logits().items())
+
+
+def test_plain_dropout_drops_every_unit_alike_and_predicts_once():
+    method = built("dmg", **ABLATIONS["dropout"])
+    mean = torch.sigmoid(torch.rand(200_000, generator=torch.Generator().manual_seed(0))).mean()
+    for probabilities in method.network.masks.probabilities().values():
+        assert torch.equal(probabilities, torch.full_like(probabilities, float(probabilities[0, 0])))
+        assert float(probabilities[0, 0]) == pytest.approx(float(mean), abs=2e-3)
+    logits = method.eval().predict(toy_batch())
+    assert all(torch.allclose(logits[name], logits["predictions"], atol=1e-5) for name in ("masks", *KNOWN))
+
+
+def test_binary_masks_are_drawn_once_from_what_dmg_starts_with():
+    method, usual = built("dmg", masks="binary"), built("dmg")
+    for site, probabilities in method.network.masks.probabilities().items():
+        assert set(probabilities.unique().tolist()) == {0.0, 1.0}
+        assert not torch.equal(probabilities[0], probabilities[1])
+        expected = torch.sigmoid(usual.mask_logits()[site].detach()).mean()
+        assert abs(float(probabilities.mean() - expected)) < 5 * 0.5 / probabilities.numel() ** 0.5
+        drawn = sample_masks(
+            method.mask_logits()[site], torch.arange(len(probabilities)), torch.zeros_like(probabilities)
+        )
+        assert torch.equal(drawn, probabilities), "also where the noise is exactly 0"
+    assert all(
+        torch.equal(logits, built("dmg", masks="binary").mask_logits()[site])
+        for site, logits in method.mask_logits().items()
+    )
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_masks_of_a_new_domain_need_masks_that_are_learned(name):
+    with pytest.raises(InputError, match=r"learn: 'masks' needs .*method\.masks"):
+        built("dmg", **ABLATIONS[name]).learn_masks(["a"])

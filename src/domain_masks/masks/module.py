@@ -18,6 +18,8 @@ from domain_masks.masks.functional import (
 )
 
 Initialisation = Literal["uniform"] | float
+_CERTAIN = 200.0
+"""A mask logit whose sigmoid is exactly 1 in single precision, and exactly 0 with the other sign."""
 
 
 class DomainMasks(nn.Module):
@@ -51,6 +53,23 @@ class DomainMasks(nn.Module):
                     logits.uniform_(0.0, 1.0)
                 else:
                     logits.fill_(float(initialisation))
+
+    @torch.no_grad()
+    def share(self) -> None:
+        """Give every domain the first one's mask, which all of them learn together from now on: D = 1 in D equal rows.
+
+        Each row gets the sum of all rows' gradients, the gradient of the one mask that they stand for, so that an optimiser
+        which treats elements alike keeps them equal.
+        """
+        for logits in self.logits.values():
+            logits.copy_(logits[:1].expand_as(logits).clone())
+            logits.register_hook(lambda gradient: gradient.sum(0, keepdim=True).expand_as(gradient))
+
+    @torch.no_grad()
+    def draw_once(self) -> None:
+        """Replace the probabilities by one draw from them, from torch's global generator: 0 or 1 exactly, also when sampled."""
+        for logits in self.logits.values():
+            logits.copy_(torch.where(torch.bernoulli(torch.sigmoid(logits)) > 0, _CERTAIN, -_CERTAIN))
 
     def __getitem__(self, site: str) -> nn.Parameter:
         """Return the mask logits of ``site``, (D, K)."""

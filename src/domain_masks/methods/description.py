@@ -69,6 +69,11 @@ class Description:
         return False
 
     @classmethod
+    def learns_masks(cls, settings: Mapping[str, Any]) -> bool:
+        """Whether masks are learned with these ``settings`` of the method's own, some of which may be absent."""
+        return cls.has_masks()
+
+    @classmethod
     def has_sites(cls) -> bool:
         """Return whether the method uses the mask sites, for masks or other layers."""
         return cls.has_masks()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
 from domain_masks.devices import moved
+from domain_masks.errors import InputError
 from domain_masks.methods.base import (
     MASKS,
     PREDICTIONS,
@@ -23,7 +24,17 @@ from domain_masks.networks import MaskedNetwork, layout
 
 
 class DMG(DescribedDMG, Method):
-    """One network with a learned mask per source domain on the inputs of its upper layers."""
+    """One network with a learned mask per source domain on the inputs of its upper layers.
+
+    The setting ``masks`` takes one thing away, everything else (sites, noise, soft scaling in prediction, selection) unchanged:
+
+    - ``shared``: one mask, learned on all domains: what is left without specificity. There are no pairs to keep apart
+    - ``fixed``: the initial probabilities stay: dropout at the same sites, with a rate per unit and domain; with a number as
+      ``initialisation``, the same rate for all, which is Aggregate with plain dropout there (0.49: a mean of U(0, 1)'s masks)
+    - ``binary``: a hard mask per domain, drawn once from its initial probabilities: sub-networks that nothing has chosen
+
+    In none of them is there an overlap loss: it has no pairs, or nothing to learn from it.
+    """
 
     predicts_by_domain = True
     network: MaskedNetwork
@@ -40,6 +51,11 @@ class DMG(DescribedDMG, Method):
             settings.initialisation,
             dropout_in_task=settings.dropout,
         )
+        if settings.masks == "shared":
+            self.network.masks.share()
+        if settings.masks == "binary":
+            self.network.masks.draw_once()
+        self.network.masks.requires_grad_(settings.masks in ("learned", "shared"))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return ``body``, ``head``, and the mask logits as ``masks``."""
@@ -52,8 +68,14 @@ class DMG(DescribedDMG, Method):
     def learn_masks(self, sources: Sequence[str]) -> None:
         """Freeze the network, which stays in evaluation mode, and the masks of all domains except ``sources``.
 
-        The gradient of the other rows of the mask logits is zero; without weight decay they do not change.
+        The gradient of the other rows of the mask logits is zero; without weight decay they do not change. Raises InputError in
+        the ablations, where no domain learns a mask of its own.
         """
+        if self.settings.masks != "learned":
+            raise InputError(
+                f"learn: 'masks' needs a mask per domain that is learned, and method.masks is {self.settings.masks!r}: use "
+                "method.masks learned"
+            )
         self.network.freeze()
         learned = torch.tensor([source in sources for source in self.context.sources])
         for logits in self.network.masks.parameters():
@@ -74,11 +96,12 @@ class DMG(DescribedDMG, Method):
         terms = {
             "classification": self.classification_loss(logits, labels_of(batch), settings.classification_reduction)
         }
-        if settings.overlap_weight:
+        if settings.overlap_weight and settings.masks == "learned":
             overlap = self.network.overlap_loss(settings.overlap_reduction, settings.overlap_epsilon)
             terms["overlap"] = settings.overlap_weight * overlap
-        if settings.sparsity_weight:
-            terms["sparsity"] = settings.sparsity_weight * self.network.masks.sparsity_loss()
+        if settings.sparsity_weight and self.learns_masks({"masks": settings.masks}):
+            copies = len(self.context.sources) if settings.masks == "shared" else 1
+            terms["sparsity"] = settings.sparsity_weight * self.network.masks.sparsity_loss() / copies
         return terms
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:

@@ -160,13 +160,15 @@ def _not_to_vary(name: str) -> str:
     return ""
 
 
-def without_mask_settings(config: RunConfig, method: type[Description]) -> RunConfig:
-    """Return a benchmark's shared settings without those that do not apply to a method.
+def without_mask_settings(
+    config: RunConfig, method: type[Description], own: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """Return a benchmark's shared settings without those that do not apply to a method with settings ``own``.
 
-    These are the settings of masks for one without masks, and the average of weights for a closed-form one.
+    These are the settings of masks for one that has or learns none, and the average of weights for a closed-form one.
     """
     changes: dict[str, Any] = {}
-    if not method.has_masks():
+    if not method.learns_masks(own or {}):
         changes |= {"lr_masks": None, "schedule_masks": "same"}
     if not method.has_sites() and not sites_matter(config):
         changes["sites"] = ()
@@ -202,7 +204,7 @@ def with_variation(
     shared = variation.shared()
     # Settings that were not given stay unset: the method may have its own defaults.
     config = parse_config({**base.model_dump(exclude_unset=True), **shared}) if shared else base
-    fitting = without_mask_settings(config, described(method["name"]))
+    fitting = without_mask_settings(config, described(method["name"]), {**method, **own})
     taken = [name for name in shared if getattr(fitting, name) == getattr(config, name)]
     names = tuple(
         name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -40,6 +40,9 @@ class DMGSettings(Settings):
     """outputs that the prediction ensemble averages"""
     validation: Literal["predictions", "known", "known-hard"] = "predictions"
     """predictions that select the best epoch: the ensemble, the own domain's mask, or its hard mask (the authors' code)"""
+    masks: Literal["learned", "shared", "fixed", "binary"] = "learned"
+    """ablations (docs/methods.md): one mask `shared` by all domains; initial probabilities kept `fixed`; `binary`, one per
+    domain, drawn once"""
 
 
 class DescribedDMG(Description):
@@ -61,6 +64,11 @@ class DescribedDMG(Description):
     def has_masks(cls) -> bool:
         """Return True: DMG learns masks."""
         return True
+
+    @classmethod
+    def learns_masks(cls, settings: Mapping[str, Any]) -> bool:
+        """Whether masks are learned; in two of the ablations they keep what they start with."""
+        return settings.get("masks", "learned") in ("learned", "shared")
 
 
 @dataclass(frozen=True)
