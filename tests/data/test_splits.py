@@ -188,3 +188,97 @@ def test_held_out_classes_that_no_training_image_shows_are_named():
     )
     (line,) = untrained_classes(split_domains(renamed, ["c"]))
     assert "no training image shows classes 'Katze', 'Hund': 19 of 20 held-out images" in line
+
+
+# Half of the validation images as in-domain test images, where a dataset has none.
+
+
+def unevenly(counts, groups=None, splits=None):
+    """Domains a, b, ...: ``counts`` is domain -> class -> how many images are of the official validation list; 3 train each."""
+    rows = [
+        (domain, label, split)
+        for domain, classes in enumerate(counts)
+        for label, count in enumerate(classes)
+        for split in ["train"] * 3 + ["val"] * count
+    ]
+    domains, labels, names = zip(*rows, strict=True)
+    return ImageDataset(
+        name="made",
+        classes=tuple(f"class{index}" for index in range(max(labels) + 1)),
+        domains=tuple("abcdef"[: len(counts)]),
+        ids=tuple(map(str, range(len(rows)))),
+        labels=np.array(labels),
+        domain_indices=np.array(domains),
+        splits=np.array(names if splits is None else splits),
+        open_image=lambda row: Image.new("RGB", (4, 4)),
+        fingerprint="0",
+        groups=groups,
+    )
+
+
+UNEVEN = [[9, 4, 1, 1], [7, 0, 3, 5], [1, 1, 1, 10], [2, 6, 2, 3]]
+
+
+def test_halves_of_the_validation_list_are_disjoint_and_together_the_list():
+    dataset = unevenly(UNEVEN)
+    usual = split_domains(dataset, ["d"])
+    splits = split_domains(dataset, ["d"], in_domain_test="validation-half")
+    assert usual.test is None
+    assert splits.train.ids == usual.train.ids
+    assert splits.held_out.ids == usual.held_out.ids
+    assert not set(splits.validation.ids) & set(splits.test.ids)
+    assert sorted([*splits.validation.indices, *splits.test.indices]) == usual.validation.indices.tolist()
+    for domain, name in enumerate(splits.sources):
+        select, test = (
+            np.bincount(part.labels[part.domain_indices == dataset.domains.index(name)], minlength=4)
+            for part in (splits.validation, splits.test)
+        )
+        assert (select + test).tolist() == UNEVEN[domain]
+        assert abs(select - test).max() <= 1, "stratified by class"
+        assert select.sum() - test.sum() in (0, 1), "and by domain; the odd image selects"
+
+
+def test_halves_depend_on_the_split_seed_and_on_no_other_domain():
+    dataset = unevenly(UNEVEN)
+
+    def test_images(targets, seed=0):
+        return set(split_domains(dataset, targets, seed, 1, "validation-half").test.ids)
+
+    of_a = {name for name, domain in zip(dataset.ids, dataset.domain_indices, strict=True) if domain == 0}
+    assert test_images(["d"]) == test_images(["d"])
+    assert test_images(["d"]) & of_a == test_images(["b", "c"]) & of_a
+    assert test_images(["d"]) != test_images(["d"], seed=1)
+
+
+def test_halves_are_of_the_validation_list_that_official_lists_lack():
+    dataset = unevenly(UNEVEN, splits=["train"] * sum(3 * len(classes) + sum(classes) for classes in UNEVEN))
+    drawn = split_domains(dataset, ["d"], 3)
+    splits = split_domains(dataset, ["d"], 3, in_domain_test="validation-half")
+    assert sorted([*splits.validation.indices, *splits.test.indices]) == drawn.validation.indices.tolist()
+
+
+def test_halves_do_not_divide_groups():
+    counts = [[8, 8], [8, 8], [4, 4]]
+    names = np.array([f"patient {row // 2}" for row in range(sum(3 * len(c) + sum(c) for c in counts))])
+    dataset = unevenly(counts, groups=names)
+    # A group of a training and a validation image would be divided by the lists themselves.
+    names[dataset.splits == "train"] = "trained"
+    names[(dataset.splits == "train") & (dataset.domain_indices == 2)] = "held out"
+    splits = split_domains(dataset, ["c"], in_domain_test="validation-half")
+    select, test = (set(names[part.indices]) for part in (splits.validation, splits.test))
+    assert not select & test
+    assert len(splits.validation) + len(splits.test) == 32
+    assert abs(len(splits.validation) - len(splits.test)) <= 4
+
+
+@pytest.mark.parametrize(
+    ("dataset", "words"),
+    [
+        (made([20, 20, 20]), "a part of each source that is drawn for it: leave it out"),
+        (made([4, 4, 4], ["train", "train", "val", "test"] * 3), "an official test list: leave it out"),
+        (unevenly([[4, 4], [1, 0], [4, 4]]), "validation images of 'b' .*two or more images in every source"),
+    ],
+)
+def test_halves_where_there_are_none(dataset, words):
+    with pytest.raises(InputError, match=f"in_domain_test: .*{words}"):
+        split_domains(dataset, ["c"], in_domain_test="validation-half")

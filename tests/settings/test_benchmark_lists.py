@@ -70,6 +70,9 @@ def test_all_mistakes_come_in_one_message() -> None:
 def test_what_is_of_masks_goes_to_methods_that_have_them() -> None:
     base = parse_config({"sites": "paper", "lr_masks": 0.1, "schedule_masks": "constant"})
     assert without_mask_settings(base, METHODS["dmg"]) == base
+    assert without_mask_settings(base, METHODS["dmg"], {"masks": "shared"}) == base
+    fixed = without_mask_settings(base, METHODS["dmg"], {"masks": "fixed"})
+    assert (fixed.lr_masks, fixed.schedule_masks, fixed.sites) == (None, "same", base.sites)
     without = without_mask_settings(base, METHODS["aggregate"])
     assert (without.sites, without.lr_masks, without.schedule_masks) == ((), None, "same")
     frozen = parse_config({"sites": "paper", "freeze_features": True})

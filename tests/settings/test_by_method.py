@@ -13,10 +13,12 @@ from domain_masks.cli import main
 from domain_masks.data.digits import load_digits_dataset
 from domain_masks.errors import InputError
 from domain_masks.experiments.plan import leave_one_out
+from domain_masks.experiments.run_index import key_of
 from domain_masks.methods import METHODS, Aggregate
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records.config import parse_config, read_config
 from domain_masks.sampling import SAMPLING
+from domain_masks.settings import by_method
 from domain_masks.settings.by_method import own_defaults
 from domain_masks.settings.validation import check_settings
 from domain_masks.training import run
@@ -160,3 +162,74 @@ def test_a_way_of_sampling_that_leaves_out_a_source_is_named(tmp_path: Path, mon
     told = r"sampling 'by_domain' gave 0 images of source 'plain' in batch 1 of epoch 1: expected 2 of every source"
     with pytest.raises(InputError, match=told):
         run(settings, tmp_path / "run", dataset=generated.dataset(6), reporter=QUIET)
+
+
+# A recipe stands between what is given and the method's own defaults.
+
+SHORT = {"epochs": 3, "lr": 0.02, "lr_masks": 0.5, "average": "ema"}
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(by_method.RECIPES, "short", SHORT)
+
+
+def of_recipe(**given: Any) -> Any:
+    return resolve(check_settings({"recipe": "short", **given}), load_digits_dataset())
+
+
+@pytest.mark.usefixtures("short")
+def test_a_recipe_wins_over_defaults_and_what_is_given_over_the_recipe() -> None:
+    config = of_recipe()
+    assert (config.recipe, config.epochs, config.lr, config.lr_masks, config.average) == ("short", 3, 0.02, 0.5, "ema")
+    config = of_recipe(epochs=7, average="none")
+    assert (config.epochs, config.average, config.lr_masks) == (7, "none", 0.5)
+    assert of_recipe(method="episodic").lr == 0.02, "it wins over a method's own default"
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("method", ["aggregate", {"name": "dmg", "masks": "fixed"}])
+def test_what_a_recipe_says_of_masks_is_left_out_where_none_are_learned(method: Any) -> None:
+    config = of_recipe(method=method)
+    assert (config.lr_masks, config.epochs) == (None, 3)
+
+
+@pytest.mark.usefixtures("short")
+def test_a_recipe_is_told_and_recorded_and_its_settings_are_what_a_run_is(tmp_path: Path) -> None:
+    dataset = load_digits_dataset()
+    config = of_recipe(epochs=7)
+    assert "note: recipe 'short': lr 0.02, lr_masks 0.5, average ema" in notes(config, dataset)
+    config.write(tmp_path / "config.yaml")
+    again = parse_config(read_config(tmp_path / "config.yaml"))
+    assert (again.recipe, resolve(again, dataset)) == ("short", config)
+    by_hand = resolve(check_settings({**SHORT, "epochs": 7}), dataset)
+    assert key_of(by_hand, dataset.domains) == key_of(config, dataset.domains)
+    with pytest.raises(InputError, match=r"epochs|average"):
+        check_settings({"recipe": "short", "average_start": 0.2})
+
+
+@pytest.mark.usefixtures("short")
+def test_a_benchmark_tells_its_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "benchmark",
+        "--recipe",
+        "short",
+        "--methods",
+        "dmg",
+        "aggregate",
+        "--out",
+        str(tmp_path),
+        "--print_config",
+    ]
+    assert main(words) == 0
+    printed = capsys.readouterr()
+    assert "note: recipe 'short': epochs 3, lr 0.02, lr_masks 0.5, average ema" in printed.err
+    assert "recipe: short" in printed.out
+    assert "epochs: 3" in printed.out
+
+
+def test_the_papers_recipe_is_the_default_and_adds_nothing() -> None:
+    assert check_settings({}).recipe == "paper"
+    assert not by_method.RECIPES["paper"]
+    with pytest.raises(InputError, match=r"recipe: .*paper.*got 'papier'"):
+        check_settings({"recipe": "papier"})

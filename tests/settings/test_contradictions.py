@@ -24,6 +24,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "rate of no masks": ({"method": "aggregate", "lr_masks": 1.0}, "lr_masks: "),
     "schedule of no masks": ({"method": "aggregate", "schedule_masks": "constant"}, "schedule_masks: "),
     "sites of no masks": ({"method": "aggregate", "sites": "paper"}, "sites: "),
+    "statistics of several": ({"recalibrate_bn": True, "devices": 2}, "recalibrate_bn: "),
+    "rate of fixed masks": ({"method": {"name": "dmg", "masks": "fixed"}, "lr_masks": 1.0}, "lr_masks: "),
+    "schedule of fixed masks": (
+        {"method": {"name": "dmg", "masks": "binary"}, "schedule_masks": "constant"},
+        "schedule_",
+    ),
+    "only masks, fixed": (
+        {"method": {"name": "dmg", "masks": "fixed"}, "learn": "masks", "init_from": "run"},
+        "learn: ",
+    ),
     "only masks, without": ({"method": "multi_headed", "learn": "masks", "init_from": "run"}, "learn: "),
     "only masks, on nothing": ({"learn": "masks"}, "learn: "),
     "momentum of adam": ({"momentum": 0.5}, "momentum: "),
@@ -44,6 +54,7 @@ ALLOWED: list[dict[str, Any]] = [
     {"method": "aggregate", "sites": "paper", "freeze_features": True},
     {"skip_bad": True},
     {"precision": "16"},
+    {"method": {"name": "dmg", "masks": "shared"}, "lr_masks": 1.0},
 ]
 
 
@@ -153,6 +164,11 @@ def test_a_split_seed_without_effect_is_said() -> None:
 
     import numpy as np  # noqa: PLC0415
 
-    official = dataclasses.replace(dataset, splits=np.array(["train"] * len(dataset)))
+    training = dataclasses.replace(dataset, splits=np.array(["train"] * len(dataset)))
+    assert notes(generated.config(split_seed=1), training) == [], "it draws the validation list"
+    official = dataclasses.replace(dataset, splits=np.array(["train", "val"] * (len(dataset) // 2)))
     assert notes(generated.config(), official) == []
     assert "split_seed" in notes(generated.config(split_seed=1), official)[0]
+    assert notes(generated.config(split_seed=1, in_domain_test="validation-half"), official) == [], (
+        "it draws the halves"
+    )

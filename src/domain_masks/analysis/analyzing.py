@@ -78,7 +78,8 @@ def analyze(
         chosen = sample(samples_by_domain(predictions), images)
         try:
             device = choose_device(changes.get("device", "auto"))
-            content["ablation"], more = ablate(record.folder, opened, chosen, device, reporter)
+            ablation, more = ablate(record.folder, opened, chosen, device, reporter)
+            content["ablation"] = ablation.model_copy(update={"split": _named(ablation.split, record)})
             notes += more
         except DomainMasksError as error:
             notes.append(f"no ablation: {error}")
@@ -98,7 +99,7 @@ def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]
     notes: list[str] = []
     content: dict[str, Any] = {
         "mask_by_domain": mask_by_domain(predictions),
-        "mask_by_domain_splits": reporting_splits(predictions),
+        "mask_by_domain_splits": _named(reporting_splits(predictions), record),
         "calibration": {domain: calibration(part) for domain, part in parts.items()},
         "confusion": {domain: confusion(part) for domain, part in parts.items()},
         "per_class": {},
@@ -119,7 +120,9 @@ def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]
     if reason:
         notes.append(f"no nearest source: {reason}")
     else:
-        content["nearest_source"] = nearest(predictions)
+        found = nearest(predictions)
+        right = found.right.model_copy(update=_named({"split": found.right.split}, record))
+        content["nearest_source"] = found.model_copy(update={"right": right})
     if record.results.masks is None:
         notes.append(f"method {record.results.method!r} has no masks: no overlap, no kinds of units, no ablation")
     else:
@@ -135,6 +138,12 @@ def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]
     held_out = {domain: part for domain, part in parts.items() if domain not in sources}
     content["galleries"] = galleries(held_out or parts, with_nearest=not reason) or None
     return content
+
+
+def _named(splits: Mapping[str, str], record: RunRecord) -> dict[str, str]:
+    """Return ``splits``, by domain, with the name that the run's protocol has for test images."""
+    test = record.results.protocol.in_domain_test or "test"
+    return {domain: test if split == "test" else split for domain, split in splits.items()}
 
 
 def _open(

@@ -63,9 +63,11 @@ def main(arguments: Sequence[str]) -> int:
 
     from domain_masks.data import load_dataset  # noqa: PLC0415
     from domain_masks.data.splits import check_held_out, domains_named  # noqa: PLC0415
+    from domain_masks.data.validation_halves import check_in_domain_test  # noqa: PLC0415
     from domain_masks.data.verification import identified  # noqa: PLC0415
     from domain_masks.experiments.plan import plan  # noqa: PLC0415
     from domain_masks.experiments.settings_file import benchmark_yaml, keep  # noqa: PLC0415
+    from domain_masks.training.defaults import note_on_recipe  # noqa: PLC0415
     from domain_masks.training.opening import require_weights  # noqa: PLC0415
 
     dataset = load_dataset(settings.dataset, settings.root)
@@ -76,11 +78,14 @@ def main(arguments: Sequence[str]) -> int:
     require_weights(settings)
     for target in checked.targets:
         check_held_out(dataset, domains_named((target,), dataset.domains), fewest_sources=1)
+    check_in_domain_test(dataset, settings.in_domain_test)
     # Runs are identified by the content of their images.
     dataset = identified(
         dataset, settings, reporter, decode_images=False if options.dry_run or options.print_config else None
     )
     planned = plan(settings, dataset, checked, out)
+    for note in dict.fromkeys(filter(None, (note_on_recipe(run.config) for run in planned))):
+        reporter.say(note)
     yaml = benchmark_yaml(settings, checked, planned)
     if options.print_config:
         say(yaml.rstrip())

@@ -66,6 +66,8 @@ def main(arguments: Sequence[str]) -> int:
         results = finished.results
         held_out = "" if results.out_of_domain is None else results.out_of_domain.split
         shown = accuracies_under(Predictions.load(finished.folder.predictions), settings.ensemble, held_out)
+        if results.in_domain is not None and "in_domain" in shown:
+            shown["in_domain"] = shown["in_domain"].model_copy(update={"split": results.in_domain.split})
         lines = [
             f"{'ensemble':<13} {settings.ensemble}",
             *(accuracy_line(MEASURE_TITLES[name], shown[name]) for name in shown),

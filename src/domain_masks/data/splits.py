@@ -15,7 +15,9 @@ from domain_masks.data.grouping import (
     check_groups_do_not_leak,
     divide_groups,
 )
+from domain_masks.data.validation_halves import check_in_domain_test, halved, has_own_test
 from domain_masks.errors import InputError, unknown
+from domain_masks.records.results import OFFICIAL, VALIDATION_HALF
 from domain_masks.sampling import keyed_permutation
 
 _EIGHTY_TEN_TEN = (8, 1, 1)
@@ -29,7 +31,7 @@ class DomainSplits:
     - ``sources``: the domains trained on, in the dataset's order: the order of the masks' rows
     - ``targets``: the held-out domains, in the dataset's order
     - ``train``, ``validation``: images of the sources
-    - ``test``: images of the sources, for in-domain accuracy; None where there is no official test list (PACS)
+    - ``test``: images of the sources, for in-domain accuracy; None where there is no official test list (PACS), unless drawn
     - ``held_out``: the images for out-of-domain accuracy; empty where no domain is held out
     """
 
@@ -88,7 +90,11 @@ def check_held_out(dataset: ImageDataset, targets: Sequence[str], fewest_sources
 
 
 def split_domains(
-    dataset: ImageDataset, targets: Sequence[str], split_seed: int = 0, fewest_sources: int = 2
+    dataset: ImageDataset,
+    targets: Sequence[str],
+    split_seed: int = 0,
+    fewest_sources: int = 2,
+    in_domain_test: str = OFFICIAL,
 ) -> DomainSplits:
     """Hold out ``targets`` and divide the other domains into training, validation and in-domain test images.
 
@@ -98,12 +104,15 @@ def split_domains(
     targets is held out. Draws are stratified by class and depend on ``split_seed`` (see :func:`divided`); groups are
     never divided (see :func:`divide_groups`). ``targets`` may be empty: train on all domains.
     ``fewest_sources`` is the least number of sources; 1 allows a single one (single-source generalisation).
+    ``in_domain_test`` is "official", or "validation-half" to divide the validation images of a dataset without test images into
+    validation and test (see :func:`~domain_masks.data.validation_halves.halved`).
 
     Raises InputError for an unknown, repeated or empty target, one without images in the official test list among
     them, for too few sources, for a source without training or validation images or with too few groups, and for groups
     that official splits divide or that are in a held-out domain and in a source.
     """
     sources, held = _sources_and_targets(dataset, targets, fewest_sources)
+    check_in_domain_test(dataset, in_domain_test)
     rows = {name: np.flatnonzero(dataset.domain_indices == index) for index, name in enumerate(dataset.domains)}
     for name in held:
         if len(rows[name]) == 0:
@@ -128,7 +137,10 @@ def split_domains(
     _check_sources(dataset, sources, train, validation)
     drawn_from = parts if splits is None else parts[:2]
     check_groups_do_not_leak(dataset, sources, held, (_concatenated(drawn_from), held_out))
-    has_test = splits is None or bool((splits == "test").any())
+    has_test = has_own_test(dataset)
+    if in_domain_test == VALIDATION_HALF:
+        has_test = True
+        validation, test = (Subset(dataset, part) for part in halved(dataset, parts[1], sources, split_seed))
     return DomainSplits(
         dataset, sources, held, train, validation, test if has_test else None, Subset(dataset, held_out)
     )

@@ -11,8 +11,10 @@ import numpy as np
 
 from domain_masks.data import DomainSplits, Subset, load_dataset, split_domains
 from domain_masks.data.label_alignment import aligned
+from domain_masks.data.validation_halves import has_own_test
 from domain_masks.records.config import RunConfig, parse_config, read_config
 from domain_masks.records.model_card import ModelCard
+from domain_masks.records.results import OFFICIAL
 from domain_masks.records.run_folder import RunFolder
 
 
@@ -45,7 +47,9 @@ def run_data(folder: Path, card: ModelCard, changes: Mapping[str, Any]) -> RunDa
     domains = [*card.sources, *card.targets]
     others = [name for name in dataset.domains if name not in domains]
     dataset = aligned(dataset, card.classes, [*domains, *others], "the model")
-    splits = split_domains(dataset, tuple(card.targets), config.split_seed, fewest_sources=1)
+    # Another dataset than the run's may have test images of its own.
+    test = OFFICIAL if has_own_test(dataset) else config.in_domain_test
+    splits = split_domains(dataset, tuple(card.targets), config.split_seed, 1, test)
     return RunData(splits, config, is_own)
 
 

@@ -21,6 +21,7 @@ from pydantic import (
 from domain_masks.errors import InputError, combine_errors
 from domain_masks.records.files import check_schema, write_whole
 from domain_masks.records.method_choice import MethodChoice
+from domain_masks.records.recipes import PAPER, RECIPES
 from domain_masks.records.setting_types import (
     Colour,
     Count,
@@ -66,9 +67,10 @@ NOT_COMPUTED = frozenset(
         "dataset",
         "root",
         "plugin",
+        "recipe",
     }
 )
-"""Settings that do not decide what a run learns; the content of images and plugins is compared separately."""
+"""Settings that do not decide what a run learns; contents of images and plugins, and a recipe's settings, are compared."""
 
 BY_DATASET = "by dataset, shown by --print_config"
 BY_WEIGHTS = "as the weights need it"
@@ -100,7 +102,12 @@ class RunConfig(BaseModel):
         metavar="DOMAIN[,DOMAIN]",
         several=False,
     )
-    split_seed: Seed = _data("seed of the train/val/test split of datasets without official lists", 0)
+    split_seed: Seed = _data("seed of what is drawn for train/val/test splits that the dataset does not bring", 0)
+    in_domain_test: Literal["official", "validation-half"] = _data(
+        "in-domain test images: the dataset's own; or, where it has none, half of its validation images, drawn by split_seed, "
+        "while the other half selects the epoch",
+        "official",
+    )
     sampling: Annotated[str, OneOf(lambda: SAMPLING)] = _data(
         "batches from all sources pooled, or with equal parts of every source", "pooled"
     )
@@ -167,6 +174,9 @@ class RunConfig(BaseModel):
         "train all parameters, or the masks alone: with --init_from, those of new source domains, if there are any",
         "all",
     )
+    recipe: Annotated[str, OneOf(lambda: RECIPES)] = _optimisation(
+        "named settings that count where nothing else is given; paper: the paper's, which are the defaults", PAPER
+    )
     class_weights: Literal["none", "balanced"] = _optimisation(
         "class weights in the loss; balanced: inverse to the number of training images", "none"
     )
@@ -212,6 +222,10 @@ class RunConfig(BaseModel):
     average_overfit_patience: Count = _optimisation("swad ends after so many losses in a row above its tolerance", 6)
     average_tolerance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = _optimisation(
         "tolerance of swad, as a multiple of the loss where averaging started", 1.3
+    )
+    recalibrate_bn: bool = _optimisation(
+        "before measuring, estimate batch norm's statistics in the upper layers again, under soft masks as predictions do",
+        False,
     )
     patience: Count | None = _optimisation("early stopping: end after so many epochs without improvement", None)
     max_time: Seconds | None = _optimisation("stop after the epoch that exceeds this time: 90s, 30m, 2h", None)

@@ -22,6 +22,8 @@ OVERALL = "overall"
 DOMAIN_CLASSIFIER = "domain classifier"
 MOST_CONFIDENT_MASK = "most confident mask"
 """The rules for the nearest source: the second where there is no domain classifier."""
+OFFICIAL, VALIDATION_HALF = "official", "validation-half"
+"""In-domain test images: the dataset's own test images; or half of its validation images, kept from selection."""
 IMAGES = AliasChoices("images", "pictures")
 """The keys of a number of images: the second in files of earlier versions."""
 
@@ -31,16 +33,19 @@ class SelectionProtocol(RecordPart):
 
     - ``selection``: a description
     - ``target_labels_used``: whether labels of a held-out domain were used in training or selection
+    - ``in_domain_test``: "validation-half" where half of the validation images are the in-domain test images, and the other
+      half selects; absent where the dataset's own lists say it
     """
 
     selection: Text
     target_labels_used: Truth
+    in_domain_test: Text | None = None
 
 
 class Accuracies(RecordPart):
     """Accuracies on one split, as fractions in [0, 1] and unweighted means over domains.
 
-    - ``split``: which data: "held_out", "test", "validation" or the name of the held-out domain's list
+    - ``split``: which data: "held_out", "test", "validation", "validation-half" or the name of the held-out domain's list
     - ``accuracy``: of the prediction ensemble (of the own domain's mask or head for ``known_domain``)
     - ``count``: how many samples
     - ``per_domain``: domain -> accuracy; ``count_per_domain``: domain -> how many samples
@@ -63,7 +68,7 @@ class NearestAccuracy(RecordPart):
     """How often the nearest source of a source's own images is that source, on images that were not trained on.
 
     - ``by``: the rule that names the nearest source: "domain classifier" or "most confident mask"
-    - ``split``: which of the sources' images: "test" or else "validation"
+    - ``split``: which of the sources' images: "test" ("validation-half") or else "validation"
     - ``accuracy``: the unweighted mean over sources, in [0, 1]; chance is one over their number
     - ``per_domain``: source -> the same of its images; ``count``: how many images there are of all sources. Both are absent
       in files of older versions

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from domain_masks.errors import InputError
 from domain_masks.records.config import RunConfig, check_values
+from domain_masks.records.recipes import RECIPES
 from domain_masks.records.setting_types import flag_of
 
 if TYPE_CHECKING:
     from domain_masks.methods import Description
 
-_NOT_A_METHODS = frozenset({"class_weights", "fast", "selection", "seed", "max_time"})
+_NOT_A_METHODS = frozenset({"recipe", "class_weights", "fast", "selection", "seed", "max_time"})
 """Settings of the optimisation for which a method cannot have a default of its own."""
 
 
@@ -41,12 +42,25 @@ def _is_a_methods(name: str) -> bool:
 
 
 def defaults_not_given(config: RunConfig, method: type[Description]) -> dict[str, Any]:
-    """Return the method's own defaults of settings that are not given in ``config``."""
+    """Return the recipe's settings, and else the method's own defaults, of what is not given in ``config``."""
     own = {name: value for name, value in own_defaults(method).items() if not is_given(config, name)}
     if is_given(config, "optimizer") and config.optimizer != method.defaults.get("optimizer", config.optimizer):
         # They belong to the optimiser that was replaced.
         own = {name: value for name, value in own.items() if name not in ("momentum", "lr")}
-    return own
+    return own | {name: value for name, value in recipe_of(config, method).items() if not is_given(config, name)}
+
+
+def recipe_of(config: RunConfig, method: type[Description]) -> dict[str, Any]:
+    """Return the settings of the run's recipe, validated, without those that do not apply to the method."""
+    chosen = dict(RECIPES[config.recipe])
+    if not method.learns_masks(config.method.given):
+        chosen = {name: value for name, value in chosen.items() if name not in ("lr_masks", "schedule_masks")}
+    if method.is_closed_form():
+        chosen = {name: value for name, value in chosen.items() if not name.startswith("average")}
+    checked, mistakes = check_values(chosen)
+    if checked is None or mistakes:
+        raise InputError(f"recipe {config.recipe!r} cannot be used: {'; '.join(mistakes)}")
+    return {name: getattr(checked, name) for name in chosen}
 
 
 def is_given(config: RunConfig, name: str) -> bool:

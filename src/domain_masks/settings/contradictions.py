@@ -47,6 +47,10 @@ def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str
             yield f"schedule_masks: method {name!r} has no masks: leave it out"
         if config.learn == "masks":
             yield f"learn: 'masks' needs a method that has masks, and {name!r} has none: use all"
+    elif not method.learns_masks(config.method.given):
+        for setting, usual in (("lr_masks", None), ("schedule_masks", "same"), ("learn", "all")):
+            if getattr(config, setting) != usual:
+                yield f"{setting}: with these settings method {name!r} learns no masks (method.masks): leave it out"
     if not method.has_sites() and config.sites and not sites_matter(config):
         yield f"sites: method {name!r} has no masks: leave them out (boundary says where frozen features end)"
     if method.is_closed_form() and config.average != "none":
@@ -78,6 +82,8 @@ def _of_the_training(config: RunConfig) -> Iterator[str]:
         yield "views: only frozen features have views, others are augmented each epoch: use freeze_features, or leave it out"
     if config.skip_bad and not config.verify:
         yield "skip_bad: unreadable images are found by verification, which verify: false skips: leave one of the two out"
+    if config.recalibrate_bn and config.devices > 1:
+        yield "recalibrate_bn: statistics are estimated on one device: use devices 1, or leave it out"
     if config.precision == "16" and config.device == "cpu":
         yield "precision: 16 needs a GPU: use bf16 or 32 on device cpu"
     if isinstance(config.batch, int) and config.batch < config.devices:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from domain_masks.records.identity import plugins_changed, revised_since
+from domain_masks.records.results import OFFICIAL
 from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.conditions import conditions, note
 from domain_masks.training.defaults import notes
@@ -25,6 +26,11 @@ def announcement(
     """Yield the lines that a run prints before its first step; ``inputs`` were recorded when the run was started."""
     config = experiment.config
     yield _summary(experiment)
+    if config.in_domain_test != OFFICIAL and experiment.splits.test is not None:
+        yield (
+            f"note: {len(experiment.splits.test)} of the dataset's validation images, drawn by split_seed {config.split_seed}, "
+            f"are the in-domain test images ({config.in_domain_test}); the other {len(experiment.splits.validation)} select"
+        )
     yield from notes(config, experiment.splits.dataset)
     if plugins_changed(config, inputs):
         yield _PLUGIN_CHANGED

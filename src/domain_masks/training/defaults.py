@@ -15,8 +15,9 @@ from domain_masks.records.config import RunConfig
 from domain_masks.records.files import is_there
 from domain_masks.records.paper_defaults import paper_defaults
 from domain_masks.records.preparation import RECORDED
+from domain_masks.records.results import OFFICIAL
 from domain_masks.records.run_folder import require_model
-from domain_masks.settings.by_method import batch_mistakes, defaults_in_effect, defaults_not_given
+from domain_masks.settings.by_method import batch_mistakes, defaults_in_effect, defaults_not_given, recipe_of
 from domain_masks.settings.contradictions import contradictions
 from domain_masks.settings.plugins import needed_plugins
 
@@ -30,7 +31,7 @@ _OWN_DRAWS = (
 def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
     """Fill in every setting that is None but has a default, and those of the method; make paths absolute.
 
-    A default of the method's own wins over one of the dataset, also of settings that are never None.
+    The recipe wins over a default of the method's own, and this over one of the dataset, also of settings that are never None.
 
     The result is complete: it repeats the run wherever it is read.
 
@@ -114,11 +115,21 @@ def notes(config: RunConfig, dataset: ImageDataset) -> list[str]:
     from domain_masks.training.image_preparation import image_notes  # noqa: PLC0415
 
     lines = [f"note: {note}" for note in (*dataset.notes, *image_notes(config))]
-    if dataset.splits is not None and config.split_seed != RunConfig.model_fields["split_seed"].default:
+    draws_nothing = (
+        dataset.splits is not None and bool((dataset.splits == "val").any()) and config.in_domain_test == OFFICIAL
+    )
+    if draws_nothing and config.split_seed != RunConfig.model_fields["split_seed"].default:
         lines.append(f"note: split_seed has no effect on {dataset.name}, which brings official splits")
     if config.compile and config.devices > 1:
         lines.append(_OWN_DRAWS)
-    return [*lines, *filter(None, [note_on_method(config)])]
+    return [*lines, *filter(None, [note_on_recipe(config), note_on_method(config)])]
+
+
+def note_on_recipe(config: RunConfig) -> str:
+    """Return a line that lists what a complete configuration has as its recipe says; empty where that is nothing."""
+    chosen = recipe_of(config, described(config.method_name))
+    listed = ", ".join(f"{name} {value}" for name, value in chosen.items() if getattr(config, name) == value)
+    return f"note: recipe {config.recipe!r}: {listed}" if listed else ""
 
 
 def note_on_method(config: RunConfig) -> str:

@@ -15,6 +15,8 @@ from domain_masks.masks import mask_statistics
 from domain_masks.records import Predictions, Results, RunFolder
 from domain_masks.records.model_card import CardTraining, ModelDescription
 from domain_masks.records.results import (
+    OFFICIAL,
+    OUT_OF_DOMAIN,
     UNTRAINED_CLASSES,
     Accuracies,
     AveragedWeights,
@@ -26,6 +28,7 @@ from domain_masks.records.results import (
 )
 from domain_masks.training.domain_classifier import add_domain_classifier
 from domain_masks.training.experiment import Experiment
+from domain_masks.training.recalibration import recalibrate
 from domain_masks.training.run_progress import Progress
 from domain_masks.training.saved_model_check import save_measured
 
@@ -45,15 +48,24 @@ def finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Res
 def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predictions]:
     """Return the results of a run and the predictions that they are computed from; writes nothing."""
     began = time.monotonic()
+    recalibrate(experiment)
     classifier = add_domain_classifier(experiment)
     predictions = experiment.predictions()
     config, splits = experiment.config, experiment.splits
+    mask_logits = experiment.method.mask_logits()
     masks = {
-        site: SiteMasks.model_validate(mask_statistics(logits, splits.sources))
-        for site, logits in experiment.method.mask_logits().items()
+        site: SiteMasks.model_validate(mask_statistics(logits, splits.sources)) for site, logits in mask_logits.items()
     }
+    # Masks that are not learned, as in the ablations, do not leave their start.
+    learned = masks if any(logits.requires_grad for logits in mask_logits.values()) else None
     measured = accuracies(predictions, _held_out_name(splits))
     nearest = nearest_accuracy(predictions)
+    if config.in_domain_test != OFFICIAL:
+        measured = {
+            name: part if name == OUT_OF_DOMAIN else _named(part, config.in_domain_test)
+            for name, part in measured.items()
+        }
+        nearest = None if nearest is None else _named(nearest, config.in_domain_test)
     if config.fast:
         measured = {name: _of_a_sample(part) for name, part in measured.items()}
         nearest = None if nearest is None else _of_a_sample(nearest)
@@ -67,9 +79,13 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
         epochs_run=progress.epochs_done,
         best_epoch=progress.best_epoch,
         average=None if progress.average is None else AveragedWeights.model_validate(progress.average),
-        protocol=SelectionProtocol(selection=config.selection, target_labels_used=False),
+        protocol=SelectionProtocol(
+            selection=config.selection,
+            target_labels_used=False,
+            in_domain_test=None if config.in_domain_test == OFFICIAL else config.in_domain_test,
+        ),
         nearest_source=nearest,
-        notes=[*notes_of(masks, config.lr if config.lr_masks is None else config.lr_masks), *_untrained(splits)]
+        notes=[*notes_of(learned, config.lr if config.lr_masks is None else config.lr_masks), *_untrained(splits)]
         or None,
         masks=masks or None,
         seconds={
@@ -86,7 +102,11 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
 
 
 def _of_a_sample(measured: _Measured) -> _Measured:
-    return measured.model_copy(update={"split": f"a sample of {measured.split}"})
+    return _named(measured, f"a sample of {measured.split}")
+
+
+def _named(measured: _Measured, split: str) -> _Measured:
+    return measured.model_copy(update={"split": split})
 
 
 def _held_out_name(splits: DomainSplits) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from domain_masks.data import load_dataset
 from domain_masks.data.dataset import ImageDataset
 from domain_masks.data.splits import check_held_out
+from domain_masks.data.validation_halves import check_in_domain_test
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.methods.method_registry import described
 from domain_masks.records.config import RunConfig, parse_config, read_settings
@@ -34,6 +35,7 @@ def open_run(config: RunConfig, out: Path | str, resume: bool = False, overwrite
     require_weights(config)
     dataset = load_dataset(config.dataset, config.root)
     check_held_out(dataset, targets_of(config, dataset), described(config.method_name).fewest_sources)
+    check_in_domain_test(dataset, config.in_domain_test)
     if config.init_from is not None and not resume:
         require_model(config.init_from)
     return dataset

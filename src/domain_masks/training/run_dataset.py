@@ -21,7 +21,7 @@ def splits_of(config: RunConfig, dataset: ImageDataset) -> DomainSplits:
     The method declares how many source domains it needs (``fewest_sources``).
     """
     fewest = described(config.method_name).fewest_sources
-    return split_domains(dataset, config.target or (), config.split_seed, fewest)
+    return split_domains(dataset, config.target or (), config.split_seed, fewest, config.in_domain_test)
 
 
 @dataclass(frozen=True)

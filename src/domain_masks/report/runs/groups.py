@@ -13,7 +13,7 @@ from domain_masks.evaluation.selection_rules import ORACLE, SOURCE_VALIDATION
 from domain_masks.evaluation.variants import Variant, variants
 from domain_masks.records import Analysis
 from domain_masks.records.collection import RunRecord
-from domain_masks.records.results import held_out_name
+from domain_masks.records.results import OFFICIAL, held_out_name
 from domain_masks.report.runs.analyses import StoredAnalysis, stored_analysis
 from domain_masks.report.runs.correctness import RunCorrectness, correctness_of
 from domain_masks.report.runs.naming import differing_settings, file_name, title_of
@@ -33,6 +33,7 @@ PROTOCOL = (
     "value_range",
     "resizing",
     "split_seed",
+    "in_domain_test",
     "skip_bad",
     "fast",
     "views",
@@ -202,6 +203,9 @@ def protocol_of(record: RunRecord) -> dict[str, Any]:
     protocol["boundary"] = config.get("boundary") if config.get("freeze_features") else None
     if not config.get("freeze_features"):
         protocol["views"] = None
+    if protocol["in_domain_test"] == OFFICIAL:
+        # As of runs of versions that had no other.
+        protocol["in_domain_test"] = None
     protocol["images"] = None if record.content is None else record.content[:8]
     protocol["before"] = ", ".join(record.revisions_missing) or None
     return protocol

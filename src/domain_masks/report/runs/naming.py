@@ -27,9 +27,11 @@ def _words(protocol: Mapping[str, Any], differing: Sequence[str]) -> Iterator[st
         yield f"{protocol['size']} px"
     if protocol["epochs"] is not None:
         yield f"{protocol['epochs']} epoch{'s' if protocol['epochs'] != 1 else ''}"
+    if protocol["in_domain_test"] is not None:
+        yield f"in-domain test {protocol['in_domain_test']}"
     if protocol["fast"]:
         yield "smoke run"
-    mentioned = {"dataset", "backbone", "freeze_features", "size", "epochs", "fast"}
+    mentioned = {"dataset", "backbone", "freeze_features", "size", "epochs", "in_domain_test", "fast"}
     for name in differing:
         if name not in mentioned and protocol[name] is not None:
             value = PurePath(str(protocol[name])).name if name == "weights" else protocol[name]

@@ -88,6 +88,8 @@ SETTINGS: Mapping[str, Classified] = {
     "root": _PLACE,
     "target": _FIRST_COLUMN,
     "split_seed": _DRAWN,
+    # The paper selects by the whole validation lists.
+    "in_domain_test": Later("official"),
     "sampling": Fixed("pooled"),
     "augmentation": ByDataset({"pacs": Fixed("pacs"), "domainnet": Fixed("standard")}),
     # None in an incomplete config is the dataset's default.
@@ -117,6 +119,7 @@ SETTINGS: Mapping[str, Classified] = {
     "views": Free("only affects frozen features, which are a difference themselves"),
     "init_from": Fixed(None),
     "learn": Fixed("all"),
+    "recipe": Free("names settings, which are compared themselves"),
     "class_weights": Fixed("none"),
     "epochs": _as_default("epochs"),
     "batch": Fixed(64),
@@ -147,6 +150,7 @@ SETTINGS: Mapping[str, Classified] = {
         ),
         Free("only affects averaged weights, which are a difference themselves"),
     ),
+    "recalibrate_bn": Later(False),
     "patience": Fixed(None),
     "max_time": Fixed(None),
     "checkpoint_every": _PLACE,
@@ -178,6 +182,7 @@ METHOD_SETTINGS: Mapping[str, Mapping[str, Classified]] = {
         "dropout": Fixed(False),
         "average": Fixed("logits"),
         "validation": Fixed("predictions"),
+        "masks": Later("learned"),
     },
     "aggregate": {"head_first": Later(0.0), "batch_norm": Later("learned")},
     "multi_headed": {"average": Fixed("logits"), "validation": Later("predictions")},
