@@ -1,7 +1,7 @@
 """Write the tables of docs/results/ from the CSV files beside this script, one row per run: ``python results/tables.py``.
 
 A page has ``<!-- table: NAME -->`` and ``<!-- end -->``, between which the table of that name is written. With
-``--collect RUNS FILE`` the rows of finished runs, as ``dmg report`` reads them, are written into such a CSV file first.
+``--collect RUNS FILE`` the rows of finished runs are written into such a CSV file first.
 """
 
 from __future__ import annotations
@@ -10,31 +10,36 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from domain_masks.errors import DomainMasksError
+from domain_masks.evaluation.by_mask import mask_by_domain
+from domain_masks.evaluation.intervals import accuracy_interval, mean_and_standard_deviation
+from domain_masks.experiments.run_index import keys_in
 from domain_masks.methods import METHODS
 from domain_masks.methods.method_registry import described
+from domain_masks.methods.saving import read_masks
+from domain_masks.methods.settings import method_defaults
+from domain_masks.records import Predictions
+from domain_masks.records.collection import RunRecord, collect
+from domain_masks.records.config import RunConfig
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN
+from domain_masks.records.files import read_json
+from domain_masks.records.results import MEASURE_TITLES, held_out_name
+from domain_masks.report.runs.naming import value_text
 from domain_masks.report.runs.paper_numbers import accuracy_numbers
 
 RESULTS = Path(__file__).parent
 PAGES = RESULTS.parent / "docs" / "results"
-COLUMNS = (
-    "dataset",
-    "backbone",
-    "method",
-    "setting",
-    "held_out",
-    "seed",
-    "out_of_domain",
-    "in_domain",
-    "known_domain",
-    "epochs_run",
-    "best_epoch",
-    "seconds_training",
-)
+PROTOCOL = ("size", "epochs", "precision", "freeze_features", "augmentation", "split_seed", "in_domain_test")
+"""The settings of the protocol in a row. Runs of one table have the same but the epochs, which its settings then name."""
+VARIED = ("lr_masks", "schedule_masks", "average", "recalibrate_bn")
+"""The settings of runs that experiments vary, in the name of a setting where they are not the defaults."""
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -109,6 +114,105 @@ def averaging_table(name: str, without: str, measure: str) -> pd.DataFrame:
     return table.rename(columns={"setting": "method"})
 
 
+def by_setting(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return a row per setting: accuracy per held-out domain and overall; see :func:`accuracies` and :func:`labelled`."""
+    runs = labelled(runs)
+    return accuracies(runs[runs[measure].notna()], measure, by="setting")
+
+
+def labelled(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs of one protocol; the setting of those with other epochs than most names them.
+
+    Raises ValueError where other settings of the protocol differ: such accuracies are not comparable.
+    """
+    for name in ("dataset", "backbone", *PROTOCOL):
+        if name != "epochs" and name in runs and runs[name].nunique(dropna=False) > 1:
+            raise ValueError(f"expected runs of one protocol, got {name} {', '.join(map(str, runs[name].unique()))}")
+    usual = runs["epochs"].mode()[0]
+    return runs.assign(
+        setting=[
+            setting if epochs == usual else f"{setting}, {epochs} epochs"
+            for setting, epochs in zip(runs["setting"], runs["epochs"], strict=True)
+        ]
+    )
+
+
+def differences(
+    runs: pd.DataFrame, measure: str = "out_of_domain", baseline: str = "aggregate", minus: str | None = None
+) -> pd.DataFrame:
+    """Return a row per setting: its accuracy minus that of ``baseline``, in points, paired by held-out domain and seed.
+
+    Per held-out domain the mean over seeds; "overall" the mean over the pairs of seeds that have all domains, with Student's
+    95 % interval over these pairs, and in how many the setting is higher. With ``minus`` each run's own other measure is
+    subtracted instead of the baseline: ``differences(runs, "known_domain", minus="in_domain")``.
+
+    Raises ValueError where several runs belong to one pair, or runs are of several protocols.
+    """
+    runs = labelled(runs)
+    domains = sorted(runs["held_out"].unique())
+    cells = runs.pivot(index=["seed", "held_out"], columns="setting", values=[measure, *([minus] if minus else [])])
+    rows = []
+    for setting in runs["setting"].unique():
+        if setting == baseline and minus is None:
+            continue
+        paired = (cells[measure][setting] - (cells[minus][setting] if minus else cells[measure][baseline])).dropna()
+        if paired.empty:
+            continue
+        table = paired.unstack("held_out").reindex(columns=domains)
+        whole = table.dropna()
+        pairs = whole.to_numpy().ravel().tolist()
+        rows.append(
+            {
+                "setting": setting,
+                **{domain: points(table[domain].mean()) if table[domain].notna().any() else "-" for domain in domains},
+                "overall": points(sum(pairs) / len(pairs)) if pairs else "-",
+                "95 % interval": student_interval(pairs),
+                "higher": f"{sum(value > 0 for value in pairs)} of {len(pairs)}",
+                "seeds": len(whole),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def points(value: float) -> str:
+    """Return a difference of fractions in percentage points, with its sign."""
+    return f"{100 * value:+.2f}"
+
+
+def student_interval(values: list[float], level: float = 0.95) -> str:
+    """Return Student's interval of the mean of differences, in points; "-" for fewer than two."""
+    from scipy.stats import t  # noqa: PLC0415 - takes seconds to import
+
+    if len(values) < 2:
+        return "-"
+    mean, deviation = mean_and_standard_deviation(values)
+    half = float(t.ppf((1 + level) / 2, len(values) - 1)) * (deviation or 0.0) / len(values) ** 0.5
+    return f"{points(mean - half)} to {points(mean + half)}"
+
+
+def masks_by_setting(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per setting of runs with masks: IoU, share of active units and spread by site, known domain − ensemble.
+
+    Means over held-out domains and seeds; the difference is that of the accuracies in domain, in points (paper: +1.2 to +2.2);
+    ``own mask best`` is the share of sources on whose images no other mask alone is better.
+    """
+    runs = labelled(runs[runs["known_domain"].notna()])
+    columns = [name for name in runs if name.startswith(("iou/", "active/", "spread/"))]
+    rows = []
+    for setting, own in runs.groupby("setting", sort=False):
+        rows.append(
+            {
+                "setting": setting,
+                **{name: f"{own[name].mean():.2f}" if own[name].notna().any() else "-" for name in columns},
+                "known − ensemble": points((own["known_domain"] - own["in_domain"]).mean()),
+                "own mask best": f"{own['own_mask_best'].mean():.2f}",
+                "out of domain": percent(own["out_of_domain"]),
+                "runs": len(own),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "pacs-frozen-methods": partial(methods_table, "pacs-frozen-methods"),
     "pacs-frozen-methods-in-domain": partial(other_measure, "pacs-frozen-methods", "in_domain"),
@@ -131,18 +235,90 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def collect_runs(folder: Path, file: Path) -> None:
-    """Write a row of every finished run below ``folder``."""
-    from domain_masks.records.collection import collect  # noqa: PLC0415
-    from domain_masks.report import build_report  # noqa: PLC0415
+def row_of(record: RunRecord) -> dict[str, Any]:
+    """Return the row of a finished run: key, settings, protocol, accuracies, masks, times and versions.
 
-    (runs,) = [table for table in build_report(collect([folder])).tables if table.name == "runs"]
-    frame = runs.frame
+    ``setting`` is the method and those of its settings, and of :data:`VARIED`, that are not at their defaults. Of each mask
+    site: ``iou/SITE`` and ``active/SITE`` of the hard masks, ``spread/SITE``, the standard deviation of the mask logits (0.29
+    at the start). ``own_mask_best``: the share of sources on whose images no other mask alone is better (Table 4).
+    """
+    results, config, packages = record.results, record.config, {}
+    with suppress(DomainMasksError):
+        packages = read_json(record.folder.environment).get("packages", {})
+    row: dict[str, Any] = {
+        "key": next(keys_in(record.folder, ()), None),
+        "dataset": results.dataset,
+        "backbone": results.backbone,
+        "method": results.method,
+        "setting": setting_of(record),
+        "held_out": held_out_name(results.targets),
+        "seed": results.seed,
+        **{name: config.get(name) for name in PROTOCOL},
+        **{name: measured.accuracy for name in MEASURE_TITLES if (measured := getattr(results, name)) is not None},
+        "epochs_run": results.epochs_run,
+        "best_epoch": results.best_epoch,
+        **{f"seconds_{name}": value for name, value in results.seconds.items()},
+        **{name.replace("-", "_"): packages.get(name) for name in ("domain-masks", "torch", "torchvision")},
+    }
+    row["in_domain_test"] = row["in_domain_test"] or "official"
+    if results.in_domain is not None:
+        row["in_domain_split"] = results.in_domain.split
+    if results.out_of_domain is not None:
+        others = results.out_of_domain.by_ensemble
+        row |= {f"out_of_domain_{name}": others[name] for name in ("masks", "weighted") if name in others}
+    with suppress(DomainMasksError):
+        row |= of_predictions(record.predictions())
+    for site, masks in (results.masks or {}).items():
+        row |= {f"iou/{site}": masks.overall_iou, f"active/{site}": masks.average_activated}
+    with suppress(DomainMasksError):
+        row |= {f"spread/{site}": float(logits.std()) for site, logits in read_masks(record.folder.path).items()}
+    return row
+
+
+def setting_of(record: RunRecord) -> str:
+    """Return the method and its settings that are not at their defaults, such as "dmg, masks fixed, lr_masks 0.01"."""
+    usual = method_defaults(record.results.method)
+    changed = {name: value for name, value in record.method_settings.items() if value != usual.get(name, value)}
+    defaults = RunConfig()
+    changed |= {
+        name: record.config[name]
+        for name in VARIED
+        if record.config.get(name, getattr(defaults, name)) != getattr(defaults, name)
+    }
+    return ", ".join([record.results.method, *(f"{name} {value_text(value)}" for name, value in changed.items())])
+
+
+def of_predictions(predictions: Predictions) -> dict[str, float]:
+    """Return the interval of the out-of-domain accuracy over images, and ``own_mask_best``."""
+    row: dict[str, float] = {}
+    held_out = predictions.select(split="held_out")
+    if len(held_out):
+        bounds = accuracy_interval(held_out)
+        row |= {"out_of_domain_low": bounds.low, "out_of_domain_high": bounds.high}
+    single = {
+        name.removeprefix(KNOWN_DOMAIN): by
+        for name, by in mask_by_domain(predictions).items()
+        if name.startswith(KNOWN_DOMAIN)
+    }
+    if single:
+        best = [
+            by[source] >= max(other[source] for other in single.values())
+            for source, by in single.items()
+            if source in by
+        ]
+        row["own_mask_best"] = sum(best) / len(best)
+    return row
+
+
+def collect_runs(folder: Path, file: Path) -> None:
+    """Write a row of every finished run below ``folder``; see :func:`row_of`."""
+    frame = pd.DataFrame([row_of(record) for record in collect([folder]).runs])
     order = {name: place for place, name in enumerate(METHODS)}
     frame = frame.sort_values(
-        ["method", "setting", "held_out", "seed"], key=lambda column: column.map(order).fillna(column)
+        ["method", "setting", "held_out", "seed"],
+        key=lambda column: column.map(order) if column.name == "method" else column,
     )
-    frame.loc[:, list(COLUMNS)].to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
+    frame.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def main() -> int:

@@ -11,6 +11,10 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
+import generated
+from domain_masks.progress import ConsoleReporter
+from domain_masks.training import run as train
+
 REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted((REPOSITORY / "docs" / "results").glob("*.md"))
 
@@ -65,3 +69,101 @@ def test_runs_of_several_settings_are_not_averaged(tables: ModuleType) -> None:
     with pytest.raises(ValueError, match="duplicate"):
         tables.accuracies(runs, "out_of_domain")
     assert len(tables.accuracies(runs, "out_of_domain", by="setting")) == 2
+
+
+def made_rows(values: list[tuple[str, str, int, float]], **columns: object) -> pd.DataFrame:
+    """A row per (setting, held-out domain, seed, accuracy), all of one protocol."""
+    runs = pd.DataFrame(values, columns=["setting", "held_out", "seed", "out_of_domain"])
+    shared = {"dataset": "pacs", "backbone": "mobilenet_v2", "size": 112, "epochs": 10, "in_domain_test": "official"}
+    return runs.assign(**{**shared, **columns})
+
+
+PAIRED = [
+    *(("aggregate", domain, seed, 0.50 + seed / 100) for domain in "ab" for seed in (0, 1)),
+    ("dmg", "a", 0, 0.53),
+    ("dmg", "a", 1, 0.52),
+    ("dmg", "b", 0, 0.50),
+    ("dmg", "b", 1, 0.52),
+    ("dmg, masks fixed", "a", 0, 0.49),
+]
+
+
+def test_differences_are_paired_by_held_out_domain_and_seed(tables: ModuleType) -> None:
+    first, second = tables.differences(made_rows(PAIRED)).to_dict("records")
+    # Pairs of 3, 1, 0 and 1 points: mean 1.25, deviation 1.2583, t(3) 3.182.
+    assert first == {
+        "setting": "dmg",
+        "a": "+2.00",
+        "b": "+0.50",
+        "overall": "+1.25",
+        "95 % interval": "-0.75 to +3.25",
+        "higher": "3 of 4",
+        "seeds": 2,
+    }
+    assert (second["a"], second["b"], second["overall"], second["seeds"]) == ("-1.00", "-", "-", 0)
+
+
+def test_a_measure_is_compared_with_another_of_the_same_run(tables: ModuleType) -> None:
+    runs = made_rows(PAIRED[4:8]).assign(known_domain=[0.9, 0.9, 0.8, 0.8], in_domain=[0.88, 0.89, 0.8, 0.79])
+    (row,) = tables.differences(runs, "known_domain", minus="in_domain").to_dict("records")
+    assert (row["a"], row["b"], row["overall"], row["higher"]) == ("+1.50", "+0.50", "+1.00", "3 of 4")
+
+
+def test_runs_of_several_protocols_are_not_compared_and_other_epochs_are_a_setting(tables: ModuleType) -> None:
+    runs = made_rows(PAIRED)
+    longer = made_rows([("aggregate", domain, seed, 0.6) for domain in "ab" for seed in (0, 1)], epochs=20)
+    table = tables.differences(pd.concat([runs, longer]))
+    assert "aggregate, 20 epochs" in list(table["setting"])
+    assert len(tables.by_setting(pd.concat([runs, longer]), "out_of_domain")) == 4
+    with pytest.raises(ValueError, match="expected runs of one protocol, got in_domain_test official, validation-half"):
+        tables.differences(pd.concat([runs, made_rows(PAIRED, in_domain_test="validation-half")]))
+    with pytest.raises(ValueError, match="duplicate"):
+        tables.differences(pd.concat([runs, runs]))
+
+
+def test_masks_are_shown_by_setting(tables: ModuleType) -> None:
+    runs = made_rows(PAIRED[4:8]).assign(
+        known_domain=[0.9, 0.9, 0.8, 0.8], in_domain=[0.88, 0.89, 0.8, 0.79], own_mask_best=[1, 1, 2 / 3, 1 / 3]
+    )
+    runs = runs.assign(**{"iou/classifier": [0.2, 0.3, 0.4, 0.5], "active/classifier": 0.5, "spread/classifier": 1.0})
+    (row,) = tables.masks_by_setting(runs).to_dict("records")
+    assert (row["iou/classifier"], row["known − ensemble"], row["own mask best"], row["runs"]) == (
+        "0.35",
+        "+1.00",
+        "0.75",
+        4,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of DMG with and without learned masks, and of Aggregate."""
+    out = tmp_path_factory.mktemp("runs")
+    for name, method in {
+        "dmg": {"name": "dmg", "overlap_weight": 0.2},
+        "fixed": {"name": "dmg", "masks": "fixed"},
+        "aggregate": {"name": "aggregate"},
+    }.items():
+        config = generated.config(epochs=1, method=method)
+        train(config, out / name, dataset=generated.dataset(), reporter=ConsoleReporter(quiet=True))
+    return out
+
+
+def test_a_row_holds_what_a_finished_run_ended_with(runs: Path, tables: ModuleType, tmp_path: Path) -> None:
+    tables.collect_runs(runs, tmp_path / "rows.csv")
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    assert list(rows["setting"]) == ["dmg, masks fixed", "dmg, overlap_weight 0.2", "aggregate"]
+    assert rows["key"].nunique() == 3
+    assert rows["key"].str.fullmatch("[0-9a-f]{16}").all()
+    assert set(rows["in_domain_test"]) == {"official"}
+    assert set(rows["in_domain_split"]) == {"test"}
+    assert rows["torch"].notna().all()
+    masks = rows[rows["method"] == "dmg"]
+    for name in ("iou", "active", "spread"):
+        values = masks[[f"{name}/classifier.hidden", f"{name}/classifier.head"]]
+        assert ((values >= 0) & (values <= 1)).all(axis=None)
+    assert masks["spread/classifier.hidden"].to_numpy() == pytest.approx(0.29, abs=0.03), "as drawn from U(0, 1)"
+    assert masks["own_mask_best"].between(0, 1).all()
+    assert (rows["out_of_domain_low"] <= rows["out_of_domain"]).all()
+    assert rows[rows["method"] == "aggregate"]["known_domain"].isna().all()
+    assert len(tables.by_setting(rows, "out_of_domain")) == 3

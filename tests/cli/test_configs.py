@@ -67,7 +67,8 @@ def stand_in(name: str) -> ImageDataset:
         ids=tuple(f"{domain}/one/0.png" for domain in domains),
         labels=np.zeros(len(domains), dtype=np.int64),
         domain_indices=np.arange(len(domains)),
-        splits=None,
+        # Lists without a test list, as PACS's.
+        splits=np.array(["train"] * len(domains)),
         open_image=lambda row: Image.new("RGB", (8, 8)),
         fingerprint=name,
     )
@@ -111,11 +112,10 @@ def test_the_first_line_is_the_command_that_runs_the_file(
     monkeypatch.setitem(records, config.dataset, records.get(config.dataset, records["pacs"]))
     monkeypatch.setattr(estimate, "estimate", lambda *_: estimate.Estimate())
     assert main([*words[1:], "--out", str(tmp_path), "--dry_run"]) == 0
-    settings = len(lists["methods"])
+    settings = sum(len(variant.get("methods", lists["methods"])) for variant in lists.get("variants", [{}]))
     for values in lists.get("sweep", {}).values():
         settings *= len(values)
-    settings += sum(len(variant["methods"]) for variant in lists.get("variants", ()) if variant)
-    runs = len(dataset.domains) * settings * len(lists["seeds"])
+    runs = len(lists.get("targets", dataset.domains)) * settings * len(lists["seeds"])
     assert f"{runs} runs: {runs} pending" in capsys.readouterr().out
 
 
@@ -137,6 +137,38 @@ def test_a_piece_of_the_paper_has_the_settings_of_its_table(path: Path) -> None:
         assert config.method == whole.method
     if "figures-3-5" in path.stem:
         assert lists["sweep"] == {"method.overlap_weight": weights}
+
+
+EVIDENCE = sorted((REPOSITORY / "configs" / "evidence").glob("*.yaml"))
+VARIED = {"method", "lr_masks", "epochs"}
+
+
+@pytest.mark.parametrize("path", EVIDENCE, ids=lambda path: path.stem)
+def test_experiments_on_one_question_share_their_protocol_and_their_runs(path: Path, tmp_path: Path) -> None:
+    """In one folder each run is made once, and differs from those of the table in what its experiment varies alone."""
+    table, _ = parsed(EVIDENCE[0].with_name("table-2.yaml"))
+    config, _ = parsed(path)
+    assert command(path)[-1] == "runs/evidence"
+    assert config.model_dump(exclude=VARIED) == table.model_dump(exclude=VARIED)
+    assert config.epochs == (20 if path.stem == "longer-aggregate" else 10)
+
+
+def test_the_defaults_of_an_experiment_are_runs_of_the_table(tmp_path: Path) -> None:
+    keys = {}
+    for path in EVIDENCE:
+        config, lists = parsed(path)
+        settings, checked = check_benchmark(config.model_dump(exclude_unset=True), lists)
+        keys[path.stem] = {run.key for run in plan(settings, stand_in("pacs"), checked, tmp_path)}
+    shared = {name: len(keys["table-2"] & found) for name, found in keys.items() if name != "table-2"}
+    assert shared == {
+        "masks-grid": 4,
+        "averaging": 8,
+        "recalibrate-bn": 8,
+        "ablations": 4,
+        "rivals": 0,
+        "longer-aggregate": 0,
+    }
+    assert len(keys["masks-grid"] & keys["ablations"]) == 8, "the rate of the masks with and without overlap loss"
 
 
 def test_every_piece_of_the_paper_is_in_the_table_of_pieces() -> None:

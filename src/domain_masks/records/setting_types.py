@@ -80,7 +80,8 @@ class OneOf:
     def _check(self, value: str) -> str:
         names = list(self.names())
         if value not in names:
-            listed = f"{', '.join(map(repr, names[:-1]))} or {names[-1]!r}"
+            first = f"{', '.join(map(repr, names[:-1]))} or " if len(names) > 1 else ""
+            listed = f"{first}{names[-1]!r}"
             raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": listed})
         return value
 

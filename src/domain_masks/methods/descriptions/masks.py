@@ -41,8 +41,7 @@ class DMGSettings(Settings):
     validation: Literal["predictions", "known", "known-hard"] = "predictions"
     """predictions that select the best epoch: the ensemble, the own domain's mask, or its hard mask (the authors' code)"""
     masks: Literal["learned", "shared", "fixed", "binary"] = "learned"
-    """ablations (docs/methods.md): one mask `shared` by all domains; initial probabilities kept `fixed`; `binary`, one per
-    domain, drawn once"""
+    """ablations (docs/methods.md): one mask `shared` by all domains, initial masks kept `fixed`, or drawn once (`binary`)"""
 
 
 class DescribedDMG(Description):
