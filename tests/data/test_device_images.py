@@ -49,6 +49,9 @@ def resident(files: ImageDataset, prepared: Preprocessing = PREPARED) -> DeviceI
 def assert_same(batches: Iterator[DomainBatch], others: Iterator[DomainBatch]) -> None:
     for batch, other in zip(batches, others, strict=True):
         assert batch.random == other.random
+        if batch.random is not None:
+            assert torch.equal(batch.host.domains, other.host.domains)
+            assert torch.equal(batch.host.labels, other.host.labels)
         for name in ("images", "labels", "domains", "ids"):
             one, two = getattr(batch, name), getattr(other, name)
             assert (one is None) == (two is None)

@@ -145,7 +145,9 @@ class DeviceLoader:
         for batch in planned:
             part = slice(start, start + len(batch))
             own = _part(whole, part)
-            yield replace(own, images=images.seen[own.ids] if cut is None else cut(part), random=batch.random)
+            yield replace(
+                own, images=images.seen[own.ids] if cut is None else cut(part), random=batch.random, host=batch.host
+            )
             start = part.stop
 
 
