@@ -30,9 +30,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"method": {"name": "dmg", "masks": "binary"}, "schedule_masks": "constant"},
         "schedule_",
     ),
-    "only masks, fixed": (
-        {"method": {"name": "dmg", "masks": "fixed"}, "learn": "masks", "init_from": "run"},
-        "learn: ",
+    "masks of a run, shared": (
+        {"method": {"name": "dmg", "masks": "shared"}, "init_from": "run"},
+        "init_from: ",
     ),
     "only masks, without": ({"method": "multi_headed", "learn": "masks", "init_from": "run"}, "learn: "),
     "only masks, on nothing": ({"learn": "masks"}, "learn: "),

@@ -47,10 +47,8 @@ def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str
             yield f"schedule_masks: method {name!r} has no masks: leave it out"
         if config.learn == "masks":
             yield f"learn: 'masks' needs a method that has masks, and {name!r} has none: use all"
-    elif not method.learns_masks(config.method.given):
-        for setting, usual in (("lr_masks", None), ("schedule_masks", "same"), ("learn", "all")):
-            if getattr(config, setting) != usual:
-                yield f"{setting}: with these settings method {name!r} learns no masks (method.masks): leave it out"
+    else:
+        yield from _of_an_ablation(config, method)
     if not method.has_sites() and config.sites and not sites_matter(config):
         yield f"sites: method {name!r} has no masks: leave them out (boundary says where frozen features end)"
     if method.is_closed_form() and config.average != "none":
@@ -59,6 +57,16 @@ def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str
         yield f"precision: method {name!r} reads gradients, which are scaled with 16: use bf16 or 32"
     if method.is_closed_form() and config.class_weights != "none":
         yield f"class_weights: method {name!r} is fitted in closed form, without a loss to weight: leave it out"
+
+
+def _of_an_ablation(config: RunConfig, method: type[Description]) -> Iterator[str]:
+    kind = config.method.get("masks", "learned")
+    if config.init_from is not None and kind != "learned":
+        yield f"init_from: would replace the masks that method.masks {kind!r} starts with: leave one of the two out"
+    if not method.learns_masks({"masks": kind}):
+        for setting, usual in (("lr_masks", None), ("schedule_masks", "same")):
+            if getattr(config, setting) != usual:
+                yield f"{setting}: method.masks {kind!r} learns no masks: leave it out"
 
 
 def sites_matter(config: RunConfig) -> bool:
