@@ -20,6 +20,7 @@ GROUND = {
     "processes",
     "randomness",
     "torch_globals",
+    "torchrun",
     "batch",
     "sampling",
     "schedules",

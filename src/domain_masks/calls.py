@@ -36,16 +36,19 @@ def train(
     from domain_masks.settings.of_a_run import default_folder, to_resume  # noqa: PLC0415
     from domain_masks.settings.train import TrainSettings  # noqa: PLC0415
     from domain_masks.settings.validation import check_settings  # noqa: PLC0415
+    from domain_masks.training.telling import told_to_all  # noqa: PLC0415
 
     out, mistakes = take("out", out, settings)
     options = check_command(TrainSettings, {"out": out, "resume": resume, "overwrite": overwrite})
     values = to_resume(options.out, settings) if resume else settings
-    config = check_settings(values, mistakes, ("out", "resume", "overwrite", "quiet"))
+    with told_to_all(values):
+        config = check_settings(values, mistakes, ("out", "resume", "overwrite", "quiet"))
     folder = options.out or default_folder(config)
 
     from domain_masks.training.opening import open_run  # noqa: PLC0415
 
-    dataset = open_run(config, folder, resume, overwrite)
+    with told_to_all(values):
+        dataset = open_run(config, folder, resume, overwrite)
 
     from domain_masks.training import run  # noqa: PLC0415
 

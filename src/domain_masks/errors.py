@@ -16,9 +16,13 @@ _FEWEST_LETTERS = 4
 
 
 class DomainMasksError(Exception):
-    """Base of all errors that the user can fix; the message says how."""
+    """Base of all errors that the user can fix; the message says how.
+
+    - ``on_all_processes``: whether every process of the run raises it, so that the first one alone has to say it
+    """
 
     exit_status = 2
+    on_all_processes = False
 
 
 class InputError(DomainMasksError, ValueError):
@@ -46,6 +50,12 @@ class ArchiveError(DownloadError):
 
 class DivergedError(DomainMasksError):
     """The training loss became NaN or infinite."""
+
+    exit_status = 1
+
+
+class LostProcessError(DomainMasksError):
+    """Another process of the run has ended or does not answer."""
 
     exit_status = 1
 

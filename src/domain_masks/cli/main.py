@@ -13,6 +13,7 @@ from types import FrameType
 from domain_masks.cli.interruption import Terminated
 from domain_masks.cli.standard_output import OutputError, flush, is_lost, let_go, replace_closed, write
 from domain_masks.errors import DomainMasksError, nearest
+from domain_masks.torchrun import is_main_process, torchrun
 
 COMMANDS = {
     "train": "train one method with one or several domains held out",
@@ -53,10 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         with suppress(OutputError):
             flush()
-        return _complain(str(error), error.exit_status)
+        is_said = error.on_all_processes and not is_main_process()
+        return error.exit_status if is_said else _complain(str(error), error.exit_status)
     except (KeyboardInterrupt, Terminated) as end:
+        status = 143 if isinstance(end, Terminated) else 130
         message = ". ".join(["interrupted", *getattr(end, "__notes__", [])])
-        return _complain(message, 143 if isinstance(end, Terminated) else 130)
+        # The first process is interrupted with the others, or says that it has lost one.
+        return _complain(message, status) if is_main_process() else status
     except BrokenPipeError:
         # The reader of the output has closed the pipe: there is nothing more to print.
         let_go(sys.stdout)
@@ -82,6 +86,11 @@ def _dispatch(words: list[str]) -> int:
         guess = nearest(command, COMMANDS)
         hint = f" Did you mean `dmg {guess}`?" if guess else ""
         return _complain(f"unknown command {command!r}: expected one of {', '.join(COMMANDS)}.{hint}", 2)
+    if command != "train" and torchrun() is not None:
+        message = (
+            f"torchrun starts a command several times, and `dmg {command}` would do everything as often: start it alone"
+        )
+        return _complain(message, 2) if is_main_process() else 2
     module = importlib.import_module(f"domain_masks.cli.{command}")
     try:
         with nullcontext() if VERBOSE in words else _silent_libraries():

@@ -15,6 +15,8 @@ from domain_masks.settings.command import check_command
 from domain_masks.settings.of_a_run import default_folder, to_resume
 from domain_masks.settings.train import TrainSettings
 from domain_masks.settings.validation import check_settings
+from domain_masks.torchrun import is_main_process
+from domain_masks.training.telling import told_to_all
 
 if TYPE_CHECKING:
     from domain_masks.data import ImageDataset
@@ -47,15 +49,17 @@ def main(arguments: Sequence[str]) -> int:
     given_settings = (
         to_resume(options.out, run_flags(flags, method_settings)) if resumes else settings_from(flags, method_settings)
     )
-    settings = check_settings(given_settings, mistakes)
+    with told_to_all(given_settings):
+        settings = check_settings(given_settings, mistakes)
     if options.print_config:
         say(_complete(settings).to_yaml().rstrip())
         return 0
     out = options.out or default_folder(settings)
 
-    from domain_masks.training.opening import is_main_process, open_run  # noqa: PLC0415
+    from domain_masks.training.opening import open_run  # noqa: PLC0415
 
-    dataset = open_run(settings, out, options.resume, options.overwrite)
+    with told_to_all(given_settings):
+        dataset = open_run(settings, out, options.resume, options.overwrite)
     reporter = reporter_for(flags)
     if flags.verbose and is_main_process():
         reporter.say(_complete(settings, dataset).to_yaml().rstrip())

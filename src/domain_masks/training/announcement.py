@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lightning_fabric import Fabric
+
 from domain_masks.records.identity import plugins_changed, revised_since
 from domain_masks.records.results import OFFICIAL
+from domain_masks.torchrun import torchrun
 from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.conditions import conditions, note
 from domain_masks.training.defaults import notes
@@ -32,6 +35,7 @@ def announcement(
             f"are the in-domain test images ({config.in_domain_test}); the other {len(experiment.splits.validation)} select"
         )
     yield from notes(config, experiment.splits.dataset)
+    yield from _left_out(experiment)
     if plugins_changed(config, inputs):
         yield _PLUGIN_CHANGED
     if hint := faster_formats(config, experiment.method.network.network, experiment.fabric.device):
@@ -45,6 +49,26 @@ def announcement(
             note_on_length(config, checkpoint.progress.epochs_done, checkpoint.epochs),
         )
         yield from filter(None, resumed)
+
+
+def _left_out(experiment: Experiment) -> Iterator[str]:
+    """Yield a note where one process would learn from a last batch that several leave out."""
+    config, processes = experiment.config, experiment.fabric.world_size
+    rows = len(experiment.learned_from()) % config.batch_size
+    if config.sampling == "pooled" and 1 < rows < processes and not experiment.method.is_closed_form():
+        yield (
+            f"note: the last batch of an epoch has {rows} images, too few for {processes} processes, and is left out: the run "
+            "depends on the number of processes. Another --batch gives it more"
+        )
+
+
+def _where(fabric: Fabric) -> str:
+    """Return on which devices a run computes, in words."""
+    if fabric.world_size == 1:
+        return str(fabric.device)
+    launched = torchrun()
+    nodes = f" on {launched.nodes} nodes" if launched is not None and launched.nodes > 1 else ""
+    return f"{fabric.world_size} processes{nodes}, a {fabric.device.type} device each"
 
 
 def _summary(experiment: Experiment) -> str:
@@ -73,5 +97,5 @@ def _summary(experiment: Experiment) -> str:
         f"{len(splits.train)} training, {len(splits.validation)} validation, {len(splits.held_out)} held-out images at "
         f"{experiment.preprocessing.size} pixels; {config.backbone} ({config.weights}), upper layers from "
         f"{experiment.method.network.boundary}{f', {kind} on {sites}' if sites else ''}"
-        f"{'; features frozen' if config.freeze_features else ''}; {epochs} on {experiment.fabric.device}{start}"
+        f"{'; features frozen' if config.freeze_features else ''}; {epochs} on {_where(experiment.fabric)}{start}"
     )

@@ -53,6 +53,7 @@ from domain_masks.training.provenance import Provenance
 from domain_masks.training.run_dataset import splits_of
 from domain_masks.training.sources import EpochLoader, Sources
 from domain_masks.training.state import infinite_buffers
+from domain_masks.training.waiting import long_on_each_node
 
 FAST_IMAGES = 64
 
@@ -276,12 +277,15 @@ class Experiment:
         return Subset(train.dataset, train.indices[np.isin(train.domain_indices, domains)])
 
     def _compute_features(self, train: Subset) -> None:
-        """Compute missing features on one process while the others wait."""
-        if self.features is not None and self.fabric.world_size > 1:
-            if self.fabric.is_global_zero:
+        """Compute missing features on the first process of every node while the others wait."""
+
+        def compute() -> None:
+            if self.features is not None:
                 self.features.of(train, "views")
                 self.features.of(self.splits.validation, "evaluation")
-            self.fabric.barrier()
+
+        if self.fabric.world_size > 1:
+            long_on_each_node(self.fabric, compute)
 
     def limited(self, subset: Subset) -> Subset:
         """Return the sample of a subset that a smoke run evaluates; otherwise all of it."""

@@ -13,6 +13,7 @@ from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.epoch_loop import EpochLoop, Measured
 from domain_masks.training.epoch_means import LOSS_TERM
 from domain_masks.training.experiment import Experiment
+from domain_masks.training.launching import on_main_process
 from domain_masks.training.phases import planned_epochs
 from domain_masks.training.run_progress import Progress
 from domain_masks.training.signals import Interruption
@@ -24,7 +25,9 @@ FAST_BATCHES = 2
 
 
 def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState | None, started: float) -> Progress:
-    """Train the method and leave ``last.ckpt`` and ``best.ckpt`` in the run folder; the method then has the best weights.
+    """Train the method and leave ``last.ckpt`` and ``best.ckpt`` in the run folder.
+
+    The method then has the best weights, on the first process alone.
 
     - ``checkpoint``: where to resume; None starts the training
     - ``started``: when the run was started, in seconds of the monotonic clock
@@ -76,7 +79,8 @@ def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState |
                 interruption.reraise_signal()
                 raise
             accuracy = sum(measured.accuracies.values()) / len(measured.accuracies)
-            progress.seconds = time.monotonic() - began
+            # The first process's, as all have to stop after the same epoch where --max_time is over.
+            progress.seconds = fabric.broadcast(time.monotonic() - began)
             in_last_phase = engine.phase_steps.stop == epochs * steps
             progress.average_has_ended = in_last_phase and engine.average is not None and engine.average.has_ended
             improved = progress.finish_epoch(accuracy, engine.phases, measured.average, measured.choice)
@@ -97,7 +101,7 @@ def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState |
             loop.checkpoint_if_due(progress, saved=True)
     if board is not None:
         board.close()
-    load_tensors(method, best_checkpoint(folder, progress, method)["method"])
+    on_main_process(fabric, lambda: load_tensors(method, best_checkpoint(folder, progress, method)["method"]))
     return progress
 
 

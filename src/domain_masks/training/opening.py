@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from domain_masks.data import load_dataset
@@ -15,14 +14,10 @@ from domain_masks.records.config import RunConfig, parse_config, read_settings
 from domain_masks.records.files import is_there
 from domain_masks.records.run_folder import RunFolder, require_model
 from domain_masks.settings.plugins import require_plugins
+from domain_masks.torchrun import is_main_process
 from domain_masks.training.defaults import targets_of
 
 _NO_FILES = ("imagenet", "none")
-
-
-def is_main_process() -> bool:
-    """Whether this is the first process of a run; known before the others are launched."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 def open_run(config: RunConfig, out: Path | str, resume: bool = False, overwrite: bool = False) -> ImageDataset:

@@ -8,16 +8,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from domain_masks.data import ImageDataset, identified, load_dataset
+from domain_masks.data import ImageDataset, content_of, identified, load_dataset
 from domain_masks.errors import DomainMasksError
 from domain_masks.keywords import named_keywords
 from domain_masks.methods.plugins import load_plugins
 from domain_masks.progress import ConsoleReporter, Reporter
-from domain_masks.records import Results, RunFolder, write_json
+from domain_masks.records import RunFolder, write_json
 from domain_masks.records.config import RunConfig, read_config
 from domain_masks.records.environment import environment
 from domain_masks.records.identity import INPUTS, inputs_noted
 from domain_masks.records.preparation import as_started
+from domain_masks.torchrun import torchrun
+from domain_masks.training.agreement import require_same_content, require_same_settings, share_weights
 from domain_masks.training.announcement import announcement
 from domain_masks.training.batch_size import resolve_batch_size
 from domain_masks.training.checkpoint_state import CheckpointState
@@ -28,14 +30,14 @@ from domain_masks.training.defaults import resolve
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.finished_run import Run, finished
 from domain_masks.training.fit import fit
-from domain_masks.training.launching import launch, on_main_process
+from domain_masks.training.launching import launch, lost_processes_named, on_main_process
 from domain_masks.training.measuring import finish
 from domain_masks.training.method_checks import check_method
 from domain_masks.training.number_formats import chosen_formats, resolve_formats
-from domain_masks.training.opening import is_main_process
 from domain_masks.training.process_state import fresh_process_state
 from domain_masks.training.run_dataset import dataset_of_run
 from domain_masks.training.value_range import resolve_value_range
+from domain_masks.training.waiting import long_on_all, long_on_main_process, raise_together
 
 
 @named_keywords
@@ -57,8 +59,9 @@ def run(
     """
     reporter = reporter or ConsoleReporter()
     load_plugins(config.plugin)
-    with fresh_process_state(reporter):
-        return _run(config, RunFolder(out), dataset, reporter, resume=resume, overwrite=overwrite)
+    folder = RunFolder(out)
+    with fresh_process_state(reporter), lost_processes_named(folder):
+        return _run(config, folder, dataset, reporter, resume=resume, overwrite=overwrite)
 
 
 def _run(
@@ -73,36 +76,51 @@ def _run(
     """Open, resolve, build, fit, measure, write."""
     started = time.monotonic()
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
+    if (launched := torchrun()) is not None:
+        config = config.model_copy(update={"devices": launched.processes})
     config = resolve(_as_started(config, folder) if resume else config, opened)
-    with _prepared(folder, resume, overwrite) as state_here:
+    with _empty_folder_removed(folder):
         asked, config = config, resolve_formats(config)
         fabric = launch(config)
-        state = fabric.broadcast(state_here)
+        if launched is not None:
+            # Another one may have found a mistake before it was launched, and tells it here.
+            raise_together(None)
+        # The files of an earlier run are kept: with --overwrite they are removed only once all checks have passed.
+        refused = resume or not overwrite
+        state = on_main_process(fabric, lambda: folder.prepare(resume, overwrite) if refused else "new")
         if not fabric.is_global_zero:
             reporter = ConsoleReporter(quiet=True)
+        require_same_settings(fabric, config)
         if state == "finished":
-            return finished(folder, identified(opened, config, reporter, decode_images=False), config, reporter)
-        checkpoint = CheckpointState.read(folder, config) if state == "resume" else None
+            return long_on_main_process(fabric, lambda: _finished(folder, opened, config, reporter))
+        checkpoint = (
+            on_main_process(fabric, lambda: CheckpointState.read(folder, config)) if state == "resume" else None
+        )
         for line in chosen_formats(asked, config):
             reporter.say(line)
         set_threads(fabric, config, () if checkpoint is None else checkpoint.parts)
-        data = dataset_of_run(opened, config, folder, reporter, checkpoint)
+        data = long_on_all(fabric, lambda: dataset_of_run(opened, config, folder, reporter, checkpoint))
+        require_same_content(fabric, content_of(data.identified))
         config = resolve_value_range(config, data.images, reporter)
         config = resolve_batch_size(config, data.images, fabric, reporter)
         experiment = Experiment(config, data.images, fabric, reporter, checkpoint, data.left_out)
         check_method(experiment, checkpoint)
+        share_weights(fabric, experiment.method)
         inputs = inputs_now(asked, data.identified, None if checkpoint is None else inputs_noted(folder))
     on_main_process(fabric, lambda: _start(folder, config, inputs, overwrite))
     for line in announcement(experiment, inputs, checkpoint):
         reporter.say(line)
-    experiment.cache_images()
+    long_on_all(fabric, experiment.cache_images)
     if experiment.method.is_closed_form():
         progress = fit_closed_form(experiment, folder, checkpoint)
     else:
         progress = fit(experiment, folder, checkpoint, started)
-    results = finish(experiment, progress, folder) if fabric.is_global_zero else None
-    fabric.barrier()
-    return Run(folder, results or Results.read(folder.results))
+    results = long_on_main_process(fabric, lambda: finish(experiment, progress, folder))
+    return Run(folder, results)
+
+
+def _finished(folder: RunFolder, opened: ImageDataset, config: RunConfig, reporter: Reporter) -> Run:
+    return finished(folder, identified(opened, config, reporter, decode_images=False), config, reporter)
 
 
 def _as_started(config: RunConfig, folder: RunFolder) -> RunConfig:
@@ -111,16 +129,10 @@ def _as_started(config: RunConfig, folder: RunFolder) -> RunConfig:
 
 
 @contextmanager
-def _prepared(folder: RunFolder, resume: bool, overwrite: bool) -> Iterator[str]:
-    """Yield the state of the folder; where the block fails, an empty folder is removed, so that the next try can use it.
-
-    The files of an earlier run are kept: with ``overwrite`` they are removed only once all checks have passed.
-    """
-    state = "new"
-    if is_main_process() and (resume or not overwrite):
-        state = folder.prepare(resume, overwrite)
+def _empty_folder_removed(folder: RunFolder) -> Iterator[None]:
+    """Remove an empty folder where the block fails, so that the next try can use it."""
     try:
-        yield state
+        yield
     except DomainMasksError:
         with suppress(OSError):
             folder.path.rmdir()
