@@ -37,10 +37,11 @@ from domain_masks.records.cache import CACHE_VARIABLE, cache_folder, cache_lock
 from domain_masks.records.files import partial_files, writing
 from domain_masks.records.setting_types import augmentation_in_keys
 
-SCHEMA = 3
+SCHEMA = 4
 """Part of the folder's name, so that features of another layout or computation are never used.
 
-Features of schema 2 had the precision of the run that computed them first.
+Features of schema 2 had the precision of the run that computed them first. Views of schema 3 were resized with pixels
+beyond the crop.
 """
 _CHUNK = 64
 _PROBE = "probe.npy"
