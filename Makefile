@@ -22,8 +22,8 @@ test: install-dev ## install, then formatting, types and the default tests
 test-slow: install-dev ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
-bench: install ## speed of masks, ensembles and loading against the bare network
-	$(BIN)/python benchmarks/run.py
+bench: install ## speed and memory of every part against a baseline, as one table in under 10 minutes
+	$(BIN)/python benchmarks/run.py --markdown
 
 install: $(VENV)/installed ## the package in .venv
 install-dev: $(VENV)/installed-dev ## the package in .venv, with what its tests need

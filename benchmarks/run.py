@@ -11,15 +11,19 @@ import importlib
 import os
 import platform
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
-BENCHMARKS = ("masks", "ensemble", "augmenting", "loading", "predict", "folding", "costs")
-"""Modules beside this one, each with ``measure(conditions)``."""
+BENCHMARKS = ("masks", "ensemble", "augmenting", "loading", "predict", "folding", "start", "index", "costs")
+"""Modules beside this one, each with ``measure(conditions)``; last the one of most comparisons, which has what time is left."""
+_MEASURING = 0.8
+"""Share of a benchmark's time for the rounds; the rest is for building networks, images and the warm-up."""
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 _PACS_FOLDERS = ("pacs", "PACS", "art_painting")
@@ -33,8 +37,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("names", nargs="*", metavar="NAME", help=f"among {', '.join(BENCHMARKS)}; default: all")
     result.add_argument(
-        "--seconds", type=_positive, default=60.0, help="for each benchmark, or five rounds; default 60"
+        "--minutes", type=_positive, default=9.0, help="for all benchmarks together, or three rounds of each; default 9"
     )
+    result.add_argument("--seconds", type=_positive, help="for each benchmark, or five rounds; overrides --minutes")
     result.add_argument("--fast", action="store_true", help="smoke run: small, two rounds; the numbers mean nothing")
     result.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     result.add_argument(
@@ -48,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected seconds above 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a time above 0, got {text!r}")
     return value
 
 
@@ -58,6 +63,11 @@ def pacs_root(root: str | None) -> str | None:
         return root
     folder = Path(os.environ.get("DMG_DATA") or _BESIDE)
     return str(folder) if any((folder / name).is_dir() for name in _PACS_FOLDERS) else None
+
+
+def share_of(seconds_left: float, benchmarks_left: int) -> float:
+    """Return the seconds that the next benchmark measures for, so that all end in time: what one saves, the later ones have."""
+    return max(0.0, _MEASURING * seconds_left / benchmarks_left)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measured = []
     try:
         conditions = Conditions(
-            Budget(0.0, rounds=2, warm_up=1) if chosen.fast else Budget(chosen.seconds),
+            Budget(0.0, rounds=2, warm_up=1) if chosen.fast else Budget(chosen.seconds or 0.0),
             launch(parse_config({"device": chosen.device})).device,
             chosen.fast,
             pacs_root(chosen.root),
@@ -85,8 +95,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         machine = f"torch {torch.__version__}, {_processor(conditions.device)}"
         print(f"{machine}{'; smoke run, the numbers mean nothing' if chosen.fast else ''}")
-        for name in chosen.names or BENCHMARKS:
+        names = chosen.names or BENCHMARKS
+        ends = time.monotonic() + 60 * chosen.minutes
+        for place, name in enumerate(names):
             print(f"\n{name}", flush=True)
+            if not chosen.fast and chosen.seconds is None:
+                left = share_of(ends - time.monotonic(), len(names) - place)
+                conditions = replace(conditions, budget=Budget(left, rounds=3, warm_up=1))
             for measurement in importlib.import_module(name).measure(conditions):
                 measured.append(measurement)
                 print(f"  {as_line(measurement)}", flush=True)

@@ -14,7 +14,10 @@ from domain_masks.networks import masked
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 DATA = Path(os.environ.get("DMG_DATA") or Path(__file__).parents[2] / "shared" / "data")
-NAMES = ("timing", "steps", "masks", "ensemble", "augmenting", "loading", "predict", "folding", "costs", "gpu", "run")
+NAMES = (
+    *("timing", "steps", "masks", "ensemble", "augmenting", "loading", "predict", "folding", "start", "index", "costs"),
+    *("gpu", "run"),
+)
 CPU = torch.device("cpu")
 LINE = re.compile(
     r"  (?P<name>.+?): (?P<median>\S+) \[(?P<lower>\S+)–(?P<upper>\S+)\] of (?P<baseline>.+) \(.+ rounds\)"
@@ -106,6 +109,32 @@ def test_script_reads_its_command_line(arguments, status, said):
     )
     assert result.returncode == status
     assert said in result.stdout + result.stderr
+
+
+def test_time_is_divided_among_the_benchmarks_that_are_left(module):
+    share_of = module("run").share_of
+    assert share_of(90, 9) == pytest.approx(0.8 * 10)
+    # What one needs above its share is missing from the others', and never below nothing.
+    assert share_of(40, 8) == pytest.approx(0.8 * 5)
+    assert share_of(-3, 1) == 0
+
+
+def test_every_benchmark_can_be_named(module):
+    assert all((BENCHMARKS / f"{name}.py").is_file() for name in module("run").BENCHMARKS)
+
+
+@pytest.mark.slow
+def test_start_and_index_are_compared_with_what_they_name(module, capsys):
+    assert module("run").main(["start", "index", "--fast", "--device", "cpu"]) == 0
+    names, baselines = lines_of(capsys.readouterr().out)
+    assert names == [
+        "CPU seconds of dmg --help",
+        "CPU seconds of dmg methods",
+        "CPU seconds of indexing 6,000 images",
+        "memory of the index of 6,000 images",
+        "bytes sent to a worker, of the index of 6,000 images",
+    ]
+    assert baselines == {"those of import torch, torchvision", "those of torchvision's lists of files"}
 
 
 def test_calls_are_interleaved_after_the_warm_up(module):

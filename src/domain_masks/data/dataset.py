@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from domain_masks.data.openers import rows_of
+from domain_masks.data.packed_texts import PackedTexts
 from domain_masks.errors import InputError
 from domain_masks.records.files import is_utf8
 
@@ -25,6 +26,7 @@ SPLIT_OF_WORD = {**{name: name for name in SPLIT_NAMES}, "validation": "val", "v
 SPLIT_OF_NAME = {**SPLIT_OF_WORD, "training": "train", "crossval": "val", "testing": "test"}
 """Names of folders and lists that hold one split each."""
 HASH_BYTES = 16
+_CHUNK = 65_536
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,7 @@ class ImageDataset:
     name: str
     classes: tuple[str, ...]
     domains: tuple[str, ...]
-    ids: tuple[str, ...] = field(repr=False)
+    ids: Sequence[str] = field(repr=False)
     labels: Int64Array = field(repr=False)
     domain_indices: Int64Array = field(repr=False)
     splits: TextArray | None = field(repr=False)
@@ -78,7 +80,9 @@ class ImageDataset:
         self._check_names()
         self._check_indices("labels", self.labels, len(self.classes))
         self._check_indices("domain_indices", self.domain_indices, len(self.domains))
-        if len(set(self.ids)) != count:
+        # Texts with different hashes differ; a set of all ids would take more memory than the dataset.
+        hashes = np.fromiter(map(hash, self.ids), np.int64, count)
+        if len(np.unique(hashes)) != count and len(set(self.ids)) != count:
             seen: set[str] = set()
             twice = next(name for name in self.ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
             raise InputError(f"dataset {self.name!r}: expected unique ids, got {twice!r} more than once")
@@ -166,7 +170,10 @@ def fingerprint_of(names: Sequence[Sequence[str]], columns: Sequence[npt.NDArray
     """Return a hash of names, columns and ``content``, 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
     for group in names:
-        digest.update("\0".join(group).encode("utf-8", "surrogateescape") + b"\1")
+        for start in range(0, len(group), _CHUNK):
+            text = "\0".join(group[start : start + _CHUNK])
+            digest.update((b"\0" if start else b"") + text.encode("utf-8", "surrogateescape"))
+        digest.update(b"\1")
     for column in columns:
         digest.update(str(column.shape).encode() + np.ascontiguousarray(column).tobytes())
     digest.update(content)
@@ -182,7 +189,7 @@ def without_rows(dataset: ImageDataset, rows: Sequence[int]) -> ImageDataset:
     kept = np.flatnonzero(keep).tolist()
     return replace(
         dataset,
-        ids=tuple(dataset.ids[row] for row in kept),
+        ids=PackedTexts(dataset.ids[row] for row in kept),
         labels=dataset.labels[keep],
         domain_indices=dataset.domain_indices[keep],
         splits=None if dataset.splits is None else dataset.splits[keep],

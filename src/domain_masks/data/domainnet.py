@@ -12,11 +12,12 @@ import os
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from sys import intern
 
 import numpy as np
 
 from domain_masks.data.dataset import SPLIT_NAMES, ImageDataset, Int64Array
-from domain_masks.data.file_dataset import ImageFile, dataset_of_files
+from domain_masks.data.file_dataset import ImageFile, collection_paused, dataset_of_files
 from domain_masks.data.folders import existing_folder, nearest_folder
 from domain_masks.data.split_lists import LISTS_FOLDER, ListLine, read_split_list
 from domain_masks.errors import InputError, collected
@@ -55,6 +56,7 @@ def load_domainnet(root: str | Path) -> ImageDataset:
     return replace(dataset, notes=(note,) if absent else ())
 
 
+@collection_paused()
 def read_lists(directory: Path, domains: tuple[str, ...]) -> tuple[list[ImageFile], tuple[str, ...]]:
     """Read the lists of ``domains`` from ``directory`` or its folder ``splits``; images are not looked for.
 
@@ -86,7 +88,9 @@ def read_lists(directory: Path, domains: tuple[str, ...]) -> tuple[list[ImageFil
             for (line, split), (following, other_split) in pairwise(listed)
             if line.path == following.path
         ]
-        files += [ImageFile(line.path, domain, line.path.split("/", 2)[1], split=split) for line, split in listed]
+        files += [
+            ImageFile(line.path, domain, intern(line.path.split("/", 2)[1]), split=split) for line, split in listed
+        ]
         labels += [line.label for line, _ in listed]
     classes = _class_names([file.class_name for file in files], labels, mistakes)
     if mistakes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 
 from domain_masks.data.dataset import ImageDataset, Int64Array, TextArray, fingerprint_of, positions_of
 from domain_masks.data.openers import FileOpener
+from domain_masks.data.packed_texts import PackedTexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,19 @@ class ImageFile:
         return self.other_id or self.path
 
 
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Pause garbage collection while an index is built: it has no cycles, and all its rows would be walked again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@collection_paused()
 def dataset_of_files(
     name: str,
     root: Path,
@@ -50,7 +66,8 @@ def dataset_of_files(
     changed files; by default their sizes and modification times.
     """
     domains, classes = names
-    ids = tuple(file.id for file in files)
+    paths = PackedTexts(file.path for file in files)
+    ids = PackedTexts(file.id for file in files) if any(file.other_id for file in files) else paths
     labels = positions_of([file.class_name for file in files], classes)
     domain_indices = positions_of([file.domain for file in files], domains)
     if states is None:
@@ -63,7 +80,7 @@ def dataset_of_files(
         labels=labels,
         domain_indices=domain_indices,
         splits=_column([file.split for file in files]),
-        open_image=FileOpener(root.resolve(), tuple(file.path for file in files)),
+        open_image=FileOpener(root.resolve(), paths),
         fingerprint=fingerprint_of([(name,), classes, domains, ids], [labels, domain_indices, states]),
         groups=_column([file.group for file in files]),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from domain_masks.data.dataset import SPLIT_OF_NAME, ImageDataset
-from domain_masks.data.file_dataset import ImageFile, dataset_of_files
+from domain_masks.data.file_dataset import ImageFile, collection_paused, dataset_of_files
 from domain_masks.data.split_lists import LISTS_FOLDER
 from domain_masks.errors import InputError
 from domain_masks.records.files import is_there, printable
@@ -93,6 +93,7 @@ def nearest_folder(root: Path, names: Sequence[str], parts: Sequence[str]) -> Pa
     return max(candidates, key=lambda candidate: sum((candidate / part).is_dir() for part in parts))
 
 
+@collection_paused()
 def find_images(root: Path, left_out: LeftOut | None = None) -> list[ImageFile]:
     """Return the images below ``root``, sorted by path; ``left_out`` counts unused files.
 

@@ -50,7 +50,9 @@ class ImageReader(Dataset["Tensor | InputError"]):
     def __init__(self, subset: Subset, preprocessing: Preprocessing, crop: RandomCrop | None) -> None:
         self._open_image = subset.dataset.open_image
         self._ids = subset.dataset.ids
-        self._contents = subset.dataset.contents
+        contents = subset.dataset.contents
+        # A tensor, which is not copied for each worker; torch takes arrays that can be written only.
+        self._contents = None if contents is None else torch.from_numpy(np.require(contents, requirements="W"))
         self._preprocessing = preprocessing
         self._crop = crop
 
@@ -90,7 +92,8 @@ class ImageReader(Dataset["Tensor | InputError"]):
         return cached_pixels(self._open_image, row, self._preprocessing.decoding(purpose))
 
     def _opened(self, row: int) -> Image.Image:
-        return open_same(self._open_image, row, None if self._contents is None else self._contents[row].tobytes())
+        expected = None if self._contents is None else self._contents[row].numpy().tobytes()
+        return open_same(self._open_image, row, expected)
 
 
 def unreadable(name: str, error: BaseException) -> InputError:

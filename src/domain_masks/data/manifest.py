@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain_masks.data.dataset import ImageDataset, ordered_names
-from domain_masks.data.file_dataset import ImageFile, dataset_of_files
+from domain_masks.data.file_dataset import ImageFile, collection_paused, dataset_of_files
 from domain_masks.data.manifest_lines import OPTIONAL, REQUIRED, ManifestTable
 from domain_masks.data.similar_names import outer_form
 from domain_masks.data.text_files import decoded_text
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _EXAMPLE = "as in path,label,domain"
 
 
+@collection_paused()
 def load_manifest(file: str | Path, root: str | Path | None = None) -> ImageDataset:
     """Return the dataset that a table lists: one line per image, in a .csv, .tsv or .parquet file.
 

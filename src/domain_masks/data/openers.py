@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from PIL import Image
 
 from domain_masks.data.image_files import open_image_file
+from domain_masks.data.packed_texts import PackedTexts
 from domain_masks.records.file_state import read_with_state, state_of
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class FileOpener:
     """
 
     root: Path
-    paths: tuple[str, ...]
+    paths: Sequence[str]
 
     def __call__(self, row: int) -> Image.Image:
         """Open the image of ``row`` without decoding it; raises what Pillow raises if it cannot."""
@@ -86,7 +87,7 @@ class RowsOpener:
 def rows_of(opener: Opener, rows: Sequence[int]) -> Opener:
     """Return an opener of some rows, renumbered from 0."""
     if isinstance(opener, FileOpener):
-        return FileOpener(opener.root, tuple(opener.paths[row] for row in rows))
+        return FileOpener(opener.root, PackedTexts(opener.paths[row] for row in rows))
     return RowsOpener(opener, tuple(rows))
 
 

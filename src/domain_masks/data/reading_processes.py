@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+
+from domain_masks.data.packed_texts import PackedTexts
 
 _Batch = TypeVar("_Batch")
 _LAST_MOMENTS = 10  # seconds
@@ -60,3 +64,23 @@ def interrupts_held() -> Iterator[None]:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def shared(tensor: Tensor) -> Tensor:
+    """Return a tensor with its numbers in shared memory, of which a process that is not forked gets the address alone."""
+    return tensor.share_memory_()  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _sent(texts: PackedTexts) -> tuple[Callable[[Tensor, Tensor], PackedTexts], tuple[Tensor, Tensor]]:
+    """Send texts to a process that is not forked in shared memory, which is filled once for all processes."""
+    if texts.shared is None:
+        texts.shared = tuple(shared(torch.from_numpy(part)) for part in (texts.buffer, texts.ends))
+    return _received, texts.shared
+
+
+def _received(buffer: Tensor, ends: Tensor) -> PackedTexts:
+    return PackedTexts.of(buffer.numpy(), ends.numpy())
+
+
+# Forked processes share the memory as it is.
+ForkingPickler.register(PackedTexts, _sent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,4 +37,4 @@ class Sources:
     train: EpochLoader
     validation: Callable[[], Iterable[DomainBatch]]
     prepare: Callable[[DomainBatch], DomainBatch]
-    ids: tuple[str, ...] = ()
+    ids: Sequence[str] = ()
