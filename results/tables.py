@@ -114,6 +114,31 @@ def averaging_table(name: str, without: str, measure: str) -> pd.DataFrame:
     return table.rename(columns={"setting": "method"})
 
 
+def search_table(name: str, defaults: str) -> pd.DataFrame:
+    """Return the methods of a search by out-of-domain accuracy with the settings chosen for each held-out domain.
+
+    - ``defaults``: the file with the methods' runs at their defaults, whose overall accuracy is the last column
+    """
+    table = accuracies(read(name), "out_of_domain")
+    usual = accuracies(read(defaults), "out_of_domain").set_index("method")["overall"]
+    return table.assign(**{"overall, defaults": [usual[method] for method in table["method"]]})
+
+
+def draws_table(name: str) -> pd.DataFrame:
+    """Return the settings that a search sampled, and their accuracy on the sources' validation images; the chosen in bold."""
+    draws = read(name)
+    cells = [
+        f"**{100 * accuracy:.2f}**" if chosen else f"{100 * accuracy:.2f}"
+        for accuracy, chosen in zip(draws["validation"], draws["chosen"], strict=True)
+    ]
+    table = draws.assign(cell=cells, method=[f"`{method}`" for method in draws["method"]])
+    order = [
+        (f"`{method}`", settings) for method, settings in draws[["method", "settings"]].drop_duplicates().to_numpy()
+    ]
+    wide = table.pivot(index=["method", "settings"], columns="held_out", values="cell")
+    return wide.reindex(order).reset_index().rename_axis(columns=None)
+
+
 def by_setting(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Return a row per setting: accuracy per held-out domain and overall; see :func:`accuracies` and :func:`labelled`."""
     runs = labelled(runs)
@@ -220,6 +245,11 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "pacs-frozen-averaging-in-domain": partial(
         averaging_table, "pacs-frozen-averaging", "pacs-frozen-methods", "in_domain"
     ),
+    "pacs-frozen-search": partial(search_table, "pacs-frozen-search", "pacs-frozen-methods"),
+    "pacs-frozen-search-in-domain": partial(other_measure, "pacs-frozen-search", "in_domain"),
+    "pacs-frozen-search-draws": partial(draws_table, "pacs-frozen-search-draws"),
+    "pacs-64px-image-methods": partial(methods_table, "pacs-64px-image-methods"),
+    "pacs-64px-image-methods-in-domain": partial(other_measure, "pacs-64px-image-methods", "in_domain"),
 }
 """Name in a page -> the function that makes the table."""
 
