@@ -22,7 +22,7 @@ test: install-dev ## install, then formatting, types and the default tests
 test-slow: install-dev ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
-bench: install ## speed and memory of every part against a baseline, as one table in under 10 minutes
+bench: install ## speed and memory of every part against a baseline, as one table; nine minutes divided among them
 	$(BIN)/python benchmarks/run.py --markdown
 
 install: $(VENV)/installed ## the package in .venv
