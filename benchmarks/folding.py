@@ -1,8 +1,12 @@
-"""The cost of one mask at test time: unfolded, folded into the weights, and pruned, relative to the bare network."""
+"""The cost of one mask at test time: unfolded, folded into the weights, and pruned, relative to the bare network.
+
+A copy of the bare network is measured as well: what its ratio differs from 1 is no cost of a mask.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 
 import torch
 
@@ -35,10 +39,12 @@ def _one_mask(workload: Workload, budget: Budget, device: torch.device) -> Itera
         for logits in network.masks.parameters():
             logits.normal_(0, 2, generator=generator)
     factors = {site: masks[0].detach() for site, masks in network.masks.probabilities().items()}
+    copied = deepcopy(bare)
     folded, pruned = fold(network, factors).network, prune(network, factors, HALF).network
     rows = torch.zeros(workload.batch, dtype=torch.int64, device=device)
     calls = {
         "bare": lambda: bare(images),
+        "copy": lambda: copied(images),
         "unfolded": lambda: network(images, rows),
         "folded": lambda: folded(images),
         "pruned": lambda: pruned(images),
@@ -47,6 +53,7 @@ def _one_mask(workload: Workload, budget: Budget, device: torch.device) -> Itera
         seconds = interleave(calls, budget, device)
     forward = f"one forward pass of the bare network ({workload})"
     for name, title in (
+        ("copy", "a copy of the bare network"),
         ("unfolded", "one mask, unfolded"),
         ("folded", "one mask, folded"),
         ("pruned", "one mask, folded, half of the neurons pruned"),

@@ -1,6 +1,7 @@
-"""Interleaved timing: A B C A B C ... in one process, compared by paired ratios.
+"""Interleaved timing: A B C B A C ... in one process, compared by paired ratios.
 
-Load on the machine slows neighbouring calls alike, so that a ratio of neighbours is more reliable than two means.
+Load on the machine slows neighbouring calls alike, so that a ratio of neighbours is more reliable than two means. Every round
+has its own order, as a call is faster or slower after some others, which leave memory and caches in another state.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 
 import numpy as np
 import torch
@@ -84,7 +86,8 @@ def interleave(
     device: torch.device,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Run all ``calls`` in turn, round by round; returns name -> seconds of ``clock`` per round, lists of one length."""
+    """Run all ``calls`` once per round, in random order; returns name -> seconds of ``clock`` per round, of one length."""
+    order, random = list(calls.items()), Random(0)
     for _ in range(budget.warm_up):
         for call in calls.values():
             call()
@@ -92,7 +95,8 @@ def interleave(
     began = time.perf_counter()
     done = 0
     while done < budget.rounds or time.perf_counter() - began < budget.seconds:
-        for name, call in calls.items():
+        random.shuffle(order)
+        for name, call in order:
             _wait_for(device)
             started = clock()
             call()

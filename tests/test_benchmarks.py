@@ -62,7 +62,7 @@ def test_smoke_run_prints_every_ratio_with_its_spread_and_baseline(module, monke
     predicting = "images per second of predicting files (generated JPEG files)"
     assert [name for name in names if name.startswith("images")] == [
         *(f"{from_files}, {workers}" for workers in ("0 workers", "1 worker", "2 workers")),
-        *(f"{predicting}, {workers}" for workers in ("0 workers", "2 workers")),
+        *(f"{predicting}, {workers}" for workers in ("0 workers", "2 workers", "2 workers", "2 workers")),
     ]
     augmented = "per CPU second (generated JPEG files, 32 px)"
     assert [name for name in names if name.startswith("training images")] == [
@@ -70,6 +70,7 @@ def test_smoke_run_prints_every_ratio_with_its_spread_and_baseline(module, monke
         f"training images augmented {augmented}",
     ]
     assert names.count("peak memory of predicting 200 images") == 1
+    assert names.count("a copy of the bare network") == 1
     assert [name for name in names if name.startswith("one mask")] == [
         "one mask, unfolded",
         "one mask, folded",
@@ -142,8 +143,18 @@ def test_calls_are_interleaved_after_the_warm_up(module):
     order = []
     calls = {name: lambda name=name: order.append(name) for name in "AB"}
     seconds = timing.interleave(calls, timing.Budget(0.0, rounds=3, warm_up=1), CPU)
-    assert "".join(order) == "AB" * 4
+    rounds = ["".join(order[start : start + 2]) for start in range(0, len(order), 2)]
+    assert rounds[0] == "AB"
+    assert ["".join(sorted(one)) for one in rounds[1:]] == ["AB"] * 3
     assert [len(times) for times in seconds.values()] == [3, 3]
+
+
+def test_rounds_have_different_orders(module):
+    timing = module("timing")
+    order = []
+    calls = {name: lambda name=name: order.append(name) for name in "ABCD"}
+    timing.interleave(calls, timing.Budget(0.0, rounds=8, warm_up=0), CPU)
+    assert len({"".join(order[start : start + 4]) for start in range(0, len(order), 4)}) > 4
 
 
 def test_rounds_go_on_until_the_time_is_over(module):

@@ -15,10 +15,13 @@ from typing import Any
 
 import pytest
 
+from domain_masks.deploy.predicting.shards import ShardWork
 from domain_masks.errors import InputError
 from domain_masks.experiments import execute_plan
 from domain_masks.experiments.launchers.local import LocalProcesses, cores, how_it_ended, slot_environment
-from domain_masks.experiments.launchers.ray import RayCluster, shares
+from domain_masks.experiments.launchers.ray import RayCluster
+from domain_masks.experiments.launchers.ray_connection import shares
+from domain_masks.experiments.launchers.ray_shards import RayShards
 from domain_masks.experiments.run_locks import is_locked, locked
 from domain_masks.progress import ConsoleReporter
 from experiments.deadly import DeadlyOpener
@@ -161,9 +164,24 @@ def test_a_cluster_of_which_a_node_is_lost_does_every_run_once(tmp_path: Path) -
     assert not list((tmp_path / "cluster").rglob("failed.json"))
 
 
+@pytest.mark.slow
+def test_a_cluster_of_which_a_node_is_lost_predicts_what_one_process_does(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: the extra `ray`")
+    seen = script("predicting_cluster.py", str(tmp_path))
+    assert (seen["trained"], seen["alone"], seen["status"]) == (0, 1, 1)
+    assert seen["finished"] < 25, "the node is killed while there is work"
+    assert (tmp_path / "cluster.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()
+    assert (tmp_path / "cluster-bad.csv").read_bytes() == (tmp_path / "alone-bad.csv").read_bytes()
+    assert len((tmp_path / "alone.csv").read_text().splitlines()) == 1201
+    assert not (tmp_path / "cluster.csv.shards").exists()
+
+
 def test_ray_that_is_missing_or_does_not_answer_is_one_message(
     plan: Any, data: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"domain-masks\[ray\]"):
         execute_plan(plan(targets=["dots"]), data, ConsoleReporter(quiet=True), RayCluster())
+    work = ShardWork("model", "content", "predictions", 1, ".csv", 1, 0, "cpu", str(Path.cwd()))
+    with pytest.raises(InputError, match=r"domain-masks\[ray\]"):
+        list(RayShards("auto", None, ConsoleReporter(quiet=True)).launch(work, []))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from domain_masks.cli.flags import command_parser, read_command, reporter_for
 from domain_masks.cli.interruption import resumable
 from domain_masks.cli.parser import Parser
+from domain_masks.cli.predict_cluster import predict_in_shards, shard_work
 from domain_masks.cli.standard_output import is_closed
 from domain_masks.errors import InputError
 from domain_masks.records.files import is_there
@@ -39,6 +40,7 @@ def parser() -> Parser:
         dmg predict runs/sketch a.jpg b.png "more/**/*.jpg" --ensemble masks --top 3
         find photos -name '*.jpg' -print0 | dmg predict runs/sketch - -0 --out votes.jsonl --errors unread.csv
         dmg predict hf:owner/name photos/ --ensemble known:photo
+        dmg predict runs/sketch /shared/photos --out /shared/votes.csv --launcher ray --ray_address HEAD:6379
         """,
         PredictSettings,
     )
@@ -66,13 +68,19 @@ def main(arguments: Sequence[str]) -> int:
     from domain_masks.deploy import load  # noqa: PLC0415
 
     reporter = reporter_for(flags)
-    model = load(folder, device=settings.device)
+    # The nodes of a cluster may have GPUs where this machine has none.
+    model = load(folder, device="cpu" if settings.launcher == "ray" else settings.device)
     model.check_ensemble(settings.ensemble)
     if flags.verbose:
         reporter.say(repr(model))
     if listing is None:
         raise no_image or InputError("no image to predict")
-    count, problems = _predict(model, settings, listing, reporter)
+    if settings.launcher == "ray" and settings.out is not None:
+        top = min(settings.top or DEFAULT_TOP, len(model.classes))
+        work = shard_work(settings, settings.out, folder, top, flags.plugin or ())
+        count, problems = predict_in_shards(model, work, settings, listing, reporter)
+    else:
+        count, problems = _predict(model, settings, listing, reporter)
     if count and model.has_votes:
         reporter.say(model.about_nearest())
     for line in problems.lines():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -149,11 +151,43 @@ def _plain(source: Path | IO[bytes]) -> io.BytesIO | None:
 @contextmanager
 def _as_os_error() -> Iterator[None]:
     """Turn errors of Pillow's readers that are not in UNREADABLE into an OSError; suppress warnings."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _SILENCE:
         try:
             yield
         except (*UNREADABLE, MemoryError):
             raise
         except Exception as error:
             raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+class _Silence:
+    """Suppresses warnings while any thread is in the block.
+
+    Their filters belong to all threads: if each thread replaced and restored them, one could restore those of another.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = warnings.catch_warnings()
+        if hasattr(os, "register_at_fork"):
+            # A process must not be forked while another thread holds the lock: its copy would never be released.
+            release = self._lock.release
+            os.register_at_fork(before=self._lock.acquire, after_in_parent=release, after_in_child=release)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.__exit__(None, None, None)
+
+
+_SILENCE = _Silence()

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from domain_masks.records.setting_types import AnyDevice, Ensemble, File, ModelPlace, Names, Workers, setting
+from domain_masks.records.setting_types import (
+    AnyDevice,
+    Ensemble,
+    File,
+    Metavar,
+    ModelPlace,
+    Names,
+    PlaceText,
+    Workers,
+    setting,
+)
 from domain_masks.settings.command import MODEL_HELP, MODEL_MISSING, CommandSettings
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -48,14 +58,31 @@ class PredictSettings(CommandSettings):
     )
     null: bool = setting("paths on standard input end with a null byte instead of a line break", False, letter="-0")
     batch: Count = setting("batch size", 64)
-    workers: Workers | None = setting("processes that load images", None, otherwise="by CPU cores")
+    workers: Workers | None = setting(
+        "threads that load images and compute; with a GPU, processes that load", None, otherwise="by CPU cores"
+    )
     device: AnyDevice = setting("where to compute", "auto")
+    launcher: Literal["local", "ray"] | None = setting("this machine, or a Ray cluster", None, group="cluster")
+    ray_address: Annotated[PlaceText, Metavar("ADDRESS")] | None = setting(
+        "address of the cluster: auto, HOST:PORT, or local to start one here", None, group="cluster"
+    )
+    jobs: Count | None = setting(
+        "shards in parallel on the cluster", None, otherwise="one per GPU or node", group="cluster"
+    )
+    shard: Count | None = setting(
+        "images of a shard, which is kept when it is finished", None, otherwise="4096", group="cluster"
+    )
 
     def contradictions(self) -> Iterator[str]:
-        """Yield a line for each output that is a folder, and one where both are the same file."""
+        """Yield a line for each output that is a folder, for both in one file, and for settings of a cluster without one."""
         named = {name: path for name in ("out", "errors") if (path := getattr(self, name)) is not None}
         for name, path in named.items():
             if path.is_dir():
                 yield f"{name}: {str(path)!r} is a folder: expected a file name"
         if len(named) == 2 and len({path.absolute() for path in named.values()}) == 1:
             yield f"out and errors: expected two files, got {str(self.out)!r} for both"
+        if self.launcher == "ray" and self.out is None:
+            yield "out: --launcher ray needs a file that all nodes see: add --out FILE"
+        for name in ("ray_address", "jobs", "shard"):
+            if getattr(self, name) is not None and self.launcher != "ray":
+                yield f"{name}: belongs to --launcher ray: add that, or leave it out"

@@ -149,3 +149,23 @@ def test_factors_of_an_ensemble() -> None:
         torch.testing.assert_close(mask_factors(dmg, "masks")[site], mask.mean(0))
         torch.testing.assert_close(mask_factors(dmg, "known:paper")[site], mask[1])
     assert mask_factors(method("aggregate"), "predictions") is None
+
+
+def test_a_folded_mobilenet_computes_nothing_that_the_bare_one_does_not() -> None:
+    net = named("mobilenet_v2")
+    folded = fold(net, one_mask(net))
+    assert all(site.is_folded for site in folded.sites)
+    bare, other = dict(net.network.state_dict()), dict(folded.network.state_dict())
+    assert list(bare) == list(other)
+    assert all(bare[name].stride() == other[name].stride() for name in bare)
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in folded.network.modules())
+    images = images_for(net)
+    with torch.no_grad():
+        assert operations(folded.network, images) == operations(net.network, images)
+
+
+def operations(network: nn.Module, images: torch.Tensor) -> list[str]:
+    """Return the names of the operators that a network calls."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        network(images)
+    return [event.name for event in profile.events() if event.name.startswith("aten::")]

@@ -10,11 +10,16 @@ from PIL import Image
 
 import domain_masks as dm
 from deploy.examples import card
+from domain_masks.batch import DomainBatch
 from domain_masks.deploy import Unreadable, load
+from domain_masks.deploy.predicting.image_stream import read_batches
 from domain_masks.errors import InputError
 from domain_masks.methods.base import known
+from domain_masks.methods.method_builder import build_method
 from domain_masks.records import Predictions
-from methods.contract import built
+from methods.contract import built, context
+
+SIXTEEN = {"size": 16, "resize": 16, "square": True}
 
 
 def test_predictions_of_files_are_those_of_the_run(model, run_folder, images):
@@ -226,7 +231,7 @@ def test_unreadable_images_are_told_and_left_out(model, images, tmp_path):
     ]
 
 
-def test_worker_processes_change_nothing(model, images):
+def test_threads_change_nothing(model, images):
     paths = [*sorted(images.rglob("*.png"))[:20], images / "nowhere.png"]
     alone, together = [], []
     first = list(model.stream(paths, batch=4, unreadable=alone.append))
@@ -236,6 +241,49 @@ def test_worker_processes_change_nothing(model, images):
     assert alone == together
     with pytest.raises(InputError, match="channels last"):
         list(model.stream([np.zeros((3, 8, 8), dtype=np.uint8)], workers=1))
+
+
+def test_processes_read_what_this_one_reads(model, images):
+    items = [*sorted(images.rglob("*.png"))[:10], images / "nowhere.png", Unreadable("elsewhere", "why")]
+    here, there = (list(read_batches(items, model.preprocessing, 4, workers)) for workers in (0, 2))
+    assert [batch.names for batch in here] == [batch.names for batch in there]
+    assert [batch.problems for batch in here] == [batch.problems for batch in there]
+    for one, other in zip(here, there, strict=True):
+        np.testing.assert_array_equal(one.images, other.images)
+    with pytest.raises(InputError, match="channels last"):
+        list(read_batches([np.zeros((3, 8, 8), dtype=np.uint8)], model.preprocessing, 4, 1))
+
+
+class Viewing(torch.nn.Module):
+    """A network whose flattening needs the channels-first layout."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+        self.head = torch.nn.Linear(4 * 14 * 14, len(context().classes))
+
+    def forward(self, images):
+        return self.head(self.conv(images).view(images.shape[0], -1))
+
+
+@pytest.mark.parametrize("network", [None, Viewing()])
+def test_the_memory_layout_changes_nothing(network, monkeypatch):
+    method = built("aggregate")
+    if network is not None:
+        method = build_method("aggregate", network, context(), method.settings, 0)
+    model = dm.deploy.Model(method, card(16, targets=[], preprocessing=SIXTEEN), "cpu")
+    assert model._takes_channels_last == (network is None)
+    images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
+    given = []
+    real = method.predict
+    monkeypatch.setattr(method, "predict", lambda batch: given.append(batch.images) or real(batch))
+    (found,) = model.logits(images).values()
+    (first, *_) = [images for images in given if len(images) == 16]
+    assert first.is_contiguous(memory_format=torch.channels_last) == (network is None)
+    prepared = model.preprocessing.normalize(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
+    with torch.no_grad():
+        (expected,) = real(DomainBatch(prepared, None, None, torch.arange(20))).values()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_halved(model, images, monkeypatch):
@@ -258,7 +306,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(model, images, monkeypa
 
 
 def toy_model(name):
-    described = card(16, targets=[], preprocessing={"size": 16, "resize": 16, "square": True})
+    described = card(16, targets=[], preprocessing=SIXTEEN)
     return dm.deploy.Model(built(name), described, "cpu")
 
 

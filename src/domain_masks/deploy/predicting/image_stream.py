@@ -33,8 +33,8 @@ class ReadBatch:
     """A batch of images, preprocessed as in evaluation.
 
     - ``names``: the path of each image that could be read; None for one without a path
-    - ``images``: uint8 (n, 3, size, size), one per name; a NumPy array, since a worker that returns tensors has to live until
-      they are received, and prints an error if the receiver is gone
+    - ``images``: uint8 (n, 3, size, size), one per name, in any memory layout; a NumPy array, since a worker that returns
+      tensors has to live until they are received, and prints an error if the receiver is gone
     - ``problems``: the images that could not be read
     """
 
@@ -53,12 +53,7 @@ def read_batches(
 
     Raises InputError for unsupported types, and if a worker process is killed.
     """
-    inputs = iter(inputs)
-    if workers is None:
-        first = list(islice(inputs, WORTH_WORKERS))
-        workers = min(MOST_WORKERS, os.cpu_count() or 1) if len(first) == WORTH_WORKERS else 0
-        inputs = chain(first, inputs)
-        del first
+    inputs, workers = worth_workers(inputs, workers, os.cpu_count() or 1)
     held = ExitStack()
     loader = batch_loader(_Reader(preprocessing), _Chunks(inputs, batch, held.close), workers)
     with held, default_tensors():
@@ -72,6 +67,40 @@ def read_batches(
     finally:
         # Ends the workers, also if the caller stops early; an exception's traceback would keep them alive.
         del batches, loader
+
+
+def worth_workers(inputs: Iterable[Any], workers: int | None, cores: int) -> tuple[Iterator[Any], int]:
+    """Return ``inputs`` and the number of workers: ``workers``, or for None one per core, 0 for fewer than 200 images."""
+    inputs = iter(inputs)
+    if workers is not None:
+        return inputs, workers
+    first = list(islice(inputs, WORTH_WORKERS))
+    return chain(first, inputs), min(MOST_WORKERS, cores) if len(first) == WORTH_WORKERS else 0
+
+
+def read_batch(inputs: Iterable[Any], preprocessing: Preprocessing) -> ReadBatch:
+    """Read the images of one batch in this thread; see :func:`read_batches`."""
+    names: list[str | None] = []
+    pixels = []
+    problems = []
+    for item in inputs:
+        if isinstance(item, Unreadable):
+            problems.append(item)
+            continue
+        name = name_of(item)
+        try:
+            with open_input(item) as image:
+                pixels.append(preprocessing.evaluation_pixels(image))
+        except InputError:
+            raise
+        except UNREADABLE as error:
+            path = None if name is None else Path(name)
+            problems.append(Unreadable(name or "an image without a path", problem_of(error, path).reason))
+        else:
+            names.append(name)
+    size = preprocessing.size
+    images = np.stack(pixels) if pixels else np.empty((0, size, size, 3), dtype=np.uint8)
+    return ReadBatch(names, images.transpose(0, 3, 1, 2), problems)
 
 
 def _next(batches: Iterator[ReadBatch | InputError]) -> ReadBatch | InputError | None:
@@ -110,25 +139,7 @@ class _Reader(Dataset["ReadBatch | InputError"]):
         self._preprocessing = preprocessing
 
     def __getitem__(self, inputs: list[Any]) -> ReadBatch | InputError:
-        names: list[str | None] = []
-        pixels = []
-        problems = []
-        for item in inputs:
-            if isinstance(item, Unreadable):
-                problems.append(item)
-                continue
-            name = name_of(item)
-            try:
-                with open_input(item) as image:
-                    pixels.append(self._preprocessing.evaluation_pixels(image).transpose(2, 0, 1))
-            except InputError as mistake:
-                return mistake
-            except UNREADABLE as error:
-                path = None if name is None else Path(name)
-                problems.append(Unreadable(name or "an image without a path", problem_of(error, path).reason))
-            else:
-                names.append(name)
-        size = self._preprocessing.size
-        # The same memory layout with and without worker processes: the rounding of kernels depends on it.
-        images = np.ascontiguousarray(np.stack(pixels)) if pixels else np.empty((0, 3, size, size), dtype=np.uint8)
-        return ReadBatch(names, images, problems)
+        try:
+            return read_batch(inputs, self._preprocessing)
+        except InputError as mistake:
+            return mistake

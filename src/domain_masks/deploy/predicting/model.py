@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +18,10 @@ from domain_masks.batch import DomainBatch
 from domain_masks.data import Preprocessing
 from domain_masks.deploy.hub.mixin import HubMixin
 from domain_masks.deploy.hub.model_card import model_card
+from domain_masks.deploy.predicting.computing_threads import in_threads
 from domain_masks.deploy.predicting.image_inputs import ImageInput, each_image
 from domain_masks.deploy.predicting.image_paths import Unreadable
-from domain_masks.deploy.predicting.image_stream import read_batches
+from domain_masks.deploy.predicting.image_stream import ReadBatch, read_batch, read_batches, worth_workers
 from domain_masks.deploy.predicting.prediction import ModelOutput, Prediction, predictions_from
 from domain_masks.devices import choose_device
 from domain_masks.errors import InputError
@@ -35,6 +37,10 @@ from domain_masks.torch_globals import default_tensors
 Device = Literal["auto", "cpu", "cuda"]
 BATCH = 64
 TOP = 5
+_CPU_BATCH = 16
+"""Images that a CPU computes together at most: with more, the activations leave its caches (docs/performance.md)."""
+
+_Computed = tuple[dict[str, Tensor], Tensor | None]
 
 
 class Model(HubMixin):
@@ -93,7 +99,7 @@ class Model(HubMixin):
           tensors (3, H, W), (N, 3, H, W); uint8, or floats in [0, 1], not normalised. See :func:`each_image`
         - ``ensemble``: one of :attr:`ensembles`
         - ``top``: how many classes a prediction lists, capped at the number of classes
-        - ``batch``: images per forward pass; affects only speed and memory
+        - ``batch``: images per forward pass, at most 16 on a CPU; affects only speed and memory
 
         Raises InputError for an unreadable image, and for an invalid ensemble or number.
         """
@@ -112,7 +118,8 @@ class Model(HubMixin):
     ) -> Iterator[Prediction]:
         """Yield the predictions of :meth:`predict` one by one, in constant memory for any number of ``inputs``.
 
-        - ``workers``: worker processes that read images ahead; None for one per core if there are at least 200 images
+        - ``workers``: threads that read and compute on a CPU, processes that read ahead for a GPU; None for one per core if
+          there are at least 200 images, 0 for none
         - ``unreadable``: called with every unreadable image, which is then skipped; None raises InputError
         """
         self.check_ensemble(ensemble)
@@ -159,24 +166,43 @@ class Model(HubMixin):
         unreadable: Callable[[Unreadable], None] | None = None,
     ) -> Iterator[ModelOutput]:
         """Yield the output of each batch under all ensembles; the arguments are those of :meth:`stream`."""
-        for read in read_batches(each_image(inputs), self.preprocessing, batch, workers):
+        for read, (logits, domains) in self._computed(each_image(inputs), batch, workers):
             for problem in read.problems:
                 if unreadable is None:
                     raise InputError(f"{problem.name!r} cannot be read: {problem.reason}")
                 unreadable(problem)
             if read.names:
-                logits, domains = self._compute(torch.from_numpy(read.images))
                 plain = {name: values.numpy() for name, values in logits.items()}
                 yield ModelOutput(read.names, plain, None if domains is None else domains.numpy())
 
-    def _compute(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+    def _computed(
+        self, items: Iterator[ImageInput | Unreadable], batch: int, workers: int | None
+    ) -> Iterator[tuple[ReadBatch, _Computed]]:
+        """Yield the images of each batch and their output, on a CPU in threads that both read and compute."""
+        if self.device.type == "cpu":
+            waiting, count = worth_workers(items, workers, torch.get_num_threads())
+            chunks = iter(lambda: list(islice(waiting, min(batch, _CPU_BATCH))), [])
+            # A single thread would only wait for this one.
+            yield from in_threads(self._read_and_compute, chunks, 0 if workers is None and count == 1 else count)
+        else:
+            for read in read_batches(items, self.preprocessing, batch, workers):
+                yield read, self._compute_read(read)
+
+    def _read_and_compute(self, items: list[ImageInput | Unreadable]) -> tuple[ReadBatch, _Computed]:
+        read = read_batch(items, self.preprocessing)
+        return read, self._compute_read(read)
+
+    def _compute_read(self, read: ReadBatch) -> _Computed:
+        return self._compute(torch.from_numpy(read.images)) if read.names else ({}, None)
+
+    def _compute(self, images: Tensor) -> _Computed:
         """Return ensemble -> logits of uint8 (N, 3, size, size), and the sources' probabilities (N, D); both on the CPU.
 
         The probabilities are None without a domain classifier. Splits the batch in half if it does not fit in memory.
         """
         try:
             with torch.inference_mode(), default_tensors():
-                prepared = self.preprocessing.normalize(images.to(self.device))
+                prepared = self.preprocessing.normalize(images.to(self.device)).contiguous(memory_format=self._layout)
                 batch = DomainBatch(prepared, None, None, torch.arange(len(images), device=self.device))
                 domains = None
                 if self.method.domain_classifier is not None:
@@ -194,6 +220,21 @@ class Model(HubMixin):
         (logits, domains), (more_logits, more_domains) = (self._compute(part) for part in images.chunk(2))
         joined = {name: torch.cat([logits[name], more_logits[name]]) for name in logits}
         return joined, None if domains is None or more_domains is None else torch.cat([domains, more_domains])
+
+    @property
+    def _layout(self) -> torch.memory_format:
+        """The memory layout of images in which the network computes fastest, as far as it has been measured."""
+        is_faster = self.device.type == "cpu" and self._takes_channels_last
+        return torch.channels_last if is_faster else torch.contiguous_format
+
+    @cached_property
+    def _takes_channels_last(self) -> bool:
+        """Whether the method predicts images in the channels-last layout, which ``view`` in a network may refuse."""
+        try:
+            ensembles_of(self.method, torch.channels_last)
+        except RuntimeError:
+            return False
+        return True
 
     @property
     def has_votes(self) -> bool:
@@ -240,11 +281,11 @@ class Model(HubMixin):
         return model_card(self.card, self.ensembles, repo_id)
 
 
-def ensembles_of(method: Method) -> tuple[str, ...]:
-    """Return the ensembles that a method predicts, determined with one empty image."""
+def ensembles_of(method: Method, layout: torch.memory_format = torch.contiguous_format) -> tuple[str, ...]:
+    """Return the ensembles that a method predicts, determined with one empty image in a memory layout."""
     size = method.network.image_size
     first = next(method.parameters())
-    images = torch.zeros(1, 3, size, size, dtype=first.dtype, device=first.device)
+    images = torch.zeros(1, 3, size, size, dtype=first.dtype, device=first.device).contiguous(memory_format=layout)
     with torch.inference_mode():
         return tuple(method.predict(DomainBatch(images, None, None, torch.zeros(1, dtype=torch.int64))))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,10 @@ class Rows(ABC):
     @abstractmethod
     def add(self, prediction: Prediction) -> None:
         """Write one row."""
+
+    def append(self, part: BinaryIO) -> None:
+        """Append rows that were written without header and footer, by a writer of :data:`PARTS`."""
+        shutil.copyfileobj(part, self._stream)
 
     def end(self) -> None:  # noqa: B027 - most formats have none
         """Write the footer."""
@@ -100,7 +105,15 @@ class JsonArray(Rows):
 
     def add(self, prediction: Prediction) -> None:
         """Write one object."""
-        self._stream.write((b"\n" if self._is_first else b",\n") + _json(prediction))
+        self._add(_json(prediction))
+
+    def append(self, part: BinaryIO) -> None:
+        """Append the objects of :class:`JsonLines`."""
+        for content in part:
+            self._add(content.removesuffix(b"\n"))
+
+    def _add(self, content: bytes) -> None:
+        self._stream.write((b"\n" if self._is_first else b",\n") + content)
         self._is_first = False
 
     def end(self) -> None:
@@ -110,6 +123,8 @@ class JsonArray(Rows):
 
 FORMATS: dict[str, type[Rows]] = {".csv": CsvRows, ".json": JsonArray, ".jsonl": JsonLines}
 """File extension -> the writer of its rows."""
+PARTS: dict[str, type[Rows]] = {".csv": CsvRows, ".json": JsonLines, ".jsonl": JsonLines}
+"""File extension -> the writer of rows that :meth:`Rows.append` of its writer takes."""
 
 
 @contextmanager

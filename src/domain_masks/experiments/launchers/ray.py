@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from domain_masks.data import ImageDataset
-from domain_masks.errors import InputError
 from domain_masks.experiments.launchers.base import ForwardingReporter, Job, Outcome, execute, lost
+from domain_masks.experiments.launchers.ray_connection import (
+    RETRIES,
+    as_they_end,
+    connected,
+    forwarded_variables,
+    nodes,
+    share_of,
+)
 from domain_masks.progress import Reporter, silent_libraries
-
-RETRIES = 5
-"""How often a run is restarted or resumed whose node or process has been lost."""
-_VARIABLES = ("DMG_CACHE", "DMG_DATA", "OMP_NUM_THREADS")
-
-
-@dataclass(frozen=True)
-class Share:
-    """The resources of one run on a cluster: cores, and GPUs or a fraction of one."""
-
-    cores: int
-    gpus: float
 
 
 @dataclass(frozen=True)
@@ -45,74 +40,22 @@ class RayCluster:
 
     def launch(self, jobs: Sequence[Job], dataset: ImageDataset, reporter: Reporter) -> Iterator[tuple[Job, Outcome]]:
         """Yield every job once, with its outcome, as it ends."""
-        ray = _ray()
-        self._connect(ray)
-        running: dict[Any, Job] = {}
-        try:
-            share, most = self._share(ray)
-            reporter.say(
-                f"ray: {len(_nodes(ray))} nodes, {most} runs at once with {share.cores} cores"
-                + (f" and {share.gpus:g} GPU" if share.gpus else "")
-            )
-            task = ray.remote(carry_out).options(
-                num_cpus=share.cores,
-                num_gpus=share.gpus,
-                max_retries=RETRIES,
-                scheduling_strategy="SPREAD",
-                name="domain-masks-run",
-            )
-            images = ray.put(dataset)
-            variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-            waiting = deque(jobs)
-            while waiting or running:
-                while waiting and len(running) < most:
-                    job = waiting.popleft()
-                    reporter.say(job.title)
-                    running[task.remote(job, images, share.cores, variables)] = job
-                for reference in ray.wait(list(running), num_returns=1)[0]:
-                    job = running.pop(reference)
+        with connected(self.address) as ray:
+            share, most = share_of(ray, self.uses_gpus, self.count)
+            reporter.say(f"ray: {len(nodes(ray))} nodes, {most} runs at once with {share}")
+            task = ray.remote(carry_out).options(**share.options("domain-masks-run"))
+            images, variables = ray.put(dataset), forwarded_variables()
+
+            def begin(job: Job) -> Any:
+                reporter.say(job.title)
+                return task.remote(job, images, share.cores, variables)
+
+            def stopping(count: int) -> None:
+                reporter.say(f"stopping: {count} run{'s save their' if count > 1 else ' saves its'} state")
+
+            with closing(as_they_end(ray, begin, jobs, most, stopping)) as ended:
+                for job, reference in ended:
                     yield job, _outcome(ray, reference, job)
-        except BaseException:
-            _end(ray, running, reporter)
-            raise
-        finally:
-            ray.shutdown()
-
-    def _connect(self, ray: ModuleType) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Ray removes repeated lines, but those of different runs are all needed.
-        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-        try:
-            ray.init(
-                address=None if self.address == "local" else self.address,
-                include_dashboard=False if self.address == "local" else None,
-                logging_level="error",
-            )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"--ray_address {self.address}: no Ray cluster answers ({str(error).splitlines()[0]}). Expected HOST:PORT of "
-                "one that `ray start --head` has started, auto on one of its nodes, or local to start one here"
-            ) from error
-
-    def _share(self, ray: ModuleType) -> tuple[Share, int]:
-        """Return the resources of one run, and how many run at once."""
-        nodes = [node["Resources"] for node in _nodes(ray)]
-        gpus = sum(node.get("GPU", 0.0) for node in nodes) if self.uses_gpus else 0.0
-        return shares([node.get("CPU", 0.0) for node in nodes], gpus, self.count)
-
-
-def shares(cores_of_nodes: Sequence[float], gpus: float, count: int | None) -> tuple[Share, int]:
-    """Return the resources of one run on a cluster, and how many run at once.
-
-    - ``cores_of_nodes``: of each node; those without cores, such as a head node, execute nothing
-    - ``count``: most runs at once, None for one per GPU, or per node where there is none
-    """
-    usable = [int(cores) for cores in cores_of_nodes if cores >= 1]
-    if not usable:
-        raise InputError("the Ray cluster offers no cores: expected nodes that were started with --num-cpus")
-    most = count or int(gpus) or len(usable)
-    cores = max(1, min(sum(usable) // most, *usable))
-    return Share(cores, min(1.0, int(100 * gpus / most) / 100) if gpus else 0.0), most
 
 
 def carry_out(job: Job, dataset: ImageDataset, threads: int, variables: dict[str, str]) -> Outcome:
@@ -140,28 +83,3 @@ def _outcome(ray: ModuleType, reference: Any, job: Job) -> Outcome:
             job, f"the run was lost more than {RETRIES} times, or stopped by Ray: {type(error).__name__}: {first}"
         )
     return outcome
-
-
-def _end(ray: ModuleType, running: dict[Any, Job], reporter: Reporter) -> None:
-    """Ask the running tasks to save their state and end."""
-    if not running or not ray.is_initialized():
-        return
-    reporter.say(f"stopping: {len(running)} run{'s save their' if len(running) > 1 else ' saves its'} state")
-    for reference in running:
-        # Raises KeyboardInterrupt in the task.
-        ray.cancel(reference, force=False)
-    ray.wait(list(running), num_returns=len(running))
-
-
-def _nodes(ray: ModuleType) -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
-
-
-def _ray() -> ModuleType:
-    try:
-        import ray  # noqa: PLC0415
-    except ImportError as error:
-        raise InputError(
-            "launcher: ray is not installed here: install it with `pip install 'domain-masks[ray]'`, or leave out --launcher"
-        ) from error
-    return ray
