@@ -47,6 +47,8 @@ class Case:
 
 CASES = {
     **{name: Case(name) for name in METHODS if not METHODS[name].is_closed_form()},
+    # Images move along a gradient that a difference in the last bits can carry over a kink: it then differs as a whole.
+    "crossgrad": Case("crossgrad", {"epochs": 1}, off=5e-3),
     "two batches per update": Case("dmg", {"accumulate": 2}),
     "two batches per update, alternating optimisers": Case("dann", {"accumulate": 2}),
     # Rounded to 8 bits, an activation that differs in its last bit differs by 1/256.
@@ -61,7 +63,7 @@ CASES = {
     "a validation image per source": Case("mldg", validation=1),
     "a closed form": Case("dica"),
 }
-FEW = ("dmg", "metareg", "crossgrad", "coral", "two batches per update, alternating optimisers", "swad")
+FEW = ("dmg", "metareg", "dann", "coral", "two batches per update, alternating optimisers", "swad")
 FEW += ("a validation image per source", "early stopping")
 """Those of the default suite: all domains in each batch, phases, several optimisers, gathered losses, averages."""
 

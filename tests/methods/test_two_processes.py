@@ -58,7 +58,9 @@ def test_one_process_and_two_agree(name: str, on_two_processes: Path, tmp_path: 
     assert_same_results(one, two, equal=case.off is None)
     tensors = [load_file(place / "model.safetensors") for place in (one, two)]
     for key, value in tensors[0].items():
-        torch.testing.assert_close(tensors[1][key], value, atol=off, rtol=10 * off, msg=key)
+        torch.testing.assert_close(
+            tensors[1][key], value, atol=off, rtol=10 * off, msg=lambda text, key=key: f"{key}: {text}"
+        )
 
 
 def assert_same_results(one: Path, two: Path, equal: bool) -> None:

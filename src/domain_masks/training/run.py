@@ -137,7 +137,7 @@ def _empty_folder_removed(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except DomainMasksError:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # ValueError of a name that no folder can have
             folder.path.rmdir()
         raise
 

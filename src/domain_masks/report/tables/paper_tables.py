@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from domain_masks.records.files import printable
 from domain_masks.records.results import OUT_OF_DOMAIN, OVERALL
 from domain_masks.report.document import Block, Paragraph, Section
 from domain_masks.report.runs.accuracies import has_printed, overall_differences, target_differences
@@ -103,7 +104,7 @@ def _differences_table(group: Group, lines: Sequence[Line]) -> Table | None:
         )
     frame = pd.DataFrame(
         [
-            {"setting": item.setting, "paper": item.paper, "here": item.here, "method": line.label}
+            {"setting": item.setting, "paper": item.paper, "here": printable(item.here), "method": line.label}
             for item in differences
             for line in by_difference[item]
         ]
