@@ -62,16 +62,12 @@ class PredictSettings(CommandSettings):
         "threads that load images and compute; with a GPU, processes that load", None, otherwise="by CPU cores"
     )
     device: AnyDevice = setting("where to compute", "auto")
-    launcher: Literal["local", "ray"] | None = setting("this machine, or a Ray cluster", None, group="cluster")
+    launcher: Literal["local", "ray"] | None = setting("this machine, or a Ray cluster", None)
     ray_address: Annotated[PlaceText, Metavar("ADDRESS")] | None = setting(
-        "address of the cluster: auto, HOST:PORT, or local to start one here", None, group="cluster"
+        "address of the cluster: auto, HOST:PORT, or local to start one here", None
     )
-    jobs: Count | None = setting(
-        "shards in parallel on the cluster", None, otherwise="one per GPU or node", group="cluster"
-    )
-    shard: Count | None = setting(
-        "images of a shard, which is kept when it is finished", None, otherwise="4096", group="cluster"
-    )
+    jobs: Count | None = setting("shards in parallel on the cluster", None, otherwise="one per GPU or node")
+    shard: Count | None = setting("images of a shard, which is kept when it is finished", None, otherwise="4096")
 
     def contradictions(self) -> Iterator[str]:
         """Yield a line for each output that is a folder, for both in one file, and for settings of a cluster without one."""
