@@ -1,5 +1,6 @@
 import json
 import shutil
+import time
 from dataclasses import replace
 from itertools import islice
 
@@ -241,6 +242,26 @@ def test_threads_change_nothing(model, images):
     assert alone == together
     with pytest.raises(InputError, match="channels last"):
         list(model.stream([np.zeros((3, 8, 8), dtype=np.uint8)], workers=1))
+
+
+class Remembering(torch.nn.Module):
+    """A layer that cannot be traced, and keeps its input in an attribute while it computes."""
+
+    def forward(self, images):
+        if bool((images < 1e9).all()):
+            self.kept = images
+            time.sleep(0.05)
+        return self.kept.clone()
+
+
+def test_a_network_that_keeps_values_between_its_steps_predicts_the_same_in_threads():
+    head = torch.nn.Linear(3 * 16 * 16, len(context().classes))
+    network = torch.nn.Sequential(Remembering(), torch.nn.Conv2d(3, 3, 1), torch.nn.Flatten(), head)
+    method = build_method("aggregate", network, context(), built("aggregate").settings, 0)
+    model = dm.deploy.Model(method, card(16, targets=[], preprocessing=SIXTEEN), "cpu")
+    images = list(np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8))
+    one, several = ([found.top for found in model.stream(images, batch=2, workers=workers)] for workers in (0, 3))
+    assert one == several
 
 
 def test_processes_read_what_this_one_reads(model, images):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from threading import Lock
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,6 +41,10 @@ BATCH = 64
 TOP = 5
 _CPU_BATCH = 16
 """Images that a CPU computes together at most: with more, the activations leave its caches (docs/performance.md)."""
+
+_WITHOUT_STATE = frozenset({"domain_masks", "torch", "torchvision", "timm"})
+"""Packages whose modules keep nothing between calls, so that several threads can call them at the same time."""
+_ONE_AT_A_TIME = Lock()
 
 _Computed = tuple[dict[str, Tensor], Tensor | None]
 
@@ -193,7 +199,14 @@ class Model(HubMixin):
         return read, self._compute_read(read)
 
     def _compute_read(self, read: ReadBatch) -> _Computed:
-        return self._compute(torch.from_numpy(read.images)) if read.names else ({}, None)
+        with self._computing:
+            return self._compute(torch.from_numpy(read.images)) if read.names else ({}, None)
+
+    @property
+    def _computing(self) -> AbstractContextManager[Any]:
+        """Lets one thread at a time compute with modules of other packages, which may keep values in attributes."""
+        packages = {type(module).__module__.partition(".")[0] for module in self.method.modules()}
+        return nullcontext() if packages <= _WITHOUT_STATE else _ONE_AT_A_TIME
 
     def _compute(self, images: Tensor) -> _Computed:
         """Return ensemble -> logits of uint8 (N, 3, size, size), and the sources' probabilities (N, D); both on the CPU.
