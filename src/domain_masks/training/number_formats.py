@@ -46,12 +46,16 @@ def formats_for(network: nn.Module, device: torch.device) -> tuple[str, bool]:
 def resolve_formats(config: RunConfig) -> RunConfig:
     """Return the configuration with values in the place of ``auto`` for precision and channels_last; any other as it is.
 
-    They follow from the network and the device alone, and are the same wherever these are.
+    They follow from the network and the device alone, and are the same wherever these are. The network ``small`` keeps single
+    precision and channels-first: it gains little, and bf16 costs it accuracy (docs/performance.md).
     """
     if AUTO not in (config.precision, config.channels_last):
         return config
-    network = build_architecture(architecture_for(config, None), classes=2)
-    precision, channels_last = formats_for(network, choose_device(config.device))
+    if config.backbone == _SMALL:
+        precision, channels_last = "32", False
+    else:
+        network = build_architecture(architecture_for(config, None), classes=2)
+        precision, channels_last = formats_for(network, choose_device(config.device))
     if described(config.method_name).is_closed_form():
         precision = "32"
     chosen = {"precision": precision, "channels_last": channels_last}
@@ -65,7 +69,8 @@ def chosen_formats(asked: RunConfig, resolved: RunConfig) -> Iterator[str]:
     device = choose_device(resolved.device)
     fast = "computes" if computes_in_bf16(device) else "does not compute"
     if asked.precision == AUTO:
-        yield f"precision: {resolved.precision} (auto: the {_named(device)} {fast} in bf16)"
+        why = "the network is small" if resolved.backbone == _SMALL else f"the {_named(device)} {fast} in bf16"
+        yield f"precision: {resolved.precision} (auto: {why})"
     if asked.channels_last == AUTO:
         yield f"channels_last: {str(resolved.channels_last).lower()} (auto, by the layers of {resolved.backbone})"
 
@@ -80,7 +85,7 @@ def faster_formats(config: RunConfig, network: nn.Module, device: torch.device) 
         return None
     return (
         f"note: --precision auto --channels_last auto would be faster here (precision {precision}, channels_last "
-        f"{str(channels_last).lower()}), with other numbers than these settings in their last digits"
+        f"{str(channels_last).lower()}), with other numbers: bf16 rounds to three digits"
     )
 
 
