@@ -45,8 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": PARTS,
     "deploy": PARTS,
     "experiments": ABOVE,
-    # What methods are and which settings of a run are their own defaults.
-    "report": {"errors", "keywords", "lazy", "records", "evaluation", "methods", "settings"},
+    "report": {"errors", "keywords", "lazy", "records", "evaluation"},
     "cli": {*ABOVE, "experiments", "report", PACKAGE},
     "calls": {"errors", "keywords", "progress", "records", "settings", "training", "deploy"},
     "__main__": {"cli"},

@@ -17,11 +17,11 @@ from domain_masks.methods import METHODS, Context, Method, Settings
 from domain_masks.methods.descriptions import FAMILIES
 from domain_masks.methods.domain_classifier import DomainClassifier
 from domain_masks.methods.method_builder import build_method
+from domain_masks.methods.run_defaults import own_defaults
 from domain_masks.methods.settings import check_method, method_settings
 from domain_masks.networks import build_backbone
 from domain_masks.randomness import BatchRandomness
 from domain_masks.records.config import RunConfig, check_values
-from domain_masks.settings.by_method import own_defaults
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.launching import launch
 from domain_masks.training.optimizers import trained_groups

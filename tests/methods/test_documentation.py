@@ -4,7 +4,7 @@ from pathlib import Path
 
 from domain_masks.methods import METHODS
 from domain_masks.methods.method_registry import described
-from domain_masks.settings.by_method import own_defaults
+from domain_masks.methods.run_defaults import own_defaults
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
 NEEDS = {"images": "images", "features": "frozen features", "either": "either"}

@@ -15,11 +15,11 @@ from domain_masks.errors import InputError
 from domain_masks.experiments.plan import leave_one_out
 from domain_masks.experiments.run_index import key_of
 from domain_masks.methods import METHODS, Aggregate
+from domain_masks.methods.run_defaults import own_defaults
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records.config import parse_config, read_config
 from domain_masks.sampling import SAMPLING
 from domain_masks.settings import by_method
-from domain_masks.settings.by_method import own_defaults
 from domain_masks.settings.validation import check_settings
 from domain_masks.training import run
 from domain_masks.training.defaults import notes, resolve

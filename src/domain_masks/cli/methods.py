@@ -87,7 +87,7 @@ def _short_paper(method: type[Description]) -> str:
 
 
 def _details(name: str, method: type[Description], width: int) -> Iterator[str]:
-    from domain_masks.settings.by_method import own_defaults  # noqa: PLC0415
+    from domain_masks.methods.run_defaults import own_defaults  # noqa: PLC0415
 
     paper = method.paper
     lines = [f"{name}: {method.summary}", f"  {paper.authors}: {paper.title}. {paper.venue}", f"  {_needs(method)}"]

@@ -7,10 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain_masks.errors import InputError
+from domain_masks.errors import DomainMasksError, InputError
+from domain_masks.methods.method_registry import described
+from domain_masks.methods.run_defaults import defaults_in_effect
 from domain_masks.methods.settings import method_defaults
 from domain_masks.records.collection import RunRecord
-from domain_masks.records.config import NOT_COMPUTED, RunConfig
+from domain_masks.records.config import NOT_COMPUTED, RunConfig, parse_config
 
 METHOD = "method."
 """Prefix of a method's own settings, as in their flags."""
@@ -124,3 +126,14 @@ def _once(records: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
     for record in records:
         first_of.setdefault((frozenset(record.results.targets), record.results.seed), record)
     return tuple(first_of.values())
+
+
+def own_defaults_of(record: RunRecord) -> dict[str, Any]:
+    """Return the settings of a run that have its method's own default instead of the usual one; name -> value.
+
+    Empty for a run of a method or a version that is unknown here.
+    """
+    try:
+        return defaults_in_effect(parse_config(record.config), described(record.results.method))
+    except DomainMasksError:
+        return {}

@@ -1,44 +1,16 @@
-"""What a method declares about the settings of its runs: its own defaults, and the rows of every source that a batch needs."""
+"""How a method decides settings of its runs: those that are not given, and the rows of every source that a batch needs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from domain_masks.errors import InputError
+from domain_masks.methods.run_defaults import own_defaults
 from domain_masks.records.config import RunConfig, check_values
 from domain_masks.records.recipes import RECIPES
-from domain_masks.records.setting_types import flag_of
 
 if TYPE_CHECKING:
     from domain_masks.methods import Description
-
-_NOT_A_METHODS = frozenset({"recipe", "class_weights", "fast", "selection", "seed", "max_time"})
-"""Settings of the optimisation for which a method cannot have a default of its own."""
-
-
-def own_defaults(method: type[Description]) -> dict[str, Any]:
-    """Return the method's own defaults for settings of runs, validated.
-
-    A method that needs images of every source in each batch has balanced sampling. Raises InputError, which names the method,
-    for unknown settings and invalid values.
-    """
-    own: dict[str, Any] = {"sampling": "balanced"} if method.rows_per_domain else {}
-    own |= method.defaults
-    config, mistakes = check_values(own)
-    mistakes += [f"{name}: is not a setting of the training" for name in own if not _is_a_methods(name)]
-    if config is None or mistakes:
-        raise InputError(
-            f"method {method.name!r} has defaults that cannot be used: {'; '.join(mistakes)}. Expected settings of the "
-            "training in its `defaults`, such as lr"
-        )
-    return {name: getattr(config, name) for name in own}
-
-
-def _is_a_methods(name: str) -> bool:
-    field = RunConfig.model_fields.get(name)
-    if field is None or name == "sampling":
-        return True  # an unknown name has been reported already
-    return flag_of(field).group == "optimisation" and name not in _NOT_A_METHODS
 
 
 def defaults_not_given(config: RunConfig, method: type[Description]) -> dict[str, Any]:
@@ -66,16 +38,6 @@ def recipe_of(config: RunConfig, method: type[Description]) -> dict[str, Any]:
 def is_given(config: RunConfig, name: str) -> bool:
     """Whether a setting was given: otherwise it has its default, or None."""
     return name in config.model_fields_set and getattr(config, name) not in (None, ())
-
-
-def defaults_in_effect(config: RunConfig, method: type[Description]) -> dict[str, Any]:
-    """Return the settings of a complete configuration that have the method's own default instead of the usual one."""
-    usual = RunConfig()
-    return {
-        name: value
-        for name, value in own_defaults(method).items()
-        if getattr(config, name) == value != getattr(usual, name)
-    }
 
 
 def batch_mistakes(config: RunConfig, method: type[Description], sources: int) -> list[str]:

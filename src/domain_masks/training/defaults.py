@@ -10,6 +10,7 @@ from domain_masks.data import DATASETS, ImageDataset, domains_named, record_of
 from domain_masks.data.huggingface import PREFIX, absolute_address
 from domain_masks.errors import InputError, combine_errors
 from domain_masks.methods.method_registry import described
+from domain_masks.methods.run_defaults import defaults_in_effect
 from domain_masks.methods.settings import with_settings
 from domain_masks.records.config import RunConfig
 from domain_masks.records.files import is_there
@@ -17,7 +18,7 @@ from domain_masks.records.paper_defaults import paper_defaults
 from domain_masks.records.preparation import RECORDED
 from domain_masks.records.results import OFFICIAL
 from domain_masks.records.run_folder import require_model
-from domain_masks.settings.by_method import batch_mistakes, defaults_in_effect, defaults_not_given, recipe_of
+from domain_masks.settings.by_method import batch_mistakes, defaults_not_given, recipe_of
 from domain_masks.settings.contradictions import contradictions
 from domain_masks.settings.plugins import needed_plugins
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 import pandas as pd
 
-from domain_masks.errors import DomainMasksError
-from domain_masks.methods.method_registry import described
+from domain_masks.evaluation.variants import own_defaults_of
 from domain_masks.records.collection import RunRecord
-from domain_masks.records.config import parse_config
 from domain_masks.records.counts import counted
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN
 from domain_masks.records.results import IN_DOMAIN, OUT_OF_DOMAIN, WITH_KNOWN_DOMAIN
@@ -18,7 +15,6 @@ from domain_masks.report.runs.accuracies import ensembles_of, overall
 from domain_masks.report.runs.groups import Group, Line
 from domain_masks.report.runs.naming import value_text
 from domain_masks.report.tables.table import ORACLE_NOTE
-from domain_masks.settings.by_method import defaults_in_effect
 
 ONE_SEED = (
     "One seed: there is no deviation over seeds, because a sample standard deviation needs at least two runs. Run more "
@@ -62,17 +58,13 @@ def reading(group: Group, frame: pd.DataFrame) -> list[str]:
 
 
 def _own_defaults(group: Group) -> list[str]:
-    """Return a note on the runs' settings that are defaults of their method and differ from those of other methods."""
+    """Name the settings of runs that have their method's own default, and so differ from those of other methods."""
     lines = []
     for line in group.lines:
-        own: dict[str, str] = {}
-        for record in line.records:
-            with suppress(DomainMasksError):  # of an unknown method or version
-                config = parse_config(record.config)
-                effective = defaults_in_effect(config, described(record.results.method))
-                own |= {name: f"{name} {value_text(value)}" for name, value in effective.items()}
+        own = {name: value for record in line.records for name, value in own_defaults_of(record).items()}
         if own:
-            lines.append(f"{line.label} ({', '.join(own.values())})")
+            listed = ", ".join(f"{name} {value_text(value)}" for name, value in own.items())
+            lines.append(f"{line.label} ({listed})")
     return [f"Run with defaults of the method instead of the usual ones: {'; '.join(lines)}."] if lines else []
 
 
