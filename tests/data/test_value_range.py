@@ -12,7 +12,7 @@ from PIL import Image
 import generated
 from domain_masks.data import Preprocessing, to_rgb
 from domain_masks.data.checking.examination import check
-from domain_masks.data.preprocessing import range_holding
+from domain_masks.data.image_modes import range_holding
 from domain_masks.deploy import load
 from domain_masks.errors import InputError
 from domain_masks.progress import ConsoleReporter

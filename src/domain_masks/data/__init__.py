@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from domain_masks.data.huggingface import load_huggingface
     from domain_masks.data.image_cache import with_stored_images
     from domain_masks.data.image_memory import images_stay_in_memory
+    from domain_masks.data.image_modes import to_rgb
     from domain_masks.data.loading import BatchPlan, LoaderSettings, TrainingLoader, evaluation_batches, view_batches
     from domain_masks.data.manifest import load_manifest
     from domain_masks.data.pacs import load_pacs
-    from domain_masks.data.preprocessing import Preprocessing, to_rgb
+    from domain_masks.data.preprocessing import Preprocessing
     from domain_masks.data.published_datasets import load_published
     from domain_masks.data.registry import DATASETS, DatasetRecord, default_preprocessing, load_dataset, record_of
     from domain_masks.data.splits import DomainSplits, domains_named, source_positions, split_domains

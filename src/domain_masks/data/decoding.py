@@ -15,8 +15,8 @@ from PIL import Image, UnidentifiedImageError
 
 from domain_masks.data.content import UNREAD, read_image
 from domain_masks.data.image_files import UNREADABLE, upright
+from domain_masks.data.image_modes import assumed_white, is_deep, to_rgb, values_of
 from domain_masks.data.openers import Opener
-from domain_masks.data.preprocessing import assumed_white, is_deep, to_rgb, values_of
 
 ProblemKind = Literal["unopened", "empty", "not-an-image", "truncated", "too-large", "broken"]
 

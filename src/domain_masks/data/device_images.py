@@ -16,7 +16,7 @@ from domain_masks.data.cropping import Box, RandomCrop, crop_numbers
 from domain_masks.data.dataset import ImageDataset, Int64Array, Subset
 from domain_masks.data.device_resizing import crop_plan, resized_crops
 from domain_masks.data.image_cache import in_binary_units
-from domain_masks.data.loading import BatchPlan, LoaderSettings, evaluation_batches
+from domain_masks.data.loading import BatchPlan, LoaderSettings, PlannedBatches, evaluation_batches
 from domain_masks.data.preprocessing import Preprocessing
 from domain_masks.data.resizing import resized_crop
 from domain_masks.data.splits import source_positions
@@ -96,7 +96,7 @@ def images_on_device(
     return DeviceImages(preprocessing, stored, rows, pixels, seen)
 
 
-class DeviceLoader:
+class DeviceLoader(PlannedBatches):
     """The batches of :class:`TrainingLoader`, made on the device: what chooses them is sent there once per epoch.
 
     Raises InputError as :class:`BatchPlan` does.
@@ -110,26 +110,9 @@ class DeviceLoader:
         settings: LoaderSettings,
         augmentation: str = "none",
     ) -> None:
-        self.plan = BatchPlan(subset, sources, settings)
-        self.epoch = 0
-        self.start = 0
+        super().__init__(BatchPlan(subset, sources, settings))
         self._images = images
         self._crop = augmentation_named(augmentation).crop(images.preprocessing)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, from 0, of the next pass, from its first batch on."""
-        self.epoch = epoch
-        self.start = 0
-
-    def set_start(self, batch_index: int) -> None:
-        """Start the next pass of this epoch at ``batch_index``; raises InputError if the epoch has no such batch."""
-        if not 0 <= batch_index <= len(self):
-            raise InputError(f"expected a batch from 0 to {len(self)}, got {batch_index}")
-        self.start = batch_index
-
-    def __len__(self) -> int:
-        """Batches of a whole epoch, independent of the start of the next pass."""
-        return len(self.plan)
 
     def __iter__(self) -> Iterator[DomainBatch]:
         images, crop = self._images, self._crop

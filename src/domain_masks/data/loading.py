@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -129,31 +130,16 @@ class BatchPlan:
                 )
 
 
-class TrainingLoader:
-    """An iterable over the batches of one epoch, chosen by :meth:`set_epoch`, from 0.
+class PlannedBatches(ABC):
+    """An iterable over the batches of one epoch, chosen by :meth:`set_epoch`, from 0, as a plan has them.
 
-    Batches hold the crops of ``augmentation``, uint8 (n, 3, size, size) on the CPU; labels; domains as
-    positions in ``sources``; rows of the dataset as ids; and the batch's random numbers, whose step counts the batches
-    since the start of the run. See :class:`BatchPlan` for each process's part.
-
-    Raises InputError as :class:`BatchPlan` does; while iterating, if an image cannot be read.
+    Iterating raises InputError as :meth:`BatchPlan.batches` does.
     """
 
-    def __init__(
-        self,
-        subset: Subset,
-        sources: Sequence[str],
-        preprocessing: Preprocessing,
-        settings: LoaderSettings,
-        augmentation: str = "none",
-    ) -> None:
-        self.plan = BatchPlan(subset, sources, settings)
+    def __init__(self, plan: BatchPlan) -> None:
+        self.plan = plan
         self.epoch = 0
         self.start = 0
-        self._rows = RowLists()
-        self._crop = augmentation_named(augmentation).crop(preprocessing)
-        reader = ImageReader(subset, preprocessing, self._crop)
-        self._images = image_batches(reader, self._rows, settings.workers, keep_workers=True)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, from 0, of the next pass, from its first batch on."""
@@ -172,6 +158,35 @@ class TrainingLoader:
     def __len__(self) -> int:
         """Batches of a whole epoch, independent of the start of the next pass."""
         return len(self.plan)
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[DomainBatch]:
+        """Yield the batches of the epoch from ``start`` on, with their images."""
+
+
+class TrainingLoader(PlannedBatches):
+    """An iterable over the batches of one epoch, chosen by :meth:`set_epoch`, from 0.
+
+    Batches hold the crops of ``augmentation``, uint8 (n, 3, size, size) on the CPU; labels; domains as
+    positions in ``sources``; rows of the dataset as ids; and the batch's random numbers, whose step counts the batches
+    since the start of the run. See :class:`BatchPlan` for each process's part.
+
+    Raises InputError as :class:`BatchPlan` does; while iterating, if an image cannot be read.
+    """
+
+    def __init__(
+        self,
+        subset: Subset,
+        sources: Sequence[str],
+        preprocessing: Preprocessing,
+        settings: LoaderSettings,
+        augmentation: str = "none",
+    ) -> None:
+        super().__init__(BatchPlan(subset, sources, settings))
+        self._rows = RowLists()
+        self._crop = augmentation_named(augmentation).crop(preprocessing)
+        reader = ImageReader(subset, preprocessing, self._crop)
+        self._images = image_batches(reader, self._rows, settings.workers, keep_workers=True)
 
     def __iter__(self) -> Iterator[DomainBatch]:
         planned = [batch for _, batch in self.plan.batches(self.epoch, self.start)]

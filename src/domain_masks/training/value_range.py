@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from domain_masks.data import ImageDataset, split_domains
 from domain_masks.data.image_files import UNREADABLE, upright
-from domain_masks.data.preprocessing import is_deep, range_holding, values_of
+from domain_masks.data.image_modes import is_deep, range_holding, values_of
 from domain_masks.errors import InputError
 from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig

@@ -9,7 +9,7 @@ from domain_masks.data.checking.index import CheckedImage
 from domain_masks.data.checking.occurrences import Finding, Occurrence, findings
 from domain_masks.data.checking.rules import SMALL
 from domain_masks.data.decoding import Depth, ImageFacts, ProblemKind
-from domain_masks.data.preprocessing import range_holding
+from domain_masks.data.image_modes import range_holding
 from domain_masks.records.counts import counted
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from domain_masks.data.decoding import problem_of
 from domain_masks.data.image_files import UNREADABLE
-from domain_masks.data.preprocessing import to_rgb
+from domain_masks.data.image_modes import to_rgb
 from domain_masks.deploy.predicting.image_inputs import ImageInput, name_of, open_input
 from domain_masks.deploy.predicting.prediction import ModelOutput, Prediction
 from domain_masks.errors import InputError
