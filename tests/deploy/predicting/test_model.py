@@ -293,7 +293,7 @@ def test_the_memory_layout_changes_nothing(network, monkeypatch):
     if network is not None:
         method = build_method("aggregate", network, context(), method.settings, 0)
     model = dm.deploy.Model(method, card(16, targets=[], preprocessing=SIXTEEN), "cpu")
-    assert model._takes_channels_last == (network is None)
+    assert model._computation._takes_channels_last == (network is None)
     images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
     given = []
     real = method.predict

@@ -14,7 +14,8 @@ from domain_masks.data import Preprocessing
 from domain_masks.deploy.exporting.fold import FoldedSite, fold, mask_factors
 from domain_masks.deploy.exporting.preprocessing_module import PreprocessingInside
 from domain_masks.deploy.exporting.prune import Pruned, prune
-from domain_masks.deploy.predicting.model import check_ensemble, ensembles_of
+from domain_masks.deploy.predicting.computation import ensembles_of
+from domain_masks.deploy.predicting.model import check_ensemble
 from domain_masks.errors import InputError
 from domain_masks.methods import Method
 from domain_masks.methods.base import MASKS, PREDICTIONS, average

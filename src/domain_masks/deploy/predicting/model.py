@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from threading import Lock
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domain_masks.batch import DomainBatch
 from domain_masks.data import Preprocessing
 from domain_masks.deploy.hub.mixin import HubMixin
 from domain_masks.deploy.hub.model_card import model_card
-from domain_masks.deploy.predicting.computing_threads import in_threads
+from domain_masks.deploy.predicting.computation import Computation, ensembles_of
 from domain_masks.deploy.predicting.image_inputs import ImageInput, each_image
 from domain_masks.deploy.predicting.image_paths import Unreadable
-from domain_masks.deploy.predicting.image_stream import ReadBatch, read_batch, read_batches, worth_workers
 from domain_masks.deploy.predicting.prediction import ModelOutput, Prediction, predictions_from
 from domain_masks.devices import choose_device
 from domain_masks.errors import InputError
@@ -34,19 +28,10 @@ from domain_masks.methods.base import PREDICTIONS, WEIGHTED, known
 from domain_masks.methods.saving import save_model
 from domain_masks.records.model_card import ModelCard
 from domain_masks.records.results import DOMAIN_CLASSIFIER, MOST_CONFIDENT_MASK
-from domain_masks.torch_globals import default_tensors
 
 Device = Literal["auto", "cpu", "cuda"]
 BATCH = 64
 TOP = 5
-_CPU_BATCH = 16
-"""Images that a CPU computes together at most: with more, the activations leave its caches (docs/performance.md)."""
-
-_WITHOUT_STATE = frozenset({"domain_masks", "torch", "torchvision", "timm"})
-"""Packages whose modules keep nothing between calls, so that several threads can call them at the same time."""
-_ONE_AT_A_TIME = Lock()
-
-_Computed = tuple[dict[str, Tensor], Tensor | None]
 
 
 class Model(HubMixin):
@@ -78,7 +63,7 @@ class Model(HubMixin):
     def to(self, device: str) -> Model:
         """Move the model to ``auto``, ``cpu`` or ``cuda`` (``cuda:1``); raises InputError if it is unavailable."""
         self.device = choose_device(device)
-        self.method.to(self.device)
+        self._computation = Computation(self.method.to(self.device), self.preprocessing, self.device)
         return self
 
     @cached_property
@@ -172,7 +157,7 @@ class Model(HubMixin):
         unreadable: Callable[[Unreadable], None] | None = None,
     ) -> Iterator[ModelOutput]:
         """Yield the output of each batch under all ensembles; the arguments are those of :meth:`stream`."""
-        for read, (logits, domains) in self._computed(each_image(inputs), batch, workers):
+        for read, (logits, domains) in self._computation.outputs(each_image(inputs), batch, workers):
             for problem in read.problems:
                 if unreadable is None:
                     raise InputError(f"{problem.name!r} cannot be read: {problem.reason}")
@@ -180,74 +165,6 @@ class Model(HubMixin):
             if read.names:
                 plain = {name: values.numpy() for name, values in logits.items()}
                 yield ModelOutput(read.names, plain, None if domains is None else domains.numpy())
-
-    def _computed(
-        self, items: Iterator[ImageInput | Unreadable], batch: int, workers: int | None
-    ) -> Iterator[tuple[ReadBatch, _Computed]]:
-        """Yield the images of each batch and their output, on a CPU in threads that both read and compute."""
-        if self.device.type == "cpu":
-            waiting, count = worth_workers(items, workers, torch.get_num_threads())
-            chunks = iter(lambda: list(islice(waiting, min(batch, _CPU_BATCH))), [])
-            # A single thread would only wait for this one.
-            yield from in_threads(self._read_and_compute, chunks, 0 if workers is None and count == 1 else count)
-        else:
-            for read in read_batches(items, self.preprocessing, batch, workers):
-                yield read, self._compute_read(read)
-
-    def _read_and_compute(self, items: list[ImageInput | Unreadable]) -> tuple[ReadBatch, _Computed]:
-        read = read_batch(items, self.preprocessing)
-        return read, self._compute_read(read)
-
-    def _compute_read(self, read: ReadBatch) -> _Computed:
-        with self._computing:
-            return self._compute(torch.from_numpy(read.images)) if read.names else ({}, None)
-
-    @property
-    def _computing(self) -> AbstractContextManager[Any]:
-        """Lets one thread at a time compute with modules of other packages, which may keep values in attributes."""
-        packages = {type(module).__module__.partition(".")[0] for module in self.method.modules()}
-        return nullcontext() if packages <= _WITHOUT_STATE else _ONE_AT_A_TIME
-
-    def _compute(self, images: Tensor) -> _Computed:
-        """Return ensemble -> logits of uint8 (N, 3, size, size), and the sources' probabilities (N, D); both on the CPU.
-
-        The probabilities are None without a domain classifier. Splits the batch in half if it does not fit in memory.
-        """
-        try:
-            with torch.inference_mode(), default_tensors():
-                prepared = self.preprocessing.normalize(images.to(self.device)).contiguous(memory_format=self._layout)
-                batch = DomainBatch(prepared, None, None, torch.arange(len(images), device=self.device))
-                domains = None
-                if self.method.domain_classifier is not None:
-                    features = self.method.boundary_features(batch)
-                    domains = self.method.domain_classifier(self.method.network.pooled(features)).float().cpu()
-                    # Reuse the features, so that F runs only once.
-                    batch = replace(batch, images=None, features=features)
-                return {name: logits.float().cpu() for name, logits in self.method.predict(batch).items()}, domains
-        except torch.OutOfMemoryError as error:
-            if len(images) == 1:
-                raise InputError(
-                    f"{self.device} has not enough memory for one image at {self.preprocessing.size} pixels: use "
-                    "device cpu, or free memory on the device"
-                ) from error
-        (logits, domains), (more_logits, more_domains) = (self._compute(part) for part in images.chunk(2))
-        joined = {name: torch.cat([logits[name], more_logits[name]]) for name in logits}
-        return joined, None if domains is None or more_domains is None else torch.cat([domains, more_domains])
-
-    @property
-    def _layout(self) -> torch.memory_format:
-        """The memory layout of images in which the network computes fastest, as far as it has been measured."""
-        is_faster = self.device.type == "cpu" and self._takes_channels_last
-        return torch.channels_last if is_faster else torch.contiguous_format
-
-    @cached_property
-    def _takes_channels_last(self) -> bool:
-        """Whether the method predicts images in the channels-last layout, which ``view`` in a network may refuse."""
-        try:
-            ensembles_of(self.method, torch.channels_last)
-        except RuntimeError:
-            return False
-        return True
 
     @property
     def has_votes(self) -> bool:
@@ -292,15 +209,6 @@ class Model(HubMixin):
     def model_card(self, repo_id: str | None = None) -> str:
         """Return the model card as Markdown: training data, accuracies, usage and limitations."""
         return model_card(self.card, self.ensembles, repo_id)
-
-
-def ensembles_of(method: Method, layout: torch.memory_format = torch.contiguous_format) -> tuple[str, ...]:
-    """Return the ensembles that a method predicts, determined with one empty image in a memory layout."""
-    size = method.network.image_size
-    first = next(method.parameters())
-    images = torch.zeros(1, 3, size, size, dtype=first.dtype, device=first.device).contiguous(memory_format=layout)
-    with torch.inference_mode():
-        return tuple(method.predict(DomainBatch(images, None, None, torch.zeros(1, dtype=torch.int64))))
 
 
 def check_ensemble(method: Method, ensemble: str, available: Sequence[str], held_out: Sequence[str] = ()) -> None:
