@@ -37,19 +37,11 @@ from domain_masks.data.stored_images import INDEX, PIXELS, StoredOpener
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records.cache import cache_folder
+from reporters import RecordingReporter
 
 QUIET = ConsoleReporter(quiet=True)
 PREPARED = Preprocessing(size=32, resize=32, square=True)
 """Training asks for 74 pixels, evaluation for 64: a JPEG of 140 is halved for evaluation alone."""
-
-
-class Told(ConsoleReporter):
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 @pytest.fixture
@@ -206,7 +198,7 @@ def test_a_builder_that_is_killed_leaves_nothing_in_the_way(tree: Path) -> None:
 
 
 def test_of_two_builders_one_waits_for_the_other(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files, built, told = opened(tree), [], Told()
+    files, built, told = opened(tree), [], RecordingReporter()
     build = image_cache_module._built
     has_begun = threading.Event()
 
@@ -256,7 +248,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(
 
 
 def test_images_in_memory_are_not_kept_again() -> None:
-    told, digits = Told(), load_digits_dataset()
+    told, digits = RecordingReporter(), load_digits_dataset()
     assert with_stored_images(digits, PREPARED, "disk", 0, told) is digits
     assert told.lines == ["cache: the images of digits are in memory already"]
 

@@ -16,22 +16,13 @@ from domain_masks.data import ImageDataset, load_folder
 from domain_masks.data import image_cache as image_cache_module
 from domain_masks.data.stored_images import StoredImages
 from domain_masks.experiments.run_index import key_of
-from domain_masks.progress import ConsoleReporter
 from domain_masks.records import MetricsLog, RunFolder
 from domain_masks.records.cache import cache_folder
 from domain_masks.training import evaluate, run
 from domain_masks.training.defaults import resolve
+from reporters import RecordingReporter
 
 TIMES = ("seconds", "images_per_second")
-
-
-class Told(ConsoleReporter):
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +58,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def learned(files: ImageDataset, out: Path, **changes: Any) -> tuple[str, list[dict[str, Any]], str]:
     """Return what a run has learned and measured: hashes of its model and predictions, and its metrics but for the times."""
     settings = {"augmentation": "pacs", "epochs": 2, **changes}
-    run(generated.config(**settings), out, dataset=files, reporter=Told())
+    run(generated.config(**settings), out, dataset=files, reporter=RecordingReporter())
     folder = RunFolder(out)
     rows = [{name: row[name] for name in row if name not in TIMES} for row in MetricsLog(folder.metrics).read()]
     model, predictions = (hashlib.sha256(path.read_bytes()).hexdigest() for path in (folder.model, folder.predictions))
@@ -107,9 +98,11 @@ def test_the_cache_is_no_part_of_what_a_run_computes(files: ImageDataset) -> Non
 
 
 def test_a_run_is_measured_again_from_files(files: ImageDataset, built: list[Path], tmp_path: Path) -> None:
-    first = run(generated.config(cache="disk", epochs=1), tmp_path / "r", dataset=files, reporter=Told()).results
+    first = run(
+        generated.config(cache="disk", epochs=1), tmp_path / "r", dataset=files, reporter=RecordingReporter()
+    ).results
     assert len(built) == 1
-    again = evaluate(tmp_path / "r", Told(), dataset=files).results
+    again = evaluate(tmp_path / "r", RecordingReporter(), dataset=files).results
     assert again.out_of_domain == first.out_of_domain
 
 
@@ -118,7 +111,7 @@ def test_where_nothing_is_to_be_kept_a_run_says_so(files: ImageDataset, built: l
         ("memory", generated.dataset(8), {}, "cache: the images of generated are in memory already"),
         ("frozen", files, {"freeze_features": True}, "cache: features are frozen, and kept instead of images"),
     ):
-        told = Told()
+        told = RecordingReporter()
         config = generated.config(cache="disk", epochs=1, **changes)
         run(config, tmp_path / name, dataset=dataset, reporter=told)
         assert expected in told.lines

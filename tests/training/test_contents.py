@@ -23,18 +23,10 @@ from domain_masks.records.config import RunConfig
 from domain_masks.records.identity import CONTENT, INPUTS, inputs_noted
 from domain_masks.report.runs.groups import groups_of
 from domain_masks.training import evaluate, run
+from reporters import RecordingReporter
 from trees_of_images import clean, pixels
 
 QUIET = ConsoleReporter(quiet=True)
-
-
-class Words(ConsoleReporter):
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 @pytest.fixture
@@ -60,7 +52,7 @@ def forget_content(folder: Path) -> None:
 
 
 def benchmark(tree: Path, out: Path) -> tuple[list[str], list[str]]:
-    words = Words()
+    words = RecordingReporter()
     config = settings(tree)
     dataset = identified(load_folder(tree), config, QUIET)
     outcome = execute_plan(leave_one_out(config, dataset, ["aggregate"], ["sketch"], [0], out), dataset, words)
@@ -114,7 +106,7 @@ def test_a_run_of_unknown_content_counts_by_its_names_and_says_so(tree: Path, tm
     assert again == first
     assert done(said)
     assert sum("did not record what the images hold" in line for line in said) == 1
-    words = Words()
+    words = RecordingReporter()
     evaluate(out / first[0], words)
     assert CONTENT not in inputs_noted(RunFolder(out / first[0])), (
         "nothing is known of the images that it was trained on"
@@ -156,7 +148,7 @@ def test_changed_held_out_images_are_measured_and_said(tree: Path, tmp_path: Pat
     interrupted(tree, folder, monkeypatch)
     before = inputs_noted(RunFolder(folder))[CONTENT]
     change(tree, "sketch/dog/2.png")
-    words = Words()
+    words = RecordingReporter()
     run(settings(tree), folder, reporter=words, resume=True)
     (line,) = [line for line in words.lines if "held-out images" in line and "no longer hold" in line]
     assert line.startswith("note: 1 of 20 held-out images, such as 'sketch/dog/2.png', no longer hold")
@@ -167,7 +159,7 @@ def test_changed_held_out_images_are_measured_and_said(tree: Path, tmp_path: Pat
     change(tree, "sketch/dog/4.png")
     with pytest.raises(RunFolderError, match=r"holds a finished run on other images.*dmg evaluate"):
         run(settings(tree), folder, reporter=QUIET, resume=True)
-    words = Words()
+    words = RecordingReporter()
     evaluate(folder, words)
     assert any("held-out images" in line and "no longer hold" in line for line in words.lines)
     assert inputs_noted(RunFolder(folder))[CONTENT] not in (before, measured)
