@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from domain_masks.cli import main as dmg
+from experiments.two_nodes_of_ray import two_nodes
 
 COMMAND = ["benchmark", "--methods", "dmg", "aggregate", "--targets", "ink", "mosaic", "--device", "cpu"]
 COMMAND += ["--epochs", "25", "--batch", "128"]
-LOOPBACK = "127.0.0.2"
-"""Of 127.0.0.1 Ray takes the address of the network in its place."""
 
 
 def rows(folder: Path) -> int:
@@ -42,23 +39,13 @@ def main(folder: str) -> None:
     """Carry out a benchmark alone, and on the cluster."""
     root = Path(folder)
     os.environ["DMG_CACHE"] = str(root / "cache")
-    temporary = tempfile.mkdtemp(prefix="dmg-ray-")
-    os.environ |= {"RAY_TMPDIR": temporary, "RAY_USAGE_STATS_ENABLED": "0"}
-    from ray.cluster_utils import Cluster  # noqa: PLC0415
-
     alone = dmg([*COMMAND, "--out", str(root / "alone"), "--quiet"])
-    node = {"num_cpus": 1, "node_ip_address": LOOPBACK, "object_store_memory": 80 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     seen: dict[str, Any] = {"alone": alone}
-    try:
-        second = cluster.add_node(**node)
+    with two_nodes() as (cluster, second):
         arguments = (cluster, second, root / "cluster", seen)
         threading.Thread(target=kill_in_the_middle, args=arguments, daemon=True).start()
         command = [*COMMAND, "--out", str(root / "cluster"), "--launcher", "ray", "--ray_address", cluster.address]
         seen["status"] = dmg(command)
-    finally:
-        cluster.shutdown()
-        shutil.rmtree(temporary, ignore_errors=True)
     sys.stdout.flush()
     print("\n" + json.dumps(seen))
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -17,9 +15,7 @@ from typing import Any
 
 from domain_masks.cli import main as dmg
 from domain_masks.data import load_digits_dataset
-
-LOOPBACK = "127.0.0.2"
-"""Of 127.0.0.1 Ray takes the address of the network in its place."""
+from experiments.two_nodes_of_ray import two_nodes
 
 
 def kill_in_the_middle(cluster: Any, node: Any, shards: Path, seen: dict[str, Any]) -> None:
@@ -35,10 +31,6 @@ def main(folder: str) -> None:
     root = Path(folder)
     os.chdir(root)
     os.environ["DMG_CACHE"] = str(root / "cache")
-    temporary = tempfile.mkdtemp(prefix="dmg-ray-")
-    os.environ |= {"RAY_TMPDIR": temporary, "RAY_USAGE_STATS_ENABLED": "0"}
-    from ray.cluster_utils import Cluster  # noqa: PLC0415
-
     seen: dict[str, Any] = {"trained": dmg(["train", "--fast", "--device", "cpu", "--quiet", "--out", "run"])}
     data = load_digits_dataset()
     Path("digits").mkdir()
@@ -47,17 +39,11 @@ def main(folder: str) -> None:
     Path("digits/0700-empty.png").touch()
     words = ["predict", "run", "digits", "--device", "cpu", "--batch", "8"]
     seen["alone"] = dmg([*words, "--out", "alone.csv", "--errors", "alone-bad.csv", "--quiet"])
-    node = {"num_cpus": 1, "node_ip_address": LOOPBACK, "object_store_memory": 80 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-    try:
-        second = cluster.add_node(**node)
+    with two_nodes() as (cluster, second):
         arguments = (cluster, second, root / "cluster.csv.shards", seen)
         threading.Thread(target=kill_in_the_middle, args=arguments, daemon=True).start()
         words += ["--out", "cluster.csv", "--errors", "cluster-bad.csv", "--shard", "48", "--launcher", "ray"]
         seen["status"] = dmg([*words, "--ray_address", cluster.address])
-    finally:
-        cluster.shutdown()
-        shutil.rmtree(temporary, ignore_errors=True)
     sys.stdout.flush()
     print("\n" + json.dumps(seen))
 

@@ -25,17 +25,9 @@ from domain_masks.experiments.launchers.ray_shards import RayShards
 from domain_masks.experiments.run_locks import is_locked, locked
 from domain_masks.progress import ConsoleReporter
 from experiments.deadly import DeadlyOpener
+from reporters import RecordingReporter
 
 TESTS = Path(__file__).parents[1]
-
-
-class Words(ConsoleReporter):
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def models(folder: Path) -> dict[str, str]:
@@ -89,7 +81,7 @@ def test_processes_share_the_runs_and_one_that_is_killed_fails_its_run_alone(
 ) -> None:
     deadly = replace(data, open_image=DeadlyOpener(data.open_image.pixels, tmp_path / "trigger"))
     (tmp_path / "trigger").touch()
-    words = Words()
+    words = RecordingReporter()
     lists = {"targets": ["dots", "plain"], "methods": ["aggregate"], "seeds": [0, 1]}
     runs = plan(tmp_path / "all", **lists)
     outcome = execute_plan(runs, deadly, words, LocalProcesses(2, uses_gpus=False))
