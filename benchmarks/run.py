@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-BENCHMARKS = ("masks", "ensemble", "augmenting", "loading", "predict", "folding", "start", "index", "costs")
+BENCHMARKS = ("masks", "formats", "ensemble", "augmenting", "loading", "predict", "folding", "start", "index", "costs")
 """Modules beside this one, each with ``measure(conditions)``; last the one of most comparisons, which has what time is left."""
 _MEASURING = 0.8
 """Share of a benchmark's time for the rounds; the rest is for building networks, images and the warm-up."""

@@ -15,7 +15,20 @@ from domain_masks.networks import masked
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 DATA = Path(os.environ.get("DMG_DATA") or Path(__file__).parents[2] / "shared" / "data")
 NAMES = (
-    *("timing", "steps", "masks", "ensemble", "augmenting", "loading", "predict", "folding", "start", "index", "costs"),
+    *(
+        "timing",
+        "steps",
+        "masks",
+        "formats",
+        "ensemble",
+        "augmenting",
+        "loading",
+        "predict",
+        "folding",
+        "start",
+        "index",
+        "costs",
+    ),
     *("gpu", "run"),
 )
 CPU = torch.device("cpu")
@@ -50,6 +63,9 @@ def test_smoke_run_prints_every_ratio_with_its_spread_and_baseline(module, monke
     output = capsys.readouterr().out
     names, baselines = lines_of(output)
     assert names.count("mask operations, forward and backward") == names.count("whole DMG training step") == 2
+    assert [name for name in names if name.startswith("training step, ")] == [
+        f"training step, {formats}" for formats in ("channels last", "bf16", "bf16, channels last")
+    ]
     assert "sampling masks in a loop over 64 instances" in names
     assert [name for name in names if name.startswith("overlap loss in a loop")] == [
         f"overlap loss in a loop over the pairs of {domains} domains" for domains in (3, 5, 24)
@@ -100,7 +116,7 @@ def test_missing_dataset_is_misuse(module, tmp_path, capsys):
     ("arguments", "status", "said"),
     [
         (["--help"], 0, "--markdown"),
-        (["speed"], 2, "masks, ensemble, augmenting, loading, predict"),
+        (["speed"], 2, "masks, formats, ensemble, augmenting, loading, predict"),
         (["--seconds", "0"], 2, "above 0"),
     ],
 )
