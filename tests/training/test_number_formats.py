@@ -12,7 +12,6 @@ import torchvision
 from torch import nn
 
 import generated
-from domain_masks.progress import ConsoleReporter
 from domain_masks.records.config import read_config
 from domain_masks.records.run_folder import RunFolder
 from domain_masks.training import number_formats, run
@@ -23,19 +22,9 @@ from domain_masks.training.number_formats import (
     is_convolutional,
     resolve_formats,
 )
+from reporters import RecordingReporter
 
 CPU = torch.device("cpu")
-
-
-class Lines(ConsoleReporter):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def has_bf16(monkeypatch: pytest.MonkeyPatch, value: bool) -> None:
@@ -56,7 +45,8 @@ def test_networks_of_convolutions_are_told_from_others(network: str, expected: b
     [
         ("cpu", True, nn.Conv2d(3, 4, 3), ("bf16", True)),
         ("cpu", False, nn.Conv2d(3, 4, 3), ("32", True)),
-        ("cpu", True, nn.Linear(3, 4), ("32", False)),
+        ("cpu", True, nn.Linear(3, 4), ("bf16", False)),
+        ("cpu", False, nn.Linear(3, 4), ("32", False)),
         ("cuda", True, nn.Linear(3, 4), ("bf16", False)),
         ("cuda", False, nn.Conv2d(3, 4, 3), ("32", True)),
     ],
@@ -75,6 +65,7 @@ def test_the_log_names_auto_where_defaults_are_slower(monkeypatch: pytest.Monkey
     assert "--precision auto --channels_last auto" in (faster_formats(config, network, CPU) or "")
     assert faster_formats(config.model_copy(update={"precision": "bf16"}), network, CPU) is None
     assert faster_formats(config.model_copy(update={"size": 32}), network, CPU) is None
+    has_bf16(monkeypatch, False)
     assert faster_formats(config, nn.Linear(2, 2), CPU) is None
 
 
@@ -86,19 +77,19 @@ def test_auto_is_resolved_by_the_backbone(bf16: bool, monkeypatch: pytest.Monkey
     assert (resolved.precision, resolved.channels_last) == ("bf16" if bf16 else "32", True)
     precision, layout = chosen_formats(config, resolved)
     assert precision.startswith(f"precision: {resolved.precision} (auto: the CPU ")
-    assert layout.startswith("channels_last: true (auto")
+    assert layout == "channels_last: true (auto: by the layers of resnet18)"
 
 
 def test_a_run_says_and_records_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     has_bf16(monkeypatch, True)
-    reporter, data = Lines(), generated.dataset()
+    reporter, data = RecordingReporter(), generated.dataset()
     config = generated.config(precision="auto", channels_last="auto", batch="auto", fast=True)
     run(config, tmp_path / "r", dataset=data, reporter=reporter)
     folder = RunFolder(tmp_path / "r")
     kept = read_config(folder.config)
     assert (kept["backbone"], kept["precision"], kept["channels_last"]) == ("small", "32", False)
     assert "precision: 32 (auto: the network is small)" in reporter.lines
-    assert any(line.startswith("channels_last: false (auto") for line in reporter.lines)
+    assert "channels_last: false (auto: the network is small)" in reporter.lines
     asked: dict[str, Any] = json.loads(folder.environment.read_text())["inputs"]
     assert {asked[name] for name in ("precision", "channels_last", "batch")} == {"auto"}
 
@@ -110,7 +101,7 @@ def test_a_run_that_was_left_to_the_machine_is_found_again(tmp_path: Path, monke
     has_bf16(monkeypatch, True)
     data = generated.dataset()
     config = generated.config(precision="auto", channels_last="auto", batch="auto", fast=True)
-    run(config, tmp_path / "r", dataset=data, reporter=Lines())
+    run(config, tmp_path / "r", dataset=data, reporter=RecordingReporter())
     from domain_masks.data import content_of  # noqa: PLC0415
 
     planned = key_of(resolve(config, data), data.domains, content=content_of(data))
@@ -128,7 +119,7 @@ def test_digits_are_recognised_as_well_in_bf16_with_channels_last(tmp_path: Path
             config = parse_config(
                 {"dataset": "digits", "epochs": 6, "seed": seed, "workers": 0, "device": "cpu", **formats}
             )
-            results = run(config, tmp_path / f"{name}-{seed}", reporter=Lines()).results
+            results = run(config, tmp_path / f"{name}-{seed}", reporter=RecordingReporter()).results
             found.append((results.in_domain.accuracy, results.out_of_domain.accuracy))
         accuracies[name] = torch.tensor(found, dtype=torch.float64).mean(0)
     difference = (accuracies["fast"] - accuracies["plain"]).abs()

@@ -245,7 +245,7 @@ class RunConfig(BaseModel):
         "CPU threads per process", None, otherwise="PyTorch's, or those of the run that is resumed"
     )
     precision: Literal["32", "bf16", "16", "auto"] = _hardware(
-        "precision of the forward pass; auto: bf16 where the device computes in it and the network gains by it", "32"
+        "precision of the forward pass; auto: bf16 where the device computes in it, but for the network small", "32"
     )
     deterministic: bool = _hardware("use only operations that are bitwise reproducible on the same device", False)
     compile: bool = _hardware("compile the network with torch.compile", False)

@@ -57,7 +57,7 @@ class PredictSettings(CommandSettings):
         "write the images that could not be read, with the reason", None, metavar="FILE.csv"
     )
     null: bool = setting("paths on standard input end with a null byte instead of a line break", False, letter="-0")
-    batch: Count = setting("batch size", 64)
+    batch: Count = setting("batch size; on a CPU at most 16 images are computed together", 64)
     workers: Workers | None = setting(
         "threads that load images and compute; with a GPU, processes that load", None, otherwise="by CPU cores"
     )

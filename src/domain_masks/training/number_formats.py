@@ -15,6 +15,7 @@ from domain_masks.training.backbone_builder import architecture_for
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _SMALL = "small"
+_SMALL_WHY = "the network is small"
 _FEW_PIXELS = 64
 
 
@@ -35,12 +36,9 @@ def computes_in_bf16(device: torch.device) -> bool:
 def formats_for(network: nn.Module, device: torch.device) -> tuple[str, bool]:
     """Return the fastest safe precision and whether channels come last, for training ``network`` on ``device``.
 
-    Single precision where bf16 would be emulated, and on a CPU for networks that are not convolutional, which gain nothing
-    there. Half precision (fp16) is never chosen, as its gradients have to be scaled.
+    Single precision where bf16 would be emulated. Half precision (fp16) is never chosen, as its gradients have to be scaled.
     """
-    convolutional = is_convolutional(network)
-    fast = computes_in_bf16(device) and (convolutional or device.type == "cuda")
-    return "bf16" if fast else "32", convolutional
+    return "bf16" if computes_in_bf16(device) else "32", is_convolutional(network)
 
 
 def resolve_formats(config: RunConfig) -> RunConfig:
@@ -67,12 +65,13 @@ def resolve_formats(config: RunConfig) -> RunConfig:
 def chosen_formats(asked: RunConfig, resolved: RunConfig) -> Iterator[str]:
     """Yield a line for each of the two that was left to the machine."""
     device = choose_device(resolved.device)
-    fast = "computes" if computes_in_bf16(device) else "does not compute"
+    does = "computes" if computes_in_bf16(device) else "does not compute"
+    is_small = resolved.backbone == _SMALL
     if asked.precision == AUTO:
-        why = "the network is small" if resolved.backbone == _SMALL else f"the {_named(device)} {fast} in bf16"
-        yield f"precision: {resolved.precision} (auto: {why})"
+        yield f"precision: {resolved.precision} (auto: {_SMALL_WHY if is_small else f'the {_named(device)} {does} in bf16'})"
     if asked.channels_last == AUTO:
-        yield f"channels_last: {str(resolved.channels_last).lower()} (auto, by the layers of {resolved.backbone})"
+        why = _SMALL_WHY if is_small else f"by the layers of {resolved.backbone}"
+        yield f"channels_last: {str(resolved.channels_last).lower()} (auto: {why})"
 
 
 def faster_formats(config: RunConfig, network: nn.Module, device: torch.device) -> str | None:
