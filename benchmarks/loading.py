@@ -41,12 +41,11 @@ from domain_masks.records.cache import CACHE_VARIABLE
 from steps import SOURCES, MethodStep, Workload, build
 from timing import Budget, Conditions, Measurement, interleave
 
-WORKLOADS = (Workload("mobilenet_v2", 112, 64), Workload("small", 64, 64))
+WORKLOADS = (Workload("mobilenet_v2", 112, 32), Workload("small", 64, 64))
 FAST_WORKLOADS = (Workload("small", 32, 8),)
-BATCHES = 8
+BATCHES = 4
 FAST_BATCHES = 2
-WORKERS = (0, 1, 2)
-CACHE_WORKERS = (0, 2)
+WORKERS = (0, 2)
 PACS_SIDE = 227
 
 
@@ -155,7 +154,7 @@ def _compare(
 
     files = {_named(workers): loader(images, workers) for workers in WORKERS}
     kept = cached(images, preprocessing, folder)
-    cache = {f"cache, {_named(workers)}": loader(kept, workers) for workers in CACHE_WORKERS}
+    cache = {f"cache, {_named(workers)}": loader(kept, workers) for workers in WORKERS}
     resident = images_on_device(kept.subset.dataset, preprocessing, device, 0, ConsoleReporter(quiet=True))
     if resident is None:
         raise ValueError("expected images in the cache")

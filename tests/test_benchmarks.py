@@ -77,7 +77,7 @@ def test_smoke_run_prints_every_ratio_with_its_spread_and_baseline(module, monke
     from_files = "images per second of training from files (generated JPEG files)"
     predicting = "images per second of predicting files (generated JPEG files)"
     assert [name for name in names if name.startswith("images")] == [
-        *(f"{from_files}, {workers}" for workers in ("0 workers", "1 worker", "2 workers")),
+        *(f"{from_files}, {workers}" for workers in ("0 workers", "2 workers")),
         *(f"{predicting}, {workers}" for workers in ("0 workers", "2 workers", "2 workers", "2 workers")),
     ]
     augmented = "per CPU second (generated JPEG files, 32 px)"
@@ -103,7 +103,7 @@ def test_named_benchmark_runs_alone_on_pacs(module, capsys):
         pytest.skip("no PACS: set DMG_DATA to its folder's parent")
     assert module("run").main(["loading", "--fast", "--device", "cpu", "--root", str(DATA)]) == 0
     names, _ = lines_of(capsys.readouterr().out)
-    assert len(names) == 3 + 2 * 3, "files; the cache and what it holds on the device, each against both baselines"
+    assert len(names) == 2 + 2 * 3, "files; the cache and what it holds on the device, each against both baselines"
     assert all("(PACS)" in name for name in names)
 
 
