@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt
+SPHINX := $(BIN)/python -m sphinx -W --keep-going
 
 .DEFAULT_GOAL := help
-.PHONY: help digits test test-slow bench install install-dev clean
+.PHONY: help digits test test-slow bench docs docs-links install install-dev install-docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -19,14 +20,21 @@ test: install-dev ## install, then formatting, types and the default tests
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto --dist loadfile
 
-test-slow: install-dev ## the tests that take minutes
+test-slow: install-dev install-docs ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
 bench: install ## speed and memory of every part against a baseline, as one table; nine minutes divided among them
 	$(BIN)/python benchmarks/run.py --markdown
 
+docs: install-docs ## the documentation as a site in docs/_build/html; a warning or a broken link fails
+	$(SPHINX) -b html docs docs/_build/html
+
+docs-links: install-docs ## the links of the documentation to other sites, which needs a connection
+	$(SPHINX) -b linkcheck docs docs/_build/linkcheck
+
 install: $(VENV)/installed ## the package in .venv
 install-dev: $(VENV)/installed-dev ## the package in .venv, with what its tests need
+install-docs: $(VENV)/installed-docs ## the package in .venv, with what its documentation needs
 
 $(VENV)/uv-installed:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("expected Python 3.11 or newer, got %d.%d: name another, as in make PYTHON=python3.12" % v[:2])'
@@ -43,6 +51,10 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(INSTALL) -e '.[dev]'
 	@touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(INSTALL) -e '.[docs]'
+	@touch $@
+
 clean: ## remove the environment and caches; runs are kept
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist docs/_build
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
