@@ -88,3 +88,14 @@ def test_normal_numbers_are_normal() -> None:
     drawn = BatchRandomness(1, 0, 0, 20000, 20000).normal("mine")
     assert float(drawn.mean()) == pytest.approx(0, abs=0.03)
     assert float(drawn.std()) == pytest.approx(1, abs=0.03)
+
+
+def test_keys_of_rows_do_not_depend_on_the_parts_of_a_batch() -> None:
+    whole = of_rows(0, TOTAL, step=4).keys("stream")
+    assert whole.dtype == torch.int64
+    assert len(set(whole.tolist())) == TOTAL
+    assert min(whole.tolist()) >= 0
+    assert torch.equal(
+        torch.cat([of_rows(0, 2, step=4).keys("stream"), of_rows(2, TOTAL, step=4).keys("stream")]), whole
+    )
+    assert not torch.equal(of_rows(0, TOTAL, step=5).keys("stream"), whole)

@@ -136,6 +136,13 @@ class BatchRandomness:
             logarithms.append(drawn.log() + torch.log1p(-tail) / concentration)
         return moved(self._own((logarithms[0] - logarithms[1]).sigmoid().float()), device)
 
+    def keys(self, stream: str) -> Tensor:
+        """Return a key of each row's own, int64 (count,) of 0 or more, keyed by (seed, stream, step); on the CPU."""
+        import torch  # noqa: PLC0415
+
+        source = generator(self.seed, f"{stream}/key", self.step)
+        return self._own(torch.randint(2**63 - 1, (self.total,), generator=source))
+
     def permutation(self, stream: str, device: torch.device | str = "cpu") -> Tensor:
         """Return a partner for each row: (count,) int64, indices into the global batch, each of which occurs once over all.
 

@@ -44,7 +44,7 @@ def test_bash_completes_command_flags_words_names_and_files(tmp_path: Path, caps
     assert candidates("") >= set(COMMANDS)
     assert candidates("tr") == {"train"}
     assert candidates("train", "--optim") == {"--optimizer"}
-    assert candidates("train", "--optimizer", "") == {"adam", "sgd"}
+    assert candidates("train", "--optimizer", "") == {"adam", "adamw", "sgd"}
     assert candidates("train", "--optimizer", "sgd", "--sched") >= {"--schedule", "--schedule_decay"}
     assert candidates("train", "--method", "ag") == {"aggregate"}
     assert candidates("train", "--method.overlap_w") == {"--method.overlap_weight"}

@@ -140,7 +140,7 @@ def test_a_flag_wins_over_a_yaml_however_they_are_spelled(capsys: pytest.Capture
         ("datset", "dataset"),
         ("back-bone", "backbone"),
         ("xyzzy", None),
-        ("warmup", None),
+        ("warm-up", "warmup_epochs"),
         ("dropout", None),
         ("steps", None),
         ("source", None),

@@ -75,7 +75,7 @@ class InALaterEpoch(Aggregate):
 
 def trained(kind: Any, folder: Path, **settings: Any) -> Any:
     with other_methods.registered(kind):
-        config = generated.config(method=kind.name, class_weights="balanced", **{"epochs": 1, **settings})
+        config = generated.config(**{"method": kind.name, "class_weights": "balanced", "epochs": 1, **settings})
         return run(config, folder, dataset=generated.dataset(8), reporter=Quiet())
 
 
@@ -108,9 +108,33 @@ def test_a_refused_run_leaves_the_one_that_is_there(tmp_path: Path) -> None:
 BY_GRADIENT = [kind for kind in METHODS.values() if not kind.is_closed_form()]
 
 
+@pytest.mark.parametrize("kind", [OwnCrossEntropy, OneBranch, ByHand, SoftLabels, Smoothed])
+def test_a_method_that_leaves_label_smoothing_out_is_refused(kind: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"label_smoothing: method '{kind.name}' .*self\.classification_loss"):
+        trained(kind, tmp_path / "run", class_weights="none", label_smoothing=0.1)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_label_smoothing_changes_what_is_learned(weights: str, tmp_path: Path) -> None:
+    config = {"method": "aggregate", "fast": True, "class_weights": weights}
+    models = [
+        run(
+            generated.config(**config, label_smoothing=share),
+            tmp_path / str(share),
+            dataset=generated.dataset(8),
+            reporter=Quiet(),
+        )
+        for share in (0.0, 0.2)
+    ]
+    first, second = (done.folder.model.read_bytes() for done in models)
+    assert first != second
+
+
 @pytest.mark.parametrize("kind", [Alternating, InTurns, *BY_GRADIENT], ids=lambda kind: kind.name)
 def test_methods_that_use_them_are_trained(kind: Any, tmp_path: Path) -> None:
-    config = generated.config(method=kind.name, class_weights="balanced", fast=True)
+    # Label smoothing, too, in the same run: every method is trained with both.
+    config = generated.config(method=kind.name, class_weights="balanced", label_smoothing=0.1, fast=True)
     METHODS.setdefault(kind.name, kind)
     try:
         run(config, tmp_path / "run", dataset=generated.dataset(8), reporter=Quiet())

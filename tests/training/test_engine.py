@@ -19,10 +19,12 @@ import generated
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
 from domain_masks.methods import METHODS, Context, Phase
+from domain_masks.methods.engine import Optimizer
 from domain_masks.methods.method_builder import build_method
 from domain_masks.networks import build_backbone
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.launching import launch
+from domain_masks.training.optimizers import build_optimizer
 from domain_masks.training.schedules import rate_factor
 
 
@@ -56,6 +58,33 @@ def batch(rows: int, seed: int = 0) -> DomainBatch:
 def test_schedules_are_the_stated_formulas(changes: dict[str, Any], epoch: int, step: int, expected: float) -> None:
     factor = rate_factor(generated.config(**changes), epoch, step, 50, 100)
     assert math.isclose(factor, expected, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "epoch", "step", "expected"),
+    [
+        ({"schedule": "constant"}, 0, 0, 1 / 200),
+        ({"schedule": "constant"}, 1, 199, 1.0),
+        ({"schedule": "cosine"}, 2, 200, 1.0),
+        ({"schedule": "cosine"}, 26, 2600, 0.5),
+        ({"schedule": "cosine", "schedule_unit": "step"}, 26, 2600, 0.5),
+        ({"schedule": "exponential"}, 12, 1200, 0.99**10),
+    ],
+)
+def test_the_schedule_follows_on_the_warm_up(changes: dict[str, Any], epoch: int, step: int, expected: float) -> None:
+    settings = generated.config(warmup_epochs=2, **changes)
+    assert math.isclose(rate_factor(settings, epoch, step, 50, 100), expected, rel_tol=1e-12)
+    assert math.isclose(rate_factor(settings, epoch, step, 50, 100, "masks"), expected, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("own", [None, "adamw"])
+def test_adamw_decays_the_weights_and_not_the_gradients(own: str | None) -> None:
+    settings = generated.config(optimizer="adam" if own else "adamw", lr=0.1, weight_decay=0.5)
+    parameter = torch.nn.Parameter(torch.full((3,), 2.0))
+    optimizer = build_optimizer({"body": [parameter]}, Optimizer(("body",), kind=own), settings)
+    parameter.grad = torch.zeros(3)
+    optimizer.step()
+    assert parameter.tolist() == pytest.approx([2.0 * (1 - 0.1 * 0.5)] * 3)
 
 
 def test_groups_have_rates_of_their_own() -> None:

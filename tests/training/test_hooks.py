@@ -223,7 +223,7 @@ def test_runs_of_several_kinds_go_on_bit_for_bit(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"kind": "adamw"}, "kind of an optimiser to be adam or sgd, got 'adamw'"),
+        ({"kind": "lion"}, "kind of an optimiser to be adam, adamw or sgd, got 'lion'"),
         ({"lr": 0.0}, "learning rate of an optimiser to be above 0, got 0.0"),
         ({"lr": float("nan")}, "learning rate of an optimiser to be above 0, got nan"),
         ({"kind": "adam", "momentum": 0.9}, "no momentum for adam"),

@@ -8,7 +8,7 @@ from domain_masks.lazy import attach
 from domain_masks.sampling import SAMPLING, balanced_batches, pooled_batches
 
 if TYPE_CHECKING:
-    from domain_masks.data.augmentation import AUGMENTATIONS, BatchAugmentation
+    from domain_masks.data.augmentation import AUGMENTATIONS, Augmentation, BatchAugmentation, augmentation_named
     from domain_masks.data.content import content_of
     from domain_masks.data.dataset import ImageDataset, Subset, without_rows
     from domain_masks.data.device_images import DeviceImages, DeviceLoader, device_batches, images_on_device
@@ -32,6 +32,7 @@ __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
     "SAMPLING",
+    "Augmentation",
     "BadImage",
     "BatchAugmentation",
     "BatchPlan",
@@ -44,6 +45,7 @@ __all__ = [
     "Preprocessing",
     "Subset",
     "TrainingLoader",
+    "augmentation_named",
     "balanced_batches",
     "content_of",
     "default_preprocessing",

@@ -6,12 +6,13 @@ Every image has its own random numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
+from domain_masks.data.auto_augmentation import ImagePolicy, erase
 from domain_masks.data.colours import ColorJitter, change_colours, planes_for
 from domain_masks.data.cropping import RandomCrop, ResizedCrop, WholeImage, Window
 from domain_masks.data.preprocessing import Preprocessing
@@ -36,12 +37,21 @@ class Augmentation:
     - ``mirror``: whether images are flipped horizontally with a probability of one half
     - ``colours``: the colour jitter, or None
     - ``steps``: makes further changes of a batch, Kornia's
+    - ``policy``: changes of each crop as it is read, before all others: a name in POLICIES, or ``none``
+    - ``erasing``: probability that a rectangle of the normalised image is erased, in [0, 1]
     """
 
     crop: Callable[[Preprocessing], RandomCrop | None]
     mirror: bool = False
     colours: ColorJitter | None = None
     steps: Callable[[], list[AugmentationBase2D]] = list
+    policy: str = "none"
+    erasing: float = 0.0
+
+    @property
+    def image_policy(self) -> ImagePolicy | None:
+        """The changes of each crop as it is read; None where there are none."""
+        return None if self.policy == "none" else ImagePolicy(self.policy)
 
 
 def _affine() -> list[AugmentationBase2D]:
@@ -63,12 +73,17 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 }
 
 
-def augmentation_named(name: str) -> Augmentation:
-    """Return one of AUGMENTATIONS; raises InputError for an unknown name."""
-    name = augmentation_name(name)
-    if name not in AUGMENTATIONS:
+def augmentation_named(name: str | Augmentation, policy: str = "none", erasing: float = 0.0) -> Augmentation:
+    """Return one of AUGMENTATIONS, with a policy and random erasing if they are given; raises InputError for an unknown name.
+
+    An augmentation is returned unchanged.
+    """
+    if isinstance(name, Augmentation):
+        return name
+    known = augmentation_name(name)
+    if known not in AUGMENTATIONS:
         raise unknown("augmentation", name, AUGMENTATIONS)
-    return AUGMENTATIONS[name]
+    return replace(AUGMENTATIONS[known], policy=policy, erasing=erasing)
 
 
 @dataclass(frozen=True)
@@ -85,17 +100,17 @@ class _Draws:
 
 
 class BatchAugmentation(nn.Module):
-    """Augments and normalises training batches.
+    """Augments and normalises training batches; a policy has changed their images where they were read.
 
-    ``name`` is one of AUGMENTATIONS. Random numbers are drawn for the global batch and sliced to this process's rows, so that
-    an image is augmented in the same way for any number of processes. Raises InputError for an unknown name.
+    ``augmentation`` is one of AUGMENTATIONS, or its name. Random numbers are drawn for the global batch and sliced to this
+    process's rows, so that an image is augmented in the same way for any number of processes. Raises InputError for an unknown
+    name.
     """
 
-    def __init__(self, name: str, preprocessing: Preprocessing) -> None:
+    def __init__(self, augmentation: str | Augmentation, preprocessing: Preprocessing) -> None:
         super().__init__()
-        self.name = name
         self.preprocessing = preprocessing
-        self.augmentation = augmentation_named(name)
+        self.augmentation = augmentation_named(augmentation)
         self.steps = nn.ModuleList(self.augmentation.steps())
 
     @torch.no_grad()
@@ -111,6 +126,12 @@ class BatchAugmentation(nn.Module):
             raise InputError(f"expected {random.count} images, as many as there are random numbers, got {len(images)}")
         if len(images) == 0:
             return torch.empty(images.shape, device=images.device)
+        changed = self._changed(images, random)
+        if self.augmentation.erasing:
+            erase(changed, self.augmentation.erasing, random)
+        return changed
+
+    def _changed(self, images: Tensor, random: BatchRandomness) -> Tensor:
         draws = self._draw(random)
         if len(self.steps) == 0 and images.device.type == "cpu":
             return self._by_chunks(images, draws)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from domain_masks.batch import DomainBatch
-from domain_masks.data.augmentation import augmentation_named
+from domain_masks.data.augmentation import Augmentation, augmentation_named
+from domain_masks.data.auto_augmentation import policy_keys
 from domain_masks.data.cropping import Box, RandomCrop, crop_numbers
 from domain_masks.data.dataset import ImageDataset, Int64Array, Subset
 from domain_masks.data.device_resizing import crop_plan, resized_crops
@@ -108,11 +109,12 @@ class DeviceLoader(PlannedBatches):
         subset: Subset,
         sources: Sequence[str],
         settings: LoaderSettings,
-        augmentation: str = "none",
+        augmentation: str | Augmentation = "none",
     ) -> None:
         super().__init__(BatchPlan(subset, sources, settings))
         self._images = images
-        self._crop = augmentation_named(augmentation).crop(images.preprocessing)
+        chosen = augmentation_named(augmentation)
+        self._crop, self._policy = chosen.crop(images.preprocessing), chosen.image_policy
 
     def __iter__(self) -> Iterator[DomainBatch]:
         images, crop = self._images, self._crop
@@ -128,9 +130,11 @@ class DeviceLoader(PlannedBatches):
         for batch in planned:
             part = slice(start, start + len(batch))
             own = _part(whole, part)
-            yield replace(
-                own, images=images.seen[own.ids] if cut is None else cut(part), random=batch.random, host=batch.host
-            )
+            seen = images.seen[own.ids] if cut is None else cut(part)
+            if self._policy is not None and batch.random is not None:
+                keys = policy_keys(batch.random).tolist()
+                seen = torch.stack([self._policy(image, key) for image, key in zip(seen, keys, strict=True)])
+            yield replace(own, images=seen, random=batch.random, host=batch.host)
             start = part.stop
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from domain_masks.data.auto_augmentation import ImagePolicy
 from domain_masks.data.content import ChangedImageError, open_same
 from domain_masks.data.cropping import Box, RandomCrop
 from domain_masks.data.dataset import Int64Array, Subset
@@ -25,12 +26,12 @@ from domain_masks.errors import InputError
 _PREFETCHED = 4
 
 FloatArray = npt.NDArray[np.float32]
-_Wanted = tuple[Int64Array, FloatArray | None]
+_Wanted = tuple[Int64Array, FloatArray | None, Int64Array | None]
 
 
 @dataclass
 class RowLists:
-    """The rows of each batch and the random numbers of their crops, replaced before every pass."""
+    """The rows of each batch, the random numbers of their crops and the keys of their policy, replaced before every pass."""
 
     lists: Sequence[_Wanted] = ()
 
@@ -44,10 +45,17 @@ class RowLists:
 class ImageReader(Dataset["Tensor | InputError"]):
     """Reads a whole batch at once, without labels. Errors are returned, so that no worker's traceback hides them.
 
-    Returns uint8 (n, V, 3, size, size): the V crops of a row's random numbers, or without numbers evaluation's single crop.
+    Returns uint8 (n, V, 3, size, size): the V crops of a row's random numbers, or without numbers evaluation's single crop;
+    with keys (n, V) each of them is changed by the ``policy``.
     """
 
-    def __init__(self, subset: Subset, preprocessing: Preprocessing, crop: RandomCrop | None) -> None:
+    def __init__(
+        self,
+        subset: Subset,
+        preprocessing: Preprocessing,
+        crop: RandomCrop | None,
+        policy: ImagePolicy | None = None,
+    ) -> None:
         self._open_image = subset.dataset.open_image
         self._ids = subset.dataset.ids
         contents = subset.dataset.contents
@@ -55,17 +63,23 @@ class ImageReader(Dataset["Tensor | InputError"]):
         self._contents = None if contents is None else torch.from_numpy(np.require(contents, requirements="W"))
         self._preprocessing = preprocessing
         self._crop = crop
+        self._policy = policy
 
     def __getitem__(self, wanted: _Wanted) -> Tensor | InputError:
-        rows, numbers = wanted
+        rows, numbers, keys = wanted
         size = self._preprocessing.size
-        batch = np.empty((len(rows), 1 if numbers is None else numbers.shape[1], 3, size, size), dtype=np.uint8)
+        views = next((drawn.shape[1] for drawn in (numbers, keys) if drawn is not None), 1)
+        batch = np.empty((len(rows), views, 3, size, size), dtype=np.uint8)
         for position, row in enumerate(rows.tolist()):
             try:
                 batch[position] = self._parts(row, None if numbers is None else numbers[position])
             except (ChangedImageError, *UNREADABLE) as error:
                 return unreadable(self._ids[row], error)
-        return torch.from_numpy(batch)
+        images = torch.from_numpy(batch)
+        if self._policy is not None and keys is not None:
+            for image, key in zip(images.flatten(0, 1), keys.flatten().tolist(), strict=True):
+                image.copy_(self._policy(image, key))
+        return images
 
     def _parts(self, row: int, numbers: FloatArray | None) -> ImageBytes:
         crop, preprocessing = self._crop, self._preprocessing

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from domain_masks.batch import DomainBatch, HostRows
-from domain_masks.data.augmentation import augmentation_named
+from domain_masks.data.augmentation import Augmentation, augmentation_named
+from domain_masks.data.auto_augmentation import policy_keys
 from domain_masks.data.cropping import crop_numbers
 from domain_masks.data.dataset import Int64Array, Subset
 from domain_masks.data.image_reading import FloatArray, ImageReader, RowLists, image_batches, require_images
@@ -167,7 +168,7 @@ class PlannedBatches(ABC):
 class TrainingLoader(PlannedBatches):
     """An iterable over the batches of one epoch, chosen by :meth:`set_epoch`, from 0.
 
-    Batches hold the crops of ``augmentation``, uint8 (n, 3, size, size) on the CPU; labels; domains as
+    Batches hold the crops of ``augmentation``, changed by its policy, uint8 (n, 3, size, size) on the CPU; labels; domains as
     positions in ``sources``; rows of the dataset as ids; and the batch's random numbers, whose step counts the batches
     since the start of the run. See :class:`BatchPlan` for each process's part.
 
@@ -180,17 +181,18 @@ class TrainingLoader(PlannedBatches):
         sources: Sequence[str],
         preprocessing: Preprocessing,
         settings: LoaderSettings,
-        augmentation: str = "none",
+        augmentation: str | Augmentation = "none",
     ) -> None:
         super().__init__(BatchPlan(subset, sources, settings))
         self._rows = RowLists()
-        self._crop = augmentation_named(augmentation).crop(preprocessing)
-        reader = ImageReader(subset, preprocessing, self._crop)
+        chosen = augmentation_named(augmentation)
+        self._crop, self._policy = chosen.crop(preprocessing), chosen.image_policy
+        reader = ImageReader(subset, preprocessing, self._crop, self._policy)
         self._images = image_batches(reader, self._rows, settings.workers, keep_workers=True)
 
     def __iter__(self) -> Iterator[DomainBatch]:
         planned = [batch for _, batch in self.plan.batches(self.epoch, self.start)]
-        self._rows.lists = [(batch.ids.numpy(), self._numbers(batch)) for batch in planned]
+        self._rows.lists = [(batch.ids.numpy(), self._numbers(batch), self._keys(batch)) for batch in planned]
         for batch, images in zip(planned, self._images, strict=True):
             yield replace(batch, images=require_images(images).squeeze(1))
 
@@ -198,6 +200,12 @@ class TrainingLoader(PlannedBatches):
         if self._crop is None or batch.random is None:
             return None
         return crop_numbers(self._crop, batch.random).unsqueeze(1).numpy()
+
+    def _keys(self, batch: DomainBatch) -> Int64Array | None:
+        if self._policy is None or batch.random is None:
+            return None
+        keys: Int64Array = policy_keys(batch.random).unsqueeze(1).numpy()
+        return keys
 
 
 def evaluation_batches(
@@ -219,7 +227,7 @@ def evaluation_batches(
     domains = None if sources is None else source_positions(subset.dataset, sources, subset.domain_indices)
     labels = subset.labels if with_labels else None
     parts = [slice(start, start + batch_size) for start in range(0, len(subset), batch_size)]
-    rows = RowLists([(subset.indices[part], None) for part in parts])
+    rows = RowLists([(subset.indices[part], None, None) for part in parts])
     reader = ImageReader(subset, preprocessing, None)
     for part, images in zip(parts, image_batches(reader, rows, workers, keep_workers=False), strict=True):
         yield DomainBatch(
@@ -231,16 +239,21 @@ def evaluation_batches(
 
 
 def view_batches(
-    subset: Subset, preprocessing: Preprocessing, augmentation: str, views: int, reading: tuple[int, int]
+    subset: Subset,
+    preprocessing: Preprocessing,
+    augmentation: str | Augmentation,
+    views: int,
+    reading: tuple[int, int],
 ) -> Iterator[tuple[Tensor, list[BatchRandomness]]]:
-    """Yield several random crops of every image of ``subset``, in its order, each image decoded once.
+    """Yield several random crops of every image of ``subset``, changed by the policy, in its order, each image decoded once.
 
     ``reading``: the batch size and the number of workers. Every item is uint8 (n, V, 3, size, size) on the CPU, with
     the random numbers of each of the V views: keyed by the view and the batch alone. Raises
     InputError if an image cannot be read.
     """
     batch_size, workers = reading
-    crop = augmentation_named(augmentation).crop(preprocessing)
+    chosen = augmentation_named(augmentation)
+    crop, policy = chosen.crop(preprocessing), chosen.image_policy
     parts = [subset.indices[start : start + batch_size] for start in range(0, len(subset), batch_size)]
     randoms = [
         [BatchRandomness(view, index, 0, len(rows), len(rows)) for view in range(views)]
@@ -250,7 +263,10 @@ def view_batches(
         None if crop is None else torch.stack([crop_numbers(crop, random) for random in row], 1).numpy()
         for row in randoms
     ]
-    rows = RowLists(list(zip(parts, drawn, strict=True)))
-    reader = ImageReader(subset, preprocessing, crop)
+    keys = [
+        None if policy is None else torch.stack([policy_keys(random) for random in row], 1).numpy() for row in randoms
+    ]
+    rows = RowLists(list(zip(parts, drawn, keys, strict=True)))
+    reader = ImageReader(subset, preprocessing, crop, policy)
     for random, images in zip(randoms, image_batches(reader, rows, workers, keep_workers=False), strict=True):
         yield require_images(images).expand(-1, views, -1, -1, -1), random

@@ -25,14 +25,28 @@ from domain_masks.training.timing import Cost, measure
 from domain_masks.training.weight_average import interval_of
 
 _OF_A_STEP = (
-    *("augmentation", "size", "workers", "backbone", "sites", "boundary", "freeze_features", "learn"),
+    *(
+        "augmentation",
+        "auto_augment",
+        "random_erasing",
+        "size",
+        "workers",
+        "backbone",
+        "sites",
+        "boundary",
+        "freeze_features",
+        "learn",
+    ),
     *("batch", "optimizer", "average", "average_interval", "fast"),
     *("device", "devices", "threads", "precision", "deterministic", "compile", "channels_last"),
 )
 """Settings that change what a run costs per image, besides the method."""
 _NOT_OF_AN_IMAGE = ("batch", "average", "average_interval", "fast")
 """Those of them that do not change the cost of a timed step per image; their other costs are added."""
-_OF_FEATURES = ("backbone", "weights", "sites", "boundary", "size", "square", "augmentation", "views")
+_OF_FEATURES = (
+    *("backbone", "weights", "sites", "boundary", "size", "square"),
+    *("augmentation", "auto_augment", "random_erasing", "views"),
+)
 
 
 @dataclass

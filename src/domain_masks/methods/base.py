@@ -82,7 +82,7 @@ class Method(Description, nn.Module, ABC):
         self.context = context
         self.settings = settings
         self.class_weights_used = False
-        """Set by :meth:`classification_loss` when it applies class weights; the training loop reads and resets it."""
+        """Set by :meth:`classification_loss` where it applies class weights or smoothing; the loop reads and resets it."""
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the named terms of the loss, scalars that are summed.
@@ -163,9 +163,10 @@ class Method(Description, nn.Module, ABC):
     def classification_loss(
         self, logits: Tensor, labels: Tensor, reduction: Literal["mean", "sum", "none"] = "mean"
     ) -> Tensor:
-        """Return the cross entropy of the batch, with the context's class weights if there are any.
+        """Return the cross entropy of the batch, with the context's class weights and label smoothing if there are any.
 
-        Compute every cross entropy of the classes with it: with ``--class_weights`` the loop refuses a loss that does not. The
+        Compute every cross entropy of the classes with it: with ``--class_weights`` or ``--label_smoothing`` the loop refuses a
+        loss that does not. Both are combined as in :func:`torch.nn.functional.cross_entropy`, but the
         mean divides by N, not by the sum of the weights as in PyTorch, so that it does not depend on how rows are distributed
         over processes, and λ_O keeps its meaning.
 
@@ -174,15 +175,23 @@ class Method(Description, nn.Module, ABC):
         - ``reduction``: ``none`` returns the loss per image, for methods that weight images
         - returns: scalar, or (N,)
         """
-        if self.context.class_weights is None:
+        weights, smoothing = self.context.class_weights, self.context.label_smoothing
+        if weights is None and not smoothing:
             return functional.cross_entropy(logits, labels, reduction=reduction)
-        losses = functional.cross_entropy(logits, labels, reduction="none")
+        scores = logits.log_softmax(-1) if smoothing else logits
+        loss = functional.nll_loss if smoothing else functional.cross_entropy
+        losses = loss(scores, labels, reduction="none")
         self.class_weights_used = True
         if losses.grad_fn is not None:
             metadata: Any = losses.grad_fn.metadata
             metadata[WEIGHTED_BY_CLASS] = True
-        weights = moved(torch.tensor(self.context.class_weights, dtype=logits.dtype), logits.device)
-        losses = weights[labels] * losses
+        of_classes = None
+        if weights is not None:
+            of_classes = moved(torch.tensor(weights, dtype=logits.dtype), logits.device)
+            losses = of_classes[labels] * losses
+        if smoothing:
+            spread = -(scores if of_classes is None else of_classes * scores).mean(-1)
+            losses = (1 - smoothing) * losses + smoothing * spread
         return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
 
     def training_only(self) -> tuple[str, ...]:
@@ -210,6 +219,10 @@ class Method(Description, nn.Module, ABC):
     def weight_classes(self, weights: Sequence[float]) -> None:
         """Set the class weights of :meth:`classification_loss`; ``weights``: (C,)."""
         self.context = replace(self.context, class_weights=tuple(weights))
+
+    def smooth_labels(self, share: float) -> None:
+        """Set the label smoothing of :meth:`classification_loss`, in [0, 1)."""
+        self.context = replace(self.context, label_smoothing=share)
 
     def use_domain_classifier(self, classifier: DomainClassifier) -> None:
         """Set the domain classifier that weights the sources' predictions; see :meth:`weighted`."""

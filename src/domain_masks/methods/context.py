@@ -35,6 +35,7 @@ class Context:
     - ``image_size``: H = W in pixels
     - ``head_initialisation``: for heads that a method creates itself; see :func:`build_backbone`
     - ``class_weights``: C factors of the classes in the loss, with mean 1 over the training images; None: all 1
+    - ``label_smoothing``: share of the labels that the loss spreads over all classes, in [0, 1)
     - ``preprocessing``: the normalisation of the images, for methods that change pixels; None in a loaded model
     - ``further_backbone``: the function that :meth:`build_backbone` calls
     """
@@ -46,6 +47,7 @@ class Context:
     image_size: int = 224
     head_initialisation: HeadInitialisation = "default"
     class_weights: tuple[float, ...] | None = None
+    label_smoothing: float = 0.0
     # These belong to the run, not to the task, and are not compared.
     preprocessing: PixelScale | None = field(default=None, compare=False, repr=False)
     further_backbone: Callable[[], nn.Module] | None = field(default=None, compare=False, repr=False)

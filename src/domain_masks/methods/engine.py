@@ -17,7 +17,7 @@ class Optimizer:
     """An optimiser of a method; fields that are None are taken from the run's settings.
 
     - ``groups``: names of the parameter groups that it updates
-    - ``kind``: ``adam`` or ``sgd``
+    - ``kind``: ``adam``, ``adamw`` or ``sgd``
     - ``lr``: learning rate, above 0; ``--lr_head`` and ``--lr_masks`` take precedence for the groups ``head`` and ``masks``
     - ``momentum``: for sgd only, in [0, 1)
     - ``weight_decay``: 0 or more
@@ -26,7 +26,7 @@ class Optimizer:
     """
 
     groups: tuple[str, ...]
-    kind: Literal["adam", "sgd"] | None = None
+    kind: Literal["adam", "adamw", "sgd"] | None = None
     lr: float | None = None
     momentum: float | None = None
     weight_decay: float | None = None
@@ -34,12 +34,12 @@ class Optimizer:
     def __post_init__(self) -> None:
         """Check the values."""
         wrong = []
-        if self.kind not in (None, "adam", "sgd"):
-            wrong.append(f"expected the kind of an optimiser to be adam or sgd, got {self.kind!r}")
+        if self.kind not in (None, "adam", "adamw", "sgd"):
+            wrong.append(f"expected the kind of an optimiser to be adam, adamw or sgd, got {self.kind!r}")
         if self.lr is not None and not 0 < self.lr < float("inf"):
             wrong.append(f"expected the learning rate of an optimiser to be above 0, got {self.lr}")
-        if self.momentum is not None and self.kind == "adam":
-            wrong.append(f"expected no momentum for adam, which has none, got {self.momentum}")
+        if self.momentum is not None and self.kind in ("adam", "adamw"):
+            wrong.append(f"expected no momentum for {self.kind}, which has none, got {self.momentum}")
         elif self.momentum is not None and not 0 <= self.momentum < 1:
             wrong.append(f"expected the momentum of an optimiser to be in [0, 1), got {self.momentum}")
         if self.weight_decay is not None and not 0 <= self.weight_decay < float("inf"):

@@ -114,6 +114,12 @@ class RunConfig(BaseModel):
     augmentation: Annotated[str, BeforeValidator(augmentation_name)] | None = _data(
         "augmentation of training images: standard, pacs, digits or none", None, metavar="NAME", otherwise=BY_DATASET
     )
+    auto_augment: Literal["none", "randaugment", "trivialaugment"] = _data(
+        "further random changes of training images, by torchvision's policy of that name", "none"
+    )
+    random_erasing: Annotated[float, Field(ge=0, le=1)] = _data(
+        "probability that a rectangle of a training image is erased", 0.0
+    )
     square: bool | None = _data("squash images to a square instead of cropping the centre", None)
     size: Annotated[int, Field(ge=1, le=4096), Metavar("PX")] | None = _data(
         "side of the input images in pixels", None, otherwise=BY_DATASET
@@ -180,16 +186,19 @@ class RunConfig(BaseModel):
     class_weights: Literal["none", "balanced"] = _optimisation(
         "class weights in the loss; balanced: inverse to the number of training images", "none"
     )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = _optimisation(
+        "share of the labels that is spread over all classes in the loss", 0.0
+    )
     epochs: Count | None = _optimisation("passes over the training images", None, otherwise=BY_DATASET)
     batch: Count | Literal["auto"] = _optimisation(
         "batch size over all processes; auto: as many images as fit into memory", DEFAULT_BATCH
     )
-    optimizer: Literal["adam", "sgd"] = _optimisation("optimizer", "adam")
+    optimizer: Literal["adam", "sgd", "adamw"] = _optimisation("optimizer", "adam")
     lr: Rate | None = _optimisation("learning rate", None, otherwise=BY_DATASET)
     lr_head: Rate | None = _optimisation("learning rate of the last layer", None, otherwise="--lr")
     lr_masks: Rate | None = _optimisation("learning rate of the mask logits", None, otherwise="--lr")
     momentum: Annotated[float, Field(ge=0, lt=1)] = _optimisation("momentum of sgd", 0.9)
-    weight_decay: NotNegative | None = _optimisation("weight decay (L2)", None, otherwise=BY_DATASET)
+    weight_decay: NotNegative | None = _optimisation("weight decay: L2, or adamw's own", None, otherwise=BY_DATASET)
     schedule: Annotated[str, OneOf(lambda: SCHEDULES)] | None = _optimisation(
         "learning rate schedule: constant; exponential (times decay); inverse, 1/(1 + gamma t)^power; cosine",
         None,
@@ -202,6 +211,9 @@ class RunConfig(BaseModel):
     schedule_decay: Annotated[float, Field(gt=0, le=1)] = _optimisation("factor of the exponential schedule", 0.99)
     schedule_gamma: NotNegative = _optimisation("gamma of the inverse schedule", 1e-4)
     schedule_power: NotNegative = _optimisation("power of the inverse schedule", 0.75)
+    warmup_epochs: Annotated[int, Field(ge=0)] = _optimisation(
+        "epochs in which the learning rate rises linearly from 0, step by step; the schedule follows on them", 0
+    )
     clip: Rate | None = _optimisation("largest norm of the gradient", None)
     accumulate: Count = _optimisation("batches per optimizer step (gradient accumulation)", 1)
     average: Literal["none", "ema", "swa", "swad"] = _optimisation(

@@ -57,6 +57,10 @@ def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str
         yield f"precision: method {name!r} reads gradients, which are scaled with 16: use bf16 or 32"
     if method.is_closed_form() and config.class_weights != "none":
         yield f"class_weights: method {name!r} is fitted in closed form, without a loss to weight: leave it out"
+    if method.is_closed_form() and config.label_smoothing:
+        yield f"label_smoothing: method {name!r} is fitted in closed form, without a loss: leave it out"
+    if method.is_closed_form() and config.warmup_epochs:
+        yield f"warmup_epochs: method {name!r} is fitted in closed form, without a learning rate: leave it out"
 
 
 def _of_an_ablation(config: RunConfig, method: type[Description]) -> Iterator[str]:
@@ -86,6 +90,8 @@ def _of_the_training(config: RunConfig) -> Iterator[str]:
         used = {config.schedule, config.schedule_masks} - {"same"}
         if _differs(config, name) and config.schedule is not None and used <= _OWN.difference(schedules):
             yield f"{name}: only schedule {' or '.join(schedules)} uses it, and schedule is {config.schedule}: leave it out"
+    if config.epochs is not None and not config.fast and config.warmup_epochs >= config.epochs:
+        yield f"warmup_epochs: expected fewer than the {config.epochs} epochs of the run, got {config.warmup_epochs}"
     if _differs(config, "views") and not config.freeze_features:
         yield "views: only frozen features have views, others are augmented each epoch: use freeze_features, or leave it out"
     if config.skip_bad and not config.verify:

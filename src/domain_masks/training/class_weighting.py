@@ -1,4 +1,4 @@
-"""Checks that a method uses the class weights of ``--class_weights``, by the autograd graphs of its losses."""
+"""Checks that a method uses ``--class_weights`` and ``--label_smoothing``, by the autograd graphs of its losses."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from domain_masks.methods.base import WEIGHTED_BY_CLASS, find_head_or
 
 _OF_TARGETS = ("NllLoss", "MultiMarginLoss")
 """Prefixes of the autograd nodes of losses that take class indices."""
-_ADVICE = (
-    "compute every cross entropy of the classes by self.classification_loss(logits, labels), or leave class_weights out"
-)
+_ADVICE = "compute every cross entropy of the classes by self.classification_loss(logits, labels), or leave {} out"
 
 
 class UnweightedError(InputError):
-    """A method that trains on class labels without the class weights that were set."""
+    """A method that trains on class labels without the class weights or the label smoothing that were set."""
 
 
 class WeightingWatch:
-    """Watches the losses of a method for the class weights of its context; inactive where there are none.
+    """Watches the losses of a method for the class weights and the label smoothing of its context; inactive without them.
 
     ``used`` says whether a weighted loss was seen in any step so far.
     """
 
     def __init__(self, method: Method) -> None:
         self.method = method
-        self.active = method.context.class_weights is not None
+        context = method.context
+        self.active = context.class_weights is not None or context.label_smoothing > 0
+        self._setting = "label_smoothing" if context.class_weights is None else "class_weights"
         self.used = False
         self._head = _head_parameters(method) if self.active else []
 
@@ -67,10 +67,11 @@ class WeightingWatch:
         return not self.method.class_weights_used and any(parameter.grad is not None for parameter in self._head)
 
     def refusal(self, place: str) -> UnweightedError:
-        """Build the error for a step without class weights."""
+        """Build the error for a step without class weights or label smoothing."""
+        without = "them" if self._setting == "class_weights" else "it"
         return UnweightedError(
-            f"class_weights: method {self.method.name!r} learns the classes without them at {place}, so that they would have "
-            f"no effect there: {_ADVICE}"
+            f"{self._setting}: method {self.method.name!r} learns the classes without {without} at {place}, so that "
+            f"{'they' if without == 'them' else 'it'} would have no effect there: {_ADVICE.format(self._setting)}"
         )
 
 

@@ -22,6 +22,7 @@ from domain_masks.data import (
     Preprocessing,
     Subset,
     TrainingLoader,
+    augmentation_named,
     content_of,
     device_batches,
     evaluation_batches,
@@ -101,7 +102,10 @@ class Experiment:
             self._refuse_other_images(restored)
             self.changes = compare_contents(self.splits, restored.provenance)
         self.method = self._build_method()
-        self.augment = BatchAugmentation(config.augmentation or "none", self.preprocessing).to(fabric.device)
+        self.augmentation = augmentation_named(
+            config.augmentation or "none", config.auto_augment, config.random_erasing
+        )
+        self.augment = BatchAugmentation(self.augmentation, self.preprocessing).to(fabric.device)
         if config.freeze_features or self.method.needs == "features":
             self.method.network.freeze_features()
         self.features = self._freeze() if config.freeze_features else None
@@ -133,6 +137,8 @@ class Experiment:
         if config.class_weights == "balanced":
             # Of the images that are trained on, which are known only now.
             method.weight_classes(balanced_class_weights(self.learned_from().labels, classes))
+        if config.label_smoothing:
+            method.smooth_labels(config.label_smoothing)
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             synchronised(method)
         if config.channels_last:
@@ -186,6 +192,8 @@ class Experiment:
             self.method.network,
             self.preprocessing,
             self.config.augmentation or "none",
+            self.config.auto_augment,
+            self.config.random_erasing,
             self.config.views,
             self.fabric.device,
             self.config.workers or 0,
@@ -249,7 +257,7 @@ class Experiment:
 
     def image_loader(self, settings: LoaderSettings) -> EpochLoader:
         """Return the training batches of images, also where their features are frozen."""
-        augmentation = self.config.augmentation or "none"
+        augmentation = self.augmentation
         if self.device_images is not None:
             return DeviceLoader(self.device_images, self.learned_from(), self.splits.sources, settings, augmentation)
         return TrainingLoader(self.learned_from(), self.splits.sources, self.preprocessing, settings, augmentation)

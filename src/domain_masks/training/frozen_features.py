@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domain_masks.data import (
+    Augmentation,
     BatchAugmentation,
     Preprocessing,
     Subset,
+    augmentation_named,
     evaluation_batches,
     view_batches,
 )
@@ -56,9 +58,16 @@ class FeatureRecipe:
     network: Network
     preprocessing: Preprocessing
     augmentation: str
+    auto_augment: str
+    random_erasing: float
     views: int
     device: torch.device
     workers: int
+
+    @property
+    def changes(self) -> Augmentation:
+        """The augmentation of the views."""
+        return augmentation_named(self.augmentation, self.auto_augment, self.random_erasing)
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,8 @@ class FrozenFeatures:
             "preprocessing": recipe.preprocessing.to_dict(),
             "augmentation": augmentation_in_keys(recipe.augmentation),
             "views": recipe.views,
+            **({} if recipe.auto_augment == "none" else {"auto_augment": recipe.auto_augment}),
+            **({"random_erasing": recipe.random_erasing} if recipe.random_erasing else {}),
         }
         digest.update(json.dumps(plain, sort_keys=True).encode())
         for name, tensor in sorted(recipe.network.feature_state().items()):
@@ -192,9 +203,9 @@ class FrozenFeatures:
                 images = batch.images.to(recipe.device)
                 yield self._features(recipe.preprocessing.normalize(images))
             return
-        augment = BatchAugmentation(recipe.augmentation, recipe.preprocessing).to(recipe.device)
+        augment = BatchAugmentation(recipe.changes, recipe.preprocessing).to(recipe.device)
         reading = (_CHUNK, recipe.workers)
-        for parts, randoms in view_batches(subset, recipe.preprocessing, recipe.augmentation, recipe.views, reading):
+        for parts, randoms in view_batches(subset, recipe.preprocessing, recipe.changes, recipe.views, reading):
             on_device = parts.to(recipe.device).unbind(1)
             yield torch.stack(
                 [self._features(augment(view, random)) for view, random in zip(on_device, randoms, strict=True)], 1

@@ -24,7 +24,7 @@ def check_method(experiment: Experiment, restored: CheckpointState | None) -> No
     """Raise InputError where a run of the experiment would not train what its settings say.
 
     These are parameters that no optimiser or two optimisers would train, too few epochs for the method's phases, batches
-    that are too small, class weights that no step uses, and training-only modules that predictions depend on.
+    that are too small, class weights or label smoothing that no step uses, and training-only modules that predictions need.
     """
     method, config = experiment.method, experiment.config
     check_training_only(method)
@@ -39,14 +39,14 @@ def check_method(experiment: Experiment, restored: CheckpointState | None) -> No
     epochs = planned_epochs(config, method)
     if restored is None:
         plan_phases(method, epochs)
-        if method.context.class_weights is not None:
+        if method.context.class_weights is not None or method.context.label_smoothing:
             _try_a_step(experiment)
     else:
         plan_of(restored.progress, restored.epochs, method, epochs)
 
 
 def _try_a_step(experiment: Experiment) -> None:
-    """Take one step with a copy of the method; raises InputError where it does not use the class weights.
+    """Take one step with a copy of the method; raises InputError where it leaves out class weights or label smoothing.
 
     Other errors are ignored, as the run raises them again with more context.
     """

@@ -96,7 +96,9 @@ def build_optimizer(groups: dict[str, list[nn.Parameter]], kind: Optimizer, conf
     decay = (config.weight_decay or 0.0) if kind.weight_decay is None else kind.weight_decay
     # One kernel for all parameters, also under a gradient scaler; there it is incompatible with gradient clipping.
     fused = config.precision != "16" or config.clip is None
-    if (kind.kind or config.optimizer) == "adam":
-        return torch.optim.Adam(parameters, weight_decay=decay, fused=fused)
+    name = kind.kind or config.optimizer
+    if name != "sgd":
+        adam = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+        return adam(parameters, weight_decay=decay, fused=fused)
     momentum = config.momentum if kind.momentum is None else kind.momentum
     return torch.optim.SGD(parameters, lr=max(rates.values()), momentum=momentum, weight_decay=decay, fused=fused)

@@ -24,14 +24,18 @@ def rate_factor(
 ) -> float:
     """Return the factor of the learning rate of ``group`` in ``epoch`` at the global ``step``, both from 0.
 
+    It rises linearly over the steps of the ``warmup_epochs``, at whose end it is 1; the schedule's time starts there.
+
     Raises InputError where the schedule returns no number of 0 or more.
     """
     name = schedule_of(config, group)
-    schedule = SCHEDULES[name]
+    warm = config.warmup_epochs
+    if epoch < warm:
+        return (step + 1) / (warm * steps_per_epoch)
     if config.schedule_unit == "epoch":
-        factor = schedule(epoch, epochs, config)
+        factor = SCHEDULES[name](epoch - warm, epochs - warm, config)
     else:
-        factor = schedule(step, epochs * steps_per_epoch, config)
+        factor = SCHEDULES[name](step - warm * steps_per_epoch, (epochs - warm) * steps_per_epoch, config)
     if not math.isfinite(factor) or factor < 0:
         raise InputError(
             f"schedule {name!r} gave {factor} in epoch {epoch + 1}: expected a number of 0 or more, by which the "
@@ -45,12 +49,15 @@ def note_on_length(config: RunConfig, done: int, epochs: int) -> str | None:
 
     - ``done``: epochs that are done; ``epochs``: how many were planned then
     """
-    now = config.epochs or 1
+    now, warm = config.epochs or 1, config.warmup_epochs
     names = dict.fromkeys(schedule_of(config, group) for group in ("body", "masks"))
     other = [
         name
         for name in names
-        if any(SCHEDULES[name](time, epochs, config) != SCHEDULES[name](time, now, config) for time in range(done))
+        if any(
+            SCHEDULES[name](time, epochs - warm, config) != SCHEDULES[name](time, now - warm, config)
+            for time in range(done - warm)
+        )
     ]
     if not other:
         return None

@@ -92,6 +92,8 @@ SETTINGS: Mapping[str, Classified] = {
     "in_domain_test": Later("official"),
     "sampling": Fixed("pooled"),
     "augmentation": ByDataset({"pacs": Fixed("pacs"), "domainnet": Fixed("standard")}),
+    "auto_augment": Later("none"),
+    "random_erasing": Later(0.0),
     # None in an incomplete config is the dataset's default.
     "square": Fixed(True, None),
     "size": Fixed(224),
@@ -121,6 +123,7 @@ SETTINGS: Mapping[str, Classified] = {
     "learn": Fixed("all"),
     "recipe": Free("names settings, which are compared themselves"),
     "class_weights": Fixed("none"),
+    "label_smoothing": Later(0.0),
     "epochs": _as_default("epochs"),
     "batch": Fixed(64),
     "optimizer": Together("Adam, except for Aggregate-SGD"),
@@ -136,6 +139,7 @@ SETTINGS: Mapping[str, Classified] = {
     "schedule_decay": ByDataset({"pacs": Fixed(0.99)}),
     "schedule_gamma": ByDataset({"domainnet": Fixed(1e-4)}),
     "schedule_power": ByDataset({"domainnet": Fixed(0.75)}),
+    "warmup_epochs": Later(0),
     "clip": Fixed(None),
     "accumulate": Fixed(1),
     "average": Later("none"),
@@ -213,6 +217,9 @@ OF_TRAINING = frozenset(
         *(
             "sampling",
             "augmentation",
+            "auto_augment",
+            "random_erasing",
+            "label_smoothing",
             "boundary",
             "head_initialisation",
             "epochs",
@@ -221,7 +228,7 @@ OF_TRAINING = frozenset(
             "lr_head",
             "weight_decay",
         ),
-        *("schedule", "schedule_unit", "schedule_decay", "schedule_gamma", "schedule_power", "clip"),
+        *("schedule", "schedule_unit", "schedule_decay", "schedule_gamma", "schedule_power", "warmup_epochs", "clip"),
     }
 )
 """Settings of the training, which for a quoted method was done as in its own paper."""
