@@ -46,8 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     "deploy": PARTS,
     "experiments": ABOVE,
     "report": {"errors", "keywords", "lazy", "records", "evaluation"},
-    "cli": {*ABOVE, "experiments", "report", PACKAGE},
-    "calls": {"errors", "keywords", "progress", "records", "settings", "training", "deploy"},
+    "calls": {*ABOVE, "experiments", "report", PACKAGE},
+    "cli": {*ABOVE, "experiments", "report", "calls", PACKAGE},
     "__main__": {"cli"},
 }
 """Folder or module -> what it may import besides itself; the package, which imports lazily, is looked at apart."""

@@ -1,7 +1,8 @@
 """Domain generalization with domain-specific masks.
 
-``dm.train(...)`` trains one run, ``dm.load(...)`` gives its model to predict with; ``dm.masks``, ``dm.networks`` and
-``dm.methods`` are the parts. Submodules are imported when they are first used.
+``dm.train(...)`` trains one run, ``dm.load(...)`` gives its model to predict with; every other command is a function as well:
+``dm.benchmark``, ``dm.evaluate``, ``dm.analyze``, ``dm.report``, ``dm.predict``, ``dm.export``. ``dm.masks``, ``dm.networks``
+and ``dm.methods`` are the parts. Submodules are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -20,30 +21,36 @@ if TYPE_CHECKING:
         methods,
         networks,
         records,
-        report,
         training,
     )
-    from domain_masks.calls import load, train
+    from domain_masks.calls import ReportPackage, analyze, benchmark, evaluate, export, load, predict, train
+
+    report: ReportPackage
 
 __version__ = "0.1.0"
 
 __all__ = [
     "analysis",
+    "analyze",
+    "benchmark",
     "data",
     "deploy",
+    "evaluate",
     "evaluation",
     "experiments",
+    "export",
     "load",
     "masks",
     "methods",
     "networks",
+    "predict",
     "records",
     "report",
     "train",
     "training",
 ]
 
-_CALLS = ("load", "train")
+_CALLS = ("analyze", "benchmark", "evaluate", "export", "load", "predict", "train")
 _SUBMODULES = (
     "analysis",
     "data",

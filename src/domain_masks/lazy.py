@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import sys
 from functools import cache
 from pathlib import Path
@@ -11,10 +12,12 @@ from types import ModuleType
 from typing import Any
 
 
-def attach(package: str) -> None:
+def attach(package: str, called: str = "") -> None:
     """Give a package the names that it imports under ``if TYPE_CHECKING``: each module is imported with the first use of one.
 
     A function with the name of its module is returned as the function, as with ordinary imports (``training.run``).
+
+    - ``called``: ``MODULE:FUNCTION`` for a package that can be called, as ``dm.report`` is both a package and a command
     """
 
     class Package(ModuleType):
@@ -37,7 +40,21 @@ def attach(package: str) -> None:
         def __dir__(self) -> list[str]:
             return sorted({*super().__dir__(), *modules_of(package)})
 
-    sys.modules[package].__class__ = Package
+    class CallablePackage(Package):
+        """A package that is also the function ``called``."""
+
+        def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+            return self._function()(*arguments, **keywords)
+
+        @property
+        def __signature__(self) -> inspect.Signature:
+            return inspect.signature(self._function())
+
+        def _function(self) -> Any:
+            module, _, name = called.partition(":")
+            return getattr(importlib.import_module(module), name)
+
+    sys.modules[package].__class__ = CallablePackage if called else Package
 
 
 @cache

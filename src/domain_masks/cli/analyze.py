@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from domain_masks.cli.flags import command_parser, read_command, reporter_for
 from domain_masks.cli.parser import Parser
 from domain_masks.cli.standard_output import say
-from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.settings.finished_runs import AnalyzeSettings
 
 if TYPE_CHECKING:
+    from domain_masks.calls.analyze import AnalyzedRun
     from domain_masks.progress import Reporter
-    from domain_masks.records.collection import Collection, RunRecord
 
 
 def parser() -> Parser:
@@ -38,74 +37,25 @@ def main(arguments: Sequence[str]) -> int:
     """Analyze every run; one that cannot be analyzed is reported, and the others continue."""
     flags, settings = read_command(parser(), arguments, AnalyzeSettings)
 
-    from domain_masks.records.collection import collect  # noqa: PLC0415
+    from domain_masks.calls.analyze import analyzed  # noqa: PLC0415
 
-    collection = collect(settings.runs)
     reporter = reporter_for(flags)
-    problems = [*collection.skipped, *collection.failed]
-    if not collection.runs:
-        raise RunFolderError(_reasons(settings.runs, collection))
-    for problem in problems:
-        reporter.say(f"{problem.path} is left out: {problem.reason}")
-    if "dataset" in settings.changes or "root" in settings.changes:
-        _require_dataset(collection.runs, settings.changes)
-    for path in collection.unfinished:
-        reporter.say(f"{path} is left out: it is not finished")
-    failed = [_shown(record, settings, reporter, len(collection.runs) > 1) for record in collection.runs].count(False)
-    return 1 if failed or problems else 0
+    done = analyzed(settings, reporter, lambda run, several: _show(run, several, reporter))
+    return 1 if done.problems else 0
 
 
-def _reasons(paths: Sequence[str], collection: Collection) -> str:
-    """Return the message for runs of which none can be analyzed."""
-    reasons = [f"{entry.path}: {entry.reason}" for entry in (*collection.skipped, *collection.failed)]
-    reasons += [
-        f"{path}: not finished; resume it with `dmg train --resume --out {path}`" for path in collection.unfinished
-    ]
-    if not reasons:
-        return (
-            f"no run at or below {', '.join(paths)}: expected a folder that `dmg train` or `dmg benchmark` has written"
-        )
-    return "no run that can be analyzed:\n" + "\n".join(f"  {reason}" for reason in reasons)
+def _show(run: AnalyzedRun, several: bool, reporter: Reporter) -> None:
+    """Print a summary of one run's analysis."""
+    from domain_masks.report import summary_lines  # noqa: PLC0415
 
-
-def _require_dataset(runs: Sequence[RunRecord], changes: Mapping[str, Any]) -> None:
-    """Open the dataset at its new location before anything heavy is imported; raises InputError."""
-    from domain_masks.data import load_dataset  # noqa: PLC0415
-
-    config = {**runs[0].config, **changes}
-    load_dataset(str(config["dataset"]), config.get("root"))
-
-
-def _shown(record: RunRecord, settings: AnalyzeSettings, reporter: Reporter, several: bool) -> bool:
-    """Analyze one run and print a summary; False where that fails, which is only reported if there are several runs."""
-    from domain_masks.analysis import analyze  # noqa: PLC0415
-    from domain_masks.report import draw_analysis, summary_lines  # noqa: PLC0415
-
-    path = record.folder.path
-    try:
-        analyze(
-            path,
-            changes=settings.changes,
-            images=None if settings.images == "all" else settings.images,
-            with_model=not settings.no_model,
-            with_images=not settings.no_images,
-            reporter=reporter,
-        )
-        analysis = draw_analysis(path)
-    except DomainMasksError as error:
-        if not several:
-            raise
-        reporter.say(f"{path} is left out: {error}")
-        return False
-    results = record.results
+    results, analysis, path = run.results, run.analysis, run.folder.path
     if several:
         say(f"{path}: {results.method}, held out {', '.join(results.targets) or 'none'}, seed {results.seed}")
     for line in summary_lines(analysis, results.targets):
         say(line)
     drawn = sum(name.endswith(".png") for name in analysis.figures)
     reporter.say(
-        f"wrote {record.folder.analysis}, and {drawn} figures and {len(analysis.figures) - drawn} tables beside it"
+        f"wrote {run.folder.analysis}, and {drawn} figures and {len(analysis.figures) - drawn} tables beside it"
     )
     if several:
         say("")
-    return True

@@ -87,8 +87,8 @@ def show_outcome(
 
     For a search only the selected settings are shown: all draws are in ``accuracies.csv`` and ``search.json``.
     """
-    from domain_masks.experiments import accuracy_table, summary  # noqa: PLC0415
-    from domain_masks.experiments.plan import varied_texts  # noqa: PLC0415
+    from domain_masks.calls.benchmark import table_of  # noqa: PLC0415
+    from domain_masks.experiments import summary  # noqa: PLC0415
     from domain_masks.records import write_whole  # noqa: PLC0415
     from domain_masks.report.tables.table import frame_text  # noqa: PLC0415
 
@@ -96,8 +96,7 @@ def show_outcome(
     chosen = None
     if shown:
         seeds = {record.results.seed for _, record in shown}
-        varied = varied_texts([planned for planned, _ in shown])
-        table = accuracy_table([record.results for _, record in shown], varied)
+        table = table_of(outcome)
         write_whole(out / "accuracies.csv", frame_text(table))
         say(f"\naccuracy in percent on {dataset}; columns: held-out domain" + (", mean ± sd" if len(seeds) > 1 else ""))
         if not is_search:

@@ -27,4 +27,4 @@ __all__ = [
     "write_report",
 ]
 
-attach(__name__)
+attach(__name__, called="domain_masks.calls.report:report")

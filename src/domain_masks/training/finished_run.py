@@ -17,12 +17,23 @@ from domain_masks.training.defaults import resolve
 _LENGTH = ("epochs", "patience", "max_time")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
-    """A finished run: its folder and the numbers it ended with."""
+    """A finished run: its folder and the numbers it ended with. It is a path to its folder wherever one is expected."""
 
     folder: RunFolder
     results: Results
+
+    def __repr__(self) -> str:
+        held_out = ", ".join(self.results.targets) or "nothing"
+        accuracy = "" if self.out_of_domain is None else f": {100 * self.out_of_domain:.2f} % out of domain"
+        return (
+            f"{type(self).__name__}({self.results.method} on {self.results.dataset}, held out {held_out}, "
+            f"seed {self.results.seed}{accuracy}; {self.folder.path})"
+        )
+
+    def __fspath__(self) -> str:
+        return str(self.folder.path)
 
     @property
     def out_of_domain(self) -> float | None:
