@@ -85,6 +85,9 @@ def test_benchmark_shows_a_table_and_skips_what_is_done(capsys: pytest.CaptureFi
     table = capsys.readouterr().out
     assert "overlap_weight" in table
     rows = (Path("bench") / "accuracies.csv").read_text().splitlines()
-    assert rows[0] == "method,overlap_weight,target,seed,measure,split,accuracy"
+    assert rows[0] == (
+        "method,overlap_weight,target,seed,measure,split,accuracy,images,macro_f1,top_5,auroc,calibration_error,"
+        "calibrated_error,worst_group_accuracy"
+    )
     assert len(rows) == 1 + 3 + 3 + 2
     assert len(list(Path("bench").glob("benchmark-*.yaml"))) == 1, "the settings of the benchmark before are kept"

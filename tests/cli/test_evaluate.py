@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,37 @@ def test_evaluate_under_an_ensemble(capsys: pytest.CaptureFixture[str]) -> None:
     assert "the run's method has none, expected one of predictions" in capsys.readouterr().err
 
 
-def json_without_seconds(text: str) -> dict[str, Any]:
-    import json  # noqa: PLC0415
+def test_a_run_is_calibrated_and_no_longer(capsys: pytest.CaptureFixture[str]) -> None:
+    quick = [
+        "--method",
+        "aggregate",
+        "--freeze_features",
+        "--epochs",
+        "3",
+        "--lr",
+        "0.01",
+        "--device",
+        "cpu",
+        "--quiet",
+    ]
+    assert main(["train", *quick, "--out", "run"]) == 0
+    assert main(["evaluate", "run", "--quiet", "--calibrate"]) == 0
+    out = capsys.readouterr().out
+    results = results_of("run")
+    fitted = results["temperatures"]["predictions"]
+    assert f"temperature   {fitted['value']:.4g}, fitted on {fitted['images']} source validation images" in out
+    measured = results["metrics"]["out_of_domain"]
+    assert f"macro F1 {100 * measured['macro_f1']:.2f}  top-5 {100 * measured['top_5']:.2f}" in out
+    assert f"ECE with temperature {100 * measured['calibrated_error']:.2f}" in out
+    assert main(["evaluate", "run", "--quiet", "--no_calibrate"]) == 0
+    assert "temperature" not in capsys.readouterr().out
+    assert "temperatures" not in results_of("run")
 
+
+def results_of(folder: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((Path(folder) / "results.json").read_text())
+    return content
+
+
+def json_without_seconds(text: str) -> dict[str, Any]:
     return {name: value for name, value in json.loads(text).items() if name != "seconds"}

@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV, calibration_curve
+from sklearn.frozen import FrozenEstimator
 
 from domain_masks.errors import InputError
-from domain_masks.evaluation import expected_calibration_error, reliability
+from domain_masks.evaluation import expected_calibration_error, fit_temperature, reliability
 from references.calibration import expected_calibration_error as slow
+from references.metrics import negative_log_likelihood as likelihood
 
 
 def drawn(seed, count=200, classes=5):
@@ -69,3 +73,68 @@ def test_misuse():
         expected_calibration_error(*drawn(0), bins=0)
     with pytest.raises(InputError, match="at least one sample"):
         expected_calibration_error(np.zeros((0, 3)), np.zeros(0, dtype=int))
+
+
+def test_scikit_learns_bins():
+    logits, labels = drawn(2, count=2000)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    accuracy, mean = calibration_curve(right, confidence, n_bins=15, strategy="uniform")
+    counts = np.bincount(np.searchsorted(np.linspace(0, 1, 16)[1:-1], confidence))
+    expected = np.abs(accuracy - mean) @ counts[counts > 0] / len(labels)
+    assert expected_calibration_error(logits, labels) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 5.0])
+@pytest.mark.parametrize("seed", range(2))
+def test_the_temperature_has_the_lowest_loss(seed, scale):
+    logits, labels = informative(seed)
+    found = fit_temperature(scale * logits, labels)
+    losses = [likelihood((scale * logits).tolist(), labels, found * factor) for factor in (0.98, 1.0, 1.02)]
+    assert losses[1] < min(losses[0], losses[2])
+    # Logits that are scaled need a temperature that is scaled.
+    assert found == pytest.approx(scale * fit_temperature(logits, labels), rel=1e-6)
+
+
+def test_scikit_learns_temperature():
+    """scikit-learn fits 1 / T by a minimiser of its own, on the decision function of a frozen classifier."""
+    logits, labels = informative(3)
+
+    class Given(ClassifierMixin, BaseEstimator):
+        def fit(self, features, targets):
+            self.classes_ = np.unique(targets)
+            return self
+
+        def decision_function(self, features):
+            return features
+
+        def predict(self, features):
+            return features.argmax(axis=1)
+
+    given = FrozenEstimator(Given().fit(logits, labels))
+    calibrated = CalibratedClassifierCV(given, method="temperature").fit(logits, labels)
+    (fitted,) = {round(each.calibrators[0].beta_, 12) for each in calibrated.calibrated_classifiers_}
+    assert fit_temperature(logits, labels) == pytest.approx(1 / fitted, rel=1e-3)
+
+
+def test_a_calibrated_classifier_has_temperature_one():
+    logits = np.tile(np.log([0.75, 0.25]), (400, 1))
+    assert fit_temperature(logits, np.array([0, 0, 0, 1] * 100)) == pytest.approx(1.0)
+    assert fit_temperature(3 * logits, np.array([0, 0, 0, 1] * 100)) == pytest.approx(3.0)
+
+
+def test_no_temperature_where_none_is_best():
+    logits, labels = informative(0)
+    assert fit_temperature(logits, logits.argmax(axis=1)) is None, "all are right: the surer, the better"
+    assert fit_temperature(-logits, labels) is None, "worse than chance: the less sure, the better"
+    assert fit_temperature(np.zeros((10, 3)), np.arange(10) % 3) is None, "any temperature is as good"
+    with pytest.raises(InputError, match="at least one sample"):
+        fit_temperature(logits[:0], labels[:0])
+    with pytest.raises(InputError, match="NaN"):
+        fit_temperature(np.where(logits > 2, np.nan, logits), labels)
+
+
+def informative(seed, count=150, classes=4):
+    logits, labels = drawn(seed, count, classes)
+    logits[np.arange(count), labels] += 1.5
+    return logits, labels

@@ -27,6 +27,7 @@ STRATEGIES: dict[str, st.SearchStrategy[Any]] = {
     "in_domain_test": st.sampled_from(["official", "validation-half"]),
     "recipe": st.just("paper"),
     "recalibrate_bn": st.booleans(),
+    "calibrate": st.booleans(),
     "sampling": st.sampled_from(["pooled", "balanced"]),
     "augmentation": st.none() | names,
     "square": st.none() | st.booleans(),

@@ -148,6 +148,8 @@ class SharedKeywords(TypedDict, total=False):
     """what selects the best epoch: accuracy on the sources' validation images"""
     domain_classifier: bool
     """fit a classifier of the source domains at the end, for the ensemble `weighted`"""
+    calibrate: bool
+    """fit a temperature of the probabilities on the sources' validation images at the end; no predicted class changes"""
     device: Literal["auto", "cpu", "cuda"]
     """where to compute"""
     threads: int | None
@@ -192,6 +194,9 @@ class EvaluateKeywords(TypedDict, total=False):
     """where to compute (default: as the run's settings say)"""
     ensemble: str | None
     """how masks are combined in the accuracies that are shown; results.json has all of them (default: predictions)"""
+    calibrate: bool | None
+    """fit a temperature of the probabilities on the sources' validation images; no predicted class changes (default:
+    as the run is)"""
 
 
 class AnalyzeKeywords(TypedDict, total=False):

@@ -22,6 +22,7 @@ def parser() -> Parser:
         dmg evaluate runs/sketch --ensemble masks
         dmg evaluate runs/sketch --ensemble weighted
         dmg evaluate runs/sketch --ensemble known:photo
+        dmg evaluate runs/sketch --calibrate
         """,
         EvaluateSettings,
         config="a YAML that replaces the run's own config.yaml",
@@ -37,15 +38,24 @@ def main(arguments: Sequence[str]) -> int:
 
     finished = evaluated(settings, reporter_for(flags), flags.config)
 
-    from domain_masks.cli.results import accuracy_line, detail_lines, result_lines  # noqa: PLC0415
+    from domain_masks.cli.results import accuracy_line, detail_lines, metric_lines, result_lines  # noqa: PLC0415
+    from domain_masks.evaluation import metrics  # noqa: PLC0415
+    from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE  # noqa: PLC0415
     from domain_masks.records.results import MEASURE_TITLES  # noqa: PLC0415
 
+    results = finished.results
+    temperatures = results.temperatures or {}
     if settings.ensemble is None:
-        lines = list(result_lines(finished.results))
+        lines = [
+            *result_lines(results),
+            *metric_lines(results.metrics or {}, temperatures, PREDICTION_ENSEMBLE),
+        ]
     else:
+        measured = metrics(finished.predictions, temperatures, settings.ensemble)
         lines = [
             f"{'ensemble':<13} {settings.ensemble}",
             *(accuracy_line(MEASURE_TITLES[name], shown) for name, shown in finished.accuracies.items()),
+            *metric_lines(measured, temperatures, settings.ensemble),
         ]
     for line in [*lines, *(detail_lines(finished.results) if flags.verbose else ())]:
         say(line)

@@ -81,6 +81,8 @@ def main(arguments: Sequence[str]) -> int:
         count, problems = predict_in_shards(model, work, settings, listing, reporter)
     else:
         count, problems = _predict(model, settings, listing, reporter)
+    if count and settings.ensemble in model.card.temperatures:
+        reporter.say(model.about_probabilities(settings.ensemble))
     if count and model.has_votes:
         reporter.say(model.about_nearest())
     for line in problems.lines():

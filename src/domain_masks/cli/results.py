@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from domain_masks.records.counts import counted
@@ -11,6 +11,7 @@ from domain_masks.records.results import MEASURE_TITLES, Results
 
 if TYPE_CHECKING:
     from domain_masks.records import Accuracies
+    from domain_masks.records.measured_metrics import FittedTemperature, MeasureMetrics
 
 LEGEND = (
     "out of domain: images of the held-out domains; in domain: held-back images of the source domains; "
@@ -45,6 +46,32 @@ def accuracy_line(title: str, accuracies: Accuracies) -> str:
         for domain, value in accuracies.per_domain.items()
     )
     return f"{title:<13} {100 * accuracies.accuracy:6.2f} %  ({accuracies.split}: {domains})"
+
+
+def metric_lines(
+    metrics: Mapping[str, MeasureMetrics], temperatures: Mapping[str, FittedTemperature], ensemble: str
+) -> Iterator[str]:
+    """Yield a line per measure with macro F1, top-5, AUROC, calibration error and worst group, and one on the temperature.
+
+    All are means over domains, in percent; a metric that is undefined in a domain is left out.
+    """
+    for name, title in MEASURE_TITLES.items():
+        if (found := metrics.get(name)) is None:
+            continue
+        shown = {"macro F1": found.macro_f1, "top-5": found.top_5, "AUROC": found.auroc, "ECE": found.calibration_error}
+        parts = [f"{label} {100 * value:.2f}" for label, value in shown.items() if value is not None]
+        if found.calibrated_error is not None:
+            parts.append(f"ECE with temperature {100 * found.calibrated_error:.2f}")
+        if (worst := found.worst_group) is not None:
+            group = f"{worst.domain}/{worst.class_name}"
+            parts.append(f"worst group {group} {100 * worst.accuracy:.2f} (n = {worst.images:,})")
+        absent = [f"{domain} {each.of_classes - each.classes}" for domain, each in found.per_domain.items()]
+        absent = [text for text in absent if not text.endswith(" 0")]
+        without = f"; classes without images, not in F1 and AUROC: {', '.join(absent)}" if absent else ""
+        yield f"{title:<13} {'  '.join(parts)}  (n = {found.images:,}{without})"
+    if (fitted := temperatures.get(ensemble)) is not None:
+        images = counted(fitted.images, "source validation image")
+        yield f"{'temperature':<13} {fitted.value:.4g}, fitted on {images}, which also chose the epoch"
 
 
 def detail_lines(results: Results) -> Iterator[str]:

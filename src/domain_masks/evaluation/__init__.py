@@ -28,7 +28,12 @@ if TYPE_CHECKING:
         nearness,
         source_logits,
     )
-    from domain_masks.evaluation.calibration import expected_calibration_error, reliability
+    from domain_masks.evaluation.calibration import (
+        expected_calibration_error,
+        fit_temperature,
+        fitted_temperatures,
+        reliability,
+    )
     from domain_masks.evaluation.confusion import (
         classes_with_most_errors,
         confusion_matrix,
@@ -50,6 +55,14 @@ if TYPE_CHECKING:
         mean_and_standard_deviation,
     )
     from domain_masks.evaluation.measured_samples import reporting_splits, samples_by_domain, samples_by_measure
+    from domain_masks.evaluation.metrics import (
+        domain_metrics,
+        macro_f1,
+        metrics,
+        one_vs_rest_auroc,
+        top_k_accuracy,
+        worst_group,
+    )
     from domain_masks.evaluation.selection import SelectedResult, VariantChoice, choose, selected
     from domain_masks.evaluation.selection_rules import SELECTION_RULES
     from domain_masks.evaluation.summary import accuracies, accuracies_under, summarize
@@ -75,12 +88,17 @@ __all__ = [
     "classes_with_most_errors",
     "compare",
     "confusion_matrix",
+    "domain_metrics",
     "exact_mcnemar",
     "expected_calibration_error",
+    "fit_temperature",
+    "fitted_temperatures",
     "known_domain_logits",
+    "macro_f1",
     "mask_by_domain",
     "mean_and_standard_deviation",
     "mean_over_domains",
+    "metrics",
     "most_confused",
     "nearest_accuracy",
     "nearest_by_rule",
@@ -89,6 +107,7 @@ __all__ = [
     "nearest_on_domain",
     "nearest_source",
     "nearness",
+    "one_vs_rest_auroc",
     "per_class_accuracy",
     "per_domain_accuracy",
     "recombine",
@@ -100,8 +119,10 @@ __all__ = [
     "source_logits",
     "summarize",
     "top1",
+    "top_k_accuracy",
     "variants",
     "worst_domain",
+    "worst_group",
 ]
 
 attach(__name__)

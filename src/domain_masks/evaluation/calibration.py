@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from domain_masks.errors import InputError
 from domain_masks.evaluation.accuracy import correct
 from domain_masks.evaluation.ensembles import log_softmax
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN
+from domain_masks.records.measured_metrics import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, FittedTemperature
+from domain_masks.records.predictions import Predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,4 +64,49 @@ def expected_calibration_error(logits: NDArray[Any], labels: NDArray[Any], bins:
     binned = reliability(logits, labels, bins)
     filled = binned.counts > 0
     distances = np.abs(binned.accuracy[filled] - binned.confidence[filled])
-    return float(np.average(distances, weights=binned.counts[filled]))
+    return min(1.0, float(np.average(distances, weights=binned.counts[filled])))
+
+
+def fit_temperature(logits: NDArray[Any], labels: NDArray[Any]) -> float | None:
+    """Return the temperature T for which softmax(logits / T) has the lowest negative log likelihood, the mean over samples.
+
+    Section 4.2 of Guo et al. (2017). The loss is convex in 1 / T, so its slope has at most one root. None where the
+    best T is outside 0.001 to 1000: every sample is right, and the loss falls with T without end; or the logits tell less
+    than chance. ``logits``: (N, C), ``labels``: (N,). Raises InputError without samples, for other shapes and for NaN.
+    """
+    from scipy.optimize import brentq  # type: ignore[import-untyped]  # noqa: PLC0415 - takes long to import
+
+    if len(correct(logits, labels)) == 0:
+        raise InputError("expected the calibration of at least one sample, got none")
+    values = np.asarray(logits, dtype=np.float64)
+    # Relative to the label's logit, the slope in 1 / T is the mean of what the probabilities expect.
+    relative = values - values[np.arange(len(values)), labels][:, None]
+
+    def slope(log_temperature: float) -> float:
+        probabilities = np.exp(log_softmax(relative / np.exp(log_temperature)))
+        return float((probabilities * relative).sum(axis=1).mean())
+
+    lowest, highest = np.log(LOWEST_TEMPERATURE), np.log(HIGHEST_TEMPERATURE)
+    if slope(lowest) <= 0 or slope(highest) >= 0:
+        return None
+    return float(np.exp(brentq(slope, lowest, highest, xtol=1e-10)))
+
+
+def fitted_temperatures(predictions: Predictions) -> dict[str, FittedTemperature]:
+    """Return ensemble -> its temperature, fitted on the sources' validation images; without those that cannot be fitted.
+
+    Each ensemble has its own: it divides the ensemble's logits, after the average over masks, so that no prediction changes.
+    Where logits are averaged that is the same as dividing those of every mask. "known:DOMAIN" is fitted on the images of its
+    domain, all others on those of all sources, each image counting the same.
+    """
+    validation = predictions.select(split="validation")
+    fitted = {}
+    for ensemble, logits in validation.logits.items():
+        rows = np.ones(len(validation), dtype=np.bool_)
+        if ensemble.startswith(KNOWN_DOMAIN):
+            rows = validation.domains == validation.domain_names.index(ensemble.removeprefix(KNOWN_DOMAIN))
+        if not rows.any():
+            continue
+        if (value := fit_temperature(logits[rows], validation.labels[rows])) is not None:
+            fitted[ensemble] = FittedTemperature(value=value, images=int(rows.sum()))
+    return fitted

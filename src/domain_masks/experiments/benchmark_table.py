@@ -11,7 +11,8 @@ from domain_masks.evaluation import mean_and_standard_deviation
 from domain_masks.records import Results
 from domain_masks.records.results import MEASURE_TITLES, OVERALL, held_out_name
 
-COLUMNS = ("method", "target", "seed", "measure", "split", "accuracy")
+METRICS = ("macro_f1", "top_5", "auroc", "calibration_error", "calibrated_error")
+COLUMNS = ("method", "target", "seed", "measure", "split", "accuracy", "images", *METRICS, "worst_group_accuracy")
 """The columns of every table; the others are varied settings."""
 
 
@@ -21,7 +22,7 @@ def accuracy_table(results: Sequence[Results], varied: Sequence[Mapping[str, Any
     - ``varied``: the varied settings of each run, name -> value as text; a column each, empty where a run has none
 
     Columns: method, the varied ones, target (held-out domains joined by commas), seed, measure, split (the data behind the
-    number), accuracy (fraction).
+    number), accuracy (fraction), images (their number), and the metrics of ``results.json``, empty where a run has none.
     """
     settings = varied if varied is not None else [{}] * len(results)
     names = list(dict.fromkeys(name for values in settings for name in values))
@@ -39,9 +40,21 @@ def accuracy_table(results: Sequence[Results], varied: Sequence[Mapping[str, Any
                         "measure": title,
                         "split": accuracies.split,
                         "accuracy": accuracies.accuracy,
+                        "images": accuracies.count,
+                        **_metrics(result, measure),
                     }
                 )
     return pd.DataFrame(rows, columns=[COLUMNS[0], *names, *COLUMNS[1:]])
+
+
+def _metrics(result: Results, measure: str) -> dict[str, float | None]:
+    found = (result.metrics or {}).get(measure)
+    if found is None:
+        return dict.fromkeys((*METRICS, "worst_group_accuracy"))
+    worst = found.worst_group
+    return {name: getattr(found, name) for name in METRICS} | {
+        "worst_group_accuracy": None if worst is None else worst.accuracy
+    }
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

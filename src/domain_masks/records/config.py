@@ -64,6 +64,7 @@ NOT_COMPUTED = frozenset(
         "checkpoint_every",
         "verify",
         "domain_classifier",
+        "calibrate",
         "dataset",
         "root",
         "plugin",
@@ -248,6 +249,10 @@ class RunConfig(BaseModel):
     )
     domain_classifier: bool = _model(
         "fit a classifier of the source domains at the end, for the ensemble `weighted`", True
+    )
+    calibrate: bool = _model(
+        "fit a temperature of the probabilities on the sources' validation images at the end; no predicted class changes",
+        False,
     )
     seed: Seed = _optimisation("seed of initialisation, data order, augmentation and mask sampling", 0)
 

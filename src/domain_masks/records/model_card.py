@@ -12,6 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from domain_masks.errors import RunFolderError
 from domain_masks.records.files import is_utf8
 from domain_masks.records.json_record import Count, JSONRecord, RecordPart
+from domain_masks.records.measured_metrics import FittedTemperature
 from domain_masks.records.results import (
     IMAGES,
     Accuracies,
@@ -109,6 +110,7 @@ class ModelDescription(RecordPart):
     - ``preprocessing``: how images are prepared, see :class:`~domain_masks.data.Preprocessing`
     - ``accuracies``: "out_of_domain", "in_domain", "known_domain" -> as in ``results.json``; so are ``protocol``,
       ``nearest_source`` and ``masks``
+    - ``temperatures``: ensemble -> the temperature of its probabilities, in a calibrated model
     """
 
     dataset: Name | None = None
@@ -120,6 +122,7 @@ class ModelDescription(RecordPart):
     training: CardTraining | None = None
     accuracies: dict[Name, Accuracies] = {}
     nearest_source: NearestAccuracy | None = None
+    temperatures: dict[Name, FittedTemperature] = {}
     masks: dict[Name, SiteMasks] = {}
 
 

@@ -9,6 +9,7 @@ from pydantic import AliasChoices, ValidationError
 
 from domain_masks.records.counts import counted
 from domain_masks.records.json_record import Count, Fraction, JSONRecord, Ordinal, RecordPart, Seconds, Text, Truth
+from domain_masks.records.measured_metrics import FittedTemperature, MeasureMetrics
 from domain_masks.records.pairs import pair_of
 
 SCHEMA = 2
@@ -192,6 +193,8 @@ class Results(JSONRecord):
     - ``sources``: in the order of the masks' rows; ``targets``: the held-out domains
     - ``epochs_run``: the number of epochs; ``best_epoch``: the epoch, from 1, whose weights were evaluated
     - ``average``: the steps that the weights are an average over; None without averaging
+    - ``metrics``: measure -> metrics beside accuracy; absent in files of older versions
+    - ``temperatures``: ensemble -> its temperature, in a calibrated model
     - ``nearest_source``: the accuracy of the nearest source, for methods with a mask or head for each of two or more sources;
       ``domain_classifier``: the accuracy of the domain classifier, where there is one
     - ``masks``: mask site -> :class:`SiteMasks`
@@ -216,6 +219,8 @@ class Results(JSONRecord):
     out_of_domain: Accuracies | None = None
     in_domain: Accuracies | None = None
     known_domain: Accuracies | None = None
+    metrics: dict[str, MeasureMetrics] | None = None
+    temperatures: dict[str, FittedTemperature] | None = None
     nearest_source: NearestAccuracy | None = None
     domain_classifier: ClassifierAccuracy | None = None
     masks: dict[str, SiteMasks] | None = None

@@ -30,6 +30,7 @@ from domain_masks.report.tables.accuracy_tables import (
 )
 from domain_masks.report.tables.findings import findings, findings_table, headline
 from domain_masks.report.tables.mask_tables import mask_by_domain_tables, mask_frame, mask_table
+from domain_masks.report.tables.metric_tables import metric_tables
 from domain_masks.report.tables.paper_tables import comparison, published_section
 from domain_masks.report.tables.run_tables import runs_section
 from domain_masks.report.tables.search_tables import searches_section
@@ -148,6 +149,8 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
         f"{group.name}-domains",
         blocks,
     )
+    if tables := metric_tables(group):
+        yield Section(f"{prefix}Beyond accuracy", f"{group.name}-metrics", tables)
     if sweeps:
         swept: list[Block] = [
             figure
@@ -160,9 +163,9 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
         yield Section(f"{prefix}Settings", f"{group.name}-sweeps", _optional(every_setting(group)))
     masks = mask_frame(group)
     shown_lines = (*group.lines, *group.published)
-    tables = [table for line in shown_lines for table in mask_by_domain_tables(group, line)]
-    if len(masks) or tables:
-        learned = [*mask_figures(group, masks), *tables, *_optional(mask_table(group, masks))]
+    mask_tables = [table for line in shown_lines for table in mask_by_domain_tables(group, line)]
+    if len(masks) or mask_tables:
+        learned = [*mask_figures(group, masks), *mask_tables, *_optional(mask_table(group, masks))]
         yield Section(f"{prefix}What the masks learned", f"{group.name}-masks", learned)
     if curves := list(training_figures(group)):
         yield Section(f"{prefix}Training curves", f"{group.name}-training", curves)

@@ -38,6 +38,16 @@ class EvaluateSettings(_MovedDataset):
         None,
         otherwise="predictions",
     )
+    calibrate: bool | None = setting(
+        "fit a temperature of the probabilities on the sources' validation images; no predicted class changes",
+        None,
+        otherwise="as the run is",
+    )
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The settings that replace the run's own."""
+        return super().changes | ({} if self.calibrate is None else {"calibrate": self.calibrate})
 
 
 class AnalyzeSettings(_MovedDataset):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from domain_masks.data.label_alignment import lost_classes
 from domain_masks.errors import RunFolderError
 from domain_masks.keywords import named_keywords
 from domain_masks.progress import ConsoleReporter, Reporter
-from domain_masks.records import RunFolder
+from domain_masks.records import Results, RunFolder
 from domain_masks.records.config import parse_config, read_settings
 from domain_masks.records.preparation import as_started
 from domain_masks.settings.plugins import require_plugins
@@ -43,7 +44,8 @@ def evaluate(
 ) -> Run:
     """Compute all predictions and accuracies of a finished or interrupted run again, from its best checkpoint.
 
-    - ``changes``: settings that differ from the run's own, such as where the dataset lies now
+    - ``changes``: settings that differ from the run's own, such as where the dataset lies now. A run that is calibrated is
+      calibrated again, unless they say ``calibrate`` False
     - ``config_file``: a YAML in place of the run's own
 
     Raises RunFolderError where the folder holds no run with a checkpoint, InputError for settings that cannot be used.
@@ -64,6 +66,8 @@ def _evaluate(
         raise RunFolderError(f"{folder.path} holds no run: expected a folder that `dmg train` has written")
     values = read_settings(Path(config_file) if config_file is not None else folder.config)
     require_plugins(values, folder.path)
+    if "calibrate" not in changes and _is_calibrated(folder):
+        changes = {**changes, "calibrate": True}
     config = as_started(parse_config({**values, **changes, "devices": 1}), values)
     opened = load_dataset(config.dataset, config.root) if dataset is None else dataset
     last = load_checkpoint(folder.last)
@@ -89,3 +93,10 @@ def _evaluate(
     results = finish(experiment, progress, folder)
     note_content(folder, content_of(data.identified))
     return Run(folder, results)
+
+
+def _is_calibrated(folder: RunFolder) -> bool:
+    """Whether the run was calibrated after its training, which its settings do not say."""
+    with suppress(RunFolderError):
+        return bool(Results.read(folder.results).temperatures)
+    return False

@@ -10,9 +10,10 @@ import numpy as np
 
 from domain_masks.data import DomainSplits
 from domain_masks.data.splits import untrained_classes
-from domain_masks.evaluation import accuracies, nearest_accuracy
+from domain_masks.evaluation import accuracies, fitted_temperatures, metrics, nearest_accuracy
 from domain_masks.masks import mask_statistics
 from domain_masks.records import Predictions, Results, RunFolder
+from domain_masks.records.measured_metrics import FittedTemperature
 from domain_masks.records.model_card import CardTraining, ModelDescription
 from domain_masks.records.results import (
     OFFICIAL,
@@ -59,6 +60,7 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
     # Masks that are not learned, as in the ablations, do not leave their start.
     learned = masks if any(logits.requires_grad for logits in mask_logits.values()) else None
     measured = accuracies(predictions, _held_out_name(splits))
+    temperatures = _temperatures(experiment, predictions)
     nearest = nearest_accuracy(predictions)
     if config.in_domain_test != OFFICIAL:
         measured = {
@@ -96,9 +98,24 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
         out_of_domain=measured.get("out_of_domain"),
         in_domain=measured.get("in_domain"),
         known_domain=measured.get("known_domain"),
+        metrics=metrics(predictions, temperatures),
+        temperatures=temperatures or None,
         domain_classifier=classifier,
     )
     return results, predictions
+
+
+def _temperatures(experiment: Experiment, predictions: Predictions) -> dict[str, FittedTemperature]:
+    """Return the temperature of each ensemble; empty where the setting ``calibrate`` is off."""
+    if not experiment.config.calibrate:
+        return {}
+    fitted = fitted_temperatures(predictions)
+    if missing := [name for name in predictions.ensembles if name not in fitted]:
+        experiment.reporter.say(
+            f"no temperature of {', '.join(missing)}: the sources' validation images are all predicted correctly, or no better "
+            "than by chance, and do not determine one"
+        )
+    return fitted
 
 
 def _of_a_sample(measured: _Measured) -> _Measured:
@@ -140,5 +157,6 @@ def _description(experiment: Experiment, results: Results) -> ModelDescription:
         ),
         accuracies={name: measured for name, measured in accuracies.items() if measured is not None},
         nearest_source=results.nearest_source,
+        temperatures=results.temperatures or {},
         masks=results.masks or {},
     )

@@ -20,6 +20,7 @@ from domain_masks.deploy.exporting.parity_images import (
 from domain_masks.deploy.exporting.preprocessing_module import PreprocessingInside
 from domain_masks.deploy.predicting.model import preprocessing_of
 from domain_masks.errors import ParityError
+from domain_masks.records.measured_metrics import FittedTemperature
 
 PREPROCESSING = preprocessing_of(card())
 
@@ -51,6 +52,23 @@ def test_onnx_takes_bytes_of_any_size_and_holds_every_mask(tmp_path: Path) -> No
     assert described["method"]["name"] == "dmg"
     assert described["preprocessing"]["inside"] is True
     assert described["input"]["type"] == "uint8"
+
+
+@pytest.mark.parametrize("ending", ["onnx", "pt2"])
+def test_a_calibrated_models_file_answers_with_its_probabilities(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"model.{ending}"
+    fitted = FittedTemperature(value=2.5, images=9)
+    described = card(32, "small").model_copy(update={"temperatures": {"masks": fitted}})
+    images = generated_images(PREPROCESSING)
+    calibrated = export_model(method(), described, ExportFormat(format=ending, ensemble="masks"), path, images)
+    assert calibrated.parity.holds
+    assert read_description(path, ending)["temperature"] == 2.5
+    logits = runner(path, ending)(torch.zeros(2, 3, 32, 32))
+    plain = tmp_path / f"plain.{ending}"
+    export_model(method(), described, ExportFormat(format=ending), plain, images)
+    assert "temperature" not in read_description(plain, ending), "the temperature belongs to another ensemble"
+    export_model(method(), card(32, "small"), ExportFormat(format=ending, ensemble="masks"), plain, images)
+    torch.testing.assert_close(logits * 2.5, runner(plain, ending)(torch.zeros(2, 3, 32, 32)))
 
 
 def test_pt2_in_half_precision_with_one_mask(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import pytest
 
 from domain_masks.deploy.predicting.prediction import ModelOutput, predictions_from, source_weights
 from domain_masks.errors import InputError
+from domain_masks.records.measured_metrics import FittedTemperature
 
 CLASSES = ("cat", "dog", "fox")
 SOURCES = ("ink", "paper")
@@ -12,6 +13,7 @@ def logits_of(probabilities):
     return np.log(np.array(probabilities, dtype=np.float64)).astype(np.float32)
 
 
+TEMPERATURES = {"predictions": 2.5, "known:ink": 0.4}
 LOGITS = {
     "predictions": logits_of([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]]),
     "known:ink": logits_of([[0.8, 0.1, 0.1], [0.3, 0.3, 0.4]]),
@@ -20,10 +22,8 @@ LOGITS = {
 
 
 def test_a_source_weighs_its_share_of_the_confidence():
-    probabilities = {name: np.exp(values.astype(np.float64)) for name, values in LOGITS.items()}
-    np.testing.assert_allclose(
-        source_weights(probabilities, SOURCES), [[0.8 / 1.4, 0.6 / 1.4], [0.4 / 1.2, 0.8 / 1.2]], rtol=1e-6
-    )
+    by_source = np.stack([LOGITS[f"known:{source}"] for source in SOURCES])
+    np.testing.assert_allclose(source_weights(by_source), [[0.8 / 1.4, 0.6 / 1.4], [0.4 / 1.2, 0.8 / 1.2]], rtol=1e-6)
 
 
 def test_each_row_becomes_a_prediction():
@@ -55,6 +55,26 @@ def test_equal_probabilities_keep_the_order_of_the_classes():
     (one,) = predictions_from(ModelOutput(["a"], flat), "predictions", 3, CLASSES, SOURCES)
     assert [guess.class_name for guess in one.top] == list(CLASSES)
     assert one.votes == {}
+
+
+def test_a_temperature_changes_probabilities_and_nothing_else():
+    temperatures = {name: FittedTemperature(value=value, images=9) for name, value in TEMPERATURES.items()}
+    plain = list(predictions_from(ModelOutput(["a", "b"], LOGITS), "predictions", 3, CLASSES, SOURCES))
+    found = list(
+        predictions_from(ModelOutput(["a", "b"], LOGITS), "predictions", 3, CLASSES, SOURCES, temperatures=temperatures)
+    )
+    for before, after, row in zip(plain, found, range(2), strict=True):
+        assert [guess.class_name for guess in after.top] == [guess.class_name for guess in before.top]
+        powers = np.exp(LOGITS["predictions"][row].astype(np.float64) / TEMPERATURES["predictions"])
+        expected = dict(zip(CLASSES, powers / powers.sum(), strict=True))
+        for guess in after.top:
+            assert guess.probability == pytest.approx(expected[guess.class_name])
+        assert (after.nearest_source, after.nearest_weight) == (before.nearest_source, before.nearest_weight)
+        # The votes under each mask have the temperature of that mask.
+        assert after.votes["ink"].class_name == before.votes["ink"].class_name
+        powers = np.exp(LOGITS["known:ink"][row].astype(np.float64) / TEMPERATURES["known:ink"])
+        assert after.votes["ink"].probability == pytest.approx(powers.max() / powers.sum())
+        assert after.votes["paper"] == before.votes["paper"]
 
 
 def test_large_logits_stay_finite():

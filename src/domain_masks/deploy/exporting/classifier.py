@@ -107,6 +107,20 @@ def _masked(method: Method) -> MaskedNetwork:
     return method.network
 
 
+class Calibrated(nn.Module):
+    """Divides the logits of a module by a temperature, so that their softmax is a calibrated model's probabilities."""
+
+    def __init__(self, network: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.network = network
+        self.temperature = temperature
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, C) divided by the temperature."""
+        logits: Tensor = self.network(images)
+        return logits / self.temperature
+
+
 class Deployable(nn.Module):
     """The module that is exported: optional preprocessing, and the classifier in its precision; logits are float32.
 

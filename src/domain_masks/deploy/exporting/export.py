@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from domain_masks.data import Preprocessing
-from domain_masks.deploy.exporting.classifier import Classifier, Deployable, classifier
+from domain_masks.deploy.exporting.classifier import Calibrated, Classifier, Deployable, classifier
 from domain_masks.deploy.exporting.export_format import ExportFormat, Format
 from domain_masks.deploy.exporting.formats import (
     INPUT,
@@ -32,6 +33,8 @@ from domain_masks.records.files import writing
 from domain_masks.records.model_card import ModelCard
 
 DESCRIPTION_FORMAT = 1
+TEMPERATURE = "temperature"
+"""Key of the temperature by which a file's logits are divided; absent in files of models that are not calibrated."""
 _RUNTIMES: dict[Format, str] = {"onnx": "onnxruntime", "pt2": "torch"}
 
 
@@ -53,6 +56,8 @@ def export_model(
 ) -> Exported:
     """Export one ensemble of a model to ``path``, and keep the file if its logits on ``parity_images`` equal the model's.
 
+    The logits of a calibrated model are divided by the ensemble's temperature: their softmax are its probabilities.
+
     - ``card``: the content of ``model.json``
 
     Raises InputError for an ensemble, opset or network that cannot be exported, ParityError (and leaves no file) if the file
@@ -61,11 +66,13 @@ def export_model(
     check_format(settings.format)
     preprocessing = preprocessing_of(card)
     chosen = classifier(method, settings.ensemble, settings.threshold)
+    description = describe(method, card, settings)
+    reference = _calibrated(chosen.reference, description)
     with writing(path) as temporary:
-        write(chosen, preprocessing, settings, temporary, describe(method, card, settings))
+        write(chosen, preprocessing, settings, temporary, description)
         try:
             run = runner(temporary, settings.format)
-            parity = compare(run, chosen.reference, parity_images, preprocessing, settings.preprocessing, settings.half)
+            parity = compare(run, reference, parity_images, preprocessing, settings.preprocessing, settings.half)
         except Exception as error:
             raise ParityError(
                 f"{path} was not kept: {_RUNTIMES[settings.format]} cannot run it ({in_one_line(error)}). Try "
@@ -98,9 +105,10 @@ def write(
     path: Path,
     description: Mapping[str, Any],
 ) -> None:
-    """Write a classifier to a file without the parity check."""
+    """Write a classifier to a file without the parity check; the description's temperature, if any, divides its logits."""
     size = preprocessing.size
-    network = Deployable(chosen.network, preprocessing if settings.preprocessing else None, settings.half)
+    deployable = Deployable(chosen.network, preprocessing if settings.preprocessing else None, settings.half)
+    network = _calibrated(deployable, description)
     if settings.preprocessing:
         # Neither square nor of the model's size, so that no size is specialised.
         example = torch.zeros(2, 3, size + 3, size + 5, dtype=torch.uint8)
@@ -112,6 +120,11 @@ def write(
         write_onnx(program, path, description, settings.opset, dynamic)
     else:
         write_pt2(program, path, description)
+
+
+def _calibrated(network: nn.Module, description: Mapping[str, Any]) -> nn.Module:
+    temperature = description.get(TEMPERATURE)
+    return network if temperature is None else Calibrated(network, temperature)
 
 
 def describe(method: Method, card: ModelCard, settings: ExportFormat) -> dict[str, Any]:
@@ -136,6 +149,7 @@ def describe(method: Method, card: ModelCard, settings: ExportFormat) -> dict[st
             "values": "RGB, 0 to 255" if takes_bytes else "RGB, resized, divided by 255, minus mean, divided by std",
         },
         "output": {"name": OUTPUT, "type": "float32", "shape": ["batch", len(method.context.classes)]},
+        TEMPERATURE: None if (fitted := card.temperatures.get(settings.ensemble)) is None else fitted.value,
         "precision": "float16" if settings.half else "float32",
         "pruned_below": settings.threshold,
     }

@@ -26,6 +26,7 @@ from domain_masks.keywords import named_keywords
 from domain_masks.methods import Method
 from domain_masks.methods.base import PREDICTIONS, WEIGHTED, known
 from domain_masks.methods.saving import save_model
+from domain_masks.records.counts import counted
 from domain_masks.records.model_card import ModelCard
 from domain_masks.records.results import DOMAIN_CLASSIFIER, MOST_CONFIDENT_MASK
 
@@ -123,10 +124,13 @@ class Model(HubMixin):
     def predictions(self, output: ModelOutput, ensemble: str = PREDICTIONS, top: int = TOP) -> Iterator[Prediction]:
         """Yield the predictions from an output of :meth:`outputs`; raises InputError for NaN or infinity."""
         most = min(top, len(self.classes))
-        return predictions_from(output, ensemble, most, self.classes, self.sources, self.nearest_accuracy)
+        temperatures = self.card.temperatures
+        return predictions_from(output, ensemble, most, self.classes, self.sources, self.nearest_accuracy, temperatures)
 
     def logits(self, inputs: ImageInput | Iterable[ImageInput], *, batch: int = BATCH) -> dict[str, Tensor]:
         """Return ensemble -> logits (N, C), float32 on the CPU, for the inputs of :meth:`predict`.
+
+        A calibrated model's probabilities are the softmax of these, divided by ``card.temperatures[ensemble].value``.
 
         Raises InputError for an unreadable image.
         """
@@ -186,6 +190,13 @@ class Model(HubMixin):
         """Accuracy of the nearest source on the sources' own images, in [0, 1]; None if model.json does not have it."""
         measured = self.card.nearest_source
         return measured.accuracy if measured is not None and measured.by == self.nearest_rule else None
+
+    def about_probabilities(self, ensemble: str) -> str:
+        """Return a sentence on the calibration of an ensemble's probabilities."""
+        if (fitted := self.card.temperatures.get(ensemble)) is None:
+            return "probabilities: not calibrated (`dmg evaluate RUN --calibrate` fits a temperature)"
+        images = f"{counted(fitted.images, 'source validation image')}, which also chose the epoch"
+        return f"probabilities: calibrated with temperature {fitted.value:.3g}, fitted on {images}"
 
     def about_nearest(self) -> str:
         """Return a sentence on how the nearest source is determined and how accurate it is, or why there is none."""

@@ -13,6 +13,7 @@ from domain_masks.errors import InputError
 from domain_masks.evaluation.by_mask import nearest_source
 from domain_masks.evaluation.ensembles import log_softmax
 from domain_masks.methods.base import known
+from domain_masks.records.measured_metrics import FittedTemperature
 
 _DIGITS = 6
 
@@ -71,15 +72,15 @@ class Prediction:
         return content
 
 
-def source_weights(probabilities: Mapping[str, NDArray[np.float64]], sources: Sequence[str]) -> NDArray[np.float64]:
+def source_weights(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the weight of each source domain from the confidence of its mask or head, (N, D); rows sum to 1.
 
     The confidence is the largest class probability, divided by the sum over all sources: if all D masks are confident, every
     weight is about 1/D. Used without a domain classifier, which would be more accurate (docs/analysis.md).
 
-    - ``probabilities``: ensemble -> (N, C), with ``known:SOURCE`` for every source
+    - ``logits``: (D, N, C), of each source's own mask or head, without a temperature
     """
-    confidences = np.stack([probabilities[known(source)].max(axis=1) for source in sources], axis=1)
+    confidences = np.exp(log_softmax(logits)).max(axis=2).T
     weights: NDArray[np.float64] = confidences / confidences.sum(axis=1, keepdims=True)
     return weights
 
@@ -105,33 +106,37 @@ def predictions_from(
     classes: Sequence[str],
     sources: Sequence[str],
     nearest_accuracy: float | None = None,
+    temperatures: Mapping[str, FittedTemperature] | None = None,
 ) -> Iterator[Prediction]:
     """Yield the prediction of each of N images.
 
     - ``top``: how many classes, at most C
     - ``nearest_accuracy``: copied into each :class:`Prediction`
+    - ``temperatures``: of the ensembles of a calibrated model; they change class probabilities, and nothing else
 
     Raises InputError if the logits contain NaN or infinity.
     """
     domains = output.domain_probabilities
     for name, logits in output.logits.items():
         _refuse_infinite(name, logits, output.names)
-    probabilities = {name: np.exp(log_softmax(logits)) for name, logits in output.logits.items()}
 
     def ranked(ensemble: str, count: int) -> list[tuple[Guess, ...]]:
-        values = probabilities[ensemble]
+        logits = output.logits[ensemble]
+        fitted = (temperatures or {}).get(ensemble)
+        values = np.exp(log_softmax(logits if fitted is None else logits.astype(np.float64) / fitted.value))
         # The best class alone needs no sorting; both ways break ties by the lower index.
-        order = values.argmax(1)[:, None] if count == 1 else np.argsort(-values, axis=1, kind="stable")[:, :count]
+        order = logits.argmax(1)[:, None] if count == 1 else np.argsort(-logits, axis=1, kind="stable")[:, :count]
         return [
             tuple(Guess(classes[index], float(values[row, index])) for index in best) for row, best in enumerate(order)
         ]
 
-    has_votes = bool(sources) and all(known(source) in probabilities for source in sources)
+    has_votes = bool(sources) and all(known(source) in output.logits for source in sources)
     votes = {source: ranked(known(source), 1) for source in sources} if has_votes else {}
     nearest = weights = None
     if has_votes and len(sources) > 1:
-        nearest = nearest_source(np.stack([output.logits[known(source)] for source in sources]), domains)
-        weights = source_weights(probabilities, sources) if domains is None else domains.astype(np.float64)
+        by_source = np.stack([output.logits[known(source)] for source in sources])
+        nearest = nearest_source(by_source, domains)
+        weights = source_weights(by_source) if domains is None else domains.astype(np.float64)
     for row, (path, guesses) in enumerate(zip(output.names, ranked(ensemble, top), strict=True)):
         prediction = Prediction(path, guesses, {source: guess[row][0] for source, guess in votes.items()})
         if nearest is not None and weights is not None:

@@ -116,10 +116,10 @@ def _rows_of(group: Group, line: Line) -> Iterator[dict[str, Any]]:
                 records = line.by_target.get(target, ())
                 yield _row(group, line, measure, ensemble, target, records, comparable[target])
             if not ensemble.startswith(KNOWN_DOMAIN):
-                yield _row(group, line, measure, ensemble, OVERALL, _complete(group, line), is_overall_comparable)
+                yield _row(group, line, measure, ensemble, OVERALL, complete_runs(group, line), is_overall_comparable)
 
 
-def _complete(group: Group, line: Line) -> tuple[RunRecord, ...]:
+def complete_runs(group: Group, line: Line) -> tuple[RunRecord, ...]:
     """Return the runs with seeds for which every held-out domain was run."""
     parts = [line.by_target.get(target, ()) for target in group.main_targets]
     seeds = set.intersection(*({record.results.seed for record in part} for part in parts)) if parts else set()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domain_masks.errors import DomainMasksError
-from domain_masks.evaluation import exact_mcnemar, expected_calibration_error, samples_by_measure
-from domain_masks.evaluation.accuracy import correct
+from domain_masks.evaluation import exact_mcnemar, metrics, one_vs_rest_auroc, samples_by_measure
+from domain_masks.evaluation.accuracy import by_domain, correct
 from domain_masks.evaluation.intervals import Interval, McNemar, stratified_interval
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
+from domain_masks.records.measured_metrics import MeasureMetrics
 from domain_masks.records.predictions import Predictions
 
 
@@ -23,12 +24,10 @@ class Correctness:
 
     - ``ids``: domain -> (N_d,) sorted image ids
     - ``right``: ensemble -> domain -> (N_d,) boolean, whether each image is classified correctly
-    - ``calibration``: expected calibration error of the prediction ensemble over all images, None without images
     """
 
     ids: Mapping[str, NDArray[np.str_]]
     right: Mapping[str, Mapping[str, NDArray[np.bool_]]]
-    calibration: float | None = None
 
     def accuracy(self, ensemble: str, domain: str) -> float | None:
         """Return an accuracy in [0, 1], or None without such an ensemble or domain."""
@@ -38,18 +37,45 @@ class Correctness:
 
 @dataclass(frozen=True, eq=False)
 class RunCorrectness:
-    """The correctness of one run by measure; ``problem`` says why it is empty."""
+    """The correctness of one run by measure, and its metrics; ``problem`` says why they are empty.
+
+    Metrics that ``results.json`` of an older version lacks are computed from the predictions.
+    """
 
     by_measure: Mapping[str, Correctness]
     problem: str = ""
+    metrics: Mapping[str, MeasureMetrics] = field(default_factory=dict)
 
 
 def correctness_of(record: RunRecord) -> RunCorrectness:
     """Return the correctness of a run's predictions; an unreadable file is noted, not raised."""
+    stored = record.results.metrics
     try:
-        return RunCorrectness(_by_measure(record.predictions()))
+        predictions = record.predictions()
+        measured = metrics(predictions, record.results.temperatures) if stored is None else stored
+        return RunCorrectness(_by_measure(predictions), metrics=measured)
     except DomainMasksError as error:
-        return RunCorrectness({}, str(error))
+        return RunCorrectness({}, str(error), stored or {})
+
+
+def class_areas(record: RunRecord, measure: str) -> dict[str, dict[str, tuple[float | None, int]]]:
+    """Return domain -> class -> its one-vs-rest AUROC, None where undefined, and the number of its images.
+
+    Empty where the run lacks the measure or its predictions.
+    """
+    try:
+        samples = samples_by_measure(record.predictions()).get(measure)
+    except DomainMasksError:
+        return {}
+    if samples is None:
+        return {}
+    found = {}
+    for domain, (logits, labels) in by_domain(samples, samples.of(PREDICTION_ENSEMBLE)).items():
+        counts = np.bincount(labels, minlength=len(samples.classes)).tolist()
+        found[domain] = dict(
+            zip(samples.classes, zip(one_vs_rest_auroc(logits, labels), counts, strict=True), strict=True)
+        )
+    return found
 
 
 def interval(runs: Sequence[Correctness], ensemble: str, weights: Sequence[float] | None = None) -> Interval | None:
@@ -105,5 +131,4 @@ def _correctness(predictions: Predictions) -> Correctness:
         ids[name] = predictions.ids[rows]
         for ensemble, values in correctness.items():
             right.setdefault(ensemble, {})[name] = values[rows]
-    calibration = expected_calibration_error(predictions.logits[PREDICTION_ENSEMBLE], predictions.labels)
-    return Correctness(ids, right, calibration)
+    return Correctness(ids, right)

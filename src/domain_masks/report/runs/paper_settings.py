@@ -161,6 +161,7 @@ SETTINGS: Mapping[str, Classified] = {
     "fast": Fixed(False),
     "selection": Fixed("source-validation"),
     "domain_classifier": Free("only affects the ensemble `weighted`, for which the paper has no number"),
+    "calibrate": Free("scales probabilities without changing a predicted class"),
     "seed": _DRAWN,
     "device": _LAST_BITS,
     "devices": Free("`batch` is the global batch size of all processes"),
