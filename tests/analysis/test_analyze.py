@@ -63,6 +63,23 @@ def test_everything_is_there(copied: Path) -> None:
     items = [item for gallery in (found.galleries or {}).values() for item in gallery.items]
     assert items
     assert all((copied / item.thumbnail).is_file() for item in items)
+    assert found.heat_maps is not None
+    assert [image.domain for image in found.heat_maps.images] == [
+        d for d in ("dots", "plain", "stripes") for _ in range(3)
+    ]
+    files = [image.thumbnail for image in found.heat_maps.images]
+    for image in found.heat_maps.images:
+        assert list(image.maps) == ["predictions", "known:dots", "known:plain"]
+        files += [one.thumbnail for one in image.maps.values()]
+    assert len(set(files)) == len(files) == 9 * 4
+    assert all((copied / file).is_file() for file in files)
+    assert found.channels is not None
+    assert found.channels.images == {"dots": 6, "plain": 6}
+    shown = [image for pair in found.channels.pairs for channel in pair.channels for image in channel.images]
+    assert shown
+    assert all((copied / image.thumbnail).is_file() for image in shown)
+    assert found.feature_map is not None
+    assert len(found.feature_map.x) == 72
 
 
 def test_nothing_switched_off_is_what_the_run_stored(copied: Path) -> None:
@@ -137,15 +154,49 @@ def test_a_method_without_masks_gets_what_it_can_have(tmp_path: Path, method: st
     config = generated.config(epochs=1, method=method)
     path = run(config, tmp_path / "run", dataset=generated.dataset(), reporter=Silent()).folder.path
     found = analyzed(path)
-    assert (found.sites, found.epochs, found.ablation) == (None, None, None)
+    assert (found.sites, found.epochs, found.ablation, found.channels) == (None, None, None, None)
+    assert found.heat_maps is not None
+    assert list(found.heat_maps.images[0].maps) == [
+        "predictions",
+        *(["known:dots", "known:plain"] if has_heads else []),
+    ]
+    assert found.feature_map is not None
     assert (found.nearest_source is not None) == has_heads
     assert any(f"{method!r} has no masks" in note for note in found.notes)
     assert set(found.calibration) == set(found.confusion) == {"dots", "plain", "stripes"}
 
 
+def test_parts_are_left_out_on_request(copied: Path) -> None:
+    found = analyzed(copied, heat_maps=0, channels=0, projection="none")
+    assert (found.heat_maps, found.channels, found.feature_map, found.notes) == (None, None, None, [])
+    assert found.ablation is not None
+    found = analyzed(copied, with_model=False)
+    assert (found.heat_maps, found.feature_map) == (None, None)
+    assert found.channels is not None
+    assert all(not channel.images for pair in found.channels.pairs for channel in pair.channels)
+    assert any("no class activation maps" in note for note in found.notes)
+
+
+def test_the_probability_below_a_map_is_that_of_the_run(copied: Path) -> None:
+    found = analyzed(copied, heat_maps=2).heat_maps
+    predictions = Predictions.load(RunFolder(copied).predictions)
+    assert found is not None
+    for image in found.images:
+        (row,) = np.flatnonzero(predictions.ids == image.id)
+        for ensemble, shown in image.maps.items():
+            logits = predictions.of(ensemble)[row].astype(np.float64)
+            probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+            expected = probabilities[predictions.classes.index(image.predicted)]
+            assert shown.probability == pytest.approx(expected, abs=1e-4)
+
+
 def test_misuse(copied: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least one image for the ablation"):
         analyzed(copied, images=0)
+    with pytest.raises(InputError, match="heat_maps: expected 0, for none, or more, got -1"):
+        analyzed(copied, heat_maps=-1)
+    with pytest.raises(InputError, match="'tsne'"):
+        analyzed(copied, projection="tsne")
     with pytest.raises(InputError, match="'tpu'"):
         analyzed(copied, changes={"device": "tpu"})
     with pytest.raises(RunFolderError, match=r"results\.json is missing"):

@@ -66,10 +66,37 @@ CONTENT = {
             ],
         }
     },
+    "heat_maps": {
+        "layer": "features", "grid": [7, 7],
+        "images": [
+            {
+                "id": "a.png", "domain": "sketch", "label": "cat", "predicted": "dog", "thumbnail": "figures/thumbnails/b.webp",
+                "maps": {"predictions": {"probability": 0.9, "thumbnail": "figures/thumbnails/c.webp", "is_empty": True}},
+            }
+        ],
+    },
+    "channels": {
+        "pairs": [
+            {
+                "first": "photo", "second": "art", "differing": {"fc": 2},
+                "channels": [
+                    {
+                        "site": "fc", "channel": 3, "on": "photo", "off": "art", "on_probability": 0.9, "off_probability": 0.2,
+                        "images": [{"id": "p.png", "domain": "photo", "label": "cat", "activation": 1.5}],
+                    }
+                ],
+            }
+        ],
+        "images": {"photo": 10},
+    },
+    "feature_map": {
+        "method": "PCA", "layer": "fc", "size": 4, "explained": [0.5, 0.25], "domains": ["photo"], "classes": ["cat"],
+        "x": [0.5], "y": [-1.5], "domain": [0], "label": [0],
+    },
     "figures": ["overlap.png"],
     "notes": ["no images"],
 }  # fmt: skip
-OPTIONAL = ("sites", "epochs", "nearest_source", "ablation", "galleries")
+OPTIONAL = ("sites", "epochs", "nearest_source", "ablation", "galleries", "heat_maps", "channels", "feature_map")
 
 
 def changed(path, value):

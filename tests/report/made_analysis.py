@@ -21,6 +21,16 @@ from domain_masks.evaluation import (
 from domain_masks.records import Analysis, Predictions
 from domain_masks.records.analysis import Ablation, AblationRow, SiteEpoch
 from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
+from domain_masks.records.explanations import (
+    ChannelDifferences,
+    DifferingChannel,
+    ExcitingImage,
+    ExplainedImage,
+    FeatureMap,
+    HeatMap,
+    HeatMaps,
+    MaskPair,
+)
 from references.predictions import generated
 
 SITES = ("features.17", "classifier.1")
@@ -52,8 +62,52 @@ def made_analysis(predictions: Predictions | None = None, thumbnails: Path | Non
         nearest_source=nearest(predictions),
         ablation=ablation(list(parts), reporting_splits(predictions)),
         galleries=shown_galleries,
+        heat_maps=heat_maps(predictions),
+        channels=channels(predictions),
+        feature_map=FeatureMap(
+            method="PCA",
+            layer=SITES[0],
+            size=4,
+            explained=[0.5, 0.25],
+            domains=list(parts),
+            classes=list(predictions.classes),
+            x=[0.5 * place for place in range(12)],
+            y=[0.1 * place**2 for place in range(12)],
+            domain=[place % len(parts) for place in range(12)],
+            label=[place % len(predictions.classes) for place in range(12)],
+        ),
         figures=[],
         notes=["what is left out"],
+    )
+
+
+def heat_maps(predictions: Predictions) -> HeatMaps:
+    names = ["predictions", *(f"known:{source}" for source in predictions.sources)]
+    shown = {name: HeatMap(probability=0.25, thumbnail="small.webp", is_empty=name != "predictions") for name in names}
+    label, other = predictions.classes[:2]
+    images = [
+        ExplainedImage(
+            id=f"{domain}/one.png", domain=domain, label=label, predicted=other, thumbnail="small.webp", maps=shown
+        )
+        for domain in predictions.domain_names
+    ]
+    return HeatMaps(layer="features.18", grid=[4, 4], images=images)
+
+
+def channels(predictions: Predictions) -> ChannelDifferences:
+    first, second = predictions.sources[:2]
+    image = ExcitingImage(
+        id="a.png", domain=first, label=predictions.classes[0], activation=1.5, thumbnail="small.webp"
+    )
+    one = DifferingChannel(
+        site=SITES[0], channel=7, on=first, off=second, on_probability=0.9, off_probability=0.2, images=[image, image]
+    )
+    return ChannelDifferences(
+        pairs=[
+            MaskPair(first=first, second=second, differing={SITES[0]: 1, SITES[1]: 0}, channels=[one]),
+            MaskPair(first=second, second=predictions.sources[-1], differing={}, channels=[]),
+        ],
+        images={first: 40},
     )
 
 

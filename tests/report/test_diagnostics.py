@@ -1,7 +1,7 @@
 from domain_masks.records import Predictions
 from domain_masks.records.collection import collect
 from domain_masks.report.diagnostics import diagnostics
-from domain_masks.report.document import Gallery, Section
+from domain_masks.report.document import Gallery, ImageTable, Section
 from domain_masks.report.figures.plots import Plot
 from domain_masks.report.runs.groups import groups_of
 from domain_masks.report.tables.table import Table
@@ -17,9 +17,12 @@ def test_a_run_that_was_analyzed_is_shown_whole(tmp_path):
     assert isinstance(section, Section)
     assert section.title == "dmg, sketch held out, seed 0"
     names = [block.name.rpartition("diagnostics-1-")[2] for block in section.blocks if isinstance(block, Table | Plot)]
-    assert names == ["nearest", "probabilities", "ablation", "calibration", "confusion-4", "classes"]
+    features = ["features_by_domain", "features_by_class"]
+    assert names == ["nearest", "probabilities", "ablation", *features, "calibration", "confusion-4", "classes"]
     galleries = [block for block in section.blocks if isinstance(block, Gallery)]
     assert galleries
     assert all(image.path.is_file() for gallery in galleries for image in gallery.images)
+    tables = [block for block in section.blocks if isinstance(block, ImageTable)]
+    assert [table.title for table in tables] == ["Class activation maps", "Units that differ: art_painting and cartoon"]
     without = diagnostics(group, gallery=False)[0].blocks
-    assert not [block for block in without if isinstance(block, Gallery)]
+    assert not [block for block in without if isinstance(block, Gallery | ImageTable)]

@@ -7,9 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from domain_masks.analysis.ablating import ablate
+from domain_masks.analysis.channels import differing_channels
+from domain_masks.analysis.explaining import heat_maps as explain
+from domain_masks.analysis.explaining import look_at
+from domain_masks.analysis.feature_map import MOST_POINTS, Projection, require_projection
 from domain_masks.analysis.from_predictions import calibration, confusion, nearest, without_nearest
 from domain_masks.analysis.galleries import galleries, thumbnail_name, thumbnails
-from domain_masks.analysis.sampled_images import ablate, sample
+from domain_masks.analysis.opened_model import OpenedModel, open_model
+from domain_masks.analysis.sampled_images import sample
 from domain_masks.analysis.site_analysis import site_analysis
 from domain_masks.data import ImageDataset, load_dataset
 from domain_masks.devices import choose_device
@@ -29,20 +35,26 @@ from domain_masks.records.analysis import ImageGallery
 from domain_masks.records.collection import RunRecord, read_run
 from domain_masks.records.counts import counted
 from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
+from domain_masks.records.explanations import ChannelDifferences
 from domain_masks.records.metrics_log import site_epochs
 from domain_masks.records.results import DOMAIN_CLASSIFIER
 from domain_masks.records.setting_types import bounds_of
 
 IMAGES = 500
+HEAT_MAPS = 3
+CHANNELS = 6
 
 
 @named_keywords
-def analyze(
+def analyze(  # noqa: PLR0913
     path: Path | str,
     *,
     dataset: ImageDataset | None = None,
     changes: Mapping[str, Any] | None = None,
     images: int | None = IMAGES,
+    heat_maps: int = HEAT_MAPS,
+    channels: int = CHANNELS,
+    projection: Projection = "pca",
     with_model: bool = True,
     with_images: bool = True,
     reporter: Reporter | None = None,
@@ -53,38 +65,51 @@ def analyze(
 
     - ``dataset``: an opened dataset, instead of the one in the run's settings
     - ``changes``: "dataset", "root" or "device", if they differ from the run's settings
-    - ``images``: approximate number of images for the ablation, sampled from all domains; None for all
-    - ``with_model``: False skips the ablation, which needs the model
-    - ``with_images``: False skips the ablation and the thumbnails, which need images
+    - ``images``: approximate number of images, sampled from all domains, of the ablation, of the images that excite the
+      differing channels (the sources' part) and of the features in two dimensions (1000 at most); None for all
+    - ``heat_maps``: number of images per domain with class activation maps; 0 for none
+    - ``channels``: number of channels per pair of sources that are shown as differing; 0 for none
+    - ``projection``: how features are shown in two dimensions: "pca", "umap" (needs the extra ``umap``), or "none"
+    - ``with_model``: False skips what needs the model
+    - ``with_images``: False skips what needs the images, the model's part and the thumbnails
 
     Parts that the method does not have or that cannot be opened are skipped with a note. Raises RunFolderError if the folder
-    has no finished run or its predictions cannot be read, InputError for an unavailable dataset or device in ``changes``.
+    has no finished run or its predictions cannot be read, InputError for an unavailable dataset or device in ``changes``, an
+    unknown projection, or one whose library is missing.
     """
     if images is not None and images < 1:
         raise InputError(f"expected at least one image for the ablation, got {images}")
+    for name, count in {"heat_maps": heat_maps, "channels": channels}.items():
+        if count < 0:
+            raise InputError(f"{name}: expected 0, for none, or more, got {count}")
+    require_projection(projection)
     changes = dict(changes or {})
-    choose_device(changes.get("device", "auto"))
+    device = choose_device(changes.get("device", "auto"))
     reporter = reporter or ConsoleReporter()
     record = read_run(RunFolder(path))
     predictions = record.predictions()
-    content = _from_records(record, predictions)
+    content = _from_records(record, predictions, channels)
     notes: list[str] = content["notes"]
     opened = _open(record, dataset, changes, notes) if with_images else None
     if not with_images:
-        notes.append("images were not read: no thumbnails and no ablation")
-    elif not with_model and content.get("sites"):
-        notes.append("the model was not read: no ablation")
-    if opened is not None and with_model and content.get("sites"):
-        chosen = sample(samples_by_domain(predictions), images)
+        notes.append("images were not read: no thumbnails, no ablation, no class activation maps and no features")
+    elif not with_model:
+        ablated = "no ablation, " if content.get("sites") else ""
+        notes.append(f"the model was not read: {ablated}no class activation maps and no features")
+    files: dict[str, bytes] = {}
+    if opened is not None and with_model:
         try:
-            device = choose_device(changes.get("device", "auto"))
-            ablation, more = ablate(record.folder, opened, chosen, device, reporter)
-            content["ablation"] = ablation.model_copy(update={"split": _named(ablation.split, record)})
-            notes += more
+            model = open_model(record.folder, device)
         except DomainMasksError as error:
-            notes.append(f"no ablation: {error}")
+            notes.append(f"no ablation, no class activation maps and no features: {error}")
+        else:
+            parts = samples_by_domain(predictions)
+            _add_ablation(content, record, model, opened, sample(parts, images), reporter)
+            files = _add_heat_maps(content, model, opened, sample(parts, heat_maps * len(parts)), reporter)
+            some = sample(parts, min(MOST_POINTS, images or MOST_POINTS))
+            _add_features(content, model, opened, some, projection, reporter)
     images_by_id = _with_thumbnails(content, opened, bounds_of(record.config.get("value_range")))
-    record.folder.write_thumbnails({thumbnail_name(name): data for name, data in images_by_id.items()})
+    record.folder.write_thumbnails({thumbnail_name(name): data for name, data in images_by_id.items()} | files)
     # Figures of an earlier analysis are outdated.
     with suppress(RunFolderError):
         record.folder.remove_figures(Analysis.read(record.folder.analysis).figures)
@@ -93,7 +118,57 @@ def analyze(
     return analysis
 
 
-def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]:
+def _add_ablation(
+    content: dict[str, Any],
+    record: RunRecord,
+    model: OpenedModel,
+    dataset: ImageDataset,
+    sampled: Predictions,
+    reporter: Reporter,
+) -> None:
+    if not content.get("sites"):
+        return
+    try:
+        ablation, notes = ablate(model, dataset, sampled, reporter)
+        content["ablation"] = ablation.model_copy(update={"split": _named(ablation.split, record)})
+        content["notes"] += notes
+    except DomainMasksError as error:
+        content["notes"].append(f"no ablation: {error}")
+
+
+def _add_heat_maps(
+    content: dict[str, Any], model: OpenedModel, dataset: ImageDataset, sampled: Predictions, reporter: Reporter
+) -> dict[str, bytes]:
+    """Add the class activation maps; returns their files, name -> content."""
+    if not len(sampled):
+        return {}
+    try:
+        explained = explain(model, dataset, sampled, reporter)
+    except DomainMasksError as error:
+        content["notes"].append(f"no class activation maps: {error}")
+        return {}
+    content["heat_maps"] = explained.maps if explained.maps.images else None
+    content["notes"] += explained.notes
+    return explained.files
+
+
+def _add_features(
+    content: dict[str, Any],
+    model: OpenedModel,
+    dataset: ImageDataset,
+    sampled: Predictions,
+    projection: Projection,
+    reporter: Reporter,
+) -> None:
+    try:
+        content["channels"], content["feature_map"] = look_at(
+            model, dataset, sampled, content.get("channels"), projection, reporter
+        )
+    except DomainMasksError as error:
+        content["notes"].append(f"no features in two dimensions, and no images that excite channels: {error}")
+
+
+def _from_records(record: RunRecord, predictions: Predictions, channels: int) -> dict[str, Any]:
     """Return the parts of an analysis that need neither images nor the model's network."""
     parts, sources = samples_by_domain(predictions), list(predictions.sources)
     notes: list[str] = []
@@ -129,6 +204,8 @@ def _from_records(record: RunRecord, predictions: Predictions) -> dict[str, Any]
         try:
             masks = read_masks(record.folder.path)
             content["sites"] = {site: site_analysis(logits, sources) for site, logits in masks.items()}
+            if channels and len(sources) > 1:
+                content["channels"] = differing_channels(masks, sources, channels)
         except DomainMasksError as error:
             notes.append(f"the masks cannot be read: {error}")
         try:
@@ -159,16 +236,18 @@ def _open(
     except DomainMasksError as error:
         if named:
             raise
-        notes.append(f"no thumbnails and no ablation, since the dataset cannot be opened: {error}")
+        notes.append(f"no thumbnails and nothing of the model, since the dataset cannot be opened: {error}")
         return None
 
 
 def _with_thumbnails(
     content: dict[str, Any], dataset: ImageDataset | None, value_range: tuple[float, float] | None
 ) -> dict[str, bytes]:
-    """Add the paths of thumbnails to the galleries; returns id -> thumbnail."""
+    """Add the paths of thumbnails to galleries and channels; returns id -> thumbnail."""
     galleries: Mapping[str, ImageGallery] = content["galleries"] or {}
+    channels: ChannelDifferences | None = content.get("channels")
     ids = list(dict.fromkeys(item.id for gallery in galleries.values() for item in gallery.items))
+    ids += [name for name in (channels.shown if channels is not None else ()) if name not in set(ids)]
     if dataset is None or not ids:
         return {}
     images, unreadable = thumbnails(dataset, ids, value_range)
@@ -178,4 +257,6 @@ def _with_thumbnails(
         )
     paths = {name: f"figures/thumbnails/{thumbnail_name(name)}" for name in images}
     content["galleries"] = {name: gallery.with_thumbnails(paths) for name, gallery in galleries.items()}
+    if channels is not None:
+        content["channels"] = channels.with_thumbnails(paths)
     return images

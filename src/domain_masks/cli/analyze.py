@@ -20,12 +20,14 @@ def parser() -> Parser:
     return command_parser(
         "analyze",
         "Analyses what the masks of finished runs learned: accuracy of every mask on every domain, overlap of the masks, "
-        "nearest source of each image, ablation of units, calibration, confusion matrices, galleries. Writes analysis.json, "
-        "and figures and tables into figures/, in each run's folder.",
+        "nearest source of each image, ablation of units, calibration, confusion matrices, galleries, class activation maps "
+        "under each mask, channels that differ between masks, features in two dimensions. Writes analysis.json, and figures "
+        "and tables into figures/, in each run's folder.",
         """
         dmg analyze runs/sketch
         dmg analyze runs/pacs                   # every run below a folder
         dmg analyze runs/sketch --images 2000   # ablation on more images
+        dmg analyze runs/sketch --heat_maps 8   # class activation maps of more images
         dmg analyze runs/sketch --no_images     # only from the records, in seconds
         """,
         AnalyzeSettings,

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from domain_masks.records.explanations import ChannelDifferences, FeatureMap, HeatMaps
 from domain_masks.records.json_record import Count, Fraction, JSONRecord, Ordinal, RecordPart, Text
 from domain_masks.records.results import IMAGES, NearestAccuracy, NeuronKinds, SiteMasks, one_more, upgraded_masks
 
@@ -194,6 +195,7 @@ class Analysis(JSONRecord):
     - ``calibration``, ``confusion``: by domain
     - ``per_class``: domain -> class -> accuracy; ``per_class_counts``: of how many images; a class without images is absent
     - ``galleries``: name -> :class:`ImageGallery`
+    - ``heat_maps``, ``channels``, ``feature_map``: what the masks look at, see :mod:`domain_masks.records.explanations`
     - ``figures``: the names of the figures and tables in the run's ``figures/`` that belong to this analysis
     - ``notes``: which parts were left out, and why, a sentence each
     """
@@ -213,6 +215,9 @@ class Analysis(JSONRecord):
     per_class: dict[str, dict[str, Fraction]]
     per_class_counts: dict[str, dict[str, Count]] | None = None
     galleries: dict[str, ImageGallery] | None = None
+    heat_maps: HeatMaps | None = None
+    channels: ChannelDifferences | None = None
+    feature_map: FeatureMap | None = None
     figures: list[Text]
     notes: list[Text]
 

@@ -37,6 +37,7 @@ Truth = Annotated[bool, BeforeValidator(_plain)]
 Count = Annotated[int, BeforeValidator(_plain), Field(ge=0)]
 Ordinal = Annotated[int, BeforeValidator(_plain), Field(ge=1)]
 """Counted from 1, such as an epoch."""
+Number = Annotated[float, BeforeValidator(_plain)]
 Fraction = Annotated[float, BeforeValidator(_plain), Field(ge=0, le=1)]
 Seconds = Annotated[float, BeforeValidator(_plain), Field(ge=0)]
 

@@ -10,7 +10,9 @@ from domain_masks.records import Analysis
 from domain_masks.records.analysis import ImageGallery
 from domain_masks.records.collection import RunRecord
 from domain_masks.report.document import Block, Gallery, GalleryImage, Paragraph, Section
+from domain_masks.report.explanations import channel_tables, heat_map_table
 from domain_masks.report.figures.analysis_plots import ablation_plot, ablation_sites, calibration_plot
+from domain_masks.report.figures.feature_plots import feature_plots
 from domain_masks.report.figures.mask_plots import probabilities_plot
 from domain_masks.report.runs.groups import Group, target_of
 from domain_masks.report.tables.analysis_tables import class_table, confusion_table, nearest_table
@@ -53,10 +55,21 @@ def _section(record: RunRecord, analysis: Analysis, gallery: bool, anchor: str) 
     if gallery:
         galleries = (gallery_of(record.folder.path, stored) for stored in (analysis.galleries or {}).values())
         blocks += [shown for shown in galleries if shown.images]
+        blocks += list(_explanations(record, analysis))
     if analysis.notes:
         blocks.append(Paragraph("Not included:", analysis.notes, tone="note"))
     title = f"{record.results.method}, {target_of(record) or 'nothing'} held out, seed {record.results.seed}"
     return Section(title, anchor, blocks)
+
+
+def _explanations(record: RunRecord, analysis: Analysis) -> Iterator[Block]:
+    folder, targets = record.folder.path, record.results.targets
+    if analysis.heat_maps is not None:
+        domains = dict.fromkeys([*targets, *analysis.mask_by_domain_splits])
+        table = heat_map_table(folder, analysis.heat_maps, list(domains), "Class activation maps")
+        yield from [table] if table is not None else []
+    if analysis.channels is not None:
+        yield from channel_tables(folder, analysis.channels)
 
 
 def _blocks(analysis: Analysis, targets: list[str], name: str) -> Iterator[Block]:
@@ -70,6 +83,8 @@ def _blocks(analysis: Analysis, targets: list[str], name: str) -> Iterator[Block
         titles = {f"{domain}{' (held out)' if domain in targets else ''}": (domain, sites[0]) for domain in domains}
         if (plot := ablation_plot(f"{name}-ablation", analysis.ablation, titles)) is not None:
             yield replace(plot, title=f"{plot.title}, {where}")
+    if analysis.feature_map is not None:
+        yield from feature_plots(f"{name}-features", analysis.feature_map, targets)
     if analysis.calibration:
         yield calibration_plot(f"{name}-calibration", analysis.calibration, targets)
     for place, domain in enumerate(analysis.confusion):

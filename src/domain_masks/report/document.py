@@ -49,6 +49,25 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class ImageRow:
+    """A row of images: a title, a line of detail, and an image, or None, for each column."""
+
+    title: str
+    detail: str
+    images: Sequence[GalleryImage | None]
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """Images in rows and columns; only the HTML page shows them, embedded. ``columns``: of the images, may be empty."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[ImageRow]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class KeyValues:
     """Pairs of names and values, such as settings."""
 
@@ -79,7 +98,7 @@ class Highlight:
     oracle: bool = False
 
 
-Block = Paragraph | KeyValues | Table | Plot | Gallery | Section
+Block = Paragraph | KeyValues | Table | Plot | Gallery | ImageTable | Section
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import StrictBool
+from pydantic import Field, StrictBool
 
 from domain_masks.evaluation.selection_rules import SELECTION_RULES, SOURCE_VALIDATION
 from domain_masks.records.setting_types import Count, DatasetPlace, Device, Ensemble, Folder, Names, OneOf, setting
@@ -62,9 +62,16 @@ class AnalyzeSettings(_MovedDataset):
         missing="expected at least one RUN, a run folder or a folder with runs. See `dmg analyze --help`",
     )
     device: Device | None = setting("where to compute", None, otherwise="auto")
-    images: Count | Literal["all"] = setting("images of the ablation, sampled from all domains", 500)
-    no_model: bool = setting("skip what needs the model: the ablation of units", False)
-    no_images: bool = setting("skip what needs images: the ablation, and thumbnails in galleries", False)
+    images: Count | Literal["all"] = setting(
+        "images of the ablation, of differing channels and of the feature map, sampled from all domains", 500
+    )
+    heat_maps: Annotated[int, Field(ge=0)] = setting("images per domain with class activation maps; 0 for none", 3)
+    channels: Annotated[int, Field(ge=0)] = setting("differing channels shown for each pair of masks; 0 for none", 6)
+    projection: Literal["pca", "umap", "none"] = setting(
+        "how features are shown in two dimensions; umap needs the extra umap", "pca"
+    )
+    no_model: bool = setting("skip what needs the model: ablation, class activation maps, features", False)
+    no_images: bool = setting("skip what needs images: the model's part, and thumbnails in galleries", False)
 
 
 class ReportSettings(CommandSettings):

@@ -34,6 +34,8 @@ def test_everything_is_drawn_and_noted(folder: RunFolder) -> None:
         assert (folder.figures / name).stat().st_size > 0
     assert {Path(name).stem for name in found.figures if name.endswith(".png")} == {
         *("mask_by_domain", "overlap", "activated", "mask_probabilities", "kinds_over_epochs", "nearest_source"),
+        *("features_by_domain", "features_by_class", "channels-1"),
+        *("heat_maps-photo", "heat_maps-art", "heat_maps-cartoon", "heat_maps-sketch"),
         *("calibration", "confusion-sketch", "ablation-sketch", "gallery-nearest-sketch", "gallery-mistakes-sketch"),
     }
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
@@ -17,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from domain_masks.records.files import printable
 from domain_masks.records.names import columns_of, shortened
-from domain_masks.report.figures.palette import Palette
+from domain_masks.report.figures.palette import LIGHT, Palette
 from domain_masks.report.figures.plots import Panel, Plot, Series
 
 WIDTH, HEIGHT = 3.35, 2.45
@@ -99,10 +100,17 @@ def dashes_of(series: Series) -> Any:
     return DASHES[0 if series.is_mean else series.colour % len(DASHES)]
 
 
+def marker_of(series: Series) -> str:
+    """Return the marker of points: one for as many series as there are colours."""
+    return MARKERS[series.colour // len(LIGHT.series) % len(MARKERS)]
+
+
 def _handle(series: Series, palette: Palette) -> Line2D | Patch:
     colour = _colour(series, palette)
     if series.kind in ("bars", "stacked"):
         return Patch(color=colour)
+    if series.kind == "points":
+        return Line2D([], [], color=colour, linestyle="none", marker=marker_of(series))
     marker = MARKERS[series.colour % len(MARKERS)] if series.kind == "line" else None
     return Line2D([], [], color=colour, linestyle=dashes_of(series), marker=marker)
 
@@ -125,6 +133,17 @@ def _draw(place: FigureBase, panel: Panel, palette: Palette) -> None:
     for series in panel.series:
         if series.kind in ("line", "steps"):
             _line(axes, series, palette)
+        elif series.kind == "points":
+            axes.plot(
+                series.x,
+                [np.nan if value is None else value for value in series.y],
+                color=_colour(series, palette),
+                linestyle="none",
+                marker=marker_of(series),
+                markersize=3.5,
+                markeredgewidth=0,
+                alpha=0.75,
+            )
     if panel.ticks:
         labels = [shortened(label) for _, label in panel.ticks]
         is_slanted = sum(map(columns_of, labels)) > MOST_ALONG_AXIS
@@ -133,6 +152,7 @@ def _draw(place: FigureBase, panel: Panel, palette: Palette) -> None:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=panel.x_label == "epoch", min_n_ticks=1))
     axes.set_ylim(*panel.limits)
+    axes.set_xlim(*panel.x_limits)
 
 
 def _line(axes: Axes, series: Series, palette: Palette) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["line", "steps", "bars", "stacked"]
+Kind = Literal["line", "steps", "bars", "stacked", "points"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Series:
     - ``y``: values; None for a missing one
     - ``spread``: the deviation on either side
     - ``colour``: index in the palette, consistent over all panels
-    - ``kind``: a line, the steps of a histogram, grouped bars or stacked bars
+    - ``kind``: a line, the steps of a histogram, grouped bars, stacked bars, or points without a line
     """
 
     label: str
@@ -39,7 +39,7 @@ class Panel:
     """One pair of axes.
 
     - ``ticks``: (position, label) on the x axis; empty for automatic ticks
-    - ``limits``: of the y axis
+    - ``limits``: of the y axis; ``x_limits``: of the x axis
     - ``diagonal``: whether to draw the line from (0, 0) to (1, 1)
     """
 
@@ -50,6 +50,7 @@ class Panel:
     ticks: Sequence[tuple[float, str]] = field(default=())
     limits: tuple[float | None, float | None] = (None, None)
     diagonal: bool = False
+    x_limits: tuple[float | None, float | None] = (None, None)
 
     def __post_init__(self) -> None:
         for name in ("series", "ticks"):

@@ -11,7 +11,7 @@ from html import escape
 from matplotlib.figure import Figure
 
 from domain_masks.records.files import as_bytes, printable
-from domain_masks.report.figures.drawing import dashes_of, drawn_panel, drawn_plot, styled
+from domain_masks.report.figures.drawing import dashes_of, drawn_panel, drawn_plot, marker_of, styled
 from domain_masks.report.figures.palette import DARK, LIGHT, PLACEHOLDERS
 from domain_masks.report.figures.plots import Panel, Plot, Series
 
@@ -35,11 +35,20 @@ def plot_svg(plot: Plot) -> str:
     return drawn.replace(">", f">{style}", 1) + "\n"
 
 
+_POINTS = {
+    "o": '<circle cx="13" cy="6" r="4.5" fill="{}"/>',
+    "s": '<rect x="9" y="2" width="8" height="8" fill="{}"/>',
+    "D": '<path d="M13 0l6 6-6 6-6-6z" fill="{}"/>',
+}
+
+
 def swatch(series: Series) -> str:
     """Return a small SVG of a series' line or colour, for a legend in HTML."""
     colour = f"var(--series-{series.colour % len(LIGHT.series)})"
     if series.kind in ("bars", "stacked"):
         shape = f'<rect x="5" y="1" width="14" height="10" fill="{colour}"/>'
+    elif series.kind == "points":
+        shape = _POINTS.get(marker_of(series), _POINTS["D"]).format(colour)
     else:
         dashes = dashes_of(series)
         pattern = "" if isinstance(dashes, str) else f' stroke-dasharray="{" ".join(map(str, dashes[1]))}"'

@@ -56,6 +56,8 @@ def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
             ),
         ],
     )
+    yield "channels", list(_channels(analysis))
+    yield "features", list(_features(analysis))
     counts = analysis.per_class_counts or {}
     classes = list(dict.fromkeys(name for row in analysis.per_class.values() for name in row))
     yield (
@@ -72,6 +74,22 @@ def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
             ),
         ],
     )
+
+
+def _channels(analysis: Analysis) -> Iterator[Row]:
+    yield ["first", "second", "site", "channel", "on", "off", "on_probability", "off_probability", "images"]
+    for pair in analysis.channels.pairs if analysis.channels else ():
+        for one in pair.channels:
+            shown = " ".join(image.id for image in one.images)
+            names = [pair.first, pair.second, one.site, one.channel, one.on, one.off]
+            yield [*names, one.on_probability, one.off_probability, shown]
+
+
+def _features(analysis: Analysis) -> Iterator[Row]:
+    yield ["domain", "class", "x", "y"]
+    if (points := analysis.feature_map) is not None:
+        for domain, label, x, y in zip(points.domain, points.label, points.x, points.y, strict=True):
+            yield [points.domains[domain], points.classes[label], x, y]
 
 
 def _sites(analysis: Analysis) -> Iterator[Row]:

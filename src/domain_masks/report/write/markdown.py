@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from domain_masks.report.document import Block, Gallery, KeyValues, Paragraph, Report, Section, code_parts
+from domain_masks.report.document import Block, Gallery, ImageTable, KeyValues, Paragraph, Report, Section, code_parts
 from domain_masks.report.figures.plots import Plot
 from domain_masks.report.tables.table import Cell, Table
 
@@ -78,7 +78,7 @@ def _blocks(blocks: Sequence[Block], level: int) -> Iterator[str]:
             case Plot():
                 yield from (f"{'#' * min(level, 6)} {escaped(block.title)}", "")
                 yield from (f"![{escaped(block.title)}]({FIGURES}/{block.name}.svg)", "", prose(block.caption), "")
-            case Gallery():
+            case Gallery() | ImageTable():
                 continue
 
 

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from domain_masks.records.names import shortened
-from domain_masks.report.document import Gallery, GalleryImage
+from domain_masks.report.document import Gallery, GalleryImage, ImageTable
 from domain_masks.report.figures.drawing import LETTERS_PER_INCH, drawn_plot, styled
 from domain_masks.report.figures.fonts import families, letters_of
 from domain_masks.report.figures.palette import LIGHT
@@ -47,7 +47,13 @@ def gallery_png(galleries: Sequence[Gallery], path: Path) -> None:
         _drawn_galleries(galleries).savefig(path, format="png", dpi=DPI)
 
 
-def letters_drawn(*shown: Plot | Table | Sequence[Gallery]) -> frozenset[str]:
+def image_table_png(table: ImageTable, path: Path) -> None:
+    """Write images in rows and columns, with their captions."""
+    with styled(LIGHT, **{"font.family": families(letters_drawn(table)), "axes.grid": False}):
+        _drawn_images(table).savefig(path, format="png", dpi=DPI)
+
+
+def letters_drawn(*shown: Plot | Table | ImageTable | Sequence[Gallery]) -> frozenset[str]:
     """Return the letters of all text in the figures."""
     texts: list[Any] = []
     for block in shown:
@@ -55,6 +61,9 @@ def letters_drawn(*shown: Plot | Table | Sequence[Gallery]) -> frozenset[str]:
             texts.append((block.title, block.columns, block.rows))
         elif isinstance(block, Plot):
             texts.append((block.panels, block.legend))
+        elif isinstance(block, ImageTable):
+            captions = [image.caption for row in block.rows for image in row.images if image is not None]
+            texts.append((block.title, block.columns, [(row.title, row.detail) for row in block.rows], captions))
         else:
             texts.append([(gallery.title, [image.caption for image in gallery.images]) for gallery in block])
     return letters_of(texts)
@@ -93,6 +102,28 @@ def _drawn_table(table: Table) -> Figure:
         fontsize=9.5,
         weight="bold",
     )
+    return drawn
+
+
+def _drawn_images(table: ImageTable) -> Figure:
+    across = max(len(row.images) for row in table.rows)
+    drawn = Figure(figsize=(2.1 + 1.2 * across, 0.6 + 1.5 * len(table.rows)), layout="constrained")
+    grid = drawn.subplots(len(table.rows), across + 1, squeeze=False, width_ratios=[1.6, *[1.0] * across])
+    for place, (row, line) in enumerate(zip(table.rows, grid, strict=True)):
+        for axes in line:
+            axes.set_axis_off()
+        said = "\n".join(shortened(part, 26) for part in (row.title, *row.detail.split("\n")) if part)
+        line[0].text(1.0, 0.5, said, transform=line[0].transAxes, ha="right", va="center", fontsize=7)
+        for axes, image in zip(line[1:], row.images, strict=False):
+            if image is None or not image.path.is_file():
+                continue
+            axes.imshow(np.asarray(Image.open(image.path)))
+            caption = "\n".join(shortened(part, 18) for part in image.caption.split("\n"))
+            axes.text(0.5, -0.04, caption, transform=axes.transAxes, ha="center", va="top", fontsize=6.5)
+        if place == 0:
+            for axes, name in zip(line[1:], table.columns, strict=False):
+                axes.set_title(shortened(name, 18), fontsize=7.5)
+    drawn.suptitle(shortened(table.title, 100), x=0.01, ha="left", fontsize=9.5, weight="bold")
     return drawn
 
 

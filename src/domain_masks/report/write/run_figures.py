@@ -9,8 +9,10 @@ from domain_masks.records import Analysis, RunFolder
 from domain_masks.records.files import as_bytes
 from domain_masks.records.run_folder import folder_name
 from domain_masks.report.diagnostics import gallery_of
-from domain_masks.report.document import Gallery
+from domain_masks.report.document import Gallery, ImageTable
+from domain_masks.report.explanations import channel_tables, heat_map_table
 from domain_masks.report.figures.analysis_plots import ablation_plot, ablation_sites, calibration_plot, nearest_plot
+from domain_masks.report.figures.feature_plots import feature_plots
 from domain_masks.report.figures.fonts import missing_note
 from domain_masks.report.figures.mask_plots import active_plot, overlap_plot, probabilities_plot
 from domain_masks.report.figures.plots import Plot
@@ -19,9 +21,9 @@ from domain_masks.report.tables.analysis_frames import analysis_frames
 from domain_masks.report.tables.analysis_tables import confusion_table, run_mask_by_domain_table
 from domain_masks.report.tables.mask_tables import mask_rows
 from domain_masks.report.tables.table import Table, frame_text
-from domain_masks.report.write.png import gallery_png, letters_drawn, plot_png, table_png
+from domain_masks.report.write.png import gallery_png, image_table_png, letters_drawn, plot_png, table_png
 
-Drawn = Plot | Table | list[Gallery]
+Drawn = Plot | Table | ImageTable | list[Gallery]
 _NO_FONT = "no font that is installed here has"
 
 
@@ -69,6 +71,7 @@ def run_figures(run: Path, analysis: Analysis) -> Iterator[tuple[str, Drawn]]:
         yield plot.name, plot
     if analysis.nearest_source:
         yield "nearest_source", nearest_plot("nearest_source", analysis.nearest_source)
+    yield from _explanations(run, analysis, held_out)
     yield "calibration", calibration_plot("calibration", analysis.calibration, held_out)
     for domain in held_out or splits:
         suffix = folder_name(domain)
@@ -87,9 +90,27 @@ def run_figures(run: Path, analysis: Analysis) -> Iterator[tuple[str, Drawn]]:
                 yield f"gallery-{kind}-{suffix}", shown
 
 
+def _explanations(run: Path, analysis: Analysis, held_out: list[str]) -> Iterator[tuple[str, Drawn]]:
+    """Yield what the masks look at: features, differing channels, class activation maps."""
+    if analysis.feature_map:
+        for plot in feature_plots("features", analysis.feature_map, held_out):
+            yield plot.name, plot
+    if analysis.channels:
+        for place, table in enumerate(channel_tables(run, analysis.channels)):
+            if any(image is not None for row in table.rows for image in row.images):
+                yield f"channels-{place + 1}", table
+    if analysis.heat_maps:
+        for domain in analysis.mask_by_domain_splits:
+            maps = heat_map_table(run, analysis.heat_maps, [domain], f"{domain}: class activation maps")
+            if maps is not None:
+                yield f"heat_maps-{folder_name(domain)}", maps
+
+
 def _write(shown: Drawn, path: Path) -> None:
     if isinstance(shown, Plot):
         plot_png(shown, path)
+    elif isinstance(shown, ImageTable):
+        image_table_png(shown, path)
     elif isinstance(shown, Table):
         table_png(shown, path)
     else:
