@@ -209,11 +209,17 @@ class AnalyzeKeywords(TypedDict, total=False):
     device: Literal["auto", "cpu", "cuda"] | None
     """where to compute (default: auto)"""
     images: int | Literal["all"]
-    """images of the ablation, sampled from all domains"""
+    """images of the ablation, of differing channels and of the feature map, sampled from all domains"""
+    heat_maps: int
+    """images per domain with class activation maps; 0 for none"""
+    channels: int
+    """differing channels shown for each pair of masks; 0 for none"""
+    projection: Literal["pca", "umap", "none"]
+    """how features are shown in two dimensions; umap needs the extra umap"""
     no_model: bool
-    """skip what needs the model: the ablation of units"""
+    """skip what needs the model: ablation, class activation maps, features"""
     no_images: bool
-    """skip what needs images: the ablation, and thumbnails in galleries"""
+    """skip what needs images: the model's part, and thumbnails in galleries"""
 
 
 class ReportKeywords(TypedDict, total=False):
