@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import domain_masks
+from browser import browser
 from domain_masks.cli.data import ACTIONS
 from domain_masks.cli.main import COMMANDS
 
@@ -85,3 +87,28 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     page = (site / "reference" / "python.html").read_text(encoding="utf-8")
     functions = [name for name in domain_masks.__all__ if not hasattr(getattr(domain_masks, name), "__path__")]
     assert all(f'id="domain_masks.{name}"' in page for name in functions)
+
+
+@pytest.mark.parametrize("name", ["report", "masks", "demo"])
+def test_images_are_small_and_in_both_themes(name: str) -> None:
+    for theme in ("light", "dark"):
+        path = DOCS / "images" / f"{name}-{theme}.png"
+        assert path.stat().st_size < 150_000
+        with Image.open(path) as image:
+            brightness = image.convert("L").getpixel((2, 2))
+        assert isinstance(brightness, int | float)
+        assert brightness > 200 if theme == "light" else brightness < 60
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_images_are_made_of_a_run(tmp_path: Path) -> None:
+    pytest.importorskip("gradio", reason="gradio is not installed: the extra `demo`")
+    with browser():  # skips the test where it is missing
+        pass
+    for command in (["train", "--fast", "--out"], ["analyze"], ["report"]):
+        subprocess.run([sys.executable, "-m", "domain_masks", *command, tmp_path / "run"], check=True)
+    script = [sys.executable, DOCS / "screenshots.py", "--run", tmp_path / "run", "--out", tmp_path / "images"]
+    subprocess.run(script, check=True)
+    made = {path.name for path in (tmp_path / "images").iterdir()}
+    assert made == {path.name for path in (DOCS / "images").iterdir()}
