@@ -96,6 +96,35 @@ def test_groups_have_rates_of_their_own() -> None:
     assert engine.progress == pytest.approx(13 / 20)
 
 
+def test_layers_below_have_lower_rates() -> None:
+    settings = generated.config(lr=1e-2, lr_masks=1e-1, layer_decay=0.5, weight_decay=0.0, schedule="exponential")
+    learner = method()
+    engine = TrainingEngine(launch(settings), learner, settings, epochs=4, steps_per_epoch=5)
+    engine.begin(epoch=2, batch_index=3)
+    names = {id(parameter): name for name, parameter in learner.named_parameters()}
+    rates = {
+        names[id(parameter)]: group["lr"] / 0.99**2
+        for group in engine.optimizers["main"].param_groups
+        for parameter in group["params"]
+    }
+    assert rates["network.network.classifier.head.weight"] == pytest.approx(1e-2)
+    assert rates["network.network.classifier.hidden.weight"] == pytest.approx(1e-2 / 2)
+    assert rates["network.network.features.block3.1.weight"] == pytest.approx(1e-2 / 4)
+    assert rates["network.network.features.block1.0.weight"] == pytest.approx(1e-2 / 16)
+    assert all(rate == pytest.approx(1e-1) for name, rate in rates.items() if "mask" in name)
+    assert set(rates) == set(names.values())
+    assert engine.rates == pytest.approx({"body": 1e-2 / 2 * 0.99**2, "head": 1e-2 * 0.99**2, "masks": 1e-1 * 0.99**2})
+
+
+def test_a_decay_over_layers_reaches_every_method() -> None:
+    """Nothing outside of the network is slowed down, nor is a last layer that a method has replaced."""
+    settings = generated.config(lr=1e-2, layer_decay=0.5)
+    learner = method("multi_headed")
+    engine = TrainingEngine(launch(settings), learner, settings, epochs=4, steps_per_epoch=5)
+    engine.begin(epoch=0, batch_index=0)
+    assert engine.rates == pytest.approx({"body": 1e-2 / 2, "head": 1e-2})
+
+
 @pytest.mark.parametrize(("unit", "factor"), [("epoch", 0.99**149), ("step", 0.99 ** (149 * 5 + 3))])
 def test_masks_may_keep_their_rate_or_follow_a_schedule_of_their_own(unit: str, factor: float) -> None:
     """The authors' code never decays it: after 149 epochs the paper's is 0.22 of theirs."""
@@ -158,13 +187,20 @@ def folder_dataset(root: Path) -> Path:
     return root
 
 
+INGREDIENTS = (
+    *("--freeze_epochs", "1", "--layer_decay", "0.8", "--warmup_epochs", "1", "--label_smoothing", "0.1"),
+    *("--auto_augment", "trivialaugment", "--random_erasing", "0.5"),
+)
+
+
 @pytest.mark.slow
-def test_two_processes_train_the_same_network_as_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [(), INGREDIENTS], ids=["plain", "ingredients"])
+def test_two_processes_train_the_same_network_as_one(tmp_path: Path, more: tuple[str, ...]) -> None:
     data = folder_dataset(tmp_path / "data")
     command = [
         *(sys.executable, "-m", "domain_masks", "train", "--dataset", str(data), "--target", "stripes"),
         *("--backbone", "squeezenet1_1", "--weights", "none", "--size", "32", "--epochs", "2", "--batch", "13"),
-        *("--workers", "0", "--device", "cpu", "--optimizer", "sgd", "--lr", "0.01", "--quiet"),
+        *("--workers", "0", "--device", "cpu", "--optimizer", "sgd", "--lr", "0.01", "--quiet", *more),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     tensors = []

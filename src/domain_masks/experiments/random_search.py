@@ -24,8 +24,8 @@ def ranges_of(config: RunConfig) -> dict[str, Range]:
     """Return setting -> its range, for the method of a complete configuration."""
     kind = described(config.method_name)
     shared: dict[str, Range] = {}
-    if not kind.is_closed_form() and config.lr is not None:
-        shared["lr"] = Uniform(_rounded(config.lr / FACTOR), _rounded(config.lr * FACTOR), log=True)
+    if not kind.is_closed_form() and (rate := config.learning_rate) is not None:
+        shared["lr"] = Uniform(_rounded(rate / FACTOR), _rounded(rate * FACTOR), log=True)
     return shared | dict(kind.search)
 
 

@@ -22,7 +22,7 @@ def mask_statistics(logits: Tensor, domains: Sequence[str]) -> dict[str, Any]:
       fraction of active neurons; ``average_activated``, its mean; ``kinds``, the fractions of neurons that are ``off`` in all
       masks, ``shared`` by all, and ``specific`` to some, which add up to 1. All in [0, 1].
     """
-    hard = hard_masks(logits.detach()).double().cpu()
+    hard = hard_masks(logits.detach()).cpu().double()
     iou = pairwise_soft_iou(hard)
     pairs = {
         pair_key(first, second): float(iou[i, j])

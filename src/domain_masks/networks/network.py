@@ -64,6 +64,7 @@ class Network(nn.Module):
         self.image_size = image_size
         self.dropout_in_task = dropout_in_task
         self.is_frozen = False
+        self.holds_features = False
         self.network = network
         self._segments = self._split()
         self._compiled: dict[bool, Segments] | None = None
@@ -134,7 +135,12 @@ class Network(nn.Module):
 
     def features(self, images: Inputs) -> Tensor:
         """Run F: images (N, 3, H, W) -> features (N, ...), the boundary's input before any dropout directly in front of it."""
-        return self.segments.features(self.network, *check_inputs(images, self._signature))
+        inputs = check_inputs(images, self._signature)
+        if not getattr(self, "holds_features", False):
+            return self.segments.features(self.network, *inputs)
+        # With gradients, which a method may take with respect to the images.
+        with training_mode(self.network, False):
+            return self._segments_in(False).features(self.network, *inputs)
 
     @torch.no_grad()
     def frozen_features(self, images: Tensor) -> Tensor:
@@ -148,6 +154,10 @@ class Network(nn.Module):
         for name, parameter in self.network.named_parameters():
             if name not in trained:
                 parameter.requires_grad_(False)
+
+    def hold_features(self, held: bool) -> None:
+        """Set whether F runs in evaluation mode also in training, with the batch norm and dropout of evaluation."""
+        self.holds_features = held
 
     def task(self, features: Tensor, domains: Tensor | None = None) -> Tensor:
         """Run T: features (N, ...) -> logits (N, C); ``domains``, (N,) or None, is not used here."""

@@ -174,6 +174,10 @@ class RunConfig(BaseModel):
     freeze_features: bool = _model("train the task network alone, on features that are computed once", False)
     views: Count = _model("augmented views per image that are cached as frozen features", 4)
 
+    freeze_epochs: Annotated[int, Field(ge=0)] = _model(
+        "freeze the layers below --boundary, their batch norm too, for the first epochs; then train all layers", 0
+    )
+
     init_from: Annotated[Folder, Metavar("RUN", "folder")] | None = _model(
         "run folder whose trained network and masks initialise this run", None
     )
@@ -195,9 +199,14 @@ class RunConfig(BaseModel):
         "batch size over all processes; auto: as many images as fit into memory", DEFAULT_BATCH
     )
     optimizer: Literal["adam", "sgd", "adamw"] = _optimisation("optimizer", "adam")
-    lr: Rate | None = _optimisation("learning rate", None, otherwise=BY_DATASET)
+    lr: Rate | Literal["auto"] | None = _optimisation(
+        "learning rate; auto: found by a range test before the training", None, otherwise=BY_DATASET
+    )
     lr_head: Rate | None = _optimisation("learning rate of the last layer", None, otherwise="--lr")
     lr_masks: Rate | None = _optimisation("learning rate of the mask logits", None, otherwise="--lr")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = _optimisation(
+        "factor of the learning rate from each layer or block to the one below it", 1.0
+    )
     momentum: Annotated[float, Field(ge=0, lt=1)] = _optimisation("momentum of sgd", 0.9)
     weight_decay: NotNegative | None = _optimisation("weight decay: L2, or adamw's own", None, otherwise=BY_DATASET)
     schedule: Annotated[str, OneOf(lambda: SCHEDULES)] | None = _optimisation(
@@ -279,6 +288,11 @@ class RunConfig(BaseModel):
     def method_name(self) -> str:
         """The method's name."""
         return self.method.name
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The learning rate; None where it is not given, or ``auto`` is not resolved yet."""
+        return None if self.lr is None or isinstance(self.lr, str) else self.lr
 
     @property
     def value_bounds(self) -> tuple[float, float] | None:

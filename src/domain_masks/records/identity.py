@@ -162,8 +162,8 @@ def run_key(config: RunConfig, inputs: Mapping[str, Any], method_defaults: Mappi
 def inputs_of(config: RunConfig, domains: Iterable[str], content: str | None = None) -> dict[str, Any]:
     """Return the inputs of a configuration: the dataset's name, domains and ``content``, and the content of weights files.
 
-    Also the content of plugins, as a changed method is another one; batch and value range where they were resolved from
-    ``auto`` and ``dataset``; and the revisions that concern the configuration. A missing file counts by its name.
+    Also the content of plugins, as a changed method is another one; batch, learning rate and value range where they were
+    resolved from ``auto`` and ``dataset``; and the revisions that concern the configuration. A missing file counts by its name.
     """
     inputs: dict[str, Any] = {"dataset": dataset_name(config.dataset), "domains": sorted(domains)}
     if content is not None:
@@ -174,6 +174,8 @@ def inputs_of(config: RunConfig, domains: Iterable[str], content: str | None = N
         inputs["init_from"] = _content(RunFolder(config.init_from).model)
     if not isinstance(config.batch, int):
         inputs["batch"] = config.batch
+    if config.lr == AUTO:
+        inputs["lr"] = AUTO
     if config.value_range == OWN_RANGE:
         inputs["value_range"] = config.value_range
     inputs |= {name: AUTO for name in ("precision", "channels_last") if getattr(config, name) == AUTO}

@@ -16,7 +16,7 @@ USUAL_CROP = 224 / 256
 RECORDED = ("mean", "std", "interpolation", "crop")
 """Settings of image preparation besides size and shape."""
 
-RESOLVED = {"batch": AUTO, "value_range": OWN_RANGE, "precision": AUTO, "channels_last": AUTO}
+RESOLVED = {"batch": AUTO, "lr": AUTO, "value_range": OWN_RANGE, "precision": AUTO, "channels_last": AUTO}
 """Settings that a run can resolve itself -> the value that asks for it; ``config.yaml`` has the resolved value."""
 
 

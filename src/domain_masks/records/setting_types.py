@@ -200,8 +200,8 @@ File = Annotated[Path, BeforeValidator(_as_folder), Metavar("FILE", "file")]
 DatasetPlace = Annotated[Place, Metavar("NAME|DIR|MANIFEST", "folder")]
 ModelPlace = Annotated[PlaceText, Metavar("MODEL", "folder")]
 """A run folder, a model's file, or a name on the Hub."""
-Device = Literal["auto", "cpu", "cuda"]
-AnyDevice = Annotated[str, AfterValidator(_not_empty), Metavar("auto|cpu|cuda")]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+AnyDevice = Annotated[str, AfterValidator(_not_empty), Metavar("auto|cpu|cuda|mps")]
 """Also one of several, ``cuda:1``; whether it is available is checked with torch."""
 Ensemble = Annotated[str, AfterValidator(_not_empty), Metavar("predictions|masks|weighted|known:DOMAIN")]
 Names = Annotated[tuple[PlaceText, ...], BeforeValidator(as_list)]

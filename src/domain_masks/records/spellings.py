@@ -30,6 +30,8 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "random_erasing": ("erasing", "reprob", "random_erase"),
     "label_smoothing": ("smoothing",),
     "warmup_epochs": ("warmup",),
+    "freeze_epochs": ("freeze",),
+    "layer_decay": ("layerwise_lr_decay", "llrd"),
     "clip": ("clip_grad", "grad_clip", "gradient_clip", "max_grad_norm"),
     "accumulate": ("accumulate_grad_batches", "gradient_accumulation_steps"),
     "devices": ("num_devices",),

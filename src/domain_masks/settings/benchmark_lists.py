@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from domain_masks.errors import InputError, combine_errors
-from domain_masks.records.config import RunConfig, check_values
+from domain_masks.records.config import AUTO, RunConfig, check_values
 from domain_masks.records.method_choice import MethodChoice
 from domain_masks.records.spellings import canonical, suggestion, underscored
 from domain_masks.settings.benchmark import BENCHMARK_LISTS, BenchmarkRuns
@@ -90,7 +90,7 @@ def check_lists(
     checked = BenchmarkLists(methods, targets, seeds, sweep, variants, rule, search)
     mistakes += varied_mistakes(base, methods, checked.variations)
     if base is not None:
-        mistakes += _not_for_a_benchmark(base, names)
+        mistakes += _not_for_a_benchmark(base, names, checked.variations)
     return checked, mistakes
 
 
@@ -109,12 +109,17 @@ def _repeated(kind: str, names: Sequence[str]) -> list[str]:
     return [f"{kind}: {name!r} is named twice: expected every one once" for name in repeated]
 
 
-def _not_for_a_benchmark(base: RunConfig, methods: Sequence[str]) -> list[str]:
+def _not_for_a_benchmark(base: RunConfig, methods: Sequence[str], varied: Sequence[Variation]) -> list[str]:
     from domain_masks.methods.method_registry import described  # noqa: PLC0415
 
     kinds, mistakes = [described(name) for name in methods], []
     if base.devices != 1:
         mistakes.append(f"devices: expected 1 in a benchmark, whose runs use one device each, got {base.devices}")
+    if AUTO in (base.lr, *(variation.settings.get("lr") for variation in varied)):
+        mistakes.append(
+            "lr: 'auto' would give every run of a benchmark a rate of its own: name the rate that `dmg train --lr auto` found, "
+            "sweep lr, or use --search"
+        )
     if kinds and not any(kind.has_masks() for kind in kinds):
         of_masks = {"lr_masks": base.lr_masks is not None, "schedule_masks": base.schedule_masks != "same"}
         mistakes += [

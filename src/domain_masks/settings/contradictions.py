@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from domain_masks.records.config import RunConfig
+from domain_masks.records.config import AUTO, RunConfig
 from domain_masks.settings.by_method import defaults_not_given
 
 if TYPE_CHECKING:
@@ -33,13 +33,21 @@ def contradictions(config: RunConfig, method: type[Description]) -> list[str]:
     own defaults, also where these are not filled in yet.
     """
     config = config.model_copy(update=defaults_not_given(config, method))
-    return [*_of_the_method(config, method), *_of_the_training(config), *_of_the_average(config)]
+    return [
+        *_of_the_method(config, method),
+        *_of_the_training(config),
+        *_of_the_device(config),
+        *_of_the_first_epochs(config),
+        *_of_the_average(config),
+    ]
 
 
 def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str]:
     name = method.name
     if config.freeze_features and method.needs == "images":
         yield f"freeze_features: method {name!r} trains on images and not on frozen features: leave it out"
+    if config.freeze_epochs and (method.is_closed_form() or method.needs == "features"):
+        yield f"freeze_epochs: method {name!r} never trains the layers below the boundary: leave it out"
     if not method.has_masks():
         if config.lr_masks is not None:
             yield f"lr_masks: method {name!r} has no masks: leave it out"
@@ -51,16 +59,25 @@ def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str
         yield from _of_an_ablation(config, method)
     if not method.has_sites() and config.sites and not sites_matter(config):
         yield f"sites: method {name!r} has no masks: leave them out (boundary says where frozen features end)"
-    if method.is_closed_form() and config.average != "none":
-        yield f"average: method {name!r} is fitted in closed form, without steps to average over: leave it out"
     if config.precision == "16" and not method.scaled_gradients:
         yield f"precision: method {name!r} reads gradients, which are scaled with 16: use bf16 or 32"
-    if method.is_closed_form() and config.class_weights != "none":
-        yield f"class_weights: method {name!r} is fitted in closed form, without a loss to weight: leave it out"
-    if method.is_closed_form() and config.label_smoothing:
-        yield f"label_smoothing: method {name!r} is fitted in closed form, without a loss: leave it out"
-    if method.is_closed_form() and config.warmup_epochs:
-        yield f"warmup_epochs: method {name!r} is fitted in closed form, without a learning rate: leave it out"
+    if method.is_closed_form():
+        yield from _of_a_closed_form(config, name)
+
+
+def _of_a_closed_form(config: RunConfig, name: str) -> Iterator[str]:
+    fitted = f"method {name!r} is fitted in closed form, without"
+    if config.average != "none":
+        yield f"average: {fitted} steps to average over: leave it out"
+    if config.class_weights != "none":
+        yield f"class_weights: {fitted} a loss to weight: leave it out"
+    if config.label_smoothing:
+        yield f"label_smoothing: {fitted} a loss: leave it out"
+    if config.lr == AUTO:
+        yield f"lr: {fitted} a learning rate to search: leave it out"
+    for setting in ("warmup_epochs", "layer_decay"):
+        if _differs(config, setting):
+            yield f"{setting}: {fitted} a learning rate: leave it out"
 
 
 def _of_an_ablation(config: RunConfig, method: type[Description]) -> Iterator[str]:
@@ -90,20 +107,38 @@ def _of_the_training(config: RunConfig) -> Iterator[str]:
         used = {config.schedule, config.schedule_masks} - {"same"}
         if _differs(config, name) and config.schedule is not None and used <= _OWN.difference(schedules):
             yield f"{name}: only schedule {' or '.join(schedules)} uses it, and schedule is {config.schedule}: leave it out"
-    if config.epochs is not None and not config.fast and config.warmup_epochs >= config.epochs:
-        yield f"warmup_epochs: expected fewer than the {config.epochs} epochs of the run, got {config.warmup_epochs}"
     if _differs(config, "views") and not config.freeze_features:
         yield "views: only frozen features have views, others are augmented each epoch: use freeze_features, or leave it out"
     if config.skip_bad and not config.verify:
         yield "skip_bad: unreadable images are found by verification, which verify: false skips: leave one of the two out"
     if config.recalibrate_bn and config.devices > 1:
         yield "recalibrate_bn: statistics are estimated on one device: use devices 1, or leave it out"
-    if config.precision == "16" and config.device == "cpu":
-        yield "precision: 16 needs a GPU: use bf16 or 32 on device cpu"
-    if isinstance(config.batch, int) and config.batch < config.devices:
-        yield f"batch: {config.batch} images cannot be shared by {config.devices} devices: use at least one for each"
     if config.backbone == "small" and config.weights == "imagenet":
         yield "weights: backbone 'small' has no ImageNet weights: use none or a file"
+
+
+def _of_the_device(config: RunConfig) -> Iterator[str]:
+    if config.precision == "16" and config.device == "cpu":
+        yield "precision: 16 needs a GPU: use bf16 or 32 on device cpu"
+    if config.device == "mps" and config.precision in ("16", "bf16"):
+        yield f"precision: device mps computes in single precision, got {config.precision}: use 32"
+    if config.device == "mps" and config.devices > 1:
+        yield f"devices: device mps is one device, got {config.devices}: use 1"
+    if isinstance(config.batch, int) and config.batch < config.devices:
+        yield f"batch: {config.batch} images cannot be shared by {config.devices} devices: use at least one for each"
+
+
+def _of_the_first_epochs(config: RunConfig) -> Iterator[str]:
+    if config.freeze_epochs and (config.freeze_features or config.learn == "masks"):
+        other = "freeze_features" if config.freeze_features else "learn: masks"
+        yield f"freeze_epochs: {other} freezes these layers in all epochs: leave one of the two out"
+    if config.epochs is not None and not config.fast and config.freeze_epochs >= config.epochs:
+        yield (
+            f"freeze_epochs: expected fewer than the {config.epochs} epochs of the run, got {config.freeze_epochs}; "
+            "freeze_features freezes these layers in all epochs"
+        )
+    if config.epochs is not None and not config.fast and config.warmup_epochs >= config.epochs:
+        yield f"warmup_epochs: expected fewer than the {config.epochs} epochs of the run, got {config.warmup_epochs}"
 
 
 def _of_the_average(config: RunConfig) -> Iterator[str]:

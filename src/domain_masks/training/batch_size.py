@@ -25,17 +25,16 @@ def resolve_batch_size(config: RunConfig, dataset: ImageDataset, fabric: Fabric,
     """Replace ``batch: auto`` by a number, which is reported; return any other configuration unchanged.
 
     On a GPU it is the largest power of two for which a training step fits into memory, at most 512 and at most a quarter of
-    the training images; on a CPU 64, or less by the same quarter.
+    the training images; on other devices 64, or less by the same quarter.
 
     Raises InputError for several GPUs, where an attempt that fails on one of them would leave the others waiting.
     """
     if config.batch != AUTO:
         return config
-    if fabric.device.type == "cpu" or method_class(config.method_name).is_closed_form():
+    is_gpu = fabric.device.type == "cuda"
+    if not is_gpu or method_class(config.method_name).is_closed_form():
         size = largest_allowed(_training_images(config, dataset), DEFAULT_BATCH)
-        reporter.say(
-            f"batch: {size} (auto, {'on a CPU' if fabric.device.type == 'cpu' else 'for a method without steps'})"
-        )
+        reporter.say(f"batch: {size} (auto, {'for a method without steps' if is_gpu else f'on {fabric.device.type}'})")
     elif fabric.world_size > 1:
         raise InputError("batch: 'auto' is for one GPU: name the number of images per step with --batch N")
     else:
@@ -43,7 +42,7 @@ def resolve_batch_size(config: RunConfig, dataset: ImageDataset, fabric: Fabric,
         attempt = _Attempt(experiment)
         size = largest_fitting(attempt, largest_allowed(_training_images(config, dataset), LARGEST))
         del experiment, attempt
-        _free()
+        free_memory()
         reporter.say(f"batch: {size} (auto, on {torch.cuda.get_device_name(fabric.device)})")
     return config.model_copy(update={"batch": size})
 
@@ -93,15 +92,15 @@ class _Attempt:
             fits = False
         # Only here: the exception keeps the allocated tensors alive until it has been handled.
         self.experiment.method.zero_grad(set_to_none=True)
-        _free()
+        free_memory()
         return fits
 
     def _steps(self, size: int) -> None:
         experiment = self.experiment
         raw = next(iter(experiment.training_loader(experiment.loader_settings(batch_size=size, workers=0))))
         method = experiment.method.train()
-        # Without accumulation, so that the first step brings the optimiser's state as well.
-        config = experiment.config.model_copy(update={"accumulate": 1})
+        # Without accumulation, so that the first step brings the optimiser's state as well, and that of all layers.
+        config = experiment.config.model_copy(update={"accumulate": 1, "freeze_epochs": 0})
         engine = TrainingEngine(experiment.fabric, method, config, len(method.phases()), 2)
         for index in range(2):
             batch = experiment.prepare(raw)
@@ -114,7 +113,8 @@ def _training_images(config: RunConfig, dataset: ImageDataset) -> int:
     return len(splits_of(config, dataset).train)
 
 
-def _free() -> None:
+def free_memory() -> None:
+    """Give memory of discarded tensors back to the device."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from domain_masks.devices import exact
 from domain_masks.errors import DivergedError
 
 READ_EVERY = 100
@@ -78,7 +79,7 @@ class DivergenceWatch:
         noted, self._noted = self._noted, []
         if not noted:
             return
-        values = torch.stack([one.value.double() for one in noted]).tolist()
+        values = torch.stack([exact(one.value) for one in noted]).tolist()
         wrong = [(one, value) for one, value in zip(noted, values, strict=True) if not _is_fine(value, one.limit)]
         if not self._anywhere(bool(wrong)):
             return

@@ -17,8 +17,15 @@ from domain_masks.records.config import RunConfig
 from domain_masks.training.accumulation import Accumulation, average_gradients
 from domain_masks.training.class_weighting import WeightingWatch
 from domain_masks.training.divergence import DivergenceWatch, interval_on
+from domain_masks.training.freezing import FrozenEpochs
 from domain_masks.training.hooks import Hooks
-from domain_masks.training.optimizers import base_rate, build_optimizer, optimizers_of, trained_groups
+from domain_masks.training.optimizers import (
+    base_rate,
+    build_optimizer,
+    layer_scales,
+    optimizers_of,
+    trained_groups,
+)
 from domain_masks.training.phases import plan_phases
 from domain_masks.training.schedules import rate_factor
 from domain_masks.training.weight_average import WeightAverage
@@ -58,8 +65,10 @@ class TrainingEngine:
         self._updated: set[str] = set()
         self._rates: dict[str, float] = {}
         self._logged: dict[str, list[Tensor]] = {}
+        self._frozen = FrozenEpochs(method, config.freeze_epochs)
         self._groups = trained_groups(method)
         self._kinds = optimizers_of(method)
+        self._scales = layer_scales(method, config.layer_decay)
         self.optimizers = self._build_optimizers()
         self._accumulated = {name: Accumulation(parameters) for name, parameters in self._trained().items()}
         self._watch = WeightingWatch(method)
@@ -69,7 +78,7 @@ class TrainingEngine:
         # An optimiser whose parameters are all frozen is not built; naming it is no error.
         chosen = {name: groups for name, groups in self._groups.items() if groups}
         return {
-            name: self.fabric.setup_optimizers(build_optimizer(groups, self._kinds[name], self.config))
+            name: self.fabric.setup_optimizers(build_optimizer(groups, self._kinds[name], self.config, self._scales))
             for name, groups in chosen.items()
         }
 
@@ -137,6 +146,7 @@ class TrainingEngine:
         self._logged.clear()
         self._watch.begin()
         self.method.zero_grad(set_to_none=True)
+        self._frozen.begin(epoch)
         entered = self._hooks.enter_phases(self.phases, epoch)
         if any(phase.fresh_optimizers for phase in entered):
             self.optimizers = self._build_optimizers()
@@ -164,7 +174,13 @@ class TrainingEngine:
         options: dict[str, Any] = {"retain_graph": True} if retain else {}
         if only is not None:
             names = self._named([only] if isinstance(only, str) else only)
-            options["inputs"] = [parameter for name in names for parameter in self._accumulated[name].parameters]
+            # Frozen ones may be there in the first epochs.
+            options["inputs"] = [
+                parameter
+                for name in names
+                for parameter in self._accumulated[name].parameters
+                if parameter.requires_grad
+            ]
             if not options["inputs"]:
                 return
         random, world = batch.random, self.fabric.world_size

@@ -9,6 +9,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from domain_masks.devices import exact
+
 LOSS_TERM = "loss/"
 LOGGED = "log/"
 
@@ -41,7 +43,7 @@ class EpochMeans:
 
     def add(self, name: str, value: Tensor, rows: int) -> None:
         """Add a step's number, the mean over its ``rows``."""
-        self._sums[name] = self._sums.get(name, 0.0) + value.detach().double() * rows
+        self._sums[name] = self._sums.get(name, 0.0) + exact(value.detach()) * rows
         self._rows[name] = self._rows.get(name, 0) + rows
 
     def totals(self) -> dict[str, Total]:

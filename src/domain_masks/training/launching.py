@@ -14,6 +14,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 
 from domain_masks.devices import DEVICES, choose_device
 from domain_masks.errors import DomainMasksError, InputError, LostProcessError
+from domain_masks.methods.method_registry import described
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
 from domain_masks.torchrun import torchrun
@@ -43,6 +44,15 @@ def launch(config: RunConfig) -> Fabric:
     if here * nodes != config.devices:
         raise InputError(
             f"torchrun has started {here} processes on this node and {config.devices} in all: expected as many on every node"
+        )
+    if accelerator == "mps" and (config.devices > 1 or config.precision != "32"):
+        raise InputError(
+            "device 'mps' computes in one process and in single precision: expected --devices 1 and --precision 32, got "
+            f"{config.devices} and {config.precision}"
+        )
+    if accelerator == "mps" and described(config.method_name).is_closed_form():
+        raise InputError(
+            f"method {config.method_name!r} needs double precision, which device 'mps' lacks: use --device cpu"
         )
     if config.precision == "16" and accelerator == "cpu":
         raise InputError("precision '16' needs a GPU: use --precision bf16 or 32 on a CPU")

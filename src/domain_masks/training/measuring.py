@@ -87,7 +87,10 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
             in_domain_test=None if config.in_domain_test == OFFICIAL else config.in_domain_test,
         ),
         nearest_source=nearest,
-        notes=[*notes_of(learned, config.lr if config.lr_masks is None else config.lr_masks), *_untrained(splits)]
+        notes=[
+            *notes_of(learned, config.learning_rate if config.lr_masks is None else config.lr_masks),
+            *_untrained(splits),
+        ]
         or None,
         masks=masks or None,
         seconds={

@@ -15,6 +15,7 @@ from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.class_weighting import UnweightedError
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.experiment import Experiment
+from domain_masks.training.freezing import FrozenEpochs
 from domain_masks.training.optimizers import trained_groups
 from domain_masks.training.phases import plan_phases, planned_epochs
 from domain_masks.training.run_progress import plan_of
@@ -36,6 +37,11 @@ def check_method(experiment: Experiment, restored: CheckpointState | None) -> No
     require_prediction_without_training(method)
     if not any(trained_groups(method).values()) and type(method).step is Method.step:
         raise InputError(f"method {method.name!r} has nothing to train: every parameter is frozen")
+    if config.freeze_epochs and not FrozenEpochs(method, config.freeze_epochs).parameters:
+        raise InputError(
+            f"freeze_epochs: method {method.name!r} trains nothing below the boundary {method.network.boundary!r}: choose a "
+            "later --boundary, or leave it out"
+        )
     epochs = planned_epochs(config, method)
     if restored is None:
         plan_phases(method, epochs)

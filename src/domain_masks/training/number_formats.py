@@ -28,6 +28,8 @@ def is_convolutional(network: nn.Module) -> bool:
 
 def computes_in_bf16(device: torch.device) -> bool:
     """Whether a device multiplies in bf16 by instructions of its own, and not by way of single precision."""
+    if device.type == "mps":
+        return False
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
@@ -89,4 +91,4 @@ def faster_formats(config: RunConfig, network: nn.Module, device: torch.device) 
 
 
 def _named(device: torch.device) -> str:
-    return "GPU" if device.type == "cuda" else "CPU"
+    return "CPU" if device.type == "cpu" else "GPU"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import nn
@@ -10,6 +10,7 @@ from torch import nn
 from domain_masks.errors import InputError, unknown
 from domain_masks.methods import Method
 from domain_masks.methods.engine import Optimizer
+from domain_masks.networks.depth import parameter_depths
 from domain_masks.records.config import RunConfig
 
 _NAMED = 5
@@ -77,21 +78,46 @@ def base_rate(group: str, kind: Optimizer, config: RunConfig) -> float:
 
     Raises ValueError for a configuration without a learning rate.
     """
-    own = {"head": config.lr_head, "masks": config.lr_masks}.get(group) or kind.lr or config.lr
+    own = {"head": config.lr_head, "masks": config.lr_masks}.get(group) or kind.lr or config.learning_rate
     if own is None:
         raise ValueError("expected a resolved configuration, got one without a learning rate")
     return own
 
 
-def build_optimizer(groups: dict[str, list[nn.Parameter]], kind: Optimizer, config: RunConfig) -> torch.optim.Optimizer:
+def layer_scales(method: Method, decay: float) -> dict[int, float]:
+    """Return id of a parameter -> factor of its learning rate, below 1 for the layers below the last one (BEiT, Section A).
+
+    Each layer or block has ``decay`` times the rate of the one above it. The last layer, masks and parameters outside of the
+    network have 1.
+    """
+    if decay == 1.0:
+        return {}
+    network = method.network.network
+    depths = parameter_depths(network)
+    layers = {id(parameter): depths[name] for name, parameter in network.named_parameters() if name in depths}
+    head = {id(parameter) for parameter in method.parameter_groups().get("head", ())}
+    # A method may have replaced the network's own last layer.
+    top = max((layer for key, layer in layers.items() if key in head), default=1 + max(layers.values(), default=0))
+    return {key: decay ** (top - layer) for key, layer in layers.items() if key not in head}
+
+
+def build_optimizer(
+    groups: dict[str, list[nn.Parameter]],
+    kind: Optimizer,
+    config: RunConfig,
+    scales: Mapping[int, float] | None = None,
+) -> torch.optim.Optimizer:
     """Return the optimiser of the parameter ``groups``, each with its own learning rate; ``kind`` overrides the run's settings.
+
+    - ``scales``: id of a parameter -> factor of its learning rate, 1 where it is missing
 
     Raises ValueError for a configuration without a learning rate.
     """
     rates = {group: base_rate(group, kind, config) for group in groups}
     parameters = [
-        {"params": trained, "name": group, "lr": rates[group], "base_lr": rates[group]}
+        {"params": members, "name": group, "lr": rates[group] * scale, "base_lr": rates[group] * scale}
         for group, trained in groups.items()
+        for scale, members in _by_scale(trained, scales or {})
     ]
     decay = (config.weight_decay or 0.0) if kind.weight_decay is None else kind.weight_decay
     # One kernel for all parameters, also under a gradient scaler; there it is incompatible with gradient clipping.
@@ -102,3 +128,11 @@ def build_optimizer(groups: dict[str, list[nn.Parameter]], kind: Optimizer, conf
         return adam(parameters, weight_decay=decay, fused=fused)
     momentum = config.momentum if kind.momentum is None else kind.momentum
     return torch.optim.SGD(parameters, lr=max(rates.values()), momentum=momentum, weight_decay=decay, fused=fused)
+
+
+def _by_scale(parameters: list[nn.Parameter], scales: Mapping[int, float]) -> list[tuple[float, list[nn.Parameter]]]:
+    """Return the parameters by their factor of the learning rate, the largest last: the rate that is logged is its group's."""
+    members: dict[float, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        members.setdefault(scales.get(id(parameter), 1.0), []).append(parameter)
+    return sorted(members.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from domain_masks.training.measuring import finish
 from domain_masks.training.method_checks import check_method
 from domain_masks.training.number_formats import chosen_formats, resolve_formats
 from domain_masks.training.process_state import fresh_process_state
+from domain_masks.training.rate_figure import write_search
+from domain_masks.training.rate_search import resolve_learning_rate
 from domain_masks.training.run_dataset import dataset_of_run
 from domain_masks.training.value_range import resolve_value_range
 from domain_masks.training.waiting import long_on_all, long_on_main_process, raise_together
@@ -104,11 +107,14 @@ def _run(
         require_same_content(fabric, content_of(data.identified))
         config = resolve_value_range(config, data.images, reporter)
         config = resolve_batch_size(config, data.images, fabric, reporter)
+        config, search = resolve_learning_rate(config, data.images, fabric, reporter)
         experiment = Experiment(config, data.images, fabric, reporter, checkpoint, data.left_out)
         check_method(experiment, checkpoint)
         share_weights(fabric, experiment.method)
         inputs = inputs_now(asked, data.identified, None if checkpoint is None else inputs_noted(folder))
     on_main_process(fabric, lambda: _start(folder, config, inputs, overwrite))
+    if search is not None:
+        on_main_process(fabric, partial(write_search, folder, search))
     for line in announcement(experiment, inputs, checkpoint):
         reporter.say(line)
     long_on_all(fabric, experiment.cache_images)

@@ -76,7 +76,8 @@ class _Timer:
         if not self.method.is_closed_form():
             # With one step per epoch the optimisers step in it, however many batches are accumulated.
             epochs = len(self.method.phases())
-            self.engine = TrainingEngine(self.fabric, self.method, experiment.config, epochs, 1)
+            config = experiment.config.model_copy(update={"freeze_epochs": 0})
+            self.engine = TrainingEngine(self.fabric, self.method, config, epochs, 1)
 
     def cost(self) -> Cost:
         """Return the cost of a run; the method is trained by the timed steps."""
@@ -154,8 +155,8 @@ class _Timer:
         return result, self._now() - began
 
     def _now(self) -> float:
-        if self.fabric.device.type == "cuda":
-            torch.cuda.synchronize(self.fabric.device)
+        if self.fabric.device.type != "cpu":
+            torch.accelerator.synchronize(self.fabric.device)
         return time.monotonic()
 
 

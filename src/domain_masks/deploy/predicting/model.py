@@ -30,7 +30,7 @@ from domain_masks.records.counts import counted
 from domain_masks.records.model_card import ModelCard
 from domain_masks.records.results import DOMAIN_CLASSIFIER, MOST_CONFIDENT_MASK
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 BATCH = 64
 TOP = 5
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from domain_masks.devices import exact
 from domain_masks.methods.algorithms.feature_alignment import FeatureAlignment
 from domain_masks.methods.descriptions.alignment import DescribedMMD
 from domain_masks.methods.one_network import mean_weights
@@ -17,7 +18,7 @@ def gaussian_kernels(features: Tensor, gammas: Sequence[float]) -> Tensor:
 
     In single precision the rounding error of ‖x‖² + ‖y‖² - 2xy dominates the result for a γ of 1000.
     """
-    features = features.double()
+    features = exact(features)
     squares = features.square().sum(1)
     distances = (squares[:, None] + squares - 2 * features @ features.T).clamp(min=0.0)
     return torch.stack([(-gamma * distances).exp() for gamma in gammas]).sum(0)

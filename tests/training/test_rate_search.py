@@ -1,0 +1,115 @@
+"""The automatic learning rate: a valley of the losses, found on a copy, that leaves the run as if the rate had been named."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import generated
+from domain_masks.errors import InputError
+from domain_masks.experiments.run_index import key_of
+from domain_masks.methods.settings import with_settings
+from domain_masks.records.config import parse_config, read_config
+from domain_masks.records.identity import inputs_noted
+from domain_masks.settings.benchmark_lists import check_benchmark
+from domain_masks.settings.validation import check_settings
+from domain_masks.training import rate_search, run
+from domain_masks.training.rate_search import chosen_rate, rising_rates
+
+
+class Lines:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def track(self, items: Any, _total: int | None, _what: str) -> Any:
+        yield from items
+
+
+def test_rates_rise_by_a_constant_factor() -> None:
+    rates = rising_rates(9)
+    assert rates[0] == pytest.approx(1e-7)
+    assert rates[-1] == pytest.approx(10.0)
+    assert rates[4] == pytest.approx(math.sqrt(1e-7 * 10))
+
+
+def test_the_chosen_rate_is_halfway_down_the_valley() -> None:
+    rates = rising_rates(81)
+    # Flat up to 1e-5, falling to 1e-1, rising from there: halfway between in logarithms.
+    losses = [
+        2.0 + 1e-6 * math.sin(9 * i) if i < 20 else 2.0 - (i - 20) / 40 if i < 60 else 1.0 + (i - 60) / 10
+        for i in range(81)
+    ]
+    assert 3e-4 < chosen_rate(rates, losses) < 3e-3
+    for useless in ([1.0 + i for i in range(30)], [3.0, 2.0, 1.0], []):
+        with pytest.raises(InputError, match="lr: 'auto' found no rate that lowers the loss"):
+            chosen_rate(rates[: len(useless)], useless)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    lines = Lines()
+    out = tmp_path_factory.mktemp("searched") / "run"
+    config = generated.config(lr="auto", epochs=1, freeze_epochs=0, layer_decay=0.9, lr_masks=0.1)
+    return run(config, out, dataset=generated.dataset(8), reporter=lines), lines.lines
+
+
+def test_a_run_is_the_one_that_names_the_rate(searched: Any, tmp_path: Path) -> None:
+    done, lines = searched
+    rate = read_config(done.folder.config)["lr"]
+    assert 1e-6 < rate < 10
+    assert any(line.startswith(f"lr: {rate:.2g} (auto") for line in lines)
+    named = generated.config(lr=rate, epochs=1, layer_decay=0.9, lr_masks=0.1)
+    again = run(named, tmp_path / "named", dataset=generated.dataset(8), reporter=Lines())
+    assert again.folder.model.read_bytes() == done.folder.model.read_bytes()
+
+
+def test_the_search_is_kept_in_the_run_folder(searched: Any) -> None:
+    folder = searched[0].folder
+    assert (folder.figures / "learning_rate.png").read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader((folder.figures / "learning_rate.csv").open()))
+    assert 10 <= len(rows) <= rate_search.STEPS
+    assert all(float(row["loss"]) > 0 for row in rows)
+
+
+def test_a_run_whose_rate_was_searched_has_a_key_of_its_own_and_is_resumed_with_its_rate(searched: Any) -> None:
+    folder = searched[0].folder
+    asked = with_settings(generated.config(lr="auto", epochs=1, layer_decay=0.9, lr_masks=0.1, method="dmg"))
+    found = parse_config(read_config(folder.config))
+    noted = inputs_noted(folder)
+    assert noted is not None
+    assert noted["lr"] == "auto"
+    assert key_of(asked.model_copy(update={"lr": "auto"}), ()) != key_of(asked.model_copy(update={"lr": found.lr}), ())
+    before = folder.model.read_bytes()
+    lines = Lines()
+    again = run(
+        generated.config(lr="auto", epochs=1, layer_decay=0.9, lr_masks=0.1),
+        folder.path,
+        resume=True,
+        dataset=generated.dataset(8),
+        reporter=lines,
+    )
+    assert again.folder.model.read_bytes() == before
+    assert not any(line.startswith("lr:") for line in lines.lines), "it is not searched again"
+
+
+def test_what_has_no_single_rate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lr: method 'dica' is fitted in closed form"):
+        check_settings({"method": "dica", "lr": "auto"})
+    for values, lists in (({"lr": "auto"}, {}), ({}, {"sweep": ["lr=auto,0.1"]})):
+        with pytest.raises(InputError, match="lr: 'auto' would give every run of a benchmark a rate of its own"):
+            check_benchmark(values, lists)
+    with pytest.raises(InputError, match="'metareg' is trained in 2 phases: name a number"):
+        run(
+            generated.config(method="metareg", lr="auto"),
+            tmp_path / "run",
+            dataset=generated.dataset(8),
+            reporter=Lines(),
+        )
+    assert not (tmp_path / "run").exists()
