@@ -74,6 +74,8 @@ class SharedKeywords(TypedDict, total=False):
     """train the task network alone, on features that are computed once"""
     views: int
     """augmented views per image that are cached as frozen features"""
+    freeze_epochs: int
+    """freeze the layers below boundary, their batch norm too, for the first epochs; then train all layers"""
     init_from: Place | None
     """run folder whose trained network and masks initialise this run"""
     learn: Literal["all", "masks"]
@@ -90,12 +92,14 @@ class SharedKeywords(TypedDict, total=False):
     """batch size over all processes; auto: as many images as fit into memory"""
     optimizer: Literal["adam", "sgd", "adamw"]
     """optimizer"""
-    lr: float | None
-    """learning rate (default: by dataset, shown by print_config)"""
+    lr: float | Literal["auto"] | None
+    """learning rate; auto: found by a range test before the training (default: by dataset, shown by print_config)"""
     lr_head: float | None
     """learning rate of the last layer (default: lr)"""
     lr_masks: float | None
     """learning rate of the mask logits (default: lr)"""
+    layer_decay: float
+    """factor of the learning rate from each layer or block to the one below it"""
     momentum: float
     """momentum of sgd"""
     weight_decay: float | None
@@ -150,7 +154,7 @@ class SharedKeywords(TypedDict, total=False):
     """fit a classifier of the source domains at the end, for the ensemble `weighted`"""
     calibrate: bool
     """fit a temperature of the probabilities on the sources' validation images at the end; no predicted class changes"""
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda", "mps"]
     """where to compute"""
     threads: int | None
     """CPU threads per process (default: PyTorch's, or those of the run that is resumed)"""
@@ -190,7 +194,7 @@ class EvaluateKeywords(TypedDict, total=False):
     """the dataset, if it has moved"""
     root: Place | None
     """where the dataset lies now"""
-    device: Literal["auto", "cpu", "cuda"] | None
+    device: Literal["auto", "cpu", "cuda", "mps"] | None
     """where to compute (default: as the run's settings say)"""
     ensemble: str | None
     """how masks are combined in the accuracies that are shown; results.json has all of them (default: predictions)"""
@@ -206,7 +210,7 @@ class AnalyzeKeywords(TypedDict, total=False):
     """the dataset, if it has moved"""
     root: Place | None
     """where the dataset lies now"""
-    device: Literal["auto", "cpu", "cuda"] | None
+    device: Literal["auto", "cpu", "cuda", "mps"] | None
     """where to compute (default: auto)"""
     images: int | Literal["all"]
     """images of the ablation, of differing channels and of the feature map, sampled from all domains"""
