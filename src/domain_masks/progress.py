@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ class Reporter(Protocol):
 class ConsoleReporter:
     """Lines and bars on standard error, so that standard output holds results alone.
 
-    On a terminal there are bars, which are removed at their end. Elsewhere, and where ``TERM`` is ``dumb``, there are only
-    lines: a long stage reports its progress occasionally, and no control character is written whatever the environment asks
-    for. ``quiet`` prints nothing. A closed pipe does not stop the run.
+    On a terminal, and in a notebook that has ipywidgets, there are bars, which are removed at their end. Elsewhere, and where
+    ``TERM`` is ``dumb``, there are only lines: a long stage reports its progress occasionally, and no control character is
+    written whatever the environment asks for. ``quiet`` prints nothing. A closed pipe does not stop the run.
 
     - ``clock``: seconds, for tests
     """
@@ -56,11 +57,13 @@ class ConsoleReporter:
 
     @property
     def shows_bars(self) -> bool:
-        """Whether the output is a terminal that can overwrite a line."""
+        """Whether the output is a terminal that can overwrite a line, or a notebook that can show a bar."""
         try:
             is_terminal = self._stream is not None and self._stream.isatty()
         except ValueError:  # closed
             return False
+        if self.console.is_jupyter:
+            return self._stream is not None and find_spec("ipywidgets") is not None
         return is_terminal and not self.console.is_dumb_terminal
 
     def say(self, line: str) -> None:

@@ -29,15 +29,18 @@ HEAD = '''"""The keywords of the calls, for editors and type checkers; written b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Place: TypeAlias = str | PathLike[str]
 """A path, or another name of a dataset, of weights or of a model."""
 '''
 
-OF_ONE_RUN = ("target", "seed", "method", "devices")
+OF_ONE_RUN = ("target", "seed", "method", "devices", "backbone")
 COMMANDS_ALONE = ("print_config", "launcher", "ray_address", "jobs", "shard", "null")
 
 CLASSES: Sequence[tuple[str, str, str, Sequence[type[BaseModel]], Sequence[str]]] = (
@@ -52,8 +55,8 @@ CLASSES: Sequence[tuple[str, str, str, Sequence[type[BaseModel]], Sequence[str]]
         "BenchmarkKeywords",
         "SharedKeywords",
         "the settings of ``dm.benchmark``",
-        (BenchmarkRuns, BenchmarkOptions),
-        (),
+        (RunConfig, BenchmarkRuns, BenchmarkOptions),
+        ("target", "seed", "method", "devices"),
     ),
 )
 
@@ -89,7 +92,8 @@ def lines(name: str, base: str, about: str, kinds: Sequence[type[BaseModel]], wi
     yield ""
     for field, info in fields_of((name, base, about, kinds, without)).items():
         if field not in inherited:
-            yield f"    {field}: {accepted(field, info)}"
+            own = " | nn.Module | Callable[[int], nn.Module]" if (name, field) == ("TrainKeywords", "backbone") else ""
+            yield f"    {field}: {accepted(field, info)}{own}"
             yield from documented(help_text(info))
     yield ""
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from domain_masks.calls.evaluate import evaluate
     from domain_masks.calls.export import export
     from domain_masks.calls.load import load
-    from domain_masks.calls.predict import PredictionList, predict
+    from domain_masks.calls.predict import predict
     from domain_masks.calls.report import ReportPackage, report
     from domain_masks.calls.train import train
     from domain_masks.calls.trained_run import TrainedRun
@@ -21,7 +21,6 @@ __all__ = [
     "Analyses",
     "AnalyzedRun",
     "Benchmark",
-    "PredictionList",
     "ReportPackage",
     "TrainedRun",
     "analyze",

@@ -12,11 +12,16 @@ from domain_masks.calls.typed_keywords import AnalyzeKeywords
 from domain_masks.errors import DomainMasksError, RunFolderError
 from domain_masks.keywords import named_keywords
 from domain_masks.records import Analysis, Results, RunFolder
+from domain_masks.records.notebook_html import html_block, html_image, html_lines, html_table, percent
 from domain_masks.settings.finished_runs import AnalyzeSettings
 
 if TYPE_CHECKING:
     from domain_masks.progress import Reporter
     from domain_masks.records.collection import Collection, RunRecord
+
+
+MOST_FIGURES = 8
+"""Figures of a run that a notebook shows; all are in its folder."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,6 +36,19 @@ class AnalyzedRun:
         drawn = sum(name.endswith(".png") for name in self.analysis.figures)
         return f"AnalyzedRun({self.folder.path}: {drawn} figures, {len(self.analysis.figures) - drawn} tables)"
 
+    def _repr_html_(self) -> str:
+        table = self.analysis.mask_by_domain
+        domains = list(self.analysis.mask_by_domain_splits)
+        splits = self.analysis.mask_by_domain_splits
+        accuracies = html_table(
+            ["accuracy, %", *(f"{domain} ({splits[domain].replace('_', ' ')})" for domain in domains)],
+            ([name, *(percent(row.get(domain)) for domain in domains)] for name, row in table.items()),
+        )
+        drawn = [self.folder.figures / name for name in self.analysis.figures if name.endswith(".png")]
+        images = [html_image(path.read_bytes(), "png", path.stem, "30em") for path in drawn[1:] if path.is_file()]
+        notes = html_lines(f"note: {note}" for note in self.analysis.notes)
+        return html_block(self.results.title, accuracies, *images[:MOST_FIGURES], notes)
+
 
 class Analyses(list[AnalyzedRun]):
     """The analyzed runs, and a line for every run that was left out.
@@ -42,6 +60,9 @@ class Analyses(list[AnalyzedRun]):
         super().__init__()
         self.several = several
         self.problems = list(problems)
+
+    def _repr_html_(self) -> str:
+        return "".join(run._repr_html_() for run in self) + html_lines(self.problems)
 
 
 @with_settings_of(AnalyzeKeywords, AnalyzeSettings)

@@ -14,6 +14,7 @@ from domain_masks.errors import combine_errors
 from domain_masks.keywords import named_keywords
 from domain_masks.records.config import RunConfig, read_settings
 from domain_masks.records.counts import counted
+from domain_masks.records.notebook_html import html_block, html_lines, html_table
 from domain_masks.records.run_folder import RunFolder, folder_name
 from domain_masks.records.spellings import canonical
 from domain_masks.settings.benchmark import BENCHMARK_LISTS, BenchmarkOptions, BenchmarkRuns
@@ -61,6 +62,15 @@ class Benchmark:
 
     def __fspath__(self) -> str:
         return str(self.out)
+
+    def _repr_html_(self) -> str:
+        frame = self.summary if len(self.summary) else self.plan
+        about = "accuracy in percent; columns: held-out domain" if len(self.summary) else "planned runs"
+        rows = frame.itertuples(index=False, name=None)
+        failed = [f"failed: {name}: {message}" for name, message in self.failed.items()]
+        return html_block(
+            repr(self), html_lines([about]), html_table(list(map(str, frame.columns)), rows, 100), html_lines(failed)
+        )
 
 
 @with_settings_of(BenchmarkKeywords, BenchmarkRuns, RunConfig, BenchmarkOptions)

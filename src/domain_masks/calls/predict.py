@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from domain_masks.calls.described import read_keywords, with_settings_of
 from domain_masks.calls.typed_keywords import PredictKeywords
@@ -15,33 +15,11 @@ from domain_masks.keywords import named_keywords
 from domain_masks.settings.predict import PredictSettings
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from domain_masks.deploy import Model, Prediction, Unreadable
+    from domain_masks.deploy import Model, PredictionList, Unreadable
 
 DEFAULT_TOP = 5
 _SHOWN = 20
 _OF_THE_COMMAND = ("launcher", "ray_address", "jobs", "shard", "null")
-
-
-class PredictionList(list["Prediction"]):
-    """Predictions in the order of the images.
-
-    - ``images``: how many images were predicted, also where the rows were written to ``out`` and are not here
-    - ``unreadable``: the images that could not be read, with the reason
-    """
-
-    def __init__(self, predictions: Sequence[Prediction] = (), out: Path | None = None) -> None:
-        super().__init__(predictions)
-        self.images = len(predictions)
-        self.unreadable: list[Unreadable] = []
-        self.out = out
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return a row per image: path, class and probability, the vote of each source's mask, the nearest source."""
-        import pandas as pd  # noqa: PLC0415
-
-        return pd.DataFrame([_row(prediction) for prediction in self])
 
 
 @with_settings_of(PredictKeywords, PredictSettings)
@@ -76,7 +54,7 @@ def predict(
     total = _number_of_images(checked)
     used = model if isinstance(model, deploy.Model) else deploy.load(_source(checked.model), device=checked.device)
     top = min(checked.top or DEFAULT_TOP, len(used.classes))
-    predictions = PredictionList(out=checked.out)
+    predictions = deploy.PredictionList(out=checked.out)
     with ExitStack() as files:
         problems = files.enter_context(problems_to_file(checked.errors))
         rows = None
@@ -137,16 +115,3 @@ def _source(model: str) -> str | Path:
     from domain_masks.deploy.predicting.locating import locate  # noqa: PLC0415
 
     return locate(model)
-
-
-def _row(prediction: Prediction) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "path": prediction.name,
-        "class": prediction.class_name,
-        "probability": prediction.probability,
-    }
-    for source, vote in prediction.votes.items():
-        row |= {f"vote of {source}": vote.class_name, f"probability by {source}": vote.probability}
-    if prediction.nearest_source is not None:
-        row["nearest source"] = prediction.nearest_source
-    return row

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -13,6 +14,7 @@ from domain_masks.calls.typed_keywords import ReportKeywords
 from domain_masks.errors import InputError
 from domain_masks.keywords import named_keywords
 from domain_masks.records.counts import counted
+from domain_masks.records.notebook_html import html_block, html_lines
 from domain_masks.settings.finished_runs import ReportSettings
 
 if TYPE_CHECKING:
@@ -41,6 +43,10 @@ class WrittenReport:
 
     def __fspath__(self) -> str:
         return str(self.page)
+
+    def _repr_html_(self) -> str:
+        link = f'<p><a href="{escape(str(self.page), quote=True)}" target="_blank">{escape(str(self.page))}</a></p>'
+        return html_block("Report", link, html_lines([f"{self.size / 1e6:.1f} MB", *self.failed, *self.skipped]))
 
 
 @with_settings_of(ReportKeywords, ReportSettings)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from domain_masks.evaluation import accuracies_under
 from domain_masks.records import Accuracies, MetricsLog, Predictions
-from domain_masks.records.results import MEASURE_TITLES
+from domain_masks.records.notebook_html import html_block, html_image, html_lines
+from domain_masks.records.results import MEASURE_TITLES, accuracies_html
 from domain_masks.training import Run
 
 if TYPE_CHECKING:
@@ -27,6 +28,19 @@ class TrainedRun(Run):
     """
 
     ensemble: str | None = None
+
+    def _repr_html_(self) -> str:
+        from domain_masks.report.figures.svg import plot_svg  # noqa: PLC0415
+        from domain_masks.report.figures.training_curves import training_plot  # noqa: PLC0415
+
+        title = self.results.title
+        under = "" if self.ensemble is None else f", ensemble {self.ensemble}"
+        tables = list(self.results.html_tables())
+        if self.ensemble is not None:
+            tables[0] = accuracies_html({MEASURE_TITLES[name]: part for name, part in self.accuracies.items()})
+        plot = training_plot("training", {title: [MetricsLog(self.folder.metrics).read()]})
+        curves = "" if plot is None else html_image(plot_svg(plot).encode(), "svg+xml", plot.title, "44em")
+        return html_block(title + under, *tables, curves, html_lines([f"run folder {self.folder.path}"]))
 
     @cached_property
     def model(self) -> Model:

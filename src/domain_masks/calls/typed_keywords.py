@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Place: TypeAlias = str | PathLike[str]
 """A path, or another name of a dataset, of weights or of a model."""
@@ -59,8 +62,6 @@ class SharedKeywords(TypedDict, total=False):
     """leave out unreadable images instead of refusing to train"""
     plugin: str | Sequence[str]
     """a Python file or module with your own method, imported first; may be repeated"""
-    backbone: str | None
-    """a torchvision name, timm:NAME, or small (default: by dataset, shown by print_config)"""
     weights: Place | None
     """pretrained weights: imagenet, none, or a .safetensors or .pth file (default: by dataset, shown by print_config)"""
     sites: str | Sequence[str]
@@ -175,6 +176,8 @@ class TrainKeywords(SharedKeywords, total=False):
     """held-out domain, or several joined by commas; `none` trains on all domains"""
     method: str | Mapping[str, Any]
     """a name from `dmg methods`"""
+    backbone: str | nn.Module | Callable[[int], nn.Module] | None
+    """a torchvision name, timm:NAME, or small (default: by dataset, shown by print_config)"""
     seed: int
     """seed of initialisation, data order, augmentation and mask sampling"""
     devices: int
@@ -287,6 +290,8 @@ class ExportKeywords(TypedDict, total=False):
 class BenchmarkKeywords(SharedKeywords, total=False):
     """Keywords: the settings of ``dm.benchmark``."""
 
+    backbone: str | None
+    """a torchvision name, timm:NAME, or small (default: by dataset, shown by print_config)"""
     methods: Sequence[str | Mapping[str, Any]] | str | None
     """methods (default: dmg aggregate)"""
     targets: Sequence[str | Sequence[str]] | str | None

@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from domain_masks.deploy.predicting.model import Model
     from domain_masks.deploy.predicting.model_loading import load
     from domain_masks.deploy.predicting.prediction import Guess, Prediction
+    from domain_masks.deploy.predicting.prediction_list import PredictionList
 
-__all__ = ["Guess", "Model", "Prediction", "Unreadable", "find_images", "load", "model_card", "push_to_hub"]
+__all__ = [
+    "Guess",
+    "Model",
+    "Prediction",
+    "PredictionList",
+    "Unreadable",
+    "find_images",
+    "load",
+    "model_card",
+    "push_to_hub",
+]
 
 attach(__name__)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         with_new_head,
     )
     from domain_masks.networks.by_domain import DomainNetwork
+    from domain_masks.networks.given_backbones import register_backbone
     from domain_masks.networks.mask_wrapping import masked
     from domain_masks.networks.masked import MaskedNetwork
     from domain_masks.networks.multi_head import MultiHeadNetwork, StackedLinear
@@ -57,6 +58,7 @@ __all__ = [
     "preparation_of",
     "preset_names",
     "read_weights",
+    "register_backbone",
     "signature",
     "signature_digest",
     "with_new_head",

@@ -13,6 +13,7 @@ from torch import nn
 
 from domain_masks.errors import InputError, unknown
 from domain_masks.networks.architecture import AS_PRETRAINED, Architecture
+from domain_masks.networks.names import unregistered
 from domain_masks.networks.presets import find_head
 from domain_masks.networks.published import PublishedWeights, published_weights, timms_tag
 from domain_masks.networks.signature import differing
@@ -122,6 +123,8 @@ def build_architecture(architecture: Architecture, classes: int, called: str | N
     """
     name, arguments = architecture.name, dict(architecture.arguments)
     if architecture.library == "own":
+        if name not in BACKBONES and "." in name:
+            raise unregistered(name)
         if name not in BACKBONES:
             raise unknown("backbone", name, BACKBONES)
         return BACKBONES[name](classes)
@@ -242,6 +245,8 @@ def find_backbone(name: str) -> tuple[Literal["own", "torchvision", "timm"], str
     import timm  # noqa: PLC0415
 
     if not timm.is_model(plain):
+        if library == "" and "." in plain and not timm.is_model(plain.partition(".")[0]):
+            raise unregistered(plain)
         others = [f"timm:{other}" for other in timm.list_models()] if library == "timm" else []
         raise unknown("backbone", name, [*BACKBONES, *in_torchvision, *others])
     return "timm", plain

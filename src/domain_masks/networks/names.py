@@ -9,7 +9,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from domain_masks.errors import unknown
+from domain_masks.errors import InputError, unknown
 
 OWN_NAMES = ("small",)
 """The networks of this package."""
@@ -35,8 +35,19 @@ def check_backbone(name: str) -> None:
         return
     timm = registered("timm")
     if timm and plain.partition(".")[0] not in timm and not is_mentioned("timm", plain.partition(".")[0]):
+        if library == "" and "." in plain:
+            raise unregistered(plain)
         others = [f"timm:{other}" for other in timm] if library == "timm" else []
         raise unknown("backbone", name, [*own, *torchvision, *others])
+
+
+def unregistered(name: str) -> InputError:
+    """Return the error for a network of a Python program that is not registered here, such as ``package.networks.Mine``."""
+    return InputError(
+        f"backbone {name!r} is not known here: it is a network of a Python program. There, set "
+        f"domain_masks.networks.BACKBONES[{name!r}] to its class or function of the number of classes; on the command line, "
+        "name a file that does so as --plugin FILE.py"
+    )
 
 
 def own_names() -> tuple[str, ...]:

@@ -221,6 +221,9 @@ class Analysis(JSONRecord):
     figures: list[Text]
     notes: list[Text]
 
+    def __repr__(self) -> str:
+        return f"Analysis({', '.join(self.mask_by_domain_splits)}; {len(self.figures)} figures and tables)"
+
     @classmethod
     def upgraded(cls, content: Mapping[str, Any]) -> dict[str, Any]:
         """Return the content of an older schema as that of the newest."""

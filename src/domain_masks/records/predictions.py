@@ -25,7 +25,7 @@ _LOGITS = "logits/"
 _DOMAINS = "domain_probabilities"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Predictions:
     """Logits of every ensemble for N samples, with their labels and domains; the content of ``predictions.npz``.
 
@@ -71,6 +71,9 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Predictions({len(self):,} images of {', '.join(self.domain_names)}; {', '.join(self.logits)})"
 
     @property
     def ensembles(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import AliasChoices, ValidationError
@@ -10,6 +10,7 @@ from pydantic import AliasChoices, ValidationError
 from domain_masks.records.counts import counted
 from domain_masks.records.json_record import Count, Fraction, JSONRecord, Ordinal, RecordPart, Seconds, Text, Truth
 from domain_masks.records.measured_metrics import FittedTemperature, MeasureMetrics
+from domain_masks.records.notebook_html import html_block, html_lines, html_table, percent
 from domain_masks.records.pairs import pair_of
 
 SCHEMA = 2
@@ -63,6 +64,21 @@ class Accuracies(RecordPart):
     by_ensemble: dict[str, Fraction] = {}
     balanced_accuracy: Fraction | None = None
     worst_domain: Text | None = None
+
+
+def accuracies_html(measured: Mapping[str, Accuracies]) -> str:
+    """Return accuracies in percent as a table: a row per measure, by its title, with every ensemble and domain."""
+    return html_table(
+        ["accuracy, %", "split", "mean over domains", "by domain", "by ensemble"],
+        (
+            [title, part.split, percent(part.accuracy), _listed(part.per_domain), _listed(part.by_ensemble)]
+            for title, part in measured.items()
+        ),
+    )
+
+
+def _listed(accuracies: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {percent(accuracy)}" for name, accuracy in accuracies.items())
 
 
 class NearestAccuracy(RecordPart):
@@ -153,7 +169,7 @@ class AveragedWeights(RecordPart):
 class Note(RecordPart):
     """A remark on the results, with advice.
 
-    - ``about``: its kind: :data:`MASKS_AT_START` or :data:`UNTRAINED_CLASSES`
+    - ``about``: its kind: :data:`MASKS_AT_START`, :data:`UNTRAINED_CLASSES` or :data:`STOPPED_BY_CALLBACK`
     - ``text``: a sentence
     """
 
@@ -166,6 +182,8 @@ MASKS_AT_START = "masks_at_start"
 learning rate."""
 UNTRAINED_CLASSES = "untrained_classes"
 """Held-out images are of classes without training images, so they are always misclassified."""
+STOPPED_BY_CALLBACK = "stopped_by_callback"
+"""Training was stopped by a function of the user's, which no setting of the run describes."""
 _NEARLY_ALL = 0.99
 
 
@@ -226,6 +244,36 @@ class Results(JSONRecord):
     masks: dict[str, SiteMasks] | None = None
     notes: list[Note] | None = None
     seconds: dict[str, Seconds]
+
+    def __repr__(self) -> str:
+        accuracy = "" if self.out_of_domain is None else f": {percent(self.out_of_domain.accuracy)} % out of domain"
+        return f"Results({self.title}{accuracy})"
+
+    @property
+    def title(self) -> str:
+        """The run in words: method, dataset, held-out domains and seed."""
+        return f"{self.method} on {self.dataset}, held out {', '.join(self.targets) or 'nothing'}, seed {self.seed}"
+
+    def _repr_html_(self) -> str:
+        return html_block(self.title, *self.html_tables())
+
+    def html_tables(self) -> Iterator[str]:
+        """Yield the accuracies, the masks and the notes as HTML, for a notebook."""
+        measured = {title: part for name, title in MEASURE_TITLES.items() if (part := getattr(self, name)) is not None}
+        yield accuracies_html(measured)
+        domains = list(dict.fromkeys(name for site in (self.masks or {}).values() for name in site.activated))
+        yield html_table(
+            ["mask site", "overlap (IoU)", *(f"active in {name}, %" for name in domains)],
+            (
+                [
+                    name,
+                    "" if site.overall_iou is None else f"{site.overall_iou:.3f}",
+                    *(percent(site.activated.get(domain)) for domain in domains),
+                ]
+                for name, site in (self.masks or {}).items()
+            ),
+        )
+        yield html_lines(f"note: {note.text}" for note in self.notes or ())
 
     @classmethod
     def upgraded(cls, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from domain_masks.errors import RunFolderError
 from domain_masks.progress import Reporter
 from domain_masks.records import Results, RunFolder
 from domain_masks.records.config import RunConfig, parse_config, read_settings
+from domain_masks.records.notebook_html import html_block, html_lines
 from domain_masks.records.preparation import as_started
 from domain_masks.training.checkpoint_state import refuse_other_settings
 from domain_masks.training.contents import refuse_other_content
@@ -25,11 +26,12 @@ class Run:
     results: Results
 
     def __repr__(self) -> str:
-        held_out = ", ".join(self.results.targets) or "nothing"
         accuracy = "" if self.out_of_domain is None else f": {100 * self.out_of_domain:.2f} % out of domain"
-        return (
-            f"{type(self).__name__}({self.results.method} on {self.results.dataset}, held out {held_out}, "
-            f"seed {self.results.seed}{accuracy}; {self.folder.path})"
+        return f"{type(self).__name__}({self.results.title}{accuracy}; {self.folder.path})"
+
+    def _repr_html_(self) -> str:
+        return html_block(
+            self.results.title, *self.results.html_tables(), html_lines([f"run folder {self.folder.path}"])
         )
 
     def __fspath__(self) -> str:

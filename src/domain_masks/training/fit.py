@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 from domain_masks.methods.tensor_files import load_tensors
+from domain_masks.progress import Reporter
 from domain_masks.records.metrics_log import EPOCH, LOSS, VALIDATION_ACCURACY, MetricsLog
 from domain_masks.records.run_folder import RunFolder
+from domain_masks.training.callbacks import Callbacks, EpochEnd, TrainStart
 from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.checkpoints import best_checkpoint
 from domain_masks.training.engine import TrainingEngine
@@ -24,13 +26,20 @@ from domain_masks.training.weight_average import describe_average
 FAST_BATCHES = 2
 
 
-def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState | None, started: float) -> Progress:
+def fit(
+    experiment: Experiment,
+    folder: RunFolder,
+    checkpoint: CheckpointState | None,
+    started: float,
+    callbacks: Callbacks,
+) -> Progress:
     """Train the method and leave ``last.ckpt`` and ``best.ckpt`` in the run folder.
 
     The method then has the best weights, on the first process alone.
 
     - ``checkpoint``: where to resume; None starts the training
     - ``started``: when the run was started, in seconds of the monotonic clock
+    - ``callbacks``: called at the start and after every epoch, which they may make the last one
 
     Where weights are averaged, the average is validated, selected and saved in ``best.ckpt``; ``last.ckpt`` holds both.
 
@@ -60,11 +69,8 @@ def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState |
             board.add(row)
     with Interruption(fabric) as interruption:
         began = time.monotonic() - progress.seconds
-        if engine.average is not None:
-            each = " of each phase" if len(engine.phases.phases) > 1 else ""
-            reporter.say(
-                f"the model is an average of the weights{each}: {describe_average(config, len(engine.phase_steps))}"
-            )
+        _say_average(engine, reporter)
+        callbacks.train_start(fabric, TrainStart(folder, config, epochs, progress.epochs_done, method))
         loop = EpochLoop(method, sources, engine, state, interruption, reporter, began)
         # Checked before each epoch: a run that was complete when it was interrupted must not train further when resumed.
         while progress.epochs_done < epochs and not progress.reason_to_stop(config):
@@ -96,6 +102,8 @@ def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState |
                 f"validation {100 * accuracy:6.2f} %{' (best)' if improved else '       '}  "
                 f"{progress.seconds + experiment.provenance.preparation:.1f} s so far"
             )
+            ended = EpochEnd(epoch, epochs, {**row, "images_per_second": images_per_second}, improved, method, folder)
+            _stop_if_any(callbacks.epoch_end(fabric, ended), progress, state, reporter)
             if reason := progress.reason_to_stop(config):
                 reporter.say(f"stopped after epoch {epoch}: {reason}")
             loop.checkpoint_if_due(progress, saved=True)
@@ -103,6 +111,26 @@ def fit(experiment: Experiment, folder: RunFolder, checkpoint: CheckpointState |
         board.close()
     on_main_process(fabric, lambda: load_tensors(method, best_checkpoint(folder, progress, method)["method"]))
     return progress
+
+
+def _say_average(engine: TrainingEngine, reporter: Reporter) -> None:
+    if engine.average is not None:
+        each = " of each phase" if len(engine.phases.phases) > 1 else ""
+        steps = len(engine.phase_steps)
+        reporter.say(f"the model is an average of the weights{each}: {describe_average(engine.config, steps)}")
+
+
+def _stop_if_any(stopping: str, progress: Progress, state: RunState, reporter: Reporter) -> None:
+    """Make the epoch that has ended the last one, also of a run that is resumed from here, where a callback says so."""
+    if not stopping:
+        return
+    if not progress.has_reached_the_deciding_phase(state.method):
+        reporter.say(
+            f"callback {stopping} does not stop the run: the model is taken from a later phase, or a later average"
+        )
+        return
+    progress.stopped_by = stopping
+    state.save(progress)
 
 
 def _row(

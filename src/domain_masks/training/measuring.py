@@ -18,6 +18,7 @@ from domain_masks.records.model_card import CardTraining, ModelDescription
 from domain_masks.records.results import (
     OFFICIAL,
     OUT_OF_DOMAIN,
+    STOPPED_BY_CALLBACK,
     UNTRAINED_CLASSES,
     Accuracies,
     AveragedWeights,
@@ -90,6 +91,7 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
         notes=[
             *notes_of(learned, config.learning_rate if config.lr_masks is None else config.lr_masks),
             *_untrained(splits),
+            *_stopped(progress),
         ]
         or None,
         masks=masks or None,
@@ -137,6 +139,13 @@ def _held_out_name(splits: DomainSplits) -> str:
 
 def _untrained(splits: DomainSplits) -> list[Note]:
     return [Note(about=UNTRAINED_CLASSES, text=line) for line in untrained_classes(splits)]
+
+
+def _stopped(progress: Progress) -> list[Note]:
+    if not progress.stopped_by:
+        return []
+    text = f"training was stopped after epoch {progress.epochs_done} by the callback {progress.stopped_by}, which is no setting"
+    return [Note(about=STOPPED_BY_CALLBACK, text=text)]
 
 
 def _description(experiment: Experiment, results: Results) -> ModelDescription:

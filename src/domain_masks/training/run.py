@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from domain_masks.torchrun import torchrun
 from domain_masks.training.agreement import require_same_content, require_same_settings, share_weights
 from domain_masks.training.announcement import announcement
 from domain_masks.training.batch_size import resolve_batch_size
+from domain_masks.training.callbacks import Callback, Callbacks, EpochFunction, TrainStart
 from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.closed_form import fit_closed_form
 from domain_masks.training.conditions import set_threads
@@ -53,19 +54,22 @@ def run(
     overwrite: bool = False,
     dataset: ImageDataset | None = None,
     reporter: Reporter | None = None,
+    callbacks: Sequence[Callback | EpochFunction] | Callback | EpochFunction = (),
 ) -> Run:
     """Train one method with held-out domains and one seed, measure it, and leave a run folder.
 
     - ``out``: the run folder; see :class:`RunFolder` for what may be there with ``resume`` and ``overwrite``
     - ``dataset``: an opened dataset in place of the configuration's name
+    - ``callbacks``: functions of :class:`EpochEnd`, or objects of :class:`Callback`; see :mod:`domain_masks.training.callbacks`
 
     Raises InputError for settings that cannot be used, RunFolderError for a folder that cannot.
     """
     reporter = reporter or ConsoleReporter()
+    called = Callbacks(callbacks)
     load_plugins(config.plugin)
     folder = RunFolder(out)
     with fresh_process_state(reporter), lost_processes_named(folder):
-        return _run(config, folder, dataset, reporter, resume=resume, overwrite=overwrite)
+        return _run(config, folder, dataset, reporter, called, resume=resume, overwrite=overwrite)
 
 
 def _run(
@@ -73,6 +77,7 @@ def _run(
     folder: RunFolder,
     dataset: ImageDataset | None,
     reporter: Reporter,
+    callbacks: Callbacks,
     *,
     resume: bool,
     overwrite: bool,
@@ -119,13 +124,16 @@ def _run(
         reporter.say(line)
     long_on_all(fabric, experiment.cache_images)
     if experiment.method.is_closed_form():
+        callbacks.train_start(fabric, TrainStart(folder, config, 0, 0, experiment.method))
         progress = fit_closed_form(experiment, folder, checkpoint)
     else:
         # Whole networks gain less by it, and need a tenth more memory.
         with freed_memory_kept() if config.freeze_features else nullcontext():
-            progress = fit(experiment, folder, checkpoint, started)
+            progress = fit(experiment, folder, checkpoint, started, callbacks)
     results = long_on_main_process(fabric, lambda: finish(experiment, progress, folder))
-    return Run(folder, results)
+    finished_run = Run(folder, results)
+    callbacks.train_end(fabric, finished_run)
+    return finished_run
 
 
 def _finished(folder: RunFolder, opened: ImageDataset, config: RunConfig, reporter: Reporter) -> Run:

@@ -26,6 +26,7 @@ class Progress:
     - ``phase_starts``: how many epochs are done where each of the method's phases starts
     - ``average``: the steps that the weights of the best epoch are an average over; None without averaging
     - ``average_has_ended``: whether no later step of the training can belong to the average
+    - ``stopped_by``: the callback that made the last epoch the last one; empty where none did
     - ``is_fitted``: whether the method was fitted in closed form, which has no epochs
     """
 
@@ -40,6 +41,7 @@ class Progress:
     phase_starts: list[int] = field(default_factory=list)
     average: dict[str, Any] | None = None
     average_has_ended: bool = False
+    stopped_by: str = ""
     is_fitted: bool = False
 
     def finish_epoch(
@@ -77,6 +79,8 @@ class Progress:
             return f"no better epoch for {config.patience} epochs"
         if config.max_time is not None and self.seconds >= config.max_time and self.epochs_done < (config.epochs or 1):
             return f"the time of {config.max_time:g} s is over"
+        if self.stopped_by:
+            return f"callback {self.stopped_by} stopped it"
         if self.average_has_ended:
             return "the valley of the validation loss has ended, and with it the average"
         return ""

@@ -38,7 +38,7 @@ TEMPERATURE = "temperature"
 _RUNTIMES: dict[Format, str] = {"onnx": "onnxruntime", "pt2": "torch"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Exported:
     """An exported file: its path, content and comparison with the model.
 
@@ -49,6 +49,9 @@ class Exported:
     classifier: Classifier
     parity: Parity
     changed: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Exported({self.path}, {self.path.stat().st_size / 1e6:.2f} MB; {self.parity})"
 
 
 def export_model(

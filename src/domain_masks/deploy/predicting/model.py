@@ -19,6 +19,7 @@ from domain_masks.deploy.predicting.computation import Computation, ensembles_of
 from domain_masks.deploy.predicting.image_inputs import ImageInput, each_image
 from domain_masks.deploy.predicting.image_paths import Unreadable
 from domain_masks.deploy.predicting.prediction import ModelOutput, Prediction, predictions_from
+from domain_masks.deploy.predicting.prediction_list import PredictionList
 from domain_masks.devices import choose_device
 from domain_masks.errors import InputError
 from domain_masks.evaluation.ensembles import require_ensemble
@@ -28,11 +29,13 @@ from domain_masks.methods.base import PREDICTIONS, WEIGHTED, known
 from domain_masks.methods.saving import save_model
 from domain_masks.records.counts import counted
 from domain_masks.records.model_card import ModelCard
-from domain_masks.records.results import DOMAIN_CLASSIFIER, MOST_CONFIDENT_MASK
+from domain_masks.records.notebook_html import html_block, html_table
+from domain_masks.records.results import DOMAIN_CLASSIFIER, MEASURE_TITLES, MOST_CONFIDENT_MASK, accuracies_html
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 BATCH = 64
 TOP = 5
+_CLASSES = 20
 
 
 class Model(HubMixin):
@@ -61,6 +64,23 @@ class Model(HubMixin):
             f"{', '.join(self.sources)}; {self.preprocessing.size} pixels, {self.device})"
         )
 
+    def _repr_html_(self) -> str:
+        card = self.card
+        shown = self.classes[:_CLASSES]
+        more = f" and {len(self.classes) - len(shown)} more" if len(self.classes) > len(shown) else ""
+        about = {
+            "backbone": self.backbone,
+            "classes": f"{len(self.classes)}: {', '.join(shown)}{more}",
+            "source domains": ", ".join(self.sources),
+            "held-out domains": ", ".join(self.targets) or "none",
+            "masks": ", ".join(f"{site.name} ({site.size} units)" for site in card.sites) or "none",
+            "input": f"{self.preprocessing.size} pixels",
+            "dataset": card.dataset,
+            "device": str(self.device),
+        }
+        measured = {MEASURE_TITLES[name]: part for name, part in (card.accuracies or {}).items()}
+        return html_block(f"Model: {self.method.name}", html_table(["", ""], about.items()), accuracies_html(measured))
+
     def to(self, device: str) -> Model:
         """Move the model to ``auto``, ``cpu`` or ``cuda`` (``cuda:1``); raises InputError if it is unavailable."""
         self.device = choose_device(device)
@@ -84,8 +104,8 @@ class Model(HubMixin):
         ensemble: str = PREDICTIONS,
         top: int = TOP,
         batch: int = BATCH,
-    ) -> list[Prediction]:
-        """Return the prediction for each image, in order.
+    ) -> PredictionList:
+        """Return the prediction for each image, in order: a list, which a notebook shows as a table.
 
         - ``inputs``: one image or any iterable of them: paths, PIL images, numpy arrays (H, W), (H, W, 3), (N, H, W, 3),
           tensors (3, H, W), (N, 3, H, W); uint8, or floats in [0, 1], not normalised. See :func:`each_image`
@@ -95,7 +115,7 @@ class Model(HubMixin):
 
         Raises InputError for an unreadable image, and for an invalid ensemble or number.
         """
-        return list(self.stream(inputs, ensemble=ensemble, top=top, batch=batch))
+        return PredictionList(self.stream(inputs, ensemble=ensemble, top=top, batch=batch))
 
     @named_keywords
     def stream(
