@@ -92,8 +92,8 @@ def lines(name: str, base: str, about: str, kinds: Sequence[type[BaseModel]], wi
     yield ""
     for field, info in fields_of((name, base, about, kinds, without)).items():
         if field not in inherited:
-            own = " | nn.Module | Callable[[int], nn.Module]" if (name, field) == ("TrainKeywords", "backbone") else ""
-            yield f"    {field}: {accepted(field, info)}{own}"
+            more = ["nn.Module", "Callable[[int], nn.Module]"] if (name, field) == ("TrainKeywords", "backbone") else []
+            yield f"    {field}: {accepted(field, info, more)}"
             yield from documented(help_text(info))
     yield ""
 
@@ -124,9 +124,9 @@ def fields_of(entry: tuple[str, str, str, Sequence[type[BaseModel]], Sequence[st
     }
 
 
-def accepted(name: str, info: FieldInfo) -> str:
+def accepted(name: str, info: FieldInfo, more: Sequence[str] = ()) -> str:
     named = UNTYPED.get(name)
-    parts = list(dict.fromkeys([named] if named else types_of(info.annotation, info.metadata)))
+    parts = [*dict.fromkeys([named] if named else types_of(info.annotation, info.metadata)), *more]
     if info.default is None and "None" not in parts:
         parts.append("None")
     return " | ".join([*(part for part in parts if part != "None"), *(["None"] if "None" in parts else [])])

@@ -176,7 +176,7 @@ class TrainKeywords(SharedKeywords, total=False):
     """held-out domain, or several joined by commas; `none` trains on all domains"""
     method: str | Mapping[str, Any]
     """a name from `dmg methods`"""
-    backbone: str | None | nn.Module | Callable[[int], nn.Module]
+    backbone: str | nn.Module | Callable[[int], nn.Module] | None
     """a torchvision name, timm:NAME, or small (default: by dataset, shown by print_config)"""
     seed: int
     """seed of initialisation, data order, augmentation and mask sampling"""
