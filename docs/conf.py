@@ -32,7 +32,6 @@ smartquotes = False
 # Types stand in the signature, as in the code.
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 120
 add_module_names = False
