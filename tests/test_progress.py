@@ -148,3 +148,30 @@ def test_a_reader_that_has_gone_does_not_stop_a_run(tmp_path: Path) -> None:
 def test_a_closed_standard_error_does_not_stop_a_run(tmp_path: Path) -> None:
     subprocess.run(["bash", "-c", '"$0" -c "$1" 2>&-', sys.executable, RUN], cwd=tmp_path, check=True)
     assert (tmp_path / "done").exists()
+
+
+NOTED = textwrap.dedent(
+    """
+    from domain_masks.progress import ConsoleReporter
+    reporter = ConsoleReporter()
+    for number in reporter.track(range(2), 2, "epoch 1/3"):
+        reporter.note(f"loss {number}.25 [x]")
+        reporter._progress.refresh()
+    """
+)
+
+
+def test_a_note_stands_beside_the_bar() -> None:
+    written = on_a_terminal(NOTED, COLUMNS="120")
+    assert "loss 1.25 [x]" in written
+
+
+def test_a_note_is_part_of_the_occasional_lines_of_its_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = iter(range(0, 10_000, 11))
+    reporter = ConsoleReporter(clock=lambda: float(next(seconds)))
+    for number in reporter.track(range(3), 3, "epoch 1/3"):
+        reporter.note(f"loss {number}.25")
+    for _ in reporter.track(range(2), 2, "predicting"):
+        pass
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["epoch 1/3: 33 %, loss 0.25", "epoch 1/3: 66 %, loss 1.25", "predicting: 50 %"]

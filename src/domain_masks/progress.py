@@ -53,6 +53,8 @@ class ConsoleReporter:
         self._stream: TextIO | None = None if quiet else sys.stderr
         self._clock = clock
         self._progress: Progress | None = None
+        self._tasks: list[TaskID] = []
+        self._note = ""
         self.console = Console(file=self._stream or io.StringIO(), highlight=False, soft_wrap=True, markup=False)
 
     @property
@@ -80,6 +82,12 @@ class ConsoleReporter:
         except (OSError, ValueError):
             self._let_go()
 
+    def note(self, text: str) -> None:
+        """Show a text beside the progress of the stage that runs: beside its bar, or in its occasional lines."""
+        self._note = text
+        if self._progress is not None and self._tasks:
+            self._progress.update(self._tasks[-1], note=text)
+
     def track(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
         """Yield the items, with a bar that is removed at the end, or occasional lines."""
         if self._stream is None:
@@ -91,20 +99,27 @@ class ConsoleReporter:
 
     def _with_bar(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+        from rich.table import Column  # noqa: PLC0415
 
         # One display for nested stages, as a terminal has only one last line.
         outermost = self._progress is None
         if self._progress is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            note = TextColumn(
+                "{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+            )
+            bar = BarColumn(bar_width=None, table_column=Column(min_width=8, max_width=40, ratio=1))
+            columns = (TextColumn("{task.description}"), bar, MofNCompleteColumn(), TimeRemainingColumn(), note)
             self._progress = Progress(*columns, console=self.console, transient=True)
             self._progress.start()
         progress = self._progress
-        task: TaskID = progress.add_task(what, total=total)
+        task: TaskID = progress.add_task(what, total=total, note="")
+        self._tasks.append(task)
         try:
             for item in items:
                 yield item
                 progress.advance(task)
         finally:
+            self._tasks.remove(task)
             progress.remove_task(task)
             if outermost:
                 self._progress = None
@@ -113,13 +128,15 @@ class ConsoleReporter:
 
     def _with_lines(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
         last, tenths = self._clock(), 0
+        self._note = ""
         for count, item in enumerate(items, start=1):
             yield item
             now, reached = self._clock(), 0 if total is None else 10 * count // max(1, total)
             waited = now - last
             is_last = total is not None and count >= total
             if not is_last and ((waited >= LONG and reached > tenths) or waited >= SILENT):
-                self.say(f"{what}: {count:,} so far" if total is None else f"{what}: {100 * count // total} %")
+                done = f"{count:,} so far" if total is None else f"{100 * count // total} %"
+                self.say(f"{what}: {done}{f', {self._note}' if self._note else ''}")
                 last, tenths = now, reached
 
     @contextmanager

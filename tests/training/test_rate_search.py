@@ -47,8 +47,9 @@ def test_the_chosen_rate_is_halfway_down_the_valley() -> None:
         for i in range(81)
     ]
     assert 3e-4 < chosen_rate(rates, losses) < 3e-3
-    for useless in ([1.0 + i for i in range(30)], [3.0, 2.0, 1.0], []):
-        with pytest.raises(InputError, match="lr: 'auto' found no rate that lowers the loss"):
+    slowly = [2.0 - step / 2000 for step in range(80)]
+    for useless in ([1.0 + i for i in range(30)], slowly, [3.0, 2.0, 1.0], []):
+        with pytest.raises(InputError, match="lr: 'auto' found no rate that lowers the loss clearly"):
             chosen_rate(rates[: len(useless)], useless)
 
 

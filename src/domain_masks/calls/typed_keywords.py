@@ -147,6 +147,8 @@ class SharedKeywords(TypedDict, total=False):
     """stop after the epoch that exceeds this time: 90s, 30m, 2h"""
     checkpoint_every: float | str
     """time between two checkpoints within an epoch: 90s, 10m, 1h"""
+    logger: str | Sequence[str]
+    """where metrics are logged besides the run folder's own files"""
     fast: bool
     """smoke test: one epoch of two batches, evaluated on a few images"""
     selection: Literal["source-validation"]

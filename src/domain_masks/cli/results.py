@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from domain_masks.cli.standard_output import table_lines
 from domain_masks.records.counts import counted
 from domain_masks.records.pairs import pair_title
 from domain_masks.records.results import MEASURE_TITLES, Results
@@ -19,16 +22,58 @@ LEGEND = (
 )
 
 
+_MOST_DOMAINS = 8
+"""Domains that a table has room for beside one another."""
+
+
 def result_lines(results: Results) -> Iterator[str]:
-    """Yield a line per measure, with its split and every domain's accuracy in percent."""
-    for name, title in MEASURE_TITLES.items():
-        accuracies = getattr(results, name)
-        if accuracies is None:
-            continue
+    """Yield a line per measure, with its split and every domain's accuracy in percent, and those on masks and notes."""
+    for title, accuracies in _measured(results):
         yield accuracy_line(title, accuracies)
-        others = accuracies.by_ensemble
-        if len(others) > 1:
-            yield f"{'':<13} by ensemble: " + "  ".join(f"{key} {100 * value:.2f}" for key, value in others.items())
+        yield from _ensemble_line("", accuracies)
+    yield from _other_lines(results)
+
+
+def result_table(results: Results) -> Iterator[str]:
+    """Yield the accuracies as one table, then the lines on ensembles, masks and notes; a line per measure for many domains."""
+    measured = list(_measured(results))
+    domains = dict.fromkeys(domain for _, accuracies in measured for domain in accuracies.per_domain)
+    if len(domains) > _MOST_DOMAINS:
+        yield from result_lines(results)
+        return
+    import pandas as pd  # noqa: PLC0415 - not needed for help
+
+    rows = {title: _cells(accuracies, list(domains)) for title, accuracies in measured}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    yield "accuracy in % (images)"
+    yield from table_lines(table)
+    for title, accuracies in measured:
+        yield from _ensemble_line(title, accuracies)
+    yield from _other_lines(results)
+
+
+def _measured(results: Results) -> Iterator[tuple[str, Accuracies]]:
+    for name, title in MEASURE_TITLES.items():
+        if (accuracies := getattr(results, name)) is not None:
+            yield title, accuracies
+
+
+def _cells(accuracies: Accuracies, domains: Sequence[str]) -> dict[str, str]:
+    cells = {"mean": f"{100 * accuracies.accuracy:.2f}"}
+    for domain in domains:
+        value, count = accuracies.per_domain.get(domain), accuracies.count_per_domain.get(domain)
+        of = "" if count is None else f" ({count:,})"
+        cells[domain] = "" if value is None else f"{100 * value:.2f}{of}"
+    return {**cells, "split": accuracies.split}
+
+
+def _ensemble_line(title: str, accuracies: Accuracies) -> Iterator[str]:
+    others = accuracies.by_ensemble
+    if len(others) > 1:
+        yield f"{title:<13} by ensemble: " + "  ".join(f"{key} {100 * value:.2f}" for key, value in others.items())
+
+
+def _other_lines(results: Results) -> Iterator[str]:
     for site, masks in (results.masks or {}).items():
         shares = "  ".join(f"{domain} {100 * share:.1f}" for domain, share in masks.activated.items())
         overlap = f"IoU {masks.overall_iou:.3f}, " if masks.overall_iou is not None else ""
@@ -97,3 +142,12 @@ def detail_lines(results: Results) -> Iterator[str]:
     yield f"{'training':<13} {counted(results.epochs_run, 'epoch')}{best}, " + ", ".join(
         f"{name} {seconds:.1f} s" for name, seconds in results.seconds.items()
     )
+
+
+def next_lines(results: Results, folder: Path) -> Iterator[str]:
+    """Yield the commands that a finished run is used by next."""
+    place = shlex.quote(str(folder))
+    yield f"next: dmg report {place}  # tables and figures on one page"
+    if results.masks:
+        yield f"      dmg analyze {place}  # what the masks learned"
+    yield f"      dmg predict {place} IMAGES --out predictions.csv"

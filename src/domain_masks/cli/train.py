@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     if flags.verbose and is_main_process():
         reporter.say(_complete(settings, dataset).to_yaml().rstrip())
 
-    from domain_masks.cli.results import LEGEND, detail_lines, result_lines  # noqa: PLC0415
+    from domain_masks.cli.results import LEGEND, detail_lines, next_lines, result_table  # noqa: PLC0415
     from domain_masks.training import run  # noqa: PLC0415
 
     with resumable(f"Resume with: dmg train --resume --out {shlex.quote(str(out))}"):
@@ -73,12 +73,13 @@ def main(arguments: Sequence[str]) -> int:
         )
     if not is_main_process():
         return 0
-    for line in result_lines(finished.results):
+    for line in result_table(finished.results):
         say(line)
     for line in detail_lines(finished.results) if flags.verbose else ():
         say(line)
     say(f"run folder    {finished.folder.path}")
-    reporter.say(LEGEND)
+    for line in (LEGEND, *next_lines(finished.results, out)):
+        reporter.say(line)
     return 0
 
 

@@ -17,6 +17,7 @@ from domain_masks.methods.method_registry import method_class
 from domain_masks.progress import Reporter
 from domain_masks.records import MetricsLog, Results
 from domain_masks.records.config import RunConfig
+from domain_masks.records.counts import duration
 from domain_masks.training.experiment import FAST_IMAGES
 from domain_masks.training.fit import FAST_BATCHES
 from domain_masks.training.reestimation import BATCHES
@@ -208,7 +209,7 @@ def lines(total: Estimate, free_bytes: int | None, at_once: int) -> Iterator[str
     free = f"; {decimal(free_bytes)} are free" if free_bytes is not None else ""
     if total.basis:
         yield f"disk: about {decimal(total.run_bytes)}{features}{free}"
-        yield f"time: about {_duration(total.seconds)}" + (f" with {at_once} runs at once" if at_once > 1 else "")
+        yield f"time: about {duration(total.seconds)}" + (f" with {at_once} runs at once" if at_once > 1 else "")
     for source, names in total.basis.items():
         yield f"  estimated from {source}: {', '.join(dict.fromkeys(names))}"
     for phrase in total.unknown:
@@ -227,13 +228,3 @@ def _recipe(config: RunConfig) -> str:
 
 def _bytes_below(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest} min" if hours < 48 else f"{hours / 24:.1f} days"

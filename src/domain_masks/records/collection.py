@@ -22,7 +22,7 @@ from domain_masks.records.search import SearchRecord, read_search
 
 RESULTS = "results.json"
 _CONFIG = "config.yaml"
-_INSIDE_A_RUN = frozenset({"checkpoints", "figures", "tensorboard"})
+_INSIDE_A_RUN = frozenset({"checkpoints", "figures", "tensorboard", "wandb"})
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ from domain_masks.records.setting_types import (
     bounds_of,
     check_mean,
     check_std,
+    none_alone,
     setting,
     three_numbers,
 )
@@ -62,6 +63,7 @@ NOT_COMPUTED = frozenset(
         "devices",
         "threads",
         "checkpoint_every",
+        "logger",
         "verify",
         "domain_classifier",
         "calibrate",
@@ -252,6 +254,13 @@ class RunConfig(BaseModel):
     patience: Count | None = _optimisation("early stopping: end after so many epochs without improvement", None)
     max_time: Seconds | None = _optimisation("stop after the epoch that exceeds this time: 90s, 30m, 2h", None)
     checkpoint_every: Seconds = _output("time between two checkpoints within an epoch: 90s, 10m, 1h", 600.0)
+    logger: Annotated[
+        tuple[Literal["tensorboard", "wandb", "mlflow", "none"], ...],
+        BeforeValidator(as_names),
+        AfterValidator(none_alone),
+    ] = _output(
+        "where metrics are logged besides the run folder's own files", ("tensorboard",), otherwise="tensorboard"
+    )
     fast: bool = _optimisation("smoke test: one epoch of two batches, evaluated on a few images", False)
     selection: Literal["source-validation"] = _optimisation(
         "what selects the best epoch: accuracy on the sources' validation images", "source-validation"

@@ -123,6 +123,11 @@ class RunFolder:
         return self.figures / "thumbnails"
 
     @property
+    def logged_runs(self) -> Path:
+        """Which run of each service it is logged to, for a resumed run."""
+        return self.path / "logged_runs.json"
+
+    @property
     def tensorboard(self) -> Path:
         """The folder of TensorBoard's event files."""
         return self.path / "tensorboard"
@@ -258,7 +263,7 @@ class RunFolder:
         small = [self.thumbnails / name for name in self._own_figures("thumbnails")]
         figures = [*(self.figures / name for name in self._own_figures()), *small, self._figure_index]
         events = sorted(self.tensorboard.glob("events.out.tfevents.*"))
-        records = [self.report, self.failure, self.environment, self.config]
+        records = [self.report, self.failure, self.logged_runs, self.environment, self.config]
         return [*files, self.analysis, *figures, *events, *records]
 
     def _clear(self) -> None:

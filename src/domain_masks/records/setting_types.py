@@ -116,6 +116,13 @@ def _not_empty(value: str) -> str:
     return value
 
 
+def none_alone(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Raise ValueError unless ``none`` stands alone, and every other value once."""
+    if ("none" in values and len(values) > 1) or len(set(values)) < len(values):
+        raise ValueError("expected every name once, or none alone")
+    return values
+
+
 def augmentation_name(value: Any) -> Any:
     """Accept the name that an augmentation had in earlier versions: ``standard`` was called ``domainnet``."""
     return "standard" if value == "domainnet" else value

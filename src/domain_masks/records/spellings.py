@@ -32,6 +32,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "warmup_epochs": ("warmup",),
     "freeze_epochs": ("freeze",),
     "layer_decay": ("layerwise_lr_decay", "llrd"),
+    "logger": ("loggers", "report_to"),
     "clip": ("clip_grad", "grad_clip", "gradient_clip", "max_grad_norm"),
     "accumulate": ("accumulate_grad_batches", "gradient_accumulation_steps"),
     "devices": ("num_devices",),

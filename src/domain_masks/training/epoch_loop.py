@@ -21,6 +21,7 @@ from domain_masks.records.metrics_log import mask_columns
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.epoch_means import LOGGED, LOSS_TERM, EpochMeans
 from domain_masks.training.global_batch import gather_names, global_batch_step
+from domain_masks.training.live_numbers import LiveNumbers
 from domain_masks.training.reestimation import reestimate
 from domain_masks.training.run_progress import EpochChoice, Progress
 from domain_masks.training.signals import Interruption
@@ -53,6 +54,7 @@ class EpochLoop:
     interruption: Interruption
     reporter: Reporter
     began: float
+    live: LiveNumbers
     uncut: set[str] = field(default_factory=set)
     reported: set[str] = field(default_factory=set)
 
@@ -70,17 +72,21 @@ class EpochLoop:
         engine.begin(epoch, max(0, progress.batches_done - 1))
         if progress.batches_done:
             self._close_segment_if_due(progress, means)
+        self.live.begin_epoch()
         started, rows = time.monotonic(), 0
         left = engine.steps_per_epoch - progress.batches_done
-        batches = self.reporter.track(self.sources.train, left, f"epoch {epoch + 1}")
+        batches = self.reporter.track(self.sources.train, left, f"epoch {epoch + 1}/{engine.epochs}")
         for index, raw in enumerate(batches, progress.batches_done):
             if index == engine.steps_per_epoch:
                 break
             batch = self.sources.prepare(raw)
             engine.begin(epoch, index, len(batch) if batch.random is None else batch.random.total)
-            for name, value in self._step(batch).items():
+            numbers = self._step(batch)
+            for name, value in numbers.items():
                 means.add(name, value, len(batch))
             rows += len(batch)
+            terms = {name: value for name, value in numbers.items() if name.startswith(LOSS_TERM)}
+            self.live.step(terms, engine.rates, len(batch) * fabric.world_size, engine.global_step)
             progress.batches_done = index + 1
             if engine.at_accumulation_boundary and index + 1 < engine.steps_per_epoch:
                 self._close_segment_if_due(progress, means)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import Reporter
+from domain_masks.records.counts import duration
 from domain_masks.records.metrics_log import EPOCH, LOSS, VALIDATION_ACCURACY, MetricsLog
 from domain_masks.records.run_folder import RunFolder
 from domain_masks.training.callbacks import Callbacks, EpochEnd, TrainStart
@@ -16,7 +18,9 @@ from domain_masks.training.epoch_loop import EpochLoop, Measured
 from domain_masks.training.epoch_means import LOSS_TERM
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.launching import on_main_process
+from domain_masks.training.live_numbers import LiveNumbers
 from domain_masks.training.phases import planned_epochs
+from domain_masks.training.run_logs import RunLogs
 from domain_masks.training.run_progress import Progress
 from domain_masks.training.signals import Interruption
 from domain_masks.training.state import RunState
@@ -24,6 +28,8 @@ from domain_masks.training.tensorboard import TensorBoardWriter
 from domain_masks.training.weight_average import describe_average
 
 FAST_BATCHES = 2
+_MOST_SOURCES = 6
+"""Sources whose validation accuracy is shown after every epoch."""
 
 
 def fit(
@@ -32,6 +38,7 @@ def fit(
     checkpoint: CheckpointState | None,
     started: float,
     callbacks: Callbacks,
+    logs: RunLogs,
 ) -> Progress:
     """Train the method and leave ``last.ckpt`` and ``best.ckpt`` in the run folder.
 
@@ -40,6 +47,7 @@ def fit(
     - ``checkpoint``: where to resume; None starts the training
     - ``started``: when the run was started, in seconds of the monotonic clock
     - ``callbacks``: called at the start and after every epoch, which they may make the last one
+    - ``logs``: services that every epoch is logged to, on the first process
 
     Where weights are averaged, the average is validated, selected and saved in ``best.ckpt``; ``last.ckpt`` holds both.
 
@@ -60,18 +68,13 @@ def fit(
     state = RunState(method, engine, config, folder, experiment.provenance)
     progress = state.restore(checkpoint)
     log = MetricsLog(folder.metrics)
-    board = None
-    if fabric.is_global_zero:
-        counted_from_zero = log.truncate(progress.epochs_done)
-        # Events of a run that counted its epochs from 0 are hidden, and written again counted from 1.
-        board = TensorBoardWriter(folder.tensorboard, 0 if counted_from_zero else progress.epochs_done + 1, reporter)
-        for row in log.read() if counted_from_zero else ():
-            board.add(row)
+    board = _board(experiment, folder, log, progress.epochs_done, logs)
     with Interruption(fabric) as interruption:
         began = time.monotonic() - progress.seconds
         _say_average(engine, reporter)
         callbacks.train_start(fabric, TrainStart(folder, config, epochs, progress.epochs_done, method))
-        loop = EpochLoop(method, sources, engine, state, interruption, reporter, began)
+        live = LiveNumbers(reporter, epochs * steps, progress.epochs_done * steps + progress.batches_done)
+        loop = EpochLoop(method, sources, engine, state, interruption, reporter, began, live)
         # Checked before each epoch: a run that was complete when it was interrupted must not train further when resumed.
         while progress.epochs_done < epochs and not progress.reason_to_stop(config):
             try:
@@ -96,11 +99,13 @@ def fit(
             state.log(log, {**row, "images_per_second": images_per_second})
             if board is not None:
                 board.add(row)
+            logs.add({**row, "images_per_second": images_per_second})
             state.save(progress, improved)
+            taken = progress.seconds + experiment.provenance.preparation
+            left = f", {duration(live.left(epoch * steps) or 0.0)} left" if epoch < epochs else ""
             reporter.say(
-                f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {row[LOSS]:.4f}  "
-                f"validation {100 * accuracy:6.2f} %{' (best)' if improved else '       '}  "
-                f"{progress.seconds + experiment.provenance.preparation:.1f} s so far"
+                f"{_epoch_line(progress, epochs, float(row[LOSS]), measured.accuracies)}  {images_per_second:.0f} images/s  "
+                f"{taken:.1f} s so far{left}"
             )
             ended = EpochEnd(epoch, epochs, {**row, "images_per_second": images_per_second}, improved, method, folder)
             _stop_if_any(callbacks.epoch_end(fabric, ended), progress, state, reporter)
@@ -131,6 +136,37 @@ def _stop_if_any(stopping: str, progress: Progress, state: RunState, reporter: R
         return
     progress.stopped_by = stopping
     state.save(progress)
+
+
+def _epoch_line(progress: Progress, epochs: int, loss: float, accuracies: Mapping[str, float]) -> str:
+    """Return what an epoch brought: its loss, the validation accuracy with that of each source, and the best epoch so far."""
+    epoch, best = progress.epochs_done, progress.best_epoch
+    marked = " (best)"
+    if best != epoch:
+        marked = "" if best is None else f" (best {100 * progress.best_accuracy:.2f} in epoch {best})"
+    of_each = "  ".join(f"{name} {100 * accuracy:.1f}" for name, accuracy in accuracies.items())
+    sources = f": {of_each}" if 1 < len(accuracies) <= _MOST_SOURCES else ""
+    return (
+        f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {loss:.4f}  "
+        f"validation {100 * progress.history[-1]:6.2f} %{marked}{sources}"
+    )
+
+
+def _board(
+    experiment: Experiment, folder: RunFolder, log: MetricsLog, epochs_done: int, logs: RunLogs
+) -> TensorBoardWriter | None:
+    """Drop the epochs that are trained again from ``log``, and give the others to ``logs``; returns TensorBoard's writer."""
+    if not experiment.fabric.is_global_zero:
+        return None
+    counted_from_zero = log.truncate(epochs_done)
+    logs.catch_up(log.read())
+    if "tensorboard" not in experiment.config.logger:
+        return None
+    # Events of a run that counted its epochs from 0 are hidden, and written again counted from 1.
+    board = TensorBoardWriter(folder.tensorboard, 0 if counted_from_zero else epochs_done + 1, experiment.reporter)
+    for row in log.read() if counted_from_zero else ():
+        board.add(row)
+    return board
 
 
 def _row(

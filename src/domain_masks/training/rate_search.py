@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from lightning_fabric import Fabric
 
@@ -28,10 +29,13 @@ from domain_masks.training.optimizers import base_rate, optimizers_of
 LOWEST, HIGHEST = 1e-7, 10.0
 STEPS = 100
 FAST_STEPS = 20
-_SMOOTHING = 0.98
+_SMOOTHING = 0.9
+"""Of the moving average, which lags behind by about ten steps; fastai's 0.98 would by half of the test."""
 _DIVERGED = 4.0
 """The test ends where the smoothed loss is so many times its lowest value."""
 _FEWEST = 10
+_FALL = 0.05
+"""The smallest fall of the loss, as a share of what it was, that is a reason for a rate."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,14 @@ def chosen_rate(rates: Sequence[float], losses: Sequence[float]) -> float:
     """Return the rate halfway down the longest valley of the losses, to two digits (fastai's ``valley``).
 
     The valley is the longest falling subsequence, and the rate stands at the middle of its second third. Raises InputError
-    where there are too few losses, or they never fall.
+    where there are too few losses, or they hardly fall.
     """
     start, end = _longest_fall(losses)
-    if len(losses) < _FEWEST or end == start:
+    first = len(losses) // 4
+    if len(losses) < _FEWEST or min(losses[first:]) > (1 - _FALL) * median(losses[:first]):
         raise InputError(
-            f"lr: 'auto' found no rate that lowers the loss, within {len(losses)} steps up to {rates[-1] if rates else 0:.2g}: "
-            "name a number"
+            f"lr: 'auto' found no rate that lowers the loss clearly, within {len(losses)} steps up to "
+            f"{rates[-1] if rates else 0:.2g}: the network learns too slowly for so short a test. Name a number with --lr"
         )
     third = (end - start) / 3
     return float(f"{rates[start + int(third) + int(third / 2)]:.2g}")

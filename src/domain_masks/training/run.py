@@ -41,6 +41,7 @@ from domain_masks.training.process_state import fresh_process_state
 from domain_masks.training.rate_figure import write_search
 from domain_masks.training.rate_search import resolve_learning_rate
 from domain_masks.training.run_dataset import dataset_of_run
+from domain_masks.training.run_logs import RunLogs, check_services
 from domain_masks.training.value_range import resolve_value_range
 from domain_masks.training.waiting import long_on_all, long_on_main_process, raise_together
 
@@ -105,6 +106,7 @@ def _run(
         checkpoint = (
             on_main_process(fabric, lambda: CheckpointState.read(folder, config)) if state == "resume" else None
         )
+        on_main_process(fabric, lambda: check_services(config))
         for line in chosen_formats(asked, config):
             reporter.say(line)
         set_threads(fabric, config, () if checkpoint is None else checkpoint.parts)
@@ -118,19 +120,22 @@ def _run(
         share_weights(fabric, experiment.method)
         inputs = inputs_now(asked, data.identified, None if checkpoint is None else inputs_noted(folder))
     on_main_process(fabric, lambda: _start(folder, config, inputs, overwrite))
+    logs = RunLogs.open(config, folder, reporter) if fabric.is_global_zero else RunLogs({}, (), reporter)
     if search is not None:
         on_main_process(fabric, partial(write_search, folder, search))
     for line in announcement(experiment, inputs, checkpoint):
         reporter.say(line)
     long_on_all(fabric, experiment.cache_images)
-    if experiment.method.is_closed_form():
-        callbacks.train_start(fabric, TrainStart(folder, config, 0, 0, experiment.method))
-        progress = fit_closed_form(experiment, folder, checkpoint)
-    else:
-        # Whole networks gain less by it, and need a tenth more memory.
-        with freed_memory_kept() if config.freeze_features else nullcontext():
-            progress = fit(experiment, folder, checkpoint, started, callbacks)
-    results = long_on_main_process(fabric, lambda: finish(experiment, progress, folder))
+    with logs.closing():
+        if experiment.method.is_closed_form():
+            callbacks.train_start(fabric, TrainStart(folder, config, 0, 0, experiment.method))
+            progress = fit_closed_form(experiment, folder, checkpoint)
+        else:
+            # Whole networks gain less by it, and need a tenth more memory.
+            with freed_memory_kept() if config.freeze_features else nullcontext():
+                progress = fit(experiment, folder, checkpoint, started, callbacks, logs)
+        results = long_on_main_process(fabric, lambda: finish(experiment, progress, folder))
+        logs.finish(results)
     finished_run = Run(folder, results)
     callbacks.train_end(fabric, finished_run)
     return finished_run

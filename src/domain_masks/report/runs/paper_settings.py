@@ -160,6 +160,7 @@ SETTINGS: Mapping[str, Classified] = {
     "patience": Fixed(None),
     "max_time": Fixed(None),
     "checkpoint_every": _PLACE,
+    "logger": _PLACE,
     "fast": Fixed(False),
     "selection": Fixed("source-validation"),
     "domain_classifier": Free("only affects the ensemble `weighted`, for which the paper has no number"),
