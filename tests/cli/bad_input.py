@@ -25,7 +25,10 @@ from domain_masks.records.config import RunConfig
 TRAIN = ["train", "--out", "run", "--fast", "--device", "cpu"]
 NUMBERS = ("0", "-1", "nan", "inf", "many")
 ALLOWED = {
-    "0": {"workers", "split_seed", "seed", "momentum", "weight_decay", "schedule_gamma", "schedule_power"},
+    "0": {
+        *("workers", "split_seed", "seed", "momentum", "weight_decay", "schedule_gamma", "schedule_power"),
+        *("random_erasing", "label_smoothing", "warmup_epochs", "freeze_epochs"),
+    },
     "method.0": {"overlap_weight", "overlap_epsilon", "sparsity_weight", "initialisation"},
     "method.-1": {"initialisation"},
 }
@@ -220,7 +223,14 @@ CASES: dict[str, Case] = {
     "site twice": Case([*TRAIN, "--sites", "classifier.head", "classifier.head"], ("classifier.head", "twice")),
     "boundary": Case([*TRAIN, "--boundary", "features.99"], ("features.99", "boundary")),
     "augmentation": Case([*TRAIN, "--augmentation", "digit"], ("digit", "digits")),
-    "optimizer": Case([*TRAIN, "--optimizer", "adamw"], ("optimizer", "adamw", "adam")),
+    "optimizer": Case([*TRAIN, "--optimizer", "adamv"], ("optimizer", "adamv", "adamw")),
+    "policy of augmentation": Case([*TRAIN, "--auto_augment", "rand"], ("auto_augment", "rand", "randaugment")),
+    "learning rate in words": Case([*TRAIN, "--lr", "high"], ("lr", "high", "auto")),
+    "logger": Case([*TRAIN, "--logger", "comet"], ("logger", "comet", "wandb")),
+    "logger and none": Case([*TRAIN, "--logger", "none", "tensorboard"], ("logger", "none alone")),
+    "warm-up without end": Case([*TRAIN[:3], "--epochs", "3", "--warmup_epochs", "3"], ("warmup_epochs", "3 epochs")),
+    "frozen for ever": Case([*TRAIN[:3], "--epochs", "3", "--freeze_epochs", "3"], ("freeze_epochs", "3 epochs", "freeze_features")),
+    "device mps": Case(["train", "--out", "run", "--device", "mps", "--precision", "bf16"], ("precision", "mps", "single precision")),
     "schedule": Case([*TRAIN, "--schedule", "cosin"], ("schedule", "cosin")),
     "sampling": Case([*TRAIN, "--sampling", "equal"], ("sampling", "equal")),
     "precision": Case([*TRAIN, "--precision", "8"], ("precision", "8")),

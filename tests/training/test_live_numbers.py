@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from domain_masks.training.live_numbers import EVERY, Glimpse, LiveNumbers
+from domain_masks.training.live_numbers import EVERY, Glimpse, LiveNumbers, Pace
 
 
 class Noting:
@@ -68,6 +68,17 @@ def test_a_reporter_without_notes_is_left_alone() -> None:
     live = LiveNumbers(object(), steps=10, done=0, clock=clock)  # type: ignore[arg-type]
     clock.now = 5.0
     live.step(terms(1.0), {}, 1, 0)
+
+
+def test_a_stage_of_several_parts_has_one_time_left() -> None:
+    reporter, clock = Noting(), Clock()
+    pace = Pace(reporter, "features", clock)  # type: ignore[arg-type]
+    pace.begin(6400)
+    for _ in range(10):
+        clock.now += 1.0
+        pace.add(64)
+    assert reporter.notes[-1] == "64 images/s  all features 2 min left"
+    Pace(object(), "features", clock).add(64)  # type: ignore[arg-type]
 
 
 def test_a_number_of_a_gpu_is_read_once_it_has_arrived(monkeypatch: pytest.MonkeyPatch) -> None:

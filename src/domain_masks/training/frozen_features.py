@@ -38,6 +38,7 @@ from domain_masks.randomness import generator
 from domain_masks.records.cache import CACHE_VARIABLE, cache_folder, cache_lock
 from domain_masks.records.files import partial_files, writing
 from domain_masks.records.setting_types import augmentation_in_keys
+from domain_masks.training.live_numbers import Pace
 
 SCHEMA = 4
 """Part of the folder's name, so that features of another layout or computation are never used.
@@ -100,6 +101,7 @@ class FrozenFeatures:
         self.recipe = recipe
         self.reporter = reporter
         self.folder = folder_for(cache_folder() / "features" / self._key(dataset_fingerprint), probe(recipe.network))
+        self._pace = Pace(reporter, "features")
         self._arrays: dict[tuple[str, str], tuple[NDArray[np.float16], NDArray[np.int64]]] = {}
 
     def _key(self, fingerprint: str) -> str:
@@ -127,6 +129,7 @@ class FrozenFeatures:
         arrays: list[NDArray[np.float16]] = []
         which = np.zeros(len(subset), dtype=np.int64)
         offsets = np.zeros(len(subset), dtype=np.int64)
+        self._pace.begin(self._images_missing(subset, kind))
         for name in subset.domain_names:
             array, rows = self._domain(subset, name, kind)
             mine = np.flatnonzero(subset.domain_indices == dataset.domains.index(name))
@@ -135,11 +138,23 @@ class FrozenFeatures:
             arrays.append(array)
         return FeatureRows(arrays, which, offsets)
 
+    def _images_missing(self, subset: Subset, kind: str) -> int:
+        """Return how many images have no features yet, of all domains in ``subset``."""
+        counts = np.bincount(subset.dataset.domain_indices, minlength=len(subset.dataset.domains))
+        return sum(
+            int(counts[subset.dataset.domains.index(name)])
+            for name in subset.domain_names
+            if (name, kind) not in self._arrays and not self._path(name, kind).is_file()
+        )
+
+    def _path(self, name: str, kind: str) -> Path:
+        return self.folder / f"domain-{quote(name, safe='')}" / f"{kind}.npy"
+
     def _domain(self, subset: Subset, name: str, kind: str) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
         if (name, kind) not in self._arrays:
             dataset = subset.dataset
             rows = np.flatnonzero(dataset.domain_indices == dataset.domains.index(name))
-            path = self.folder / f"domain-{quote(name, safe='')}" / f"{kind}.npy"
+            path = self._path(name, kind)
             array = _stored(path, len(rows))
             if array is None:
                 with cache_lock(path, "features"):
@@ -176,6 +191,7 @@ class FrozenFeatures:
                         )
                     # Written, not memory-mapped: a full disk is then an error and not a crash.
                     file.write(np.ascontiguousarray(half.cpu().numpy(), dtype="<f2").data)
+                    self._pace.add(len(half))
         finally:
             self.recipe.network.train(training)
 

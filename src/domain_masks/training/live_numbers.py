@@ -46,6 +46,33 @@ class Glimpse:
         self._arrived.record(torch.cuda.current_stream(found.device))
 
 
+class Pace:
+    """Keeps the reporter's note on a stage of several parts up to date: images per second, and the time left of all parts."""
+
+    def __init__(self, reporter: Reporter, what: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._note: Callable[[str], None] | None = getattr(reporter, "note", None)
+        self._what = what
+        self._clock = clock
+        self._total = self._done = 0
+        self._began = self._last = 0.0
+
+    def begin(self, total: int) -> None:
+        """Start a stage of ``total`` images."""
+        self._total, self._done = total, 0
+        self._began = self._last = self._clock()
+
+    def add(self, images: int) -> None:
+        """Note that further ``images`` are done."""
+        self._done += images
+        now = self._clock()
+        if self._note is None or now - self._last < EVERY:
+            return
+        self._last = now
+        speed = self._done / (now - self._began)
+        left = max(0, self._total - self._done) / speed
+        self._note(f"{speed:.0f} images/s  all {self._what} {duration(left)} left")
+
+
 class LiveNumbers:
     """Keeps the reporter's note on the running epoch up to date, at most every :data:`EVERY` seconds.
 
