@@ -59,7 +59,8 @@ def lines_of(output):
 @pytest.mark.slow
 def test_smoke_run_prints_every_ratio_with_its_spread_and_baseline(module, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("DMG_DATA", str(tmp_path))
-    assert module("run").main(["--fast", "--device", "cpu", "--markdown"]) == 0
+    run = module("run")
+    assert run.main([*run.BENCHMARKS, *run.NAMED_ONLY, "--fast", "--device", "cpu", "--markdown"]) == 0
     output = capsys.readouterr().out
     names, baselines = lines_of(output)
     assert names.count("mask operations, forward and backward") == names.count("whole DMG training step") == 2
@@ -116,7 +117,7 @@ def test_missing_dataset_is_misuse(module, tmp_path, capsys):
     ("arguments", "status", "said"),
     [
         (["--help"], 0, "--markdown"),
-        (["speed"], 2, "masks, formats, ensemble, augmenting, loading, predict"),
+        (["speed"], 2, "masks, ensemble, augmenting, loading, predict"),
         (["--seconds", "0"], 2, "above 0"),
     ],
 )
