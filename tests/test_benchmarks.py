@@ -75,10 +75,16 @@ def test_smoke_run_prints_every_ratio_with_its_spread_and_baseline(module, monke
         assert names.count(f"prediction ensemble, P = {domains}") == 2
         assert f"its arithmetic, (t_F + {domains} t_T) / (t_F + t_T)" in names
         assert f"loop of {domains} whole passes" in names
-    from_files = "images per second of training from files (generated JPEG files)"
+    training = "images per second of training from"
+    files, cache = (f"{training} files (generated JPEG files)", f"{training} the image cache")
     predicting = "images per second of predicting files (generated JPEG files)"
     assert [name for name in names if name.startswith("images")] == [
-        *(f"{from_files}, {workers}" for workers in ("0 workers", "2 workers")),
+        *(f"{files}, {workers}" for workers in ("0 workers", "2 workers")),
+        *(
+            f"{cache}{where} (generated JPEG files)"
+            for where in (", 0 workers", ", 2 workers", " on the device")
+            for _ in "ab"
+        ),
         *(f"{predicting}, {workers}" for workers in ("0 workers", "2 workers", "2 workers", "2 workers")),
     ]
     augmented = "per CPU second (generated JPEG files, 32 px)"

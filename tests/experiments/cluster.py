@@ -17,7 +17,7 @@ from domain_masks.cli import main as dmg
 from experiments.two_nodes_of_ray import two_nodes
 
 COMMAND = ["benchmark", "--methods", "dmg", "aggregate", "--targets", "ink", "mosaic", "--device", "cpu"]
-COMMAND += ["--epochs", "25", "--batch", "128"]
+COMMAND += ["--epochs", "12", "--batch", "128"]
 
 
 def rows(folder: Path) -> int:

@@ -102,13 +102,14 @@ def script(path: str, *arguments: str) -> Any:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
     done = subprocess.run(
         [sys.executable, str(TESTS / "experiments" / path), *arguments],
-        capture_output=True, text=True, timeout=280, env=environment, check=False,
+        capture_output=True, text=True, timeout=900, env=environment, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1000)
 def test_two_benchmarks_in_one_folder_do_each_run_once(tmp_path: Path) -> None:
     found = script("side_by_side.py", str(tmp_path))
     both, killed = found["side_by_side"], found["one_is_killed"]
@@ -145,6 +146,7 @@ def test_several_at_once_are_interrupted_and_go_on(number: int, status: int, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1000)
 def test_a_cluster_of_which_a_node_is_lost_does_every_run_once(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: the extra `ray`")
     seen = script("cluster.py", str(tmp_path))
@@ -157,6 +159,7 @@ def test_a_cluster_of_which_a_node_is_lost_does_every_run_once(tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1000)
 def test_a_cluster_of_which_a_node_is_lost_predicts_what_one_process_does(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: the extra `ray`")
     seen = script("predicting_cluster.py", str(tmp_path))
