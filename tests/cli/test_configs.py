@@ -171,6 +171,19 @@ def test_the_defaults_of_an_experiment_are_runs_of_the_table(tmp_path: Path) -> 
     assert len(keys["masks-grid"] & keys["ablations"]) == 8, "the rate of the masks with and without overlap loss"
 
 
+def test_experiments_on_frozen_features_share_their_protocol_and_their_runs(tmp_path: Path) -> None:
+    keys, protocols = {}, []
+    for path in sorted((REPOSITORY / "configs" / "evidence" / "frozen").glob("*.yaml")):
+        assert command(path)[-1] == "runs/evidence-frozen"
+        config, lists = parsed(path)
+        protocols.append(config.model_dump(exclude=VARIED))
+        settings, checked = check_benchmark(config.model_dump(exclude_unset=True), lists)
+        keys[path.stem] = {run.key for run in plan(settings, stand_in("pacs"), checked, tmp_path)}
+    assert protocols[0] == protocols[1]
+    assert len(keys["masks-grid"]) == 96
+    assert len(keys["ablations"] & keys["masks-grid"]) == 16, "the rate of the masks with and without overlap loss"
+
+
 def test_every_piece_of_the_paper_is_in_the_table_of_pieces() -> None:
     table = (PAPER / "README.md").read_text(encoding="utf-8")
     assert all(f"`{path.name}`" in table for path in PAPER.glob("*.yaml"))
