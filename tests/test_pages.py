@@ -86,7 +86,11 @@ def test_every_page_is_in_the_site() -> None:
     reached, new = set(), {DOCS / "index.md"}
     while new:
         reached |= new
-        new = {entry for page in new for entry in trees(page)} - reached
+        new = {entry for page in new if page.is_file() for entry in trees(page)} - reached
+    entries = [name_of(entry) for page in sorted(reached) if page.is_file() for entry in trees(page)]
+    assert len(entries) == len({*entries}), (
+        f"pages listed twice: {sorted({e for e in entries if entries.count(e) > 1})}"
+    )
     missing = [name_of(path) for path in sorted(reached) if not path.is_file()]
     assert not missing, f"docs/index.md and the pages below list {missing}, which are not there"
     hidden = [name_of(path) for path in SITE if path not in reached]
