@@ -46,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "deploy": PARTS,
     "experiments": ABOVE,
     "report": {"errors", "keywords", "lazy", "records", "evaluation"},
+    "estimator": {*GROUND, "masks", "networks"},
     "calls": {*ABOVE, "experiments", "report", PACKAGE},
     "cli": {*ABOVE, "experiments", "report", "calls", PACKAGE},
     "__main__": {"cli"},

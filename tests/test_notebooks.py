@@ -12,6 +12,8 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 QUICK = ("04_own_network_audio",)
+WITH_BARS = ("01_first_run", "05_new_method")
+"""Notebooks with a call that is not quiet."""
 SHOWN = {
     "01_first_run": ["TrainedRun", "Benchmark", "AnalyzedRun"],
     "02_own_folder": ["TrainedRun", "Model"],
@@ -41,6 +43,9 @@ def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
         # Data frames and lists of predictions print their content.
         plain = data["text/plain"]
         assert "\n" not in plain or "dataframe" in data["text/html"] or plain.startswith("[Prediction(")
+    assert any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in outputs) == (
+        path.stem in WITH_BARS
+    )
     errors = [output.text for output in outputs if output.get("name") == "stderr" and "Warning" in output.text]
     assert not errors
 

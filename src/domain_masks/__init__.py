@@ -25,12 +25,14 @@ if TYPE_CHECKING:
         training,
     )
     from domain_masks.calls import ReportPackage, analyze, benchmark, evaluate, export, load, predict, train
+    from domain_masks.estimator import DomainMaskClassifier
 
     report: ReportPackage
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DomainMaskClassifier",
     "analysis",
     "analyze",
     "benchmark",
@@ -72,10 +74,12 @@ _SUBMODULES = (
 def __getattr__(name: str) -> Any:
     if name in _CALLS:
         return getattr(importlib.import_module("domain_masks.calls"), name)
+    if name == "DomainMaskClassifier":
+        return importlib.import_module("domain_masks.estimator").DomainMaskClassifier
     if name in _SUBMODULES:
         return importlib.import_module(f"domain_masks.{name}")
     raise AttributeError(f"module 'domain_masks' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_CALLS, *_SUBMODULES})
+    return sorted({*globals(), *_CALLS, *_SUBMODULES, "DomainMaskClassifier"})

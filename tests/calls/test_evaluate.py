@@ -17,6 +17,7 @@ def test_a_run_is_evaluated_again_under_an_ensemble(run: TrainedRun) -> None:
     measured = run.results.out_of_domain
     assert measured is not None
     assert again.accuracies["out_of_domain"].accuracy == pytest.approx(measured.by_ensemble["masks"])
+    assert again.accuracies["out_of_domain"].by_ensemble == {"masks": pytest.approx(measured.by_ensemble["masks"])}
     assert run.accuracies["out_of_domain"] == measured
 
 

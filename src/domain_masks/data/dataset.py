@@ -106,6 +106,9 @@ class ImageDataset:
             value_range = f"{column.min()} to {column.max()}"
             raise InputError(f"dataset {self.name!r}: expected {name} from 0 to {bound - 1}, got {value_range}")
 
+    def __repr__(self) -> str:
+        return f"ImageDataset({self.name}, {len(self):,} images of {len(self.classes)} classes; domains: {', '.join(self.domains)})"
+
     def __len__(self) -> int:
         return len(self.ids)
 
