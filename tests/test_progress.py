@@ -175,3 +175,14 @@ def test_a_note_is_part_of_the_occasional_lines_of_its_stage(capsys: pytest.Capt
         pass
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["epoch 1/3: 33 %, loss 0.25", "epoch 1/3: 66 %, loss 1.25", "predicting: 50 %"]
+
+
+def test_a_notebook_has_bars_where_it_has_widgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    reporter = ConsoleReporter()
+    reporter.console.is_jupyter = True
+    assert reporter.shows_bars
+    monkeypatch.setattr("domain_masks.progress.find_spec", lambda _name: None)
+    assert not reporter.shows_bars
+    quiet = ConsoleReporter(quiet=True)
+    quiet.console.is_jupyter = True
+    assert not quiet.shows_bars

@@ -109,7 +109,8 @@ class ConsoleReporter:
             )
             bar = BarColumn(bar_width=None, table_column=Column(min_width=8, max_width=40, ratio=1))
             columns = (TextColumn("{task.description}"), bar, MofNCompleteColumn(), TimeRemainingColumn(), note)
-            self._progress = Progress(*columns, console=self.console, transient=True)
+            # In a notebook a transient display leaves an empty output; its widget is closed instead.
+            self._progress = Progress(*columns, console=self.console, transient=not self.console.is_jupyter)
             self._progress.start()
         progress = self._progress
         task: TaskID = progress.add_task(what, total=total, note="")
@@ -125,6 +126,8 @@ class ConsoleReporter:
                 self._progress = None
                 with suppress(OSError):
                     progress.stop()
+                if progress.live.ipy_widget is not None:
+                    progress.live.ipy_widget.close()
 
     def _with_lines(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
         last, tenths = self._clock(), 0

@@ -40,3 +40,11 @@ def test_wrong_settings_of_a_benchmark_are_one_message() -> None:
         dm.benchmark(target="ink", epochz=2, seeds=["x"], jobs=0)  # type: ignore[call-arg,list-item]
     for name in ("target: a benchmark has several: give targets", "epochz", "seeds: expected whole numbers", "jobs"):
         assert name in str(caught.value)
+
+
+def test_what_only_the_command_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="print_config: only the command"):
+        dm.benchmark(**{"print_config": True, "out": tmp_path / "runs"})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="print_config: there is no such setting"):
+        dm.train(**{"print_config": True, "out": tmp_path / "run"})  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())

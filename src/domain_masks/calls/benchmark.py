@@ -101,6 +101,8 @@ def benchmark(
         for name, example in (("target", '["sketch"]'), ("seed", "[0, 1]"))
         if given.pop(name, None) is not None
     ]
+    if options is not None and options.print_config:
+        misplaced.append("print_config: only the command `dmg benchmark` prints it: use dry_run, or leave it out")
     if config is not None:
         values = read_settings(Path(config), known)
         given = over({name: value for name, value in values.items() if name not in OF_ONE_RUN}, given)

@@ -107,7 +107,8 @@ class ImageDataset:
             raise InputError(f"dataset {self.name!r}: expected {name} from 0 to {bound - 1}, got {value_range}")
 
     def __repr__(self) -> str:
-        return f"ImageDataset({self.name}, {len(self):,} images of {len(self.classes)} classes; domains: {', '.join(self.domains)})"
+        domains = ", ".join(self.domains)
+        return f"ImageDataset({self.name}, {len(self):,} images of {len(self.classes)} classes; domains: {domains})"
 
     def __len__(self) -> int:
         return len(self.ids)
