@@ -43,7 +43,8 @@ ALLOWED: dict[str, set[str]] = {
     "settings": {*PARTS, "deploy"},
     "training": {*PARTS, "settings"},
     "analysis": PARTS,
-    "deploy": PARTS,
+    # Class activation maps, which the demo shows as well.
+    "deploy": {*PARTS, "analysis"},
     "experiments": ABOVE,
     "report": {"errors", "keywords", "lazy", "records", "evaluation"},
     "estimator": {*GROUND, "masks", "networks"},

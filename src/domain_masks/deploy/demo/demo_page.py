@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from domain_masks.deploy.demo.answers import TOP, answer, image_of
+from domain_masks.deploy.demo.endpoints import MODEL_AT_ONCE, add_endpoints, delete_uploads
+from domain_masks.deploy.demo.evidence import EvidenceFinder
 from domain_masks.deploy.demo.examples import Examples
-from domain_masks.deploy.demo.rendering import COLOURS, ensemble_title, figure, parts, percent
+from domain_masks.deploy.demo.rendering import COLOURS, data_address, ensemble_title, figure, parts, percent
+from domain_masks.deploy.demo.uploads import MOST_BYTES, MOST_IMAGES, predict_uploads
 from domain_masks.deploy.predicting.image_inputs import ImageInput
 from domain_masks.deploy.predicting.model import Model
 from domain_masks.deploy.predicting.prediction import ModelOutput
@@ -22,6 +24,10 @@ from domain_masks.records.counts import listed
 
 STYLE = Path(__file__).with_name("style.css")
 _EMPTY = '<div class="dmg-empty"><p>Drop an image, or choose one of the examples.</p></div>'
+_NO_IMAGES = (
+    '<div class="dmg-empty"><p>Drop images or ZIP files to get a table and a CSV file of predictions.</p></div>'
+)
+_ROWS = 100
 _FEW = 8
 _SHOW_ANSWER = """
 () => {
@@ -64,7 +70,7 @@ def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, wh
     with gr.Blocks(analytics_enabled=False, title=f"Try {title} · Domain Masks") as page:
         asked = gr.State(None)
         _html(_introduction(model, title))
-        with gr.Row(equal_height=False):
+        with gr.Tab("One image"), gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=300):
                 dropped = gr.File(label="Your image", file_count="single", height=150, elem_id="dmg-file")
                 _html(parts().note(privacy))
@@ -100,7 +106,25 @@ def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, wh
                             visible=False,
                             elem_id="dmg-classes",
                         )
-                compared = _html("")
+                compared, evidence = _html(""), _html("")
+        with gr.Tab("Many images"), gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=300):
+                batch = gr.File(
+                    label="Your images, or ZIP files with images",
+                    file_count="multiple",
+                    height=150,
+                    elem_id="dmg-files",
+                )
+                _html(parts().note(f"At most {MOST_IMAGES:,} images of {MOST_BYTES // 2**20} MB. {privacy}"))
+                chosen_for_batch = choose(
+                    choices,
+                    value=ensemble,
+                    label="Ensemble",
+                    info="How the masks are combined.",
+                    elem_id="dmg-batch-ensemble",
+                )
+            with gr.Column(scale=7, min_width=300, elem_id="dmg-batch"):
+                table = _html(_NO_IMAGES)
         if masks := model.method.mask_logits():
             exclusive = [
                 (f"active only for {source}", f"dmg-colour-{i % COLOURS}") for i, source in enumerate(model.sources)
@@ -114,11 +138,15 @@ def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, wh
             _html(parts().neurons({site: neuron_counts(logits) for site, logits in masks.items()}, kinds))
         answered = [said, bars, compared]
         options: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
-        upload = dropped.upload(predicting.file, [dropped, chosen], [dropped, asked, seen, *answered], **options)
-        click = offered.select(predicting.example, [chosen], [offered, asked, seen, *answered], **options)
+        runs: dict[str, Any] = {**options, "concurrency_id": MODEL_AT_ONCE, "concurrency_limit": 1}
+        shown = [asked, seen, *answered, evidence]
+        upload = dropped.upload(predicting.file, [dropped, chosen], [dropped, *shown], **runs)
+        click = offered.select(predicting.example, [chosen], [offered, *shown], **runs)
+        batch.upload(predicting.files, [batch, chosen_for_batch], [batch, table], **{**runs, "show_progress": "full"})
         for event in (upload, click):
             event.then(None, js=_SHOW_ANSWER, api_visibility="private")
         chosen.change(predicting.again, [asked, chosen], answered, **options)
+        add_endpoints(model)
     return page
 
 
@@ -133,24 +161,40 @@ class _Predicting:
         self._model = model
         self._examples = examples.images
         self._word = word
+        self._evidence = EvidenceFinder(model)
 
-    def file(self, path: str | None, ensemble: str) -> tuple[Any, ...]:
+    def file(self, path: str | None, ensemble: str) -> Iterator[tuple[Any, ...]]:
         """Predict an uploaded file, delete it in any case, and clear the upload field."""
         if path is None:
-            return None, None, "", *_empty()
+            yield None, None, "", *_empty(), ""
+            return
         upload = Path(path)
         try:
-            return None, *self._predicted(lambda: upload, upload.name, None, ensemble)
+            for shown in self._predicted(lambda: upload, upload.name, None, ensemble):
+                yield None, *shown
         finally:
-            upload.unlink(missing_ok=True)
-            with suppress(OSError):
-                upload.parent.rmdir()
+            delete_uploads([upload])
 
-    def example(self, ensemble: str, event: gr.SelectData) -> tuple[Any, ...]:
+    def example(self, ensemble: str, event: gr.SelectData) -> Iterator[tuple[Any, ...]]:
         """Predict the clicked example, and clear the selection so that it can be clicked again."""
         chosen = self._examples[int(event.index)]
-        predicted = self._predicted(chosen.open, chosen.name, chosen.label, ensemble)
-        return gr.Gallery(selected_index=None), *predicted
+        for shown in self._predicted(chosen.open, chosen.name, chosen.label, ensemble):
+            yield gr.Gallery(selected_index=None), *shown
+
+    def files(self, paths: list[str] | None, ensemble: str) -> tuple[Any, str]:
+        """Predict many uploaded files, delete them in any case, and clear the upload field."""
+        uploads = [Path(path) for path in paths or []]
+        if not uploads:
+            return None, _NO_IMAGES
+        try:
+            found = predict_uploads(self._model, uploads, ensemble, TOP)
+        except InputError as error:
+            return None, str(parts().problem(str(error)))
+        finally:
+            delete_uploads(uploads)
+        address = data_address(found.csv, "text/csv")
+        sources = self._model.sources if self._model.has_votes else ()
+        return None, str(parts().batch(found, sources, self._word, address, _ROWS))
 
     def again(self, asked: tuple[ModelOutput, str | None] | None, ensemble: str) -> tuple[Any, ...]:
         """Show the last output under another ensemble, without running the model again."""
@@ -163,13 +207,24 @@ class _Predicting:
 
     def _predicted(
         self, open_it: Callable[[], ImageInput], name: str, label: str | None, ensemble: str
-    ) -> tuple[Any, ...]:
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield the answer, and then also the class activation maps, which take longer."""
         try:
             seen = figure(image_of(open_it, name, self._model.preprocessing.value_range), name)
             (output,) = self._model.outputs(open_it())
-            return (output, label), seen, *self._shown(output, label, ensemble)
+            shown = (output, label), seen, *self._shown(output, label, ensemble)
         except InputError as error:
-            return None, "", *_empty(parts().problem(str(error)))
+            yield None, "", *_empty(parts().problem(str(error))), ""
+            return
+        yield *shown, ""
+        (prediction,) = self._model.predictions(output, PREDICTIONS, 1)
+        evidence = self._evidence.find(open_it, prediction.class_name)
+        if evidence is not None:
+            addresses = [
+                (ensemble_title(name, self._word), None if heat is None else data_address(heat, "image/webp"))
+                for name, heat in evidence.maps.items()
+            ]
+            yield *shown, str(parts().evidence(evidence, addresses))
 
     def _shown(self, output: ModelOutput, label: str | None, ensemble: str) -> tuple[Any, ...]:
         shown = answer(self._model, output, ensemble, label)

@@ -66,5 +66,10 @@ def figure(image: Image.Image, name: str) -> str:
     is_small = max(image.size) <= _SMALL
     stream = io.BytesIO()
     image.save(stream, "PNG" if is_small else "JPEG", quality=88)
-    address = f"data:image/{'png' if is_small else 'jpeg'};base64,{base64.b64encode(stream.getvalue()).decode()}"
+    address = data_address(stream.getvalue(), f"image/{'png' if is_small else 'jpeg'}")
     return str(parts().image(address, name, is_small))
+
+
+def data_address(content: bytes, kind: str) -> str:
+    """Return a data URL, which needs no file on the server; ``kind``: such as "text/csv"."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

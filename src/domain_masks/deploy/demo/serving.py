@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from domain_masks.deploy.demo.examples import Examples
     from domain_masks.deploy.predicting.model import Model
 
-LARGEST = "64mb"
-"""Largest file that the page accepts."""
+LARGEST = "512mb"
+"""Largest file that the page accepts: a ZIP file with many images."""
 _OFFLINE = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_OFFLINE": "1",
