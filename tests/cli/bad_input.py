@@ -485,6 +485,10 @@ CASES: dict[str, Case] = {
     "report with a list that is none": Case(["report", "--config", "a.yaml"], ("runs", "got 5"), file("a.yaml", "runs: 5")),
     "report with a misspelt flag": Case(["report", "run", "--no_galery"], ("--no_galery", "--no_gallery"), finished),
     # The page.
+    "push without a name": Case(["push", "run"], ("expected OWNER/NAME", "dmg push --help")),
+    "push to a name without an owner": Case(["push", "run", "sketches"], ("expected OWNER/NAME", "'sketches'")),
+    "push of nothing": Case(["push", "nowhere", "someone/sketches"], ("nowhere", "no model")),
+    "push to a name that the Hub has not": Case(["push", "run", "some one/sketches", "--dry_run"], ("some one/sketches", "valid name"), finished),
     "demo of nothing": Case(["demo", "nowhere", "--port", "0"], ("nowhere", "no model")),
     "demo without a model": Case(["demo"], ("expected the model", "run folder")),
     "demo with a misspelt flag": Case(["demo", "run", "--prt", "0"], ("--prt", "--port")),

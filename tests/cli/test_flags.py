@@ -20,6 +20,7 @@ from domain_masks.settings.export import ExportSettings
 from domain_masks.settings.finished_runs import AnalyzeSettings, EvaluateSettings, ReportSettings
 from domain_masks.settings.listings import CompletionSettings, MethodsSettings
 from domain_masks.settings.predict import PredictSettings
+from domain_masks.settings.push import PushSettings
 from domain_masks.settings.train import TrainSettings
 
 MODELS: dict[str, tuple[type[BaseModel], ...]] = {
@@ -31,6 +32,7 @@ MODELS: dict[str, tuple[type[BaseModel], ...]] = {
     "predict": (PredictSettings,),
     "export": (ExportSettings,),
     "demo": (DemoSettings,),
+    "push": (PushSettings,),
     "methods": (MethodsSettings,),
     "completion": (CompletionSettings,),
     "data_list": (ListSettings,),

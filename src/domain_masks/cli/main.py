@@ -23,6 +23,7 @@ COMMANDS = {
     "report": "write a page about one or many runs, beside the paper's numbers",
     "predict": "predict files, folders and patterns; votes of the masks",
     "export": "write a file that runs without this package; fold and prune masks",
+    "push": "upload a model with its card to the Hugging Face Hub",
     "demo": "try a model on a page in the browser",
     "data": "list, check and download datasets; cache what runs need of them",
     "methods": "list the algorithms, their papers and settings",

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +12,10 @@ import pytest
 
 from browser import Visit, browser, visit
 from deploy.examples import card
+from deploy.served import Served, served
 from domain_masks.deploy import Model
 from domain_masks.deploy.demo.examples import find_examples
 from domain_masks.deploy.demo.rendering import percent
-from domain_masks.deploy.demo.serving import address_of, listening, page_server
 from methods.contract import built
 
 pytest.importorskip("gradio", reason="gradio is not installed: the extra `demo`")
@@ -35,35 +32,6 @@ BROKEN_WORDS = """
 """
 """The names of rows and columns that are spread over two lines."""
 NO_IMAGE = {"name": "no{{1}}${2}.png", "mimeType": "image/png", "buffer": b"hello"}
-
-
-@dataclass(frozen=True)
-class Served:
-    address: str
-    uploads: Callable[[], list[Path]]
-
-
-@contextmanager
-def served(model: Model, places: list[str]) -> Iterator[Served]:
-    """Serve the page of a model in a thread, as ``dmg demo`` does in the main one; its own examples are no uploads."""
-    ready = threading.Event()
-    with (
-        listening("127.0.0.1", 0) as opened,
-        page_server(model, find_examples(model, places), "predictions", opened, ready.set) as server,
-    ):
-        folder = Path(os.environ["GRADIO_TEMP_DIR"])
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, daemon=True)
-        thread.start()
-        assert ready.wait(60)
-        own = {path for path in folder.rglob("*") if path.is_file()}
-        try:
-            yield Served(
-                address_of(opened), lambda: [path for path in folder.rglob("*") if path.is_file() and path not in own]
-            )
-        finally:
-            server.should_exit = True
-            thread.join(20)
-    assert not folder.exists()
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +76,39 @@ def test_a_dropped_image_is_answered_and_not_kept(visited: Visit, site: Served, 
         assert row.locator("th").inner_text() == expected.votes[source].class_name
     assert visited.page.locator("#dmg-classes").inner_text().count("%") == len(model.classes)
     assert visited.page.locator(".dmg-image figcaption").inner_text() == "0.png"
+    assert [place for place in site.uploads() if place.stat().st_size] == []
+
+
+def test_the_answer_is_followed_by_the_maps_of_every_mask(visited: Visit, model: Model, images: Path) -> None:
+    upload(visited, images / "dots" / "green" / "0.png")
+    visited.page.wait_for_selector(".dmg-evidence")
+    titles = visited.page.locator(".dmg-evidence li span").all_inner_texts()
+    assert titles == ["All masks, predictions averaged", *(f"Only the mask of {source}" for source in model.sources)]
+    maps = visited.page.locator(".dmg-evidence img").count() + visited.page.locator(".dmg-evidence .dmg-none").count()
+    assert maps == len(titles)
+    (expected,) = model.predict(images / "dots" / "green" / "0.png")
+    assert visited.page.locator(".dmg-evidence h3").inner_text() == f"Where the evidence for {expected.class_name} lies"
+
+
+def test_many_images_are_a_table_and_a_file(visited: Visit, site: Served, images: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "many.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted((images / "dots" / "red").iterdir()):
+            archive.write(path, f"photos/{path.name}")
+        archive.writestr("photos/no.jpg", b"hello")
+    page = visited.page
+    page.get_by_role("tab", name="Many images").click()
+    page.locator("#dmg-files input[type=file]").set_input_files(packed)
+    page.wait_for_selector(".dmg-rows")
+    count = len(list((images / "dots" / "red").iterdir()))
+    assert page.locator(".dmg-predictions tbody tr").count() == count
+    assert "1 file could not be read" in page.locator(".dmg-rows .dmg-problem").inner_text()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download predictions.csv").click()
+    rows = Path(download.value.path()).read_text().splitlines()
+    assert rows[0].startswith("path,class,probability,class_2")
+    assert [row.partition(",")[0] for row in rows[1:3]] == ["photos/0.png", "photos/1.png"]
+    assert len(rows) == 1 + count
     assert [place for place in site.uploads() if place.stat().st_size] == []
 
 

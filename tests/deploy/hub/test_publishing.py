@@ -1,11 +1,14 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import domain_masks as dm
+from domain_masks.cli import main
 from domain_masks.deploy import load, push_to_hub
 from domain_masks.errors import DownloadError, InputError, RunFolderError
 from hub_double import Repository, hub_running
@@ -147,6 +150,60 @@ def test_a_model_is_published_and_comes_back(own_hub, model, run_folder, images,
     assert files["README.md"].decode() == model.model_card("someone/sketches")
     path = images / "plain" / "red" / "0.png"
     assert dm.load("someone/sketches", device="cpu", token="hf_secret").predict(path) == model.predict(path)
+
+
+@pytest.fixture
+def drawn(run_folder, tmp_path):
+    """A copy of the run with figures of an analysis, of which one shows images."""
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    (folder / "figures").mkdir(exist_ok=True)
+    for name in ("overlap.png", "heat_maps-dots.png", "mine.png"):
+        (folder / "figures" / name).write_bytes(b"\x89PNG" + name.encode())
+    return folder
+
+
+def test_the_command_publishes_privately_with_figures_without_images(own_hub, drawn, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    own_hub.token = "hf_secret"
+    assert main(["push", str(drawn), "someone/sketches"]) == 0
+    repository = own_hub.repositories["someone/sketches"]
+    (commit,) = repository.commits
+    assert capsys.readouterr().out.strip() == f"{own_hub.url}/someone/sketches/commit/{commit}"
+    assert repository.private
+    files = repository.commits[commit]
+    assert set(files) == {*FILES, "README.md", "figures/overlap.png"}
+    assert files["figures/overlap.png"] == (drawn / "figures" / "overlap.png").read_bytes()
+    readme = files["README.md"].decode()
+    assert "![Overlap of the masks](figures/overlap.png)" in readme
+    assert main(["push", str(drawn), "someone/public", "--public", "--no_figures"]) == 0
+    repository = own_hub.repositories["someone/public"]
+    assert not repository.private
+    (files,) = repository.commits.values()
+    assert set(files) == {*FILES, "README.md"}
+    assert "## Figures" not in files["README.md"].decode()
+
+
+def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(own_hub, drawn, capsys):
+    assert main(["push", str(drawn), "someone/sketches", "--dry_run"]) == 0
+    said = capsys.readouterr().out
+    assert own_hub.requests == []
+    for name in (*FILES, "figures/overlap.png"):
+        assert f"{(drawn / name).stat().st_size:,} bytes  {name}" in said
+    assert "to someone/sketches, private if it is created" in said
+    assert "# sketches" in said
+
+
+def test_a_run_without_figures_is_published_and_said(own_hub, run_folder, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", "any")
+    assert main(["push", str(run_folder), "someone/sketches"]) == 0
+    assert "no figures to upload: `dmg analyze RUN` draws them" in capsys.readouterr().err
+
+
+def test_the_command_without_permission_is_one_message(own_hub, run_folder, monkeypatch, capsys):
+    own_hub.token = "hf_secret"
+    monkeypatch.setenv("HF_TOKEN", "hf_other")
+    assert main(["push", str(run_folder), "someone/sketches"]) == 2
+    assert "hf auth login" in capsys.readouterr().err
 
 
 def test_publishing_again_is_another_commit(own_hub, model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -34,8 +34,18 @@ def fetch(name: str, revision: str | None = None, token: str | None = None) -> P
         return Path(hub.hf_hub_download(name, MODEL_WEIGHTS, revision=commit, token=token)).parent
 
 
-def upload(folder: Path, readme: str, repo_id: str, private: bool, token: str | None) -> str:
+def check_name(repo_id: str) -> None:
+    """Raise InputError unless ``repo_id`` is a valid name on the Hub."""
+    with _explained(repo_id):
+        hub_library().utils.validate_repo_id(repo_id)
+
+
+def upload(
+    folder: Path, readme: str, repo_id: str, private: bool, token: str | None, figures: Sequence[Path] = ()
+) -> str:
     """Upload the model in ``folder`` to the Hub with a README.md, in one commit; returns the URL of the commit.
+
+    - ``figures``: files that are put into ``figures/``
 
     Raises as :func:`~domain_masks.deploy.push_to_hub` does.
     """
@@ -44,6 +54,7 @@ def upload(folder: Path, readme: str, repo_id: str, private: bool, token: str | 
         card = ModelCard.read(folder / MODEL_CARD)
         operations = [hub.CommitOperationAdd(name, str(folder / name)) for name in (MODEL_CARD, MODEL_WEIGHTS)]
         operations.append(hub.CommitOperationAdd(README, readme.encode()))
+        operations += [hub.CommitOperationAdd(f"figures/{path.name}", str(path)) for path in figures]
         api = hub.HfApi(token=token)
         api.create_repo(repo_id, private=private, exist_ok=True)
         message = f"Add {card.method.name} on {card.backbone}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +18,7 @@ class HubMixin(ABC):
         """Write the two files of the model into ``folder``."""
 
     @abstractmethod
-    def model_card(self, repo_id: str | None = None) -> str:
+    def model_card(self, repo_id: str | None = None, figures: Mapping[str, str] | None = None) -> str:
         """Return the model card as Markdown."""
 
     @named_keywords

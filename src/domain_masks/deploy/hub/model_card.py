@@ -27,7 +27,12 @@ _ENSEMBLES = {
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!$&])")
 
 
-def model_card(card: ModelCard, ensembles: Sequence[str], repo_id: str | None = None) -> str:
+def model_card(
+    card: ModelCard,
+    ensembles: Sequence[str],
+    repo_id: str | None = None,
+    figures: Mapping[str, str] | None = None,
+) -> str:
     """Return the model card as Markdown with YAML in front.
 
     Sections: training data, accuracies with the split they were measured on, overlap of the masks, ensembles, usage and
@@ -36,6 +41,7 @@ def model_card(card: ModelCard, ensembles: Sequence[str], repo_id: str | None = 
     - ``card``: the content of ``model.json``
     - ``ensembles``: the model's ensembles
     - ``repo_id``: ``owner/name`` on the Hub, for the title and the usage example
+    - ``figures``: path in the repository -> title, of figures that are shown
     """
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - only needed to publish
     from markupsafe import Markup  # noqa: PLC0415
@@ -76,6 +82,7 @@ def model_card(card: ModelCard, ensembles: Sequence[str], repo_id: str | None = 
         },
         ensembles={name: _described(name) for name in ensembles},
         repo_id=repo_id,
+        figures=figures or {},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -237,9 +237,12 @@ class Model(HubMixin):
         """
         save_model(Path(folder), self.method, self.backbone, self.card)
 
-    def model_card(self, repo_id: str | None = None) -> str:
-        """Return the model card as Markdown: training data, accuracies, usage and limitations."""
-        return model_card(self.card, self.ensembles, repo_id)
+    def model_card(self, repo_id: str | None = None, figures: Mapping[str, str] | None = None) -> str:
+        """Return the model card as Markdown: training data, accuracies, usage and limitations.
+
+        - ``figures``: path in the repository -> title, of figures that it shows
+        """
+        return model_card(self.card, self.ensembles, repo_id, figures)
 
 
 def check_ensemble(method: Method, ensemble: str, available: Sequence[str], held_out: Sequence[str] = ()) -> None:
