@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 
 @dataclass
@@ -43,6 +44,8 @@ class Hub:
         self.large: dict[str, bytes] = {}
         self.messages: list[str] = []
         self.requests: list[tuple[str, str]] = []
+        self.ranges: list[tuple[str, int]] = []
+        """Path of a file of which a part was asked for, and the part's size."""
         self.claims: dict[str, int] = {}
         """Path of a file -> the size that the server says it has."""
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -88,7 +91,11 @@ class Hub:
     def answer(  # noqa: PLR0911 - a line per address
         self, request: BaseHTTPRequestHandler, path: str, body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
-        if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        if found := re.fullmatch(
+            r"/api/datasets/([^/]+/[^/]+?)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?", path
+        ):
+            return self._dataset(found, body)
+        if found := re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             return self._file(request, *found.groups())
         if found := re.fullmatch(r"/large/(\w+)", path):
             self.large[found[1]] = body
@@ -127,6 +134,32 @@ class Hub:
             return self._commit(found[1], found[2], [json.loads(line) for line in body.splitlines()])
         return 404, {}, b"{}"
 
+    def _dataset(self, found: re.Match[str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Answer what the library asks for to list the files of a dataset."""
+        name, what, revision, folder = found[1], found[2], found[3] or "main", found[4] or ""
+        repository = self.repositories.get(name)
+        if repository is None:
+            return 404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}, b"{}"
+        commit = repository.branches.get(revision, revision)
+        files = repository.commits.get(commit)
+        if files is None:
+            return 404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"}, b"{}"
+        if what in (None, "revision"):
+            siblings = [{"rfilename": file} for file in sorted(files)]
+            return _json({"id": name, "sha": commit, "siblings": siblings, "tags": [], "private": False})
+        entries = {
+            file: {"type": "file", "path": file, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+            for file, data in files.items()
+        }
+        folders = {str(parent): None for file in files for parent in PurePosixPath(file).parents if str(parent) != "."}
+        entries |= {path: {"type": "directory", "path": path, "size": 0, "oid": "0" * 40} for path in folders}
+        if what == "paths-info":
+            content = body.decode()
+            asked = json.loads(content)["paths"] if content.startswith("{") else parse_qs(content)["paths"]
+            return _json([entries[path] for path in asked if path in entries])
+        below = f"{folder}/" if folder else ""
+        return _json([entry for path, entry in sorted(entries.items()) if path.startswith(below)])
+
     def _commit(self, name: str, branch: str, lines: list[dict[str, Any]]) -> tuple[int, dict[str, str], bytes]:
         files = {}
         for line in lines:
@@ -160,7 +193,12 @@ class Hub:
                 {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found", "X-Repo-Commit": commit},
                 b"",
             )
-        headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": commit}
+        headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
+        if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range") or ""):
+            first, last = int(asked[1]), min(int(asked[2] or len(data)), len(data) - 1)
+            self.ranges.append((request.path, last + 1 - first))
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+            return 206, headers, data[first : last + 1]
         if file in self.claims:
             headers["X-Linked-Size"] = str(self.claims[file])
         return 200, headers, data

@@ -43,8 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "settings": {*PARTS, "deploy"},
     "training": {*PARTS, "settings"},
     "analysis": PARTS,
-    # Class activation maps, which the demo shows as well.
-    "deploy": {*PARTS, "analysis"},
+    "deploy": PARTS,
     "experiments": ABOVE,
     "report": {"errors", "keywords", "lazy", "records", "evaluation"},
     "estimator": {*GROUND, "masks", "networks"},

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from domain_masks.analysis.channels import Excitations
 from domain_masks.analysis.feature_map import feature_map
 from domain_masks.analysis.galleries import thumbnail_name
-from domain_masks.analysis.heat_maps import as_webp, class_activation_maps, overlaid, pixels_of
 from domain_masks.analysis.opened_model import OpenedModel
 from domain_masks.analysis.sampled_images import in_dataset, rows_of
 from domain_masks.data import ImageDataset, Subset, evaluation_batches
 from domain_masks.data.image_files import UNREADABLE
+from domain_masks.data.overlays import as_webp, overlaid, pixels_of
+from domain_masks.methods.activation_maps import class_activation_maps
 from domain_masks.methods.base import PREDICTIONS, known
 from domain_masks.networks import MaskedNetwork
 from domain_masks.networks.map_layer import find_map_layer
@@ -48,7 +49,7 @@ def heat_maps(model: OpenedModel, dataset: ImageDataset, sampled: Predictions, r
     """Return class activation maps of the class that the run predicted for each image, under each mask or head and for all.
 
     Unreadable images are left out, with a note. Raises InputError if all images are missing, and as
-    :func:`~domain_masks.analysis.heat_maps.class_activation_maps` does.
+    :func:`~domain_masks.methods.activation_maps.class_activation_maps` does.
     """
     chosen, gone = in_dataset(sampled, dataset)
     ensembles = [PREDICTIONS, *(name for source in chosen.sources if (name := known(source)) in chosen.logits)]

@@ -15,6 +15,7 @@ from PIL import Image
 from domain_masks.data.dataset import SPLIT_OF_WORD, ImageDataset, TextArray, fingerprint_of
 from domain_masks.data.huggingface_columns import read_column, without_unlabelled
 from domain_masks.data.huggingface_files import load_files
+from domain_masks.data.huggingface_streaming import Shard, StreamedOpener, StreamedTable, cache_bytes, stream_parts
 from domain_masks.data.image_files import open_image_file
 from domain_masks.errors import InputError, nearest, unknown
 from domain_masks.records.file_state import read_with_state, settled_state_of, state_of
@@ -28,7 +29,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "group": ("group",),
 }
 """Role of a column -> the names that are tried for it, in this order."""
-_SETTINGS = (*ROLES, "config", "revision")
+_SETTINGS = (*ROLES, "config", "revision", "stream", "cache")
 _WITHOUT = "none"
 _ROWS_AT_ONCE = 1000
 
@@ -121,15 +122,25 @@ def load_huggingface(address: str) -> ImageDataset:
     least two and all are called train, val (validation, valid, dev) or test, otherwise parts of one table. Images are
     read when they are needed.
 
+    ``stream=yes`` reads the images of Parquet files from the Hub when they are needed, and keeps ``cache`` GB of them
+    (:mod:`domain_masks.data.huggingface_streaming`); rows, ids, labels and splits are those of the stored dataset.
+
     Raises InputError if the library is not installed, or the dataset cannot be loaded or lacks a column or a value.
     """
     parsed = parse_address(address)
-    parts = _parts(parsed)
+    is_streamed = _is_streamed(parsed)
+    parts = _parts(parsed, is_streamed)
     features: dict[str, Any] = {}
     for part in parts.values():
         features = {**part.features, **features}
     columns = _columns(parsed, features)
     subject = f"{PREFIX}{parsed.name}"
+    stored = parts
+    if is_streamed:
+        parts = {
+            name: part.index([one for one in part.features if one in _index_of(columns)])
+            for name, part in parts.items()
+        }
     parts, notes = without_unlabelled(subject, parts, columns["label"])
     classes, labels = read_column(subject, "label", columns["label"], parts)
     domains, domain_indices = read_column(subject, "domain", columns["domain"], parts)
@@ -141,7 +152,15 @@ def load_huggingface(address: str) -> ImageDataset:
         official = np.array([splits[name] for name, part in parts.items() for _ in range(len(part))], dtype=np.str_)
     folder = Path(parsed.name)
     name = PREFIX + (printable(folder.resolve().name) if folder.is_dir() else parsed.name.replace("/", "--"))
-    prints = [str(part._fingerprint) for part in parts.values()]
+    prints = [
+        " ".join(str(shard.state) for shard in stored[name].shards) if is_streamed else str(part._fingerprint)
+        for name, part in parts.items()
+    ]
+    open_image: Any
+    if is_streamed:
+        open_image = _streamed(subject, {name: stored[name] for name in parts}, columns["image"], parsed)
+    else:
+        open_image = HuggingFaceOpener(_images(subject, parts, columns["image"]), columns["image"])
     return ImageDataset(
         name=name,
         classes=classes,
@@ -150,14 +169,51 @@ def load_huggingface(address: str) -> ImageDataset:
         labels=labels,
         domain_indices=domain_indices,
         splits=official,
-        open_image=HuggingFaceOpener(_images(subject, parts, columns["image"]), columns["image"]),
+        open_image=open_image,
         fingerprint=fingerprint_of([(name,), classes, domains, prints], [labels, domain_indices]),
         groups=None if groups is None else np.array(group_names, dtype=np.str_)[groups],
         notes=notes,
     )
 
 
-def _parts(address: Address) -> dict[str, Any]:
+def _is_streamed(address: Address) -> bool:
+    """Return whether images are read on demand; raises InputError for another value, and for a cache of stored images."""
+    value = address.settings.get("stream", "no")
+    if value not in ("yes", "no"):
+        raise InputError(f"{PREFIX}{address.name}: stream: expected yes or no, got {value!r}")
+    if value == "no" and "cache" in address.settings:
+        raise InputError(
+            f"{PREFIX}{address.name}: cache is the disk space of streamed images: expected stream=yes with it"
+        )
+    try:
+        cache_bytes(address.settings.get("cache"))
+    except InputError as error:
+        raise InputError(f"{PREFIX}{address.name}: {error}") from error
+    return value == "yes"
+
+
+def _index_of(columns: Mapping[str, str]) -> set[str]:
+    return {column for role, column in columns.items() if role != "image"}
+
+
+def _streamed(subject: str, parts: Mapping[str, StreamedTable], column: str, address: Address) -> StreamedOpener:
+    """Return the opener of the images of all parts, whose rows are numbered from 0; raises InputError where a part has none."""
+    shards: list[Shard] = []
+    first = 0
+    for name, part in parts.items():
+        kind = type(part.features.get(column)).__name__
+        if kind != "Image":
+            raise InputError(
+                f"{subject}: expected images in column {column!r} of the split {name!r}, got {kind}; name another with "
+                "#image=COLUMN"
+            )
+        for shard in part.shards:
+            shards.append(Shard(shard.path, tuple(first + start - shard.starts[0] for start in shard.starts)))
+            first = shards[-1].starts[-1]
+    return StreamedOpener(tuple(shards), column, cache_bytes(address.settings.get("cache")))
+
+
+def _parts(address: Address, is_streamed: bool = False) -> dict[str, Any]:
     """Return the dataset's splits, by name."""
     try:
         import datasets  # noqa: PLC0415 - takes a second, and is not needed for others
@@ -171,7 +227,13 @@ def _parts(address: Address) -> dict[str, Any]:
     if not local and address.name.startswith((".", "/", "~")):
         raise InputError(f"{PREFIX}{address.name}: there is no folder {address.name!r}")
     try:
-        if local and ((folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()):
+        if is_streamed:
+            loaded = stream_parts(
+                str(folder.resolve()) if local else address.name,
+                address.settings.get("config"),
+                None if local else address.settings.get("revision"),
+            )
+        elif local and ((folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()):
             loaded = datasets.load_from_disk(address.name)
         else:
             loaded = load_files(

@@ -40,7 +40,7 @@ def test_the_rows_are_those_of_the_command(
     given = some if form == "files" else [packed(tmp_path / "a.zip", {path.name: path.read_bytes() for path in some})]
     found = predict_uploads(model, given, "predictions", 5)
     assert found.csv == (tmp_path / "rows.csv").read_bytes()
-    assert [one["path"] for one in found.to_dict()["predictions"]] == ["0.png", "1.png", "2.png"]
+    assert [one["image"] for one in found.to_dict()["predictions"]] == ["0.png", "1.png", "2.png"]
 
 
 def test_a_zip_file_gives_its_images_alone_and_by_their_names(model: Model, some: list[Path], tmp_path: Path) -> None:

@@ -23,11 +23,11 @@ def add_endpoints(model: Model) -> None:
     """Add the endpoints ``/predict``, ``/predict_many`` and ``/model`` to the page that is being built."""
 
     def predict(image: str | None, ensemble: str = PREDICTIONS, top: float = _TOP) -> dict[str, Any]:
-        """Predict one image; the result is what `dmg predict` writes as JSON: path, class, probability, top, votes, ..."""
+        """Predict one image; the result is what `dmg predict` writes as JSON: class, probability, top, votes, ..."""
         found = _predicted(model, [] if image is None else [image], ensemble, top)
         if found["unreadable"]:
             problem = found["unreadable"][0]
-            raise gr.Error(f"{problem['path']!r} cannot be read as an image: {problem['reason']}")
+            raise gr.Error(f"{problem['image']!r} cannot be read as an image: {problem['reason']}")
         predictions = found["predictions"]
         if len(predictions) != 1:
             raise gr.Error("expected one image, got a ZIP file: use /predict_many")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from domain_masks.analysis.heat_maps import as_webp, class_activation_maps, overlaid, pixels_of
+from domain_masks.data.overlays import as_webp, overlaid, pixels_of
 from domain_masks.deploy.predicting.image_inputs import ImageInput, open_input
 from domain_masks.errors import InputError
+from domain_masks.methods.activation_maps import class_activation_maps
 from domain_masks.methods.base import PREDICTIONS, known
 from domain_masks.networks.map_layer import MapLayer, find_map_layer
 
@@ -33,7 +34,7 @@ class Evidence:
 
 
 class EvidenceFinder:
-    """Computes the evidence in images for one model; see :func:`~domain_masks.analysis.heat_maps.class_activation_maps`."""
+    """Computes the evidence in images for one model, as ``class_activation_maps`` of ``methods`` does."""
 
     def __init__(self, model: Model) -> None:
         self._model = model

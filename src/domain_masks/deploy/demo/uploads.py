@@ -37,11 +37,15 @@ class PredictedUploads:
     csv: bytes
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return plain values for JSON, with ``image`` for ``path``, which gradio's client takes for a file to download."""
         return {
-            "predictions": [prediction.to_dict() for prediction in self.predictions],
-            "unreadable": [{"path": problem.name, "reason": problem.reason} for problem in self.unreadable],
+            "predictions": [_named(prediction.to_dict()) for prediction in self.predictions],
+            "unreadable": [{"image": problem.name, "reason": problem.reason} for problem in self.unreadable],
         }
+
+
+def _named(content: dict[str, Any]) -> dict[str, Any]:
+    return {"image": content.pop("path"), **content}
 
 
 def predict_uploads(model: Model, files: Sequence[Path], ensemble: str, top: int) -> PredictedUploads:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from deploy.examples import SOURCES, images_for, method
-from domain_masks.analysis.heat_maps import SIDE, class_activation_maps, overlaid
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
 from domain_masks.methods import Method
+from domain_masks.methods.activation_maps import class_activation_maps
 from domain_masks.methods.base import PREDICTIONS, known
 from domain_masks.networks import MaskedNetwork
 from domain_masks.networks.map_layer import find_map_layer
@@ -98,14 +97,3 @@ def test_predictions_without_a_gradient_are_said(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(built, "predict", lambda batch: {name: x.detach() for name, x in predict(batch).items()})
     with pytest.raises(InputError, match="'aggregate' have no gradient"):
         class_activation_maps(built, torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.int64), [PREDICTIONS])
-
-
-def test_what_is_drawn() -> None:
-    pixels = np.full((32, 32, 3), 100, dtype=np.uint8)
-    heat = torch.zeros(32, 32)
-    heat[:8, :8] = 3.0
-    shown = np.asarray(overlaid(pixels, heat)).astype(int)
-    assert shown.shape == (SIDE, SIDE, 3)
-    assert (shown[-10, -10] == 100).all()
-    assert shown[10, 10].max() > 150
-    assert (np.asarray(overlaid(pixels, torch.zeros(32, 32))) == np.asarray(overlaid(pixels))).all()
