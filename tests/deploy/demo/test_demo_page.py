@@ -167,7 +167,7 @@ def test_a_phone_shows_all_of_it(theme: str, chromium: Any, site: Served) -> Non
         page = visited.page
         page.set_default_timeout(WAIT)
         page.get_by_role("button", name="Thumbnail 1 of 12").click()
-        page.wait_for_selector(".dmg-verdict")
+        page.wait_for_selector(".dmg-evidence")
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
         assert page.evaluate(BROKEN_WORDS) == []
         red, green, blue = page.evaluate(
