@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,23 @@ class StreamedTable:
 
 def opened(path: str) -> Any:
     """Return a Parquet file, here or on the Hub, of which only the parts that are asked for are read."""
+    return _parquet_file(path, _description(path))
+
+
+@lru_cache(maxsize=4096)
+def _description(path: str) -> Any:
+    """Return the description at the end of a Parquet file, which is read once."""
+    with _parquet_file(path, None) as file:
+        return file.metadata
+
+
+def _parquet_file(path: str, description: Any) -> Any:
     import fsspec  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    return pq.ParquetFile(fsspec.open(path, "rb").open(), pre_buffer=False)
+    system, place = fsspec.core.url_to_fs(path)
+    # Without a buffer of the file system's own, which reads 5 MB around every part; Parquet's asks for a column at once.
+    return pq.ParquetFile(system.open(place, "rb", cache_type="none"), metadata=description, pre_buffer=True)
 
 
 def stream_parts(name: str, config: str | None, revision: str | None) -> dict[str, StreamedTable]:
