@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from captum.attr import LayerAttribution, LayerGradCam
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
@@ -63,6 +62,8 @@ def class_activation_maps(
 
 def _maps(method: Method, images: Tensor, classes: Tensor, ensemble: str, layer: MapLayer) -> tuple[Tensor, Tensor]:
     """Return the maps of one ensemble, (N, S, S) on the CPU, and its logits, (N, C)."""
+    from captum.attr import LayerAttribution, LayerGradCam  # noqa: PLC0415 - takes a second
+
     count = len(images)
     seen: list[Tensor] = []
     # captum looks at the output of a module: this one, put behind the layer, has channels first whatever the network's order.
