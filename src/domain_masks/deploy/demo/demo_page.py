@@ -164,13 +164,14 @@ class _Predicting:
         self._evidence = EvidenceFinder(model)
 
     def file(self, path: str | None, ensemble: str) -> Iterator[tuple[Any, ...]]:
-        """Predict an uploaded file, delete it in any case, and clear the upload field."""
+        """Predict an uploaded file, delete it before anything is shown, and clear the upload field."""
         if path is None:
             yield None, None, "", *_empty(), ""
             return
         upload = Path(path)
         try:
             for shown in self._predicted(lambda: upload, upload.name, None, ensemble):
+                delete_uploads([upload])
                 yield None, *shown
         finally:
             delete_uploads([upload])
@@ -208,17 +209,18 @@ class _Predicting:
     def _predicted(
         self, open_it: Callable[[], ImageInput], name: str, label: str | None, ensemble: str
     ) -> Iterator[tuple[Any, ...]]:
-        """Yield the answer, and then also the class activation maps, which take longer."""
+        """Yield the answer, and then also the class activation maps, which take longer; the image is read before both."""
         try:
             seen = figure(image_of(open_it, name, self._model.preprocessing.value_range), name)
             (output,) = self._model.outputs(open_it())
             shown = (output, label), seen, *self._shown(output, label, ensemble)
+            inputs = self._evidence.inputs(open_it)
         except InputError as error:
             yield None, "", *_empty(parts().problem(str(error))), ""
             return
         yield *shown, ""
         (prediction,) = self._model.predictions(output, PREDICTIONS, 1)
-        evidence = self._evidence.find(open_it, prediction.class_name)
+        evidence = self._evidence.find(inputs, prediction.class_name)
         if evidence is not None:
             addresses = [
                 (ensemble_title(name, self._word), None if heat is None else data_address(heat, "image/webp"))

@@ -27,10 +27,10 @@ def add_endpoints(model: Model) -> None:
         found = _predicted(model, [] if image is None else [image], ensemble, top)
         if found["unreadable"]:
             problem = found["unreadable"][0]
-            raise gr.Error(f"{problem['image']!r} cannot be read as an image: {problem['reason']}")
+            raise _refusal(f"{problem['image']!r} cannot be read as an image: {problem['reason']}")
         predictions = found["predictions"]
         if len(predictions) != 1:
-            raise gr.Error("expected one image, got a ZIP file: use /predict_many")
+            raise _refusal("expected one image, got a ZIP file: use /predict_many")
         only: dict[str, Any] = predictions[0]
         return only
 
@@ -73,6 +73,11 @@ def delete_uploads(paths: list[Path]) -> None:
             path.parent.rmdir()
 
 
+def _refusal(message: str) -> gr.Error:
+    """Return an error whose message reaches the caller, and no traceback the terminal."""
+    return gr.Error(message, print_exception=False)
+
+
 def _predicted(model: Model, images: list[str], ensemble: str, top: float) -> dict[str, Any]:
     """Predict uploaded files and delete them in any case; mistakes are gradio's errors, which name them to the caller."""
     files = [Path(image) for image in images]
@@ -81,6 +86,6 @@ def _predicted(model: Model, images: list[str], ensemble: str, top: float) -> di
             raise InputError(f"top: expected a whole number from 1, got {top}")
         return predict_uploads(model, files, ensemble, int(top)).to_dict()
     except DomainMasksError as error:
-        raise gr.Error(str(error)) from error
+        raise _refusal(str(error)) from error
     finally:
         delete_uploads(files)

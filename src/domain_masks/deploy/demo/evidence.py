@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from domain_masks.data.overlays import as_webp, overlaid, pixels_of
 from domain_masks.deploy.predicting.image_inputs import ImageInput, open_input
@@ -18,6 +21,10 @@ from domain_masks.networks.map_layer import MapLayer, find_map_layer
 
 if TYPE_CHECKING:
     from domain_masks.deploy.predicting.model import Model
+
+
+Inputs = tuple[npt.NDArray[np.uint8], Tensor]
+"""The pixels of an image, (S, S, 3), and the network's input, (1, 3, S, S)."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +53,21 @@ class EvidenceFinder:
         except InputError:
             return None
 
-    def find(self, open_it: Callable[[], ImageInput], class_name: str) -> Evidence | None:
-        """Return the evidence for a class under the prediction ensemble and each mask or head; None if there are no maps.
+    def inputs(self, open_it: Callable[[], ImageInput]) -> Inputs:
+        """Return an image as the network sees it; ``open_it`` returns the image."""
+        with open_input(open_it()) as image:
+            return pixels_of(self._model.preprocessing, image)
 
-        - ``open_it``: returns the image
-        """
+    def find(self, inputs: Inputs, class_name: str) -> Evidence | None:
+        """Return the evidence for a class under the prediction ensemble and each mask or head; None if there are no maps."""
         if self._layer is None:
             return None
         model = self._model
         ensembles = [PREDICTIONS, *(known(source) for source in (model.sources if model.has_votes else ()))]
-        with open_input(open_it()) as image:
-            pixels, inputs = pixels_of(model.preprocessing, image)
+        pixels, images = inputs
         label = torch.tensor([model.classes.index(class_name)])
         try:
-            found = class_activation_maps(model.method, inputs.to(model.device), label, ensembles, self._layer)
+            found = class_activation_maps(model.method, images.to(model.device), label, ensembles, self._layer)
         except InputError:
             return None
         maps = {name: as_webp(overlaid(pixels, heat[0])) if heat.any() else None for name, heat in found.maps.items()}
