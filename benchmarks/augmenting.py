@@ -20,7 +20,14 @@ from torch.utils.data import default_collate
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
-from domain_masks.data import BatchAugmentation, LoaderSettings, Preprocessing, TrainingLoader, default_preprocessing
+from domain_masks.data import (
+    BatchAugmentation,
+    LoaderSettings,
+    Preprocessing,
+    TrainingLoader,
+    augmentation_named,
+    default_preprocessing,
+)
 from loading import Images, generated, pacs
 from timing import Conditions, Measurement, interleave
 
@@ -31,7 +38,7 @@ FAST_BATCH = 8
 
 
 def measure(conditions: Conditions) -> Iterator[Measurement]:
-    """Yield images per CPU second, decoded and augmented, and augmented alone, against torchvision's."""
+    """Yield images per CPU second, decoded and augmented, and augmented alone, against torchvision's; and with a policy."""
     sizes, batch = (FAST_SIZES, FAST_BATCH) if conditions.fast else (SIZES, BATCH)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -48,6 +55,9 @@ def _compare(images: Images, size: int, batch: int, conditions: Conditions) -> I
     preprocessing = default_preprocessing(images.subset.dataset, size)
     loader = TrainingLoader(images.subset, images.sources, preprocessing, LoaderSettings(batch), "pacs")
     augment = BatchAugmentation("pacs", preprocessing)
+    changed = augmentation_named("pacs", "randaugment", erasing=0.25)
+    changing = TrainingLoader(images.subset, images.sources, preprocessing, LoaderSettings(batch), changed)
+    erase = BatchAugmentation(changed, preprocessing)
     (example,) = loader
     crops = [to_pil_image(crop) for crop in example.images]
     crop, colours = _torchvision(preprocessing)
@@ -56,6 +66,10 @@ def _compare(images: Images, size: int, batch: int, conditions: Conditions) -> I
         for one in loader:
             augment(one.images, one.random)
 
+    def with_policy() -> None:
+        for one in changing:
+            erase(one.images, one.random)
+
     def theirs() -> Tensor:
         opened = map(images.subset.dataset.open_image, images.subset.indices.tolist())
         return default_collate([colours(crop(image.convert("RGB"))) for image in opened])
@@ -63,6 +77,7 @@ def _compare(images: Images, size: int, batch: int, conditions: Conditions) -> I
     calls: dict[str, Callable[[], object]] = {
         "files": ours,
         "torchvision, files": theirs,
+        "files, policy": with_policy,
         "crops": lambda: augment(example.images, example.random),
         "torchvision, crops": lambda: default_collate(list(map(colours, crops))),
     }
@@ -76,6 +91,13 @@ def _compare(images: Images, size: int, batch: int, conditions: Conditions) -> I
             [speed / against for speed, against in zip(mine, other, strict=True)],
             f"{np.median(mine):.4g} against {np.median(other):.4g} images/s",
         )
+
+    yield Measurement(
+        f"training images with RandAugment and erasing per CPU second ({images.name}, {size} px)",
+        "those without",
+        [speed / plain for speed, plain in zip(speeds["files, policy"], speeds["files"], strict=True)],
+        f"{np.median(speeds['files, policy']):.4g} against {np.median(speeds['files']):.4g} images/s",
+    )
 
 
 def _torchvision(preprocessing: Preprocessing) -> tuple[Callable[[Image.Image], Image.Image], Callable[..., Tensor]]:

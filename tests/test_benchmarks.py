@@ -91,6 +91,7 @@ def test_smoke_run_prints_every_ratio_with_its_spread_and_baseline(module, monke
     assert [name for name in names if name.startswith("training images")] == [
         f"training images decoded, cropped and augmented {augmented}",
         f"training images augmented {augmented}",
+        f"training images with RandAugment and erasing {augmented}",
     ]
     assert names.count("peak memory of predicting 200 images") == 1
     assert names.count("a copy of the bare network") == 1
