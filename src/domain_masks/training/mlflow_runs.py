@@ -25,7 +25,7 @@ def check() -> None:
     try:
         _experiment(_client())
     except (MlflowException, ImportError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise InputError(
             f"logger: MLflow cannot use its store ({reason}): set MLFLOW_TRACKING_URI to a server that runs, or install "
             "mlflow with its database for a local one"
