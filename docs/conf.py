@@ -32,8 +32,8 @@ smartquotes = False
 # Types stand in the signature, as in the code.
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
-# Of pydantic models, which says nothing about a record.
-autodoc_default_options = {"exclude-members": "model_config"}
+# What pydantic and scikit-learn add to classes.
+autodoc_default_options = {"exclude-members": "model_config, set_fit_request, set_predict_request, set_score_request"}
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 120
 add_module_names = False
