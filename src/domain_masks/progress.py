@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -54,6 +54,7 @@ class ConsoleReporter:
         self._clock = clock
         self._progress: Progress | None = None
         self._tasks: list[TaskID] = []
+        self._widgets: list[Any] = []
         self._note = ""
         self.console = Console(file=self._stream or io.StringIO(), highlight=False, soft_wrap=True, markup=False)
 
@@ -87,11 +88,15 @@ class ConsoleReporter:
         self._note = text
         if self._progress is not None and self._tasks:
             self._progress.update(self._tasks[-1], note=text)
+        if self._widgets:
+            self._widgets[-1].set_postfix_str(text, refresh=False)
 
     def track(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
         """Yield the items, with a bar that is removed at the end, or occasional lines."""
         if self._stream is None:
             yield from items
+        elif self.shows_bars and self.console.is_jupyter:
+            yield from self._with_widget(items, total, what)
         elif self.shows_bars:
             yield from self._with_bar(items, total, what)
         else:
@@ -109,8 +114,7 @@ class ConsoleReporter:
             )
             bar = BarColumn(bar_width=None, table_column=Column(min_width=8, max_width=40, ratio=1))
             columns = (TextColumn("{task.description}"), bar, MofNCompleteColumn(), TimeRemainingColumn(), note)
-            # In a notebook a transient display leaves an empty output; its widget is closed instead.
-            self._progress = Progress(*columns, console=self.console, transient=not self.console.is_jupyter)
+            self._progress = Progress(*columns, console=self.console, transient=True)
             self._progress.start()
         progress = self._progress
         task: TaskID = progress.add_task(what, total=total, note="")
@@ -126,8 +130,19 @@ class ConsoleReporter:
                 self._progress = None
                 with suppress(OSError):
                     progress.stop()
-                if progress.live.ipy_widget is not None:
-                    progress.live.ipy_widget.close()
+
+    def _with_widget(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
+        # Rich would leave an empty output behind each of its bars in a notebook.
+        from tqdm.notebook import tqdm  # noqa: PLC0415
+
+        with tqdm(total=total, desc=what, leave=False) as bar:
+            self._widgets.append(bar)
+            try:
+                for item in items:
+                    yield item
+                    bar.update()
+            finally:
+                self._widgets.remove(bar)
 
     def _with_lines(self, items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
         last, tenths = self._clock(), 0
@@ -150,6 +165,12 @@ class ConsoleReporter:
         """
         if not self.shows_bars:
             yield _Lines(self.say, what, total, self._clock)
+            return
+        if self.console.is_jupyter:
+            from tqdm.notebook import tqdm  # noqa: PLC0415
+
+            with tqdm(total=total, desc=what, unit="B", unit_scale=True, leave=False) as bar:
+                yield lambda done: bar.update(done - bar.n) and None
             return
 
         from rich import progress as bars  # noqa: PLC0415
