@@ -60,6 +60,21 @@ def command(*words: object) -> list[str]:
     return ["predict", *map(str, words), "--device", "cpu"]
 
 
+def test_an_adaptation_is_marked_in_every_row(run: Path, digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for flags, name in (
+        (("--tta", "flips"), "tta flips"),
+        (("--adapt", "tent"), "tent"),
+        (("--adapt", "batch-norm"), "batch-norm"),
+    ):
+        assert main(command(run, digits, *flags, "--out", "votes.csv")) == 0
+        assert f"test time: {name}: " in capsys.readouterr().err
+        assert {row["test_time"] for row in table(Path("votes.csv").read_bytes())} == {name}
+    assert main(command(run, digits, "--out", "plain.csv", "--quiet")) == 0
+    assert "test_time" not in table(Path("plain.csv").read_bytes())[0]
+    assert main(command(run, "-", "--adapt", "batch-norm")) == 2
+    assert "reads the images twice" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("ensemble", ["predictions", "masks", "known:paper"])
 def test_rows_are_the_predictions_of_the_run(run: Path, digits: Path, ensemble: str) -> None:
     assert main(command(run, digits, "--ensemble", ensemble, "--out", "votes.csv", "--top", 2, "--quiet")) == 0

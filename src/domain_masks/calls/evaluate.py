@@ -33,7 +33,8 @@ def evaluate(
     - ``config``: a YAML in place of the run's own
     - ``quiet``: whether nothing is printed
 
-    ``accuracies`` of the returned run are those under ``ensemble``.
+    ``accuracies`` of the returned run are those under ``ensemble``. With ``tta`` or ``adapt`` the run itself is not
+    changed: the returned one is that in ``out``, which has no model.
 
     Raises RunFolderError where the folder holds no run with a checkpoint, InputError for settings that cannot be used.
     """
@@ -68,5 +69,13 @@ def evaluated(settings: EvaluateSettings, reporter: Reporter, config_file: Path 
 
     if settings.ensemble == WEIGHTED_ENSEMBLE:
         changes["domain_classifier"] = True
-    finished = evaluate_run(settings.run, reporter, dataset=dataset, changes=changes, config_file=config_file)
+    finished = evaluate_run(
+        settings.run,
+        reporter,
+        dataset=dataset,
+        changes=changes,
+        config_file=config_file,
+        test_time=settings.test_time,
+        out=settings.out,
+    )
     return TrainedRun(finished.folder, finished.results, settings.ensemble)

@@ -44,7 +44,7 @@ def predict(
     predicts, with ``--launcher ray``.
     """
     from domain_masks import deploy  # noqa: PLC0415
-    from domain_masks.deploy.predicting.image_paths import find_images  # noqa: PLC0415
+    from domain_masks.deploy.predicting.image_paths import Images  # noqa: PLC0415
     from domain_masks.deploy.predicting.prediction_writers import problems_to_file, rows_to_file  # noqa: PLC0415
     from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
 
@@ -59,19 +59,21 @@ def predict(
         problems = files.enter_context(problems_to_file(checked.errors))
         rows = None
         if checked.out is not None:
-            rows = files.enter_context(rows_to_file(checked.out, top, used.sources if used.has_votes else ()))
+            votes = used.sources if used.has_votes else ()
+            rows = files.enter_context(rows_to_file(checked.out, top, votes, checked.test_time is not None))
 
         def unreadable(image: Unreadable) -> None:
             problems.add(image)
             predictions.unreadable.append(image)
 
         stream = used.stream(
-            find_images(checked.paths),
+            Images(checked.paths),
             ensemble=checked.ensemble,
             top=top,
             batch=checked.batch,
             workers=checked.workers,
             unreadable=unreadable,
+            test_time=checked.test_time,
         )
         for prediction in reporter.track(stream, total, "predicting"):
             predictions.images += 1

@@ -206,6 +206,17 @@ class EvaluateKeywords(TypedDict, total=False):
     calibrate: bool | None
     """fit a temperature of the probabilities on the sources' validation images; no predicted class changes (default:
     as the run is)"""
+    tta: Literal["flips", "flips+crops"] | None
+    """average the probabilities of an image and its mirror image, or also of four corner crops and theirs"""
+    adapt: Literal["batch-norm", "tent"] | None
+    """adapt a copy of the network to the unlabelled images that are predicted: batch-norm statistics of all of them,
+    or tent, which minimises entropy batch by batch; numbers are marked"""
+    adapt_rate: float | None
+    """learning rate of tent (default: 0.001)"""
+    adapt_batch: int | None
+    """images per batch of an adaptation (default: 64)"""
+    out: Place | None
+    """folder of the results under tta or adapt, which do not replace the run's"""
 
 
 class AnalyzeKeywords(TypedDict, total=False):
@@ -253,8 +264,15 @@ class PredictKeywords(TypedDict, total=False):
     """where to write the rows (default: CSV on standard output)"""
     errors: Place | None
     """write the images that could not be read, with the reason"""
+    tta: Literal["flips", "flips+crops"] | None
+    """average the probabilities of an image and its mirror image, or also of four corner crops and theirs"""
+    adapt: Literal["batch-norm", "tent"] | None
+    """adapt a copy of the network to the unlabelled images that are predicted: batch-norm statistics of all of them,
+    or tent, which minimises entropy batch by batch; numbers are marked"""
+    adapt_rate: float | None
+    """learning rate of tent (default: 0.001)"""
     batch: int
-    """batch size; on a CPU at most 16 images are computed together"""
+    """batch size; on a CPU at most 16 images are computed together, without adapt"""
     workers: int | None
     """threads that load images and compute; with a GPU, processes that load (default: by CPU cores)"""
     device: str

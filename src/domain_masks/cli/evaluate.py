@@ -16,13 +16,15 @@ def parser() -> Parser:
     return command_parser(
         "evaluate",
         "Predicts all validation, test and held-out images again from the best checkpoint of a run, and rewrites its "
-        "predictions.npz, results.json and model files.",
+        "predictions.npz, results.json and model files. With --tta or --adapt the results go to a folder of their own.",
         """
         dmg evaluate runs/sketch
         dmg evaluate runs/sketch --ensemble masks
         dmg evaluate runs/sketch --ensemble weighted
         dmg evaluate runs/sketch --ensemble known:photo
         dmg evaluate runs/sketch --calibrate
+        dmg evaluate runs/sketch --tta flips --out runs/sketch-flips
+        dmg evaluate runs/sketch --adapt tent --out runs/sketch-tent
         """,
         EvaluateSettings,
         config="a YAML that replaces the run's own config.yaml",
@@ -57,6 +59,8 @@ def main(arguments: Sequence[str]) -> int:
             *(accuracy_line(MEASURE_TITLES[name], shown) for name, shown in finished.accuracies.items()),
             *metric_lines(measured, temperatures, settings.ensemble),
         ]
+    if results.protocol.test_time is not None:
+        lines.append(f"{'test time':<13} {results.protocol.test_time}")
     for line in [*lines, *(detail_lines(finished.results) if flags.verbose else ())]:
         say(line)
     return 0

@@ -40,6 +40,7 @@ def parser() -> Parser:
         dmg predict runs/sketch a.jpg b.png "more/**/*.jpg" --ensemble masks --top 3
         find photos -name '*.jpg' -print0 | dmg predict runs/sketch - -0 --out votes.jsonl --errors unread.csv
         dmg predict hf:owner/name photos/ --ensemble known:photo
+        dmg predict runs/sketch sketches/ --adapt tent --out votes.csv
         dmg predict runs/sketch /shared/photos --out /shared/votes.csv --launcher ray --ray_address HEAD:6379
         """,
         PredictSettings,
@@ -81,7 +82,9 @@ def main(arguments: Sequence[str]) -> int:
         count, problems = predict_in_shards(model, work, settings, listing, reporter)
     else:
         count, problems = _predict(model, settings, listing, reporter)
-    if count and settings.ensemble in model.card.temperatures:
+    if count and settings.test_time is not None:
+        reporter.say(f"test time: {settings.test_time.in_words()}; probabilities are not calibrated")
+    elif count and settings.ensemble in model.card.temperatures:
         reporter.say(model.about_probabilities(settings.ensemble))
     if count and model.has_votes:
         reporter.say(model.about_nearest())
@@ -120,14 +123,18 @@ def _predict(
 def _stream(
     model: Model, images: Iterator[str | Unreadable], top: int, settings: PredictSettings, problems: Problems
 ) -> Generator[Prediction, None, None]:
+    from domain_masks.deploy.predicting.image_paths import STANDARD_INPUT, Images  # noqa: PLC0415
+
     # A separate generator, so that closing it where writing fails ends the workers that read.
     yield from model.stream(
-        images,
+        # Those on standard input can be read once only.
+        images if settings.adapt is None or STANDARD_INPUT in settings.paths else Images(settings.paths),
         ensemble=settings.ensemble,
         top=top,
         batch=settings.batch,
         workers=settings.workers,
         unreadable=problems.add,
+        test_time=settings.test_time,
     )
 
 
@@ -173,9 +180,10 @@ def _rows(settings: PredictSettings, model: Model, asked: int, shows_table: bool
     from domain_masks.deploy.predicting.prediction_writers import rows_to_file, rows_to_stream  # noqa: PLC0415
 
     top, sources = min(asked, len(model.classes)), model.sources if model.has_votes else ()
+    marked = settings.test_time is not None
     if settings.out is not None:
-        return rows_to_file(settings.out, top, sources)
+        return rows_to_file(settings.out, top, sources, marked)
     if shows_table:
         return nullcontext(TableRows(sys.stdout.buffer, top, sources, model.classes))
     sys.stdout.flush()
-    return rows_to_stream(sys.stdout.buffer, top, sources)
+    return rows_to_stream(sys.stdout.buffer, top, sources, marked)

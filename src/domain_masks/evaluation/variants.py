@@ -89,6 +89,9 @@ def _settings(record: RunRecord) -> dict[str, Any]:
     run = {name: value for name, value in record.config.items() if name not in _NO_VARIANT}
     own = {**method_defaults(record.results.method), **record.method_settings}
     method = {METHOD + name: value for name, value in sorted(own.items())}
+    # Numbers of another option of test time are not of the same variant.
+    if record.results.protocol.test_time is not None:
+        run["test_time"] = record.results.protocol.test_time
     # An empty list means that the setting was not given.
     return {name: value if value != [] else None for name, value in (_DEFAULTS | run | method).items()}
 

@@ -62,6 +62,8 @@ def keys_in(
         config = with_settings(config)
     except DomainMasksError:
         return
+    if _is_of_test_time(folder):
+        return
     noted = inputs_noted(folder)
     if dataset is not None:
         config = _resolved(config, dataset)
@@ -75,6 +77,14 @@ def keys_in(
     yield key_of(config, (), inputs)
     # It is unknown whether this number was set or chosen by an older version.
     yield key_of(config, (), inputs | {"batch": AUTO})
+
+
+def _is_of_test_time(folder: RunFolder) -> bool:
+    """Whether a folder holds results of another run's model with an option of test time, and not a run."""
+    try:
+        return Results.read(folder.results).protocol.test_time is not None
+    except DomainMasksError:
+        return False
 
 
 def _with_content(noted: dict[str, Any], content: str | None) -> dict[str, Any]:

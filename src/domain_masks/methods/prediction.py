@@ -9,9 +9,30 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from domain_masks.batch import DomainBatch
 from domain_masks.methods.base import Method
+
+
+class BatchOutput(NamedTuple):
+    """A method's output for a batch of N rows.
+
+    - ``logits``: ensemble -> (N, C)
+    - ``domains``: (N, D), probability of each source by the domain classifier; None if the method has none
+    """
+
+    logits: dict[str, Tensor]
+    domains: Tensor | None
+
+
+def output_of(method: Method, batch: DomainBatch) -> BatchOutput:
+    """Return a method's output for a prepared batch; F runs once, also for a domain classifier."""
+    if method.domain_classifier is None:
+        return BatchOutput(method.predict(batch), None)
+    features = method.boundary_features(batch)
+    probabilities = method.domain_classifier(method.network.pooled(features))
+    return BatchOutput(method.predict(replace(batch, features=features)), probabilities)
 
 
 class Predicted(NamedTuple):
@@ -27,11 +48,17 @@ class Predicted(NamedTuple):
 
 
 def predict_batches(
-    method: Method, batches: Iterable[DomainBatch], prepare: Callable[[DomainBatch], DomainBatch]
+    method: Method,
+    batches: Iterable[DomainBatch],
+    prepare: Callable[[DomainBatch], DomainBatch],
+    output: Callable[[Method, DomainBatch], BatchOutput] = output_of,
+    *,
+    with_gradients: bool = False,
 ) -> Predicted:
     """Run a method in evaluation mode over all batches.
 
     - ``prepare``: moves a batch to the method's device and normalises its images
+    - ``output``: the output of the method for a prepared batch; ``with_gradients``: whether it needs gradients itself
 
     The method's previous mode is restored.
     """
@@ -41,16 +68,12 @@ def predict_batches(
     training = method.training
     method.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(not with_gradients):
             for batch in batches:
-                prepared = prepare(batch)
-                if method.domain_classifier is not None:
-                    features = method.boundary_features(prepared)
-                    probabilities = method.domain_classifier(method.network.pooled(features))
-                    domains.append(probabilities.float().cpu().numpy())
-                    # Reuse the features, so that F runs once.
-                    prepared = replace(prepared, features=features)
-                for ensemble, logits in method.predict(prepared).items():
+                found = output(method, prepare(batch))
+                if found.domains is not None:
+                    domains.append(found.domains.float().cpu().numpy())
+                for ensemble, logits in found.logits.items():
                     collected.setdefault(ensemble, []).append(logits.float().cpu().numpy())
                 ids.append(batch.ids.cpu().numpy())
     finally:

@@ -37,11 +37,14 @@ class SelectionProtocol(RecordPart):
     - ``target_labels_used``: whether labels of a held-out domain were used in training or selection
     - ``in_domain_test``: "validation-half" where half of the validation images are the in-domain test images, and the other
       half selects; absent where the dataset's own lists say it
+    - ``test_time``: what prediction did beside one pass over each image, and what it looked at, such as an adaptation to the
+      unlabelled images; absent for ordinary predictions
     """
 
     selection: Text
     target_labels_used: Truth
     in_domain_test: Text | None = None
+    test_time: Text | None = None
 
 
 class Accuracies(RecordPart):

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StrictBool
 
 from domain_masks.evaluation.selection_rules import SELECTION_RULES, SOURCE_VALIDATION
-from domain_masks.records.setting_types import Count, DatasetPlace, Device, Ensemble, Folder, Names, OneOf, setting
+from domain_masks.records.setting_types import (
+    Count,
+    DatasetPlace,
+    Device,
+    Ensemble,
+    Folder,
+    Names,
+    OneOf,
+    Rate,
+    setting,
+)
+from domain_masks.records.test_time import AtTestTime
 from domain_masks.settings.command import CommandSettings
+from domain_masks.settings.test_time import (
+    ADAPT_HELP,
+    RATE_HELP,
+    TTA_HELP,
+    Adaptation,
+    Views,
+    contradictions_of,
+    of_test_time,
+)
 
 
 class _MovedDataset(CommandSettings):
@@ -43,6 +64,31 @@ class EvaluateSettings(_MovedDataset):
         None,
         otherwise="as the run is",
     )
+
+    tta: Views | None = setting(TTA_HELP, None)
+    adapt: Adaptation | None = setting(ADAPT_HELP, None)
+    adapt_rate: Rate | None = setting(RATE_HELP, None, otherwise="0.001")
+    adapt_batch: Count | None = setting("images per batch of an adaptation", None, otherwise="64")
+    out: Folder | None = setting("folder of the results under --tta or --adapt, which do not replace the run's", None)
+
+    @property
+    def test_time(self) -> AtTestTime | None:
+        """The option of predicting; None for ordinary predictions."""
+        return of_test_time(self.tta, self.adapt, self.adapt_rate, self.adapt_batch)
+
+    def contradictions(self) -> Iterator[str]:
+        """Yield a line for each contradiction between the options of test time, and with settings that they exclude."""
+        yield from contradictions_of(self.tta, self.adapt, self.adapt_rate)
+        if self.adapt_batch is not None and self.adapt is None:
+            yield "adapt_batch: belongs to --adapt: add that, or leave it out"
+        if self.test_time is None:
+            if self.out is not None:
+                yield "out: belongs to --tta and --adapt: without them the run's own results are written again"
+            return
+        if self.out is None:
+            yield "out: results under --tta and --adapt do not replace those of the run: add --out DIR"
+        if self.calibrate:
+            yield "calibrate: a temperature is fitted to ordinary predictions: leave out --tta and --adapt"
 
     @property
     def changes(self) -> dict[str, Any]:

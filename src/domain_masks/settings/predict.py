@@ -16,10 +16,21 @@ from domain_masks.records.setting_types import (
     ModelPlace,
     Names,
     PlaceText,
+    Rate,
     Workers,
     setting,
 )
+from domain_masks.records.test_time import BATCH_NORM, AtTestTime
 from domain_masks.settings.command import MODEL_HELP, MODEL_MISSING, CommandSettings
+from domain_masks.settings.test_time import (
+    ADAPT_HELP,
+    RATE_HELP,
+    TTA_HELP,
+    Adaptation,
+    Views,
+    contradictions_of,
+    of_test_time,
+)
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -57,7 +68,10 @@ class PredictSettings(CommandSettings):
         "write the images that could not be read, with the reason", None, metavar="FILE.csv"
     )
     null: bool = setting("paths on standard input end with a null byte instead of a line break", False, letter="-0")
-    batch: Count = setting("batch size; on a CPU at most 16 images are computed together", 64)
+    tta: Views | None = setting(TTA_HELP, None)
+    adapt: Adaptation | None = setting(ADAPT_HELP, None)
+    adapt_rate: Rate | None = setting(RATE_HELP, None, otherwise="0.001")
+    batch: Count = setting("batch size; on a CPU at most 16 images are computed together, without --adapt", 64)
     workers: Workers | None = setting(
         "threads that load images and compute; with a GPU, processes that load", None, otherwise="by CPU cores"
     )
@@ -69,8 +83,19 @@ class PredictSettings(CommandSettings):
     jobs: Count | None = setting("shards in parallel on the cluster", None, otherwise="one per GPU or node")
     shard: Count | None = setting("images of a shard, which is kept when it is finished", None, otherwise="4096")
 
+    @property
+    def test_time(self) -> AtTestTime | None:
+        """The option of predicting; None for ordinary predictions."""
+        return of_test_time(self.tta, self.adapt, self.adapt_rate, self.batch)
+
     def contradictions(self) -> Iterator[str]:
-        """Yield a line for each output that is a folder, for both in one file, and for settings of a cluster without one."""
+        """Yield a line for each output that is a folder, for both in one file, and for options that exclude each other."""
+        yield from contradictions_of(self.tta, self.adapt, self.adapt_rate)
+        if self.adapt == BATCH_NORM and "-" in self.paths:
+            yield "adapt: batch-norm reads the images twice, which standard input (-) does not allow: name files or folders"
+        for name in ("tta", "adapt"):
+            if getattr(self, name) is not None and self.launcher == "ray":
+                yield f"{name}: is computed by one process: leave out --launcher ray"
         named = {name: path for name in ("out", "errors") if (path := getattr(self, name)) is not None}
         for name, path in named.items():
             if path.is_dir():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -37,7 +37,7 @@ from domain_masks.errors import RunFolderError
 from domain_masks.methods import Context, Method
 from domain_masks.methods.extra_state import check_extra_state
 from domain_masks.methods.method_builder import build_method
-from domain_masks.methods.prediction import predict_batches
+from domain_masks.methods.prediction import Predicted, predict_batches
 from domain_masks.methods.settings import with_settings
 from domain_masks.methods.tensor_files import load_tensors
 from domain_masks.progress import Reporter
@@ -322,30 +322,36 @@ class Experiment:
 
     def predictions(self) -> Predictions:
         """Predict the sources' validation and test images and the held-out ones, under every ensemble."""
-        splits, dataset = self.splits, self.splits.dataset
         parts = []
-        for name, subset in (("validation", splits.validation), ("test", splits.test), ("held_out", splits.held_out)):
-            if subset is None or len(subset) == 0:
-                continue
-            chosen = self.limited(subset)
+        for name, chosen in self.measured_subsets():
             batches = self.batches(chosen, with_labels=False)
             tracked = self.reporter.track(batches, -(-len(chosen) // self.rows_at_once), f"predicting {name}")
             with self.fabric.autocast():
                 predicted = predict_batches(self.method, tracked, self.prepare)
-            parts.append(
-                Predictions(
-                    ids=np.asarray(chosen.ids, dtype=np.str_),
-                    labels=chosen.labels,
-                    domains=chosen.domain_indices,
-                    domain_names=dataset.domains,
-                    splits=np.full(len(chosen), name),
-                    logits=predicted.logits,
-                    classes=dataset.classes,
-                    sources=splits.sources,
-                    domain_probabilities=predicted.domains,
-                )
-            )
+            parts.append(self.as_predictions(chosen, name, predicted))
         return Predictions.concatenate(parts)
+
+    def measured_subsets(self) -> Iterator[tuple[str, Subset]]:
+        """Yield split and images of what is measured: "validation", "test" and "held_out", those that there are."""
+        splits = self.splits
+        for name, subset in (("validation", splits.validation), ("test", splits.test), ("held_out", splits.held_out)):
+            if subset is not None and len(subset):
+                yield name, self.limited(subset)
+
+    def as_predictions(self, subset: Subset, split: str, predicted: Predicted) -> Predictions:
+        """Return what was predicted for a subset, in its order, with labels and domains."""
+        dataset = self.splits.dataset
+        return Predictions(
+            ids=np.asarray(subset.ids, dtype=np.str_),
+            labels=subset.labels,
+            domains=subset.domain_indices,
+            domain_names=dataset.domains,
+            splits=np.full(len(subset), split),
+            logits=predicted.logits,
+            classes=dataset.classes,
+            sources=self.splits.sources,
+            domain_probabilities=predicted.domains,
+        )
 
 
 def _division(splits: DomainSplits) -> str:

@@ -28,11 +28,13 @@ from domain_masks.records.results import (
     SiteMasks,
     notes_of,
 )
+from domain_masks.records.test_time import AtTestTime
 from domain_masks.training.domain_classifier import add_domain_classifier
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.recalibration import recalibrate
 from domain_masks.training.run_progress import Progress
 from domain_masks.training.saved_model_check import save_measured
+from domain_masks.training.test_time import predictions_at_test_time
 
 _Measured = TypeVar("_Measured", Accuracies, NearestAccuracy)
 
@@ -47,12 +49,18 @@ def finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Res
     return results
 
 
-def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predictions]:
-    """Return the results of a run and the predictions that they are computed from; writes nothing."""
+def measure(
+    experiment: Experiment, progress: Progress, test_time: AtTestTime | None = None
+) -> tuple[Results, Predictions]:
+    """Return the results of a run and the predictions that they are computed from; writes nothing.
+
+    - ``test_time``: an option of predicting, which results and splits then name; such results have no temperatures and no
+      nearest source, which are of ordinary predictions
+    """
     began = time.monotonic()
     recalibrate(experiment)
     classifier = add_domain_classifier(experiment)
-    predictions = experiment.predictions()
+    predictions = experiment.predictions() if test_time is None else predictions_at_test_time(experiment, test_time)
     config, splits = experiment.config, experiment.splits
     mask_logits = experiment.method.mask_logits()
     masks = {
@@ -61,8 +69,8 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
     # Masks that are not learned, as in the ablations, do not leave their start.
     learned = masks if any(logits.requires_grad for logits in mask_logits.values()) else None
     measured = accuracies(predictions, _held_out_name(splits))
-    temperatures = _temperatures(experiment, predictions)
-    nearest = nearest_accuracy(predictions)
+    temperatures = _temperatures(experiment, predictions) if test_time is None else {}
+    nearest = nearest_accuracy(predictions) if test_time is None else None
     if config.in_domain_test != OFFICIAL:
         measured = {
             name: part if name == OUT_OF_DOMAIN else _named(part, config.in_domain_test)
@@ -72,6 +80,8 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
     if config.fast:
         measured = {name: _of_a_sample(part) for name, part in measured.items()}
         nearest = None if nearest is None else _of_a_sample(nearest)
+    if test_time is not None:
+        measured = {name: _named(part, f"{part.split}, {test_time.name}") for name, part in measured.items()}
     results = Results(
         dataset=splits.dataset.name,
         method=config.method_name,
@@ -86,6 +96,7 @@ def measure(experiment: Experiment, progress: Progress) -> tuple[Results, Predic
             selection=config.selection,
             target_labels_used=False,
             in_domain_test=None if config.in_domain_test == OFFICIAL else config.in_domain_test,
+            test_time=None if test_time is None else test_time.in_words(),
         ),
         nearest_source=nearest,
         notes=[

@@ -15,9 +15,12 @@ from domain_masks.batch import DomainBatch
 from domain_masks.deploy import Unreadable, load
 from domain_masks.deploy.predicting.image_stream import read_batches
 from domain_masks.errors import InputError
+from domain_masks.methods.adaptation import Tent
 from domain_masks.methods.base import known
 from domain_masks.methods.method_builder import build_method
 from domain_masks.records import Predictions
+from domain_masks.records.measured_metrics import FittedTemperature
+from domain_masks.records.test_time import AtTestTime
 from methods.contract import built, context
 
 SIXTEEN = {"size": 16, "resize": 16, "square": True}
@@ -412,3 +415,46 @@ def test_predictions_are_plain_data(model, images):
     assert content["votes"]["plain"].keys() == {"class", "probability"}
     assert content["nearest_source"].keys() == {"domain", "weight", "accuracy"}
     assert content["class"] == content["top"][0]["class"] == one.class_name
+
+
+def test_views_and_adaptations_are_marked_and_change_nothing_that_stays(model, images):
+    paths = sorted((images / "stripes").rglob("*.png"))
+    ordinary = model.predict(paths)
+    calibrated = model.card.model_copy(update={"temperatures": {"predictions": FittedTemperature(value=3.0, images=9)}})
+    other = dm.deploy.Model(model.method, calibrated, "cpu")
+    state = {name: value.clone() for name, value in model.method.state_dict().items()}
+    for option in (AtTestTime(tta="flips"), AtTestTime(adapt="batch-norm"), AtTestTime(adapt="tent", batch=8)):
+        found = model.predict(paths, test_time=option)
+        assert [one.name for one in found] == [str(path) for path in paths]
+        assert {one.test_time for one in found} == {option.name}
+        assert found[0].to_dict()["test_time"] == option.name
+        assert [one.probability for one in found] != [one.probability for one in ordinary]
+        # A temperature and an accuracy of ordinary predictions say nothing about these.
+        assert found == other.predict(paths, test_time=option)
+        assert all(one.nearest_accuracy is None for one in found)
+    assert all(torch.equal(state[name], value) for name, value in model.method.state_dict().items())
+    assert model.predict(paths) == ordinary
+    assert all(one.test_time is None for one in ordinary)
+
+
+def test_tent_predicts_batch_after_batch_in_the_order_given(model, images):
+    paths = sorted((images / "stripes").rglob("*.png"))
+    tent = Tent(model.method, 0.01)
+    expected = []
+    for start in range(0, len(paths), 8):
+        read = next(iter(read_batches(paths[start : start + 8], model.preprocessing, 8, 0)))
+        prepared = model.preprocessing.normalize(torch.from_numpy(read.images))
+        expected += tent.output(DomainBatch(prepared, None, None, torch.arange(8))).logits["masks"].softmax(1).max(1)[0]
+    found = model.predict(paths, ensemble="masks", test_time=AtTestTime(adapt="tent", rate=0.01, batch=8))
+    np.testing.assert_allclose([one.probability for one in found], torch.stack(expected), rtol=1e-4)
+
+
+def test_statistics_need_the_images_twice_and_several_of_them(model, images):
+    paths = sorted((images / "stripes").rglob("*.png"))
+    with pytest.raises(InputError, match="expected a list of them, got an iterator"):
+        model.stream(iter(paths), test_time=AtTestTime(adapt="batch-norm"))
+    missing = []
+    list(model.stream([*paths, "gone.png"], test_time=AtTestTime(adapt="batch-norm"), unreadable=missing.append))
+    assert [problem.name for problem in missing] == ["gone.png"], "named once"
+    with pytest.raises(InputError, match="at least one image"):
+        list(model.stream(["gone.png"], test_time=AtTestTime(adapt="batch-norm"), unreadable=missing.append))

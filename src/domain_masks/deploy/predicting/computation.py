@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from threading import Lock
@@ -21,6 +21,9 @@ from domain_masks.deploy.predicting.image_paths import Unreadable
 from domain_masks.deploy.predicting.image_stream import ReadBatch, read_batch, read_batches, worth_workers
 from domain_masks.errors import InputError
 from domain_masks.methods import Method
+from domain_masks.methods.adaptation import Tent, with_last_joined
+from domain_masks.methods.prediction import BatchOutput, output_of
+from domain_masks.methods.views import output_over_views
 from domain_masks.torch_globals import default_tensors
 
 _CPU_BATCH = 16
@@ -35,11 +38,15 @@ Computed = tuple[dict[str, Tensor], Tensor | None]
 
 @dataclass(frozen=True, eq=False)
 class Computation:
-    """A method in evaluation mode on a device, with the preprocessing of its images."""
+    """A method in evaluation mode on a device, with the preprocessing of its images.
+
+    - ``tta``: the views of each image whose probabilities are averaged; None for the image alone
+    """
 
     method: Method
     preprocessing: Preprocessing
     device: torch.device
+    tta: str | None = None
 
     def outputs(
         self, items: Iterator[ImageInput | Unreadable], batch: int, workers: int | None
@@ -53,6 +60,31 @@ class Computation:
         else:
             for read in read_batches(items, self.preprocessing, batch, workers):
                 yield read, self._compute_read(read)
+
+    def batches(
+        self, items: Iterator[ImageInput | Unreadable], batch: int, workers: int | None
+    ) -> Iterator[tuple[ReadBatch, DomainBatch | None]]:
+        """Yield the images that are read, and those of each batch on the device, prepared; None for a batch without any.
+
+        They are read by this process on a CPU, unless there are ``workers``. A batch of less than half of ``batch`` joins the
+        one before.
+        """
+        if self.device.type == "cpu" and workers is None:
+            workers = 0
+        reads = read_batches(items, self.preprocessing, batch, workers)
+        for read in with_last_joined(reads, batch, lambda read: len(read.names), ReadBatch.joined):
+            if not read.names:
+                yield read, None
+                continue
+            images = self.preprocessing.normalize(torch.from_numpy(read.images).to(self.device)).contiguous()
+            yield read, DomainBatch(images, None, None, torch.arange(len(images), device=self.device))
+
+    def adapting(
+        self, tent: Tent, items: Iterator[ImageInput | Unreadable], batch: int, workers: int | None
+    ) -> Iterator[tuple[ReadBatch, Computed]]:
+        """Yield the images of each batch and their output, one batch after the other, while ``tent`` adapts to them."""
+        for read, prepared in self.batches(items, batch, workers):
+            yield read, ({}, None) if prepared is None else _on_cpu(tent.output(prepared))
 
     def _read_and_compute(self, items: list[ImageInput | Unreadable]) -> tuple[ReadBatch, Computed]:
         read = read_batch(items, self.preprocessing)
@@ -77,13 +109,7 @@ class Computation:
             with torch.inference_mode(), default_tensors():
                 prepared = self.preprocessing.normalize(images.to(self.device)).contiguous(memory_format=self._layout)
                 batch = DomainBatch(prepared, None, None, torch.arange(len(images), device=self.device))
-                domains = None
-                if self.method.domain_classifier is not None:
-                    features = self.method.boundary_features(batch)
-                    domains = self.method.domain_classifier(self.method.network.pooled(features)).float().cpu()
-                    # Reuse the features, so that F runs only once.
-                    batch = replace(batch, images=None, features=features)
-                return {name: logits.float().cpu() for name, logits in self.method.predict(batch).items()}, domains
+                return _on_cpu(self._output(batch))
         except torch.OutOfMemoryError as error:
             if len(images) == 1:
                 raise InputError(
@@ -93,6 +119,9 @@ class Computation:
         (logits, domains), (more_logits, more_domains) = (self._compute(part) for part in images.chunk(2))
         joined = {name: torch.cat([logits[name], more_logits[name]]) for name in logits}
         return joined, None if domains is None or more_domains is None else torch.cat([domains, more_domains])
+
+    def _output(self, batch: DomainBatch) -> BatchOutput:
+        return output_of(self.method, batch) if self.tta is None else output_over_views(self.method, batch, self.tta)
 
     @property
     def _layout(self) -> torch.memory_format:
@@ -108,6 +137,11 @@ class Computation:
         except RuntimeError:
             return False
         return True
+
+
+def _on_cpu(output: BatchOutput) -> Computed:
+    domains = None if output.domains is None else output.domains.float().cpu()
+    return {name: logits.float().cpu() for name, logits in output.logits.items()}, domains
 
 
 def ensembles_of(method: Method, layout: torch.memory_format = torch.contiguous_format) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
@@ -46,6 +46,16 @@ def find_images(places: Iterable[str]) -> Iterator[str | Unreadable]:
             yield place
         else:
             yield from _or_problem(_matching(place), place, "nothing matches this pattern")
+
+
+class Images(Iterable["str | Unreadable"]):
+    """The images that :func:`find_images` finds, again each time that they are iterated over."""
+
+    def __init__(self, places: Sequence[str]) -> None:
+        self._places = tuple(places)
+
+    def __iter__(self) -> Iterator[str | Unreadable]:
+        return find_images(self._places)
 
 
 def listed_places(stream: BinaryIO, null: bool = False) -> Iterator[str]:

@@ -42,6 +42,11 @@ class ReadBatch:
     images: NDArray[np.uint8]
     problems: list[Unreadable]
 
+    def joined(self, other: ReadBatch) -> ReadBatch:
+        """Return the images and problems of two batches as one."""
+        images = np.concatenate([self.images, other.images])
+        return ReadBatch([*self.names, *other.names], images, [*self.problems, *other.problems])
+
 
 def read_batches(
     inputs: Iterable[Any], preprocessing: Preprocessing, batch: int, workers: int | None = None

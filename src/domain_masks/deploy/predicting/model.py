@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -15,9 +16,10 @@ from torch import Tensor
 from domain_masks.data import Preprocessing
 from domain_masks.deploy.hub.mixin import HubMixin
 from domain_masks.deploy.hub.model_card import model_card
-from domain_masks.deploy.predicting.computation import Computation, ensembles_of
+from domain_masks.deploy.predicting.computation import Computation, Computed, ensembles_of
 from domain_masks.deploy.predicting.image_inputs import ImageInput, each_image
 from domain_masks.deploy.predicting.image_paths import Unreadable
+from domain_masks.deploy.predicting.image_stream import ReadBatch
 from domain_masks.deploy.predicting.prediction import ModelOutput, Prediction, predictions_from
 from domain_masks.deploy.predicting.prediction_list import PredictionList
 from domain_masks.devices import choose_device
@@ -25,12 +27,14 @@ from domain_masks.errors import InputError
 from domain_masks.evaluation.ensembles import require_ensemble
 from domain_masks.keywords import named_keywords
 from domain_masks.methods import Method
+from domain_masks.methods.adaptation import Tent, with_statistics_of
 from domain_masks.methods.base import PREDICTIONS, WEIGHTED, known
 from domain_masks.methods.saving import save_model
 from domain_masks.records.counts import counted
 from domain_masks.records.model_card import ModelCard
 from domain_masks.records.notebook_html import html_block, html_table
 from domain_masks.records.results import DOMAIN_CLASSIFIER, MEASURE_TITLES, MOST_CONFIDENT_MASK, accuracies_html
+from domain_masks.records.test_time import BATCH_NORM, TENT, AtTestTime
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 BATCH = 64
@@ -104,6 +108,7 @@ class Model(HubMixin):
         ensemble: str = PREDICTIONS,
         top: int = TOP,
         batch: int = BATCH,
+        test_time: AtTestTime | None = None,
     ) -> PredictionList:
         """Return the prediction for each image, in order: a list, which a notebook shows as a table.
 
@@ -112,10 +117,12 @@ class Model(HubMixin):
         - ``ensemble``: one of :attr:`ensembles`
         - ``top``: how many classes a prediction lists, capped at the number of classes
         - ``batch``: images per forward pass, at most 16 on a CPU; affects only speed and memory
+        - ``test_time``: views of each image, or an adaptation to the ``inputs``, for which the order and ``test_time.batch``
+          matter; the images should be of one domain. Probabilities are then not calibrated. See :class:`AtTestTime`
 
         Raises InputError for an unreadable image, and for an invalid ensemble or number.
         """
-        return PredictionList(self.stream(inputs, ensemble=ensemble, top=top, batch=batch))
+        return PredictionList(self.stream(inputs, ensemble=ensemble, top=top, batch=batch, test_time=test_time))
 
     @named_keywords
     def stream(
@@ -127,25 +134,63 @@ class Model(HubMixin):
         batch: int = BATCH,
         workers: int | None = 0,
         unreadable: Callable[[Unreadable], None] | None = None,
+        test_time: AtTestTime | None = None,
     ) -> Iterator[Prediction]:
         """Yield the predictions of :meth:`predict` one by one, in constant memory for any number of ``inputs``.
 
         - ``workers``: threads that read and compute on a CPU, processes that read ahead for a GPU; None for one per core if
           there are at least 200 images, 0 for none
         - ``unreadable``: called with every unreadable image, which is then skipped; None raises InputError
+        - ``test_time``: as in :meth:`predict`; "batch-norm" reads the inputs twice, and refuses an iterator
         """
         self.check_ensemble(ensemble)
         for name, value in (("top", top), ("batch", batch)):
             if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
                 raise InputError(f"{name}: expected a whole number from 1, got {value!r}")
-        outputs = self.outputs(inputs, int(batch), workers, unreadable)
-        return (prediction for output in outputs for prediction in self.predictions(output, ensemble, int(top)))
+        if test_time is None:
+            outputs = self.outputs(inputs, int(batch), workers, unreadable)
+            return (prediction for output in outputs for prediction in self.predictions(output, ensemble, int(top)))
+        if test_time.adapt == BATCH_NORM and isinstance(inputs, Iterator):
+            raise InputError(
+                "adapt 'batch-norm': the images are read twice, first for their statistics: expected a list of them, got an "
+                "iterator"
+            )
+        computed = self._at_test_time(inputs, int(batch), workers, test_time)
+        return self._marked(self._outputs(computed, unreadable), ensemble, int(top), test_time.name)
 
     def predictions(self, output: ModelOutput, ensemble: str = PREDICTIONS, top: int = TOP) -> Iterator[Prediction]:
         """Yield the predictions from an output of :meth:`outputs`; raises InputError for NaN or infinity."""
         most = min(top, len(self.classes))
         temperatures = self.card.temperatures
         return predictions_from(output, ensemble, most, self.classes, self.sources, self.nearest_accuracy, temperatures)
+
+    def _marked(self, outputs: Iterator[ModelOutput], ensemble: str, top: int, test_time: str) -> Iterator[Prediction]:
+        """Yield predictions that say how they were made; temperatures and accuracies are of ordinary ones."""
+        most = min(top, len(self.classes))
+        for output in outputs:
+            for prediction in predictions_from(output, ensemble, most, self.classes, self.sources):
+                yield replace(prediction, test_time=test_time)
+
+    def _at_test_time(
+        self,
+        inputs: ImageInput | Iterable[ImageInput | Unreadable],
+        batch: int,
+        workers: int | None,
+        test_time: AtTestTime,
+    ) -> Iterator[tuple[ReadBatch, Computed]]:
+        """Yield what is read and computed, over views of the images, or with a copy of the network that is adapted to them."""
+        computation = replace(self._computation, tta=test_time.tta)
+        size = test_time.batch
+        if test_time.adapt == TENT:
+            tent = Tent(self.method, test_time.rate)
+            yield from computation.adapting(tent, each_image(inputs), size, workers)
+            return
+        if test_time.adapt == BATCH_NORM:
+            batches = (
+                batch for _, batch in computation.batches(each_image(inputs), size, workers) if batch is not None
+            )
+            computation = replace(computation, method=with_statistics_of(self.method, batches))
+        yield from computation.outputs(each_image(inputs), batch, workers)
 
     def logits(self, inputs: ImageInput | Iterable[ImageInput], *, batch: int = BATCH) -> dict[str, Tensor]:
         """Return ensemble -> logits (N, C), float32 on the CPU, for the inputs of :meth:`predict`.
@@ -181,7 +226,12 @@ class Model(HubMixin):
         unreadable: Callable[[Unreadable], None] | None = None,
     ) -> Iterator[ModelOutput]:
         """Yield the output of each batch under all ensembles; the arguments are those of :meth:`stream`."""
-        for read, (logits, domains) in self._computation.outputs(each_image(inputs), batch, workers):
+        return self._outputs(self._computation.outputs(each_image(inputs), batch, workers), unreadable)
+
+    def _outputs(
+        self, computed: Iterator[tuple[ReadBatch, Computed]], unreadable: Callable[[Unreadable], None] | None
+    ) -> Iterator[ModelOutput]:
+        for read, (logits, domains) in computed:
             for problem in read.problems:
                 if unreadable is None:
                     raise InputError(f"{problem.name!r} cannot be read: {problem.reason}")

@@ -40,6 +40,7 @@ class Prediction:
     - ``nearest_source``: see :func:`~domain_masks.evaluation.nearest_source`; None without masks or heads, and with one source
     - ``nearest_weight``: its weight in [0, 1]: the domain classifier's probability, or without one :func:`source_weights`
     - ``nearest_accuracy``: accuracy of the nearest source on the sources' own images, in [0, 1]; None if not measured
+    - ``test_time``: the option with which it was predicted, such as "tent"; None for an ordinary prediction
     """
 
     name: str | None
@@ -48,6 +49,7 @@ class Prediction:
     nearest_source: str | None = None
     nearest_weight: float | None = None
     nearest_accuracy: float | None = None
+    test_time: str | None = None
 
     @property
     def class_name(self) -> str:
@@ -69,6 +71,8 @@ class Prediction:
             content["nearest_source"] = {"domain": self.nearest_source, "weight": round(self.nearest_weight, _DIGITS)}
             if self.nearest_accuracy is not None:
                 content["nearest_source"]["accuracy"] = round(self.nearest_accuracy, _DIGITS)
+        if self.test_time is not None:
+            content["test_time"] = self.test_time
         return content
 
 

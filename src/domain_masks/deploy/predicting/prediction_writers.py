@@ -26,10 +26,12 @@ class Rows(ABC):
 
     - ``top``: how many classes a row lists
     - ``sources``: the source domains whose masks vote; empty for a method without votes
+    - ``marked``: whether each row says with which option of test time it was predicted
     """
 
-    def __init__(self, stream: BinaryIO, top: int, sources: Sequence[str]) -> None:
+    def __init__(self, stream: BinaryIO, top: int, sources: Sequence[str], marked: bool = False) -> None:
         self._stream = stream
+        self._marked = marked
         self._top = top
         self._sources = tuple(sources)
 
@@ -64,6 +66,7 @@ class CsvRows(Rows):
             head += [cell(f"vote_{source}"), cell(f"vote_{source}_probability")]
         if self._sources:
             head += ["nearest_source", "nearest_weight", "nearest_accuracy"]
+        head += ["test_time"] if self._marked else []
         self._write(head)
 
     def add(self, prediction: Prediction) -> None:
@@ -80,6 +83,7 @@ class CsvRows(Rows):
                 cell(prediction.nearest_source or ""),
                 *("" if number is None else _number(number) for number in numbers),
             ]
+        row += [prediction.test_time or ""] if self._marked else []
         self._write(row)
 
     def _write(self, row: Sequence[str]) -> None:
@@ -128,13 +132,13 @@ PARTS: dict[str, type[Rows]] = {".csv": CsvRows, ".json": JsonLines, ".jsonl": J
 
 
 @contextmanager
-def rows_to_file(path: Path, top: int, sources: Sequence[str]) -> Iterator[Rows]:
+def rows_to_file(path: Path, top: int, sources: Sequence[str], marked: bool = False) -> Iterator[Rows]:
     """Yield the writer of ``path`` in the format of its extension; the file is written atomically.
 
     Raises RunFolderError if it cannot be written.
     """
     with writing(path) as temporary, temporary.open("wb") as stream:
-        rows = FORMATS[path.suffix.lower()](stream, top, sources)
+        rows = FORMATS[path.suffix.lower()](stream, top, sources, marked)
         rows.begin()
         yield rows
         rows.end()
@@ -149,10 +153,10 @@ class _FlushedCsvRows(CsvRows):
 
 
 @contextmanager
-def rows_to_stream(stream: BinaryIO, top: int, sources: Sequence[str]) -> Iterator[Rows]:
+def rows_to_stream(stream: BinaryIO, top: int, sources: Sequence[str], marked: bool = False) -> Iterator[Rows]:
     """Yield a writer of CSV rows to an open stream; raises RunFolderError if writing fails."""
     try:
-        rows = _FlushedCsvRows(stream, top, sources)
+        rows = _FlushedCsvRows(stream, top, sources, marked)
         rows.begin()
         yield rows
         rows.end()

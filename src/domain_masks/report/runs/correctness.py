@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,25 +38,29 @@ class Correctness:
 
 @dataclass(frozen=True, eq=False)
 class RunCorrectness:
-    """The correctness of one run by measure, and its metrics; ``problem`` says why they are empty.
-
-    Metrics that ``results.json`` of an older version lacks are computed from the predictions.
-    """
+    """The correctness of one run by measure; ``problem`` says why it is empty."""
 
     by_measure: Mapping[str, Correctness]
     problem: str = ""
-    metrics: Mapping[str, MeasureMetrics] = field(default_factory=dict)
+    record: RunRecord | None = None
+
+    @cached_property
+    def metrics(self) -> Mapping[str, MeasureMetrics]:
+        """Measure -> metrics; those that ``results.json`` of an older version lacks are computed from the predictions."""
+        if self.record is None:
+            return {}
+        stored = self.record.results.metrics
+        if stored is not None or self.problem:
+            return stored or {}
+        return metrics(self.record.predictions(), self.record.results.temperatures)
 
 
 def correctness_of(record: RunRecord) -> RunCorrectness:
     """Return the correctness of a run's predictions; an unreadable file is noted, not raised."""
-    stored = record.results.metrics
     try:
-        predictions = record.predictions()
-        measured = metrics(predictions, record.results.temperatures) if stored is None else stored
-        return RunCorrectness(_by_measure(predictions), metrics=measured)
+        return RunCorrectness(_by_measure(record.predictions()), record=record)
     except DomainMasksError as error:
-        return RunCorrectness({}, str(error), stored or {})
+        return RunCorrectness({}, str(error), record)
 
 
 def class_areas(record: RunRecord, measure: str) -> dict[str, dict[str, tuple[float | None, int]]]:

@@ -163,13 +163,16 @@ class Group:
 
 
 def groups_of(records: Sequence[RunRecord], rule: str = SOURCE_VALIDATION) -> list[Group]:
-    """Divide runs into groups, largest first, and choose settings in each by ``rule``; failures are noted."""
+    """Divide runs into groups, and choose settings in each by ``rule``; failures are noted.
+
+    Groups of ordinary predictions come first, the largest before others.
+    """
     parts: dict[str, list[RunRecord]] = {}
     for record in records:
         shared = {name: value for name, value in protocol_of(record).items() if name != "images"}
         parts.setdefault(json.dumps(shared, sort_keys=True, default=str), []).append(record)
     divided = [same for part in parts.values() for same in _by_content(part)]
-    ordered = sorted(divided, key=lambda part: (-len(part), bool(part[0].revisions_missing)))
+    ordered = sorted(divided, key=lambda part: (is_of_test_time(part[0]), -len(part), bool(part[0].revisions_missing)))
     protocols = [protocol_of(next((r for r in part if r.content is not None), part[0])) for part in ordered]
     differing = differing_settings(protocols)
     names: list[str] = []
@@ -180,6 +183,11 @@ def groups_of(records: Sequence[RunRecord], rule: str = SOURCE_VALIDATION) -> li
         unique = name if names.count(name) == 1 else f"{name}-{names.count(name)}"
         groups.append(_group(unique, title_of(protocol, differing), part, rule))
     return groups
+
+
+def is_of_test_time(record: RunRecord) -> bool:
+    """Whether the numbers of a run are of an option of test time, such as an adaptation to the images that are measured."""
+    return record.results.protocol.test_time is not None
 
 
 def _by_content(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
@@ -195,7 +203,8 @@ def _by_content(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
 def protocol_of(record: RunRecord) -> dict[str, Any]:
     """Return the protocol of a run: dataset, backbone and the settings in :data:`PROTOCOL`.
 
-    Also ``images``, the start of the dataset's fingerprint, and ``before``, later changes of the computation that it lacks.
+    Also ``test_time``, an option of predicting; ``images``, the start of the dataset's fingerprint; and ``before``, later
+    changes of the computation that it lacks.
     """
     config = record.config
     protocol: dict[str, Any] = {"dataset": record.results.dataset, "backbone": record.results.backbone}
@@ -207,6 +216,7 @@ def protocol_of(record: RunRecord) -> dict[str, Any]:
         # As of runs of versions that had no other.
         protocol["in_domain_test"] = None
     protocol["images"] = None if record.content is None else record.content[:8]
+    protocol["test_time"] = record.results.protocol.test_time
     protocol["before"] = ", ".join(record.revisions_missing) or None
     return protocol
 

@@ -86,6 +86,8 @@ def run_differences(results: Results) -> list[Difference]:
         others = [domain for domain in domains if domain not in results.targets]
         if set(results.sources) != set(others) or len(others) == len(domains):
             result.append(Difference("source domains", ", ".join(others), ", ".join(results.sources)))
+    if results.protocol.test_time is not None:
+        result.append(Difference("test time", "one pass over each image", results.protocol.test_time))
     if results.protocol.target_labels_used:
         result.append(
             Difference("labels of the held-out domain", "not used", "used for training or selection (oracle)")
