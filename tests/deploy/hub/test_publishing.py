@@ -248,3 +248,13 @@ def test_the_command_takes_a_model_from_the_hub(hub, images, tmp_path):
     command = [sys.executable, "-m", "domain_masks", "predict", "hf:owner/name", str(images), "--device", "cpu"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert len(done.stdout.splitlines()) == 73
+
+
+@pytest.mark.slow
+def test_the_command_publishes_from_a_process_of_its_own(own_hub, run_folder, tmp_path):
+    """Where nothing else has imported the library's parts."""
+    environment = {**os.environ, "HF_ENDPOINT": own_hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "any"}
+    environment |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-m", "domain_masks", "push", str(run_folder), "someone/sketches"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, own_hub.messages) == (0, ["Add dmg on small"]), done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,8 +37,11 @@ def fetch(name: str, revision: str | None = None, token: str | None = None) -> P
 
 def check_name(repo_id: str) -> None:
     """Raise InputError unless ``repo_id`` is a valid name on the Hub."""
+    hub_library()
+    # Named as a text: the library does not import this part by itself, nor declare the function as its own.
+    utilities = importlib.import_module("huggingface_hub.utils")
     with _explained(repo_id):
-        hub_library().utils.validate_repo_id(repo_id)
+        utilities.validate_repo_id(repo_id)
 
 
 def upload(
