@@ -54,6 +54,7 @@ def test_accuracies_under_another_ensemble_are_that_ensembles():
     for measure, split in (("out_of_domain", "held_out"), ("in_domain", "test")):
         chosen = predictions.select(split=split)
         assert found[measure].per_domain == pytest.approx(reference(chosen, chosen.of("known:art")))
+        assert found[measure].by_ensemble == {"known:art": found[measure].accuracy}
     assert found["out_of_domain"].split == "all"
     with pytest.raises(InputError, match="known:sketch"):
         accuracies_under(predictions, "known:sketch")

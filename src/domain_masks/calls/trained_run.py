@@ -75,6 +75,4 @@ class TrainedRun(Run):
         shown = accuracies_under(self.predictions, self.ensemble, held_out)
         if results.in_domain is not None and "in_domain" in shown:
             shown["in_domain"] = shown["in_domain"].model_copy(update={"split": results.in_domain.split})
-        # Those of the other ensembles would be repeated for each.
-        only = {name: {"by_ensemble": {self.ensemble: part.accuracy}} for name, part in shown.items()}
-        return {name: part.model_copy(update=only[name]) for name, part in shown.items()}
+        return shown

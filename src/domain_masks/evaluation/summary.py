@@ -46,13 +46,14 @@ def accuracies(predictions: Predictions, held_out_shown: str = "held_out") -> di
 def accuracies_under(
     predictions: Predictions, ensemble: str, held_out_shown: str = "held_out"
 ) -> dict[str, Accuracies]:
-    """Return "out_of_domain" and "in_domain" with ``ensemble`` in place of the prediction ensemble.
+    """Return "out_of_domain" and "in_domain" with ``ensemble`` in place of the prediction ensemble, and of no other one.
 
     See :func:`accuracies` for the samples. Raises InputError for an ensemble that does not exist.
     """
     check_ensemble(predictions, ensemble)
     chosen = replace(predictions, logits={PREDICTION_ENSEMBLE: predictions.of(ensemble)})
-    return accuracies(chosen, held_out_shown)
+    shown = accuracies(chosen, held_out_shown)
+    return {name: part.model_copy(update={"by_ensemble": {ensemble: part.accuracy}}) for name, part in shown.items()}
 
 
 def _with_ensembles(samples: Predictions, split_shown: str) -> Accuracies:
