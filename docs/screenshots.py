@@ -104,7 +104,7 @@ def take_demo(browser: Browser, address: str, theme: str, out: Path) -> None:
         examples = page.locator("#dmg-examples button")
         for place in range(examples.count()):
             examples.nth(place).click()
-            page.wait_for_selector(".dmg-verdict")
+            page.wait_for_selector(".dmg-evidence")
             page.wait_for_timeout(1000)
             if "Wrong" not in page.locator("#dmg-answer").inner_text():
                 break
