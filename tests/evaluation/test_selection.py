@@ -321,7 +321,7 @@ def test_variants_are_told_by_what_differs_within_a_method(tmp_path):
 def test_what_decides_nothing_makes_no_variant(tmp_path):
     other = {"workers": 3, "device": "cpu", "devices": 2, "checkpoint_every": 5, "verify": False, "root": "/elsewhere"}
     other |= {"domain_classifier": False, "calibrate": True, "threads": 1, "plugin": ["my_methods"], "cache": "disk"}
-    other |= {"recipe": "paper"}
+    other |= {"recipe": "paper", "logger": ["tensorboard", "mlflow"]}
     assert {*other, "dataset"} == NOT_COMPUTED
     records = [bare(tmp_path), bare(tmp_path, seed=1, run=other), bare(tmp_path, seed=1)]
     (variant,) = variants(records)

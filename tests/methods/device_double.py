@@ -79,7 +79,7 @@ def on_device_double():
     def without_device(device_type, **options):
         return nullcontext() if device_type == DEVICE.type else autocast(device_type, **options)
 
-    def plain(groups, kind, config):
+    def plain(groups, kind, config, scales):
         parameters = [parameter for group in groups.values() for parameter in group]
         made = torch.optim.SGD(parameters, lr=0.05, momentum=0.9, foreach=True)
         for group in made.param_groups:
