@@ -231,11 +231,21 @@ def masks_by_setting(runs: pd.DataFrame) -> pd.DataFrame:
                 **{name: f"{own[name].mean():.2f}" if own[name].notna().any() else "-" for name in columns},
                 "known − ensemble": points((own["known_domain"] - own["in_domain"]).mean()),
                 "own mask best": f"{own['own_mask_best'].mean():.2f}",
-                "out of domain": percent(own["out_of_domain"]),
+                "out of domain": f"{100 * own['out_of_domain'].mean():.2f}",
                 "runs": len(own),
             }
         )
     return pd.DataFrame(rows)
+
+
+def evidence_tables(name: str) -> dict[str, Callable[[], pd.DataFrame]]:
+    """Return the tables of an experiment on the masks: accuracies by setting, differences to Aggregate, and the masks."""
+    return {
+        name: lambda: by_setting(read(name), "out_of_domain"),
+        f"{name}-in-domain": lambda: by_setting(read(name), "in_domain"),
+        f"{name}-differences": lambda: differences(read(name)),
+        f"{name}-masks": lambda: masks_by_setting(read(name)),
+    }
 
 
 TABLES: dict[str, Callable[[], pd.DataFrame]] = {
@@ -250,6 +260,9 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "pacs-frozen-search-draws": partial(draws_table, "pacs-frozen-search-draws"),
     "pacs-64px-image-methods": partial(methods_table, "pacs-64px-image-methods"),
     "pacs-64px-image-methods-in-domain": partial(other_measure, "pacs-64px-image-methods", "in_domain"),
+    **evidence_tables("pacs-64px-end-to-end"),
+    **evidence_tables("pacs-frozen-specialisation"),
+    **evidence_tables("digits-recipe"),
 }
 """Name in a page -> the function that makes the table."""
 
