@@ -35,7 +35,7 @@ def updated_once(self, *names):
     update(self, *names)
     os._exit(0)
 TrainingEngine.update = updated_once
-sys.exit(main(["train", "--device", "cpu", "--out", sys.argv[1], "--quiet"]) or 1)
+sys.exit(main(["train", "--device", "cpu", "--out", sys.argv[1], "--overwrite", "--quiet"]) or 1)
 """
 """Ends with status 0 after the first update only."""
 
