@@ -19,17 +19,7 @@ from domain_masks.settings.benchmark_lists import check_benchmark
 from domain_masks.settings.validation import check_settings
 from domain_masks.training import rate_search, run
 from domain_masks.training.rate_search import chosen_rate, rising_rates
-
-
-class Lines:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    def track(self, items: Any, _total: int | None, _what: str) -> Any:
-        yield from items
+from reporters import RecordingReporter
 
 
 def test_rates_rise_by_a_constant_factor() -> None:
@@ -55,7 +45,7 @@ def test_the_chosen_rate_is_halfway_down_the_valley() -> None:
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    lines = Lines()
+    lines = RecordingReporter()
     out = tmp_path_factory.mktemp("searched") / "run"
     config = generated.config(lr="auto", epochs=1, freeze_epochs=0, layer_decay=0.9, lr_masks=0.1)
     return run(config, out, dataset=generated.dataset(8), reporter=lines), lines.lines
@@ -67,7 +57,7 @@ def test_a_run_is_the_one_that_names_the_rate(searched: Any, tmp_path: Path) -> 
     assert 1e-6 < rate < 10
     assert any(line.startswith(f"lr: {rate:.2g} (auto") for line in lines)
     named = generated.config(lr=rate, epochs=1, layer_decay=0.9, lr_masks=0.1)
-    again = run(named, tmp_path / "named", dataset=generated.dataset(8), reporter=Lines())
+    again = run(named, tmp_path / "named", dataset=generated.dataset(8), reporter=RecordingReporter())
     assert again.folder.model.read_bytes() == done.folder.model.read_bytes()
 
 
@@ -88,7 +78,7 @@ def test_a_run_whose_rate_was_searched_has_a_key_of_its_own_and_is_resumed_with_
     assert noted["lr"] == "auto"
     assert key_of(asked.model_copy(update={"lr": "auto"}), ()) != key_of(asked.model_copy(update={"lr": found.lr}), ())
     before = folder.model.read_bytes()
-    lines = Lines()
+    lines = RecordingReporter()
     again = run(
         generated.config(lr="auto", epochs=1, layer_decay=0.9, lr_masks=0.1),
         folder.path,
@@ -111,6 +101,6 @@ def test_what_has_no_single_rate_is_refused(tmp_path: Path) -> None:
             generated.config(method="metareg", lr="auto"),
             tmp_path / "run",
             dataset=generated.dataset(8),
-            reporter=Lines(),
+            reporter=RecordingReporter(),
         )
     assert not (tmp_path / "run").exists()

@@ -20,17 +20,7 @@ from domain_masks.records.config import parse_config
 from domain_masks.records.metrics_log import MetricsLog
 from domain_masks.training import run, run_logs
 from domain_masks.training.run_logs import LoggedRun, RunLogs, check_services
-
-
-class Lines:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    def track(self, items: Any, _total: int | None, _what: str) -> Any:
-        yield from items
+from reporters import RecordingReporter
 
 
 class Server:
@@ -68,14 +58,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     return made
 
 
-def trained(out: Path, reporter: Lines, **settings: Any) -> RunFolder:
+def trained(out: Path, reporter: RecordingReporter, **settings: Any) -> RunFolder:
     config = generated.config(logger=["wandb"], **settings)
     resume = settings.pop("resume", False)
     return run(config, out, dataset=generated.dataset(8), reporter=reporter, resume=resume).folder
 
 
 def test_a_run_is_logged_with_its_settings_metrics_and_results(server: Server, tmp_path: Path) -> None:
-    lines = Lines()
+    lines = RecordingReporter()
     folder = trained(tmp_path / "benchmark" / "dmg-0", lines, epochs=2)
     (started,) = server.started
     assert (started.name, started.group, started.known) == ("dmg-0", "benchmark", None)
@@ -108,28 +98,28 @@ def test_a_resumed_run_continues_the_same_one(server: Server, tmp_path: Path, mo
     settings, out = {"epochs": 3, "logger": ["wandb", "none"][:1]}, tmp_path / "run"
     config = generated.config(**settings)
     with pytest.raises(KeyboardInterrupt):
-        run(config, out, dataset=generated.dataset(8), reporter=Lines())
+        run(config, out, dataset=generated.dataset(8), reporter=RecordingReporter())
     assert server.closed == [True]
-    run(config, out, resume=True, dataset=generated.dataset(8), reporter=Lines())
+    run(config, out, resume=True, dataset=generated.dataset(8), reporter=RecordingReporter())
     assert [one.known for one in server.started] == [None, "run-1"]
     assert [epoch for epoch, _ in server.rows] == [1, 2, 3]
     assert server.closed == [True, False]
-    run(config, out, overwrite=True, dataset=generated.dataset(8), reporter=Lines())
+    run(config, out, overwrite=True, dataset=generated.dataset(8), reporter=RecordingReporter())
     assert server.started[-1].known is None
 
 
 def test_a_logger_that_is_added_later_gets_the_epochs_before(server: Server) -> None:
-    logs = RunLogs({"wandb": server.start(LoggedRun(Path(), "a", "b", {}, None))}, ["wandb"], Lines())
+    logs = RunLogs({"wandb": server.start(LoggedRun(Path(), "a", "b", {}, None))}, ["wandb"], RecordingReporter())
     logs.catch_up([{"epoch": 1, "loss": 2.0, "why": "text"}, {"epoch": 2, "loss": 1.0}])
     assert server.rows == [(1, {"loss": 2.0}), (2, {"loss": 1.0})]
-    known = RunLogs({"wandb": server.start(LoggedRun(Path(), "a", "b", {}, "x"))}, [], Lines())
+    known = RunLogs({"wandb": server.start(LoggedRun(Path(), "a", "b", {}, "x"))}, [], RecordingReporter())
     known.catch_up([{"epoch": 1, "loss": 2.0}])
     assert len(server.rows) == 2
 
 
 def test_a_logger_that_fails_is_said_once_and_the_run_goes_on(server: Server, tmp_path: Path) -> None:
     server.broken_from = 2
-    lines = Lines()
+    lines = RecordingReporter()
     folder = trained(tmp_path / "run", lines, epochs=3)
     assert folder.is_finished
     assert [line for line in lines.lines if "no more logs" in line] == [
@@ -142,7 +132,7 @@ def test_a_logger_that_cannot_start_is_left_out(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "start", lambda _run: 1 / 0)
-    lines = Lines()
+    lines = RecordingReporter()
     assert trained(tmp_path / "run", lines, epochs=1).is_finished
     assert sum("no more logs" in line for line in lines.lines) == 1
 
@@ -161,7 +151,7 @@ def test_a_library_that_is_missing_is_named_before_anything_is_written(
     monkeypatch.setattr(run_logs.importlib, "import_module", without)
     config = generated.config(logger=[name], epochs=1)
     with pytest.raises(InputError, match=rf"logger: '{name}' needs a library.*pip install 'domain-masks\[{name}\]'"):
-        run(config, tmp_path / "run", dataset=generated.dataset(8), reporter=Lines())
+        run(config, tmp_path / "run", dataset=generated.dataset(8), reporter=RecordingReporter())
     assert not (tmp_path / "run").exists()
 
 

@@ -188,7 +188,9 @@ class RunConfig(BaseModel):
         "all",
     )
     recipe: Annotated[str, OneOf(lambda: RECIPES)] = _optimisation(
-        "named settings that count where nothing else is given; paper: the paper's, which are the defaults", PAPER
+        "named settings that count where nothing else is given; paper: the paper's, which are the defaults; short: for some "
+        "ten epochs, masks that learn faster and an average of the weights",
+        PAPER,
     )
     class_weights: Literal["none", "balanced"] = _optimisation(
         "class weights in the loss; balanced: inverse to the number of training images", "none"

@@ -64,7 +64,11 @@ def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, wh
     word = "" if not model.has_votes else "mask" if model.method.has_masks() else "head"
     predicting = _Predicting(model, examples, word)
     choices = [(ensemble_title(name, word), name) for name in model.ensembles]
-    choose = gr.Radio if len(choices) <= _FEW else gr.Dropdown
+
+    def ensemble_choice(elem_id: str) -> gr.Radio | gr.Dropdown:
+        kind = gr.Radio if len(choices) <= _FEW else gr.Dropdown
+        return kind(choices, value=ensemble, label="Ensemble", info="How the masks are combined.", elem_id=elem_id)
+
     title = f"{model.method.name} on {model.backbone}"
     privacy = f"Images are processed on {where} and deleted after the prediction; none is stored or shared."
     with gr.Blocks(analytics_enabled=False, title=f"Try {title} · Domain Masks") as page:
@@ -86,13 +90,7 @@ def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, wh
                     buttons=[],
                     elem_id="dmg-examples",
                 )
-                chosen = choose(
-                    choices,
-                    value=ensemble,
-                    label="Ensemble",
-                    info="How the masks are combined.",
-                    elem_id="dmg-ensemble",
-                )
+                chosen = ensemble_choice("dmg-ensemble")
             with gr.Column(scale=7, min_width=300, elem_id="dmg-answer"):
                 with gr.Row():
                     with gr.Column(scale=2, min_width=150):
@@ -116,13 +114,7 @@ def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, wh
                     elem_id="dmg-files",
                 )
                 _html(parts().note(f"At most {MOST_IMAGES:,} images of {MOST_BYTES // 2**20} MB. {privacy}"))
-                chosen_for_batch = choose(
-                    choices,
-                    value=ensemble,
-                    label="Ensemble",
-                    info="How the masks are combined.",
-                    elem_id="dmg-batch-ensemble",
-                )
+                chosen_for_batch = ensemble_choice("dmg-batch-ensemble")
             with gr.Column(scale=7, min_width=300, elem_id="dmg-batch"):
                 table = _html(_NO_IMAGES)
         if masks := model.method.mask_logits():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from threading import Lock
@@ -21,9 +21,10 @@ from domain_masks.deploy.predicting.image_paths import Unreadable
 from domain_masks.deploy.predicting.image_stream import ReadBatch, read_batch, read_batches, worth_workers
 from domain_masks.errors import InputError
 from domain_masks.methods import Method
-from domain_masks.methods.adaptation import Tent, with_last_joined
+from domain_masks.methods.adaptation import Tent, with_last_joined, with_statistics_of
 from domain_masks.methods.prediction import BatchOutput, output_of
 from domain_masks.methods.views import output_over_views
+from domain_masks.records.test_time import BATCH_NORM, TENT, AtTestTime
 from domain_masks.torch_globals import default_tensors
 
 _CPU_BATCH = 16
@@ -79,7 +80,27 @@ class Computation:
             images = self.preprocessing.normalize(torch.from_numpy(read.images).to(self.device)).contiguous()
             yield read, DomainBatch(images, None, None, torch.arange(len(images), device=self.device))
 
-    def adapting(
+    def at_test_time(
+        self,
+        test_time: AtTestTime,
+        items: Callable[[], Iterator[ImageInput | Unreadable]],
+        batch: int,
+        workers: int | None,
+    ) -> Iterator[tuple[ReadBatch, Computed]]:
+        """Yield what :meth:`outputs` does, over views of the images or with a copy of the method that is adapted to them.
+
+        - ``items``: begins to read the images anew at every call
+        """
+        if test_time.adapt == TENT:
+            yield from self._adapting(Tent(self.method, test_time.rate), items(), test_time.batch, workers)
+            return
+        method = self.method
+        if test_time.adapt == BATCH_NORM:
+            batches = (batch for _, batch in self.batches(items(), test_time.batch, workers) if batch is not None)
+            method = with_statistics_of(method, batches)
+        yield from replace(self, method=method, tta=test_time.tta).outputs(items(), batch, workers)
+
+    def _adapting(
         self, tent: Tent, items: Iterator[ImageInput | Unreadable], batch: int, workers: int | None
     ) -> Iterator[tuple[ReadBatch, Computed]]:
         """Yield the images of each batch and their output, one batch after the other, while ``tent`` adapts to them."""

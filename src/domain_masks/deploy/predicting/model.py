@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -27,14 +27,13 @@ from domain_masks.errors import InputError
 from domain_masks.evaluation.ensembles import require_ensemble
 from domain_masks.keywords import named_keywords
 from domain_masks.methods import Method
-from domain_masks.methods.adaptation import Tent, with_statistics_of
 from domain_masks.methods.base import PREDICTIONS, WEIGHTED, known
 from domain_masks.methods.saving import save_model
 from domain_masks.records.counts import counted
 from domain_masks.records.model_card import ModelCard
 from domain_masks.records.notebook_html import html_block, html_table
 from domain_masks.records.results import DOMAIN_CLASSIFIER, MEASURE_TITLES, MOST_CONFIDENT_MASK, accuracies_html
-from domain_masks.records.test_time import BATCH_NORM, TENT, AtTestTime
+from domain_masks.records.test_time import BATCH_NORM, AtTestTime
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 BATCH = 64
@@ -155,7 +154,7 @@ class Model(HubMixin):
                 "adapt 'batch-norm': the images are read twice, first for their statistics: expected a list of them, got an "
                 "iterator"
             )
-        computed = self._at_test_time(inputs, int(batch), workers, test_time)
+        computed = self._computation.at_test_time(test_time, partial(each_image, inputs), int(batch), workers)
         return self._marked(self._outputs(computed, unreadable), ensemble, int(top), test_time.name)
 
     def predictions(self, output: ModelOutput, ensemble: str = PREDICTIONS, top: int = TOP) -> Iterator[Prediction]:
@@ -170,27 +169,6 @@ class Model(HubMixin):
         for output in outputs:
             for prediction in predictions_from(output, ensemble, most, self.classes, self.sources):
                 yield replace(prediction, test_time=test_time)
-
-    def _at_test_time(
-        self,
-        inputs: ImageInput | Iterable[ImageInput | Unreadable],
-        batch: int,
-        workers: int | None,
-        test_time: AtTestTime,
-    ) -> Iterator[tuple[ReadBatch, Computed]]:
-        """Yield what is read and computed, over views of the images, or with a copy of the network that is adapted to them."""
-        computation = replace(self._computation, tta=test_time.tta)
-        size = test_time.batch
-        if test_time.adapt == TENT:
-            tent = Tent(self.method, test_time.rate)
-            yield from computation.adapting(tent, each_image(inputs), size, workers)
-            return
-        if test_time.adapt == BATCH_NORM:
-            batches = (
-                batch for _, batch in computation.batches(each_image(inputs), size, workers) if batch is not None
-            )
-            computation = replace(computation, method=with_statistics_of(self.method, batches))
-        yield from computation.outputs(each_image(inputs), batch, workers)
 
     def logits(self, inputs: ImageInput | Iterable[ImageInput], *, batch: int = BATCH) -> dict[str, Tensor]:
         """Return ensemble -> logits (N, C), float32 on the CPU, for the inputs of :meth:`predict`.
