@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote
+
+import pytest
 
 
 @dataclass
@@ -218,3 +220,20 @@ def hub_running(token: str | None = None) -> Iterator[Hub]:
     finally:
         hub.http.shutdown()
         hub.http.server_close()
+
+
+@contextmanager
+def hub_of_models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """Point huggingface_hub to a stand-in, with an empty cache below ``folder`` and no token."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with hub_running() as hub:
+        # The library reads the environment once, when it is imported.
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        address = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield hub

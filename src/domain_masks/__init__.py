@@ -1,8 +1,8 @@
 """Domain generalization with domain-specific masks.
 
 ``dm.train(...)`` trains one run, ``dm.load(...)`` gives its model to predict with; every other command is a function as well:
-``dm.benchmark``, ``dm.evaluate``, ``dm.analyze``, ``dm.report``, ``dm.predict``, ``dm.export``. ``dm.masks``, ``dm.networks``
-and ``dm.methods`` are the parts. Submodules are imported when they are first used.
+``dm.benchmark``, ``dm.evaluate``, ``dm.analyze``, ``dm.report``, ``dm.predict``, ``dm.export``, ``dm.push``. ``dm.masks``,
+``dm.networks`` and ``dm.methods`` are the parts. Submodules are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         records,
         training,
     )
-    from domain_masks.calls import ReportPackage, analyze, benchmark, evaluate, export, load, predict, train
+    from domain_masks.calls import ReportPackage, analyze, benchmark, evaluate, export, load, predict, push, train
     from domain_masks.estimator import DomainMaskClassifier
 
     report: ReportPackage
@@ -48,13 +48,14 @@ __all__ = [
     "methods",
     "networks",
     "predict",
+    "push",
     "records",
     "report",
     "train",
     "training",
 ]
 
-_CALLS = ("analyze", "benchmark", "evaluate", "export", "load", "predict", "train")
+_CALLS = ("analyze", "benchmark", "evaluate", "export", "load", "predict", "push", "train")
 _SUBMODULES = (
     "analysis",
     "data",

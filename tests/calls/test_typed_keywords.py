@@ -21,6 +21,7 @@ from domain_masks.settings.benchmark import BenchmarkOptions, BenchmarkRuns
 from domain_masks.settings.export import ExportSettings
 from domain_masks.settings.finished_runs import AnalyzeSettings, EvaluateSettings, ReportSettings
 from domain_masks.settings.predict import PredictSettings
+from domain_masks.settings.push import PushSettings
 from domain_masks.settings.train import TrainSettings
 
 FILE = Path(__file__).parents[2] / "src" / "domain_masks" / "calls" / "typed_keywords.py"
@@ -51,6 +52,7 @@ CLASSES: Sequence[tuple[str, str, str, Sequence[type[BaseModel]], Sequence[str]]
     ("ReportKeywords", "", "the settings of ``dm.report``", (ReportSettings,), ()),
     ("PredictKeywords", "", "the settings of ``dm.predict``", (PredictSettings,), COMMANDS_ALONE),
     ("ExportKeywords", "", "the settings of ``dm.export``", (ExportSettings,), ()),
+    ("PushKeywords", "", "the settings of ``dm.push``", (PushSettings,), ()),
     (
         "BenchmarkKeywords",
         "SharedKeywords",

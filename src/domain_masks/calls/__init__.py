@@ -1,4 +1,4 @@
-"""The commands as Python functions, ``dm.train`` to ``dm.export``; their dependencies are imported when they are called."""
+"""The commands as Python functions, ``dm.train`` to ``dm.push``; their dependencies are imported when they are called."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from domain_masks.calls.export import export
     from domain_masks.calls.load import load
     from domain_masks.calls.predict import predict
+    from domain_masks.calls.push import Pushed, push
     from domain_masks.calls.report import ReportPackage, report
     from domain_masks.calls.train import train
     from domain_masks.calls.trained_run import TrainedRun
@@ -21,6 +22,7 @@ __all__ = [
     "Analyses",
     "AnalyzedRun",
     "Benchmark",
+    "Pushed",
     "ReportPackage",
     "TrainedRun",
     "analyze",
@@ -29,6 +31,7 @@ __all__ = [
     "export",
     "load",
     "predict",
+    "push",
     "report",
     "train",
 ]

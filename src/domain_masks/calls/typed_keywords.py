@@ -308,6 +308,17 @@ class ExportKeywords(TypedDict, total=False):
     """the exported file, or the curve's .csv (default: beside the model, named by these settings)"""
 
 
+class PushKeywords(TypedDict, total=False):
+    """Keywords: the settings of ``dm.push``."""
+
+    public: bool
+    """create a public repository, not a private one; one that exists keeps its visibility"""
+    figures: bool
+    """upload the figures of `dmg analyze` that show no images of the dataset"""
+    dry_run: bool
+    """show the files and the model card, and upload nothing"""
+
+
 class BenchmarkKeywords(SharedKeywords, total=False):
     """Keywords: the settings of ``dm.benchmark``."""
 

@@ -30,27 +30,16 @@ def main(arguments: Sequence[str]) -> int:
     """Upload a model, or with ``--dry_run`` print what would be uploaded."""
     flags, settings = read_command(parser(), arguments, PushSettings)
 
-    from domain_masks.deploy.hub.client import hub_library  # noqa: PLC0415
-    from domain_masks.deploy.predicting.locating import locate  # noqa: PLC0415
+    from domain_masks.calls.push import pushed  # noqa: PLC0415
 
-    hub_library()
-    folder = locate(settings.model)
-
-    from domain_masks.deploy.hub.publishing import publication  # noqa: PLC0415
-
-    reporter = reporter_for(flags)
-    content = publication(folder, settings.name, settings.figures)
-    if settings.figures and not content.figures:
-        reporter.say("there are no figures to upload: `dmg analyze RUN` draws them")
-    if settings.dry_run:
-        for name, size in content.sizes.items():
-            say(f"{size:>13,} bytes  {name}")
-        visibility = "public" if settings.public else "private"
-        say(
-            f"{sum(content.sizes.values()):>13,} bytes  to {settings.name}, {visibility} if it is created. The model card:"
-        )
-        say("")
-        say(content.readme)
+    done = pushed(settings, reporter_for(flags))
+    if done.url is not None:
+        say(done.url)
         return 0
-    say(content.upload(private=not settings.public))
+    for name, size in done.files.items():
+        say(f"{size:>13,} bytes  {name}")
+    visibility = "public" if settings.public else "private"
+    say(f"{sum(done.files.values()):>13,} bytes  to {done.name}, {visibility} if it is created. The model card:")
+    say("")
+    say(done.readme)
     return 0

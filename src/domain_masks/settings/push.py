@@ -24,7 +24,7 @@ class PushSettings(CommandSettings):
         "create a public repository, not a private one; one that exists keeps its visibility", False
     )
     figures: StrictBool = setting("upload the figures of `dmg analyze` that show no images of the dataset", True)
-    dry_run: StrictBool = setting("print the files and the model card, and upload nothing", False)
+    dry_run: StrictBool = setting("show the files and the model card, and upload nothing", False)
 
     def contradictions(self) -> Iterator[str]:
         """Yield a line where the name has no owner."""

@@ -11,7 +11,7 @@ import domain_masks as dm
 from domain_masks.cli import main
 from domain_masks.deploy import load, push_to_hub
 from domain_masks.errors import DownloadError, InputError, RunFolderError
-from hub_double import Repository, hub_running
+from hub_double import Repository, hub_of_models
 
 constants = pytest.importorskip("huggingface_hub.constants")
 FILES = ("model.safetensors", "model.json")
@@ -19,17 +19,8 @@ FILES = ("model.safetensors", "model.json")
 
 @pytest.fixture(autouse=True)
 def own_hub(tmp_path, monkeypatch):
-    """Point the library to a stand-in with an empty cache and no token; it reads the environment when it is imported."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    with hub_running() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        address = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with hub_of_models(tmp_path, monkeypatch) as hub:
         yield hub
 
 
