@@ -23,7 +23,7 @@ test: install-dev ## install, then formatting, types and the default tests
 test-slow: install-dev install-docs ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
-bench: install ## speed and memory of every part against a baseline, as one table; nine minutes divided among them
+bench: install ## speed and memory of every part against a baseline, as one table; eight minutes divided among them
 	$(BIN)/python benchmarks/run.py --markdown
 
 docs: install-docs ## the documentation as a site in docs/_build/html; a warning or a broken link fails

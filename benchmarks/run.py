@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="NAME", help=f"among {_NAMES}; default: all but {', '.join(NAMED_ONLY)}"
     )
     result.add_argument(
-        "--minutes", type=_positive, default=9.0, help="for all benchmarks together, or three rounds of each; default 9"
+        "--minutes", type=_positive, default=8.0, help="for all benchmarks together, or three rounds of each; default 8"
     )
     result.add_argument("--seconds", type=_positive, help="for each benchmark, or five rounds; overrides --minutes")
     result.add_argument("--fast", action="store_true", help="smoke run: small, two rounds; the numbers mean nothing")
