@@ -47,6 +47,7 @@ from timing import Budget, compare, interleave
 
 Record = dict[str, Any]
 NETWORKS = ("resnet18", "resnet50", "mobilenet_v2")
+FAST_NETWORKS = ("small",)
 RESUMED = ("dmg", "aggregate", "multi_headed", "mixstyle", "dann", "masf", "coral")
 """Methods whose runs are resumed in deterministic mode: one optimiser, several, random partners, episodes, gathered rows."""
 HALF = ({}, {"clip": 1.0}, {"accumulate": 2}, {"average": "ema"}, {"method": "dann"})
@@ -114,11 +115,22 @@ def speed(device: torch.device, fast: bool) -> Iterator[Record]:
     """Yield a record for each network, eager and compiled: of training and of predicting."""
     rates = limits(device, 256 if fast else 8192)
     yield {"part": "speed", "what": "limits", "operations_per_second": rates[0], "bytes_per_second": rates[1]}
-    for name in ("small",) if fast else NETWORKS:
+    for name in FAST_NETWORKS if fast else NETWORKS:
         workload = Workload(name, 32, 8) if fast else Workload(name, 224, 128)
         for compiled in (False,) if fast else (False, True):
             budget = Budget(0.0, rounds=2, warm_up=1) if fast else Budget(0.0, rounds=30, warm_up=5)
-            yield from _speed_of(workload, compiled, budget, device, rates)
+            try:
+                yield from _speed_of(workload, compiled, budget, device, rates)
+            except Exception as error:
+                # Such as a missing compiler, or too little memory: the others can still be measured.
+                yield {
+                    "part": "speed",
+                    "network": str(workload),
+                    "compiled": compiled,
+                    "what": "stopped",
+                    **_failed(error),
+                }
+                torch._dynamo.reset()
 
 
 def _speed_of(
@@ -255,8 +267,12 @@ def _tried(what: str, call: Callable[[], str]) -> Record:
     try:
         outcome = call()
     except Exception as error:
-        outcome = f"failed: {type(error).__name__}: {error}"
+        outcome = _failed(error)["outcome"]
     return {"part": "modes", "what": what, "outcome": outcome, "seconds": time.perf_counter() - began}
+
+
+def _failed(error: Exception) -> Record:
+    return {"outcome": f"failed: {type(error).__name__}: {str(error)[:1000]}"}
 
 
 def _config(device: torch.device, **changes: Any) -> RunConfig:

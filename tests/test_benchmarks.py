@@ -270,6 +270,24 @@ def test_the_script_for_gpus_measures_a_step_and_says_where_there_is_none(module
         assert "--fast" in capsys.readouterr().err
 
 
+def test_the_script_for_gpus_goes_on_where_a_network_cannot_be_measured(module, tmp_path, monkeypatch):
+    gpu = module("gpu")
+    measure = gpu._speed_of
+
+    def failing(workload, *others):
+        yield {"part": "speed", "what": "training"}
+        if workload.backbone == "none":
+            raise RuntimeError("no compiler")
+        yield from measure(workload, *others)
+
+    monkeypatch.setattr(gpu, "_speed_of", failing)
+    monkeypatch.setattr(gpu, "FAST_NETWORKS", ("none", "small"))
+    assert gpu.main(["speed", "--fast", "--out", str(tmp_path)]) == 1
+    records = json.loads((tmp_path / "gpu.json").read_text())
+    assert [one["outcome"] for one in records if one["what"] == "stopped"] == ["failed: RuntimeError: no compiler"]
+    assert records[-1]["what"] == "predicting, known domain"
+
+
 @pytest.mark.slow
 def test_the_script_for_gpus_resumes_in_deterministic_mode_and_runs_the_protocol(module, tmp_path):
     assert module("gpu").main(["pacs", "modes", "--fast", "--out", str(tmp_path)]) == 0
