@@ -499,6 +499,8 @@ CASES: dict[str, Case] = {
     "demo's ensemble": Case(["demo", "run", "--port", "0", "--device", "cpu", "--ensemble", "mask"], ("mask", "masks"), finished),
     "demo without an example": Case(["demo", "run", "--port", "0", "--device", "cpu", "--examples", "nowhere.png"], ("examples", "nowhere.png"), finished),
     "demo's examples and root": Case(["demo", "run", "--examples", "a", "--root", "b"], ("examples", "root")),
+    "demo that adapts": Case(["demo", "run", "--adapt", "tent"], ("adapt", "single ones", "dmg predict RUN PATH... --adapt tent")),
+    "demo's views": Case(["demo", "run", "--tta", "crops"], ("tta", "flips+crops")),
     "demo's settings": Case(["demo", "--config", "a.yaml"], ("prt", "port", "model"), file("a.yaml", "prt: 1")),
     "shell": Case(["completion", "bahs"], ("bahs", "bash")),
 }  # fmt: skip

@@ -24,7 +24,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_the_page_is_served_until_ctrl_c(run_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("flags", [[], ["--tta", "flips"]])
+def test_the_page_is_served_until_ctrl_c(flags: list[str], run_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("gradio", reason="gradio is not installed: the extra `demo`")
     said: list[str] = []
     pages: list[bytes] = []
@@ -44,12 +45,13 @@ def test_the_page_is_served_until_ctrl_c(run_folder: Path, capfd: pytest.Capture
     thread = threading.Thread(target=visit_and_interrupt)
     thread.start()
     before = signal.getsignal(signal.SIGINT)
-    status = main(["demo", str(run_folder), "--port", "0", "--device", "cpu"])
+    status = main(["demo", str(run_folder), "--port", "0", "--device", "cpu", *flags])
     thread.join()
     assert status == 130
     assert signal.getsignal(signal.SIGINT) == before
     assert "".join(said).startswith("http://127.0.0.1:")
     assert b"Domain Masks" in pages[0]
+    assert (b"the image and its mirror image; uses no other image" in pages[0]) == bool(flags)
     message = capfd.readouterr().err
     assert message.endswith("dmg: interrupted. The page is closed\n")
     assert "Traceback" not in message

@@ -12,6 +12,7 @@ from pathlib import Path
 from domain_masks.deploy import Model
 from domain_masks.deploy.demo.examples import find_examples
 from domain_masks.deploy.demo.serving import address_of, listening, page_server
+from domain_masks.records.test_time import AtTestTime
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,12 @@ class Served:
 
 
 @contextmanager
-def served(model: Model, places: list[str]) -> Iterator[Served]:
+def served(model: Model, places: list[str], test_time: AtTestTime | None = None) -> Iterator[Served]:
     """Serve the page of a model in a thread, as ``dmg demo`` does in the main one; its own examples are no uploads."""
     ready = threading.Event()
     with (
         listening("127.0.0.1", 0) as opened,
-        page_server(model, find_examples(model, places), "predictions", opened, ready.set) as server,
+        page_server(model, find_examples(model, places), "predictions", opened, ready.set, test_time) as server,
     ):
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
         thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, daemon=True)

@@ -30,6 +30,7 @@ def parser() -> Parser:
         dmg demo runs/sketch
         dmg demo runs/sketch --examples photos/ --port 0
         dmg demo runs/sketch --root /data --ensemble masks
+        dmg demo runs/sketch --tta flips           # mean of an image and its mirror image
         dmg demo hf:owner/name --host 0.0.0.0      # for everybody who can reach this machine
         """,
         DemoSettings,
@@ -64,6 +65,8 @@ def _serve(settings: DemoSettings, folder: Path, opened: socket.socket, reporter
     examples = find_examples(model, list(settings.examples), folder, settings.root)
     for note in examples.notes:
         reporter.say(note)
+    if settings.test_time is not None:
+        reporter.say(f"test time: {settings.test_time.in_words()}; probabilities are not calibrated")
     if not is_loopback(opened):
         reporter.say(
             "everybody who can reach this machine can use the page: leave out --host to serve this machine only"
@@ -73,5 +76,5 @@ def _serve(settings: DemoSettings, folder: Path, opened: socket.socket, reporter
         say(address_of(opened))
         reporter.say("open this address in a browser; Ctrl-C ends the page")
 
-    with page_server(model, examples, settings.ensemble, opened, ready) as server:
+    with page_server(model, examples, settings.ensemble, opened, ready, settings.test_time) as server:
         server.run(sockets=[opened])

@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     elif count and settings.ensemble in model.card.temperatures:
         reporter.say(model.about_probabilities(settings.ensemble))
     if count and model.has_votes:
-        reporter.say(model.about_nearest())
+        reporter.say(model.about_nearest(settings.test_time))
     for line in problems.lines():
         reporter.say(line)
     where = f": {settings.out}" if settings.out is not None else ""

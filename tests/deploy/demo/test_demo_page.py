@@ -16,6 +16,7 @@ from deploy.served import Served, served
 from domain_masks.deploy import Model
 from domain_masks.deploy.demo.examples import find_examples
 from domain_masks.deploy.demo.rendering import percent
+from domain_masks.records.test_time import AtTestTime
 from methods.contract import built
 
 pytest.importorskip("gradio", reason="gradio is not installed: the extra `demo`")
@@ -112,6 +113,41 @@ def test_many_images_are_a_table_and_a_file(visited: Visit, site: Served, images
     assert [place for place in site.uploads() if place.stat().st_size] == []
 
 
+def test_an_option_of_test_time_is_said_beside_every_number(chromium: Any, model: Model, images: Path) -> None:
+    path, option = images / "dots" / "green" / "0.png", AtTestTime(tta="flips")
+    (expected,) = model.predict(path, test_time=option)
+    with served(model, [str(images / "stripes")], option) as site, visit(chromium, site.address, 390, 844) as visited:
+        page = visited.page
+        page.set_default_timeout(WAIT)
+        page.wait_for_selector("#dmg-examples button")
+        # model.json holds the accuracies of ordinary predictions.
+        accuracies = [text for text in page.locator(".dmg-head dt").all_inner_texts() if "accuracy" in text]
+        assert len(accuracies) == 2
+        assert all(text.endswith("without tta flips") for text in accuracies)
+        upload(visited, path)
+        page.wait_for_selector(".dmg-evidence")
+        for part in (".dmg-head", ".dmg-verdict", ".dmg-part:has(.dmg-matrix)"):
+            assert option.in_words() in page.locator(part).inner_text()
+        assert percent(expected.probability) in page.locator(".dmg-verdict h2").inner_text()
+        assert "its accuracy was not measured with tta flips" in page.locator("#dmg-answer").inner_text()
+        assert "They are of the image alone" in page.locator(".dmg-evidence").inner_text()
+        page.get_by_label("Only the mask of dots").first.check()
+        page.wait_for_function("document.querySelector('.dmg-verdict').innerText.includes('Only the mask of dots')")
+        assert option.in_words() in page.locator(".dmg-verdict").inner_text()
+        page.get_by_role("tab", name="Many images").click()
+        page.locator("#dmg-files input[type=file]").set_input_files(path)
+        page.wait_for_selector(".dmg-rows")
+        assert option.in_words() in page.locator(".dmg-rows").inner_text()
+        assert page.locator(".dmg-predictions tbody td").last.inner_text() == "tta flips"
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download predictions.csv").click()
+        assert [row.rpartition(",")[2] for row in Path(download.value.path()).read_text().splitlines()] == [
+            "test_time",
+            "tta flips",
+        ]
+        assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+
+
 def test_a_file_that_is_no_image_is_a_message_and_the_next_one_is_answered(
     visited: Visit, site: Served, images: Path
 ) -> None:
@@ -199,4 +235,4 @@ def test_the_page_of_each_kind_of_method_says_what_it_has(
     page = build_page(model, find_examples(model, [str(images / "dots" / "red")]))
     words = json.dumps(page.get_config_file(), default=str).lower()
     assert [word for word in has if word not in words] == []
-    assert [word for word in has_not if word in words] == []
+    assert [word for word in [*has_not, "test time"] if word in words] == []

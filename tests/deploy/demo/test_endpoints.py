@@ -11,6 +11,7 @@ import pytest
 
 from deploy.served import Served, served
 from domain_masks.deploy import Model
+from domain_masks.records.test_time import AtTestTime
 
 pytest.importorskip("gradio", reason="gradio is not installed: the extra `demo`")
 gradio_client = pytest.importorskip("gradio_client")
@@ -65,6 +66,20 @@ def test_the_model_says_what_it_is(client: Any, model: Model) -> None:
     found = client.predict(api_name="/model")
     assert found["classes"] == list(model.classes)
     assert found["ensembles"] == list(model.ensembles)
+    assert found["test_time"] is found["test_time_protocol"] is None
+
+
+def test_an_option_of_test_time_is_in_every_answer(model: Model, images: Path, tmp_path: Path) -> None:
+    path, option = images / "dots" / "red" / "0.png", AtTestTime(tta="flips")
+    with served(model, [str(path)], option) as site:
+        client = gradio_client.Client(site.address, verbose=False, download_files=str(tmp_path))
+        found = client.predict(gradio_client.handle_file(path), api_name="/predict")
+        many = client.predict([gradio_client.handle_file(path)], api_name="/predict_many")["predictions"]
+        about = client.predict(api_name="/model")
+    (expected,) = model.predict(path, test_time=option)
+    assert found == many[0] == {"image": "0.png"} | {k: v for k, v in expected.to_dict().items() if k != "path"}
+    assert found["test_time"] == about["test_time"] == "tta flips"
+    assert about["test_time_protocol"] == option.in_words()
 
 
 def test_mistakes_are_one_message_and_nothing_is_kept(client: Any, site: Served, images: Path, tmp_path: Path) -> None:

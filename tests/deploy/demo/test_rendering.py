@@ -93,7 +93,7 @@ def test_unanimous_votes_and_a_method_without_any() -> None:
 
 def test_no_name_is_taken_for_html_or_for_a_template() -> None:
     evil = Answer(Prediction(EVIL, (Guess(EVIL, 0.6),), {EVIL: Guess(EVIL, 0.6)}), {EVIL: {EVIL: 0.6}}, EVIL)
-    page = str(parts().verdict(evil, EVIL)) + str(parts().comparison(evil, EVIL, True, EVIL))
+    page = str(parts().verdict(evil, EVIL, EVIL)) + str(parts().comparison(evil, EVIL, True, EVIL, EVIL))
     page += figure(Image.new("RGB", (100, 80)), EVIL) + str(parts().problem(EVIL)) + str(parts().note(EVIL))
     page += str(parts().neurons({EVIL: neuron_counts(torch.ones(1, 4))}, [(EVIL, "a")] * 4))
     page += str(parts().introduction(EVIL, EVIL, {EVIL: EVIL}, [EVIL]))

@@ -6,6 +6,7 @@ import io
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -14,6 +15,7 @@ from domain_masks.deploy import Model
 from domain_masks.deploy.demo import uploads
 from domain_masks.deploy.demo.uploads import predict_uploads
 from domain_masks.errors import InputError
+from domain_masks.records.test_time import AtTestTime
 
 
 @pytest.fixture
@@ -29,16 +31,22 @@ def packed(path: Path, contents: dict[str, bytes]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("form", ["files", "zip"])
+@pytest.mark.parametrize(("form", "tta"), [("files", None), ("zip", None), ("files", "flips+crops")])
 def test_the_rows_are_those_of_the_command(
-    model: Model, run_folder: Path, some: list[Path], form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Model,
+    run_folder: Path,
+    some: list[Path],
+    form: str,
+    tta: Literal["flips+crops"] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert (
-        main(["predict", str(run_folder), *(path.name for path in some), "--out", "rows.csv", "--device", "cpu"]) == 0
-    )
+    flags = [] if tta is None else ["--tta", tta]
+    names = [path.name for path in some]
+    assert main(["predict", str(run_folder), *names, "--out", "rows.csv", "--device", "cpu", *flags]) == 0
     given = some if form == "files" else [packed(tmp_path / "a.zip", {path.name: path.read_bytes() for path in some})]
-    found = predict_uploads(model, given, "predictions", 5)
+    found = predict_uploads(model, given, "predictions", 5, None if tta is None else AtTestTime(tta=tta))
     assert found.csv == (tmp_path / "rows.csv").read_bytes()
     assert [one["image"] for one in found.to_dict()["predictions"]] == ["0.png", "1.png", "2.png"]
 

@@ -432,6 +432,7 @@ def test_views_and_adaptations_are_marked_and_change_nothing_that_stays(model, i
         # A temperature and an accuracy of ordinary predictions say nothing about these.
         assert found == other.predict(paths, test_time=option)
         assert all(one.nearest_accuracy is None for one in found)
+        assert model.about_nearest(option).endswith(f"its accuracy was not measured with {option.name}")
     assert all(torch.equal(state[name], value) for name, value in model.method.state_dict().items())
     assert model.predict(paths) == ordinary
     assert all(one.test_time is None for one in ordinary)

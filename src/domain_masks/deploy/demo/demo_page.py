@@ -21,6 +21,7 @@ from domain_masks.errors import InputError
 from domain_masks.masks import neuron_counts
 from domain_masks.methods.base import PREDICTIONS
 from domain_masks.records.counts import listed
+from domain_masks.records.test_time import AtTestTime
 
 STYLE = Path(__file__).with_name("style.css")
 _EMPTY = '<div class="dmg-empty"><p>Drop an image, or choose one of the examples.</p></div>'
@@ -55,14 +56,21 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, where: str = "this machine") -> gr.Blocks:
+def build_page(
+    model: Model,
+    examples: Examples,
+    ensemble: str = PREDICTIONS,
+    where: str = "this machine",
+    test_time: AtTestTime | None = None,
+) -> gr.Blocks:
     """Return the page for a model.
 
     - ``ensemble``: selected initially
     - ``where``: description of the machine that images are sent to
+    - ``test_time``: views of each image; the page then says what they look at beside every prediction
     """
     word = "" if not model.has_votes else "mask" if model.method.has_masks() else "head"
-    predicting = _Predicting(model, examples, word)
+    predicting = _Predicting(model, examples, word, test_time)
     choices = [(ensemble_title(name, word), name) for name in model.ensembles]
 
     def ensemble_choice(elem_id: str) -> gr.Radio | gr.Dropdown:
@@ -73,7 +81,7 @@ def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, wh
     privacy = f"Images are processed on {where} and deleted after the prediction; none is stored or shared."
     with gr.Blocks(analytics_enabled=False, title=f"Try {title} · Domain Masks") as page:
         asked = gr.State(None)
-        _html(_introduction(model, title))
+        _html(_introduction(model, title, test_time))
         with gr.Tab("One image"), gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=300):
                 dropped = gr.File(label="Your image", file_count="single", height=150, elem_id="dmg-file")
@@ -138,7 +146,7 @@ def build_page(model: Model, examples: Examples, ensemble: str = PREDICTIONS, wh
         for event in (upload, click):
             event.then(None, js=_SHOW_ANSWER, api_visibility="private")
         chosen.change(predicting.again, [asked, chosen], answered, **options)
-        add_endpoints(model)
+        add_endpoints(model, test_time)
     return page
 
 
@@ -149,8 +157,10 @@ def _html(content: str) -> gr.HTML:
 class _Predicting:
     """The event handlers for an upload, a click on an example, and a change of the ensemble."""
 
-    def __init__(self, model: Model, examples: Examples, word: str) -> None:
+    def __init__(self, model: Model, examples: Examples, word: str, test_time: AtTestTime | None) -> None:
         self._model = model
+        self._test_time = test_time
+        self._how = "" if test_time is None else test_time.in_words()
         self._examples = examples.images
         self._word = word
         self._evidence = EvidenceFinder(model)
@@ -180,14 +190,14 @@ class _Predicting:
         if not uploads:
             return None, _NO_IMAGES
         try:
-            found = predict_uploads(self._model, uploads, ensemble, TOP)
+            found = predict_uploads(self._model, uploads, ensemble, TOP, self._test_time)
         except InputError as error:
             return None, str(parts().problem(str(error)))
         finally:
             delete_uploads(uploads)
         address = data_address(found.csv, "text/csv")
         sources = self._model.sources if self._model.has_votes else ()
-        return None, str(parts().batch(found, sources, self._word, address, _ROWS))
+        return None, str(parts().batch(found, sources, self._word, address, _ROWS, self._how))
 
     def again(self, asked: tuple[ModelOutput, str | None] | None, ensemble: str) -> tuple[Any, ...]:
         """Show the last output under another ensemble, without running the model again."""
@@ -204,7 +214,7 @@ class _Predicting:
         """Yield the answer, and then also the class activation maps, which take longer; the image is read before both."""
         try:
             seen = figure(image_of(open_it, name, self._model.preprocessing.value_range), name)
-            (output,) = self._model.outputs(open_it())
+            (output,) = self._model.outputs(open_it(), test_time=self._test_time)
             shown = (output, label), seen, *self._shown(output, label, ensemble)
             inputs = self._evidence.inputs(open_it)
         except InputError as error:
@@ -218,16 +228,17 @@ class _Predicting:
                 (ensemble_title(name, self._word), None if heat is None else data_address(heat, "image/webp"))
                 for name, heat in evidence.maps.items()
             ]
-            yield *shown, str(parts().evidence(evidence, addresses))
+            yield *shown, str(parts().evidence(evidence, addresses, self._how))
 
     def _shown(self, output: ModelOutput, label: str | None, ensemble: str) -> tuple[Any, ...]:
         shown = answer(self._model, output, ensemble, label)
         classes = {guess.class_name: guess.probability for guess in shown.prediction.top}
-        nearest = self._model.about_nearest().removeprefix("nearest source: ")
+        is_classified = self._model.method.domain_classifier is not None
+        nearest = self._model.about_nearest(self._test_time).removeprefix("nearest source: ")
         return (
-            str(parts().verdict(shown, ensemble_title(ensemble, self._word))),
+            str(parts().verdict(shown, ensemble_title(ensemble, self._word), self._how)),
             gr.Label(classes, visible=True),
-            str(parts().comparison(shown, self._word, self._model.method.domain_classifier is not None, nearest)),
+            str(parts().comparison(shown, self._word, is_classified, nearest, self._how)),
         )
 
 
@@ -236,14 +247,17 @@ def _empty(said: str = _EMPTY) -> tuple[Any, ...]:
     return str(said), gr.Label(visible=False), ""
 
 
-def _introduction(model: Model, title: str) -> str:
+def _introduction(model: Model, title: str, test_time: AtTestTime | None) -> str:
     values = {"Source domains": listed(model.sources)}
     if model.targets:
         values["Held-out domains"] = listed(model.targets)
     accuracies = model.card.accuracies
     for name, title_of_value in (("out_of_domain", "Out-of-domain accuracy"), ("in_domain", "In-domain accuracy")):
         if name in accuracies:
-            values[title_of_value] = percent(accuracies[name].accuracy)
+            # What model.json holds is of ordinary predictions.
+            without = "" if test_time is None else f", without {test_time.name}"
+            values[title_of_value + without] = percent(accuracies[name].accuracy)
     values["Image size"] = f"{model.preprocessing.size} × {model.preprocessing.size} pixels"
+    how = "" if test_time is None else test_time.in_words()
     trained_on = f"Trained on {model.card.dataset}." if model.card.dataset else ""
-    return str(parts().introduction(f"Try {title}", trained_on, values, model.classes))
+    return str(parts().introduction(f"Try {title}", trained_on, values, model.classes, how))

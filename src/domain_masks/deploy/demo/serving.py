@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from domain_masks.deploy.demo.examples import Examples
     from domain_masks.deploy.predicting.model import Model
+    from domain_masks.records.test_time import AtTestTime
 
 LARGEST = "512mb"
 """Largest file that the page accepts: a ZIP file with many images."""
@@ -94,10 +95,14 @@ def page_server(
     ensemble: str,
     opened: socket.socket,
     ready: Callable[[], None] = lambda: None,
+    test_time: AtTestTime | None = None,
 ) -> Iterator[uvicorn.Server]:
     """Yield the server of a page, not yet started: ``server.run(sockets=[opened])``.
 
-    ``ready`` is called when it accepts requests. Uploaded files are stored in a temporary folder, which is deleted at the end.
+    - ``ready``: called when it accepts requests
+    - ``test_time``: views of each image, see ``build_page``
+
+    Uploaded files are stored in a temporary folder, which is deleted at the end.
     """
     with TemporaryDirectory(prefix="dmg-demo-") as folder, _environment({**_OFFLINE, "GRADIO_TEMP_DIR": folder}):
         # Imported here because gradio reads the environment on import.
@@ -113,7 +118,7 @@ def page_server(
             yield
 
         where = "this machine" if is_loopback(opened) else f"the machine {socket.gethostname()}"
-        page = build_page(model, examples, ensemble, where)
+        page = build_page(model, examples, ensemble, where, test_time)
         page.queue(api_open=False)
         app = gradio.mount_gradio_app(
             FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None),

@@ -18,6 +18,7 @@ from domain_masks.deploy.predicting.image_paths import Unreadable
 from domain_masks.deploy.predicting.prediction import Prediction
 from domain_masks.deploy.predicting.prediction_writers import CsvRows
 from domain_masks.errors import InputError
+from domain_masks.records.test_time import AtTestTime
 
 if TYPE_CHECKING:
     from domain_masks.deploy.predicting.model import Model
@@ -48,8 +49,12 @@ def _named(content: dict[str, Any]) -> dict[str, Any]:
     return {"image": content.pop("path"), **content}
 
 
-def predict_uploads(model: Model, files: Sequence[Path], ensemble: str, top: int) -> PredictedUploads:
+def predict_uploads(
+    model: Model, files: Sequence[Path], ensemble: str, top: int, test_time: AtTestTime | None = None
+) -> PredictedUploads:
     """Predict uploaded images and the images in uploaded ZIP files; ``path`` of a row is the name that the visitor gave.
+
+    - ``test_time``: views of each image; every row then names them
 
     Images are read one batch after the other, from a ZIP file into memory. Raises InputError for more than ``MOST_IMAGES``
     images, none at all, a broken ZIP file, and an unknown ensemble.
@@ -65,9 +70,10 @@ def predict_uploads(model: Model, files: Sequence[Path], ensemble: str, top: int
     unreadable: list[Unreadable] = []
     images = (image for entries in listed for image in _opened(entries))
     most = min(top, len(model.classes))
-    predictions = list(model.stream(images, ensemble=ensemble, top=most, batch=_BATCH, unreadable=unreadable.append))
+    options: dict[str, Any] = {"batch": _BATCH, "unreadable": unreadable.append, "test_time": test_time}
+    predictions = list(model.stream(images, ensemble=ensemble, top=most, **options))
     content = io.BytesIO()
-    rows = CsvRows(content, most, model.sources if model.has_votes else ())
+    rows = CsvRows(content, most, model.sources if model.has_votes else (), test_time is not None)
     rows.begin()
     for prediction in predictions:
         rows.add(prediction)

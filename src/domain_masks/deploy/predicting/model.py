@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
@@ -146,29 +145,17 @@ class Model(HubMixin):
         for name, value in (("top", top), ("batch", batch)):
             if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
                 raise InputError(f"{name}: expected a whole number from 1, got {value!r}")
-        if test_time is None:
-            outputs = self.outputs(inputs, int(batch), workers, unreadable)
-            return (prediction for output in outputs for prediction in self.predictions(output, ensemble, int(top)))
-        if test_time.adapt == BATCH_NORM and isinstance(inputs, Iterator):
-            raise InputError(
-                "adapt 'batch-norm': the images are read twice, first for their statistics: expected a list of them, got an "
-                "iterator"
-            )
-        computed = self._computation.at_test_time(test_time, partial(each_image, inputs), int(batch), workers)
-        return self._marked(self._outputs(computed, unreadable), ensemble, int(top), test_time.name)
+        outputs = self.outputs(inputs, int(batch), workers, unreadable, test_time)
+        return (prediction for output in outputs for prediction in self.predictions(output, ensemble, int(top)))
 
     def predictions(self, output: ModelOutput, ensemble: str = PREDICTIONS, top: int = TOP) -> Iterator[Prediction]:
         """Yield the predictions from an output of :meth:`outputs`; raises InputError for NaN or infinity."""
         most = min(top, len(self.classes))
+        if output.test_time is not None:
+            # Temperatures and the accuracy of the nearest source were measured for ordinary predictions.
+            return predictions_from(output, ensemble, most, self.classes, self.sources)
         temperatures = self.card.temperatures
         return predictions_from(output, ensemble, most, self.classes, self.sources, self.nearest_accuracy, temperatures)
-
-    def _marked(self, outputs: Iterator[ModelOutput], ensemble: str, top: int, test_time: str) -> Iterator[Prediction]:
-        """Yield predictions that say how they were made; temperatures and accuracies are of ordinary ones."""
-        most = min(top, len(self.classes))
-        for output in outputs:
-            for prediction in predictions_from(output, ensemble, most, self.classes, self.sources):
-                yield replace(prediction, test_time=test_time)
 
     def logits(self, inputs: ImageInput | Iterable[ImageInput], *, batch: int = BATCH) -> dict[str, Tensor]:
         """Return ensemble -> logits (N, C), float32 on the CPU, for the inputs of :meth:`predict`.
@@ -202,12 +189,24 @@ class Model(HubMixin):
         batch: int = BATCH,
         workers: int | None = 0,
         unreadable: Callable[[Unreadable], None] | None = None,
+        test_time: AtTestTime | None = None,
     ) -> Iterator[ModelOutput]:
         """Yield the output of each batch under all ensembles; the arguments are those of :meth:`stream`."""
-        return self._outputs(self._computation.outputs(each_image(inputs), batch, workers), unreadable)
+        if test_time is None:
+            return self._outputs(self._computation.outputs(each_image(inputs), batch, workers), unreadable)
+        if test_time.adapt == BATCH_NORM and isinstance(inputs, Iterator):
+            raise InputError(
+                "adapt 'batch-norm': the images are read twice, first for their statistics: expected a list of them, got an "
+                "iterator"
+            )
+        computed = self._computation.at_test_time(test_time, partial(each_image, inputs), batch, workers)
+        return self._outputs(computed, unreadable, test_time.name)
 
     def _outputs(
-        self, computed: Iterator[tuple[ReadBatch, Computed]], unreadable: Callable[[Unreadable], None] | None
+        self,
+        computed: Iterator[tuple[ReadBatch, Computed]],
+        unreadable: Callable[[Unreadable], None] | None,
+        test_time: str | None = None,
     ) -> Iterator[ModelOutput]:
         for read, (logits, domains) in computed:
             for problem in read.problems:
@@ -216,7 +215,7 @@ class Model(HubMixin):
                 unreadable(problem)
             if read.names:
                 plain = {name: values.numpy() for name, values in logits.items()}
-                yield ModelOutput(read.names, plain, None if domains is None else domains.numpy())
+                yield ModelOutput(read.names, plain, None if domains is None else domains.numpy(), test_time)
 
     @property
     def has_votes(self) -> bool:
@@ -246,12 +245,17 @@ class Model(HubMixin):
         images = f"{counted(fitted.images, 'source validation image')}, which also chose the epoch"
         return f"probabilities: calibrated with temperature {fitted.value:.3g}, fitted on {images}"
 
-    def about_nearest(self) -> str:
-        """Return a sentence on how the nearest source is determined and how accurate it is, or why there is none."""
+    def about_nearest(self, test_time: AtTestTime | None = None) -> str:
+        """Return a sentence on how the nearest source is determined and how accurate it is, or why there is none.
+
+        - ``test_time``: of the predictions; the accuracy is that of ordinary ones, and is not said for others
+        """
         if not self.has_votes:
             return f"no nearest source: method {self.method.name!r} has no mask or head per source"
         if not self.names_nearest:
             return "no nearest source: there is only one source"
+        if test_time is not None:
+            return f"nearest source: by the {self.nearest_rule}; its accuracy was not measured with {test_time.name}"
         if self.nearest_accuracy is None:
             return f"nearest source: by the {self.nearest_rule}; its accuracy was not measured (`dmg evaluate RUN`)"
         split = self.card.nearest_source.split if self.card.nearest_source is not None else ""

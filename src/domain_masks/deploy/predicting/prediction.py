@@ -96,11 +96,13 @@ class ModelOutput:
     - ``names``: N paths; None for an image without one
     - ``logits``: ensemble -> (N, C)
     - ``domain_probabilities``: (N, D), the domain classifier's probability of each source; None without one
+    - ``test_time``: the option with which it was computed, which its predictions name; None for an ordinary output
     """
 
     names: Sequence[str | None]
     logits: Mapping[str, NDArray[np.float32]]
     domain_probabilities: NDArray[np.float32] | None = None
+    test_time: str | None = None
 
 
 def predictions_from(
@@ -142,7 +144,8 @@ def predictions_from(
         nearest = nearest_source(by_source, domains)
         weights = source_weights(by_source) if domains is None else domains.astype(np.float64)
     for row, (path, guesses) in enumerate(zip(output.names, ranked(ensemble, top), strict=True)):
-        prediction = Prediction(path, guesses, {source: guess[row][0] for source, guess in votes.items()})
+        by_mask = {source: guess[row][0] for source, guess in votes.items()}
+        prediction = Prediction(path, guesses, by_mask, test_time=output.test_time)
         if nearest is not None and weights is not None:
             source_index = int(nearest[row])
             prediction = replace(
