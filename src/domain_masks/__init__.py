@@ -72,14 +72,16 @@ _SUBMODULES = (
 )
 
 
-def __getattr__(name: str) -> Any:
-    if name in _CALLS:
-        return getattr(importlib.import_module("domain_masks.calls"), name)
-    if name == "DomainMaskClassifier":
-        return importlib.import_module("domain_masks.estimator").DomainMaskClassifier
-    if name in _SUBMODULES:
-        return importlib.import_module(f"domain_masks.{name}")
-    raise AttributeError(f"module 'domain_masks' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker that saw it would accept every name
+
+    def __getattr__(name: str) -> Any:
+        if name in _CALLS:
+            return getattr(importlib.import_module("domain_masks.calls"), name)
+        if name == "DomainMaskClassifier":
+            return importlib.import_module("domain_masks.estimator").DomainMaskClassifier
+        if name in _SUBMODULES:
+            return importlib.import_module(f"domain_masks.{name}")
+        raise AttributeError(f"module 'domain_masks' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

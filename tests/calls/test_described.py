@@ -48,12 +48,14 @@ dm.benchmark(methods=["dmg"], seeds=[0, 1], sweep={"lr": [1e-3, 1e-4]}).summary
 dm.evaluate(run, ensemble="masks").accuracies
 dm.export(run, format="pt2")
 dm.push(run, "owner/name", public=True).url
+dm.train(callbacks=lambda epoch: epoch.metrics["loss"] < 0.1)
 """
 BAD = {
     "dm.train(epoch=1)": 'Unexpected keyword argument "epoch"',
     'dm.train(epochs="1")': 'incompatible type "str"',
     'dm.export("runs/x", format="tf")': "incompatible type",
     "dm.push(run, 'owner/name', private=True)": 'Unexpected keyword argument "private"',
+    "dm.trian()": "has no attribute",
     "dm.report.nothing": "has no attribute",
 }
 

@@ -130,5 +130,9 @@ class ReportPackage:
         quiet: bool = False,
         **settings: Unpack[ReportKeywords],
     ) -> WrittenReport:
-        """Write an HTML page about one or many runs; see :func:`report`."""
+        """Write an HTML page about one or many runs, as ``dmg report`` does; the settings are its flags.
+
+        - ``runs``: runs, run folders, or folders with runs anywhere below
+        - ``quiet``: whether nothing is printed
+        """
         return report(runs, quiet=quiet, **settings)

@@ -57,7 +57,7 @@ class EpochEnd:
 
     epoch: int
     epochs: int
-    metrics: Mapping[str, float | int | str]
+    metrics: Mapping[str, float]
     is_best: bool
     method: Method
     folder: RunFolder

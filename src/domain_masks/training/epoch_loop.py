@@ -38,7 +38,7 @@ class Measured:
     """
 
     accuracies: dict[str, float]
-    masks: dict[str, float | int | str]
+    masks: dict[str, float]
     average: dict[str, Any] | None = None
     choice: EpochChoice = "best"
 
@@ -209,8 +209,8 @@ class EpochLoop:
             self.interruption.reraise_signal()
 
 
-def _of_masks(method: Method) -> dict[str, float | int | str]:
-    row: dict[str, float | int | str] = {}
+def _of_masks(method: Method) -> dict[str, float]:
+    row: dict[str, float] = {}
     for site, logits in method.mask_logits().items():
         row |= mask_columns(site, mask_statistics(logits, method.context.sources))
     return row

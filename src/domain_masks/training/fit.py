@@ -171,8 +171,8 @@ def _board(
 
 def _row(
     engine: TrainingEngine, epoch: int, means: dict[str, float], measured: Measured, progress: Progress
-) -> dict[str, float | int | str]:
-    row: dict[str, float | int | str] = {EPOCH: epoch, "step": engine.global_step + 1}
+) -> dict[str, float]:
+    row: dict[str, float] = {EPOCH: epoch, "step": engine.global_step + 1}
     row |= {f"lr/{name}": rate for name, rate in engine.rates.items()}
     row |= {LOSS: sum(value for name, value in means.items() if name.startswith(LOSS_TERM))} | means
     row |= {VALIDATION_ACCURACY: progress.history[-1]}
