@@ -230,6 +230,10 @@ CASES: dict[str, Case] = {
     "logger and none": Case([*TRAIN, "--logger", "none", "tensorboard"], ("logger", "none alone")),
     "warm-up without end": Case([*TRAIN[:3], "--epochs", "3", "--warmup_epochs", "3"], ("warmup_epochs", "3 epochs")),
     "frozen for ever": Case([*TRAIN[:3], "--epochs", "3", "--freeze_epochs", "3"], ("freeze_epochs", "3 epochs", "freeze_features")),
+    "unfrozen too late": Case(
+        [*TRAIN[:3], "--epochs", "3", "--freeze_epochs", "1", "--unfreeze_every", "2"],
+        ("unfreeze_every", "3 layers", "epoch 6", "got 3"),
+    ),
     "device mps": Case(["train", "--out", "run", "--device", "mps", "--precision", "bf16"], ("precision", "mps", "single precision")),
     "schedule": Case([*TRAIN, "--schedule", "cosin"], ("schedule", "cosin")),
     "sampling": Case([*TRAIN, "--sampling", "equal"], ("sampling", "equal")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from domain_masks.networks import build_backbone
-from domain_masks.networks.depth import parameter_depths
+from domain_masks.networks.depth import module_depths, parameter_depths
 
 FIRST_OF_EACH: dict[str, dict[int, str]] = {
     "small": {
@@ -39,3 +39,13 @@ def test_normalisation_belongs_to_the_layer_before_it() -> None:
     assert depths["layer2.0.downsample.1.weight"] == depths["layer2.0.conv1.weight"]
     last_norm = parameter_depths(build_backbone("vit_b_16", 4))["encoder.ln.weight"]
     assert last_norm == 12
+
+
+def test_a_module_has_the_layer_of_its_parameters_or_of_the_module_before_it() -> None:
+    depths = module_depths(build_backbone("small", 4))
+    assert (depths["features.block2.0"], depths["features.block2.1"], depths["features.block2.3"]) == (1, 1, 1)
+    assert depths["features"] == depths[""] == 0, "the lowest of its layers"
+    assert depths["pool"] == depths["features.block3"] == 2
+    assert depths["classifier.dropout"] == depths["classifier.hidden"] == 3
+    blocks = module_depths(build_backbone("vit_b_16", 4))
+    assert blocks["encoder.layers.encoder_layer_3.dropout"] == blocks["encoder.layers.encoder_layer_3.mlp"] == 4

@@ -47,6 +47,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "frozen for ever": ({"epochs": 3, "freeze_epochs": 3}, "freeze_epochs: expected fewer than the 3 epochs"),
     "frozen twice": ({"freeze_epochs": 1, "freeze_features": True}, "freeze_epochs: freeze_features freezes"),
     "frozen in closed form": ({"method": "dica", "freeze_epochs": 1}, "freeze_epochs: method 'dica' never"),
+    "unfrozen in closed form": ({"method": "dica", "unfreeze_every": 1}, "unfreeze_every: method 'dica' never"),
+    "unfrozen and always frozen": (
+        {"unfreeze_every": 1, "freeze_features": True},
+        "unfreeze_every: freeze_features freezes",
+    ),
+    "nothing to unfreeze": (
+        {"unfreeze_every": 1},
+        "unfreeze_every: trains the layers that freeze_epochs froze one by one",
+    ),
     "layers in closed form": ({"method": "dica", "layer_decay": 0.5}, "layer_decay: "),
     "views of nothing": ({"views": 8}, "views: "),
     "bad ones unseen": ({"skip_bad": True, "verify": False}, "skip_bad: "),

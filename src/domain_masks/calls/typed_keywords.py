@@ -77,6 +77,9 @@ class SharedKeywords(TypedDict, total=False):
     """augmented views per image that are cached as frozen features"""
     freeze_epochs: int
     """freeze the layers below boundary, their batch norm too, for the first epochs; then train all layers"""
+    unfreeze_every: int
+    """after freeze_epochs, train one more layer below boundary every so many epochs, from the last to the first; 0:
+    all at once"""
     init_from: Place | None
     """run folder whose trained network and masks initialise this run"""
     learn: Literal["all", "masks"]

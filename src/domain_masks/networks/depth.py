@@ -37,3 +37,18 @@ def parameter_depths(network: nn.Module) -> dict[str, int]:
         last = block if block is not None else last
         places |= dict.fromkeys(own, depth)
     return places
+
+
+def module_depths(network: nn.Module) -> dict[str, int]:
+    """Return name of a module -> its layer, counted as :func:`parameter_depths` does.
+
+    A module that holds several layers belongs to the lowest of them, and one without parameters to the layer before it.
+    """
+    depths = parameter_depths(network)
+    of = {id(parameter): depths[name] for name, parameter in network.named_parameters() if name in depths}
+    layers: dict[str, int] = {}
+    layer = 0
+    for name, module in network.named_modules():
+        layer = min((of[id(parameter)] for parameter in module.parameters() if id(parameter) in of), default=layer)
+        layers[name] = layer
+    return layers

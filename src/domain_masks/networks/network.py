@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -65,6 +65,7 @@ class Network(nn.Module):
         self.dropout_in_task = dropout_in_task
         self.is_frozen = False
         self.holds_features = False
+        self._still_trained: Collection[str] = ()
         self.network = network
         self._segments = self._split()
         self._compiled: dict[bool, Segments] | None = None
@@ -83,7 +84,7 @@ class Network(nn.Module):
         return {name: value for name, value in self.__dict__.items() if name not in _REBUILT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({"_signature": Signature(), **state})  # type: ignore[no-untyped-call]
+        super().__setstate__({"_signature": Signature(), "_still_trained": (), **state})  # type: ignore[no-untyped-call]
         self._segments, self._compiled = self._split(), None
         self._changes, self._changeable = Changes(), {}
 
@@ -139,7 +140,7 @@ class Network(nn.Module):
         if not getattr(self, "holds_features", False):
             return self.segments.features(self.network, *inputs)
         # With gradients, which a method may take with respect to the images.
-        with training_mode(self.network, False):
+        with training_mode(self.network, False, self._still_trained):
             return self._segments_in(False).features(self.network, *inputs)
 
     @torch.no_grad()
@@ -155,9 +156,12 @@ class Network(nn.Module):
             if name not in trained:
                 parameter.requires_grad_(False)
 
-    def hold_features(self, held: bool) -> None:
-        """Set whether F runs in evaluation mode also in training, with the batch norm and dropout of evaluation."""
-        self.holds_features = held
+    def hold_features(self, held: bool, but: Collection[str] = ()) -> None:
+        """Set whether F runs in evaluation mode also in training, with the batch norm and dropout of evaluation.
+
+        - ``but``: names of F's modules that keep their mode
+        """
+        self.holds_features, self._still_trained = held, tuple(but)
 
     def task(self, features: Tensor, domains: Tensor | None = None) -> Tensor:
         """Run T: features (N, ...) -> logits (N, C); ``domains``, (N,) or None, is not used here."""

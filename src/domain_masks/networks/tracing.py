@@ -107,10 +107,16 @@ def known_modules(network: nn.Module) -> list[str]:
 
 
 @contextmanager
-def training_mode(network: nn.Module, mode: bool) -> Iterator[None]:
-    """Set every module to training or evaluation mode within the block, then restore each module's mode."""
+def training_mode(network: nn.Module, mode: bool, but: Collection[str] = ()) -> Iterator[None]:
+    """Set every module to training or evaluation mode within the block, then restore each module's mode.
+
+    - ``but``: names of modules that keep their mode
+    """
     before = {module: module.training for module in network.modules()}
     network.train(mode)
+    for name in but:
+        module = network.get_submodule(name)
+        module.training = before[module]
     try:
         yield
     finally:

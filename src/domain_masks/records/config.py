@@ -179,6 +179,11 @@ class RunConfig(BaseModel):
     freeze_epochs: Annotated[int, Field(ge=0)] = _model(
         "freeze the layers below --boundary, their batch norm too, for the first epochs; then train all layers", 0
     )
+    unfreeze_every: Annotated[int, Field(ge=0)] = _model(
+        "after --freeze_epochs, train one more layer below --boundary every so many epochs, from the last to the first; "
+        "0: all at once",
+        0,
+    )
 
     init_from: Annotated[Folder, Metavar("RUN", "folder")] | None = _model(
         "run folder whose trained network and masks initialise this run", None

@@ -37,6 +37,7 @@ def contradictions(config: RunConfig, method: type[Description]) -> list[str]:
         *_of_the_method(config, method),
         *_of_the_training(config),
         *_of_the_device(config),
+        *_of_frozen_epochs(config, method),
         *_of_the_first_epochs(config),
         *_of_the_average(config),
     ]
@@ -46,8 +47,6 @@ def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str
     name = method.name
     if config.freeze_features and method.needs == "images":
         yield f"freeze_features: method {name!r} trains on images and not on frozen features: leave it out"
-    if config.freeze_epochs and (method.is_closed_form() or method.needs == "features"):
-        yield f"freeze_epochs: method {name!r} never trains the layers below the boundary: leave it out"
     if not method.has_masks():
         if config.lr_masks is not None:
             yield f"lr_masks: method {name!r} has no masks: leave it out"
@@ -128,10 +127,21 @@ def _of_the_device(config: RunConfig) -> Iterator[str]:
         yield f"batch: {config.batch} images cannot be shared by {config.devices} devices: use at least one for each"
 
 
+def _of_frozen_epochs(config: RunConfig, method: type[Description]) -> Iterator[str]:
+    for setting in [name for name in ("freeze_epochs", "unfreeze_every") if _differs(config, name)]:
+        if method.is_closed_form() or method.needs == "features":
+            yield f"{setting}: method {method.name!r} never trains the layers below the boundary: leave it out"
+        elif config.freeze_features or config.learn == "masks":
+            other = "freeze_features" if config.freeze_features else "learn: masks"
+            yield f"{setting}: {other} freezes these layers in all epochs: leave one of the two out"
+        elif not config.freeze_epochs:
+            yield (
+                "unfreeze_every: trains the layers that freeze_epochs froze one by one, and freeze_epochs is 0: use 1 or more, "
+                "or leave it out"
+            )
+
+
 def _of_the_first_epochs(config: RunConfig) -> Iterator[str]:
-    if config.freeze_epochs and (config.freeze_features or config.learn == "masks"):
-        other = "freeze_features" if config.freeze_features else "learn: masks"
-        yield f"freeze_epochs: {other} freezes these layers in all epochs: leave one of the two out"
     if config.epochs is not None and not config.fast and config.freeze_epochs >= config.epochs:
         yield (
             f"freeze_epochs: expected fewer than the {config.epochs} epochs of the run, got {config.freeze_epochs}; "

@@ -65,7 +65,7 @@ class TrainingEngine:
         self._updated: set[str] = set()
         self._rates: dict[str, float] = {}
         self._logged: dict[str, list[Tensor]] = {}
-        self._frozen = FrozenEpochs(method, config.freeze_epochs)
+        self.frozen = FrozenEpochs(method, config.freeze_epochs, config.unfreeze_every)
         self._groups = trained_groups(method)
         self._kinds = optimizers_of(method)
         self._scales = layer_scales(method, config.layer_decay)
@@ -156,7 +156,7 @@ class TrainingEngine:
         self._watch.begin()
         for parameter in self._parameters:
             parameter.grad = None
-        self._frozen.begin(epoch)
+        self.frozen.begin(epoch)
         entered = self._hooks.enter_phases(self.phases, epoch)
         if any(phase.fresh_optimizers for phase in entered):
             self.optimizers = self._build_optimizers()

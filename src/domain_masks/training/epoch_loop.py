@@ -64,6 +64,8 @@ class EpochLoop:
         Terms of the loss are called ``loss/NAME``, other numbers ``log/NAME``.
         """
         engine, fabric, epoch = self.engine, self.engine.fabric, progress.epochs_done
+        if line := engine.frozen.describe(epoch):
+            self.reporter.say(line)
         self.method.train()
         self.sources.train.set_epoch(epoch)
         self.sources.train.set_start(progress.batches_done)

@@ -10,6 +10,7 @@ from domain_masks.errors import InputError, combine_errors
 from domain_masks.methods import Method
 from domain_masks.methods.prediction_parity import require_prediction_without_training
 from domain_masks.methods.training_only import check_training_only
+from domain_masks.records.config import RunConfig
 from domain_masks.settings.by_method import batch_mistakes
 from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.class_weighting import UnweightedError
@@ -37,18 +38,29 @@ def check_method(experiment: Experiment, restored: CheckpointState | None) -> No
     require_prediction_without_training(method)
     if not any(trained_groups(method).values()) and type(method).step is Method.step:
         raise InputError(f"method {method.name!r} has nothing to train: every parameter is frozen")
-    if config.freeze_epochs and not FrozenEpochs(method, config.freeze_epochs).parameters:
-        raise InputError(
-            f"freeze_epochs: method {method.name!r} trains nothing below the boundary {method.network.boundary!r}: choose a "
-            "later --boundary, or leave it out"
-        )
     epochs = planned_epochs(config, method)
+    _check_freezing(method, config, epochs)
     if restored is None:
         plan_phases(method, epochs)
         if method.context.class_weights is not None or method.context.label_smoothing:
             _try_a_step(experiment)
     else:
         plan_of(restored.progress, restored.epochs, method, epochs)
+
+
+def _check_freezing(method: Method, config: RunConfig, epochs: int) -> None:
+    frozen = FrozenEpochs(method, config.freeze_epochs, config.unfreeze_every)
+    if config.freeze_epochs and not frozen.layers:
+        raise InputError(
+            f"freeze_epochs: method {method.name!r} trains nothing below the boundary {method.network.boundary!r}: choose a "
+            "later --boundary, or leave it out"
+        )
+    if config.unfreeze_every and not config.fast and frozen.last_start >= epochs:
+        raise InputError(
+            f"unfreeze_every: the {len(frozen.layers)} layers below boundary {method.network.boundary!r} are trained one by "
+            f"one, all from epoch {frozen.last_start + 1} on: expected as many epochs or more, got {epochs}. Use more epochs, "
+            "fewer freeze_epochs, a smaller unfreeze_every, or an earlier boundary, which has fewer layers below it"
+        )
 
 
 def _try_a_step(experiment: Experiment) -> None:

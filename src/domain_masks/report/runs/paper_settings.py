@@ -120,6 +120,7 @@ SETTINGS: Mapping[str, Classified] = {
     "freeze_features": Fixed(False),
     "views": Free("only affects frozen features, which are a difference themselves"),
     "freeze_epochs": Later(0),
+    "unfreeze_every": Free("only affects frozen epochs, which are a difference themselves"),
     "init_from": Fixed(None),
     "learn": Fixed("all"),
     "recipe": Free("names settings, which are compared themselves"),
