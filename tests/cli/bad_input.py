@@ -27,7 +27,7 @@ NUMBERS = ("0", "-1", "nan", "inf", "many")
 ALLOWED = {
     "0": {
         *("workers", "split_seed", "seed", "momentum", "weight_decay", "schedule_gamma", "schedule_power"),
-        *("random_erasing", "label_smoothing", "warmup_epochs", "freeze_epochs"),
+        *("random_erasing", "label_smoothing", "warmup_epochs", "freeze_epochs", "unfreeze_every"),
     },
     "method.0": {"overlap_weight", "overlap_epsilon", "sparsity_weight", "initialisation"},
     "method.-1": {"initialisation"},

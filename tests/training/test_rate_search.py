@@ -1,12 +1,12 @@
-"""The automatic learning rate: a valley of the losses, found on a copy, that leaves the run as if the rate had been named."""
+"""The automatic learning rate: halfway down the fall of the loss, found on a copy; the run is as if it had been named."""
 
 from __future__ import annotations
 
 import csv
-import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import generated
@@ -18,27 +18,45 @@ from domain_masks.records.identity import inputs_noted
 from domain_masks.settings.benchmark_lists import check_benchmark
 from domain_masks.settings.validation import check_settings
 from domain_masks.training import rate_search, run
-from domain_masks.training.rate_search import chosen_rate, rising_rates
+from domain_masks.training.rate_search import chosen_rate, rising_rates, smoothed
 from reporters import RecordingReporter
 
 
 def test_rates_rise_by_a_constant_factor() -> None:
     rates = rising_rates(9)
-    assert rates[0] == pytest.approx(1e-7)
-    assert rates[-1] == pytest.approx(10.0)
-    assert rates[4] == pytest.approx(math.sqrt(1e-7 * 10))
+    assert rates[0] == pytest.approx(1e-6)
+    assert rates[-1] == pytest.approx(1.0)
+    assert rates[4] == pytest.approx(1e-3)
 
 
-def test_the_chosen_rate_is_halfway_down_the_valley() -> None:
-    rates = rising_rates(81)
-    # Flat up to 1e-5, falling to 1e-1, rising from there: halfway between in logarithms.
-    losses = [
-        2.0 + 1e-6 * math.sin(9 * i) if i < 20 else 2.0 - (i - 20) / 40 if i < 60 else 1.0 + (i - 60) / 10
-        for i in range(81)
-    ]
-    assert 3e-4 < chosen_rate(rates, losses) < 3e-3
-    slowly = [2.0 - step / 2000 for step in range(80)]
-    for useless in ([1.0 + i for i in range(30)], slowly, [3.0, 2.0, 1.0], []):
+def losses_at(rates: list[float], start: float, lowest: float, noise: float) -> list[float]:
+    """Flat up to 1e-4, falling in the logarithm of the rate to 1e-2, and rising steeply from 0.1."""
+    random = np.random.default_rng(0)
+    decades = np.log10(rates)
+    fallen = np.interp(decades, [-4, -2], [start, lowest]) + 20 * np.clip(decades + 1, 0, None)
+    return (fallen + noise * random.standard_normal(len(rates))).tolist()
+
+
+def test_the_chosen_rate_is_halfway_down() -> None:
+    rates = rising_rates(200)
+    for noise in (0.0, 0.05, 0.1):
+        assert 6e-4 < chosen_rate(rates, losses_at(rates, 2.3, 1.8, noise)) < 1.7e-3, noise
+    # Smoothing does not shift the curve.
+    means = smoothed(rates, losses_at(rates, 2.3, 1.8, 0.0))
+    assert np.interp(1e-3, rates, means) == pytest.approx(2.05, abs=0.01)
+
+
+def test_a_small_fall_is_enough_where_batches_hardly_differ() -> None:
+    rates = rising_rates(200)
+    assert 6e-4 < chosen_rate(rates, losses_at(rates, 2.3, 2.2, 0.03)) < 1.7e-3
+    with pytest.raises(InputError, match=r"it fell from 2\.\d+ by 0\.\d+, and differs by 0\.1"):
+        chosen_rate(rates, losses_at(rates, 2.3, 2.2, 0.1))
+
+
+def test_where_no_rate_lowers_the_loss_none_is_chosen() -> None:
+    rates = rising_rates(200)
+    slowly = [2.0 - step / 20000 for step in range(200)]
+    for useless in ([1.0 + i for i in range(30)], losses_at(rates, 2.3, 2.3, 0.05), slowly, [3.0, 2.0, 1.0], []):
         with pytest.raises(InputError, match="lr: 'auto' found no rate that lowers the loss clearly"):
             chosen_rate(rates[: len(useless)], useless)
 
@@ -66,7 +84,7 @@ def test_the_search_is_kept_in_the_run_folder(searched: Any) -> None:
     assert (folder.figures / "learning_rate.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((folder.figures / "learning_rate.csv").open()))
     assert 10 <= len(rows) <= rate_search.STEPS
-    assert all(float(row["loss"]) > 0 for row in rows)
+    assert all(float(row["loss"]) > 0 and float(row["batch_loss"]) > 0 for row in rows)
 
 
 def test_a_run_whose_rate_was_searched_has_a_key_of_its_own_and_is_resumed_with_its_rate(searched: Any) -> None:

@@ -1,4 +1,4 @@
-"""The automatic learning rate, ``--lr auto``: a range test (Smith, WACV 2017), read as fastai's ``lr_find`` does.
+"""The automatic learning rate, ``--lr auto``: a range test (Smith, WACV 2017), read at half of the fall of the loss.
 
 A copy of the method takes steps at rates that rise exponentially, until the loss diverges. The copy is thrown away and random
 numbers are keyed, so that the run itself is the one that names the rate with ``--lr``.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, stdev
 
+import numpy as np
 from lightning_fabric import Fabric
 
 from domain_masks.batch import DomainBatch
@@ -26,24 +27,29 @@ from domain_masks.training.experiment import Experiment
 from domain_masks.training.global_batch import global_batch_step
 from domain_masks.training.optimizers import base_rate, optimizers_of
 
-LOWEST, HIGHEST = 1e-7, 10.0
-STEPS = 100
+LOWEST, HIGHEST = 1e-6, 1.0
+STEPS = 200
 FAST_STEPS = 20
-_SMOOTHING = 0.9
-"""Of the moving average, which lags behind by about ten steps; fastai's 0.98 would by half of the test."""
+_WIDTH = 0.3
+"""Standard deviation of the weights that smooth the losses, in decades of the rate: 10 of the 200 steps."""
+_STOPPING = 0.9
+"""Decay of the moving average that ends the test."""
 _DIVERGED = 4.0
-"""The test ends where the smoothed loss is so many times its lowest value."""
+"""The test ends where this average is so many times its lowest value."""
 _FEWEST = 10
-_FALL = 0.05
-"""The smallest fall of the loss, as a share of what it was, that is a reason for a rate."""
+_CLEAR = 2.0
+"""The smallest fall of the loss that is a reason for a rate, in standard deviations of the loss of a batch."""
+_FALL = 0.01
+"""The smallest one as a share of the loss."""
 
 
 @dataclass(frozen=True)
 class RateSearch:
-    """A range test: the ``losses``, smoothed, at rising ``rates``; and the ``rate`` that was chosen."""
+    """A range test: the loss of a batch at each of the rising ``rates``, the ``smoothed`` losses, and the ``rate`` chosen."""
 
     rates: Sequence[float]
     losses: Sequence[float]
+    smoothed: Sequence[float]
     rate: float
 
 
@@ -68,7 +74,7 @@ def resolve_learning_rate(
     rates, losses = _range_test(experiment, rising_rates(steps), reporter)
     del experiment
     free_memory()
-    search = RateSearch(rates, losses, chosen_rate(rates, losses))
+    search = RateSearch(rates, losses, smoothed(rates, losses), chosen_rate(rates, losses))
     reporter.say(f"lr: {search.rate:.2g} (auto, of {len(rates)} steps from {rates[0]:.0e} to {rates[-1]:.2g})")
     return config.model_copy(update={"lr": search.rate}), search
 
@@ -78,41 +84,51 @@ def rising_rates(steps: int) -> list[float]:
     return [LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1)) for step in range(steps)]
 
 
-def chosen_rate(rates: Sequence[float], losses: Sequence[float]) -> float:
-    """Return the rate halfway down the longest valley of the losses, to two digits (fastai's ``valley``).
+def smoothed(rates: Sequence[float], losses: Sequence[float]) -> list[float]:
+    """Return for each rate the mean of the losses around it, with Gaussian weights in the logarithm of the rate.
 
-    The valley is the longest falling subsequence, and the rate stands at the middle of its second third. Raises InputError
-    where there are too few losses, or they hardly fall.
+    It does not lag behind, as a moving average of the past does: by a third of the test, where it is as smooth.
     """
-    start, end = _longest_fall(losses)
-    first = len(losses) // 4
-    if len(losses) < _FEWEST or min(losses[first:]) > (1 - _FALL) * median(losses[:first]):
-        raise InputError(
-            f"lr: 'auto' found no rate that lowers the loss clearly, within {len(losses)} steps up to "
-            f"{rates[-1] if rates else 0:.2g}: the network learns too slowly for so short a test. Name a number with --lr"
+    decades = np.log10(rates)
+    weights = np.exp(-0.5 * ((decades[:, None] - decades) / _WIDTH) ** 2)
+    means: list[float] = (weights @ np.asarray(losses) / weights.sum(1)).tolist()
+    return means
+
+
+def chosen_rate(rates: Sequence[float], losses: Sequence[float]) -> float:
+    """Return the rate at which half of the fall of the smoothed loss is behind, to two digits.
+
+    The fall goes from the median of the first quarter of the losses, whose rates are too low to learn, to the lowest smoothed
+    loss. Raises InputError where there are too few losses, or the fall is not clear beside the differences between batches.
+    """
+    if len(losses) < _FEWEST:
+        raise _refusal(rates, "the loss diverged at once")
+    first, means = losses[: len(losses) // 4], smoothed(rates, losses)
+    lowest = means.index(min(means))
+    start, noise = median(first), stdev(first)
+    fall = start - means[lowest]
+    if fall < max(_CLEAR * noise, _FALL * abs(start)):
+        raise _refusal(
+            rates, f"it fell from {start:.4g} by {max(0.0, fall):.2g}, and differs by {noise:.2g} from batch to batch"
         )
-    third = (end - start) / 3
-    return float(f"{rates[start + int(third) + int(third / 2)]:.2g}")
+    half = max((step for step in range(lowest) if means[step] > start - fall / 2), default=0)
+    return float(f"{rates[half]:.2g}")
 
 
-def _longest_fall(losses: Sequence[float]) -> tuple[int, int]:
-    """Return the first and the last index of the longest falling subsequence, counted back from its end."""
-    lengths = [1] * len(losses)
-    end = 0
-    for later, loss in enumerate(losses):
-        lengths[later] = 1 + max((lengths[i] for i in range(later) if losses[i] > loss), default=0)
-        if lengths[later] > lengths[end]:
-            end = later
-    return max(0, end - (lengths[end] - 1 if losses else 0)), end
+def _refusal(rates: Sequence[float], why: str) -> InputError:
+    return InputError(
+        f"lr: 'auto' found no rate that lowers the loss clearly, within {len(rates)} steps up to "
+        f"{rates[-1] if rates else 0:.2g}: {why}. Name a number with --lr"
+    )
 
 
 def _range_test(experiment: Experiment, rates: Sequence[float], reporter: Reporter) -> tuple[list[float], list[float]]:
-    """Return the rates that were tried, and the smoothed loss at each of them."""
+    """Return the rates that were tried, and the loss at each of them."""
     method, fabric, config = experiment.method.train(), experiment.fabric, experiment.config
     engine = TrainingEngine(fabric, method, config.model_copy(update={"accumulate": 1}), 1, len(rates))
     tried: list[float] = []
     losses: list[float] = []
-    average = 0.0
+    average, lowest = 0.0, math.inf
     batches = zip(rates, _endless(experiment), strict=False)
     for step, (rate, batch) in enumerate(reporter.track(batches, len(rates), "searching the learning rate")):
         engine.begin(0, step, len(batch) if batch.random is None else batch.random.total)
@@ -126,12 +142,13 @@ def _range_test(experiment: Experiment, rates: Sequence[float], reporter: Report
         except DivergedError:
             break
         loss = sum(total.mean for total in means.totals().values())
-        average = _SMOOTHING * average + (1 - _SMOOTHING) * loss
-        smoothed = average / (1 - _SMOOTHING ** (step + 1))
-        if not math.isfinite(smoothed) or (losses and smoothed > _DIVERGED * min(losses)):
+        average = _STOPPING * average + (1 - _STOPPING) * loss
+        mean = average / (1 - _STOPPING ** (step + 1))
+        if not math.isfinite(mean) or mean > _DIVERGED * lowest:
             break
+        lowest = min(lowest, mean)
         tried.append(rate)
-        losses.append(smoothed)
+        losses.append(loss)
     return tried, losses
 
 
