@@ -49,7 +49,7 @@ def test_the_chosen_rate_is_halfway_down() -> None:
 def test_a_small_fall_is_enough_where_batches_hardly_differ() -> None:
     rates = rising_rates(200)
     assert 6e-4 < chosen_rate(rates, losses_at(rates, 2.3, 2.2, 0.03)) < 1.7e-3
-    with pytest.raises(InputError, match=r"it fell from 2\.\d+ by 0\.\d+, and differs by 0\.1"):
+    with pytest.raises(InputError, match=r"it fell from 2\.\d+ by 0\.\d+, and differs by 0\.\d+ from batch"):
         chosen_rate(rates, losses_at(rates, 2.3, 2.2, 0.1))
 
 
