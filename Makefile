@@ -6,7 +6,7 @@ INSTALL := $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt
 SPHINX := $(BIN)/python -m sphinx -W --keep-going
 
 .DEFAULT_GOAL := help
-.PHONY: help digits test test-slow bench docs docs-links install install-dev install-docs clean
+.PHONY: help digits test test-slow bench docs docs-executed docs-links install install-dev install-docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -28,6 +28,9 @@ bench: install ## speed and memory of every part against a baseline, as one tabl
 
 docs: install-docs ## the documentation as a site in docs/_build/html; a warning or a broken link fails
 	$(SPHINX) -b html docs docs/_build/html
+
+docs-executed: install-docs ## the site with the outputs of the notebooks, which run for minutes when they have changed
+	$(SPHINX) -D nb_execution_mode=cache -b html docs docs/_build/html
 
 docs-links: install-docs ## the links of the documentation to other sites, which needs a connection
 	$(SPHINX) -b linkcheck docs docs/_build/linkcheck

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,7 +21,8 @@ author = "the authors of domain-masks"
 version = release = domain_masks.__version__
 html_title = f"{project} {version}"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+# myst_nb brings myst_parser, and shows notebooks as pages.
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 root_doc = "index"
 
@@ -28,6 +30,15 @@ root_doc = "index"
 myst_heading_anchors = 4
 # `--lr` stays as it is typed.
 smartquotes = False
+
+# `make docs-executed` runs the notebooks, and shows what their cells return.
+nb_execution_mode = "off"
+nb_execution_timeout = 600
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+# A bar is shown as its last line: its widget would be drawn by a script from another site.
+nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 
 # Types stand in the signature, as in the code.
 autodoc_typehints_format = "short"
@@ -53,8 +64,17 @@ linkcheck_anchors = False
 linkcheck_timeout = 30
 linkcheck_retries = 2
 
-OUTSIDE = {"../CONTRIBUTING.md": "contributing.md", "../CHANGELOG.md": "changelog.md"}
-"""Pages that lie at the top of the repository -> their place in the site."""
+OUTSIDE = {
+    "../CONTRIBUTING.md": "contributing.md",
+    "../CHANGELOG.md": "changelog.md",
+    "../notebooks/": "notebooks/",
+}
+"""Pages that lie at the top of the repository, or the folder of notebooks there -> their place in the site."""
+
+NOTEBOOKS = HERE / "notebooks"
+# Sphinx reads no files outside of its folder. With their times, so that unchanged notebooks are not read again.
+shutil.rmtree(NOTEBOOKS, ignore_errors=True)
+shutil.copytree(HERE.parent / "notebooks", NOTEBOOKS, ignore=shutil.ignore_patterns(".*"))
 
 
 def link_within_the_site(_app: Sphinx, _page: str, source: list[str]) -> None:

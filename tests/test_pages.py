@@ -17,6 +17,7 @@ import domain_masks
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 SITE = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 PAGES = [*sorted(REPOSITORY.glob("*.md")), *SITE, *sorted((REPOSITORY / "configs").rglob("*.md"))]
 
@@ -58,7 +59,10 @@ def trees(path: Path) -> list[Path]:
     """Return the pages that the tables of contents of a page list."""
     fences = [token.content for token in tokens(path) if token.type == "fence" and token.info == "{toctree}"]
     lines = [line for fence in fences for line in fence.splitlines() if line and not line.startswith(":")]
-    return [path.parent / f"{line}.md" for line in lines]
+    # The site copies the notebooks from the top of the repository.
+    return [
+        REPOSITORY / f"{line}.ipynb" if line.startswith("notebooks/") else path.parent / f"{line}.md" for line in lines
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -93,7 +97,7 @@ def test_every_page_is_in_the_site() -> None:
     )
     missing = [name_of(path) for path in sorted(reached) if not path.is_file()]
     assert not missing, f"docs/index.md and the pages below list {missing}, which are not there"
-    hidden = [name_of(path) for path in SITE if path not in reached]
+    hidden = [name_of(path) for path in (*SITE, *NOTEBOOKS) if path not in reached]
     assert not hidden, f"expected every page in a toctree: add {hidden} under a heading of docs/index.md"
 
 

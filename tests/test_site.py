@@ -81,6 +81,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     site = tmp_path / "html"
     pages = {path.relative_to(DOCS).with_suffix(".html") for path in DOCS.rglob("*.md") if "_build" not in path.parts}
+    pages |= {Path("notebooks", path.name).with_suffix(".html") for path in (REPOSITORY / "notebooks").glob("*.ipynb")}
     assert pages <= {path.relative_to(site) for path in site.rglob("*.html")}
 
     # The search finds the options, and the reference has every public function.
