@@ -103,6 +103,7 @@ def test_what_is_trained_from_an_epoch_on_is_said() -> None:
         "epoch 3: all layers are trained from now on",
         "",
     ]
+    assert "then one is added every epoch; all are trained from epoch 4 on" in FrozenEpochs(method, 1, 1).describe(0)
     assert not FrozenEpochs(method, 0).describe(0)
 
 

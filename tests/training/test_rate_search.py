@@ -59,6 +59,13 @@ def test_where_no_rate_lowers_the_loss_none_is_chosen() -> None:
     for useless in ([1.0 + i for i in range(30)], losses_at(rates, 2.3, 2.3, 0.05), slowly, [3.0, 2.0, 1.0], []):
         with pytest.raises(InputError, match="lr: 'auto' found no rate that lowers the loss clearly"):
             chosen_rate(rates[: len(useless)], useless)
+    assert rates[0] <= chosen_rate(rates, slowly, however_small=True) <= rates[-1]
+
+
+def test_a_smoke_run_does_not_refuse(tmp_path: Path) -> None:
+    config = generated.config(lr="auto", epochs=1, fast=True)
+    done = run(config, tmp_path / "run", dataset=generated.dataset(8), reporter=RecordingReporter())
+    assert 1e-6 <= read_config(done.folder.config)["lr"] <= 1
 
 
 @pytest.fixture(scope="module")

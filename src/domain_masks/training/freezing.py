@@ -84,7 +84,8 @@ class FrozenEpochs:
         count = len(self.layers)
         if count and epoch == 0:
             epochs = f"in {'epoch 1' if self._epochs == 1 else f'epochs 1 to {self._epochs}'}"
-            each = f", then one is added every {counted(self._every, 'epoch')}" if self._every else ""
+            step = "epoch" if self._every == 1 else f"{self._every} epochs"
+            each = f", then one is added every {step}" if self._every else ""
             return (
                 f"{counted(count, 'layer')} below {self._network.boundary} frozen {epochs}{each}; all are trained from epoch "
                 f"{self.last_start + 1} on"

@@ -74,7 +74,9 @@ def resolve_learning_rate(
     rates, losses = _range_test(experiment, rising_rates(steps), reporter)
     del experiment
     free_memory()
-    search = RateSearch(rates, losses, smoothed(rates, losses), chosen_rate(rates, losses))
+    # In the few steps of a smoke run no loss falls clearly.
+    rate = chosen_rate(rates, losses, however_small=config.fast)
+    search = RateSearch(rates, losses, smoothed(rates, losses), rate)
     reporter.say(f"lr: {search.rate:.2g} (auto, of {len(rates)} steps from {rates[0]:.0e} to {rates[-1]:.2g})")
     return config.model_copy(update={"lr": search.rate}), search
 
@@ -95,11 +97,13 @@ def smoothed(rates: Sequence[float], losses: Sequence[float]) -> list[float]:
     return means
 
 
-def chosen_rate(rates: Sequence[float], losses: Sequence[float]) -> float:
+def chosen_rate(rates: Sequence[float], losses: Sequence[float], however_small: bool = False) -> float:
     """Return the rate at which half of the fall of the smoothed loss is behind, to two digits.
 
     The fall goes from the median of the first quarter of the losses, whose rates are too low to learn, to the lowest smoothed
     loss. Raises InputError where there are too few losses, or the fall is not clear beside the differences between batches.
+
+    - ``however_small``: whether any fall will do
     """
     if len(losses) < _FEWEST:
         raise _refusal(rates, "the loss diverged at once")
@@ -107,7 +111,7 @@ def chosen_rate(rates: Sequence[float], losses: Sequence[float]) -> float:
     lowest = means.index(min(means))
     start, noise = median(first), stdev(first)
     fall = start - means[lowest]
-    if fall < max(_CLEAR * noise, _FALL * abs(start)):
+    if fall < max(_CLEAR * noise, _FALL * abs(start)) and not however_small:
         raise _refusal(
             rates, f"it fell from {start:.4g} by {max(0.0, fall):.2g}, and differs by {noise:.2g} from batch to batch"
         )
