@@ -37,3 +37,13 @@ def test_what_cannot_be_predicted_is_one_message(run: TrainedRun, image: Path) -
         dm.predict("nowhere", image)
     with pytest.raises(InputError, match="standard input"):
         dm.predict(run, "-")
+
+
+def test_labels_from_folders(run: TrainedRun, image: Path, tmp_path: Path) -> None:
+    named = tmp_path / "0" / "a.png"
+    named.parent.mkdir()
+    named.write_bytes(image.read_bytes())
+    predictions = dm.predict(run, named, labels="folder", quiet=True)
+    assert predictions.labels is not None
+    assert predictions.labels.accuracy == float(predictions[0].class_name == "0")
+    assert "labels from folders" in predictions._repr_html_()

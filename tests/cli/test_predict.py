@@ -75,6 +75,20 @@ def test_an_adaptation_is_marked_in_every_row(run: Path, digits: Path, capsys: p
     assert "reads the images twice" in capsys.readouterr().err
 
 
+def test_labels_from_folders_give_the_accuracy_of_the_run(
+    run: Path, digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))["out_of_domain"]
+    assert main(command(run, digits, "--labels", "folder", "--out", "votes.csv")) == 0
+    said = capsys.readouterr().err
+    assert f"labels from folders: {100 * results['accuracy']:.2f} % of {results['count']:,} images" in said
+    assert all(part in said for part in ("by mask: ink ", "lowest: ", "most confused: "))
+    assert main(command(run, next(digits.rglob("*.png")), "--quiet", "--out", "one.csv", "--labels", "folder")) == 0
+    shutil.copy(next(digits.rglob("*.png")), "lone.png")
+    assert main(command(run, "lone.png", "--labels", "folder")) == 2
+    assert "labels: expected images in folders with the names of the model's classes" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("ensemble", ["predictions", "masks", "known:paper"])
 def test_rows_are_the_predictions_of_the_run(run: Path, digits: Path, ensemble: str) -> None:
     assert main(command(run, digits, "--ensemble", ensemble, "--out", "votes.csv", "--top", 2, "--quiet")) == 0

@@ -38,13 +38,15 @@ def predict(
     - ``quiet``: whether nothing is printed
 
     Returns the predictions, a table in a notebook; with ``out`` the rows are written there one by one instead, and the list
-    is empty (``images`` says how many). Unreadable images get no prediction and are listed in ``unreadable``.
+    is empty (``images`` says how many). With ``labels="folder"`` its ``labels`` has the accuracy, by class and by mask.
+    Unreadable images get no prediction and are listed in ``unreadable``.
 
     Raises InputError where there is no image or no model, and for a setting that is wrong. On a cluster only the command
     predicts, with ``--launcher ray``.
     """
     from domain_masks import deploy  # noqa: PLC0415
-    from domain_masks.deploy.predicting.image_paths import Images  # noqa: PLC0415
+    from domain_masks.deploy.predicting.folder_labels import FolderLabels  # noqa: PLC0415
+    from domain_masks.deploy.predicting.image_paths import Images, find_images  # noqa: PLC0415
     from domain_masks.deploy.predicting.prediction_writers import problems_to_file, rows_to_file  # noqa: PLC0415
     from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
 
@@ -55,6 +57,9 @@ def predict(
     used = model if isinstance(model, deploy.Model) else deploy.load(_source(checked.model), device=checked.device)
     top = min(checked.top or DEFAULT_TOP, len(used.classes))
     predictions = deploy.PredictionList(out=checked.out)
+    if checked.labels is not None:
+        predictions.labels = FolderLabels(used.classes)
+        predictions.labels.check(find_images(checked.paths))
     with ExitStack() as files:
         problems = files.enter_context(problems_to_file(checked.errors))
         rows = None
@@ -77,11 +82,13 @@ def predict(
         )
         for prediction in reporter.track(stream, total, "predicting"):
             predictions.images += 1
+            if predictions.labels is not None:
+                predictions.labels.add(prediction)
             if rows is None:
                 predictions.append(prediction)
             else:
                 rows.add(prediction)
-    for line in problems.lines():
+    for line in [*(predictions.labels.lines() if predictions.labels is not None else []), *problems.lines()]:
         reporter.say(line)
     return predictions
 

@@ -268,6 +268,9 @@ class PredictKeywords(TypedDict, total=False):
     """where to write the rows (default: CSV on standard output)"""
     errors: Place | None
     """write the images that could not be read, with the reason"""
+    labels: Literal["folder"] | None
+    """folder: compare the predictions with the names of the folders that the images lie in, and print the accuracy,
+    by class and by mask"""
     tta: Literal["flips", "flips+crops"] | None
     """average the probabilities of an image and its mirror image, or also of four corner crops and theirs"""
     adapt: Literal["batch-norm", "tent"] | None

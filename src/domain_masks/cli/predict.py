@@ -20,6 +20,7 @@ from domain_masks.settings.predict import PredictSettings
 
 if TYPE_CHECKING:
     from domain_masks.deploy import Model, Prediction
+    from domain_masks.deploy.predicting.folder_labels import FolderLabels
     from domain_masks.deploy.predicting.image_paths import Unreadable
     from domain_masks.deploy.predicting.prediction_writers import Problems, Rows
     from domain_masks.progress import Reporter
@@ -40,6 +41,7 @@ def parser() -> Parser:
         dmg predict runs/sketch a.jpg b.png "more/**/*.jpg" --ensemble masks --top 3
         find photos -name '*.jpg' -print0 | dmg predict runs/sketch - -0 --out votes.jsonl --errors unread.csv
         dmg predict hf:owner/name photos/ --ensemble known:photo
+        dmg predict runs/sketch new_hospital/ --labels folder --out votes.csv
         dmg predict runs/sketch sketches/ --adapt tent --out votes.csv
         dmg predict runs/sketch /shared/photos --out /shared/votes.csv --launcher ray --ray_address HEAD:6379
         """,
@@ -76,27 +78,44 @@ def main(arguments: Sequence[str]) -> int:
         reporter.say(repr(model))
     if listing is None:
         raise no_image or InputError("no image to predict")
+    labels = _labels(model, settings)
     if settings.launcher == "ray" and settings.out is not None:
         top = min(settings.top or DEFAULT_TOP, len(model.classes))
         work = shard_work(settings, settings.out, folder, top, flags.plugin or ())
         count, problems = predict_in_shards(model, work, settings, listing, reporter)
     else:
-        count, problems = _predict(model, settings, listing, reporter)
+        count, problems = _predict(model, settings, listing, reporter, labels)
     if count and settings.test_time is not None:
         reporter.say(f"test time: {settings.test_time.in_words()}; probabilities are not calibrated")
     elif count and settings.ensemble in model.card.temperatures:
         reporter.say(model.about_probabilities(settings.ensemble))
     if count and model.has_votes:
         reporter.say(model.about_nearest(settings.test_time))
-    for line in problems.lines():
+    for line in [*(labels.lines() if labels is not None else []), *problems.lines()]:
         reporter.say(line)
     where = f": {settings.out}" if settings.out is not None else ""
     reporter.say(f"{count:,} image{'' if count == 1 else 's'} predicted{where}")
     return 1 if problems.count else 0
 
 
+def _labels(model: Model, settings: PredictSettings) -> FolderLabels | None:
+    from domain_masks.deploy.predicting.folder_labels import FolderLabels  # noqa: PLC0415
+    from domain_masks.deploy.predicting.image_paths import STANDARD_INPUT, find_images  # noqa: PLC0415
+
+    if settings.labels is None:
+        return None
+    labels = FolderLabels(model.classes)
+    if STANDARD_INPUT not in settings.paths:
+        labels.check(find_images(settings.paths))
+    return labels
+
+
 def _predict(
-    model: Model, settings: PredictSettings, listing: tuple[Iterator[str | Unreadable], int | None], reporter: Reporter
+    model: Model,
+    settings: PredictSettings,
+    listing: tuple[Iterator[str | Unreadable], int | None],
+    reporter: Reporter,
+    labels: FolderLabels | None,
 ) -> tuple[int, Problems]:
     """Write a row for every readable image; returns their number, and the problems of the others."""
     from domain_masks.cli.prediction_table import is_terminal  # noqa: PLC0415
@@ -116,6 +135,8 @@ def _predict(
         # A table on the terminal shows the progress by itself.
         for prediction in predictions if shows_table else reporter.track(predictions, total, "predicting"):
             rows.add(prediction)
+            if labels is not None:
+                labels.add(prediction)
             count += 1
     return count, problems
 

@@ -67,6 +67,11 @@ class PredictSettings(CommandSettings):
     errors: Annotated[File, AfterValidator(_of_a_table)] | None = setting(
         "write the images that could not be read, with the reason", None, metavar="FILE.csv"
     )
+    labels: Literal["folder"] | None = setting(
+        "folder: compare the predictions with the names of the folders that the images lie in, and print the accuracy, by "
+        "class and by mask",
+        None,
+    )
     null: bool = setting("paths on standard input end with a null byte instead of a line break", False, letter="-0")
     tta: Views | None = setting(TTA_HELP, None)
     adapt: Adaptation | None = setting(ADAPT_HELP, None)
@@ -96,6 +101,8 @@ class PredictSettings(CommandSettings):
         for name in ("tta", "adapt"):
             if getattr(self, name) is not None and self.launcher == "ray":
                 yield f"{name}: is computed by one process: leave out --launcher ray"
+        if self.labels is not None and self.launcher == "ray":
+            yield "labels: the accuracy is computed by one process: leave out --launcher ray"
         named = {name: path for name in ("out", "errors") if (path := getattr(self, name)) is not None}
         for name, path in named.items():
             if path.is_dir():

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domain_masks.deploy.predicting.folder_labels import FolderLabels
 from domain_masks.deploy.predicting.image_paths import Unreadable
 from domain_masks.deploy.predicting.prediction import Prediction
 from domain_masks.records.notebook_html import MOST_ROWS, html_block, html_image, html_lines, html_table
@@ -24,12 +25,14 @@ class PredictionList(list[Prediction]):
 
     - ``images``: how many images were predicted, also where the rows were written to ``out`` and are not here
     - ``unreadable``: the images that could not be read, with the reason
+    - ``labels``: the comparison with the names of the images' folders; None if it was not asked for
     """
 
     def __init__(self, predictions: Iterable[Prediction] = (), out: Path | None = None) -> None:
         super().__init__(predictions)
         self.images = len(self)
         self.unreadable: list[Unreadable] = []
+        self.labels: FolderLabels | None = None
         self.out = out
 
     def to_pandas(self) -> pd.DataFrame:
@@ -47,6 +50,7 @@ class PredictionList(list[Prediction]):
             for image, row in zip(pictured, rows, strict=True)
         ]
         more = [f"{len(self) - MOST_ROWS:,} more rows"] if len(self) > MOST_ROWS else []
+        more += self.labels.lines() if self.labels is not None else []
         more += [f"written to {self.out}"] if self.out is not None else []
         more += [f"not read: {problem.name}: {problem.reason}" for problem in self.unreadable[:MOST_ROWS]]
         return html_block(f"{self.images:,} images predicted", html_table(["", *head], cells), html_lines(more))
