@@ -36,7 +36,7 @@ nb_execution_mode = "off"
 nb_execution_timeout = 600
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-# A bar is shown as its last line: its widget would be drawn by a script from another site.
+# A bar is shown as the text of its start: its widget would be drawn by a script from another site.
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 

@@ -136,6 +136,17 @@ def test_what_is_left_out_is_counted_and_said(tree):
     assert len(load_dataset(tree)) == 10
 
 
+def test_classes_without_an_image_in_any_domain_are_left_out_and_said(tree):
+    # A domain may lack a class, but a class that no domain has is a folder that was never filled.
+    for folder in ("sketch/owl", "sketch/cow", "photo/cow", "art/bee", "art/.hidden"):
+        (tree / folder).mkdir()
+    dataset = load_dataset(tree)
+    assert dataset.classes == ("cat", "dog", "owl")
+    assert dataset.notes == (
+        "classes whose folders have no image in any domain of 'animals' are left out: 'bee', 'cow'",
+    )
+
+
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "validation"), ("train", "test"), ("test",)])
 def test_parts_of_a_dataset_are_no_domains(tmp_path, names):
     for name in names:

@@ -23,14 +23,19 @@ LAYOUT = "<domain>/<class>/<image>, such as photo/dog/1.jpg"
 _SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 _SHOWN_EXTENSIONS = 6
+_SHOWN_CLASSES = 5
 
 
 @dataclass
 class LeftOut:
-    """Files in class folders that are not used: counts by extension, and of images in nested folders."""
+    """Files in class folders that are not used: counts by extension, and of images in nested folders.
+
+    - ``class_names``: those of all class folders, also of folders without images
+    """
 
     extensions: Counter[str] = field(default_factory=Counter)
     nested: int = 0
+    class_names: set[str] = field(default_factory=set)
 
     def add(self, entry: os.DirEntry[str]) -> None:
         """Count an unused entry of a class folder."""
@@ -43,8 +48,18 @@ class LeftOut:
             folders[:] = [name for name in folders if not is_ignored(name)]
             self.nested += sum(is_image_name(name) and not is_ignored(name) for name in files)
 
-    def notes(self, root: Path, used: int) -> tuple[str, ...]:
-        """Return a note with the counts; none where everything is used."""
+    def notes(self, root: Path, used: int, classes: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return a note with the classes that have no image, and one with the counts; none where everything is used."""
+        empty = sorted(self.class_names - set(classes))
+        if not empty:
+            return self._counts(root, used)
+        named = ", ".join(map(repr, empty[:_SHOWN_CLASSES])) + (", ..." if len(empty) > _SHOWN_CLASSES else "")
+        return (
+            f"classes whose folders have no image in any domain of {root.name!r} are left out: {named}",
+            *self._counts(root, used),
+        )
+
+    def _counts(self, root: Path, used: int) -> tuple[str, ...]:
         count = self.extensions.total() + self.nested
         if not count:
             return ()
@@ -74,7 +89,7 @@ def load_folder(directory: str | Path) -> ImageDataset:
     domains = tuple(sorted({image.domain for image in images}))
     classes = tuple(sorted({image.class_name for image in images}))
     dataset = dataset_of_files(printable(root.resolve().name), root, images, (domains, classes))
-    return replace(dataset, notes=left_out.notes(root, len(images)))
+    return replace(dataset, notes=left_out.notes(root, len(images), classes))
 
 
 def existing_folder(directory: str | Path) -> Path:
@@ -125,6 +140,8 @@ def _images_below(root: Path, left_out: LeftOut | None) -> list[ImageFile]:
         stray = _image_names(root / domain)
         if stray:
             raise _wrong_layout(root, f"images in a folder of the first level, such as {domain}/{stray[0]}")
+        if left_out is not None:
+            left_out.class_names.update(class_folders)
         here = [image for name in class_folders for image in images_in(root, f"{domain}/{name}", left_out)]
         if not here:
             content = "no image in its class folders" if class_folders else "no class folders"
