@@ -261,6 +261,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "pacs-64px-image-methods": partial(methods_table, "pacs-64px-image-methods"),
     "pacs-64px-image-methods-in-domain": partial(other_measure, "pacs-64px-image-methods", "in_domain"),
     **evidence_tables("pacs-64px-end-to-end"),
+    **evidence_tables("pacs-112px-end-to-end"),
     **evidence_tables("pacs-frozen-specialisation"),
     **evidence_tables("digits-recipe"),
 }
