@@ -46,7 +46,7 @@ def predict(
     """
     from domain_masks import deploy  # noqa: PLC0415
     from domain_masks.deploy.predicting.folder_labels import FolderLabels  # noqa: PLC0415
-    from domain_masks.deploy.predicting.image_paths import Images, find_images  # noqa: PLC0415
+    from domain_masks.deploy.predicting.image_paths import Images  # noqa: PLC0415
     from domain_masks.deploy.predicting.prediction_writers import problems_to_file, rows_to_file  # noqa: PLC0415
     from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
 
@@ -58,8 +58,7 @@ def predict(
     top = min(checked.top or DEFAULT_TOP, len(used.classes))
     predictions = deploy.PredictionList(out=checked.out)
     if checked.labels is not None:
-        predictions.labels = FolderLabels(used.classes)
-        predictions.labels.check(find_images(checked.paths))
+        predictions.labels = FolderLabels.of(used.classes, checked.paths)
     with ExitStack() as files:
         problems = files.enter_context(problems_to_file(checked.errors))
         rows = None

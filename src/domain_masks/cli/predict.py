@@ -100,14 +100,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _labels(model: Model, settings: PredictSettings) -> FolderLabels | None:
     from domain_masks.deploy.predicting.folder_labels import FolderLabels  # noqa: PLC0415
-    from domain_masks.deploy.predicting.image_paths import STANDARD_INPUT, find_images  # noqa: PLC0415
 
-    if settings.labels is None:
-        return None
-    labels = FolderLabels(model.classes)
-    if STANDARD_INPUT not in settings.paths:
-        labels.check(find_images(settings.paths))
-    return labels
+    return None if settings.labels is None else FolderLabels.of(model.classes, settings.paths)
 
 
 def _predict(

@@ -13,6 +13,7 @@ from domain_masks.data.dataset import SPLIT_OF_NAME, ImageDataset
 from domain_masks.data.file_dataset import ImageFile, collection_paused, dataset_of_files
 from domain_masks.data.split_lists import LISTS_FOLDER
 from domain_masks.errors import InputError
+from domain_masks.records.counts import first_of
 from domain_masks.records.files import is_there, printable
 
 EXTENSIONS = (
@@ -23,7 +24,6 @@ LAYOUT = "<domain>/<class>/<image>, such as photo/dog/1.jpg"
 _SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 _SHOWN_EXTENSIONS = 6
-_SHOWN_CLASSES = 5
 
 
 @dataclass
@@ -53,9 +53,8 @@ class LeftOut:
         empty = sorted(self.class_names - set(classes))
         if not empty:
             return self._counts(root, used)
-        named = ", ".join(map(repr, empty[:_SHOWN_CLASSES])) + (", ..." if len(empty) > _SHOWN_CLASSES else "")
         return (
-            f"classes whose folders have no image in any domain of {root.name!r} are left out: {named}",
+            f"classes whose folders have no image in any domain of {root.name!r} are left out: {first_of(empty)}",
             *self._counts(root, used),
         )
 

@@ -15,6 +15,11 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+def first_of(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names in quotes, and that there are more: "'a', 'b', ..."."""
+    return ", ".join(map(repr, names[:most])) + (", ..." if len(names) > most else "")
+
+
 def duration(seconds: float) -> str:
     """Return a time as in a sentence: "12 s", "14 min", "2.5 h"."""
     if seconds < 90:

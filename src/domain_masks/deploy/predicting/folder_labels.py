@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from domain_masks.deploy.predicting.image_paths import Unreadable
+from domain_masks.deploy.predicting.image_paths import STANDARD_INPUT, Unreadable, find_images
 from domain_masks.deploy.predicting.prediction import Prediction
 from domain_masks.errors import InputError
 from domain_masks.evaluation.confusion import most_confused, per_class_accuracy
+from domain_masks.records.counts import counted, first_of
 
 _SHOWN = 5
 
@@ -35,6 +36,14 @@ class FolderLabels:
         self._rows = {name: row for row, name in enumerate(classes)}
         self._right_votes: Counter[str] = Counter()
 
+    @classmethod
+    def of(cls, classes: Sequence[str], paths: Sequence[str]) -> FolderLabels:
+        """Return empty counts for the images of ``paths``; raises InputError as :meth:`check` does, but for standard input."""
+        labels = cls(classes)
+        if STANDARD_INPUT not in paths:
+            labels.check(find_images(paths))
+        return labels
+
     def check(self, images: Iterable[str | Unreadable]) -> None:
         """Raise InputError if no image lies in a folder with the name of a class; stops at the first one that does."""
         others: dict[str, None] = {}
@@ -45,7 +54,7 @@ class FolderLabels:
                 others[folder] = None
         raise InputError(
             "labels: expected images in folders with the names of the model's classes "
-            f"({_some(self.classes)}), got folders {_some(list(others))}: rename the folders, or leave out labels"
+            f"({first_of(self.classes)}), got folders {first_of(list(others))}: rename the folders, or leave out labels"
         )
 
     def add(self, prediction: Prediction) -> None:
@@ -81,15 +90,17 @@ class FolderLabels:
     def lines(self) -> list[str]:
         """Return what is printed at the end."""
         left = self.left_out.total()
-        out = [f"left out of the accuracy: {left:,} images in folders that are no class: {_some(list(self.left_out))}"]
+        out = [
+            f"left out of the accuracy: {counted(left, 'image')} in folders that are no class: {first_of(list(self.left_out))}"
+        ]
         if not self.images:
             return out
         by_class = self.by_class
         mean = sum(by_class.values()) / len(by_class)
         marked = f" ({self.test_time})" if self.test_time else ""
         found = [
-            f"accuracy{marked}, labels from folders: {100 * self.accuracy:.2f} % of {self.images:,} images; "
-            f"mean over {len(by_class)} classes {100 * mean:.2f} %"
+            f"accuracy{marked}, labels from folders: {100 * self.accuracy:.2f} % of {counted(self.images, 'image')}; "
+            f"mean over {counted(len(by_class), 'class', 'classes')} {100 * mean:.2f} %"
         ]
         if self.by_mask:
             found.append("by mask: " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in self.by_mask.items()))
@@ -107,7 +118,3 @@ class FolderLabels:
 def folder_of(path: str) -> str:
     """Return the name of the folder that an image lies in."""
     return Path(path).absolute().parent.name
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
