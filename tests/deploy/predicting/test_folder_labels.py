@@ -31,14 +31,14 @@ def test_accuracies_are_those_counted_by_hand() -> None:
         "by mask: a 75.00 %, b 25.00 %",
         "lowest: cat 33.33 % (n 3), dog 100.00 % (n 1)",
         "most confused: cat as dog (2)",
-        "left out of the accuracy: 1 images in folders that are no class: 'misc'",
+        "left out of the accuracy: 1 image in folders that are no class: 'misc'",
     ]
 
 
 def test_an_option_at_test_time_is_named_beside_its_number() -> None:
     labels = FolderLabels(["cat", "dog"])
     labels.add(replace(prediction("new/cat/1.png", "cat"), test_time="tent"))
-    assert labels.lines()[0].startswith("accuracy (tent), labels from folders: 100.00 % of 1 images")
+    assert labels.lines()[0].startswith("accuracy (tent), labels from folders: 100.00 % of 1 image;")
 
 
 def test_no_folder_with_the_name_of_a_class_is_one_message() -> None:
