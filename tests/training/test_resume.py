@@ -24,9 +24,10 @@ import generated
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.networks import build_backbone
 from domain_masks.progress import ConsoleReporter
-from domain_masks.records import Predictions
+from domain_masks.records import MetricsLog, Predictions
 from domain_masks.training import evaluate, run
 from domain_masks.training.checkpoints import load_checkpoint, save_checkpoint
+from domain_masks.training.epoch_loop import EpochLoop
 from domain_masks.training.run_progress import Progress
 from domain_masks.training.state import RunState
 
@@ -152,8 +153,32 @@ class Lines(ConsoleReporter):
             self.threads.add(torch.get_num_threads())
 
     @property
-    def note(self) -> str:
+    def conditions(self) -> str:
         return "\n".join(line for line in self.lines if "bit for bit" in line)
+
+
+def test_an_epoch_that_lacked_only_its_validation_has_no_speed(
+    settings: Any, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate = EpochLoop.validate
+
+    def stopped(self: EpochLoop, *arguments: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return validate(self, *arguments)
+
+    monkeypatch.setattr(EpochLoop, "validate", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, tmp_path / "run", dataset=generated.dataset(), reporter=Lines())
+    monkeypatch.undo()
+    reporter = Lines()
+    ended = run(settings, tmp_path / "run", resume=True, dataset=generated.dataset(), reporter=reporter)
+    assert ended.folder.model.read_bytes() == whole
+    first, *others = (line for line in reporter.lines if line.startswith("epoch"))
+    assert re.search(r"\d s so far$", first), "neither a speed nor a time left is known"
+    assert "images/s" not in first
+    assert all("images/s" in line for line in others)
+    rows = MetricsLog(ended.folder.metrics).read()
+    assert ["images_per_second" in row for row in rows] == [False] + [True] * len(others)
 
 
 @pytest.fixture
@@ -172,7 +197,7 @@ def test_a_run_of_one_thread_goes_on_with_one_where_there_would_be_two(
     ended = run(settings, out, resume=True, dataset=generated.dataset(), reporter=reporter)
     assert reporter.threads == {1}
     assert torch.get_num_threads() == 2
-    assert reporter.note == ""
+    assert reporter.conditions == ""
     assert ended.folder.model.read_bytes() == whole
     logits = Predictions.load(ended.folder.predictions).of("predictions")
     evaluate(out, ConsoleReporter(quiet=True), dataset=generated.dataset())
@@ -185,8 +210,8 @@ def test_threads_may_be_asked_for_and_what_that_means_is_said(settings: Any, tmp
     more = settings.model_copy(update={"threads": 2})
     run(more, out, resume=True, dataset=generated.dataset(), reporter=reporter)
     assert reporter.threads == {2}
-    assert "threads (1 then 2)" in reporter.note
-    assert reporter.note.count("\n") == 0
+    assert "threads (1 then 2)" in reporter.conditions
+    assert reporter.conditions.count("\n") == 0
     assert torch.get_num_threads() == 1
 
 
@@ -201,14 +226,14 @@ def test_what_else_the_last_bits_depend_on_is_compared_over_all_parts(settings: 
     shutil.copytree(out, tmp_path / "copy")
     reporter = Lines()
     run(settings, out, resume=True, dataset=generated.dataset(), reporter=reporter)
-    assert f"torch ({torch.__version__} then 1.0 then {torch.__version__})" in reporter.note
-    assert "processes (1 then 2 then 1)" in reporter.note
-    assert "MKL_CBWR (none then AVX2 then none)" in reporter.note
+    assert f"torch ({torch.__version__} then 1.0 then {torch.__version__})" in reporter.conditions
+    assert "processes (1 then 2 then 1)" in reporter.conditions
+    assert "MKL_CBWR (none then AVX2 then none)" in reporter.conditions
     assert len(load_checkpoint(path)["conditions"]) == 2
     save_checkpoint(tmp_path / "copy" / "checkpoints" / "last.ckpt", {**state, "conditions": None})
     older = Lines()
     run(settings, tmp_path / "copy", resume=True, dataset=generated.dataset(), reporter=older)
-    assert "did not record its threads" in older.note
+    assert "did not record its threads" in older.conditions
 
 
 def test_read_only_disk_keeps_the_previous_checkpoint(

@@ -58,10 +58,11 @@ class EpochLoop:
     uncut: set[str] = field(default_factory=set)
     reported: set[str] = field(default_factory=set)
 
-    def train(self, progress: Progress) -> tuple[dict[str, float], float]:
+    def train(self, progress: Progress) -> tuple[dict[str, float], float | None]:
         """Train on the remaining batches of the epoch; returns the means of logged numbers, and images per second.
 
-        Terms of the loss are called ``loss/NAME``, other numbers ``log/NAME``.
+        Terms of the loss are called ``loss/NAME``, other numbers ``log/NAME``. Images per second are None where an interrupted
+        run had done all batches.
         """
         engine, fabric, epoch = self.engine, self.engine.fabric, progress.epochs_done
         if line := engine.frozen.describe(epoch):
@@ -99,7 +100,7 @@ class EpochLoop:
         self._report_separate_draws()
         progress.totals = means.totals()
         epoch_means = {name: total.mean for name, total in progress.totals.items()}
-        return epoch_means, rows * fabric.world_size / (time.monotonic() - started)
+        return epoch_means, rows * fabric.world_size / (time.monotonic() - started) if rows else None
 
     def _report_separate_draws(self) -> None:
         names = gather_names(self.engine.fabric, self.uncut)

@@ -96,18 +96,17 @@ def fit(
             epoch = progress.epochs_done
             row = _row(engine, epoch, means, measured, progress)
             # The row before the checkpoint: a resumed run drops surplus rows, but could not restore a missing one.
-            state.log(log, {**row, "images_per_second": images_per_second})
+            timed = row if images_per_second is None else {**row, "images_per_second": images_per_second}
+            state.log(log, timed)
             if board is not None:
                 board.add(row)
-            logs.add({**row, "images_per_second": images_per_second})
+            logs.add(timed)
             state.save(progress, improved)
-            taken = progress.seconds + experiment.provenance.preparation
-            left = f", {duration(live.left(epoch * steps) or 0.0)} left" if epoch < epochs else ""
-            reporter.say(
-                f"{_epoch_line(progress, epochs, float(row[LOSS]), measured.accuracies)}  {images_per_second:.0f} images/s  "
-                f"{taken:.1f} s so far{left}"
+            times = _times(
+                images_per_second, experiment.provenance.preparation + progress.seconds, live.left(epoch * steps)
             )
-            ended = EpochEnd(epoch, epochs, {**row, "images_per_second": images_per_second}, improved, method, folder)
+            reporter.say(f"{_epoch_line(progress, epochs, float(row[LOSS]), measured.accuracies)}  {times}")
+            ended = EpochEnd(epoch, epochs, timed, improved, method, folder)
             _stop_if_any(callbacks.epoch_end(fabric, ended), progress, state, reporter)
             if reason := progress.reason_to_stop(config):
                 reporter.say(f"stopped after epoch {epoch}: {reason}")
@@ -116,6 +115,13 @@ def fit(
         board.close()
     on_main_process(fabric, lambda: load_tensors(method, best_checkpoint(folder, progress, method)["method"]))
     return progress
+
+
+def _times(images_per_second: float | None, taken: float, left: float | None) -> str:
+    """Return speed, and seconds taken and left; without those that an epoch that was trained before does not show."""
+    speed = "" if images_per_second is None else f"{images_per_second:.0f} images/s  "
+    remaining = f", {duration(left)} left" if left else ""
+    return f"{speed}{taken:.1f} s so far{remaining}"
 
 
 def _say_average(engine: TrainingEngine, reporter: Reporter) -> None:
