@@ -12,7 +12,7 @@ from domain_masks.experiments.estimate import estimate, lines
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records import MetricsLog
 from domain_masks.records.cache import cache_folder
-from domain_masks.training.timing import measure
+from domain_masks.training.timing import _Timer, measure
 from experiments.records import finish
 
 QUIET = ConsoleReporter(quiet=True)
@@ -54,6 +54,25 @@ def test_steps_are_timed_where_nothing_is_finished(plan: Any, data: Any) -> None
     shown = list(lines(found, 10**9, 2))
     assert shown[0].endswith("1.0 GB are free")
     assert "with 2 runs at once" in shown[1]
+
+
+@pytest.mark.parametrize(("later", "rows"), [(0.05, 16), (1.9, 4)])
+def test_the_first_of_several_steps_does_not_count(
+    plan: Any, data: Any, monkeypatch: pytest.MonkeyPatch, later: float, rows: int
+) -> None:
+    """It also allocates memory and chooses kernels, which took most of the time of a step of MobileNetV2."""
+    (run,) = plan(**RUN, batch=16)
+    now, steps = [0.0], [1.99, later]
+
+    def step(_timer: Any, batch: Any) -> None:
+        now[0] += steps.pop(0) if len(steps) > 1 else steps[0]
+        taken.append(len(batch))
+
+    taken: list[int] = []
+    monkeypatch.setattr(_Timer, "_learn", step)
+    monkeypatch.setattr(_Timer, "_now", lambda _timer: now[0])
+    assert measure(run.config, data, QUIET).training == pytest.approx(later / rows)
+    assert taken[-1] == rows, "a step that would take long is not timed with its whole batch"
 
 
 def test_the_disk_is_what_the_run_then_takes(plan: Any, data: Any) -> None:

@@ -25,8 +25,11 @@ Result = TypeVar("Result")
 
 MOST_IMAGES = 4
 """Most images of a timed step on a CPU, where time is proportional to the number of images."""
-SHORT = 0.1
-"""A step shorter than this is timed again with its whole batch, as fixed costs weigh too much in it."""
+LONG = 2.0
+"""Work that took this many seconds or more is not done again. Shorter work is, and the second time counts: the first of a kind
+also allocates memory and chooses kernels."""
+LONGEST_STEP = 5.0
+"""A step that would take fewer seconds is timed with its whole batch, as fixed costs weigh too much in a few images."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +86,17 @@ class _Timer:
         """Return the cost of a run; the method is trained by the timed steps."""
         few, whole = self._few(), self.experiment.config.batch_size
         cost, seconds = self._cost_with(few)
-        return self._cost_with(whole)[0] if few < whole and seconds < SHORT else cost
+        return self._cost_with(whole)[0] if few < whole and seconds * whole / few < LONGEST_STEP else cost
 
     def _cost_with(self, size: int) -> tuple[Cost, float]:
         """Return the cost of a run measured by a step of ``size`` images, and the seconds of that step."""
         settings = self.experiment.loader_settings(batch_size=size, workers=0)
-        batches = iter(self.experiment.image_loader(settings))
-        raw, reading = self._seconds_of(lambda: next(batches))
-        batch, preparing = self._seconds_of(lambda: self.experiment.prepare(raw))
+        loader = self.experiment.image_loader(settings)
+        raw, reading = self._warm_seconds_of(lambda: next(iter(loader)))
+        batch, preparing = self._warm_seconds_of(lambda: self.experiment.prepare(raw))
         feature = 0
         if is_frozen := self.experiment.features is not None:
-            batch, seconds = self._seconds_of(lambda: self._with_features(batch))
+            batch, seconds = self._warm_seconds_of(lambda: self._with_features(batch))
             preparing += seconds
             feature = 0 if batch.features is None else 2 * batch.features[0].numel()
         self.method.train(self.engine is not None)
@@ -147,7 +150,7 @@ class _Timer:
     def _warm_seconds_of(self, work: Callable[[], Result]) -> tuple[Result, float]:
         """Return the result of ``work`` and its seconds: those of a second call where the first one was short."""
         result, seconds = self._seconds_of(work)
-        return self._seconds_of(work) if seconds < SHORT else (result, seconds)
+        return self._seconds_of(work) if seconds < LONG else (result, seconds)
 
     def _seconds_of(self, work: Callable[[], Result]) -> tuple[Result, float]:
         began = self._now()
