@@ -64,6 +64,7 @@ def check_kills(folder: Path, settings: dict[str, Any], kills: int) -> None:
         pytest.param({"method": "dmg", "average": "ema", **FROZEN}, id="average", marks=pytest.mark.slow),
         pytest.param({"method": "dmg", "average": "swa"}, id="average of images", marks=pytest.mark.slow),
         pytest.param({"method": "dmg", "average": "swad", "average_interval": 3}, id="valley", marks=pytest.mark.slow),
+        pytest.param({"epochs": 5, "freeze_epochs": 1, "unfreeze_every": 1}, id="unfreezing", marks=pytest.mark.slow),
     ],
 )
 def test_killed_runs_end_bit_for_bit_like_undisturbed_ones(tmp_path: Path, settings: dict[str, Any]) -> None:
