@@ -48,6 +48,13 @@ def read(name: str) -> pd.DataFrame:
     return pd.read_csv(RESULTS / f"{name}.csv")
 
 
+def with_usual(name: str, usual: str) -> pd.DataFrame:
+    """Return the runs of a file and, to compare with, those of another one with its methods, held-out domains and seeds."""
+    runs, others = read(name), read(usual)
+    chosen = ["method", "held_out", "seed"]
+    return pd.concat([runs, others.merge(runs[chosen].drop_duplicates(), on=chosen)], ignore_index=True)
+
+
 def percent(values: pd.Series) -> str:
     """Return mean and sample standard deviation of fractions, in percent; the mean alone of one value."""
     if len(values) < 2:
@@ -238,13 +245,20 @@ def masks_by_setting(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def evidence_tables(name: str) -> dict[str, Callable[[], pd.DataFrame]]:
-    """Return the tables of an experiment on the masks: accuracies by setting, differences to Aggregate, and the masks."""
+def evidence_tables(name: str, usual: str | None = None) -> dict[str, Callable[[], pd.DataFrame]]:
+    """Return the tables of an experiment on the masks: accuracies by setting, differences to Aggregate, and the masks.
+
+    - ``usual``: the file with the runs that those of the experiment are compared with; None where it has them itself
+    """
+
+    def runs() -> pd.DataFrame:
+        return read(name) if usual is None else with_usual(name, usual)
+
     return {
-        name: lambda: by_setting(read(name), "out_of_domain"),
-        f"{name}-in-domain": lambda: by_setting(read(name), "in_domain"),
-        f"{name}-differences": lambda: differences(read(name)),
-        f"{name}-masks": lambda: masks_by_setting(read(name)),
+        name: lambda: by_setting(runs(), "out_of_domain"),
+        f"{name}-in-domain": lambda: by_setting(runs(), "in_domain"),
+        f"{name}-differences": lambda: differences(runs()),
+        f"{name}-masks": lambda: masks_by_setting(runs()),
     }
 
 
@@ -262,6 +276,8 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "pacs-64px-image-methods-in-domain": partial(other_measure, "pacs-64px-image-methods", "in_domain"),
     **evidence_tables("pacs-64px-end-to-end"),
     **evidence_tables("pacs-112px-end-to-end"),
+    **evidence_tables("pacs-64px-averages-and-statistics", usual="pacs-64px-end-to-end"),
+    **evidence_tables("pacs-112px-statistics", usual="pacs-112px-end-to-end"),
     **evidence_tables("pacs-frozen-specialisation"),
     **evidence_tables("digits-recipe"),
 }

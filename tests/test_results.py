@@ -121,6 +121,21 @@ def test_runs_of_several_protocols_are_not_compared_and_other_epochs_are_a_setti
         tables.differences(pd.concat([runs, runs]))
 
 
+def test_an_experiment_is_compared_with_the_usual_runs_like_its_own_alone(
+    tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    usual = made_rows(PAIRED)
+    usual.assign(method=usual["setting"].str.split(",").str[0]).to_csv(tmp_path / "usual.csv", index=False)
+    ema = made_rows([("aggregate, average ema", "a", seed, 0.53) for seed in (0, 1)], method="aggregate")
+    ema.to_csv(tmp_path / "ema.csv", index=False)
+    runs = tables.with_usual("ema", "usual")
+    assert set(runs["held_out"]) == {"a"}
+    assert set(runs["method"]) == {"aggregate"}
+    (row,) = tables.differences(runs).to_dict("records")
+    assert (row["setting"], row["overall"], row["seeds"]) == ("aggregate, average ema", "+2.50", 2)
+
+
 def test_masks_are_shown_by_setting(tables: ModuleType) -> None:
     runs = made_rows(PAIRED[4:8]).assign(
         known_domain=[0.9, 0.9, 0.8, 0.8], in_domain=[0.88, 0.89, 0.8, 0.79], own_mask_best=[1, 1, 2 / 3, 1 / 3]

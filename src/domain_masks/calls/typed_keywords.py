@@ -86,7 +86,7 @@ class SharedKeywords(TypedDict, total=False):
     """train all parameters, or the masks alone: with init_from, those of new source domains, if there are any"""
     recipe: str
     """named settings that count where nothing else is given; paper: the paper's, which are the defaults; short: for
-    some ten epochs, masks that learn faster and an average of the weights"""
+    some ten epochs, an average of the weights"""
     class_weights: Literal["none", "balanced"]
     """class weights in the loss; balanced: inverse to the number of training images"""
     label_smoothing: float

@@ -194,7 +194,7 @@ class RunConfig(BaseModel):
     )
     recipe: Annotated[str, OneOf(lambda: RECIPES)] = _optimisation(
         "named settings that count where nothing else is given; paper: the paper's, which are the defaults; short: for some "
-        "ten epochs, masks that learn faster and an average of the weights",
+        "ten epochs, an average of the weights",
         PAPER,
     )
     class_weights: Literal["none", "balanced"] = _optimisation(
