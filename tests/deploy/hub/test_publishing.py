@@ -221,6 +221,12 @@ def test_publishing_nowhere_is_one_message(model, monkeypatch):
         model.push_to_hub("a/b", token="any")
 
 
+def test_publishing_offline_names_the_variable(model, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(DownloadError, match="a/b: the Hub is not asked, because HF_HUB_OFFLINE is set"):
+        model.push_to_hub("a/b", token="any")
+
+
 def test_publishing_what_is_no_model_is_one_message(tmp_path):
     with pytest.raises(InputError, match="there is no model"):
         push_to_hub(tmp_path, "a/b")

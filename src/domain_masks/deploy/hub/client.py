@@ -125,6 +125,10 @@ def _explained(model: str) -> Iterator[None]:
             else "try again later"
         )
         raise DownloadError(f"{model}: the Hub refused the request: {_first_line(error)}; {advice}") from error
+    except errors.OfflineModeIsEnabled as error:
+        raise DownloadError(
+            f"{model}: the Hub is not asked, because HF_HUB_OFFLINE is set: unset it, and try again with a connection"
+        ) from error
     except Exception as error:
         # Network errors have no common base class, and their modules change between versions.
         if type(error).__module__.partition(".")[0] not in _NETWORK_LIBRARIES and not isinstance(
