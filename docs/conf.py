@@ -36,8 +36,9 @@ nb_execution_mode = "off"
 nb_execution_timeout = 600
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-# A bar is shown as the text of its start: its widget would be drawn by a script from another site.
-nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
+# Lines that were printed one after the other are one block.
+nb_merge_streams = True
+# Bars are left out of the pages: their widgets would be drawn by a script from another site, and as text they stay at 0 %.
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 
 # Types stand in the signature, as in the code.
