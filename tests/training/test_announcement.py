@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from domain_masks.training.announcement import _left_out
+import generated
+from domain_masks.data import Subset, split_domains
+from domain_masks.training.announcement import _left_out, _missing_classes
 
 
 def experiment(images: int, processes: int, sampling: str = "pooled", closed: bool = False) -> Any:
@@ -37,3 +40,14 @@ def test_a_last_batch_that_only_several_processes_leave_out_is_noted(given: tupl
     lines = list(_left_out(experiment(*given)))
     assert bool(lines) == noted
     assert all("has 2 images, too few for 3 processes" in line for line in lines)
+
+
+def test_source_domains_without_training_images_of_a_class_are_noted() -> None:
+    dataset = generated.dataset()
+    whole = split_domains(dataset, [generated.DOMAINS[2]])
+    assert not list(_missing_classes(whole))
+    absent = (whole.train.domain_indices == 1) & (whole.train.labels == 2)
+    partly = replace(whole, train=Subset(dataset, whole.train.indices[~absent]))
+    assert list(_missing_classes(partly)) == [
+        f"note: source domains without training images of a class: {generated.DOMAINS[1]} of {generated.CLASSES[2]!r}"
+    ]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from lightning_fabric import Fabric
 
+from domain_masks.data import DomainSplits
+from domain_masks.records.counts import first_of
 from domain_masks.records.identity import plugins_changed, revised_since
 from domain_masks.records.results import OFFICIAL
 from domain_masks.torchrun import torchrun
@@ -17,6 +20,7 @@ from domain_masks.training.experiment import Experiment
 from domain_masks.training.number_formats import faster_formats
 from domain_masks.training.schedules import note_on_length
 
+_SHOWN_DOMAINS = 5
 _PLUGIN_CHANGED = (
     "note: the code of a plugin has changed since the run was started: it is resumed with the code as it is now, and keeps the "
     "identity that it had"
@@ -35,6 +39,7 @@ def announcement(
             f"are the in-domain test images ({config.in_domain_test}); the other {len(experiment.splits.validation)} select"
         )
     yield from notes(config, experiment.splits.dataset)
+    yield from _missing_classes(experiment.splits)
     yield from _left_out(experiment)
     if plugins_changed(config, inputs):
         yield _PLUGIN_CHANGED
@@ -49,6 +54,23 @@ def announcement(
             note_on_length(config, checkpoint.progress.epochs_done, checkpoint.epochs),
         )
         yield from filter(None, resumed)
+
+
+def _missing_classes(splits: DomainSplits) -> Iterator[str]:
+    """Yield a note where a source domain has no training images of a class that another one has."""
+    train, classes = splits.train, splits.dataset.classes
+    shown = {
+        domain: np.unique(train.labels[train.domain_indices == splits.dataset.domains.index(domain)])
+        for domain in splits.sources
+    }
+    missing = [
+        f"{domain} of {first_of([classes[label] for label in absent])}"
+        for domain, labels in shown.items()
+        if (absent := np.setdiff1d(train.labels, labels)).size
+    ]
+    if missing:
+        more = "; ..." if len(missing) > _SHOWN_DOMAINS else ""
+        yield f"note: source domains without training images of a class: {'; '.join(missing[:_SHOWN_DOMAINS])}{more}"
 
 
 def _left_out(experiment: Experiment) -> Iterator[str]:
