@@ -49,10 +49,14 @@ def read(name: str) -> pd.DataFrame:
 
 
 def with_usual(name: str, usual: str) -> pd.DataFrame:
-    """Return the runs of a file and, to compare with, those of another one with its methods, held-out domains and seeds."""
+    """Return the runs of a file and, to compare with, those of another one with its held-out domains and seeds.
+
+    Of the other file those of the same methods, and of Aggregate.
+    """
     runs, others = read(name), read(usual)
     chosen = ["method", "held_out", "seed"]
-    return pd.concat([runs, others.merge(runs[chosen].drop_duplicates(), on=chosen)], ignore_index=True)
+    wanted = pd.concat([runs[chosen], runs[chosen].assign(method="aggregate")]).drop_duplicates()
+    return pd.concat([runs, others.merge(wanted, on=chosen)], ignore_index=True)
 
 
 def percent(values: pd.Series) -> str:
@@ -278,6 +282,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     **evidence_tables("pacs-112px-end-to-end"),
     **evidence_tables("pacs-64px-averages-and-statistics", usual="pacs-64px-end-to-end"),
     **evidence_tables("pacs-112px-statistics", usual="pacs-112px-end-to-end"),
+    **evidence_tables("pacs-112px-ablations", usual="pacs-112px-end-to-end"),
     **evidence_tables("pacs-frozen-specialisation"),
     **evidence_tables("digits-recipe"),
 }

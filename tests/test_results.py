@@ -136,6 +136,21 @@ def test_an_experiment_is_compared_with_the_usual_runs_like_its_own_alone(
     assert (row["setting"], row["overall"], row["seeds"]) == ("aggregate, average ema", "+2.50", 2)
 
 
+def test_an_experiment_without_aggregate_is_compared_with_its_usual_runs(
+    tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    usual = made_rows(PAIRED)
+    usual.assign(method=usual["setting"].str.split(",").str[0]).to_csv(tmp_path / "usual.csv", index=False)
+    shared = made_rows([("dmg, masks shared", "a", seed, 0.53) for seed in (0, 1)], method="dmg")
+    shared.to_csv(tmp_path / "shared.csv", index=False)
+    runs = tables.with_usual("shared", "usual")
+    assert set(runs["method"]) == {"aggregate", "dmg"}
+    assert {row["setting"]: row["overall"] for row in tables.differences(runs).to_dict("records")}[
+        "dmg, masks shared"
+    ] == "+2.50"
+
+
 def test_masks_are_shown_by_setting(tables: ModuleType) -> None:
     runs = made_rows(PAIRED[4:8]).assign(
         known_domain=[0.9, 0.9, 0.8, 0.8], in_domain=[0.88, 0.89, 0.8, 0.79], own_mask_best=[1, 1, 2 / 3, 1 / 3]
