@@ -121,34 +121,22 @@ def test_runs_of_several_protocols_are_not_compared_and_other_epochs_are_a_setti
         tables.differences(pd.concat([runs, runs]))
 
 
-def test_an_experiment_is_compared_with_the_usual_runs_like_its_own_alone(
-    tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("setting", "compared"), [("aggregate, average ema", {"aggregate"}), ("dmg, masks shared", {"aggregate", "dmg"})]
+)
+def test_an_experiment_is_compared_with_the_usual_runs_of_its_methods_and_of_aggregate(
+    setting: str, compared: set[str], tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     usual = made_rows(PAIRED)
     usual.assign(method=usual["setting"].str.split(",").str[0]).to_csv(tmp_path / "usual.csv", index=False)
-    ema = made_rows([("aggregate, average ema", "a", seed, 0.53) for seed in (0, 1)], method="aggregate")
-    ema.to_csv(tmp_path / "ema.csv", index=False)
-    runs = tables.with_usual("ema", "usual")
+    own = made_rows([(setting, "a", seed, 0.53) for seed in (0, 1)], method=setting.split(",", maxsplit=1)[0])
+    own.to_csv(tmp_path / "own.csv", index=False)
+    runs = tables.with_usual("own", "usual")
     assert set(runs["held_out"]) == {"a"}
-    assert set(runs["method"]) == {"aggregate"}
-    (row,) = tables.differences(runs).to_dict("records")
-    assert (row["setting"], row["overall"], row["seeds"]) == ("aggregate, average ema", "+2.50", 2)
-
-
-def test_an_experiment_without_aggregate_is_compared_with_its_usual_runs(
-    tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tables, "RESULTS", tmp_path)
-    usual = made_rows(PAIRED)
-    usual.assign(method=usual["setting"].str.split(",").str[0]).to_csv(tmp_path / "usual.csv", index=False)
-    shared = made_rows([("dmg, masks shared", "a", seed, 0.53) for seed in (0, 1)], method="dmg")
-    shared.to_csv(tmp_path / "shared.csv", index=False)
-    runs = tables.with_usual("shared", "usual")
-    assert set(runs["method"]) == {"aggregate", "dmg"}
-    assert {row["setting"]: row["overall"] for row in tables.differences(runs).to_dict("records")}[
-        "dmg, masks shared"
-    ] == "+2.50"
+    assert set(runs["method"]) == compared
+    rows = {row["setting"]: row for row in tables.differences(runs).to_dict("records")}
+    assert (rows[setting]["overall"], rows[setting]["seeds"]) == ("+2.50", 2)
 
 
 def test_masks_are_shown_by_setting(tables: ModuleType) -> None:
