@@ -4,7 +4,7 @@ Three parts, each printed and written to ``DIR/gpu.json`` and ``DIR/gpu.csv`` as
 
 1. ``speed``: images per second in training and predicting, DMG against the bare network, and both against what the card can do;
    synchronisations per step; memory of a step
-2. ``pacs``: leave-one-domain-out on PACS, MobileNetV2 at 112 pixels, several runs at once
+2. ``pacs``: DMG and Aggregate on PACS, every domain held out (``configs/evidence/table-2.yaml``), several runs at once
 3. ``modes``: half precision, synchronised batch norm, and runs that are resumed bit for bit in deterministic mode
 
 ``--fast`` is a smoke run for a CPU, whose numbers mean nothing.
@@ -48,6 +48,7 @@ from timing import Budget, compare, interleave
 Record = dict[str, Any]
 NETWORKS = ("resnet18", "resnet50", "mobilenet_v2")
 FAST_NETWORKS = ("small",)
+PROTOCOL = Path(__file__).parents[1] / "configs/evidence/table-2.yaml"
 RESUMED = ("dmg", "aggregate", "multi_headed", "mixstyle", "dann", "masf", "coral")
 """Methods whose runs are resumed in deterministic mode: one optimiser, several, random partners, episodes, gathered rows."""
 HALF = ({}, {"clip": 1.0}, {"accumulate": 2}, {"average": "ema"}, {"method": "dann"})
@@ -111,14 +112,14 @@ def limits(device: torch.device, side: int) -> tuple[float, float]:
     return 2 * side**3 / min(seconds["product"]), 2 * source.numel() / min(seconds["copy"])
 
 
-def speed(device: torch.device, fast: bool) -> Iterator[Record]:
+def speed(device: torch.device, fast: bool, networks: Sequence[str], rounds: int = 30) -> Iterator[Record]:
     """Yield a record for each network, eager and compiled: of training and of predicting."""
     rates = limits(device, 256 if fast else 8192)
     yield {"part": "speed", "what": "limits", "operations_per_second": rates[0], "bytes_per_second": rates[1]}
-    for name in FAST_NETWORKS if fast else NETWORKS:
-        workload = Workload(name, 32, 8) if fast else Workload(name, 224, 128)
-        for compiled in (False,) if fast else (False, True):
-            budget = Budget(0.0, rounds=2, warm_up=1) if fast else Budget(0.0, rounds=30, warm_up=5)
+    for compiled in (False,) if fast else (False, True):
+        for name in networks:
+            workload = Workload(name, 32, 8) if fast else Workload(name, 224, 128)
+            budget = Budget(0.0, rounds=2, warm_up=1) if fast else Budget(0.0, rounds=rounds, warm_up=5)
             try:
                 yield from _speed_of(workload, compiled, budget, device, rates)
             except Exception as error:
@@ -225,16 +226,14 @@ def _channels_last(batch: DomainBatch) -> DomainBatch:
 
 def pacs(device: torch.device, fast: bool, root: str | None, weights: str | None, jobs: int, out: Path) -> Record:
     """Run the protocol of the paper's Table 2 by `dmg benchmark`; returns how long it took, and how it ended."""
-    settings = ["--methods", "dmg", "aggregate", "--out", str(out / "runs"), "--device", device.type]
+    settings = ["--methods", "dmg", "aggregate", "--out", str(out / "runs"), "--device", device.type, "--seeds", "0"]
     if fast:
         settings += ["--dataset", "digits", "--targets", "ink", "--fast"]
     else:
         if root is None:
             return {"part": "pacs", "what": "left out", "reason": "expected --root with PACS, got none"}
-        settings += ["--dataset", "pacs", "--root", root, "--backbone", "mobilenet_v2", "--weights", weights or "none"]
-        settings += ["--size", "112", "--epochs", "50", "--precision", "bf16", "--channels_last", "--jobs", str(jobs)]
-        if "cache" in RunConfig.model_fields:
-            settings += ["--cache", "device"]
+        settings += ["--config", str(PROTOCOL), "--root", root, "--weights", weights or "none"]
+        settings += ["--epochs", "50", "--cache", "device", "--jobs", str(jobs)]
     began = time.perf_counter()
     done = _dmg("benchmark", *settings)
     return {
@@ -363,6 +362,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--out", type=Path, required=True, help="folder for gpu.json, gpu.csv and the runs")
     result.add_argument("--root", help="PACS's folder or its parent")
     result.add_argument("--weights", help="file with the weights of MobileNetV2; default: none")
+    result.add_argument(
+        "--networks", nargs="+", metavar="NAME", help=f"networks of speed; default: {' '.join(NETWORKS)}"
+    )
+    result.add_argument("--rounds", type=int, default=30, help="rounds of a comparison; default 30")
     result.add_argument("--jobs", type=int, default=8, help="runs at once on PACS; default 8")
     result.add_argument("--fast", action="store_true", help="smoke run on a CPU, too; the numbers mean nothing")
     return result
@@ -382,7 +385,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     records.add({"part": "machine", "what": named, "torch": str(torch.__version__)})
     if "speed" in parts:
-        for record in speed(device, chosen.fast):
+        networks = chosen.networks or (FAST_NETWORKS if chosen.fast else NETWORKS)
+        for record in speed(device, chosen.fast, networks, chosen.rounds):
             records.add(record)
     if "pacs" in parts:
         records.add(pacs(device, chosen.fast, chosen.root, chosen.weights, chosen.jobs, chosen.out))
