@@ -40,6 +40,7 @@ from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.prediction import Predicted, predict_batches
 from domain_masks.methods.settings import with_settings
 from domain_masks.methods.tensor_files import load_tensors
+from domain_masks.networks.reproducible_pooling import reproducible_pooling
 from domain_masks.progress import Reporter
 from domain_masks.records import Predictions
 from domain_masks.records.config import RunConfig
@@ -141,6 +142,8 @@ class Experiment:
             method.smooth_labels(config.label_smoothing)
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             synchronised(method)
+        if config.deterministic:
+            reproducible_pooling(method)
         if config.channels_last:
             method.network.network.to(memory_format=torch.channels_last)
         if config.compile:

@@ -44,9 +44,9 @@ def challenged(changes: Tensor, share: float) -> Tensor:
     - returns: (N,) bool
     """
     count = min(round(share * len(changes)), len(changes))
-    chosen = torch.zeros_like(changes, dtype=torch.bool)
-    chosen[changes.argsort(descending=True, stable=True)[:count]] = True
-    return chosen & (changes > _LEAST_CHANGE)
+    order = changes.argsort(descending=True, stable=True)
+    ranks = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    return (ranks < count) & (changes > _LEAST_CHANGE)
 
 
 class RSC(DescribedRSC, OneNetwork):
