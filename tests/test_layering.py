@@ -13,6 +13,7 @@ PACKAGE = "domain_masks"
 SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 
 GROUND = {
+    "cores",
     "devices",
     "errors",
     "keywords",

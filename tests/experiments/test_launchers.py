@@ -15,15 +15,26 @@ from typing import Any
 
 import pytest
 
+from assorted_images import odd_images
+from domain_masks.data import examine, load_folder
 from domain_masks.deploy.predicting.shards import ShardWork
 from domain_masks.errors import InputError
 from domain_masks.experiments import execute_plan
-from domain_masks.experiments.launchers.local import LocalProcesses, cores, how_it_ended, slot_environment
+from domain_masks.experiments.launchers.base import Job
+from domain_masks.experiments.launchers.local import (
+    LocalProcesses,
+    _cache_images,
+    how_it_ended,
+    shared_cores,
+    slot_environment,
+)
 from domain_masks.experiments.launchers.ray import RayCluster
 from domain_masks.experiments.launchers.ray_connection import shares
 from domain_masks.experiments.launchers.ray_shards import RayShards
 from domain_masks.experiments.run_locks import is_locked, locked
 from domain_masks.progress import ConsoleReporter
+from domain_masks.records.config import parse_config
+from domain_masks.training.defaults import resolve
 from experiments.deadly import DeadlyOpener
 from reporters import RecordingReporter
 
@@ -42,11 +53,11 @@ def test_cores_and_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = [slot_environment(number, 3, 8, ["2", "GPU-abc"]) for number in range(3)]
     assert [share["OMP_NUM_THREADS"] for share in shared] == ["2", "2", "2"]
     assert [share["CUDA_VISIBLE_DEVICES"] for share in shared] == ["2", "GPU-abc", "2"]
-    assert slot_environment(0, 4, 2, []) == {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    assert slot_environment(0, 4, 2, []) == {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "DMG_CORES": "1"}
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert cores() == 1
+    assert shared_cores() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "many")
-    assert cores() >= 1
+    assert shared_cores() >= 1
 
 
 def test_a_cluster_is_shared_out() -> None:
@@ -57,6 +68,36 @@ def test_a_cluster_is_shared_out() -> None:
     assert shares([16], 2, 8)[0].gpus == 0.25
     with pytest.raises(InputError, match="--num-cpus"):
         shares([0, 0.5], 0, None)
+
+
+def test_images_are_decoded_once_before_the_processes_start(tmp_path: Path) -> None:
+    files = examine(load_folder(odd_images(tmp_path / "images")), 0, ConsoleReporter(quiet=True)).dataset
+    base = {"dataset": "folder", "target": files.domains[0], "backbone": "small", "size": 32, "device": "cpu"}
+    changes: tuple[dict[str, Any], ...] = (
+        {"cache": "none"},
+        {"cache": "disk"},
+        {"cache": "disk", "seed": 1},
+        {"cache": "device", "target": files.domains[1]},
+        {"cache": "disk", "size": 24},
+        {"cache": "memory", "size": 28},
+        {"cache": "disk", "size": 20, "value_range": "dataset"},
+    )
+    configs = [resolve(parse_config(base | changed), files) for changed in changes]
+    jobs = [Job(str(number), "", config, tmp_path, tmp_path) for number, config in enumerate(configs)]
+    words = RecordingReporter()
+    _cache_images(jobs, files, words)
+    # Two sizes: no image is decoded for a run without this cache, and none for values of a range that is not known yet.
+    assert len([line for line in words.lines if line.startswith("caching")]) == 2
+    words.lines.clear()
+    _cache_images(jobs, files, words)
+    assert not [line for line in words.lines if line.startswith("caching")]
+
+
+def test_how_many_processes_read_images_is_up_to_the_process_that_executes_a_run(plan: Any, tmp_path: Path) -> None:
+    lists: dict[str, Any] = {"methods": ["aggregate"], "targets": ["dots"]}
+    for given in (None, 0, 3):
+        (planned,) = plan(tmp_path / str(given), workers=given, **lists)
+        assert planned.config.workers == given
 
 
 def test_how_a_process_ended_is_said() -> None:

@@ -432,3 +432,18 @@ def test_the_time_so_far_holds_what_was_done_before_the_first_step(
     assert shown[1] == pytest.approx(done.seconds["preparation"] + done.seconds["training"], abs=0.1)
     again = evaluate(tmp_path / "r", Silent(), dataset=data).results
     assert again.seconds["preparation"] == done.seconds["preparation"]
+
+
+def test_an_operation_that_is_not_reproducible_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation, but you set 'torch.use"
+
+    def failing(*_: Any) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(METHOD_CLASSES["aggregate"], "step", failing)
+    changes = {"method": "aggregate", "deterministic": True}
+    with pytest.raises(InputError, match=r"no reproducible adaptive_avg_pool2d_backward_cuda .* leave out --determin"):
+        run(generated.config(**changes), tmp_path / "run", dataset=generated.dataset(), reporter=Silent())
+    said = "another problem"
+    with pytest.raises(RuntimeError, match="another problem"):
+        run(generated.config(**changes), tmp_path / "other", dataset=generated.dataset(), reporter=Silent())

@@ -30,7 +30,7 @@ def show_plan(
 ) -> None:
     """Print every run with its state, and the cost of the pending ones."""
     from domain_masks.experiments.estimate import estimate, lines  # noqa: PLC0415
-    from domain_masks.experiments.launchers.local import cores  # noqa: PLC0415
+    from domain_masks.experiments.launchers.local import shared_cores  # noqa: PLC0415
     from domain_masks.training.defaults import note_on_method  # noqa: PLC0415
     from domain_masks.training.weight_average import describe_average  # noqa: PLC0415
 
@@ -44,7 +44,7 @@ def show_plan(
     states = [run.state for run in plan]
     by_state = (f"{states.count(state)} {state}" for state in _STATES if state in states)
     say(f"{counted(len(plan), 'run')}: {', '.join(by_state)}")
-    cost = estimate(plan, dataset, reporter, at_once, max(1, cores() // at_once))
+    cost = estimate(plan, dataset, reporter, at_once, max(1, shared_cores() // at_once))
     place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     for line in lines(cost, shutil.disk_usage(place).free, at_once):
         say(line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 from PIL import Image, UnidentifiedImageError
 
+from domain_masks.cores import cores
 from domain_masks.data.content import UNREAD, read_image
 from domain_masks.data.image_files import UNREADABLE, upright
 from domain_masks.data.image_modes import assumed_white, is_deep, to_rgb, values_of
@@ -98,7 +98,7 @@ def decode_all(
     # A missing dataset is reported without importing torch.
     from domain_masks.data.reading_processes import batch_loader, interrupts_held  # noqa: PLC0415
 
-    count = min(_MOST_WORKERS, os.cpu_count() or 1) if workers is None else workers
+    count = min(_MOST_WORKERS, cores()) if workers is None else workers
     chunks = [list(rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
     decoder: Any = _Decoder(open_image, with_facts)
     loader = batch_loader(decoder, chunks, count if len(rows) >= _WORTH_WORKERS else 0)

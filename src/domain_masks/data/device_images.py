@@ -68,7 +68,7 @@ class DeviceImages:
 
 
 def images_on_device(
-    dataset: ImageDataset, preprocessing: Preprocessing, device: torch.device, workers: int, reporter: Reporter
+    dataset: ImageDataset, preprocessing: Preprocessing, device: torch.device, reporter: Reporter
 ) -> DeviceImages | None:
     """Return the images of a dataset on ``device``; None unless it has them from the image cache on disk.
 
@@ -87,7 +87,8 @@ def images_on_device(
     pixels = torch.from_numpy(stored.pixels).to(device, copy=True)
     seen = torch.empty(shape, dtype=torch.uint8, device=device)
     everything = Subset(dataset, np.arange(len(dataset)))
-    batches = evaluation_batches(everything, preprocessing, _BATCH, workers, with_labels=False)
+    # Without workers: they would take longer to start than images that are decoded take to crop.
+    batches = evaluation_batches(everything, preprocessing, _BATCH, with_labels=False)
     for batch in reporter.track(batches, -(-len(dataset) // _BATCH), f"images to {device}"):
         if batch.images is None:
             raise ValueError("expected images")

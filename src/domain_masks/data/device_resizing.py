@@ -49,6 +49,13 @@ class AxisWeights:
 
 def axis_weights(lengths: Int64Array, size: int, interpolation: Interpolation) -> AxisWeights:
     """Return the weights of crops (n,) of ``lengths`` pixels along an axis, resized to ``size``, with antialiasing."""
+    different, own = np.unique(lengths, return_inverse=True)
+    table = _weights_of(different, size, interpolation)
+    rows = torch.from_numpy(own)
+    return AxisWeights(table.first[rows], table.weights[rows], table.precision[rows])
+
+
+def _weights_of(lengths: Int64Array, size: int, interpolation: Interpolation) -> AxisWeights:
     half, kernel = _KERNELS[interpolation]
     scale = lengths[:, None] / size
     reach = half * np.maximum(scale, 1.0)

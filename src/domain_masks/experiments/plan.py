@@ -187,6 +187,8 @@ class _Planner:
         config, names = varied
         for seed in self._seeds:
             complete = resolve(config.model_copy(update={"target": domains, "seed": seed}), self._dataset)
+            # Unless it is given, their number follows from the cores of the process that executes the run.
+            complete = complete.model_copy(update={"workers": config.workers})
             key = key_of(complete, self._dataset.domains, content=self._content)
             if key in self.runs:
                 continue

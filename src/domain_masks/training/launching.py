@@ -103,6 +103,21 @@ def on_main_process(fabric: Fabric, work: Callable[[], _T]) -> _T:
 
 
 @contextmanager
+def irreproducible_operations_named() -> Iterator[None]:
+    """Raise InputError where deterministic mode does not allow an operation of the run on its device."""
+    try:
+        yield
+    except RuntimeError as error:
+        operation, found, _ = str(error).partition(" does not have a deterministic implementation")
+        if not found:
+            raise
+        raise InputError(
+            f"deterministic: PyTorch has no reproducible {operation} for this device, which the run needs: use --device cpu, "
+            "another backbone or method, or leave out --deterministic"
+        ) from error
+
+
+@contextmanager
 def lost_processes_named(folder: RunFolder) -> Iterator[None]:
     """Raise LostProcessError, and say how the run is resumed, where another process has ended or does not answer."""
     try:

@@ -33,7 +33,12 @@ from domain_masks.training.experiment import Experiment
 from domain_masks.training.finished_run import Run, finished
 from domain_masks.training.fit import fit
 from domain_masks.training.freed_memory import freed_memory_kept
-from domain_masks.training.launching import launch, lost_processes_named, on_main_process
+from domain_masks.training.launching import (
+    irreproducible_operations_named,
+    launch,
+    lost_processes_named,
+    on_main_process,
+)
 from domain_masks.training.measuring import finish
 from domain_masks.training.method_checks import check_method
 from domain_masks.training.number_formats import chosen_formats, resolve_formats
@@ -132,7 +137,8 @@ def _run(
             progress = fit_closed_form(experiment, folder, checkpoint)
         else:
             # Whole networks gain less by it, and need a tenth more memory.
-            with freed_memory_kept() if config.freeze_features else nullcontext():
+            kept = freed_memory_kept() if config.freeze_features else nullcontext()
+            with kept, irreproducible_operations_named():
                 progress = fit(experiment, folder, checkpoint, started, callbacks, logs)
         results = long_on_main_process(fabric, lambda: finish(experiment, progress, folder))
         logs.finish(results)

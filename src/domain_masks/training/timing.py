@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from domain_masks.batch import DomainBatch
+from domain_masks.cores import cores
 from domain_masks.data import ImageDataset
 from domain_masks.methods.extra_state import tensors_in
 from domain_masks.progress import Reporter
 from domain_masks.records.config import RunConfig
+from domain_masks.training.defaults import resolve
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.launching import launch
@@ -65,6 +67,9 @@ def measure(config: RunConfig, dataset: ImageDataset, reporter: Reporter, thread
         torch.set_num_threads(threads or torch.get_num_threads())
         began = time.monotonic()
         plain = resolve_formats(config.model_copy(update={"weights": "none"}))
+        if plain.workers is None:
+            share = min(resolve(plain, dataset).workers or 0, threads or cores())
+            plain = plain.model_copy(update={"workers": share})
         experiment = Experiment(plain, dataset, launch(plain), reporter)
         return _Timer(experiment, time.monotonic() - began).cost()
 

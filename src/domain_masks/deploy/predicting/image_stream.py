@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from domain_masks.cores import cores
 from domain_masks.data import Preprocessing
 from domain_masks.data.decoding import problem_of
 from domain_masks.data.image_files import UNREADABLE
@@ -58,7 +58,7 @@ def read_batches(
 
     Raises InputError for unsupported types, and if a worker process is killed.
     """
-    inputs, workers = worth_workers(inputs, workers, os.cpu_count() or 1)
+    inputs, workers = worth_workers(inputs, workers, cores())
     held = ExitStack()
     loader = batch_loader(_Reader(preprocessing), _Chunks(inputs, batch, held.close), workers)
     with held, default_tensors():

@@ -15,9 +15,14 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
-from domain_masks.data import ImageDataset
+from domain_masks.cores import CORES_VARIABLE, cores
+from domain_masks.data import ImageDataset, Preprocessing
+from domain_masks.errors import DomainMasksError
 from domain_masks.experiments.launchers.base import ForwardingReporter, Job, Outcome, execute, lost
 from domain_masks.progress import Reporter, silent_libraries
+from domain_masks.records.setting_types import OWN_RANGE
+from domain_masks.training.image_preparation import preprocessing_of
+from domain_masks.training.prepare import prepare
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _GPUS = "CUDA_VISIBLE_DEVICES"
@@ -36,10 +41,13 @@ class LocalProcesses:
     uses_gpus: bool = True
 
     def launch(self, jobs: Sequence[Job], dataset: ImageDataset, reporter: Reporter) -> Iterator[tuple[Job, Outcome]]:
-        """Yield every job once, with its outcome, as it ends."""
+        """Yield every job once, with its outcome, as it ends; images that they share are decoded before, on all cores."""
+        _cache_images(jobs, dataset, reporter)
         waiting = deque(jobs)
         gpus = visible_gpus() if self.uses_gpus else []
-        slots = [slot_environment(number, self.count, cores(), gpus) for number in range(min(self.count, len(jobs)))]
+        slots = [
+            slot_environment(number, self.count, shared_cores(), gpus) for number in range(min(self.count, len(jobs)))
+        ]
         workers = [_Worker(environment, dataset) for environment in slots]
         try:
             for worker in workers:
@@ -63,6 +71,20 @@ class LocalProcesses:
         finally:
             for worker in workers:
                 worker.close()
+
+
+def _cache_images(jobs: Sequence[Job], dataset: ImageDataset, reporter: Reporter) -> None:
+    """Decode the images of several runs into the cache, which each would do with its share of the cores while others wait."""
+    done: set[Preprocessing] = set()
+    for config in (job.config for job in jobs):
+        # The range of the values follows from the sources, which are other ones in each run.
+        if config.cache not in ("disk", "device") or config.freeze_features or config.value_range == OWN_RANGE:
+            continue
+        with suppress(DomainMasksError):  # which the run itself reports
+            preprocessing = preprocessing_of(config, dataset)
+            if preprocessing not in done:
+                done.add(preprocessing)
+                prepare(config.model_copy(update={"workers": None}), reporter, dataset)
 
 
 class _Worker:
@@ -194,10 +216,9 @@ def how_it_ended(status: int | None) -> str:
     return f"the process of the run was ended by {name}{hint if name == 'SIGKILL' else ''}"
 
 
-def cores() -> int:
-    """Return how many cores this process may use, at most ``OMP_NUM_THREADS``."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get(_THREADS[0], "")
+def shared_cores() -> int:
+    """Return how many cores the runs share: those of this process, at most ``OMP_NUM_THREADS``."""
+    allowed, asked = cores(), os.environ.get(_THREADS[0], "")
     return min(allowed, int(asked)) if asked.isdecimal() and int(asked) else allowed
 
 
@@ -213,7 +234,7 @@ def visible_gpus() -> list[str]:
 def slot_environment(number: int, count: int, core_count: int, gpus: Sequence[str]) -> dict[str, str]:
     """Return the environment variables of process ``number`` of ``count``, which give it its share of cores and GPUs."""
     threads = str(max(1, core_count // count))
-    share = dict.fromkeys(_THREADS, threads)
+    share = dict.fromkeys((*_THREADS, CORES_VARIABLE), threads)
     return share | ({_GPUS: gpus[number % len(gpus)]} if gpus else {})
 
 

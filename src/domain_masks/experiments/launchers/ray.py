@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from domain_masks.cores import CORES_VARIABLE
 from domain_masks.data import ImageDataset
 from domain_masks.experiments.launchers.base import ForwardingReporter, Job, Outcome, execute, lost
 from domain_masks.experiments.launchers.ray_connection import (
@@ -62,7 +63,7 @@ def carry_out(job: Job, dataset: ImageDataset, threads: int, variables: dict[str
     """Execute one run in a worker process of Ray, which forwards its output to the launching process."""
     import torch  # noqa: PLC0415
 
-    os.environ.update(variables)
+    os.environ.update(variables | {CORES_VARIABLE: str(threads)})
     torch.set_num_threads(threads)
     name = job.title.partition(" ")[2]
     with silent_libraries():

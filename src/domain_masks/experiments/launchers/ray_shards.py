@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from domain_masks.cores import CORES_VARIABLE
 from domain_masks.deploy.predicting.shards import Shard, ShardWork, compute_shard
 from domain_masks.errors import DomainMasksError, InputError
 from domain_masks.experiments.launchers.ray_connection import (
@@ -72,7 +73,7 @@ def carry_out_shard(work: ShardWork, shard: Shard, threads: int, variables: dict
     """Compute one shard in a worker process of Ray; returns the error that the user can fix, if there is one."""
     import torch  # noqa: PLC0415
 
-    os.environ.update(variables)
+    os.environ.update(variables | {CORES_VARIABLE: str(threads)})
     torch.set_num_threads(threads)
     try:
         with silent_libraries():
