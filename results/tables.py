@@ -236,12 +236,13 @@ def masks_by_setting(runs: pd.DataFrame) -> pd.DataFrame:
     columns = [name for name in runs if name.startswith(("iou/", "active/", "spread/"))]
     rows = []
     for setting, own in runs.groupby("setting", sort=False):
+        best = own.get("own_mask_best", pd.Series(dtype=float))
         rows.append(
             {
                 "setting": setting,
                 **{name: f"{own[name].mean():.2f}" if own[name].notna().any() else "-" for name in columns},
                 "known − ensemble": points((own["known_domain"] - own["in_domain"]).mean()),
-                "own mask best": f"{own['own_mask_best'].mean():.2f}",
+                "own mask best": f"{best.mean():.2f}" if best.notna().any() else "-",
                 "out of domain": f"{100 * own['out_of_domain'].mean():.2f}",
                 "runs": len(own),
             }
@@ -280,6 +281,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "pacs-64px-image-methods-in-domain": partial(other_measure, "pacs-64px-image-methods", "in_domain"),
     **evidence_tables("pacs-64px-end-to-end"),
     **evidence_tables("pacs-112px-end-to-end"),
+    **evidence_tables("pacs-112px-50-epochs"),
     **evidence_tables("pacs-64px-averages-and-statistics", usual="pacs-64px-end-to-end"),
     **evidence_tables("pacs-112px-statistics", usual="pacs-112px-end-to-end"),
     **evidence_tables("pacs-112px-ablations", usual="pacs-112px-end-to-end"),

@@ -39,6 +39,14 @@ def test_a_package_that_is_not_installed_is_left_out(monkeypatch):
     assert versions() == {}
 
 
+def test_versions_are_noted_where_the_package_runs_from_its_sources(monkeypatch):
+    def requires(_):
+        raise metadata.PackageNotFoundError
+
+    monkeypatch.setattr(metadata, "requires", requires)
+    assert versions()["torch"] == metadata.version("torch")
+
+
 def test_devices_are_named_by_torch(monkeypatch):
     cuda = SimpleNamespace(is_available=lambda: True, device_count=lambda: 2, get_device_name="GPU {}".format)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))

@@ -12,6 +12,8 @@ from typing import Any
 
 SCHEMA = 1
 DISTRIBUTION = "domain-masks"
+_MAIN = ("torch", "torchvision", "timm", "lightning-fabric", "kornia", "numpy", "pandas", "pillow", "scikit-learn")
+"""Dependencies whose versions are noted where this package is not installed, and nothing lists them."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -38,7 +40,7 @@ def versions() -> dict[str, str]:
     try:
         requirements = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:  # run from a folder of sources
-        requirements = []
+        requirements = [*_MAIN]
     named = [match.group() for line in requirements if (match := _NAME.match(line)) and not _for_developers(line)]
     versions = {}
     for name in dict.fromkeys([DISTRIBUTION, *named]):
