@@ -46,9 +46,14 @@ def seeded(seed: int, stream: str, step: int = 0, device: torch.device | str = "
     cuda = [torch.device(device)] if kind == "cuda" else []
     # All threads share the generators, so a second block waits until the first has ended.
     with EXCLUSIVE, torch.random.fork_rng(devices=cuda):
+        # torch.manual_seed would seed all devices as well, which takes half a millisecond and is not restored.
         if kind == "cpu":
-            # torch.manual_seed would seed all devices as well, which takes half a millisecond and is not restored.
             torch.default_generator.manual_seed(key(seed, stream, step))
+        elif kind == "cuda":
+            torch.default_generator.manual_seed(key(seed, stream, step))
+            index = torch.device(device).index
+            own = torch.cuda.default_generators[torch.cuda.current_device() if index is None else index]
+            own.manual_seed(key(seed, stream, step))
         else:
             torch.manual_seed(key(seed, stream, step))
         yield

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from domain_masks.data.auto_augmentation import ImagePolicy, erase
-from domain_masks.data.colours import ColorJitter, change_colours, planes_for
+from domain_masks.data.colours import ColorJitter, change_colours, planes_for, together
 from domain_masks.data.cropping import RandomCrop, ResizedCrop, WholeImage, Window
 from domain_masks.data.preprocessing import Preprocessing
 from domain_masks.devices import moved
@@ -189,15 +189,16 @@ def _changed_at_once(images: Tensor, draws: _Draws) -> Tensor:
     if draws.factors is None or draws.orders is None:
         return changed
     factors = moved(draws.factors, device)
-    # For every place in the orders: the rows, sorted by the change that they have there, and how many have which.
-    rows = moved(draws.orders.argsort(0).T.contiguous(), device)
-    counts = [place.bincount(minlength=4).tolist() for place in draws.orders.unbind(1)]
-    for sorted_rows, sizes in zip(rows, counts, strict=True):
-        for number, chosen in enumerate(sorted_rows.split(sizes)):
-            if len(chosen):
-                part = changed[chosen]
-                change_colours(part, factors[chosen], (number,), planes_for(part))
-                changed[chosen] = part
+    rows, steps = together(draws.orders)
+    for (number, count), chosen in zip(
+        steps, torch.split(moved(rows, device), [count for _, count in steps]), strict=True
+    ):
+        if count == len(changed):
+            change_colours(changed, factors, (number,), planes_for(changed))
+        elif count:
+            part = changed[chosen]
+            change_colours(part, factors[chosen], (number,), planes_for(part))
+            changed[chosen] = part
     return changed
 
 

@@ -7,6 +7,8 @@ operating system, so that temporary planes are handed in and used again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import permutations
 
 import torch
 from torch import Tensor
@@ -15,6 +17,9 @@ from domain_masks.randomness import BatchRandomness
 
 _GREY = (0.2989, 0.587, 0.114)
 _PLANES = 6
+_BEFORE_HUE = (0, 1, 0, 2, 0, 1, 0)
+"""Brightness, contrast and saturation, so often that each of their orders is a part of it."""
+_STEPS = (*_BEFORE_HUE, 3, *_BEFORE_HUE)
 
 
 class ColorJitter:
@@ -33,6 +38,32 @@ class ColorJitter:
         numbers = random.uniform("augmentation/colours", 8)
         low, high = torch.tensor(self.bounds).unbind(1)
         return low + numbers[:, :4] * (high - low), numbers[:, 4:].argsort(1)
+
+
+def together(orders: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
+    """Return how images whose changes have orders (n, 4) are changed together, in few steps.
+
+    The steps make the changes of :data:`_STEPS`, of which every order is a part: an image takes those that belong to its own
+    order, in which hue, the change of most operations, comes once. Returns the rows of all steps, (4n,), one step after the
+    other, and (change, number of rows) of each.
+    """
+    index = (orders * orders.new_tensor([64, 16, 4, 1])).sum(1)
+    steps = _steps_by_order()[index].flatten()
+    rows = steps.argsort(stable=True) // len(_CHANGES)
+    return rows, list(zip(_STEPS, steps.bincount(minlength=len(_STEPS)).tolist(), strict=True))
+
+
+@cache
+def _steps_by_order() -> Tensor:
+    """Return the steps (256, 4) of each order, whose numbers are the digits of the row to the base of 4."""
+    table = torch.zeros(len(_CHANGES) ** len(_CHANGES), len(_CHANGES), dtype=torch.int64)
+    for order in permutations(range(len(_CHANGES))):
+        row, steps = 0, [-1]
+        for change in order:
+            row = len(_CHANGES) * row + change
+            steps.append(_STEPS.index(change, steps[-1] + 1))
+        table[row] = torch.tensor(steps[1:])
+    return table
 
 
 def planes_for(images: Tensor) -> Tensor:

@@ -27,42 +27,58 @@ _CUBIC = -0.5
 
 @dataclass(frozen=True)
 class AxisWeights:
-    """The pixels that make up each of ``size`` pixels along one axis, of n crops.
+    """The pixels that make up each of ``size`` pixels along one axis, of n crops, by their U different lengths.
 
-    - ``first``: (n, size) the first input pixel, in the crop
-    - ``weights``: (n, size, K) whole numbers, 0 beyond the last input pixel
-    - ``precision``: (n,) the bits by which sums are shifted
+    - ``own``: (n,) the row of each crop in the others
+    - ``first``: (U, size) the first input pixel, in the crop
+    - ``weights``: (U, 2, size, K), float: whole numbers divided by 256, and their remainders; 0 beyond the last input pixel
+    - ``precision``, ``half``: (U,) the bits by which sums are shifted, and what rounds them
+    - ``lengths``: (n,) of the crops, on the host
     """
 
+    own: Tensor
     first: Tensor
     weights: Tensor
     precision: Tensor
+    half: Tensor
+    lengths: Int64Array
 
     def to(self, device: torch.device) -> AxisWeights:
         """Return the weights on a device."""
-        return AxisWeights(*(tensor.to(device) for tensor in (self.first, self.weights, self.precision)))
+        there = {name: getattr(self, name).to(device) for name in ("own", "first", "weights", "precision", "half")}
+        return replace(self, **there)
 
     def rows(self, part: slice) -> AxisWeights:
-        """Return the weights of some of the crops."""
-        return AxisWeights(self.first[part], self.weights[part], self.precision[part])
+        """Return the weights of some of the crops; nothing is copied."""
+        return replace(self, own=self.own[part], lengths=self.lengths[part])
+
+    def filtered(self, values: Tensor) -> Tensor:
+        """Return bytes (n, length, M), as floats, filtered along their second axis: (n, size, M), whole numbers, int32."""
+        first, weights = self.first[self.own], self.weights[self.own]
+        count, _, size, taps = weights.shape
+        places = first[:, None, :, None] + torch.arange(taps, device=first.device)
+        # Wider than the values, so that no two taps of a pixel have the same place.
+        matrix = weights.new_zeros(count, 2, size, values.shape[1] + taps)
+        matrix.scatter_(3, places.expand(-1, 2, -1, -1), weights)
+        matrix = matrix[..., : values.shape[1]].reshape(count, 2 * size, -1)
+        # Factors of 8 bits and sums of less than 24: exact in single precision, also where factors are rounded (TF32, bf16).
+        with torch.autocast(values.device.type, enabled=False):
+            sums = torch.bmm(matrix, values)
+        high, low = sums.to(torch.int32).view(count, 2, size, -1).unbind(1)
+        total = torch.add(low, high, alpha=256).add_(self.half[self.own].view(-1, 1, 1))
+        return (total >> self.precision[self.own].view(-1, 1, 1)).clamp_(0, 255)
 
 
 def axis_weights(lengths: Int64Array, size: int, interpolation: Interpolation) -> AxisWeights:
     """Return the weights of crops (n,) of ``lengths`` pixels along an axis, resized to ``size``, with antialiasing."""
-    different, own = np.unique(lengths, return_inverse=True)
-    table = _weights_of(different, size, interpolation)
-    rows = torch.from_numpy(own)
-    return AxisWeights(table.first[rows], table.weights[rows], table.precision[rows])
-
-
-def _weights_of(lengths: Int64Array, size: int, interpolation: Interpolation) -> AxisWeights:
     half, kernel = _KERNELS[interpolation]
-    scale = lengths[:, None] / size
+    different, own = np.unique(lengths, return_inverse=True)
+    scale = different[:, None] / size
     reach = half * np.maximum(scale, 1.0)
     inverse = 1.0 / np.maximum(scale, 1.0)
     centre = scale * (np.arange(size) + 0.5)
     first = np.maximum((centre - reach + 0.5).astype(np.int64), 0)
-    count = np.minimum((centre + reach + 0.5).astype(np.int64), lengths[:, None]) - first
+    count = np.minimum((centre + reach + 0.5).astype(np.int64), different[:, None]) - first
     taps = np.ceil(reach[:, 0]).astype(np.int64) * 2 + 1
     count = np.clip(count, 0, taps[:, None])
     offsets = np.arange(int(taps.max(initial=1)))
@@ -70,13 +86,21 @@ def _weights_of(lengths: Int64Array, size: int, interpolation: Interpolation) ->
     weights = np.where(offsets < count[..., None], kernel(distances), 0.0)
     weights /= weights.sum(axis=-1, keepdims=True)
     largest = weights.max(axis=(1, 2), initial=0.0)
-    precision = np.zeros(len(lengths), dtype=np.int64)
+    precision = np.zeros(len(different), dtype=np.int32)
     for bits in range(1, _MOST_PRECISE + 1):
         # The first precision whose next one would need more than 16 bits.
         precision += (precision == bits - 1) & ((0.5 + largest * (1 << bits)).astype(np.int64) < 1 << _WEIGHT_BITS)
     scaled = weights * (1 << precision)[:, None, None]
     rounded = np.where(scaled < 0, scaled - 0.5, scaled + 0.5).astype(np.int32)
-    return AxisWeights(torch.from_numpy(first), torch.from_numpy(rounded), torch.from_numpy(precision.astype(np.int32)))
+    parts = np.stack([rounded >> 8, rounded & 255], axis=1).astype(np.float32)
+    return AxisWeights(
+        torch.from_numpy(own),
+        torch.from_numpy(first),
+        torch.from_numpy(parts),
+        torch.from_numpy(precision),
+        torch.from_numpy(np.int32(1) << np.maximum(precision - 1, 0)),
+        lengths,
+    )
 
 
 @dataclass(frozen=True)
@@ -85,30 +109,20 @@ class CropPlan:
 
     - ``starts``, ``strides``: (n,) where the first pixel of each crop lies, and the bytes of a row of its image
     - ``columns``, ``lines``: the weights along width and height
-    - ``height``: of the highest crop, in pixels
     """
 
     starts: Tensor
     strides: Tensor
     columns: AxisWeights
     lines: AxisWeights
-    heights: Int64Array
 
     def to(self, device: torch.device) -> CropPlan:
         """Return the plan on a device."""
-        return replace(
-            self,
-            starts=self.starts.to(device),
-            strides=self.strides.to(device),
-            columns=self.columns.to(device),
-            lines=self.lines.to(device),
-        )
+        return CropPlan(self.starts.to(device), self.strides.to(device), self.columns.to(device), self.lines.to(device))
 
     def rows(self, part: slice) -> CropPlan:
         """Return the plan of some of the crops; nothing is copied."""
-        return CropPlan(
-            self.starts[part], self.strides[part], self.columns.rows(part), self.lines.rows(part), self.heights[part]
-        )
+        return CropPlan(self.starts[part], self.strides[part], self.columns.rows(part), self.lines.rows(part))
 
 
 def crop_plan(
@@ -121,44 +135,21 @@ def crop_plan(
         torch.from_numpy(3 * widths),
         axis_weights(right - left, size, interpolation),
         axis_weights(bottom - top, size, interpolation),
-        bottom - top,
     )
 
 
 def resized_crops(pixels: Tensor, plan: CropPlan) -> Tensor:
     """Return the planned crops of ``pixels``, uint8 on the same device, as uint8 (n, 3, size, size)."""
-    height = int(plan.heights.max())
-    channels = torch.arange(3, device=pixels.device)
-    # Rows below a crop are read, as far as there are any, and have no weight.
-    lines = plan.starts[:, None] + plan.strides[:, None] * torch.arange(height, device=pixels.device)
-    last = pixels.numel() - 1
-
-    def along_width(tap: int) -> Tensor:
-        offsets = 3 * (plan.columns.first + tap)
-        index = lines[:, :, None, None] + offsets[:, None, :, None] + channels
-        return pixels[index.clamp_(max=last)]
-
-    narrow = _filtered(along_width, plan.columns, 1)
-
-    def along_height(tap: int) -> Tensor:
-        index = (plan.lines.first + tap).clamp(max=height - 1)
-        return narrow.gather(1, index[:, :, None, None].expand(-1, -1, *narrow.shape[2:]))
-
-    return _filtered(along_height, plan.lines, 2).permute(0, 3, 1, 2).contiguous()
-
-
-def _filtered(taken: Callable[[int], Tensor], axis: AxisWeights, at: int) -> Tensor:
-    """Return bytes filtered along an axis: ``taken`` gives the pixels of a tap; ``at`` is where the weights' size stands."""
-    shape = (len(axis.first), 1, -1, 1) if at == 1 else (len(axis.first), -1, 1, 1)
-    precision = axis.precision.view(-1, 1, 1, 1)
-    total: Tensor | None = None
-    for tap in range(axis.weights.shape[-1]):
-        part = taken(tap).to(torch.int32) * axis.weights[..., tap].reshape(shape)
-        total = part if total is None else total.add_(part)
-    if total is None:
-        raise ValueError("expected weights")
-    half = torch.ones_like(precision) << (precision - 1).clamp(min=0)
-    return ((total + half) >> precision).clamp_(0, 255).to(torch.uint8)
+    count, device = len(plan.starts), pixels.device
+    width, height = (int(axis.lengths.max()) for axis in (plan.columns, plan.lines))
+    lines = plan.strides[:, None, None] * torch.arange(height, device=device)[:, None] + torch.arange(3, device=device)
+    index = lines.view(count, 1, -1) + plan.starts[:, None, None] + 3 * torch.arange(width, device=device)[:, None]
+    # What lies outside a crop is read, as far as there is any, and has no weight.
+    taken = pixels[index.clamp_(max=pixels.numel() - 1)].float()
+    narrow = plan.columns.filtered(taken).view(count, -1, height, 3)
+    size = narrow.shape[1]
+    small = plan.lines.filtered(narrow.transpose(1, 2).reshape(count, height, -1).float()).to(torch.uint8)
+    return small.view(count, size, size, 3).permute(0, 3, 1, 2).contiguous()
 
 
 def _triangle(distance: FloatArray) -> FloatArray:
