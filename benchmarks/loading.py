@@ -155,7 +155,7 @@ def _compare(
     files = {_named(workers): loader(images, workers) for workers in WORKERS}
     kept = cached(images, preprocessing, folder)
     cache = {f"cache, {_named(workers)}": loader(kept, workers) for workers in WORKERS}
-    resident = images_on_device(kept.subset.dataset, preprocessing, device, ConsoleReporter(quiet=True))
+    resident = images_on_device(kept.subset.dataset, preprocessing, device, 0, ConsoleReporter(quiet=True))
     if resident is None:
         raise ValueError("expected images in the cache")
     settings = LoaderSettings(workload.batch)

@@ -84,7 +84,7 @@ def test_an_image_is_changed_alike_for_any_workers_processes_and_cache(
     kept = with_stored_images(files, PREPROCESSING, "disk", 0, QUIET)
     others = [loaded(files, name, workers=2), loaded(kept, name)]
     others.append({k: v for rank in (0, 1) for k, v in loaded(files, name, rank=rank, world_size=2).items()})
-    images = images_on_device(kept, PREPROCESSING, torch.device("cpu"), QUIET)
+    images = images_on_device(kept, PREPROCESSING, torch.device("cpu"), 0, QUIET)
     assert images is not None
     loader = DeviceLoader(images, Subset(kept, range(12)), "ab", LoaderSettings(5), augmentation_named("pacs", name))
     loader.set_epoch(1)

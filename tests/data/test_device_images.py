@@ -41,7 +41,7 @@ def files(tmp_path: Path) -> ImageDataset:
 
 
 def resident(files: ImageDataset, prepared: Preprocessing = PREPARED) -> DeviceImages:
-    images = images_on_device(with_stored_images(files, prepared, "disk", 0, QUIET), prepared, CPU, QUIET)
+    images = images_on_device(with_stored_images(files, prepared, "disk", 0, QUIET), prepared, CPU, 0, QUIET)
     assert images is not None
     return images
 
@@ -130,5 +130,5 @@ def test_images_that_are_larger_than_the_memory_of_the_device_are_refused(
     stored = with_stored_images(files, PREPARED, "disk", 0, QUIET)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1024, 2048))
     with pytest.raises(InputError, match=r"need 3\d\d KiB on cuda:0, 1 KiB are free: use --cache disk"):
-        images_on_device(stored, PREPARED, torch.device("cuda:0"), QUIET)
-    assert images_on_device(replace(files), PREPARED, CPU, QUIET) is None, "which are not in the cache"
+        images_on_device(stored, PREPARED, torch.device("cuda:0"), 0, QUIET)
+    assert images_on_device(replace(files), PREPARED, CPU, 0, QUIET) is None, "which are not in the cache"

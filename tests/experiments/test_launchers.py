@@ -20,6 +20,7 @@ from domain_masks.data import examine, load_folder
 from domain_masks.deploy.predicting.shards import ShardWork
 from domain_masks.errors import InputError
 from domain_masks.experiments import execute_plan
+from domain_masks.experiments.launchers import local
 from domain_masks.experiments.launchers.base import Job
 from domain_masks.experiments.launchers.local import (
     LocalProcesses,
@@ -53,7 +54,7 @@ def test_cores_and_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = [slot_environment(number, 3, 8, ["2", "GPU-abc"]) for number in range(3)]
     assert [share["OMP_NUM_THREADS"] for share in shared] == ["2", "2", "2"]
     assert [share["CUDA_VISIBLE_DEVICES"] for share in shared] == ["2", "GPU-abc", "2"]
-    assert slot_environment(0, 4, 2, []) == {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "DMG_CORES": "1"}
+    assert slot_environment(0, 4, 2, []) == {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert shared_cores() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "many")
@@ -91,6 +92,33 @@ def test_images_are_decoded_once_before_the_processes_start(tmp_path: Path) -> N
     words.lines.clear()
     _cache_images(jobs, files, words)
     assert not [line for line in words.lines if line.startswith("caching")]
+
+
+def test_each_process_has_its_share_of_cores_when_images_are_decoded(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[Any] = []
+
+    class Started:
+        def __init__(self, environment: dict[str, str], _dataset: Any) -> None:
+            events.append(environment)
+
+        def begin(self, *_: Any) -> None:
+            raise RuntimeError("begun")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(local, "_cache_images", lambda *_: events.append("decoded"))
+    monkeypatch.setattr(local, "_Worker", Started)
+    monkeypatch.setattr(local, "_stop", lambda *_: None)
+    monkeypatch.setattr(local, "cores", lambda: 16)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    jobs = [Job(name, name, parse_config({"dataset": "digits"}), tmp_path, tmp_path) for name in "ab"]
+    with pytest.raises(RuntimeError, match="begun"):
+        list(LocalProcesses(8, uses_gpus=False).launch(jobs, data, RecordingReporter()))
+    one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "DMG_CORES": "8"}
+    assert events == ["decoded", one, one]
 
 
 def test_how_many_processes_read_images_is_up_to_the_process_that_executes_a_run(plan: Any, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from importlib import metadata
 from types import SimpleNamespace
 
 from domain_masks.records import read_json, write_json
-from domain_masks.records.environment import devices, environment, versions
+from domain_masks.records.environment import _MAIN, devices, environment, versions
 
 
 def test_content_can_be_written(tmp_path, monkeypatch):
@@ -45,6 +45,11 @@ def test_versions_are_noted_where_the_package_runs_from_its_sources(monkeypatch)
 
     monkeypatch.setattr(metadata, "requires", requires)
     assert versions()["torch"] == metadata.version("torch")
+
+
+def test_those_that_are_noted_are_dependencies():
+    declared = [line.split(">")[0].split("[")[0] for line in metadata.requires("domain-masks") or []]
+    assert set(_MAIN) <= set(declared)
 
 
 def test_devices_are_named_by_torch(monkeypatch):

@@ -26,6 +26,7 @@ from domain_masks.errors import InputError
 from domain_masks.progress import Reporter
 
 _BATCH = 256
+_WORTH_WORKERS = 50_000
 _ONE_BY_ONE = ("cpu",)
 """Kinds of devices on which images are cropped one by one; on the others a few large operations are faster."""
 
@@ -68,7 +69,7 @@ class DeviceImages:
 
 
 def images_on_device(
-    dataset: ImageDataset, preprocessing: Preprocessing, device: torch.device, reporter: Reporter
+    dataset: ImageDataset, preprocessing: Preprocessing, device: torch.device, workers: int, reporter: Reporter
 ) -> DeviceImages | None:
     """Return the images of a dataset on ``device``; None unless it has them from the image cache on disk.
 
@@ -87,8 +88,9 @@ def images_on_device(
     pixels = torch.from_numpy(stored.pixels).to(device, copy=True)
     seen = torch.empty(shape, dtype=torch.uint8, device=device)
     everything = Subset(dataset, np.arange(len(dataset)))
-    # Without workers: they would take longer to start than images that are decoded take to crop.
-    batches = evaluation_batches(everything, preprocessing, _BATCH, with_labels=False)
+    # Decoded images are cropped sooner than workers have started, unless there are many.
+    workers = workers if len(dataset) >= _WORTH_WORKERS else 0
+    batches = evaluation_batches(everything, preprocessing, _BATCH, workers, with_labels=False)
     for batch in reporter.track(batches, -(-len(dataset) // _BATCH), f"images to {device}"):
         if batch.images is None:
             raise ValueError("expected images")

@@ -23,6 +23,10 @@ Interpolation = Literal["bilinear", "bicubic"]
 _WEIGHT_BITS = 15
 _MOST_PRECISE = 22
 _CUBIC = -0.5
+_MOST_TAPS = 256
+"""Products of two bytes that add up to less than 2^24, up to which single precision holds every whole number."""
+_AT_ONCE = 2**23
+"""Pixels of the crops that are cut at once, if one crop does not have more; each takes some 40 bytes meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +61,22 @@ class AxisWeights:
         first, weights = self.first[self.own], self.weights[self.own]
         count, _, size, taps = weights.shape
         places = first[:, None, :, None] + torch.arange(taps, device=first.device)
-        # Wider than the values, so that no two taps of a pixel have the same place.
-        matrix = weights.new_zeros(count, 2, size, values.shape[1] + taps)
-        matrix.scatter_(3, places.expand(-1, 2, -1, -1), weights)
-        matrix = matrix[..., : values.shape[1]].reshape(count, 2 * size, -1)
-        # Factors of 8 bits and sums of less than 24: exact in single precision, also where factors are rounded (TF32, bf16).
-        with torch.autocast(values.device.type, enabled=False):
-            sums = torch.bmm(matrix, values)
-        high, low = sums.to(torch.int32).view(count, 2, size, -1).unbind(1)
-        total = torch.add(low, high, alpha=256).add_(self.half[self.own].view(-1, 1, 1))
+        total: Tensor | None = None
+        for start in range(0, taps, _MOST_TAPS):
+            some = slice(start, start + _MOST_TAPS)
+            # Wider than the values, so that no two taps of a pixel have the same place.
+            matrix = weights.new_zeros(count, 2, size, values.shape[1] + taps)
+            matrix.scatter_(3, places[..., some].expand(-1, 2, -1, -1), weights[..., some])
+            matrix = matrix[..., : values.shape[1]].reshape(count, 2 * size, -1)
+            # Factors of 8 bits: exact in single precision, also where factors are rounded to fewer (TF32, bf16).
+            with torch.autocast(values.device.type, enabled=False):
+                sums = torch.bmm(matrix, values)
+            high, low = sums.to(torch.int32).view(count, 2, size, -1).unbind(1)
+            part = torch.add(low, high, alpha=256)
+            total = part if total is None else total.add_(part)
+        if total is None:
+            raise ValueError("expected weights")
+        total = total.add_(self.half[self.own].view(-1, 1, 1))
         return (total >> self.precision[self.own].view(-1, 1, 1)).clamp_(0, 255)
 
 
@@ -140,6 +151,13 @@ def crop_plan(
 
 def resized_crops(pixels: Tensor, plan: CropPlan) -> Tensor:
     """Return the planned crops of ``pixels``, uint8 on the same device, as uint8 (n, 3, size, size)."""
+    count = len(plan.starts)
+    some = max(1, _AT_ONCE // int(plan.columns.lengths.max() * plan.lines.lengths.max()))
+    parts = [_resized(pixels, plan.rows(slice(start, start + some))) for start in range(0, count, some)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _resized(pixels: Tensor, plan: CropPlan) -> Tensor:
     count, device = len(plan.starts), pixels.device
     width, height = (int(axis.lengths.max()) for axis in (plan.columns, plan.lines))
     lines = plan.strides[:, None, None] * torch.arange(height, device=device)[:, None] + torch.arange(3, device=device)

@@ -11,7 +11,7 @@ class ReproducibleAdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return means (..., h, w) of cells of ``values`` (..., H, W)."""
-        if values.device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
+        if not torch.are_deterministic_algorithms_enabled() or values.device.type != "cuda":
             return super().forward(values)
         size = self.output_size if isinstance(self.output_size, tuple) else (self.output_size,) * 2
         height, width = (had if wanted is None else wanted for wanted, had in zip(size, values.shape[-2:], strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from domain_masks.cores import cores
+from domain_masks.cores import usual_readers
 from domain_masks.data import DATASETS, ImageDataset, domains_named, record_of
 from domain_masks.data.huggingface import PREFIX, absolute_address
 from domain_masks.errors import InputError, combine_errors
@@ -45,7 +45,7 @@ def resolve(config: RunConfig, dataset: ImageDataset) -> RunConfig:
     record = record_of(dataset)
     defaults: dict[str, Any] = {
         "augmentation": record.augmentation,
-        "workers": max(0, min(8, cores() // max(1, config.devices))),
+        "workers": usual_readers(config.devices),
         **paper_defaults(dataset.name),
     }
     if dataset.name == "digits":

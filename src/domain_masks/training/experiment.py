@@ -279,7 +279,7 @@ class Experiment:
         self.splits = splits_of(config, dataset)
         if config.cache == "device":
             device = self.fabric.device
-            self.device_images = images_on_device(dataset, self.preprocessing, device, reporter)
+            self.device_images = images_on_device(dataset, self.preprocessing, device, workers, reporter)
 
     def learned_from(self) -> Subset:
         """Return the training images of the sources that are trained on; the masks of others do not change."""

@@ -74,7 +74,7 @@ def run(
     called = Callbacks(callbacks)
     load_plugins(config.plugin)
     folder = RunFolder(out)
-    with fresh_process_state(reporter), lost_processes_named(folder):
+    with fresh_process_state(reporter), lost_processes_named(folder), irreproducible_operations_named():
         return _run(config, folder, dataset, reporter, called, resume=resume, overwrite=overwrite)
 
 
@@ -137,8 +137,7 @@ def _run(
             progress = fit_closed_form(experiment, folder, checkpoint)
         else:
             # Whole networks gain less by it, and need a tenth more memory.
-            kept = freed_memory_kept() if config.freeze_features else nullcontext()
-            with kept, irreproducible_operations_named():
+            with freed_memory_kept() if config.freeze_features else nullcontext():
                 progress = fit(experiment, folder, checkpoint, started, callbacks, logs)
         results = long_on_main_process(fabric, lambda: finish(experiment, progress, folder))
         logs.finish(results)

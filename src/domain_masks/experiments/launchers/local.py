@@ -15,14 +15,13 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
-from domain_masks.cores import CORES_VARIABLE, cores
-from domain_masks.data import ImageDataset, Preprocessing
+from domain_masks.cores import CORES_VARIABLE, cores, usual_readers
+from domain_masks.data import ImageDataset, Preprocessing, readable, with_stored_images
 from domain_masks.errors import DomainMasksError
 from domain_masks.experiments.launchers.base import ForwardingReporter, Job, Outcome, execute, lost
 from domain_masks.progress import Reporter, silent_libraries
 from domain_masks.records.setting_types import OWN_RANGE
 from domain_masks.training.image_preparation import preprocessing_of
-from domain_masks.training.prepare import prepare
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _GPUS = "CUDA_VISIBLE_DEVICES"
@@ -45,9 +44,10 @@ class LocalProcesses:
         _cache_images(jobs, dataset, reporter)
         waiting = deque(jobs)
         gpus = visible_gpus() if self.uses_gpus else []
-        slots = [
-            slot_environment(number, self.count, shared_cores(), gpus) for number in range(min(self.count, len(jobs)))
-        ]
+        count = min(self.count, len(jobs))
+        own = {CORES_VARIABLE: str(max(1, cores() // max(1, count)))}
+        # Threads by the number that was asked for: they are part of a run's conditions.
+        slots = [slot_environment(number, self.count, shared_cores(), gpus) | own for number in range(count)]
         workers = [_Worker(environment, dataset) for environment in slots]
         try:
             for worker in workers:
@@ -80,11 +80,12 @@ def _cache_images(jobs: Sequence[Job], dataset: ImageDataset, reporter: Reporter
         # The range of the values follows from the sources, which are other ones in each run.
         if config.cache not in ("disk", "device") or config.freeze_features or config.value_range == OWN_RANGE:
             continue
-        with suppress(DomainMasksError):  # which the run itself reports
+        with suppress(DomainMasksError, OSError):  # which the run itself reports
             preprocessing = preprocessing_of(config, dataset)
             if preprocessing not in done:
+                readers = usual_readers() if config.workers is None else config.workers
+                with_stored_images(readable(dataset, config, reporter), preprocessing, "disk", readers, reporter)
                 done.add(preprocessing)
-                prepare(config.model_copy(update={"workers": None}), reporter, dataset)
 
 
 class _Worker:
@@ -234,7 +235,7 @@ def visible_gpus() -> list[str]:
 def slot_environment(number: int, count: int, core_count: int, gpus: Sequence[str]) -> dict[str, str]:
     """Return the environment variables of process ``number`` of ``count``, which give it its share of cores and GPUs."""
     threads = str(max(1, core_count // count))
-    share = dict.fromkeys((*_THREADS, CORES_VARIABLE), threads)
+    share = dict.fromkeys(_THREADS, threads)
     return share | ({_GPUS: gpus[number % len(gpus)]} if gpus else {})
 
 
