@@ -1,7 +1,8 @@
 """Write the tables of docs/results/ from the CSV files beside this script, one row per run: ``python results/tables.py``.
 
 A page has ``<!-- table: NAME -->`` and ``<!-- end -->``, between which the table of that name is written. With
-``--collect RUNS FILE`` the rows of finished runs are written into such a CSV file first.
+``--collect RUNS FILE`` the rows of finished runs are written into such a CSV file first, with ``--add RUNS FILE`` beside
+those that it has.
 """
 
 from __future__ import annotations
@@ -377,9 +378,12 @@ def of_predictions(predictions: Predictions) -> dict[str, float]:
     return row
 
 
-def collect_runs(folder: Path, file: Path) -> None:
-    """Write a row of every finished run below ``folder``; see :func:`row_of`."""
+def collect_runs(folder: Path, file: Path, add: bool = False) -> None:
+    """Write a row of every finished run below ``folder``, see :func:`row_of`; with ``add`` beside the file's other rows."""
     frame = pd.DataFrame([row_of(record) for record in collect([folder]).runs])
+    if add:
+        kept = pd.read_csv(file)
+        frame = pd.concat([kept[~kept["key"].isin(frame["key"])], frame])
     order = {name: place for place, name in enumerate(METHODS)}
     frame = frame.sort_values(
         ["method", "setting", "held_out", "seed"],
@@ -394,9 +398,14 @@ def main() -> int:
     parser.add_argument(
         "--collect", nargs=2, metavar=("RUNS", "FILE"), help="write the CSV file of the runs below a folder"
     )
+    parser.add_argument(
+        "--add", nargs=2, metavar=("RUNS", "FILE"), help="add runs of another folder or machine to a CSV file"
+    )
     options = parser.parse_args()
     if options.collect:
         collect_runs(Path(options.collect[0]), Path(options.collect[1]))
+    if options.add:
+        collect_runs(Path(options.add[0]), Path(options.add[1]), add=True)
     for page in sorted(PAGES.glob("*.md")):
         text = page.read_text(encoding="utf-8")
         page.write_text(with_tables(text), encoding="utf-8")

@@ -185,3 +185,17 @@ def test_a_row_holds_what_a_finished_run_ended_with(runs: Path, tables: ModuleTy
     assert (rows["out_of_domain_low"] <= rows["out_of_domain"]).all()
     assert rows[rows["method"] == "aggregate"]["known_domain"].isna().all()
     assert len(tables.by_setting(rows, "out_of_domain")) == 3
+
+
+def test_runs_of_another_machine_are_added(runs: Path, tables: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    tables.collect_runs(runs, file)
+    whole = pd.read_csv(file)
+    other = whole.iloc[:1].assign(key="another", seed=7)
+    pd.concat([other, whole.assign(out_of_domain=0.0)]).to_csv(file, index=False)
+    tables.collect_runs(runs, file, add=True)
+    added = pd.read_csv(file).set_index("key")
+    assert set(added.index) == {"another", *whole["key"]}
+    assert added.index.get_loc("another") == 1, "in the order of settings, domains and seeds"
+    for row in (*whole.itertuples(), *other.itertuples()):
+        assert added.loc[row.key, "out_of_domain"] == row.out_of_domain, "its own rows are written anew"
