@@ -381,7 +381,7 @@ def of_predictions(predictions: Predictions) -> dict[str, float]:
 def collect_runs(folder: Path, file: Path, add: bool = False) -> None:
     """Write a row of every finished run below ``folder``, see :func:`row_of`; with ``add`` beside the file's other rows."""
     frame = pd.DataFrame([row_of(record) for record in collect([folder]).runs])
-    if add:
+    if add and file.exists():
         kept = pd.read_csv(file)
         frame = pd.concat([kept[~kept["key"].isin(frame["key"])], frame])
     order = {name: place for place, name in enumerate(METHODS)}

@@ -46,16 +46,15 @@ def seeded(seed: int, stream: str, step: int = 0, device: torch.device | str = "
     cuda = [torch.device(device)] if kind == "cuda" else []
     # All threads share the generators, so a second block waits until the first has ended.
     with EXCLUSIVE, torch.random.fork_rng(devices=cuda):
-        # torch.manual_seed would seed all devices as well, which takes half a millisecond and is not restored.
-        if kind == "cpu":
-            torch.default_generator.manual_seed(key(seed, stream, step))
-        elif kind == "cuda":
-            torch.default_generator.manual_seed(key(seed, stream, step))
-            index = torch.device(device).index
-            own = torch.cuda.default_generators[torch.cuda.current_device() if index is None else index]
-            own.manual_seed(key(seed, stream, step))
+        number = key(seed, stream, step)
+        if kind in ("cpu", "cuda"):
+            # torch.manual_seed would seed all devices as well, which takes half a millisecond and is not restored.
+            torch.default_generator.manual_seed(number)
         else:
-            torch.manual_seed(key(seed, stream, step))
+            torch.manual_seed(number)
+        for own in cuda:
+            index = torch.cuda.current_device() if own.index is None else own.index
+            torch.cuda.default_generators[index].manual_seed(number)
         yield
 
 

@@ -40,7 +40,7 @@ class LocalProcesses:
     uses_gpus: bool = True
 
     def launch(self, jobs: Sequence[Job], dataset: ImageDataset, reporter: Reporter) -> Iterator[tuple[Job, Outcome]]:
-        """Yield every job once, with its outcome, as it ends; images that they share are decoded before, on all cores."""
+        """Yield every job once, with its outcome, as it ends; images that they share are decoded before."""
         _cache_images(jobs, dataset, reporter)
         waiting = deque(jobs)
         gpus = visible_gpus() if self.uses_gpus else []
