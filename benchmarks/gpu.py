@@ -3,7 +3,7 @@
 Three parts, each printed and written to ``DIR/gpu.json`` and ``DIR/gpu.csv`` as it ends, so that nothing is lost when time is:
 
 1. ``speed``: images per second in training and predicting, DMG against the bare network, and both against what the card can do;
-   synchronisations per step; memory of a step
+   how long the kernels of a step take alone, as the rest of a step is the host's; synchronisations per step; memory of a step
 2. ``pacs``: DMG and Aggregate on PACS, every domain held out (``configs/evidence/table-2.yaml``), several runs at once
 3. ``modes``: half precision, synchronised batch norm, and runs that are resumed bit for bit in deterministic mode
 
@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
@@ -33,6 +34,8 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -51,6 +54,8 @@ NETWORKS = ("resnet18", "resnet50", "mobilenet_v2")
 FAST_NETWORKS = ("small",)
 QUEUED = 10
 """Training steps between two synchronisations."""
+PROFILED = 5
+"""Steps over which the work of a step on the GPU is averaged."""
 PROTOCOL = Path(__file__).parents[1] / "configs/evidence/table-2.yaml"
 RESUMED = ("dmg", "aggregate", "multi_headed", "mixstyle", "dann", "masf", "coral")
 """Methods whose runs are resumed in deterministic mode: one optimiser, several, random partners, episodes, gathered rows."""
@@ -104,6 +109,23 @@ def peak_memory(step: Callable[[], object], device: torch.device) -> int | None:
     step()
     torch.cuda.synchronize(device)
     return torch.cuda.max_memory_allocated(device)
+
+
+def device_work(step: Callable[[], object], device: torch.device) -> tuple[float, float] | None:
+    """Return the seconds that a step's kernels and copies take on the GPU, and their number; None where there is none."""
+    if device.type != "cuda":
+        return None
+    step()
+    torch.cuda.synchronize(device)
+    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as profiled:
+        _repeat(step, PROFILED)
+        torch.cuda.synchronize(device)
+    on_device = [one for one in profiled.key_averages() if one.device_type is DeviceType.CUDA]
+    work = [one for one in on_device if not one.is_user_annotation]
+    return (
+        sum(one.self_device_time_total for one in work) / 1e6 / PROFILED,
+        sum(one.count for one in work) / PROFILED,
+    )
 
 
 def limits(device: torch.device, side: int) -> tuple[float, float]:
@@ -175,6 +197,16 @@ def _speed_of(
         "synchronisations_per_bare_step": synchronisations(training["bare"], device),
         "memory_ratio": None if memory["bare"] is None else (memory["dmg"] or 0) / memory["bare"],
     }
+    for name, call in training.items():
+        if work := device_work(call, device):
+            device_seconds, operations = work
+            yield {
+                **common,
+                "what": f"training, {name} on the GPU alone",
+                "seconds": median(seconds[name]) / queued,
+                "seconds_of_kernels": device_seconds,
+                "kernels_per_step": operations,
+            }
     method.eval()
     bare.eval()
     domains = _given(batch.domains)
