@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-BENCHMARKS = ("masks", "ensemble", "augmenting", "loading", "predict", "folding", "start", "index", "costs")
+BENCHMARKS = ("masks", "ensemble", "augmenting", "loading", "predict", "folding", "start", "index", "episodes", "costs")
 """Modules beside this one, each with ``measure(conditions)``; last the one of most comparisons, which has what time is left."""
 NAMED_ONLY = ("formats",)
 """Modules that run only where they are named, as they alone take minutes."""

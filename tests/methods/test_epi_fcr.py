@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from domain_masks.batch import DomainBatch
+from domain_masks.methods.algorithms import epi_fcr
 from domain_masks.randomness import BatchRandomness
 from methods.contract import built, learn, steps_of, still, toy_batch
 from references import episodes
 
 WEIGHTS = {"features_weight": 1.5, "classifier_weight": 0.3, "random_weight": 0.7}
+FILLED_UP = epi_fcr.filled_up
 TERMS = ("classification", "features", "classifier", "random")
 
 
@@ -91,3 +93,29 @@ def test_batch_norm_is_fixed_unless_asked_for(batch_norm, learned):
     assert method.network.network.features.norm.training == learned
     assert method.network.network.training
     assert not any(module.training for module in method.specific.modules())
+
+
+def test_on_a_gpu_the_rows_of_a_source_are_filled_up():
+    rows = torch.tensor([3, 4, 8])
+    assert epi_fcr.filled_up(rows, torch.device("cpu")).tolist() == [3, 4, 8]
+    assert epi_fcr.filled_up(rows, torch.device("cuda")).tolist() == [3, 4] + 14 * [8]
+    assert len(epi_fcr.filled_up(torch.arange(32), torch.device("cuda"))) == 32
+    assert len(epi_fcr.filled_up(torch.arange(33), torch.device("cuda"))) == 48
+
+
+def test_rows_that_are_filled_up_change_nothing(monkeypatch):
+    losses, gradients = [], []
+    for device in ("cpu", "cuda"):
+        monkeypatch.setattr(
+            epi_fcr, "filled_up", lambda rows, _, to=device, fill=FILLED_UP: fill(rows, torch.device(to))
+        )
+        method = built("epi_fcr", **WEIGHTS).double().train()
+        batch = toy_batch()
+        batch = replace(batch, images=batch.images.double())
+        terms = [method.specific_loss(batch), *method.episodic_terms(batch).values()]
+        losses.append(torch.stack(terms).detach())
+        torch.stack(terms).sum().backward()
+        gradients.append([value.grad for value in method.parameters() if value.grad is not None])
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-10, atol=0)
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)

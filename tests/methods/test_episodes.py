@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -154,6 +156,26 @@ def test_settings_that_cannot_be_are_told(name: str, settings: dict[str, Any], t
 def test_a_negative_beta_is_told() -> None:
     with pytest.raises(InputError, match=r"method\.beta: input should be greater than or equal to 0, got -1"):
         method_of("mldg", beta=-1)
+
+
+@pytest.mark.parametrize("name", ["mldg", "masf", "metareg"])
+def test_fast_second_derivatives_are_pytorchs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = replace(batch_of(), images=torch.randn(18, 3, 32, 32, generator=torch.Generator().manual_seed(0)).double())
+    found = []
+    for fast in (True, False):
+        if not fast:
+            monkeypatch.setattr(episodes, "FastSecondDerivatives", nullcontext)
+        torch.manual_seed(0)
+        backbone = build_backbone("mobilenet_v2", len(CLASSES))
+        context = Context(SOURCES, CLASSES, image_size=32, boundary="features.17")
+        method = build_method(name, backbone, context, method_settings(name, {}), 0).double().train()
+        if name == "metareg":
+            wanted, loss = list(method.phi), method.meta_loss(batch, 0, 1)
+        else:
+            losses = method.losses(Part(batch, (0, 2)), Part(batch, (1,)))
+            wanted, loss = list(method.network.network.parameters()), torch.stack(list(losses.values())).sum()
+        found.append([value.double() for value in torch.autograd.grad(loss, wanted)])
+    assert_close(*found, 1e-9)
 
 
 @pytest.mark.parametrize("name", ["mldg", "maml", "masf"])

@@ -19,6 +19,7 @@ from domain_masks.devices import moved
 from domain_masks.errors import DivergedError, InputError
 from domain_masks.methods.base import PREDICTIONS, Context, Engine, Method, labels_of, random_of
 from domain_masks.networks import Network
+from domain_masks.networks.second_derivatives import FastSecondDerivatives
 from domain_masks.processes import process_count, sum_over_processes
 from domain_masks.randomness import selected
 
@@ -92,9 +93,10 @@ class Part:
 
 @contextmanager
 def passing(part: Part) -> Iterator[None]:
-    """Run a network on a part of a batch: dropout draws as in one process, and attention is twice differentiable."""
+    """Run a network on a part of a batch: dropout draws as in one process, and all is twice differentiable, fast."""
+    draws = selected(*part.place()) if process_count() > 1 else nullcontext()
     # The other attention kernels have no second derivative.
-    with sdpa_kernel(SDPBackend.MATH), selected(*part.place()) if process_count() > 1 else nullcontext():
+    with sdpa_kernel(SDPBackend.MATH), FastSecondDerivatives(), draws:
         yield
 
 

@@ -17,6 +17,7 @@ from domain_masks.networks.calling import call_with
 
 _WARM_UP, _EPISODES = "warm-up", "episodes"
 _MAIN, _SPECIFIC = "main", "specific"
+_SAME_SIZE = 16
 
 
 class EpiFCR(DescribedEpiFCR, Method):
@@ -144,19 +145,30 @@ class EpiFCR(DescribedEpiFCR, Method):
         """
         results, order = [], []
         for index, network in enumerate(self._networks):
-            rows = moved(torch.nonzero(which == index)[:, 0], batch.device)
-            if len(rows):
+            mine = torch.nonzero(which == index)[:, 0]
+            if count := len(mine):
+                rows = moved(filled_up(mine, batch.device), batch.device)
                 inputs = batch.features if batch.features is not None else batch.images
                 if inputs is None:
                     raise ValueError("expected a batch with images or features, got neither")
                 features = inputs[rows] if batch.features is not None else network.features(inputs[rows])
-                results.append(run(network, network.represent(features)))
-                order.append(rows)
+                results.append(run(network, network.represent(features))[:count])
+                order.append(rows[:count])
         return torch.cat(results)[torch.cat(order).argsort()]
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the network's logits."""
         return {PREDICTIONS: self.network.task(self.boundary_features(batch))}
+
+
+def filled_up(rows: Tensor, device: torch.device) -> Tensor:
+    """Return ``rows`` with its last one repeated up to a multiple of 16, on a GPU; as they are on a CPU.
+
+    A GPU's library chooses and loads kernels for every number of images that it has not seen, which takes seconds for a
+    network. The sources' networks run in evaluation mode: what is appended changes no other row.
+    """
+    missing = 0 if device.type == "cpu" else -len(rows) % _SAME_SIZE
+    return torch.cat([rows, rows[-1:].expand(missing)])
 
 
 def _mine(batch: DomainBatch) -> Tensor:
