@@ -120,7 +120,7 @@ def device_work(step: Callable[[], object], device: torch.device) -> tuple[float
     with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as profiled:
         _repeat(step, PROFILED)
         torch.cuda.synchronize(device)
-    on_device = [one for one in profiled.key_averages() if one.device_type is DeviceType.CUDA]
+    on_device = [one for one in profiled.key_averages() if one.device_type == DeviceType.CUDA]
     work = [one for one in on_device if not one.is_user_annotation]
     return (
         sum(one.self_device_time_total for one in work) / 1e6 / PROFILED,
