@@ -47,7 +47,7 @@ class DescribedMLDG(DescribedEpisodic):
     """Description of MLDG."""
 
     name = "mldg"
-    cost = "4.0"
+    cost = "2.4"
     summary = "minimises the loss on some sources and, after a gradient step on them, on the held-out others"
     paper = Paper(
         "Learning to Generalize: Meta-Learning for Domain Generalization", "Li, Yang, Song, Hospedales", "AAAI 2018"
@@ -71,7 +71,7 @@ class DescribedMAML(DescribedEpisodic):
     """Description of MAML."""
 
     name = "maml"
-    cost = "4.0"
+    cost = "2.4"
     summary = "learns weights from which a few gradient steps on some sources give a low loss on the held-out others"
     paper = Paper(
         "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", "Finn, Abbeel, Levine", "ICML 2017"
@@ -105,7 +105,7 @@ class DescribedMASF(DescribedEpisodic):
     """Description of MASF."""
 
     name = "masf"
-    cost = "4.8"
+    cost = "3.5"
     summary = (
         "after a step on some sources, aligns the classes' soft labels with those of the others, with a triplet loss"
     )
