@@ -32,7 +32,7 @@ def _step(workload: Workload, name: str, budget: Budget, device: torch.device) -
         step = MethodStep(workload, method, device, epochs=len(method.phases()))
 
         def learn(step: MethodStep = step, kind: str = kind) -> None:
-            own = mock.patch.object(episodes, "FastSecondDerivatives", nullcontext)
+            own = mock.patch.object(episodes, "FastSecondDerivatives", return_value=nullcontext())
             with own if kind == "pytorch" else nullcontext():
                 step(batch)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import DivergedError, InputError
@@ -158,13 +159,29 @@ def test_a_negative_beta_is_told() -> None:
         method_of("mldg", beta=-1)
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_batch_norm_of_several_processes_is_left_to_them(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(episodes, "process_count", lambda: processes)
+    seen = []
+
+    class Seen(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    layer = nn.Sequential(nn.Conv2d(4, 4, 1, groups=2), nn.BatchNorm2d(4))
+    with Seen(), episodes.passing(Part(batch_of(), (0, 1))):
+        layer(torch.randn(3, 4, 2, 2))
+    assert (nn.functional.batch_norm in seen) == (processes > 1)
+
+
 @pytest.mark.parametrize("name", ["mldg", "masf", "metareg"])
 def test_fast_second_derivatives_are_pytorchs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = replace(batch_of(), images=torch.randn(18, 3, 32, 32, generator=torch.Generator().manual_seed(0)).double())
     found = []
     for fast in (True, False):
         if not fast:
-            monkeypatch.setattr(episodes, "FastSecondDerivatives", nullcontext)
+            monkeypatch.setattr(episodes, "FastSecondDerivatives", lambda statistics: nullcontext())
         torch.manual_seed(0)
         backbone = build_backbone("mobilenet_v2", len(CLASSES))
         context = Context(SOURCES, CLASSES, image_size=32, boundary="features.17")

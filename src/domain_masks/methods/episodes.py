@@ -94,9 +94,10 @@ class Part:
 @contextmanager
 def passing(part: Part) -> Iterator[None]:
     """Run a network on a part of a batch: dropout draws as in one process, and all is twice differentiable, fast."""
-    draws = selected(*part.place()) if process_count() > 1 else nullcontext()
-    # The other attention kernels have no second derivative.
-    with sdpa_kernel(SDPBackend.MATH), FastSecondDerivatives(), draws:
+    alone = process_count() == 1
+    draws = nullcontext() if alone else selected(*part.place())
+    # The other attention kernels have no second derivative; several processes have the statistics of batch norm together.
+    with sdpa_kernel(SDPBackend.MATH), FastSecondDerivatives(statistics=alone), draws:
         yield
 
 

@@ -23,12 +23,21 @@ class FastSecondDerivatives(TorchFunctionMode):
 
     Values and derivatives are PyTorch's but for rounding; a third derivative raises RuntimeError. What is not two-dimensional,
     or has no gradient, is left to PyTorch, and so is batch norm by running statistics.
+
+    - ``statistics``: whether batch norm is included. It has to be left out where another mode computes its statistics, as
+      over the rows of several processes
     """
+
+    def __init__(self, statistics: bool = True) -> None:
+        super().__init__()
+        self._replaced: dict[Any, Any] = {functional.conv2d: grouped_convolution}
+        if statistics:
+            self._replaced[functional.batch_norm] = batch_norm
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call ``func`` or what takes its place."""
         if torch.is_grad_enabled():
-            func = _REPLACED.get(func, func)
+            func = self._replaced.get(func, func)
         return func(*args, **(kwargs or {}))
 
 
@@ -71,9 +80,6 @@ def batch_norm(  # noqa: PLR0913, PLR0917
     given = (running_mean, running_var, momentum, eps)
     result: Tensor = _BatchNorm.apply(input, weight, bias, given)
     return result
-
-
-_REPLACED = {functional.conv2d: grouped_convolution, functional.batch_norm: batch_norm}
 
 
 def _pair(value: Numbers) -> tuple[int, ...]:
