@@ -159,6 +159,7 @@ def test_episodes_are_compared_with_pytorchs_second_derivatives(module, capsys):
     assert baselines == {"PyTorch's second derivatives"}
 
 
+@pytest.mark.slow
 def test_start_and_index_are_compared_with_what_they_name(module, capsys):
     assert module("run").main(["start", "index", "--fast", "--device", "cpu"]) == 0
     names, baselines = lines_of(capsys.readouterr().out)

@@ -2,10 +2,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from domain_masks.batch import DomainBatch
 from domain_masks.methods.algorithms import epi_fcr
 from domain_masks.randomness import BatchRandomness
+from methods import contract
 from methods.contract import built, learn, steps_of, still, toy_batch
 from references import episodes
 
@@ -103,7 +105,20 @@ def test_on_a_gpu_the_rows_of_a_source_are_filled_up():
     assert len(epi_fcr.filled_up(torch.arange(33), torch.device("cuda"))) == 48
 
 
-def test_rows_that_are_filled_up_change_nothing(monkeypatch):
+@pytest.mark.parametrize("running", [True, False], ids=["running statistics", "those of the batch"])
+def test_rows_that_are_filled_up_change_nothing(running, monkeypatch):
+    build = contract.build_backbone
+
+    def without_running_statistics(*given):
+        made = build(*given)
+        for module in made.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean = module.running_var = None
+                module.track_running_stats = False
+        return made
+
+    if not running:
+        monkeypatch.setattr(contract, "build_backbone", without_running_statistics)
     losses, gradients = [], []
     for device in ("cpu", "cuda"):
         monkeypatch.setattr(

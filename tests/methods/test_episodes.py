@@ -175,6 +175,17 @@ def test_batch_norm_of_several_processes_is_left_to_them(processes: int, monkeyp
     assert (nn.functional.batch_norm in seen) == (processes > 1)
 
 
+@pytest.mark.parametrize("order", ["first", "second"])
+@pytest.mark.parametrize("name", ["mldg", "masf", "maml"])
+def test_only_what_is_differentiated_twice_has_other_derivatives(
+    name: str, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered = []
+    monkeypatch.setattr(episodes, "FastSecondDerivatives", lambda statistics: nullcontext(entered.append(statistics)))
+    gradients(method_of(name, order=order), (0, 2), (1,))
+    assert bool(entered) == (order == "second")
+
+
 @pytest.mark.parametrize("name", ["mldg", "masf", "metareg"])
 def test_fast_second_derivatives_are_pytorchs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = replace(batch_of(), images=torch.randn(18, 3, 32, 32, generator=torch.Generator().manual_seed(0)).double())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 from domain_masks.networks.second_derivatives import FastSecondDerivatives, batch_norm, grouped_convolution
 
@@ -125,6 +126,36 @@ def test_without_a_gradient_and_by_running_statistics_it_is_pytorch_itself(train
     expected = network().train(training)(images)
     with FastSecondDerivatives(), torch.set_grad_enabled(not training):
         torch.testing.assert_close(model(images), expected, rtol=0, atol=0)
+
+
+def test_what_is_checkpointed_is_left_to_pytorch() -> None:
+    found = []
+    for fast in (True, False):
+        block, images = network()[:6], random(6, 3, 8, 8).float().detach().requires_grad_()
+        with FastSecondDerivatives() if fast else nullcontext():
+            result = checkpoint(block, images, use_reentrant=False)
+        first = torch.autograd.grad(result.pow(2).sum(), images, create_graph=True)[0]
+        found.append((first, *torch.autograd.grad(first.pow(2).sum(), [images, *block.parameters()])))
+    torch.testing.assert_close(*found)
+
+
+def test_autocast_leaves_double_precision() -> None:
+    image, weight = random(1, 2, 3, 3), random(2, 1, 1, 1, seed=1)
+    with torch.autocast("cpu", torch.bfloat16), FastSecondDerivatives():
+        assert functional.conv2d(image, weight, groups=2).dtype == torch.double
+
+
+def test_means_that_are_far_from_zero_cost_no_more_precision_than_pytorchs() -> None:
+    errors = []
+    for fast, kind in ((False, torch.double), (True, torch.float), (False, torch.float)):
+        images, gradient, by = (10 + random(16, 4, 8, 8, seed=seed).detach() for seed in range(3))
+        norm, images = nn.BatchNorm2d(4).to(kind), images.to(kind).requires_grad_()
+        with FastSecondDerivatives() if fast else nullcontext():
+            result = norm(images)
+        first = torch.autograd.grad(result, images, gradient.to(kind), create_graph=True)[0]
+        errors.append(torch.autograd.grad(first, [images, norm.weight], by.to(kind)))
+    for exact, own, other in zip(*errors, strict=True):
+        assert (own.double() - exact).norm() < 4 * (other.double() - exact).norm()
 
 
 def test_one_value_per_channel_is_refused_as_by_pytorch() -> None:

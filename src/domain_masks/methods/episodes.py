@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
@@ -92,12 +92,20 @@ class Part:
 
 
 @contextmanager
-def passing(part: Part) -> Iterator[None]:
-    """Run a network on a part of a batch: dropout draws as in one process, and all is twice differentiable, fast."""
+def passing(part: Part, twice: bool = True) -> Iterator[None]:
+    """Run a network on a part of a batch: dropout draws as in one process.
+
+    - ``twice``: whether the pass is differentiated twice
+    """
     alone = process_count() == 1
-    draws = nullcontext() if alone else selected(*part.place())
-    # The other attention kernels have no second derivative; several processes have the statistics of batch norm together.
-    with sdpa_kernel(SDPBackend.MATH), FastSecondDerivatives(statistics=alone), draws:
+    with ExitStack() as stack:
+        if twice:
+            # The other attention kernels have no second derivative.
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            # Several processes have the statistics of batch norm together.
+            stack.enter_context(FastSecondDerivatives(statistics=alone))
+        if not alone:
+            stack.enter_context(selected(*part.place()))
         yield
 
 
@@ -119,6 +127,11 @@ class InParts(Method):
         """Return the network's logits."""
         return {PREDICTIONS: self.network.task(self.boundary_features(batch))}
 
+    @property
+    def twice(self) -> bool:
+        """Whether steps are differentiated through: not with the setting ``order: first``."""
+        return getattr(self.settings, "order", "second") == "second"
+
     def weights(self) -> dict[str, Tensor]:
         """Return the network's trainable weights by their names in it."""
         return {name: value for name, value in self.network.named_parameters() if value.requires_grad}
@@ -138,7 +151,7 @@ class InParts(Method):
         """
         features = part.batch.features if features is None else features
         inputs = self.images_of(part.batch) if features is None else features
-        with passing(part):
+        with passing(part, self.twice):
             logits = self.network.call(
                 "network" if features is None else "task", weights, inputs[part.rows], update_statistics=own
             )
@@ -216,7 +229,7 @@ class Episodic(InParts):
 
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
         """Train on one episode."""
-        if self.settings.order == "second":
+        if self.twice:
             self.refuse_synchronised()
         order, held_out = self.order(batch), self.settings.meta_test_domains
         terms = self.losses(Part(batch, tuple(sorted(order[held_out:]))), Part(batch, tuple(sorted(order[:held_out]))))

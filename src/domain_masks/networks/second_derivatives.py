@@ -22,7 +22,7 @@ class FastSecondDerivatives(TorchFunctionMode):
     """Within the block convolutions with groups and batch norm have first and second derivatives of few operations.
 
     Values and derivatives are PyTorch's but for rounding; a third derivative raises RuntimeError. What is not two-dimensional,
-    or has no gradient, is left to PyTorch, and so is batch norm by running statistics.
+    has no gradient or is checkpointed is left to PyTorch, and so is batch norm by running statistics.
 
     - ``statistics``: whether batch norm is included. It has to be left out where another mode computes its statistics, as
       over the rows of several processes
@@ -36,9 +36,17 @@ class FastSecondDerivatives(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call ``func`` or what takes its place."""
-        if torch.is_grad_enabled():
-            func = self._replaced.get(func, func)
+        if func in self._replaced and torch.is_grad_enabled() and not _saves_elsewhere():
+            func = self._replaced[func]
         return func(*args, **(kwargs or {}))
+
+
+def _saves_elsewhere() -> bool:
+    """Return whether hooks take what is saved for the backward pass.
+
+    Activation checkpointing computes it again, outside the block, and expects what the same operations save.
+    """
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 def grouped_convolution(
@@ -51,10 +59,11 @@ def grouped_convolution(
     groups: int = 1,
 ) -> Tensor:
     """Return ``torch.conv2d`` of the same arguments; images (N, C, H, W) and weights (K, C / groups, h, w)."""
-    if groups == 1 or isinstance(padding, str) or input.dim() != 4:
-        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     kind = input.device.type
-    if torch.is_autocast_enabled(kind):
+    if groups == 1 or isinstance(padding, str) or input.dim() != 4 or kind == "meta":
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    # Autocast leaves double precision as it is.
+    if torch.is_autocast_enabled(kind) and input.dtype != torch.double:
         lower = torch.get_autocast_dtype(kind)
         input, weight = input.to(lower), weight.to(lower)
         bias = None if bias is None else bias.to(lower)
@@ -169,7 +178,7 @@ class _BatchNormGradients(torch.autograd.Function):
     - by g: γ ρ (v - E[v] - z E[v z]) + p z + q
     - by γ: ρ Σ v (g - E[g] - z E[g z])
     - by x: ρ (h - E[h] - z E[h z]) - γ ρ² z k, with h = p g - γ ρ (v E[g z] + g E[v z]) through z, and
-      k = E[v g] - E[v] E[g] - E[v z] E[g z] through ρ
+      k = E[v (g - E[g])] - E[v z] E[g z] through ρ
     """
 
     @staticmethod
@@ -195,8 +204,8 @@ class _BatchNormGradients(torch.autograd.Function):
         q = zero if by_bias is None else _channels(by_bias).to(kind)
         g_mean, gz_mean = _mean(g), _mean(g * z)
         v = None if by_input is None else by_input.to(kind)
-        v_mean, vz_mean, vg_mean = (zero,) * 3 if v is None else (_mean(v), _mean(v * z), _mean(v * g))
-        k = rho * vg_mean.addcmul(v_mean, g_mean, value=-1).addcmul_(vz_mean, gz_mean, value=-1)
+        v_mean, vz_mean, covariance = (zero,) * 3 if v is None else (_mean(v), _mean(v * z), _mean(v * (g - g_mean)))
+        k = rho * covariance.addcmul(vz_mean, gz_mean, value=-1)
         # h = a g - b v, whose means follow from those of g and v.
         a, b = p.addcmul(slope, vz_mean, value=-1), slope * gz_mean
         h_mean = (a * g_mean).addcmul_(b, v_mean, value=-1)

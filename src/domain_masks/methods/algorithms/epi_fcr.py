@@ -41,6 +41,9 @@ class EpiFCR(DescribedEpiFCR, Method):
         self.network = RepresentedNetwork(backbone, boundary, size)
         backbones = [context.build_backbone() for _ in context.sources]
         self.specific = nn.ModuleList(RepresentedNetwork(specific, boundary, size) for specific in backbones)
+        norms = [part for part in self.specific.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+        self._by_batch = any(norm.running_mean is None for norm in norms)
+        """Whether a row of the sources' networks depends on the others, in evaluation mode, too."""
         self.head = self.network.head
         self.random_head = copy.deepcopy(backbone.get_submodule(self.head)).requires_grad_(False)
         self.random_head.reset_parameters()  # type: ignore[operator]
@@ -147,7 +150,7 @@ class EpiFCR(DescribedEpiFCR, Method):
         for index, network in enumerate(self._networks):
             mine = torch.nonzero(which == index)[:, 0]
             if count := len(mine):
-                rows = moved(filled_up(mine, batch.device), batch.device)
+                rows = moved(mine if self._by_batch else filled_up(mine, batch.device), batch.device)
                 inputs = batch.features if batch.features is not None else batch.images
                 if inputs is None:
                     raise ValueError("expected a batch with images or features, got neither")
@@ -165,7 +168,8 @@ def filled_up(rows: Tensor, device: torch.device) -> Tensor:
     """Return ``rows`` with its last one repeated up to a multiple of 16, on a GPU; as they are on a CPU.
 
     A GPU's library chooses and loads kernels for every number of images that it has not seen, which takes seconds for a
-    network. The sources' networks run in evaluation mode: what is appended changes no other row.
+    network. The sources' networks run in evaluation mode: what is appended changes no other row, unless batch norm has no
+    running statistics.
     """
     missing = 0 if device.type == "cpu" else -len(rows) % _SAME_SIZE
     return torch.cat([rows, rows[-1:].expand(missing)])

@@ -26,7 +26,7 @@ class MAML(DescribedMAML, Episodic):
             risk = self.risk(train, self.logits(train, weights, own=index == 0))
             if index:
                 self.refuse_diverged(risk, settings.inner_lr)
-            weights = stepped(weights, risk, settings.inner_lr, settings.order == "second")
+            weights = stepped(weights, risk, settings.inner_lr, self.twice)
         ahead = self.risk(test, self.logits(test, weights))
         self.refuse_diverged(ahead, settings.inner_lr)
         return {"meta_test": ahead}

@@ -62,7 +62,7 @@ class MASF(DescribedMASF, Episodic):
         """Return L_task, β1 L_global and β2 L_local."""
         settings, weights = self.settings, self.weights()
         before = self.risk(train, self.logits(train, {}, own=True))
-        after = stepped(weights, before, settings.inner_lr, settings.order == "second", clip=settings.clip)
+        after = stepped(weights, before, settings.inner_lr, self.twice, clip=settings.clip)
         everything = Part(train.batch, tuple(range(len(self.context.sources))))
         represented, logits = self._pass(everything, after)
         self.refuse_diverged(self.risk(everything, logits.detach()), settings.inner_lr)
@@ -87,7 +87,7 @@ class MASF(DescribedMASF, Episodic):
             represented = network.represent(features)
             return represented, network.classify(represented)
 
-        with passing(part):
+        with passing(part, self.twice):
             represented, logits = call_with(self.network, weights, run)
         return part.gather(represented), part.gather(logits)
 

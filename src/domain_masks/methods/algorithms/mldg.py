@@ -24,7 +24,7 @@ class MLDG(DescribedMLDG, Episodic):
         """Return F and βG."""
         settings, weights = self.settings, self.weights()
         before = self.risk(train, self.logits(train, {}, own=True))
-        after = stepped(weights, before, settings.inner_lr, settings.order == "second", settings.inner_step)
+        after = stepped(weights, before, settings.inner_lr, self.twice, settings.inner_step)
         ahead = self.risk(test, self.logits(test, after))
         self.refuse_diverged(ahead, settings.inner_lr)
         return {"meta_train": before, "meta_test": settings.beta * ahead}
