@@ -127,5 +127,5 @@ class MethodStep:
         if batch.random is None:
             raise ValueError("expected a training batch with random numbers of its own")
         self.engine.begin(epoch, index)
-        with self.fabric.autocast(), batch.random.seeded("layers", self.fabric.device):
+        with self.engine.autocast(), batch.random.seeded("layers", self.fabric.device):
             self.method.step(batch, self.engine)

@@ -15,14 +15,14 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-Numbers = int | tuple[int, ...]
+from domain_masks.networks.convolutions import grouped_convolution, may_be_replaced
 
 
 class FastSecondDerivatives(TorchFunctionMode):
     """Within the block convolutions with groups and batch norm have first and second derivatives of few operations.
 
     Values and derivatives are PyTorch's but for rounding; a third derivative raises RuntimeError. What is not two-dimensional,
-    has no gradient or is checkpointed is left to PyTorch, and so is batch norm by running statistics.
+    has no gradient, is checkpointed or compiled is left to PyTorch, and so is batch norm by running statistics.
 
     - ``statistics``: whether batch norm is included. It has to be left out where another mode computes its statistics, as
       over the rows of several processes
@@ -36,41 +36,9 @@ class FastSecondDerivatives(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call ``func`` or what takes its place."""
-        if func in self._replaced and torch.is_grad_enabled() and not _saves_elsewhere():
+        if func in self._replaced and may_be_replaced():
             func = self._replaced[func]
         return func(*args, **(kwargs or {}))
-
-
-def _saves_elsewhere() -> bool:
-    """Return whether hooks take what is saved for the backward pass.
-
-    Activation checkpointing computes it again, outside the block, and expects what the same operations save.
-    """
-    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
-
-
-def grouped_convolution(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Numbers = 1,
-    padding: Numbers | str = 0,
-    dilation: Numbers = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Return ``torch.conv2d`` of the same arguments; images (N, C, H, W) and weights (K, C / groups, h, w)."""
-    kind = input.device.type
-    if groups == 1 or isinstance(padding, str) or input.dim() != 4 or kind == "meta":
-        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    # Autocast leaves double precision as it is.
-    if torch.is_autocast_enabled(kind) and input.dtype != torch.double:
-        lower = torch.get_autocast_dtype(kind)
-        input, weight = input.to(lower), weight.to(lower)
-        bias = None if bias is None else bias.to(lower)
-    given = (_pair(stride), _pair(padding), _pair(dilation), groups)
-    with torch.autocast(kind, enabled=False):
-        result: Tensor = _Convolution.apply(input, weight, bias, given)
-    return result
 
 
 def batch_norm(  # noqa: PLR0913, PLR0917
@@ -89,66 +57,6 @@ def batch_norm(  # noqa: PLR0913, PLR0917
     given = (running_mean, running_var, momentum, eps)
     result: Tensor = _BatchNorm.apply(input, weight, bias, given)
     return result
-
-
-def _pair(value: Numbers) -> tuple[int, ...]:
-    return (value, value) if isinstance(value, int) else tuple(value) * (2 // len(value))
-
-
-def _convolution_gradients(gradient: Tensor, input: Tensor, weight: Tensor, given: Any, wanted: list[bool]) -> Any:
-    """Return the gradients by input, weight and bias that are ``wanted``, None for the others."""
-    stride, padding, dilation, groups = given
-    return torch.ops.aten.convolution_backward(
-        gradient, input, weight, [len(weight)], stride, padding, dilation, False, [0, 0], groups, wanted
-    )
-
-
-class _Convolution(torch.autograd.Function):
-    """y = x * w + b."""
-
-    @staticmethod
-    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, given: Any) -> Tensor:
-        ctx.given, ctx.biased = given, bias is not None
-        ctx.save_for_backward(input, weight)
-        return torch.conv2d(input, weight, bias, *given)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        wanted = [*ctx.needs_input_grad[:2], ctx.biased and ctx.needs_input_grad[2]]
-        return (*_ConvolutionGradients.apply(gradient, *ctx.saved_tensors, ctx.given, wanted), None)
-
-
-class _ConvolutionGradients(torch.autograd.Function):
-    """The gradients g_x, g_w and g_b of a convolution by its output's gradient g.
-
-    g_x is linear in g and w, g_w in g and x, g_b in g: with u, v and s for the gradients by g_x, g_w and g_b, that by g is
-    u * w + x * v + s, and those by x and w are the gradients of u * v by u and by v.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor, input: Tensor, weight: Tensor, given: Any, wanted: list[bool]) -> Any:
-        ctx.given = given
-        ctx.save_for_backward(gradient, input, weight)
-        ctx.set_materialize_grads(False)
-        return _convolution_gradients(gradient, input, weight, given, wanted)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, by_input: Tensor | None, by_weight: Tensor | None, by_bias: Tensor | None) -> Any:
-        gradient, input, weight = ctx.saved_tensors
-        by_gradient = by_x = by_w = None
-        if ctx.needs_input_grad[0]:
-            terms = [] if by_bias is None else [by_bias[:, None, None].expand_as(gradient)]
-            terms += [] if by_input is None else [torch.conv2d(by_input, weight, None, *ctx.given)]
-            terms += [] if by_weight is None else [torch.conv2d(input, by_weight, None, *ctx.given)]
-            by_gradient = sum(terms) if terms else None
-        wanted = [by_weight is not None and ctx.needs_input_grad[1], by_input is not None and ctx.needs_input_grad[2]]
-        if any(wanted):
-            # One that is missing gives its shape alone, as the gradient that it decides is not wanted.
-            u = input if by_input is None else by_input
-            v = weight if by_weight is None else by_weight
-            by_x, by_w, _ = _convolution_gradients(gradient, u, v, ctx.given, [*wanted, False])
-        return by_gradient, by_x, by_w, None, None
 
 
 class _BatchNorm(torch.autograd.Function):

@@ -105,7 +105,7 @@ class _Attempt:
         for index in range(2):
             batch = experiment.prepare(raw)
             engine.begin(0, index)
-            with experiment.fabric.autocast():
+            with engine.autocast():
                 method.step(batch, engine)
 
 

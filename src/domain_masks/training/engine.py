@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError, unknown
 from domain_masks.methods import Method
+from domain_masks.networks.convolutions import FastStridedGradients
 from domain_masks.processes import sum_over_processes
 from domain_masks.records.config import RunConfig
 from domain_masks.training.accumulation import Accumulation, average_gradients
@@ -169,6 +171,16 @@ class TrainingEngine:
         self._hooks.begin_epoch(epoch, self)
         if entered or is_next_epoch:
             self._list_parameters()
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Run the block, which takes a step, in the run's precision; on a CPU with fast gradients of convolutions in bf16."""
+        with ExitStack() as stack:
+            stack.enter_context(self.fabric.autocast())
+            # torch.compile has gradients of its own.
+            if self.fabric.device.type == "cpu" and self.config.precision == "bf16" and not self.config.compile:
+                stack.enter_context(FastStridedGradients())
+            yield
 
     def backward(
         self, loss: Tensor, batch: DomainBatch, only: Collection[str] | None = None, retain: bool = False

@@ -117,7 +117,7 @@ class EpochLoop:
         engine, fabric = self.engine, self.engine.fabric
         try:
             step = global_batch_step(fabric, engine.config, batch)
-            with self.state.saying_what_is_kept(), fabric.autocast(), step as uncut:
+            with self.state.saying_what_is_kept(), engine.autocast(), step as uncut:
                 terms = self.method.step(batch, engine)
             self.uncut.update(uncut)
         except InputError:

@@ -75,7 +75,7 @@ def _try_a_step(experiment: Experiment) -> None:
         engine = TrainingEngine(experiment.fabric, twin, config, max(2, planned_epochs(config, twin)), 1)
         engine.begin(0, 0)
         if batch.random is not None:
-            with experiment.fabric.autocast(), batch.random.seeded("layers", experiment.fabric.device):
+            with engine.autocast(), batch.random.seeded("layers", experiment.fabric.device):
                 twin.step(batch, engine)
     except UnweightedError:
         raise

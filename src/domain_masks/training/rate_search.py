@@ -139,7 +139,7 @@ def _range_test(experiment: Experiment, rates: Sequence[float], reporter: Report
         _set_rates(engine, rate)
         means = EpochMeans(fabric, {})
         try:
-            with fabric.autocast(), global_batch_step(fabric, config, batch):
+            with engine.autocast(), global_batch_step(fabric, config, batch):
                 for name, term in method.step(batch, engine).items():
                     means.add(name, term, len(batch))
             engine.refuse_divergence()

@@ -141,11 +141,11 @@ class _Timer:
         return replace(batch, images=None, features=self.method.network.frozen_features(batch.images).float())
 
     def _learn(self, batch: DomainBatch) -> object:
-        with self.fabric.autocast():
-            if self.engine is None:
-                with torch.no_grad():
-                    return self.method.boundary_features(batch)
-            self.engine.begin(0, 0)
+        if self.engine is None:
+            with torch.no_grad(), self.fabric.autocast():
+                return self.method.boundary_features(batch)
+        self.engine.begin(0, 0)
+        with self.engine.autocast():
             return self.method.step(batch, self.engine)
 
     def _predict(self, batch: DomainBatch) -> dict[str, Tensor]:
