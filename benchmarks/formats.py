@@ -1,12 +1,18 @@
-"""A training step of DMG in bf16 and with the channels last, relative to the same step in single precision, channels first."""
+"""A training step of DMG in bf16 and with the channels last, relative to the same step in single precision, channels first.
+
+Then the step in bf16, channels last, relative to the same with PyTorch's gradients of depthwise convolutions with strides.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
+from unittest import mock
 
 import torch
 
+from domain_masks.training import engine
 from steps import MethodStep, Workload, build
 from timing import Budget, Conditions, Measurement, compare, interleave
 
@@ -15,15 +21,20 @@ WORKLOADS = (
     *(Workload("mobilenet_v2", 112, 32), Workload("alexnet", 224, 16), Workload("vit_b_32", 224, 8)),
 )
 FAST_WORKLOADS = (Workload("small", 32, 12),)
+STRIDED = Workload("mobilenet_v2", 112, 64)
+FAST_STRIDED = Workload("mobilenet_v2", 32, 12)
 FORMATS = {"channels last": ("32", True), "bf16": ("bf16", False), "bf16, channels last": ("bf16", True)}
 """Name -> precision and memory layout."""
 
 
 def measure(conditions: Conditions) -> Iterator[Measurement]:
-    """Yield the step in every format, for every network."""
+    """Yield the step in every format, for every network, and on a CPU the one with the fast gradients of strides."""
     workloads = FAST_WORKLOADS if conditions.fast else WORKLOADS
+    budget = conditions.budget.share(len(workloads) + 1)
     for workload in workloads:
-        yield from _formats(workload, conditions.budget.share(len(workloads)), conditions.device)
+        yield from _formats(workload, budget, conditions.device)
+    if conditions.device.type == "cpu":
+        yield _strided(FAST_STRIDED if conditions.fast else STRIDED, budget, conditions.device)
 
 
 def _formats(workload: Workload, budget: Budget, device: torch.device) -> Iterator[Measurement]:
@@ -31,6 +42,26 @@ def _formats(workload: Workload, budget: Budget, device: torch.device) -> Iterat
     seconds = interleave(calls, budget, device)
     for name in FORMATS:
         yield compare(f"training step, {name}", f"float32, channels first ({workload})", seconds, name, "plain")
+
+
+def _strided(workload: Workload, budget: Budget, device: torch.device) -> Measurement:
+    calls: dict[str, Callable[[], None]] = {}
+    for kind in ("fast", "pytorch"):
+        step = _step(workload, device, "bf16", True)
+
+        def learn(step: Callable[[], None] = step, kind: str = kind) -> None:
+            own = mock.patch.object(engine, "FastStridedGradients", nullcontext)
+            with own if kind == "pytorch" else nullcontext():
+                step()
+
+        calls[kind] = learn
+    return compare(
+        f"training step in bf16 ({workload})",
+        "PyTorch's gradients of depthwise convolutions with strides",
+        interleave(calls, budget, device),
+        "fast",
+        "pytorch",
+    )
 
 
 def _step(workload: Workload, device: torch.device, precision: str, channels_last: bool) -> Callable[[], None]:

@@ -68,6 +68,7 @@ def test_smoke_run_prints_every_ratio_with_its_spread_and_baseline(module, monke
     assert [name for name in names if name.startswith("training step, ")] == [
         f"training step, {formats}" for formats in ("channels last", "bf16", "bf16, channels last")
     ]
+    assert "training step in bf16 (mobilenet_v2, 32 px, batch 12)" in names
     assert "sampling masks in a loop over 64 instances" in names
     assert [name for name in names if name.startswith("overlap loss in a loop")] == [
         f"overlap loss in a loop over the pairs of {domains} domains" for domains in (3, 5, 24)

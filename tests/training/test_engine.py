@@ -21,7 +21,7 @@ from domain_masks.errors import InputError
 from domain_masks.methods import METHODS, Context, Phase
 from domain_masks.methods.engine import Optimizer
 from domain_masks.methods.method_builder import build_method
-from domain_masks.networks import build_backbone
+from domain_masks.networks import build_backbone, convolutions
 from domain_masks.training.engine import TrainingEngine
 from domain_masks.training.launching import launch
 from domain_masks.training.optimizers import build_optimizer
@@ -42,6 +42,34 @@ def batch(rows: int, seed: int = 0) -> DomainBatch:
         domains=torch.randint(0, 2, (rows,), generator=random),
         ids=torch.arange(rows),
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "fast", "dtype"),
+    [
+        ({"precision": "bf16"}, True, torch.bfloat16),
+        ({"precision": "32"}, False, torch.float32),
+        ({"precision": "bf16", "compile": True}, False, torch.bfloat16),
+    ],
+)
+def test_a_step_has_the_precision_and_gradients_of_the_run(
+    changes: dict[str, Any], fast: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced: list[torch.dtype] = []
+
+    def convolution(input: torch.Tensor, *others: Any) -> torch.Tensor:
+        replaced.append(torch.get_autocast_dtype("cpu"))
+        return torch.conv2d(input, *others)
+
+    monkeypatch.setattr(convolutions, "strided_convolution", convolution)
+    config = generated.config(device="cpu", **changes)
+    engine = TrainingEngine(launch(config), method(), config, epochs=1, steps_per_epoch=1)
+    layer = torch.nn.Conv2d(4, 4, 3, 2, groups=4)
+    with engine.autocast():
+        assert layer(torch.randn(1, 4, 8, 8)).dtype == dtype
+    assert replaced == ([dtype] if fast else [])
+    assert layer(torch.randn(1, 4, 8, 8)).dtype == torch.float32
+    assert len(replaced) == fast
 
 
 @pytest.mark.parametrize(

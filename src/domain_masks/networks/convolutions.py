@@ -15,6 +15,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 Numbers = int | tuple[int, ...]
+_BYTES = 4 << 20
+"""Of an input, in single precision, whose gradient is computed at once by each thread."""
 
 
 class FastStridedGradients(TorchFunctionMode):
@@ -37,11 +39,12 @@ def may_be_replaced() -> bool:
     Activation checkpointing computes an operation again, outside the block, and expects it to save the same; ``torch.func``
     and ``torch.compile`` have other derivatives.
     """
+    if torch.compiler.is_compiling():
+        return False
     return (
         torch.is_grad_enabled()
         and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
         and not torch._C._are_functorch_transforms_active()
-        and not torch.compiler.is_compiling()
     )
 
 
@@ -102,10 +105,16 @@ def convolution_gradients(gradient: Tensor, input: Tensor, weight: Tensor, given
 
     if not (wanted[0] and _has_slow_gradient(gradient.device, gradient.dtype, weight, stride, groups)):
         return gradients(gradient, input, weight, wanted)
-    # Of the input only the shape and the layout matter.
-    shape = torch.empty_like(input, dtype=torch.float)
-    by_input = gradients(gradient.float(), shape, weight.float(), [True, False, False])[0].to(gradient.dtype)
     others = gradients(gradient, input, weight, [False, *wanted[1:]])[1:] if any(wanted[1:]) else (None, None)
+    by_input, exact = torch.empty_like(input), weight.float()
+    # A few images at a time, so that their values in single precision stay in the processor's cache.
+    few = max(1, _BYTES * torch.get_num_threads() // max(1, 4 * input[:1].numel()))
+    for first in range(0, len(input), few):
+        result = by_input[first : first + few]
+        # Of the input only the shape and the layout matter.
+        shape = torch.empty_like(result, dtype=torch.float)
+        part = gradient[first : first + few].float()
+        result.copy_(gradients(part, shape, exact, [True, False, False])[0])
     return by_input, *others
 
 
