@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BENCHMARKS = ("masks", "ensemble", "augmenting", "loading", "predict", "folding", "start", "index", "episodes", "costs")
 """Modules beside this one, each with ``measure(conditions)``; last the one of most comparisons, which has what time is left."""
-NAMED_ONLY = ("formats",)
+NAMED_ONLY = ("formats", "allocator")
 """Modules that run only where they are named, as they alone take minutes."""
 _NAMES = ", ".join(BENCHMARKS + NAMED_ONLY)
 _MEASURING = 0.8
