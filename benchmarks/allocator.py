@@ -20,8 +20,8 @@ KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
 WORKLOADS = (
     ("training step", "mobilenet_v2", 112, 64),
     ("training step", "resnet18", 112, 64),
-    ("forward pass", "mobilenet_v2", 224, 64),
-    ("forward pass", "resnet18", 224, 64),
+    ("prediction ensemble", "mobilenet_v2", 224, 64),
+    ("prediction ensemble", "resnet18", 224, 64),
 )
 FAST_WORKLOADS = (("training step", "small", 32, 12),)
 WORK = """
@@ -42,7 +42,7 @@ else:
     work = torch.inference_mode()(lambda: method.predict(rows))
 for _ in sys.stdin:
     work()
-    print("done", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
 """
 """Does its work once for every line that it reads, and prints the peak of its resident memory."""
 
@@ -63,8 +63,7 @@ def _both(workload: tuple[str, str, int, int], budget: Budget, conditions: Condi
     with ExitStack() as stack:
         words = [*map(str, workload), str(torch.get_num_threads())]
         calls = {
-            name: _call(stack, name, words, os.environ | settings, peaks)
-            for name, settings in {"kept": KEPT, "plain": dict.fromkeys(KEPT, "")}.items()
+            name: _call(stack, name, words, settings, peaks) for name, settings in {"kept": KEPT, "plain": {}}.items()
         }
         seconds = interleave(calls, budget, conditions.device)
     kind, backbone, pixels, batch = workload
@@ -79,14 +78,18 @@ def _both(workload: tuple[str, str, int, int], budget: Budget, conditions: Condi
 
 
 def _call(
-    stack: ExitStack, name: str, words: list[str], environment: dict[str, str], peaks: dict[str, float]
+    stack: ExitStack, name: str, words: list[str], settings: dict[str, str], peaks: dict[str, float]
 ) -> Callable[[], None]:
-    settings = {key: value for key, value in environment.items() if key not in KEPT or value}
+    plain = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD"))
+    }
     process = stack.enter_context(
         subprocess.Popen(
             [sys.executable, "-c", WORK, *words],
             cwd=Path(__file__).parent,
-            env=settings,
+            env=plain | settings,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -99,9 +102,9 @@ def _call(
     def work() -> None:
         writing.write("\n")
         writing.flush()
-        done, peak = reading.readline().split()
-        if done != "done":
-            raise ValueError(f"expected a step of {words}, got {done!r}")
-        peaks[name] = float(peak)
+        answer = reading.readline().split()
+        if not answer:
+            raise ValueError(f"expected a {words[0]}: the process ended with status {process.wait()}")
+        peaks[name] = float(answer[0])
 
     return work

@@ -12,7 +12,7 @@ from unittest import mock
 
 import torch
 
-from domain_masks.training import engine
+from domain_masks.training import number_formats
 from steps import MethodStep, Workload, build
 from timing import Budget, Conditions, Measurement, compare, interleave
 
@@ -50,7 +50,7 @@ def _strided(workload: Workload, budget: Budget, device: torch.device) -> Measur
         step = _step(workload, device, "bf16", True)
 
         def learn(step: Callable[[], None] = step, kind: str = kind) -> None:
-            own = mock.patch.object(engine, "FastStridedGradients", nullcontext)
+            own = mock.patch.object(number_formats, "FastStridedGradients", nullcontext)
             with own if kind == "pytorch" else nullcontext():
                 step()
 

@@ -1,4 +1,4 @@
-"""Depthwise convolutions with strides in bf16: where their gradient is replaced, and that it is nearer to the exact one."""
+"""Depthwise convolutions with strides in bf16 on a CPU: where their gradient by the input is replaced, and by what."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from unittest import mock
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from domain_masks.networks import convolutions
@@ -21,6 +23,19 @@ DEPTHWISE: list[dict[str, Any]] = [
     {"stride": [3]},
     {"stride": 2, "padding": "valid"},
 ]
+
+
+class Kinds(TorchDispatchMode):
+    """Notes the type of every gradient that is computed of a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution_backward.default:
+            self.found.append(args[0].dtype)
+        return func(*args, **(kwargs or {}))
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float) -> Tensor:
@@ -38,8 +53,11 @@ def gradients(
     context = FastStridedGradients() if fast else nullcontext()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast), context:
         result = functional.conv2d(*inputs, groups=4, **given)
-    by = random(*result.shape, seed=3).detach().bfloat16()
-    return [value.double() for value in (result, *torch.autograd.grad(result, inputs, by.to(result.dtype)))]
+    by = random(*result.shape, seed=3).detach().to(result.dtype)
+    with Kinds() as kinds:
+        found = torch.autograd.grad(result, inputs, by)
+    assert set(kinds.found) == ({torch.float, torch.bfloat16} if fast else {torch.bfloat16})
+    return [value.double() for value in (result, *found)]
 
 
 @pytest.fixture
@@ -146,16 +164,17 @@ def test_what_is_compiled_is_pytorchs(replaced: Any) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_what_is_frozen_has_no_gradient(index: int) -> None:
+def test_what_is_frozen_has_no_gradient(index: int, replaced: Any) -> None:
     given = [random(2, 4, 9, 9, dtype=torch.bfloat16), random(4, 1, 3, 3, seed=1, dtype=torch.bfloat16)]
     given[index].requires_grad_(False)
     with FastStridedGradients():
         functional.conv2d(given[0], given[1], stride=2, groups=4).sum().backward()
     assert given[index].grad is None
     assert given[1 - index].grad is not None
+    assert replaced.called
 
 
-def test_it_can_be_differentiated_twice() -> None:
+def test_it_can_be_differentiated_twice(replaced: Any) -> None:
     found = []
     for fast in (True, False):
         images, weight = random(3, 4, 9, 9, dtype=torch.bfloat16), random(4, 1, 3, 3, seed=1, dtype=torch.bfloat16)
@@ -165,3 +184,28 @@ def test_it_can_be_differentiated_twice() -> None:
         found.append(torch.autograd.grad(first.float().square().sum(), [images, weight]))
     for own, other in zip(*found, strict=True):
         assert (own - other).float().norm() < 0.02 * other.float().norm()
+    assert replaced.call_count == 1
+
+
+def test_batched_gradients_are_pytorchs(replaced: Any) -> None:
+    images, weight = random(2, 4, 9, 9, dtype=torch.bfloat16), random(4, 1, 3, 3, seed=1, dtype=torch.bfloat16)
+    by = random(5, 2, 4, 4, 4, seed=2, dtype=torch.bfloat16).detach()
+    found = []
+    for mode in (nullcontext(), FastStridedGradients()):
+        with mode:
+            result = functional.conv2d(images, weight, stride=2, groups=4)
+        found.append(torch.autograd.grad(result, [images, weight], by, is_grads_batched=True))
+    assert replaced.called
+    for own, other in zip(*found, strict=True):
+        assert torch.equal(own, other)
+
+
+def test_forward_derivatives_are_pytorchs(replaced: Any) -> None:
+    images, weight = random(2, 4, 9, 9).detach(), random(4, 1, 3, 3, seed=1)
+    found = []
+    for mode in (nullcontext(), FastStridedGradients()):
+        with forward_ad.dual_level(), torch.autocast("cpu", torch.bfloat16), mode:
+            dual = forward_ad.make_dual(images, images.flip(0))
+            found.append(forward_ad.unpack_dual(functional.conv2d(dual, weight, stride=2, groups=4)).tangent)
+    assert torch.equal(*found)
+    assert not replaced.called

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
+from domain_masks.networks.convolutions import FastStridedGradients
 from domain_masks.networks.second_derivatives import FastSecondDerivatives, batch_norm, grouped_convolution
 
 CONVOLUTIONS: list[tuple[int, Any, Any, Any, bool]] = [
@@ -163,19 +165,75 @@ def test_one_value_per_channel_is_refused_as_by_pytorch() -> None:
         nn.BatchNorm2d(3)(torch.randn(1, 3, 1, 1, requires_grad=True))
 
 
+def composed_batch_norm(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return batch norm of simple operations, as PyTorch's own has no third derivative."""
+    variance, mean = torch.var_mean(images, (0, 2, 3), correction=0, keepdim=True)
+    return (images - mean) / (variance + 1e-5).sqrt() * weight[:, None, None] + bias[:, None, None]
+
+
 @pytest.mark.parametrize(
-    "call",
+    ("call", "pytorch", "shapes"),
     [
-        lambda x: grouped_convolution(x, torch.ones(2, 1, 1, 1, dtype=torch.double), groups=2) ** 2,
-        lambda x: batch_norm(x, None, None, *torch.ones(2, 2, dtype=torch.double), training=True),
+        (
+            lambda x, w: grouped_convolution(x, w, groups=2, stride=2),
+            lambda x, w: functional.conv2d(x, w, groups=2, stride=2),
+            ((2, 4, 5, 5), (4, 2, 3, 3)),
+        ),
+        (
+            lambda x, w: batch_norm(x, None, None, w[0], w[1], training=True),
+            lambda x, w: composed_batch_norm(x, *w),
+            ((4, 3, 3, 2), (2, 3)),
+        ),
     ],
+    ids=["convolution", "batch norm"],
 )
-def test_a_third_derivative_is_refused(call: Callable[[Tensor], Tensor]) -> None:
-    image = random(2, 2, 3, 3)
-    first = torch.autograd.grad(call(image).pow(3).sum(), image, create_graph=True)[0]
-    second = torch.autograd.grad(first.pow(2).sum(), image, create_graph=True)[0]
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        second.sum().backward()
+def test_the_third_derivative_is_right(call: Any, pytorch: Any, shapes: tuple[tuple[int, ...], ...]) -> None:
+    found = []
+    for function in (call, pytorch):
+        given = [random(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+        value = function(*given).pow(3).sum()
+        for order in given:
+            value = torch.autograd.grad(value, order, create_graph=True)[0].pow(3).sum()
+        found.append(torch.autograd.grad(value, given))
+    for own, other in zip(*found, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-9, atol=1e-9 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("layer", [lambda: nn.Conv2d(4, 4, 3, groups=4), lambda: nn.BatchNorm2d(4)])
+def test_what_no_loss_depends_on_has_no_gradient(layer: Callable[[], nn.Module]) -> None:
+    class Ends(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, values: Tensor) -> Tensor:
+            return values.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> None:
+            return None
+
+    module = layer()
+    with FastSecondDerivatives():
+        result: Any = Ends.apply(module(torch.randn(2, 4, 5, 5)))
+    result.sum().backward()
+    assert module.weight.grad is None
+
+
+@pytest.mark.parametrize("stride", [np.int64(2), (np.int64(2), 1), torch.Size([2])])
+def test_strides_may_be_other_integers(stride: Any) -> None:
+    image, weight = random(2, 4, 7, 6), random(4, 1, 3, 3, seed=1)
+    expected = functional.conv2d(image, weight, stride=stride, groups=4)
+    with FastSecondDerivatives(), FastStridedGradients():
+        assert torch.equal(functional.conv2d(image, weight, stride=stride, groups=4), expected)
+
+
+@pytest.mark.parametrize("types", [(torch.uint8, torch.float), (torch.float, torch.double)])
+def test_types_that_pytorch_refuses_under_autocast_are_refused(types: tuple[torch.dtype, torch.dtype]) -> None:
+    image, weight = (
+        torch.ones(shape).to(kind) for shape, kind in zip([(2, 4, 5, 5), (4, 1, 3, 3)], types, strict=True)
+    )
+    for fast in (True, False):
+        modes = FastSecondDerivatives() if fast else nullcontext()
+        with modes, torch.autocast("cpu", torch.bfloat16), pytest.raises(RuntimeError):
+            functional.conv2d(image, weight, groups=4)
 
 
 class Counted(TorchDispatchMode):

@@ -1,6 +1,6 @@
 """Convolutions with groups whose derivatives are faster than PyTorch's.
 
-On CPUs with instructions for bf16, oneDNN has no fast gradient by the input for depthwise convolutions with strides: that of
+On CPUs with AVX-512 BF16, oneDNN has no fast gradient by the input for depthwise convolutions with strides: that of
 MobileNetV2's first one takes 30 times as long as the convolution. In single precision it has.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -22,8 +22,7 @@ _BYTES = 4 << 20
 class FastStridedGradients(TorchFunctionMode):
     """Within the block depthwise convolutions with strides in bf16 on a CPU get their gradient by the input in float32.
 
-    It is rounded to bf16 once; all else is PyTorch's, and so is everything where :func:`may_be_replaced` is False. A third
-    derivative of such a convolution raises RuntimeError.
+    It is rounded to bf16 once; all else is PyTorch's, and so is everything where :func:`may_be_replaced` is False.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -34,10 +33,10 @@ class FastStridedGradients(TorchFunctionMode):
 
 
 def may_be_replaced() -> bool:
-    """Return whether an operation may have derivatives of its own here: one that is differentiated, by autograd alone.
+    """Return whether an operation may have derivatives of its own here: one that is differentiated, backwards and by autograd.
 
-    Activation checkpointing computes an operation again, outside the block, and expects it to save the same; ``torch.func``
-    and ``torch.compile`` have other derivatives.
+    Activation checkpointing computes an operation again, outside the block, and expects it to save the same; ``torch.func``,
+    ``torch.compile`` and forward-mode derivatives do not use such derivatives.
     """
     if torch.compiler.is_compiling():
         return False
@@ -45,6 +44,7 @@ def may_be_replaced() -> bool:
         torch.is_grad_enabled()
         and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
         and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
     )
 
 
@@ -58,9 +58,7 @@ def strided_convolution(
     groups: int = 1,
 ) -> Tensor:
     """Return ``torch.conv2d`` of the same arguments, with a fast gradient by the input where PyTorch's is slow."""
-    lower = torch.is_autocast_enabled("cpu") and input.dtype != torch.double
-    dtype = torch.get_autocast_dtype("cpu") if lower else input.dtype
-    replaced = _has_slow_gradient(input.device, dtype, weight, _pair(stride), groups)
+    replaced = _has_slow_gradient(input.device, _autocast_dtype(input), weight, stride, groups)
     convolution = grouped_convolution if replaced else torch.conv2d
     result: Tensor = convolution(input, weight, bias, stride, padding, dilation, groups)
     return result
@@ -77,21 +75,27 @@ def grouped_convolution(
 ) -> Tensor:
     """Return ``torch.conv2d`` of the same arguments; images (N, C, H, W) and weights (K, C / groups, h, w)."""
     kind = input.device.type
+    padding = 0 if padding == "valid" else padding
     if groups == 1 or isinstance(padding, str) or input.dim() != 4 or kind == "meta":
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    # Autocast leaves double precision as it is.
-    if torch.is_autocast_enabled(kind) and input.dtype != torch.double:
-        lower = torch.get_autocast_dtype(kind)
-        input, weight = input.to(lower), weight.to(lower)
-        bias = None if bias is None else bias.to(lower)
+    input, weight = input.to(_autocast_dtype(input)), weight.to(_autocast_dtype(weight))
+    bias = None if bias is None else bias.to(_autocast_dtype(bias))
     given = (_pair(stride), _pair(padding), _pair(dilation), groups)
     with torch.autocast(kind, enabled=False):
         result: Tensor = _Convolution.apply(input, weight, bias, given)
     return result
 
 
+def _autocast_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the type in which a convolution takes a tensor; autocast leaves double precision and integers as they are."""
+    kind = tensor.device.type
+    is_cast = torch.is_autocast_enabled(kind) and tensor.is_floating_point() and tensor.dtype != torch.double
+    return torch.get_autocast_dtype(kind) if is_cast else tensor.dtype
+
+
 def _pair(value: Numbers) -> tuple[int, ...]:
-    return (value, value) if isinstance(value, int) else tuple(value) * (2 // len(value))
+    values = tuple(value) if isinstance(value, (tuple, list)) else (int(value),)
+    return values * 2 if len(values) == 1 else values
 
 
 def convolution_gradients(gradient: Tensor, input: Tensor, weight: Tensor, given: Any, wanted: list[bool]) -> Any:
@@ -103,7 +107,8 @@ def convolution_gradients(gradient: Tensor, input: Tensor, weight: Tensor, given
             gradient, input, weight, [len(weight)], stride, padding, dilation, False, [0, 0], groups, wanted
         )
 
-    if not (wanted[0] and _has_slow_gradient(gradient.device, gradient.dtype, weight, stride, groups)):
+    is_slow = _has_slow_gradient(gradient.device, gradient.dtype, weight, stride, groups)
+    if not (is_slow and wanted[0]) or _is_batched(gradient):
         return gradients(gradient, input, weight, wanted)
     others = gradients(gradient, input, weight, [False, *wanted[1:]])[1:] if any(wanted[1:]) else (None, None)
     by_input, exact = torch.empty_like(input), weight.float()
@@ -118,12 +123,17 @@ def convolution_gradients(gradient: Tensor, input: Tensor, weight: Tensor, given
     return by_input, *others
 
 
-def _has_slow_gradient(
-    device: torch.device, dtype: torch.dtype, weight: Tensor, stride: tuple[int, ...], groups: int
-) -> bool:
-    """Return whether the gradient by the input is slow in bf16 and fast in single precision."""
+def _is_batched(tensor: Tensor) -> bool:
+    """Return whether a tensor stands for one of many, as with ``is_grads_batched``: it cannot be written into another."""
+    of = torch._C._functorch
+    return bool(of.is_batchedtensor(tensor) or of.is_legacy_batchedtensor(tensor))
+
+
+def _has_slow_gradient(device: torch.device, dtype: torch.dtype, weight: Tensor, stride: Numbers, groups: int) -> bool:
+    """Return whether the gradient by the input is slow, in bf16, and fast in single precision."""
     is_depthwise = groups > 1 and weight.shape[1] == 1
-    return device.type == "cpu" and dtype == torch.bfloat16 and is_depthwise and max(stride) > 1
+    in_bf16 = device.type == "cpu" and dtype == torch.bfloat16
+    return in_bf16 and is_depthwise and max(_pair(stride)) > 1
 
 
 class _Convolution(torch.autograd.Function):
@@ -133,10 +143,13 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, given: Any) -> Tensor:
         ctx.given, ctx.biased = given, bias is not None
         ctx.save_for_backward(input, weight)
+        ctx.set_materialize_grads(False)
         return torch.conv2d(input, weight, bias, *given)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
+    def backward(ctx: Any, gradient: Tensor | None) -> Any:
+        if gradient is None:
+            return None, None, None, None
         wanted = [*ctx.needs_input_grad[:2], ctx.biased and ctx.needs_input_grad[2]]
         return (*_ConvolutionGradients.apply(gradient, *ctx.saved_tensors, ctx.given, wanted), None)
 
@@ -156,19 +169,18 @@ class _ConvolutionGradients(torch.autograd.Function):
         return convolution_gradients(gradient, input, weight, given, wanted)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, by_input: Tensor | None, by_weight: Tensor | None, by_bias: Tensor | None) -> Any:
         gradient, input, weight = ctx.saved_tensors
         by_gradient = by_x = by_w = None
         if ctx.needs_input_grad[0]:
             terms = [] if by_bias is None else [by_bias[:, None, None].expand_as(gradient)]
-            terms += [] if by_input is None else [torch.conv2d(by_input, weight, None, *ctx.given)]
-            terms += [] if by_weight is None else [torch.conv2d(input, by_weight, None, *ctx.given)]
+            terms += [] if by_input is None else [_Convolution.apply(by_input, weight, None, ctx.given)]
+            terms += [] if by_weight is None else [_Convolution.apply(input, by_weight, None, ctx.given)]
             by_gradient = sum(terms) if terms else None
         wanted = [by_weight is not None and ctx.needs_input_grad[1], by_input is not None and ctx.needs_input_grad[2]]
         if any(wanted):
             # One that is missing gives its shape alone, as the gradient that it decides is not wanted.
             u = input if by_input is None else by_input
             v = weight if by_weight is None else by_weight
-            by_x, by_w, _ = convolution_gradients(gradient, u, v, ctx.given, [*wanted, False])
+            by_x, by_w, _ = _ConvolutionGradients.apply(gradient, u, v, ctx.given, [*wanted, False])
         return by_gradient, by_x, by_w, None, None

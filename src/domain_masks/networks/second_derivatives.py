@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -21,8 +20,8 @@ from domain_masks.networks.convolutions import grouped_convolution, may_be_repla
 class FastSecondDerivatives(TorchFunctionMode):
     """Within the block convolutions with groups and batch norm have first and second derivatives of few operations.
 
-    Values and derivatives are PyTorch's but for rounding; a third derivative raises RuntimeError. What is not two-dimensional,
-    has no gradient, is checkpointed or compiled is left to PyTorch, and so is batch norm by running statistics.
+    Values and derivatives of any order are PyTorch's but for rounding. What is not two-dimensional is left to PyTorch, and so
+    is batch norm by running statistics, and everything where :func:`may_be_replaced` is False.
 
     - ``statistics``: whether batch norm is included. It has to be left out where another mode computes its statistics, as
       over the rows of several processes
@@ -69,10 +68,13 @@ class _BatchNorm(torch.autograd.Function):
             input, weight, bias, mean, variance, True, momentum, ctx.eps
         )
         ctx.save_for_backward(input, weight, saved_mean, saved_scale)
+        ctx.set_materialize_grads(False)
         return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
+    def backward(ctx: Any, gradient: Tensor | None) -> Any:
+        if gradient is None:
+            return None, None, None, None
         wanted = list(ctx.needs_input_grad[:3])
         input, weight, *statistics = ctx.saved_tensors
         return (*_BatchNormGradients.apply(gradient, input, weight, (*statistics, ctx.eps), wanted), None)
@@ -91,18 +93,21 @@ class _BatchNormGradients(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, input: Tensor, weight: Tensor, given: Any, wanted: list[bool]) -> Any:
-        mean, scale, eps = given
+        mean, scale, ctx.eps = given
         ctx.save_for_backward(gradient, input, weight, mean, scale)
         ctx.set_materialize_grads(False)
         return torch.ops.aten.native_batch_norm_backward(
-            gradient, input, weight, None, None, mean, scale, True, eps, wanted
+            gradient, input, weight, None, None, mean, scale, True, ctx.eps, wanted
         )
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, by_input: Tensor | None, by_weight: Tensor | None, by_bias: Tensor | None) -> Any:
         gradient, input, weight, mean, scale = ctx.saved_tensors
         kind = torch.promote_types(input.dtype, weight.dtype)
+        if torch.is_grad_enabled():
+            # A further derivative goes through the statistics.
+            mean = input.to(kind).mean((0, 2, 3))
+            scale = (input.to(kind).var((0, 2, 3), correction=0) + ctx.eps).rsqrt()
         # All values of channels are (1, C, 1, 1).
         gamma, rho, middle = _channels(weight).to(kind), _channels(scale).to(kind), _channels(mean).to(kind)
         g, z = gradient.to(kind), (input - middle) * rho

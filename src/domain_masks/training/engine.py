@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError, unknown
 from domain_masks.methods import Method
-from domain_masks.networks.convolutions import FastStridedGradients
 from domain_masks.processes import sum_over_processes
 from domain_masks.records.config import RunConfig
 from domain_masks.training.accumulation import Accumulation, average_gradients
@@ -21,6 +20,7 @@ from domain_masks.training.class_weighting import WeightingWatch
 from domain_masks.training.divergence import DivergenceWatch, interval_on
 from domain_masks.training.freezing import FrozenEpochs
 from domain_masks.training.hooks import Hooks
+from domain_masks.training.number_formats import autocast
 from domain_masks.training.optimizers import (
     base_rate,
     build_optimizer,
@@ -172,15 +172,9 @@ class TrainingEngine:
         if entered or is_next_epoch:
             self._list_parameters()
 
-    @contextmanager
-    def autocast(self) -> Iterator[None]:
-        """Run the block, which takes a step, in the run's precision; on a CPU with fast gradients of convolutions in bf16."""
-        with ExitStack() as stack:
-            stack.enter_context(self.fabric.autocast())
-            # torch.compile has gradients of its own.
-            if self.fabric.device.type == "cpu" and self.config.precision == "bf16" and not self.config.compile:
-                stack.enter_context(FastStridedGradients())
-            yield
+    def autocast(self) -> AbstractContextManager[None]:
+        """Return the context of a step: the run's precision, on a CPU with gradients that are fast in bf16."""
+        return autocast(self.fabric, self.config)
 
     def backward(
         self, loss: Tensor, batch: DomainBatch, only: Collection[str] | None = None, retain: bool = False

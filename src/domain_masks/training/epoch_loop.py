@@ -154,8 +154,8 @@ class EpochLoop:
             yield self.sources.prepare(raw)
 
     def _within_a_step(self, batch: DomainBatch, function: Callable[[], object]) -> None:
-        fabric = self.engine.fabric
-        with fabric.autocast(), global_batch_step(fabric, self.engine.config, batch) as uncut:
+        engine = self.engine
+        with engine.autocast(), global_batch_step(engine.fabric, engine.config, batch) as uncut:
             function()
         self.uncut.update(uncut)
 

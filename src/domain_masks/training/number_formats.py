@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from domain_masks.devices import choose_device
 from domain_masks.methods.method_registry import described
 from domain_masks.networks.backbones import build_architecture
+from domain_masks.networks.convolutions import FastStridedGradients
 from domain_masks.records.config import AUTO, RunConfig
 from domain_masks.training.backbone_builder import architecture_for
 
@@ -41,6 +44,19 @@ def formats_for(network: nn.Module, device: torch.device) -> tuple[str, bool]:
     Single precision where bf16 would be emulated. Half precision (fp16) is never chosen, as its gradients have to be scaled.
     """
     return "bf16" if computes_in_bf16(device) else "32", is_convolutional(network)
+
+
+@contextmanager
+def autocast(fabric: Fabric, config: RunConfig) -> Iterator[None]:
+    """Compute within the block in a run's precision, on a CPU with gradients that are fast in bf16.
+
+    With ``--compile`` the gradients are PyTorch's, as its compiler does not take others.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(fabric.autocast())
+        if fabric.device.type == "cpu" and config.precision == "bf16" and not config.compile:
+            stack.enter_context(FastStridedGradients())
+        yield
 
 
 def resolve_formats(config: RunConfig) -> RunConfig:

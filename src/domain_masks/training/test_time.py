@@ -20,6 +20,7 @@ from domain_masks.records import Predictions
 from domain_masks.records.test_time import BATCH_NORM, TENT, AtTestTime
 from domain_masks.sampling import keyed_permutation
 from domain_masks.training.experiment import Experiment
+from domain_masks.training.number_formats import autocast
 
 
 def predictions_at_test_time(experiment: Experiment, test_time: AtTestTime) -> Predictions:
@@ -42,7 +43,7 @@ def predictions_at_test_time(experiment: Experiment, test_time: AtTestTime) -> P
             if test_time.adapt is not None:
                 rows = rows[keyed_permutation(len(rows), experiment.config.seed, f"test-time/{split}/{name}")]
             chosen = Subset(subset.dataset, subset.indices[rows])
-            with experiment.fabric.autocast():
+            with autocast(experiment.fabric, experiment.config):
                 predicted = _predicted(experiment, chosen, test_time, f"{test_time.name}, {name}")
             parts.append(experiment.as_predictions(chosen, split, predicted))
     return Predictions.concatenate(parts)
