@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from unittest import mock
+from functools import partial
 
 import torch
 
 from domain_masks.methods import episodes
-from steps import MethodStep, Workload, build
+from steps import MethodStep, Workload, build, without
 from timing import Budget, Conditions, Measurement, compare, interleave
 
 NAMES = ("mldg", "masf", "metareg")
@@ -26,17 +25,12 @@ def measure(conditions: Conditions) -> Iterator[Measurement]:
 
 def _step(workload: Workload, name: str, budget: Budget, device: torch.device) -> Measurement:
     batch = workload.domain_batch(device)
-    calls: dict[str, Callable[[], None]] = {}
-    for kind in ("fast", "pytorch"):
+
+    def step() -> Callable[[], None]:
         method = build(workload, name, device)
-        step = MethodStep(workload, method, device, epochs=len(method.phases()))
+        return partial(MethodStep(workload, method, device, epochs=len(method.phases())), batch)
 
-        def learn(step: MethodStep = step, kind: str = kind) -> None:
-            own = mock.patch.object(episodes, "FastSecondDerivatives", return_value=nullcontext())
-            with own if kind == "pytorch" else nullcontext():
-                step(batch)
-
-        calls[kind] = learn
+    calls = {"fast": step(), "pytorch": without(episodes, "FastSecondDerivatives", step())}
     return compare(
         f"training step of {name} ({workload})",
         "PyTorch's second derivatives",

@@ -6,14 +6,12 @@ Then the step in bf16, channels last, relative to the same with PyTorch's gradie
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import replace
-from unittest import mock
 
 import torch
 
 from domain_masks.training import number_formats
-from steps import MethodStep, Workload, build
+from steps import MethodStep, Workload, build, without
 from timing import Budget, Conditions, Measurement, compare, interleave
 
 WORKLOADS = (
@@ -45,16 +43,8 @@ def _formats(workload: Workload, budget: Budget, device: torch.device) -> Iterat
 
 
 def _strided(workload: Workload, budget: Budget, device: torch.device) -> Measurement:
-    calls: dict[str, Callable[[], None]] = {}
-    for kind in ("fast", "pytorch"):
-        step = _step(workload, device, "bf16", True)
-
-        def learn(step: Callable[[], None] = step, kind: str = kind) -> None:
-            own = mock.patch.object(number_formats, "FastStridedGradients", nullcontext)
-            with own if kind == "pytorch" else nullcontext():
-                step()
-
-        calls[kind] = learn
+    steps = [_step(workload, device, "bf16", True) for _ in range(2)]
+    calls = {"fast": steps[0], "pytorch": without(number_formats, "FastStridedGradients", steps[1])}
     return compare(
         f"training step in bf16 ({workload})",
         "PyTorch's gradients of depthwise convolutions with strides",

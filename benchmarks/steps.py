@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import torch
 from lightning_fabric import Fabric
@@ -103,6 +105,16 @@ def build(workload: Workload, name: str, device: torch.device, sources: tuple[st
         further_backbone=lambda: workload.build(device),
     )
     return build_method(name, workload.build(device), context, method_settings(name, {}), SEED).to(device).train()
+
+
+def without(module: ModuleType, name: str, call: Callable[[], None]) -> Callable[[], None]:
+    """Return ``call`` as it would be if the context manager ``name`` of a module did nothing."""
+
+    def run() -> None:
+        with mock.patch.object(module, name, return_value=nullcontext()):
+            call()
+
+    return run
 
 
 class MethodStep:
