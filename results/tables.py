@@ -287,7 +287,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     **evidence_tables("pacs-64px-end-to-end"),
     **evidence_tables("pacs-112px-end-to-end"),
     **evidence_tables("pacs-112px-50-epochs"),
-    **evidence_tables("pacs-112px-masks-grid", held_out="art_painting"),
+    **evidence_tables("pacs-112px-masks-grid"),
     **evidence_tables("pacs-64px-averages-and-statistics", usual="pacs-64px-end-to-end"),
     **evidence_tables("pacs-112px-statistics", usual="pacs-112px-end-to-end"),
     **evidence_tables("pacs-112px-ablations", usual="pacs-112px-end-to-end"),
