@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import torch
+
 from timing import Budget, Conditions, Measurement, compare, interleave
 
 KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
@@ -57,8 +59,6 @@ def measure(conditions: Conditions) -> Iterator[Measurement]:
 
 
 def _both(workload: tuple[str, str, int, int], budget: Budget, conditions: Conditions) -> Iterator[Measurement]:
-    import torch  # noqa: PLC0415 - the processes import it first
-
     peaks: dict[str, float] = {}
     with ExitStack() as stack:
         words = [*map(str, workload), str(torch.get_num_threads())]

@@ -251,18 +251,14 @@ def masks_by_setting(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def evidence_tables(
-    name: str, usual: str | None = None, held_out: str | None = None
-) -> dict[str, Callable[[], pd.DataFrame]]:
+def evidence_tables(name: str, usual: str | None = None) -> dict[str, Callable[[], pd.DataFrame]]:
     """Return the tables of an experiment on the masks: accuracies by setting, differences to Aggregate, and the masks.
 
     - ``usual``: the file with the runs that those of the experiment are compared with; None where it has them itself
-    - ``held_out``: the only held-out domain of the tables, where the runs of others are incomplete; None: all
     """
 
     def runs() -> pd.DataFrame:
-        own = read(name) if usual is None else with_usual(name, usual)
-        return own if held_out is None else own[own["held_out"] == held_out]
+        return read(name) if usual is None else with_usual(name, usual)
 
     return {
         name: lambda: by_setting(runs(), "out_of_domain"),

@@ -1,4 +1,4 @@
-"""Precision and memory layout where they are left to the machine: ``--precision auto``, ``--channels_last auto``."""
+"""Precision and memory layout: the context of steps, and what ``--precision auto`` and ``--channels_last auto`` choose."""
 
 from __future__ import annotations
 
