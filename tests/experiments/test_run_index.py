@@ -147,6 +147,18 @@ def test_runs_with_drop_path_in_the_task_network_are_revised(settings: dict[str,
     assert ("drop-path-in-task" in revisions(complete(**settings))) is concerned
 
 
+@pytest.mark.parametrize(
+    ("settings", "concerned"),
+    [
+        ({"method": "metareg"}, True),
+        ({"method": {"name": "metareg", "nonnegative": False, "meta_lr": 0.1}}, False),
+        ({"method": "mldg"}, False),
+    ],
+)
+def test_runs_whose_penalty_may_have_been_negative_are_revised(settings: dict[str, Any], concerned: bool) -> None:
+    assert ("nonnegative-regulariser" in revisions(complete(**settings))) is concerned
+
+
 def test_presets_of_sites_are_those_that_networks_have() -> None:
     assert {"last-block"}.union(*PRESETS.values()) == SITE_PRESETS
 

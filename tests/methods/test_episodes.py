@@ -350,6 +350,27 @@ def test_metareg_fixes_its_regulariser_and_adds_it() -> None:
     assert set(terms) == {"classification", "regularisation"}
 
 
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_metareg_bounds_its_penalty_from_below(nonnegative: bool) -> None:
+    method = method_of("metareg", nonnegative=nonnegative, meta_lr=0.1)
+    config = RunConfig(optimizer="sgd", lr=0.1)
+    engine = TrainingEngine(launch(config), method, config, epochs=2, steps_per_epoch=3)
+    for step in range(3):
+        engine.begin(*divmod(step, 3))
+        method.step(batch_of(step), engine)
+    learned = torch.cat([phi.detach().flatten() for phi in method.phi])
+    assert (learned > 0).any()
+    assert (learned < 0).any().item() is not nonnegative
+
+
+def test_metareg_refuses_a_negative_initial_weight_that_it_would_set_to_zero() -> None:
+    with pytest.raises(
+        InputError, match=r"^method\.initial: expected 0 or more, got -0\.1; .* --method\.nonnegative false"
+    ):
+        method_of("metareg", initial=-0.1)
+    assert all((phi < 0).all() for phi in method_of("metareg", initial=-0.1, nonnegative=False).phi)
+
+
 def test_metareg_names_an_inner_rate_that_diverges() -> None:
     with pytest.raises(DivergedError, match=r"^method\.inner_lr: after a step at the inner rate 1e\+09 the loss is"):
         method_of("metareg", inner_lr=1e9).meta_loss(batch_of(), 0, 1)

@@ -96,6 +96,11 @@ def _frozen_features_in_single_precision(config: RunConfig) -> bool:
     return config.freeze_features and config.precision != "32"
 
 
+def _nonnegative_regulariser(config: RunConfig) -> bool:
+    """MetaReg sets negative weights of its penalty to zero after each update, and learns them at rate 1e-3."""
+    return config.method_name == "metareg" and bool(config.method.get("nonnegative", True))
+
+
 REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
     "crops-from-originals": _crops_from_originals,
     "drop-path-in-task": _drop_path_in_task,
@@ -104,6 +109,7 @@ REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
     "contract-of-methods": _contract_of_methods,
     "frozen-features-of-the-function": _frozen_features_of_the_function,
     "frozen-features-in-single-precision": _frozen_features_in_single_precision,
+    "nonnegative-regulariser": _nonnegative_regulariser,
 }
 """Name of a change in what is computed -> predicate: whether it concerns a run, by its complete configuration.
 

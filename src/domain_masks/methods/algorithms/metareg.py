@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from domain_masks.batch import DomainBatch
+from domain_masks.errors import InputError
 from domain_masks.methods.base import Context, Engine, Optimizer, Phase, labels_of
 from domain_masks.methods.descriptions.meta_learning import DescribedMetaReg, MetaRegSettings
 from domain_masks.methods.episodes import InParts, Part, stepped
@@ -24,14 +25,21 @@ class MetaReg(DescribedMetaReg, InParts):
     the second phase T, from its initial weights, and F are trained on all sources with R_φ added.
 
     The authors published no code, and the paper does not state l, the learning rates or the length of each phase: inner steps,
-    rates, ``share`` and the initial φ are ours, the images of a are the same in all inner steps, and φ may be negative. One
-    public version detaches φ from the inner steps, so that it never changes; another takes 10 steps at rate 1e-4.
+    rates, ``share`` and the initial φ are ours, and the images of a are the same in all inner steps. φ is learned from what
+    it does in l steps, but then acts through the whole second phase, in which weights of T with negative φ grow without
+    bound: with ``nonnegative`` φ is projected onto φ >= 0 after each update. One public version detaches φ from the inner
+    steps, so that it never changes; another takes 10 steps at rate 1e-4; none of those read bounds φ.
     """
 
     settings: MetaRegSettings
 
     def __init__(self, backbone: nn.Module, context: Context, settings: MetaRegSettings) -> None:
         super().__init__(backbone, context, settings)
+        if settings.nonnegative and settings.initial < 0:
+            raise InputError(
+                f"method.initial: expected 0 or more, got {settings.initial:g}; weights of the penalty may be negative"
+                " with --method.nonnegative false"
+            )
         inside, own = self.network.task_state(), dict(self.network.named_parameters())
         self.regularised = [name for name in own if name.removeprefix("network.") in inside]
         """Names of T's weights in the network; ``phi`` and ``tasks`` are in this order."""
@@ -73,8 +81,16 @@ class MetaReg(DescribedMetaReg, InParts):
         self.hand_over(batch, engine)
         engine.backward(ahead, batch, only=(LEARNING_PHI,))
         engine.update(LEARNING_PHI)
+        if self.settings.nonnegative:
+            self.project()
         engine.log("meta_test", ahead)
         return {"classification": loss.detach()}
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Set negative φ to zero."""
+        for phi in self.phi:
+            phi.clamp_(min=0)
 
     def regulariser(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Return R_φ, a scalar, of T's ``weights``, by their names in the network."""

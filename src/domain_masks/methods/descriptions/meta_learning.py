@@ -130,10 +130,12 @@ class MetaRegSettings(Settings):
     """α2, learning rate of the inner steps of a task network with the regulariser"""
     inner_steps: Count = 5
     """l, number of inner steps"""
-    meta_lr: Positive = 0.1
-    """learning rate of the regulariser's weights φ, trained by plain gradient descent"""
+    meta_lr: Positive = 1e-3
+    """learning rate of the regulariser's weights φ, trained by plain gradient descent; φ grows with the length of the phase"""
     initial: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     """initial value of all φ"""
+    nonnegative: bool = True
+    """set negative φ to zero after each update: with negative φ the penalty of a growing weight has no lower bound"""
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """fraction of the epochs that train the regulariser; the rest train the final network with it"""
 
@@ -157,7 +159,7 @@ class DescribedMetaReg(DescribedEpisodic):
     search: ClassVar[Mapping[str, Range]] = {
         "method.inner_lr": Uniform(1e-3, 0.1, log=True),
         "method.inner_steps": Choice((1, 3, 5, 10)),
-        "method.meta_lr": Uniform(1e-2, 10.0, log=True),
+        "method.meta_lr": Uniform(1e-4, 0.1, log=True),
     }
 
 
