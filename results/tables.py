@@ -278,6 +278,8 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "pacs-frozen-search": partial(search_table, "pacs-frozen-search", "pacs-frozen-methods"),
     "pacs-frozen-search-in-domain": partial(other_measure, "pacs-frozen-search", "in_domain"),
     "pacs-frozen-search-draws": partial(draws_table, "pacs-frozen-search-draws"),
+    "pacs-frozen-metareg": lambda: by_setting(read("pacs-frozen-metareg"), "out_of_domain"),
+    "pacs-frozen-metareg-in-domain": lambda: by_setting(read("pacs-frozen-metareg"), "in_domain"),
     "pacs-64px-image-methods": partial(methods_table, "pacs-64px-image-methods"),
     "pacs-64px-image-methods-in-domain": partial(other_measure, "pacs-64px-image-methods", "in_domain"),
     **evidence_tables("pacs-64px-end-to-end"),
@@ -384,7 +386,9 @@ def collect_runs(folder: Path, file: Path, add: bool = False) -> None:
     frame = pd.DataFrame([row_of(record) for record in collect([folder]).runs])
     if add and file.exists():
         kept = pd.read_csv(file)
-        frame = pd.concat([kept[~kept["key"].isin(frame["key"])], frame])
+        if "key" in kept:  # files of the first runs have none
+            kept = kept[~kept["key"].isin(frame["key"])]
+        frame = pd.concat([kept, frame])
     order = {name: place for place, name in enumerate(METHODS)}
     frame = frame.sort_values(
         ["method", "setting", "held_out", "seed"],

@@ -28,7 +28,7 @@ class MetaReg(DescribedMetaReg, InParts):
     rates, ``share`` and the initial φ are ours, and the images of a are the same in all inner steps. φ is learned from what
     it does in l steps, but then acts through the whole second phase, in which weights of T with negative φ grow without
     bound: with ``nonnegative`` φ is projected onto φ >= 0 after each update. One public version detaches φ from the inner
-    steps, so that it never changes; another takes 10 steps at rate 1e-4; none of those read bounds φ.
+    steps, so that it never changes; another takes 10 steps at rate 1e-4; a third bounds the penalty by a sigmoid, not φ.
     """
 
     settings: MetaRegSettings
