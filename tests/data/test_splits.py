@@ -4,7 +4,13 @@ from PIL import Image
 
 from domain_masks.data import load_digits_dataset, split_domains
 from domain_masks.data.dataset import ImageDataset
-from domain_masks.data.splits import divided, domains_named, source_positions, untrained_classes
+from domain_masks.data.splits import (
+    divided,
+    domains_named,
+    source_positions,
+    unmeasured_sources,
+    untrained_classes,
+)
 from domain_masks.errors import InputError
 
 
@@ -188,6 +194,20 @@ def test_held_out_classes_that_no_training_image_shows_are_named():
     )
     (line,) = untrained_classes(split_domains(renamed, ["c"]))
     assert "no training image shows classes 'Katze', 'Hund': 19 of 20 held-out images" in line
+
+
+def test_sources_that_the_accuracy_in_domain_is_not_of_are_named():
+    whole, part = ["train"] * 6 + ["val"] * 2 + ["test"] * 2, ["train"] * 6 + ["val"] * 4
+    dataset = made((10, 10, 10, 10), splits=whole + part + whole + part)
+    (line,) = unmeasured_sources(split_domains(dataset, ["a"]))
+    assert line.startswith("sources 'b', 'd' without in-domain test images: accuracy in domain")
+    assert "that of the other 1. Give them" in line
+    assert unmeasured_sources(split_domains(made((10, 10, 10), splits=whole * 3), ["a"])) == []
+    # Without any test images the validation images are measured, of all sources.
+    assert unmeasured_sources(split_domains(made((10, 10, 10), splits=part * 3), ["a"])) == []
+    # Too few images of a source to draw a test image from.
+    (line,) = unmeasured_sources(split_domains(made((20, 20, 3)), ["a"]))
+    assert line.startswith("source 'c' without in-domain test images")
 
 
 # Half of the validation images as in-domain test images, where a dataset has none.

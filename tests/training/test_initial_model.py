@@ -192,6 +192,27 @@ def test_heads_of_several_domains_do_not_become_one(origins: dict[str, Run], tmp
         trained(tmp_path / "r", init_from=str(origins["multi_headed"].folder.path), method="aggregate")
 
 
+def test_images_are_prepared_as_for_the_network_that_is_started_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranged = trained(tmp_path / "ranged", epochs=1, value_range="0,128", resizing="released-code")
+
+    def started(name: str, **changes: Any) -> tuple[dict[str, Any], str]:
+        settings = generated.config(init_from=str(ranged.folder.path), target="none", **{**ON_NETWORK, **changes})
+        made = run(settings, tmp_path / name, dataset=generated.dataset(), reporter=ConsoleReporter())
+        return read_config(made.folder.config), "".join(capsys.readouterr())
+
+    config, said = started("same", resizing="released-code")
+    assert config["value_range"] == "0,128"
+    assert "has seen other images" not in said
+    config, said = started("other", value_range="0,255", mean=[0.25, 0.5, 0.5])
+    assert config["value_range"] == "0,255"
+    assert "note: --value_range is 0 255 in this run and 0 128 in the one that it starts from" in said
+    assert "note: --resizing is once in this run and released-code in the one that it starts from" in said
+    assert "note: --mean is 0.25 0.5 0.5 in this run" in said
+    assert "note: --std" not in said
+
+
 def test_class_weights_are_of_what_is_learned_from(origin: Run) -> None:
     settings = generated.config(
         init_from=str(origin.folder.path), learn="masks", target=[], class_weights="balanced", weight_decay=0.0

@@ -64,6 +64,25 @@ def untrained_classes(splits: DomainSplits) -> list[str]:
     ]
 
 
+def unmeasured_sources(splits: DomainSplits) -> list[str]:
+    """Return a sentence where some sources have in-domain test images and others have none, else nothing.
+
+    Accuracy in domain and with the domain known is the mean over the former alone.
+    """
+    if splits.test is None or not len(splits.test):
+        return []
+    domains = splits.dataset.domains
+    missing = [name for name in splits.sources if domains.index(name) not in splits.test.domain_indices]
+    if not missing:
+        return []
+    several = len(missing) > 1
+    return [
+        f"source{'s' if several else ''} {', '.join(map(repr, missing))} without in-domain test images: accuracy in domain and "
+        f"with the domain known is that of the other {len(splits.sources) - len(missing)}. Give {'them' if several else 'it'} "
+        "test images, or leave out those of all sources"
+    ]
+
+
 def source_positions(dataset: ImageDataset, sources: Sequence[str], domain_indices: Int64Array) -> Int64Array:
     """Return each image's position in ``sources``, (N,) int64.
 

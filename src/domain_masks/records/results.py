@@ -172,7 +172,8 @@ class AveragedWeights(RecordPart):
 class Note(RecordPart):
     """A remark on the results, with advice.
 
-    - ``about``: its kind: :data:`MASKS_AT_START`, :data:`UNTRAINED_CLASSES` or :data:`STOPPED_BY_CALLBACK`
+    - ``about``: its kind: :data:`MASKS_AT_START`, :data:`UNTRAINED_CLASSES`, :data:`UNMEASURED_SOURCES` or
+      :data:`STOPPED_BY_CALLBACK`
     - ``text``: a sentence
     """
 
@@ -185,6 +186,8 @@ MASKS_AT_START = "masks_at_start"
 learning rate."""
 UNTRAINED_CLASSES = "untrained_classes"
 """Held-out images are of classes without training images, so they are always misclassified."""
+UNMEASURED_SOURCES = "unmeasured_sources"
+"""Some sources have no in-domain test images: accuracy in domain is the mean over the other sources."""
 STOPPED_BY_CALLBACK = "stopped_by_callback"
 """Training was stopped by a function of the user's, which no setting of the run describes."""
 _NEARLY_ALL = 0.99

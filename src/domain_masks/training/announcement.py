@@ -9,6 +9,7 @@ import numpy as np
 from lightning_fabric import Fabric
 
 from domain_masks.data import DomainSplits
+from domain_masks.data.splits import unmeasured_sources
 from domain_masks.records.counts import first_of
 from domain_masks.records.identity import plugins_changed, revised_since
 from domain_masks.records.results import OFFICIAL
@@ -17,6 +18,7 @@ from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.conditions import conditions, note
 from domain_masks.training.defaults import notes
 from domain_masks.training.experiment import Experiment
+from domain_masks.training.initial_model import InitialModel
 from domain_masks.training.number_formats import faster_formats
 from domain_masks.training.schedules import note_on_length
 
@@ -39,6 +41,9 @@ def announcement(
             f"are the in-domain test images ({config.in_domain_test}); the other {len(experiment.splits.validation)} select"
         )
     yield from notes(config, experiment.splits.dataset)
+    if config.init_from is not None and checkpoint is None:
+        yield from InitialModel.read(config.init_from).notes_on_images(experiment.preprocessing)
+    yield from (f"note: {line}" for line in unmeasured_sources(experiment.splits))
     yield from _missing_classes(experiment.splits)
     yield from _left_out(experiment)
     if plugins_changed(config, inputs):

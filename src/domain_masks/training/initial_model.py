@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -21,8 +21,19 @@ from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
 from domain_masks.records.model_card import ModelCard
 from domain_masks.records.run_folder import require_model
+from domain_masks.records.setting_types import as_range
 from domain_masks.training.checkpoints import load_checkpoint
 from domain_masks.training.provenance import Provenance
+
+_STEPS = {
+    "square": "--square",
+    "mean": "--mean",
+    "std": "--std",
+    "interpolation": "--interpolation",
+    "value_range": "--value_range",
+    "stored": "--resizing",
+}
+"""Step of the preparation of images that does not depend on their size -> its setting."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +83,38 @@ class InitialModel:
 
     def _images(self) -> dict[str, Any]:
         """Return the settings by which the run's images were prepared; none where its model card does not have them."""
+        preprocessing = self._preprocessing()
+        if preprocessing is None:
+            return {}
+        shared = {name: getattr(preprocessing, name) for name in ("square", "mean", "std", "interpolation")}
+        own_range = preprocessing.value_range
+        return {
+            **shared,
+            "crop": preprocessing.size / preprocessing.resize,
+            "value_range": None if own_range is None else as_range(own_range),
+        }
+
+    def _preprocessing(self) -> Preprocessing | None:
         values = self.card.preprocessing
         if not values:
-            return {}
+            return None
         try:
-            preprocessing = Preprocessing.from_dict(values)
+            return Preprocessing.from_dict(values)
         except InputError as error:
             raise RunFolderError(f"{self.folder / 'model.json'}, preprocessing: {error}") from error
-        shared = {name: getattr(preprocessing, name) for name in ("square", "mean", "std", "interpolation")}
-        return {**shared, "crop": preprocessing.size / preprocessing.resize}
+
+    def notes_on_images(self, prepared: Preprocessing) -> Iterator[str]:
+        """Yield a note per step of the preparation of images in which ``prepared`` differs from this model's."""
+        own = self._preprocessing()
+        if own is None:
+            return
+        for name, setting in _STEPS.items():
+            here, there = getattr(prepared, name), getattr(own, name)
+            if (here is None) != (there is None) or (name != "stored" and here != there):
+                yield (
+                    f"note: {setting} is {_in_words(name, here)} in this run and {_in_words(name, there)} in the one that it "
+                    f"starts from, in {self.folder}: its network has seen other images"
+                )
 
     @property
     def trained_images(self) -> Tensor:
@@ -120,6 +154,16 @@ class InitialModel:
                 "domain. Hold out another one, or start from a run that did not see it"
             )
         return load_initial_weights(method, self.folder, self.card, masks_alone)
+
+
+def _in_words(step: str, value: Any) -> str:
+    if step == "stored":
+        return "once" if value is None else "released-code"
+    if step == "value_range" and value is None:
+        return "that of the images' type"
+    if isinstance(value, tuple):
+        return " ".join(f"{number:.6g}" for number in value)
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def image_keys(ids: Sequence[str]) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from domain_masks.data import DomainSplits
-from domain_masks.data.splits import untrained_classes
+from domain_masks.data.splits import unmeasured_sources, untrained_classes
 from domain_masks.evaluation import accuracies, fitted_temperatures, metrics, nearest_accuracy
 from domain_masks.masks import mask_statistics
 from domain_masks.records import Predictions, Results, RunFolder
@@ -19,6 +19,7 @@ from domain_masks.records.results import (
     OFFICIAL,
     OUT_OF_DOMAIN,
     STOPPED_BY_CALLBACK,
+    UNMEASURED_SOURCES,
     UNTRAINED_CLASSES,
     Accuracies,
     AveragedWeights,
@@ -101,7 +102,8 @@ def measure(
         nearest_source=nearest,
         notes=[
             *notes_of(learned, config.learning_rate if config.lr_masks is None else config.lr_masks),
-            *_untrained(splits),
+            *(Note(about=UNTRAINED_CLASSES, text=line) for line in untrained_classes(splits)),
+            *(Note(about=UNMEASURED_SOURCES, text=line) for line in unmeasured_sources(splits)),
             *_stopped(progress),
         ]
         or None,
@@ -146,10 +148,6 @@ def _held_out_name(splits: DomainSplits) -> str:
     """Return which images of the held-out domains were evaluated: ``all``, or the official ``test`` list."""
     held = [splits.dataset.domains.index(name) for name in splits.targets]
     return "all" if len(splits.held_out) == int(np.isin(splits.dataset.domain_indices, held).sum()) else "test"
-
-
-def _untrained(splits: DomainSplits) -> list[Note]:
-    return [Note(about=UNTRAINED_CLASSES, text=line) for line in untrained_classes(splits)]
 
 
 def _stopped(progress: Progress) -> list[Note]:
