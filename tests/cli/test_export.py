@@ -39,8 +39,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for name in ("model.json", "model.safetensors", "config.yaml"):
-        (tmp_path / "run").mkdir(exist_ok=True)
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    for name in ("model.json", "model.safetensors", "config.yaml", "checkpoints/last.ckpt"):
         shutil.copy(trained / name, tmp_path / "run" / name)
     return Path("run")
 

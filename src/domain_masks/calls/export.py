@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -12,12 +13,13 @@ from domain_masks.calls.typed_keywords import ExportKeywords
 from domain_masks.errors import DomainMasksError, InputError
 from domain_masks.keywords import named_keywords
 from domain_masks.records.files import is_there, is_utf8
-from domain_masks.records.run_folder import folder_name
+from domain_masks.records.run_folder import RunFolder, folder_name
 from domain_masks.settings.export import ExportSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from domain_masks.data import Subset
     from domain_masks.deploy import Model
     from domain_masks.deploy.exporting.export import Exported
     from domain_masks.deploy.exporting.parity_images import ParityImages
@@ -115,20 +117,39 @@ def _images(settings: ExportSettings, folder: Path, model: Model, reporter: Repo
 
 
 def _curve(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> PruningCurve:
-    from domain_masks.data import readable  # noqa: PLC0415
     from domain_masks.deploy.exporting.pruning_curve import pruning_curve, write_curve  # noqa: PLC0415
-    from domain_masks.deploy.run_data import run_data  # noqa: PLC0415
 
-    data = run_data(folder, model.card, settings.changes)
-    if data is None:
-        raise InputError(
-            f"{folder} has no config.yaml that names its dataset: expected --dataset, on whose images the curve is measured"
-        )
-    readable(data.splits.dataset, data.config, reporter)
+    measured = _measured(settings, folder, model, reporter)
     thresholds = sorted(set(settings.prune))
-    points = pruning_curve(model.method, model.card, settings.exported, thresholds, data, reporter, settings.limit)
+    points = pruning_curve(model.method, model.card, settings.exported, thresholds, measured, reporter, settings.limit)
     name = folder_name(settings.exported.ensemble.replace(":", "-"))
     table = settings.out or _beside(settings, folder) / "figures" / f"pruning-{name}.csv"
     figure = table.with_suffix(".png")
     write_curve(points, table, figure)
     return PruningCurve(points, table, figure)
+
+
+def _measured(settings: ExportSettings, folder: Path, model: Model, reporter: Reporter) -> Mapping[str, Subset]:
+    """Return the images on which the curve is measured: held-out ones, and validation ones if they are known to be the run's.
+
+    Raises InputError or RunFolderError where `dmg evaluate` would not measure the run on this dataset.
+    """
+    from domain_masks.data import readable  # noqa: PLC0415
+    from domain_masks.deploy.run_data import run_data  # noqa: PLC0415
+    from domain_masks.training.splits_of_run import splits_as_trained  # noqa: PLC0415
+
+    run = RunFolder(folder)
+    missing = [file for file in (run.config, run.last) if not file.is_file()]
+    if not missing:
+        splits = splits_as_trained(run, settings.changes, reporter)
+        return {"held_out": splits.held_out, "validation": splits.validation}
+    data = run_data(folder, model.card, settings.changes)
+    if data is None:
+        raise InputError(
+            f"{folder} has no config.yaml that names its dataset: expected --dataset, on whose images the curve is measured"
+        )
+    reporter.say(
+        f"note: no accuracy on validation images, since {missing[0]} is missing: without it nothing says which images the "
+        "model was trained on. Name the run's own folder to measure it"
+    )
+    return {"held_out": replace(data, images=readable(data.images, data.config, reporter)).splits.held_out}

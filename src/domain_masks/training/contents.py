@@ -1,4 +1,4 @@
-"""What the images of a run hold: kept in its checkpoint, and compared before it is resumed or measured again."""
+"""The division and the content of a run's images: kept in its checkpoint, compared before it is resumed or measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from domain_masks.data import DomainSplits, ImageDataset, content_of
-from domain_masks.data.dataset import Int64Array
+from domain_masks.data.dataset import Int64Array, fingerprint_of
 from domain_masks.errors import RunFolderError
 from domain_masks.records import RunFolder, write_json
 from domain_masks.records.config import RunConfig
@@ -29,12 +29,28 @@ def content_keys(dataset: ImageDataset) -> Tensor | None:
     return torch.stack([image_keys(dataset.ids), torch.from_numpy(contents)], 1)
 
 
-def compare_contents(splits: DomainSplits, provenance: Provenance) -> list[str]:
+def division_of(splits: DomainSplits) -> str:
+    """Return a hash of the sources' division into training and validation images; held-out labels are not used."""
+    parts = (splits.train, splits.validation)
+    return fingerprint_of([part.ids for part in parts], [part.labels for part in parts])
+
+
+def compare_images(splits: DomainSplits, provenance: Provenance) -> list[str]:
     """Return a line for each change among the images of evaluation since the run was started; none without a change.
 
-    ``provenance`` is that of the run's checkpoint. Raises RunFolderError where training or validation images have
-    another content.
+    ``provenance`` is that of the run's checkpoint. Raises RunFolderError where the sources are divided into other training
+    and validation images, or these have another content.
     """
+    if provenance.division not in (None, division_of(splits)):
+        raise RunFolderError(
+            f"the images of dataset {splits.dataset.name!r} are no longer those that the run was started with: its sources "
+            "would be divided differently, and images that were trained on would be evaluated. Undo what was added, removed "
+            "or renamed in the source domains, or start a new run in another folder (--out)"
+        )
+    return _compare_contents(splits, provenance)
+
+
+def _compare_contents(splits: DomainSplits, provenance: Provenance) -> list[str]:
     before, now = provenance.contents, content_keys(splits.dataset)
     if now is None:
         return []

@@ -117,7 +117,7 @@ def _restored(
     best = best_checkpoint(folder, read_progress(last["progress"]))
     config = resolve_formats(resolve(config, opened))
     checkpoint = CheckpointState(best["method"], Provenance.of_checkpoint(last), parts=conditions_of(last))
-    data = dataset_of_run(opened, config, folder, reporter, checkpoint)
+    data = dataset_of_run(opened, config, folder, reporter, checkpoint.provenance)
     for name in lost_classes(data.images, data.images.classes):
         reporter.say(
             f"dataset {opened.name!r} has no images of the class {name!r}, which the run knows: none is measured"

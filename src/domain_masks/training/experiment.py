@@ -31,7 +31,6 @@ from domain_masks.data import (
     with_stored_images,
 )
 from domain_masks.data.class_weights import balanced_class_weights
-from domain_masks.data.dataset import fingerprint_of
 from domain_masks.data.image_cache import Place
 from domain_masks.errors import RunFolderError
 from domain_masks.methods import Context, Method
@@ -46,7 +45,7 @@ from domain_masks.records import Predictions
 from domain_masks.records.config import RunConfig
 from domain_masks.training.backbone_builder import BackboneBuilder, architecture_for, synchronised
 from domain_masks.training.checkpoint_state import CheckpointState
-from domain_masks.training.contents import compare_contents, content_keys
+from domain_masks.training.contents import compare_images, content_keys, division_of
 from domain_masks.training.frozen_features import FeatureRecipe, FrozenFeatures
 from domain_masks.training.frozen_loader import FrozenLoader, frozen_batches
 from domain_masks.training.image_preparation import preprocessing_of
@@ -90,7 +89,7 @@ class Experiment:
         self.changes: list[str] = []
         self.architecture = architecture_for(config, None if restored is None else restored.provenance)
         self.provenance = Provenance(
-            division=_division(self.splits),
+            division=division_of(self.splits),
             classes=list(dataset.classes),
             domains=list(dataset.domains),
             trained_on=list(self.splits.sources),
@@ -100,8 +99,7 @@ class Experiment:
             contents=content_keys(dataset),
         )
         if restored is not None:
-            self._refuse_other_images(restored)
-            self.changes = compare_contents(self.splits, restored.provenance)
+            self.changes = compare_images(self.splits, restored.provenance)
         self.method = self._build_method()
         self.augmentation = augmentation_named(
             config.augmentation or "none", config.auto_augment, config.random_erasing
@@ -149,14 +147,6 @@ class Experiment:
         if config.compile:
             method.network.compile_segments()
         return method
-
-    def _refuse_other_images(self, restored: CheckpointState) -> None:
-        if restored.provenance.division not in (None, self.provenance.division):
-            raise RunFolderError(
-                f"the images of dataset {self.splits.dataset.name!r} are no longer those that the run was started with: its "
-                "sources would be divided differently, and images that were trained on would be evaluated. Undo what was "
-                "added, removed or renamed in the source domains, or start a new run in another folder (--out)"
-            )
 
     def _start(self, method: Method) -> None:
         """Load a checkpoint or another run's model, and freeze the parameters that are not trained."""
@@ -355,12 +345,6 @@ class Experiment:
             sources=self.splits.sources,
             domain_probabilities=predicted.domains,
         )
-
-
-def _division(splits: DomainSplits) -> str:
-    """Return a hash of the sources' division into training and validation images; held-out labels are not used."""
-    parts = (splits.train, splits.validation)
-    return fingerprint_of([part.ids for part in parts], [part.labels for part in parts])
 
 
 def _positions(sources: Sequence[str]) -> Callable[[Subset], torch.Tensor]:

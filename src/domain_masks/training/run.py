@@ -115,7 +115,8 @@ def _run(
         for line in chosen_formats(asked, config):
             reporter.say(line)
         set_threads(fabric, config, () if checkpoint is None else checkpoint.parts)
-        data = long_on_all(fabric, lambda: dataset_of_run(opened, config, folder, reporter, checkpoint))
+        before = None if checkpoint is None else checkpoint.provenance
+        data = long_on_all(fabric, lambda: dataset_of_run(opened, config, folder, reporter, before))
         require_same_content(fabric, content_of(data.identified))
         config = resolve_value_range(config, data.images, reporter)
         config = resolve_batch_size(config, data.images, fabric, reporter)

@@ -11,8 +11,8 @@ from domain_masks.progress import Reporter
 from domain_masks.records import RunFolder
 from domain_masks.records.config import RunConfig
 from domain_masks.records.model_card import ModelCard
-from domain_masks.training.checkpoint_state import CheckpointState
 from domain_masks.training.initial_model import InitialModel
+from domain_masks.training.provenance import Provenance
 
 
 def splits_of(config: RunConfig, dataset: ImageDataset) -> DomainSplits:
@@ -43,33 +43,36 @@ def dataset_of_run(
     config: RunConfig,
     folder: RunFolder,
     reporter: Reporter,
-    checkpoint: CheckpointState | None = None,
+    provenance: Provenance | None = None,
 ) -> RunDataset:
     """Verify the images of a run, and put their classes and domains in the run's order.
 
-    Images that the run left out when it was started stay left out. Raises InputError for unreadable images, and for classes
-    and domains that are new to a resumed run.
+    Images that the run left out when it was started stay left out.
+
+    - ``provenance``: that of the run's checkpoint, where there is one
+
+    Raises InputError for unreadable images, and for classes and domains that are new to a run with a checkpoint.
     """
     examined = examine(dataset, config.workers, reporter, config.verify)
-    before = () if checkpoint is None else checkpoint.provenance.left_out
+    before = () if provenance is None else provenance.left_out
     used = usable(examined, config, reporter, set(before))
     everything = examined.dataset
     left_out = sorted({*everything.ids} - {*used.ids}) if len(used) < len(everything) else ()
-    return RunDataset(_in_order(used, config, folder, checkpoint), everything, tuple(left_out))
+    return RunDataset(_in_order(used, config, folder, provenance), everything, tuple(left_out))
 
 
 def _in_order(
-    dataset: ImageDataset, config: RunConfig, folder: RunFolder, checkpoint: CheckpointState | None
+    dataset: ImageDataset, config: RunConfig, folder: RunFolder, provenance: Provenance | None
 ) -> ImageDataset:
     """Put classes and domains in the order of the resumed run, or of the one that this run is initialised from."""
-    if checkpoint is None:
+    if provenance is None:
         if config.init_from is None:
             return dataset
         known = InitialModel.read(config.init_from).card.classes
         # Where the classes differ, the method decides what to do.
         same = sorted(known) == sorted(dataset.classes)
         return aligned(dataset, known, dataset.domains, str(config.init_from)) if same else dataset
-    classes, domains = checkpoint.provenance.classes, checkpoint.provenance.domains
+    classes, domains = provenance.classes, provenance.domains
     if not classes and folder.model_card.is_file():
         # A checkpoint of an older version, without classes; before the run is finished nothing records them.
         card = ModelCard.read(folder.model_card)

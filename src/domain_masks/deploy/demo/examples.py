@@ -115,7 +115,7 @@ def _held_out(model: Model, folder: Path | None, root: Path | None) -> Examples:
     if model.targets:
         title, subset = f"Images of the held-out {' and '.join(model.targets)}", splits.held_out
     else:
-        title, subset = "Images that were not trained on", splits.test or splits.validation
+        title, subset = "Images of the sources", splits.test or splits.validation
     return Examples(title, _of_classes(model, subset))
 
 

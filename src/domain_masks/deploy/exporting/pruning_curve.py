@@ -20,7 +20,7 @@ from domain_masks.deploy.exporting.classifier import Classifier, classifier
 from domain_masks.deploy.exporting.export import describe, write
 from domain_masks.deploy.exporting.export_format import ExportFormat
 from domain_masks.deploy.predicting.model import preprocessing_of
-from domain_masks.deploy.run_data import RunData, spread
+from domain_masks.deploy.run_data import spread
 from domain_masks.evaluation.accuracy import mean_over_domains, top1
 from domain_masks.methods import Method
 from domain_masks.progress import Reporter
@@ -60,12 +60,14 @@ def pruning_curve(
     card: ModelCard,
     settings: ExportFormat,
     thresholds: Sequence[float],
-    data: RunData,
+    measured: Mapping[str, Subset],
     reporter: Reporter,
     most: int | None = None,
 ) -> list[CurvePoint]:
     """Measure the folded network and the networks pruned at each threshold.
 
+    - ``measured``: the images of ``held_out`` and ``validation``, those whose accuracy is measured; the latter chose the
+      epoch, and none of them was trained on
     - ``most``: number of images per split, evenly spaced; None for all
 
     Raises InputError if the ensemble uses more than one mask, or a threshold is not in [0, 1].
@@ -75,13 +77,9 @@ def pruning_curve(
     classifiers = [classifier(method, settings.ensemble, level) for level in levels]
     networks = [pruned.network.eval() for pruned in classifiers]
     seconds = _interleaved(networks, torch.zeros(_TIMED, 3, preprocessing.size, preprocessing.size))
-    splits = {"held_out": data.splits.held_out}
-    if data.is_own:
-        # Only the run's own config determines which images were not used for training.
-        splits["validation"] = data.splits.validation
-    measured = {
+    accuracies = {
         name: _accuracies(networks, spread(subset, most), preprocessing, reporter, f"predicting {name}")
-        for name, subset in splits.items()
+        for name, subset in measured.items()
         if len(subset)
     }
     points = []
@@ -96,8 +94,8 @@ def pruning_curve(
                 ),
                 milliseconds=1000 * float(np.median(seconds[index])) / _TIMED,
                 time_ratio=float(np.median(np.divide(seconds[index], seconds[0]))),
-                validation=measured["validation"][index] if "validation" in measured else None,
-                held_out=measured["held_out"][index] if "held_out" in measured else None,
+                validation=accuracies["validation"][index] if "validation" in accuracies else None,
+                held_out=accuracies["held_out"][index] if "held_out" in accuracies else None,
             )
         )
     return points
