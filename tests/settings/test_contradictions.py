@@ -25,6 +25,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "schedule of no masks": ({"method": "aggregate", "schedule_masks": "constant"}, "schedule_masks: "),
     "sites of no masks": ({"method": "aggregate", "sites": "paper"}, "sites: "),
     "statistics of several": ({"recalibrate_bn": True, "devices": 2}, "recalibrate_bn: "),
+    "statistics of a network that is kept": (
+        {"recalibrate_bn": True, "learn": "masks", "init_from": "run"},
+        "recalibrate_bn: learn masks",
+    ),
     "rate of fixed masks": ({"method": {"name": "dmg", "masks": "fixed"}, "lr_masks": 1.0}, "lr_masks: "),
     "schedule of fixed masks": (
         {"method": {"name": "dmg", "masks": "binary"}, "schedule_masks": "constant"},

@@ -112,6 +112,8 @@ def _of_the_training(config: RunConfig) -> Iterator[str]:
         yield "skip_bad: unreadable images are found by verification, which verify: false skips: leave one of the two out"
     if config.recalibrate_bn and config.devices > 1:
         yield "recalibrate_bn: statistics are estimated on one device: use devices 1, or leave it out"
+    if config.recalibrate_bn and config.learn == "masks":
+        yield "recalibrate_bn: learn masks keeps the network, its statistics included, for all masks: leave one of the two out"
     if config.backbone == "small" and config.weights == "imagenet":
         yield "weights: backbone 'small' has no ImageNet weights: use none or a file"
 
