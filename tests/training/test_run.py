@@ -179,7 +179,10 @@ def test_resume_for_another_number_of_epochs_says_what_that_means(data: Any, tmp
     longer = generated.config(**settings | {"epochs": 5})
     assert run(longer, tmp_path / "r", resume=True, dataset=data, reporter=reporter).results.epochs_run == 5
     (said,) = [line for line in reporter.lines if "instead of" in line]
-    assert "resumed for 5 epochs instead of 4: the 2 done had the learning rates that schedule cosine" in said
+    assert (
+        "resumed for 5 epochs instead of 4: what is done had the learning rates of schedule cosine of a run of 4"
+        in said
+    )
 
 
 def test_resume_with_other_settings_is_refused(data: Any, tmp_path: Path) -> None:

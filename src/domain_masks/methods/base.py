@@ -7,7 +7,7 @@ Most methods define ``training_loss`` and ``predict`` alone. The other hooks hav
 - inner loops (MLDG, MetaReg): ``step``, with ``network.call`` for other weights
 - episodes over domain-specific copies of F and T (Epi-FCR): more parameter groups, ``step``
 - stages (MetaReg learns its regulariser, then the final network): ``phases`` and ``engine.phase``
-- a weight that grows over training (DANN): ``engine.progress``
+- a weight that grows over training (DANN): ``weight_at``, of ``engine.progress``
 - no gradient at all (DICA): ``needs = "features"`` and ``fit_closed_form``
 """
 
@@ -119,6 +119,13 @@ class Method(Description, nn.Module, ABC):
     def phases(self) -> Sequence[Phase]:
         """Return the phases of training; by default a single one."""
         return (Phase(),)
+
+    def weight_at(self, progress: float) -> float:
+        """Return the weight of a loss that changes over the training, at ``progress`` in [0, 1]; by default none does.
+
+        A run that is resumed for another number of epochs says by it whether this would have been another one so far.
+        """
+        return 1.0
 
     # A resumed run does not call these four again: state that they change must be in ``state_dict`` (not ``requires_grad``).
     def begin_phase(self, name: str) -> None:

@@ -20,7 +20,6 @@ from domain_masks.training.defaults import notes
 from domain_masks.training.experiment import Experiment
 from domain_masks.training.initial_model import InitialModel
 from domain_masks.training.number_formats import faster_formats
-from domain_masks.training.schedules import note_on_length
 
 _SHOWN_DOMAINS = 5
 _PLUGIN_CHANGED = (
@@ -53,12 +52,8 @@ def announcement(
     yield from experiment.changes
     for line in revised_since(config, inputs):
         yield f"note: started by an older version, resumed as now: {line}"
-    if checkpoint is not None:
-        resumed = (
-            note(checkpoint.parts, conditions(experiment.fabric)),
-            note_on_length(config, checkpoint.progress.epochs_done, checkpoint.epochs),
-        )
-        yield from filter(None, resumed)
+    if checkpoint is not None and (differing := note(checkpoint.parts, conditions(experiment.fabric))):
+        yield differing
 
 
 def _missing_classes(splits: DomainSplits) -> Iterator[str]:

@@ -20,6 +20,7 @@ from domain_masks.training.experiment import Experiment
 from domain_masks.training.launching import on_main_process
 from domain_masks.training.live_numbers import LiveNumbers
 from domain_masks.training.phases import planned_epochs
+from domain_masks.training.planned_length import note_on_length
 from domain_masks.training.run_logs import RunLogs
 from domain_masks.training.run_progress import Progress
 from domain_masks.training.signals import Interruption
@@ -71,7 +72,7 @@ def fit(
     board = _board(experiment, folder, log, progress.epochs_done, logs)
     with Interruption(fabric) as interruption:
         began = time.monotonic() - progress.seconds
-        _say_average(engine, reporter)
+        _announce(engine, checkpoint, reporter)
         callbacks.train_start(fabric, TrainStart(folder, config, epochs, progress.epochs_done, method))
         live = LiveNumbers(reporter, epochs * steps, progress.epochs_done * steps + progress.batches_done)
         loop = EpochLoop(method, sources, engine, state, interruption, reporter, began, live)
@@ -124,7 +125,12 @@ def _times(images_per_second: float | None, taken: float, left: float | None) ->
     return f"{speed}{taken:.1f} s so far{remaining}"
 
 
-def _say_average(engine: TrainingEngine, reporter: Reporter) -> None:
+def _announce(engine: TrainingEngine, checkpoint: CheckpointState | None, reporter: Reporter) -> None:
+    """Say what other planned epochs than before mean for a resumed run, and of which steps the model is an average."""
+    if checkpoint is not None and (
+        line := note_on_length(engine.config, engine.method, checkpoint, engine.steps_per_epoch)
+    ):
+        reporter.say(line)
     if engine.average is not None:
         each = " of each phase" if len(engine.phases.phases) > 1 else ""
         steps = len(engine.phase_steps)

@@ -42,26 +42,3 @@ def rate_factor(
             "learning rate is multiplied"
         )
     return factor
-
-
-def note_on_length(config: RunConfig, done: int, epochs: int) -> str | None:
-    """Return a note where a resumed run has another number of epochs, which would have had other learning rates so far.
-
-    - ``done``: epochs that are done; ``epochs``: how many were planned then
-    """
-    now, warm = config.epochs or 1, config.warmup_epochs
-    names = dict.fromkeys(schedule_of(config, group) for group in ("body", "masks"))
-    other = [
-        name
-        for name in names
-        if any(
-            SCHEDULES[name](time, epochs - warm, config) != SCHEDULES[name](time, now - warm, config)
-            for time in range(done - warm)
-        )
-    ]
-    if not other:
-        return None
-    return (
-        f"note: resumed for {now} epochs instead of {epochs}: the {done} done had the learning rates that schedule "
-        f"{', '.join(other)} gives a run of {epochs}, so the result is not that of a run of {now} from the start"
-    )

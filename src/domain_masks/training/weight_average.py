@@ -79,7 +79,7 @@ class WeightAverage:
         """Whether an update in ``step`` is averaged: for swa from its start on, or if averaging started earlier."""
         if self.config.average != "swa" or self._average.count:
             return True
-        return step >= phase.start + int(self.config.average_start * len(phase))
+        return step >= swa_start(self.config, phase)
 
     def is_due(self, step: int, phase: range) -> bool:
         """Whether the validation loss has to be computed between ``step`` and the next one."""
@@ -136,6 +136,11 @@ class WeightAverage:
         steps = state["steps"]
         self._first, self._last, self._segment_begins = steps["first"], steps["last"], steps["segment_begins"]
         self._valley.load_state_dict(state["valley"], self._all)
+
+
+def swa_start(config: RunConfig, phase: range) -> int:
+    """Return the step from which on ``swa`` averages, in a phase of the steps ``phase``."""
+    return phase.start + int(config.average_start * len(phase))
 
 
 def interval_of(config: RunConfig, steps: int) -> int:

@@ -47,12 +47,14 @@ class DANN(DescribedDANN, OneRepresentedNetwork):
         """Return the domain net, which is not used for prediction."""
         return ("domain_net",)
 
+    def weight_at(self, progress: float) -> float:
+        """Return λ at ``progress`` in [0, 1]."""
+        grown = growing_strength(progress, self.settings.sharpness) if self.settings.schedule == "growing" else 1.0
+        return float(self.settings.weight * grown)
+
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
         """Set λ and train on one batch."""
-        grown = (
-            growing_strength(engine.progress, self.settings.sharpness) if self.settings.schedule == "growing" else 1.0
-        )
-        self.strength = self.settings.weight * grown
+        self.strength = self.weight_at(engine.progress)
         engine.log("adversary_weight", self.strength)
         return super().step(batch, engine)
 

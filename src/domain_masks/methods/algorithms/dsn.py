@@ -76,9 +76,13 @@ class DSN(DescribedDSN, OneRepresentedNetwork):
         """Return private encoders, decoder and domain net."""
         return ("private", "decoder", "domain_net")
 
+    def weight_at(self, progress: float) -> float:
+        """Return 0 before the fraction ``start`` of the training, 1 from it on, at ``progress`` in [0, 1]."""
+        return float(progress >= self.settings.start)
+
     def step(self, batch: DomainBatch, engine: Engine) -> dict[str, Tensor]:
         """Train on one batch; the losses besides the classification are added after the fraction ``start`` of training."""
-        self.begun = engine.progress >= self.settings.start
+        self.begun = bool(self.weight_at(engine.progress))
         return super().step(batch, engine)
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
