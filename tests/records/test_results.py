@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from domain_masks.errors import InputError, RunFolderError
 from domain_masks.records import Results
-from domain_masks.records.results import SCHEMA, ClassifierAccuracy, NearestAccuracy, SiteMasks, notes_of
+from domain_masks.records.results import SCHEMA, ClassifierAccuracy, NearestAccuracy, SiteMasks, main_targets, notes_of
 
 ACCURACIES = {"split": "held_out", "accuracy": 0.5, "count": 10, "per_domain": {"sketch": 0.5}}
 CONTENT = {
@@ -196,3 +196,10 @@ def test_the_measure_of_an_old_domain_classifier_is_that_of_the_nearest_source()
     expected = NearestAccuracy(by="domain classifier", split="validation", accuracy=0.5)
     assert found.nearest_source == expected
     assert found.domain_classifier == ClassifierAccuracy(split="validation", accuracy=0.5)
+
+
+def test_main_targets_hold_out_the_fewest_domains() -> None:
+    assert main_targets({"": 0, "Berlin, Mitte": 1, "a": 1, "a,b": 2}) == ["Berlin, Mitte", "a"]
+    assert main_targets({"a,b": 2, "a,b,c": 3}) == ["a,b"]
+    assert main_targets({"": 0}) == [""]
+    assert main_targets({}) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from domain_masks.evaluation import accuracies
 from domain_masks.records import MetricsLog, Predictions, Results, RunFolder
-from domain_masks.records.config import parse_config
+from domain_masks.records.config import parse_config, read_config
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 CLASSES = ("dog", "elephant", "giraffe")
@@ -140,3 +141,21 @@ def make_benchmark(
             for seed in seeds:
                 make_run(out / method / f"target-{place}" / f"seed-{seed}", method, target, seed, right, **options)
     return out
+
+
+def hold_out(path: Path, targets: Sequence[str]) -> Path:
+    """Rewrite a run of :func:`make_run` as one that holds out these domains together, or none; its predictions are kept."""
+    folder = RunFolder(path)
+    made, results = Predictions.load(folder.predictions), Results.read(folder.results)
+    held_out = np.isin(made.domains, [made.domain_names.index(name) for name in targets])
+    sources = tuple(name for name in made.domain_names if name not in targets)
+    known = (
+        {f"known:{name}": made.logits["predictions"] for name in sources} if results.known_domain is not None else {}
+    )
+    logits = {name: values for name, values in made.logits.items() if not name.startswith("known:")} | known
+    made = replace(made, sources=sources, splits=np.where(held_out, "held_out", "validation"), logits=logits)
+    made.save(folder.predictions)
+    measured = {"out_of_domain": None, "in_domain": None, "known_domain": None} | accuracies(made, "all")
+    results.model_copy(update={"sources": list(sources), "targets": list(targets), **measured}).write(folder.results)
+    parse_config({**read_config(folder.config), "target": list(targets) or "none"}).write(folder.config)
+    return path

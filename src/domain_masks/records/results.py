@@ -319,6 +319,18 @@ def held_out_name(targets: Sequence[str]) -> str:
     return f"{name} (domain)" if name == OVERALL else name
 
 
+def main_targets(counts: Mapping[str, int]) -> list[str]:
+    """Return the held-out domains that an overall accuracy is the mean over, in their order.
+
+    Those with the fewest domains held out together, so that single domains are not averaged with pairs; runs that hold out
+    nothing only where none holds out any.
+
+    - ``counts``: :func:`held_out_name` -> the number of domains held out together
+    """
+    fewest = min((count for count in counts.values() if count > 0), default=0)
+    return [name for name, count in counts.items() if count == fewest]
+
+
 def upgraded_masks(site: Any) -> Any:
     """Return a site's masks of an older version with IoU 1 instead of 0 for two empty masks, and their average.
 

@@ -202,7 +202,11 @@ def _protocol(group: Group) -> Iterator[Block]:
             "used, see the red rows" if any(line.oracle for line in group.lines) else "used only for evaluation",
         ),
     ]
-    pairs += [(name, _short(name, value)) for name, value in protocol_of(record).items() if value is not None]
+    pairs += [
+        (name, _short(name, value))
+        for name, value in protocol_of(record).items()
+        if value is not None and name != "held_out"
+    ]
     shared = (
         "batch",
         "optimizer",

@@ -3,10 +3,11 @@ import pytest
 
 from domain_masks.evaluation import per_domain_accuracy
 from domain_masks.records.collection import collect
+from domain_masks.report import build_report
 from domain_masks.report.runs.accuracies import overall, summary
 from domain_masks.report.runs.groups import groups_of
 from domain_masks.report.tables.findings import findings
-from report.made_runs import DOMAINS, PAPER_CONFIG, make_benchmark, make_run
+from report.made_runs import DOMAINS, PAPER_CONFIG, hold_out, make_benchmark, make_run
 
 OWN_CONFIG = {**PAPER_CONFIG, "backbone": "mobilenet_v2", "size": 112, "freeze_features": True}
 
@@ -75,3 +76,20 @@ def test_a_rule_that_cannot_choose_is_named_and_every_setting_shown(swept):
     (group,) = groups_of(swept.runs, "leave-one-domain-out")
     assert len(group.lines) == 3
     assert "leave-one-domain-out" in group.problems[0]
+
+
+def test_runs_on_all_domains_are_a_group_of_their_own(tmp_path):
+    make_benchmark(tmp_path / "benchmark", {"dmg": 0.8, "aggregate": 0.6}, [0])
+    (alone,) = groups_of(collect([tmp_path]).runs)
+    expected = overall(summary(alone)).set_index("line")["accuracy"].to_dict()
+    for seed in range(9):
+        hold_out(make_run(tmp_path / "final" / str(seed), "dmg", "sketch", seed, 0.9), ())
+    groups = groups_of(collect([tmp_path]).runs)
+    assert [group.main_targets for group in groups] == [DOMAINS, ("",)]
+    assert [len(group.records) for group in groups] == [8, 9]
+    assert overall(summary(groups[0])).set_index("line")["accuracy"].to_dict() == pytest.approx(expected)
+    assert overall(summary(groups[1])).empty
+    assert groups[1].title.endswith("nothing held out")
+    report = build_report(collect([tmp_path]))
+    assert report.highlights[0].number.startswith(f"{100 * expected['dmg']:.2f}")
+    assert any("nothing held out" in section.title for section in report.sections)

@@ -13,7 +13,7 @@ from domain_masks.evaluation.selection_rules import ORACLE, SOURCE_VALIDATION
 from domain_masks.evaluation.variants import Variant, variants
 from domain_masks.records import Analysis
 from domain_masks.records.collection import RunRecord
-from domain_masks.records.results import OFFICIAL, held_out_name
+from domain_masks.records.results import OFFICIAL, held_out_name, main_targets
 from domain_masks.report.runs.analyses import StoredAnalysis, stored_analysis
 from domain_masks.report.runs.correctness import RunCorrectness, correctness_of
 from domain_masks.report.runs.naming import differing_settings, file_name, title_of
@@ -147,9 +147,8 @@ class Group:
     @property
     def main_targets(self) -> tuple[str, ...]:
         """The held-out domains shown in tables, without the combinations held out only for a selection rule."""
-        shown = {target for line in self.lines for target in line.by_target}
-        fewest = min(_count(target, self.records) for target in shown)
-        return tuple(t for t in self.targets if t in shown and _count(t, self.records) == fewest)
+        main = main_targets({target_of(record): len(record.results.targets) for record in self.records})
+        return tuple(target for target in self.targets if target in main)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -165,14 +164,23 @@ class Group:
 def groups_of(records: Sequence[RunRecord], rule: str = SOURCE_VALIDATION) -> list[Group]:
     """Divide runs into groups, and choose settings in each by ``rule``; failures are noted.
 
-    Groups of ordinary predictions come first, the largest before others.
+    Runs that hold out nothing are groups of their own. Groups of ordinary predictions come first, then those with held-out
+    domains, the largest before others.
     """
     parts: dict[str, list[RunRecord]] = {}
     for record in records:
         shared = {name: value for name, value in protocol_of(record).items() if name != "images"}
         parts.setdefault(json.dumps(shared, sort_keys=True, default=str), []).append(record)
     divided = [same for part in parts.values() for same in _by_content(part)]
-    ordered = sorted(divided, key=lambda part: (is_of_test_time(part[0]), -len(part), bool(part[0].revisions_missing)))
+    ordered = sorted(
+        divided,
+        key=lambda part: (
+            is_of_test_time(part[0]),
+            not part[0].results.targets,
+            -len(part),
+            bool(part[0].revisions_missing),
+        ),
+    )
     protocols = [protocol_of(next((r for r in part if r.content is not None), part[0])) for part in ordered]
     differing = differing_settings(protocols)
     names: list[str] = []
@@ -203,8 +211,8 @@ def _by_content(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
 def protocol_of(record: RunRecord) -> dict[str, Any]:
     """Return the protocol of a run: dataset, backbone and the settings in :data:`PROTOCOL`.
 
-    Also ``test_time``, an option of predicting; ``images``, the start of the dataset's fingerprint; and ``before``, later
-    changes of the computation that it lacks.
+    Also ``held_out``, "nothing" for a run on all domains; ``test_time``, an option of predicting; ``images``, the start of
+    the dataset's fingerprint; and ``before``, later changes of the computation that it lacks.
     """
     config = record.config
     protocol: dict[str, Any] = {"dataset": record.results.dataset, "backbone": record.results.backbone}
@@ -216,6 +224,7 @@ def protocol_of(record: RunRecord) -> dict[str, Any]:
         # As of runs of versions that had no other.
         protocol["in_domain_test"] = None
     protocol["images"] = None if record.content is None else record.content[:8]
+    protocol["held_out"] = None if record.results.targets else "nothing"
     protocol["test_time"] = record.results.protocol.test_time
     protocol["before"] = ", ".join(record.revisions_missing) or None
     return protocol

@@ -29,11 +29,23 @@ def _words(protocol: Mapping[str, Any], differing: Sequence[str]) -> Iterator[st
         yield f"{protocol['epochs']} epoch{'s' if protocol['epochs'] != 1 else ''}"
     if protocol["in_domain_test"] is not None:
         yield f"in-domain test {protocol['in_domain_test']}"
+    if protocol["held_out"] is not None:
+        yield f"{protocol['held_out']} held out"
     if protocol["test_time"] is not None:
         yield f"test time: {protocol['test_time']}"
     if protocol["fast"]:
         yield "smoke run"
-    mentioned = {"dataset", "backbone", "freeze_features", "size", "epochs", "in_domain_test", "test_time", "fast"}
+    mentioned = {
+        "dataset",
+        "backbone",
+        "freeze_features",
+        "size",
+        "epochs",
+        "in_domain_test",
+        "held_out",
+        "test_time",
+        "fast",
+    }
     for name in differing:
         if name not in mentioned and protocol[name] is not None:
             value = PurePath(str(protocol[name])).name if name == "weights" else protocol[name]
