@@ -74,7 +74,7 @@ def target_differences(line: Line, target: str) -> list[Difference]:
 def overall_differences(line: Line, targets: Sequence[str]) -> list[Difference]:
     """Return the differences of a line's mean over ``targets`` from the paper's mean over all domains."""
     result = [difference for target in targets for difference in target_differences(line, target)]
-    dataset = line.records[0].results.dataset
+    dataset = line.first.results.dataset
     held_out = [target for target in targets if line.by_target.get(target)]
     if missing := missing_domains(dataset, held_out):
         result.append(Difference("mean over held-out domains", "each in turn", f"without {', '.join(missing)}"))
@@ -182,7 +182,7 @@ def has_printed(line: Line, target: str) -> bool:
 
 
 def _printed(line: Line, measure: str, ensemble: str, held_out: str) -> PaperNumber | None:
-    results = line.records[0].results
+    results = line.first.results
     return paper_number(results.dataset, results.backbone, line.method, line.optimizer, measure, ensemble, held_out)
 
 

@@ -47,6 +47,7 @@ class Line:
     """One row of a table: the runs of a method with the settings that a rule chose for each held-out domain.
 
     - ``by_target``: held-out domains joined by commas -> the runs, one per seed
+    - ``main_targets``: the group's held-out domains that tables show; see :attr:`Group.main_targets`
     - ``rule``: how the settings were chosen; empty if there was only one setting, and for a row of one variant
     - ``oracle``: whether labels of the held-out domain were used for the choice or in a run
     - ``chosen``: held-out domain -> the label of the setting
@@ -56,6 +57,7 @@ class Line:
     method: str
     label: str
     by_target: Mapping[str, tuple[RunRecord, ...]]
+    main_targets: tuple[str, ...]
     rule: str = ""
     oracle: bool = False
     chosen: Mapping[str, str] = field(default_factory=dict)
@@ -74,7 +76,7 @@ class Line:
     @property
     def optimizer(self) -> str:
         """The optimiser of its runs; a different one is a different baseline (Aggregate-SGD)."""
-        return str(self.records[0].config.get("optimizer"))
+        return str(self.first.config.get("optimizer"))
 
     @property
     def setting(self) -> str:
@@ -85,9 +87,14 @@ class Line:
         return next(iter(settings), self.label).removeprefix(f"{self.method}, ")
 
     @property
+    def first(self) -> RunRecord:
+        """One of its runs, for what all of them share: dataset, backbone, method and optimiser."""
+        return next(iter(self.by_target.values()))[0]
+
+    @property
     def records(self) -> tuple[RunRecord, ...]:
-        """All runs, ordered by held-out domain."""
-        return tuple(record for records in self.by_target.values() for record in records)
+        """The runs that tables and figures show, ordered by held-out domain: those of the group's main held-out domains."""
+        return tuple(record for target in self.main_targets for record in self.by_target.get(target, ()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +153,14 @@ class Group:
 
     @property
     def main_targets(self) -> tuple[str, ...]:
-        """The held-out domains shown in tables, without the combinations held out only for a selection rule."""
-        main = main_targets({target_of(record): len(record.results.targets) for record in self.records})
-        return tuple(target for target in self.targets if target in main)
+        """The held-out domains shown in tables, without larger combinations; see :func:`.results.main_targets`."""
+        return _main_targets(self.records)
+
+    @property
+    def not_shown(self) -> tuple[RunRecord, ...]:
+        """The runs that hold out more domains together than those of the tables, such as for a selection rule."""
+        shown = set(self.main_targets)
+        return tuple(record for record in self.records if target_of(record) not in shown)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -246,15 +258,16 @@ def _group(name: str, title: str, records: Sequence[RunRecord], rule: str) -> Gr
             f"{unknown} of {len(records)} runs were made by a version that did not record a fingerprint of the images: whether "
             "they used the same images as the others is unknown"
         )
-    lines, unchosen = _lines(once, rule)
-    published = _published(every, lines)
+    main = _main_targets(once)
+    lines, unchosen = _lines(once, rule, main)
+    published = _published(every, lines, main)
     targets = _in_order(once)
     noted = tuple(dict.fromkeys([*unchosen, *problems]))
     analyses = {id(record): stored_analysis(record) for record in once}
     return Group(name, title, once, targets, every, tuple(lines), tuple(published), rule, noted, correctness, analyses)
 
 
-def _lines(records: Sequence[RunRecord], rule: str) -> tuple[list[Line], list[str]]:
+def _lines(records: Sequence[RunRecord], rule: str, main: tuple[str, ...]) -> tuple[list[Line], list[str]]:
     """Return a row per method and optimiser, or a row per variant if the rule cannot choose, and the reasons."""
     lines: list[Line] = []
     problems: list[str] = []
@@ -269,9 +282,9 @@ def _lines(records: Sequence[RunRecord], rule: str) -> tuple[list[Line], list[st
                 chosen = selected(mine, rule)
             except InputError as error:
                 problems.append(f"{label}: the settings could not be chosen by {rule}: {_beginning(str(error))}")
-                lines += [line_of(variant, undecided=True) for variant in variants(mine)]
+                lines += [line_of(variant, main, undecided=True) for variant in variants(mine)]
             else:
-                lines.append(_line(method, label, chosen, len(variants(mine)) > 1))
+                lines.append(_line(label, chosen, len(variants(mine)) > 1, main))
     return lines, problems
 
 
@@ -282,48 +295,56 @@ def _beginning(message: str, most: int = 4) -> str:
     return " ".join([*lines[:most], *more])
 
 
-def _published(every: Sequence[Variant], lines: Sequence[Line]) -> Iterator[Line]:
+def _published(every: Sequence[Variant], lines: Sequence[Line], main: tuple[str, ...]) -> Iterator[Line]:
     """Yield lines of the variants with the paper's protocol, for methods whose own line includes other variants."""
     for variant in every:
-        # Runs that hold out two domains only serve a selection rule.
+        # The paper holds out one domain; runs that hold out two serve a selection rule.
         singles = [record for record in variant.records if len(record.results.targets) == 1]
         if not singles or any(protocol_match(record.config) for record in singles):
             continue
-        mine = {id(record) for record in variant.records}
+        mine = {id(record) for record in singles}
         shown = [line for line in lines if line.method == variant.method]
         if not any(mine <= {id(record) for record in line.records} and not line.by_oracle for line in shown):
-            line = line_of(variant)
+            line = line_of(variant, main)
             yield replace(line, label=f"{variant.method}, the paper's setting")
 
 
-def _line(method: str, label: str, chosen: Sequence[SelectedResult], was_swept: bool) -> Line:
-    labels = {held_out_name(result.targets): result.variant.label for result in chosen}
-    compared = any(result.choice.scores for result in chosen)
+def _line(label: str, chosen: Sequence[SelectedResult], was_swept: bool, main: tuple[str, ...]) -> Line:
+    # How the shown runs were chosen; of a method without any, how all were.
+    shown = [result for result in chosen if held_out_name(result.targets) in main] or chosen
+    compared = any(result.choice.scores for result in shown)
     oracle = any(
-        (result.rule == ORACLE and bool(result.choice.scores)) or _used_labels(result.records) for result in chosen
+        (result.rule == ORACLE and bool(result.choice.scores)) or _used_labels(result.records) for result in shown
     )
     return Line(
-        method,
+        chosen[0].method,
         label,
         {held_out_name(result.targets): result.records for result in chosen},
+        main,
         chosen[0].rule if compared else "",
         oracle,
-        labels if was_swept else {},
+        {held_out_name(result.targets): result.variant.label for result in shown} if was_swept else {},
     )
 
 
-def line_of(variant: Variant, undecided: bool = False) -> Line:
-    """Return the row of one variant, without a choice."""
+def line_of(variant: Variant, main: tuple[str, ...], undecided: bool = False) -> Line:
+    """Return the row of one variant, without a choice, in a group with these main held-out domains."""
     by_target: dict[str, tuple[RunRecord, ...]] = {}
     for record in variant.records:
         target = target_of(record)
         by_target[target] = (*by_target.get(target, ()), record)
-    return Line(variant.method, variant.label, by_target, oracle=_used_labels(variant.records), undecided=undecided)
+    line = Line(variant.method, variant.label, by_target, main, undecided=undecided)
+    return replace(line, oracle=_used_labels(line.records))
 
 
 def target_of(record: RunRecord) -> str:
     """Return the held-out domains of a run, joined by commas."""
     return held_out_name(record.results.targets)
+
+
+def _main_targets(records: Sequence[RunRecord]) -> tuple[str, ...]:
+    main = main_targets({target_of(record): len(record.results.targets) for record in records})
+    return tuple(target for target in _in_order(records) if target in main)
 
 
 def _count(target: str, records: Sequence[RunRecord]) -> int:

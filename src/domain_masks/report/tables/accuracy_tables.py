@@ -113,19 +113,18 @@ def by_target(group: Group, frame: pd.DataFrame, measure: str) -> Table:
 
 
 def by_domain(group: Group) -> Table:
-    """Return every measure by domain, for runs that all hold out the same domains: a row per line and measure."""
-    records = {line: [record for records in line.by_target.values() for record in records] for line in group.lines}
+    """Return every measure by domain, where all shown runs hold out the same domains: a row per line and measure."""
     measured = [
         (
             line,
             measure,
             [
                 _counted(group, record, measure, results)
-                for record in runs
+                for record in line.records
                 if (results := accuracies_of(record, measure))
             ],
         )
-        for line, runs in records.items()
+        for line in group.lines
         for measure in MEASURE_TITLES
     ]
     domains = list(
@@ -177,7 +176,7 @@ def every_setting(group: Group) -> Table | None:
     """Return a row per setting that was run; None if no method has several."""
     if not group.is_swept:
         return None
-    lines = [line_of(variant) for variant in group.variants]
+    lines = [line_of(variant, group.main_targets) for variant in group.variants]
     frame = summary(group, lines)
     names = list(dict.fromkeys(name for variant in group.variants for name in variant.settings))
     rows = []

@@ -41,12 +41,19 @@ def reading(group: Group, frame: pd.DataFrame) -> list[str]:
         "bootstrap interval over the test images (10,000 resamples within each domain; the predictions of "
         "all seeds for an image are resampled together). It covers the variation over images, not over seeds.",
     ]
-    if len(group.seeds) > 1:
-        notes.append(f"±: sample standard deviation over the seeds {', '.join(map(str, group.seeds))}.")
+    seeds = sorted({record.results.seed for line in group.lines for record in line.records})
+    if len(seeds) > 1:
+        notes.append(f"±: sample standard deviation over the seeds {', '.join(map(str, seeds))}.")
     notes += _missing_deviations(group, frame)
     if (frame["accuracy"].notna() & frame["low"].isna()).any():
         notes.append("No interval is shown if a run's predictions.npz is missing or has other images.")
-    incomplete = [line.label for line in group.lines if set(line.by_target) < set(group.main_targets)]
+    if others := group.not_shown:
+        verb, them = ("holds", "it is") if len(others) == 1 else ("hold", "they are")
+        notes.append(
+            f"{counted(len(others), 'run')} {verb} out more domains together than those of this table: {them} in none of its "
+            "numbers, see Runs."
+        )
+    incomplete = [line.label for line in group.lines if not set(line.by_target) >= set(group.main_targets)]
     if incomplete:
         notes.append(f"No overall for {', '.join(incomplete)}: not every domain has been held out yet.")
     if group.published:
