@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from domain_masks.cli import main
+from domain_masks.cli.benchmark_output import _summary_lines
 from domain_masks.records.yaml_files import parse_yaml
 
 
@@ -87,7 +89,15 @@ def test_benchmark_shows_a_table_and_skips_what_is_done(capsys: pytest.CaptureFi
     rows = (Path("bench") / "accuracies.csv").read_text().splitlines()
     assert rows[0] == (
         "method,overlap_weight,target,seed,measure,split,accuracy,images,macro_f1,top_5,auroc,calibration_error,"
-        "calibrated_error,worst_group_accuracy"
+        "calibrated_error,worst_group_accuracy,held_out_domains"
     )
     assert len(rows) == 1 + 3 + 3 + 2
     assert len(list(Path("bench").glob("benchmark-*.yaml"))) == 1, "the settings of the benchmark before are kept"
+
+
+def test_overall_says_what_it_is_over_where_targets_are_mixed() -> None:
+    shared = {"method": "dmg", "seed": 0, "measure": "out of domain", "split": "all", "accuracy": 0.5}
+    rows = [{**shared, "target": "a", "held_out_domains": 1}, {**shared, "target": "b", "held_out_domains": 1}]
+    assert len(_summary_lines(pd.DataFrame(rows))) == 2
+    mixed = pd.DataFrame([*rows, {**shared, "target": "a,b", "held_out_domains": 2}])
+    assert _summary_lines(mixed)[-1] == "overall: over a, b alone"

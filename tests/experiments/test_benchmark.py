@@ -15,10 +15,15 @@ import pytest
 import generated
 from domain_masks.errors import DiskFullError, InputError
 from domain_masks.experiments import accuracy_table, execute_plan, leave_one_out, summary
+from domain_masks.experiments.benchmark_table import overall_in_words
 from domain_masks.methods.dmg import DMG
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records.collection import collect
 from domain_masks.records.results import held_out_name
+from domain_masks.report.runs.accuracies import overall
+from domain_masks.report.runs.accuracies import summary as summary_of_report
+from domain_masks.report.runs.groups import groups_of
+from report.made_runs import hold_out, make_run
 
 QUIET = ConsoleReporter(quiet=True)
 
@@ -147,6 +152,7 @@ def test_a_full_disk_ends_everything(data: Any, plan: Any, monkeypatch: pytest.M
 def test_overall_is_the_mean_over_targets_per_seed() -> None:
     rows = [
         {"method": "dmg", "target": target, "seed": seed, "measure": "out of domain", "split": "all", "accuracy": value}
+        | {"held_out_domains": 1}
         for (target, seed), value in {("a", 0): 0.5, ("b", 0): 0.7, ("a", 1): 0.6, ("b", 1): 0.9}.items()
     ]
     (row,) = summary(pd.DataFrame(rows)).to_dict("records")
@@ -159,7 +165,7 @@ def test_overall_is_the_mean_over_targets_per_seed() -> None:
 def test_a_domain_that_is_called_as_a_column_has_one_of_its_own() -> None:
     rows = [
         {"method": "dmg", "target": held_out_name([name]), "seed": 0, "measure": "out of domain", "split": "all"}
-        | {"accuracy": accuracy}
+        | {"accuracy": accuracy, "held_out_domains": 1}
         for name, accuracy in {"overall": 0.2, "method": 0.4, "c": 0.9}.items()
     ]
     (row,) = summary(pd.DataFrame(rows)).to_dict("records")
@@ -171,6 +177,24 @@ def test_a_domain_that_is_called_as_a_column_has_one_of_its_own() -> None:
         "c": "90.00",
         "overall": "50.00",
     }
+
+
+def test_overall_is_over_the_held_out_domains_that_the_report_averages(tmp_path: Path) -> None:
+    for target, right in (("sketch", 0.8), ("photo", 0.7)):
+        make_run(tmp_path / target, target=target, right=right)
+    hold_out(make_run(tmp_path / "pair", target="sketch", right=0.3), ("sketch", "photo"))
+    hold_out(make_run(tmp_path / "final", target="sketch", right=0.9), ())
+    runs = collect([tmp_path]).runs
+    table = accuracy_table([record.results for record in runs])
+    row = summary(table).set_index("measure").loc["out of domain (all)"]
+    assert {"sketch,photo", "(none held out)"} <= set(row.index)
+    assert float(row["overall"]) == pytest.approx((float(row["sketch"]) + float(row["photo"])) / 2, abs=0.01)
+    reported = overall(summary_of_report(groups_of(runs)[0]))["accuracy"].tolist()
+    assert row["overall"] == f"{100 * reported[0]:.2f}"
+    assert overall_in_words(table) in ("overall: over photo, sketch alone", "overall: over sketch, photo alone")
+    singles = table[table["held_out_domains"] == 1]
+    assert overall_in_words(singles) == ""
+    assert summary(singles)["overall"].tolist() == summary(table)["overall"].tolist()
 
 
 def test_table_has_a_row_per_measure_and_a_column_per_varied_setting(data: Any, plan: Any) -> None:

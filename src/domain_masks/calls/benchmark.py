@@ -64,12 +64,16 @@ class Benchmark:
         return str(self.out)
 
     def _repr_html_(self) -> str:
+        from domain_masks.experiments.benchmark_table import overall_in_words  # noqa: PLC0415
+
         frame = self.summary if len(self.summary) else self.plan
-        about = "accuracy in percent; columns: held-out domain" if len(self.summary) else "planned runs"
+        about = ["planned runs"]
+        if len(self.summary):
+            about = ["accuracy in percent; columns: held-out domain", *filter(None, [overall_in_words(self.table)])]
         rows = frame.itertuples(index=False, name=None)
         failed = [f"failed: {name}: {message}" for name, message in self.failed.items()]
         return html_block(
-            repr(self), html_lines([about]), html_table(list(map(str, frame.columns)), rows, 100), html_lines(failed)
+            repr(self), html_lines(about), html_table(list(map(str, frame.columns)), rows, 100), html_lines(failed)
         )
 
 

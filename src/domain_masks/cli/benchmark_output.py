@@ -13,6 +13,8 @@ from domain_masks.cli.standard_output import say, table_lines
 from domain_masks.records.counts import counted
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from domain_masks.data import ImageDataset
     from domain_masks.experiments import BenchmarkOutcome, PlannedRun
     from domain_masks.experiments.selection import Selection
@@ -88,7 +90,6 @@ def show_outcome(
     For a search only the selected settings are shown: all draws are in ``accuracies.csv`` and ``search.json``.
     """
     from domain_masks.calls.benchmark import table_of  # noqa: PLC0415
-    from domain_masks.experiments import summary  # noqa: PLC0415
     from domain_masks.records import write_whole  # noqa: PLC0415
     from domain_masks.report.tables.table import frame_text  # noqa: PLC0415
 
@@ -100,7 +101,7 @@ def show_outcome(
         write_whole(out / "accuracies.csv", frame_text(table))
         say(f"\naccuracy in percent on {dataset}; columns: held-out domain" + (", mean ± sd" if len(seeds) > 1 else ""))
         if not is_search:
-            say("\n".join(table_lines(summary(table), index=False)))
+            say("\n".join(_summary_lines(table)))
         chosen = _show_selection(outcome, out, rule, is_search)
         say(f"runs: {out}")
     problems = chosen.problems if chosen is not None else []
@@ -114,7 +115,6 @@ def show_outcome(
 def _show_selection(outcome: BenchmarkOutcome, out: Path, rule: str | None, is_search: bool) -> Selection | None:
     """Print the settings that a rule selects; nothing where no settings vary."""
     from domain_masks.evaluation.selection_rules import RULES_IN_WORDS, SELECTION_RULES  # noqa: PLC0415
-    from domain_masks.experiments import summary  # noqa: PLC0415
     from domain_masks.experiments.selection import CHOSEN, select  # noqa: PLC0415
     from domain_masks.records import write_whole  # noqa: PLC0415
     from domain_masks.report.tables.table import frame_text  # noqa: PLC0415
@@ -126,12 +126,20 @@ def _show_selection(outcome: BenchmarkOutcome, out: Path, rule: str | None, is_s
     name = chosen.rule.upper() if chosen.is_oracle else chosen.rule
     warning = ": no result to report, only a bound" if chosen.is_oracle else ""
     lines = [f"\nchosen by {name}, the {RULES_IN_WORDS[chosen.rule]}{warning}"]
-    lines += table_lines(summary(chosen.table.drop(columns=CHOSEN)), index=False)
+    lines += _summary_lines(chosen.table.drop(columns=CHOSEN))
     settings = chosen.table[["method", "target", CHOSEN]].drop_duplicates()
     lines += [f"  held out {target}: {label}" for _, target, label in settings.itertuples(index=False)]
     for line in lines:
         say(_in_red(line) if chosen.is_oracle else line)
     return chosen
+
+
+def _summary_lines(table: pd.DataFrame) -> list[str]:
+    """Return the lines of a table of means, and what "overall" is over where it is not over all columns."""
+    from domain_masks.experiments.benchmark_table import overall_in_words, summary  # noqa: PLC0415
+
+    words = overall_in_words(table)
+    return [*table_lines(summary(table), index=False), *([words] if words else [])]
 
 
 def _in_red(line: str) -> str:
