@@ -25,7 +25,7 @@ def test_nothing_is_headlined_or_compared_where_the_rule_could_not_choose(papers
     (group,) = groups_of(papers_among.runs, "leave-one-domain-out")
     assert group.line("dmg") is None
     assert [one.what for one in report.highlights] == ["aggregate, out of domain"]
-    assert findings(group, {}).empty
+    assert findings(group, []).empty
     assert pairs(group).empty
     table = side_by_side(group, summary(group))
     assert not any(cell.mark == "best" for row in table.rows for cell in row)
@@ -46,7 +46,7 @@ def test_what_an_oracle_chose_is_red_in_headline_findings_masks_and_tests(papers
     assert all(one.oracle for one in gaps)
     assert re.search(r'<li class="oracle"><strong>[+−]\d', render_page(report))
     assert r"\color{red}{\textsf{oracle}}" in to_markdown(report).split("##", maxsplit=1)[0]
-    found = findings(group, {})
+    found = findings(group, [])
     assert set(found["result"]) == {"oracle: not judged"}
     for table in mask_by_domain_tables(group, line):
         assert "(oracle)" in table.title

@@ -118,12 +118,7 @@ def _group_sections(group: Group, frame: pd.DataFrame, gallery: bool, alone: boo
     prefix = "" if alone else f"{group.title}: "
     sweeps = sweeps_of(group)
     sweep_frames = [sweep_frame(group, sweep) for sweep in sweeps]
-    longest = {
-        sweep.setting: swept
-        for sweep, swept in sorted(zip(sweeps, sweep_frames, strict=True), key=lambda pair: len(pair[0].values))
-        if sweep.method == "dmg"
-    }
-    shown_findings = findings_table(group, findings(group, longest))
+    shown_findings = findings_table(group, findings(group, list(zip(sweeps, sweep_frames, strict=True))))
     yield Section(
         f"{prefix}Results",
         f"{group.name}-results",

@@ -31,7 +31,7 @@ def test_another_optimiser_makes_another_baseline(tmp_path):
     (group,) = groups_of(collect([tmp_path]).runs)
     assert {line.label for line in group.lines} == {"aggregate, adam", "aggregate, sgd", "dmg"}
     assert group.line("aggregate", "adam").label == "aggregate, adam"
-    row = findings(group, {}).iloc[0]
+    row = findings(group, []).iloc[0]
     means = overall(summary(group)).set_index("line")["accuracy"]
     assert row["value"] == pytest.approx(means["dmg"] - means["aggregate, adam"])
 
@@ -45,7 +45,7 @@ def test_an_undecided_baseline_is_not_replaced_by_one_of_another_optimiser(tmp_p
     (group,) = groups_of(collect([tmp_path]).runs, "leave-one-domain-out")
     assert group.line("aggregate", "sgd") is not None
     assert group.line("aggregate", "adam") is None
-    assert not any("Aggregate" in finding for finding in findings(group, {})["finding"])
+    assert not any("Aggregate" in finding for finding in findings(group, [])["finding"])
 
 
 def test_several_protocols_are_never_averaged(tmp_path):

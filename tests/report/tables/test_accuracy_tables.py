@@ -89,7 +89,7 @@ def test_runs_of_a_selection_rule_are_in_no_number(tmp_path: Path, rule: str) ->
         shown = {title: cell.value for title, cell in zip(titles, row, strict=True)}
         assert (shown["training, s"], shown["best epoch"], shown["runs"]) == (12.5, 3, 4)
     assert [row[-1].value for row in every_setting(group).rows] == pytest.approx([0.2, 0.2])
-    (own,) = [row for row in findings(group, {})["here"] if "cases (runs × source domains)" in row]
+    (own,) = [row for row in findings(group, [])["here"] if "cases (runs × source domains)" in row]
     assert "of 12 cases" in own
 
 

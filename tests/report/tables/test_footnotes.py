@@ -22,7 +22,7 @@ def test_a_line_of_one_seed_among_others_of_several_says_so(tmp_path):
     (group,) = groups_of(collect([tmp_path]).runs)
     notes = side_by_side(group, summary(group)).notes
     assert any(note.startswith("No ± for dmg: only one seed") for note in notes)
-    (finding,) = findings(group, {}).iloc[:1]["here"]
+    (finding,) = findings(group, []).iloc[:1]["here"]
     assert "(only seed 0)" in finding
 
 

@@ -18,7 +18,7 @@ def test_sweeps_show_every_value_and_the_mean(swept):
     frame = sweep_frame(group, sweep)
     for value, iou in ((0.0, 0.9), (0.001, 0.8), (1.0, 0.2)):
         assert one(frame, measure=IOU, value=value, held_out="overall", site="mean")["mean"] == pytest.approx(iou)
-    found = findings(group, {sweep.setting: frame})
+    found = findings(group, [(sweep, frame)])
     overlap = one(found, finding="The overlap of the masks decreases with λ_O")
     assert overlap["result"] == "reproduced"
     assert overlap["value"] == pytest.approx(-0.7)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
-from domain_masks.evaluation.variants import short_name
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN
 from domain_masks.records.results import IN_DOMAIN, OUT_OF_DOMAIN, OVERALL, WITH_KNOWN_DOMAIN
 from domain_masks.report.document import Highlight
@@ -16,7 +14,8 @@ from domain_masks.report.runs.accuracies import overall, overall_differences
 from domain_masks.report.runs.differences import IN_PART, NOT_REPRODUCED, REPRODUCED, UNCLEAR, AccuracyDifference, gap
 from domain_masks.report.runs.groups import Group, Line
 from domain_masks.report.runs.paper_numbers import BACKBONE_TITLES, accuracy_numbers
-from domain_masks.report.tables.sweep_tables import IOU
+from domain_masks.report.tables.sweep_findings import sweep_findings
+from domain_masks.report.tables.sweep_tables import Sweep
 from domain_masks.report.tables.table import (
     ORACLE_NOTE,
     Column,
@@ -42,17 +41,12 @@ FINDINGS = {
 
 
 UNJUDGED = "oracle: not judged"
-NAMES = {"overlap_weight": "λ_O", "sparsity_weight": "λ_S"}
-MUCH = 2.0
-"""By which factor the accuracy ranges more over λ_S than over λ_O for the finding to count as reproduced."""
-LEVEL = 0.01
-"""Largest increase of the overlap from one weight to the next that still counts as decreasing."""
 
 
-def findings(group: Group, sweeps: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def findings(group: Group, sweeps: Sequence[tuple[Sweep, pd.DataFrame]]) -> pd.DataFrame:
     """Return a row per finding of the paper that these runs can test.
 
-    - ``sweeps``: setting -> frame of :func:`.sweep_tables.sweep_frame`
+    - ``sweeps``: each series with its :func:`.sweep_tables.sweep_frame`
     """
     rows = [{"group": group.name, "target_labels_used": False, **row} for row in _findings(group, sweeps)]
     return typed(rows, FINDINGS)
@@ -88,7 +82,7 @@ def _mark(row: Mapping[str, Any]) -> Mark:
     return "best" if row["result"] == REPRODUCED else ""
 
 
-def _findings(group: Group, sweeps: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
+def _findings(group: Group, sweeps: Sequence[tuple[Sweep, pd.DataFrame]]) -> Iterator[dict[str, Any]]:
     dmg = group.line("dmg")
     if dmg is not None:
         aggregate = group.line("aggregate", dmg.optimizer)
@@ -108,7 +102,7 @@ def _findings(group: Group, sweeps: Mapping[str, pd.DataFrame]) -> Iterator[dict
         is_oracle = dmg.oracle or (aggregate is not None and aggregate.oracle)
         for row in rows:
             yield row | ({"target_labels_used": True, "result": UNJUDGED} if is_oracle else {})
-    yield from _sweep_rows(sweeps)
+    yield from sweep_findings(sweeps)
 
 
 def _gap_row(finding: str, difference: AccuracyDifference | None, paper: str) -> Iterator[dict[str, Any]]:
@@ -178,61 +172,6 @@ def _of_cases(best: int, tied: int, total: int) -> str:
     if tied > best:
         return UNCLEAR
     return REPRODUCED if best + tied == total else IN_PART if best > total / 2 else NOT_REPRODUCED
-
-
-def _sweep_rows(sweeps: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
-    named = {short_name(setting, sweeps): frame for setting, frame in sweeps.items()}
-    if set(NAMES) <= set(named):
-        yield from _sensitivity({name: _overall_by_value(named[name], OUT_OF_DOMAIN, "") for name in NAMES})
-    if "overlap_weight" in named:
-        overlaps = _overall_by_value(named["overlap_weight"], IOU, "mean")
-        if len(overlaps) > 1:
-            (low, first), *_, (high, last) = overlaps.items()
-            means = list(overlaps.values())
-            falls = all(after <= before + LEVEL for before, after in pairwise(means))
-            yield {
-                "finding": "The overlap of the masks decreases with λ_O",
-                "paper": "Figures 3 and 5",
-                "here": f"IoU {first:.3f} at λ_O = {low:g}, {last:.3f} at {high:g}"
-                + ("" if falls else "; not decreasing monotonically"),
-                "value": last - first,
-                "result": NOT_REPRODUCED if last >= first else REPRODUCED if falls else IN_PART,
-            }
-
-
-def _sensitivity(spans: Mapping[str, Mapping[float, float]]) -> Iterator[dict[str, Any]]:
-    """Compare the range of the accuracy, averaged over held-out domains, over the weights that both sweeps have."""
-    common = sorted(set.intersection(*(set(accuracies) for accuracies in spans.values())))
-    if len(common) < 2:
-        return
-    ranges = {
-        name: max(accuracies[value] for value in common) - min(accuracies[value] for value in common)
-        for name, accuracies in spans.items()
-    }
-    left_out = {name: sorted(set(accuracies) - set(common)) for name, accuracies in spans.items()}
-    here = f"over {', '.join(f'{value:g}' for value in common)}: a range of " + " and ".join(
-        f"{100 * ranges[name]:.2f} points for {NAMES[name]}" for name in spans
-    )
-    here += "".join(
-        f"; {NAMES[name]} = {', '.join(f'{value:g}' for value in values)} not in the other sweep, left out"
-        for name, values in left_out.items()
-        if values
-    )
-    overlap, sparsity = ranges["overlap_weight"], ranges["sparsity_weight"]
-    yield {
-        "finding": "Out-of-domain accuracy is sensitive to λ_S, but not to λ_O",
-        "paper": "Figures 3 and 6",
-        "here": here,
-        "value": sparsity - overlap,
-        "result": REPRODUCED if sparsity > MUCH * overlap else IN_PART if sparsity > overlap else NOT_REPRODUCED,
-    }
-
-
-def _overall_by_value(frame: pd.DataFrame, measure: str, site: str) -> dict[float, float]:
-    """Return swept value -> mean over all held-out domains, sorted, for values with every domain."""
-    chosen = (frame["measure"] == measure) & (frame["held_out"] == OVERALL) & (frame["site"] == site)
-    rows = frame[chosen & frame["mean"].notna()].sort_values("value")
-    return {float(row["value"]): float(row["mean"]) for row in rows_of(rows)}
 
 
 def headline(group: Group, frame: pd.DataFrame) -> list[Highlight]:

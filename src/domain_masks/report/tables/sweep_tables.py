@@ -39,14 +39,19 @@ class Sweep:
     """Variants of one method that differ only in one number.
 
     - ``setting``: the name of the swept setting
-    - ``others``: the other settings of these variants, as text
+    - ``rest``: the other settings of these variants that differ between the method's variants, name -> value
     - ``values``: value -> variant, sorted
     """
 
     method: str
     setting: str
-    others: str
+    rest: Mapping[str, Any]
     values: Mapping[float, Variant]
+
+    @property
+    def others(self) -> str:
+        """The other settings as text."""
+        return ", ".join(f"{name.removeprefix(METHOD)} {value}" for name, value in self.rest.items())
 
 
 def sweeps_of(group: Group) -> list[Sweep]:
@@ -66,9 +71,7 @@ def sweeps_of(group: Group) -> list[Sweep]:
                     series.setdefault(key, {})[float(variant.settings[name])] = variant
             for rest_key, values in series.items():
                 if len(values) > 1:
-                    rest = json.loads(rest_key)
-                    others = ", ".join(f"{key.removeprefix(METHOD)} {value}" for key, value in rest.items())
-                    sweeps.append(Sweep(method, name, others, dict(sorted(values.items()))))
+                    sweeps.append(Sweep(method, name, json.loads(rest_key), dict(sorted(values.items()))))
     return sweeps
 
 
