@@ -68,7 +68,7 @@ def check_kills(folder: Path, settings: dict[str, Any], kills: int) -> None:
     ],
 )
 def test_killed_runs_end_bit_for_bit_like_undisturbed_ones(tmp_path: Path, settings: dict[str, Any]) -> None:
-    check_kills(tmp_path, settings, 6)
+    check_kills(tmp_path, settings, 4)
 
 
 @pytest.mark.slow
