@@ -207,7 +207,7 @@ def test_images_are_prepared_as_for_the_network_that_is_started_from(
     assert "has seen other images" not in said
     config, said = started("other", value_range="0,255", mean=[0.25, 0.5, 0.5])
     assert config["value_range"] == "0,255"
-    assert "note: --value_range is 0 255 in this run and 0 128 in the one that it starts from" in said
+    assert "note: --value_range is 0,255 in this run and 0,128 in the one that it starts from" in said
     assert "note: --resizing is once in this run and released-code in the one that it starts from" in said
     assert "note: --mean is 0.25 0.5 0.5 in this run" in said
     assert "note: --std" not in said

@@ -86,13 +86,11 @@ class InitialModel:
         preprocessing = self._preprocessing()
         if preprocessing is None:
             return {}
-        shared = {name: getattr(preprocessing, name) for name in ("square", "mean", "std", "interpolation")}
-        own_range = preprocessing.value_range
-        return {
-            **shared,
-            "crop": preprocessing.size / preprocessing.resize,
-            "value_range": None if own_range is None else as_range(own_range),
-        }
+        # Not "stored": its setting, resizing, is never None, so that it cannot have been left to a default.
+        shared = {name: getattr(preprocessing, name) for name in _STEPS if name != "stored"}
+        if shared["value_range"] is not None:
+            shared["value_range"] = as_range(shared["value_range"])
+        return {**shared, "crop": preprocessing.size / preprocessing.resize}
 
     def _preprocessing(self) -> Preprocessing | None:
         values = self.card.preprocessing
@@ -159,8 +157,8 @@ class InitialModel:
 def _in_words(step: str, value: Any) -> str:
     if step == "stored":
         return "once" if value is None else "released-code"
-    if step == "value_range" and value is None:
-        return "that of the images' type"
+    if step == "value_range":
+        return "that of the images' type" if value is None else str(as_range(value))
     if isinstance(value, tuple):
         return " ".join(f"{number:.6g}" for number in value)
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
