@@ -14,7 +14,8 @@ from domain_masks.report.explanations import channel_tables, heat_map_table
 from domain_masks.report.figures.analysis_plots import ablation_plot, ablation_sites, calibration_plot
 from domain_masks.report.figures.feature_plots import feature_plots
 from domain_masks.report.figures.mask_plots import probabilities_plot
-from domain_masks.report.runs.groups import Group, target_of
+from domain_masks.report.runs.groups import Group
+from domain_masks.report.runs.held_out import target_of
 from domain_masks.report.tables.analysis_tables import class_table, confusion_table, nearest_table
 
 MOST_RUNS = 24

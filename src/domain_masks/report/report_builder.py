@@ -18,7 +18,8 @@ from domain_masks.report.document import Block, Highlight, KeyValues, Paragraph,
 from domain_masks.report.figures.group_figures import mask_figures, training_figures
 from domain_masks.report.figures.sweep_plots import sweep_figures
 from domain_masks.report.runs.accuracies import accuracies_of, summary
-from domain_masks.report.runs.groups import Group, groups_of, protocol_of, target_of
+from domain_masks.report.runs.groups import Group, groups_of, protocol_of
+from domain_masks.report.runs.held_out import target_of
 from domain_masks.report.runs.naming import value_text
 from domain_masks.report.tables.accuracy_tables import (
     by_domain,

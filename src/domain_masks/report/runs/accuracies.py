@@ -13,7 +13,8 @@ from domain_masks.records.collection import RunRecord
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
 from domain_masks.records.results import MEASURE_TITLES, OUT_OF_DOMAIN, OVERALL, WITH_KNOWN_DOMAIN, Accuracies
 from domain_masks.report.runs.correctness import interval
-from domain_masks.report.runs.groups import Group, Line
+from domain_masks.report.runs.groups import Group
+from domain_masks.report.runs.lines import Line
 from domain_masks.report.runs.paper_numbers import PaperNumber, paper_number
 from domain_masks.report.runs.paper_protocol import Difference, differences, missing_domains
 from domain_masks.report.tables.table import typed

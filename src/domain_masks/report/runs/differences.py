@@ -11,7 +11,9 @@ from domain_masks.records.collection import RunRecord
 from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
 from domain_masks.report.runs.accuracies import accuracy_of
 from domain_masks.report.runs.correctness import interval
-from domain_masks.report.runs.groups import Group, Line, target_of
+from domain_masks.report.runs.groups import Group
+from domain_masks.report.runs.held_out import target_of
+from domain_masks.report.runs.lines import Line
 from domain_masks.report.tables.table import signed
 
 REPRODUCED, UNCLEAR, IN_PART, NOT_REPRODUCED = "reproduced", "not clear", "in part", "not reproduced"

@@ -16,7 +16,8 @@ from domain_masks.records.counts import counted
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN, MASK_ENSEMBLE, PREDICTION_ENSEMBLE
 from domain_masks.records.results import MEASURE_TITLES, OUT_OF_DOMAIN, OVERALL, Accuracies
 from domain_masks.report.runs.accuracies import accuracies_of, ensembles_of, overall, summary
-from domain_masks.report.runs.groups import Group, Line, line_of
+from domain_masks.report.runs.groups import Group
+from domain_masks.report.runs.lines import Line, line_of
 from domain_masks.report.runs.naming import value_text
 from domain_masks.report.tables.footnotes import in_part, measure_notes, reading, split_notes
 from domain_masks.report.tables.table import (

@@ -12,7 +12,8 @@ from domain_masks.records.results import IN_DOMAIN, OUT_OF_DOMAIN, OVERALL, WITH
 from domain_masks.report.document import Highlight
 from domain_masks.report.runs.accuracies import overall, overall_differences
 from domain_masks.report.runs.differences import IN_PART, NOT_REPRODUCED, REPRODUCED, UNCLEAR, AccuracyDifference, gap
-from domain_masks.report.runs.groups import Group, Line
+from domain_masks.report.runs.groups import Group
+from domain_masks.report.runs.lines import Line
 from domain_masks.report.runs.paper_numbers import BACKBONE_TITLES, accuracy_numbers
 from domain_masks.report.tables.sweep_findings import sweep_findings
 from domain_masks.report.tables.sweep_tables import Sweep

@@ -12,7 +12,8 @@ from domain_masks.records.counts import counted
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN
 from domain_masks.records.results import IN_DOMAIN, OUT_OF_DOMAIN, WITH_KNOWN_DOMAIN
 from domain_masks.report.runs.accuracies import ensembles_of, overall
-from domain_masks.report.runs.groups import Group, Line
+from domain_masks.report.runs.groups import Group
+from domain_masks.report.runs.lines import Line
 from domain_masks.report.runs.naming import value_text
 from domain_masks.report.tables.table import ORACLE_NOTE
 

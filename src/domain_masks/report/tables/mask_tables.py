@@ -12,7 +12,9 @@ from domain_masks.records.ensemble_names import KNOWN_DOMAIN, PREDICTION_ENSEMBL
 from domain_masks.records.pairs import pair_key, pair_of
 from domain_masks.records.results import IN_DOMAIN, OUT_OF_DOMAIN, SiteMasks
 from domain_masks.report.runs.accuracies import target_differences
-from domain_masks.report.runs.groups import Group, Line, target_of
+from domain_masks.report.runs.groups import Group
+from domain_masks.report.runs.held_out import target_of
+from domain_masks.report.runs.lines import Line
 from domain_masks.report.runs.naming import as_file_name
 from domain_masks.report.runs.paper_numbers import mask_numbers
 from domain_masks.report.tables.table import (

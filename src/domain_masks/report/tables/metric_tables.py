@@ -12,7 +12,8 @@ from domain_masks.records.results import IN_DOMAIN, MEASURE_TITLES, OUT_OF_DOMAI
 from domain_masks.report.document import Block
 from domain_masks.report.runs.accuracies import accuracies_of, complete_runs
 from domain_masks.report.runs.correctness import class_areas
-from domain_masks.report.runs.groups import Group, Line
+from domain_masks.report.runs.groups import Group
+from domain_masks.report.runs.lines import Line
 from domain_masks.report.tables.accuracy_tables import method_cell
 from domain_masks.report.tables.table import Cell, Column, Table, n_text, nothing, text_cell, typed
 

@@ -10,7 +10,8 @@ from domain_masks.records.files import printable
 from domain_masks.records.results import OUT_OF_DOMAIN, OVERALL
 from domain_masks.report.document import Block, Paragraph, Section
 from domain_masks.report.runs.accuracies import has_printed, overall_differences, target_differences
-from domain_masks.report.runs.groups import Group, Line
+from domain_masks.report.runs.groups import Group
+from domain_masks.report.runs.lines import Line
 from domain_masks.report.runs.paper_numbers import (
     BACKBONE_TITLES,
     CAPTIONS,

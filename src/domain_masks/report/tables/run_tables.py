@@ -15,7 +15,7 @@ from domain_masks.records.files import printable, read_json
 from domain_masks.records.results import MEASURE_TITLES
 from domain_masks.report.document import Block, KeyValues, Paragraph, Section
 from domain_masks.report.runs.accuracies import accuracies_of
-from domain_masks.report.runs.groups import target_of
+from domain_masks.report.runs.held_out import target_of
 from domain_masks.report.runs.naming import value_text
 from domain_masks.report.tables.table import Cell, Column, Table, number, percent, text_cell
 

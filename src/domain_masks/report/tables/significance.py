@@ -13,7 +13,8 @@ from domain_masks.records.collection import RunRecord
 from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
 from domain_masks.records.results import OUT_OF_DOMAIN, OVERALL
 from domain_masks.report.runs.correctness import paired, pooled
-from domain_masks.report.runs.groups import Group, Line
+from domain_masks.report.runs.groups import Group
+from domain_masks.report.runs.lines import Line
 from domain_masks.report.tables.table import ORACLE_NOTE, Cell, Column, Table, p_text, points, rows_of, text_cell, typed
 
 PAIRS = {

@@ -14,7 +14,8 @@ from domain_masks.evaluation.variants import METHOD, Variant
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.results import MEASURE_TITLES, OVERALL
 from domain_masks.report.runs.accuracies import accuracy_of
-from domain_masks.report.runs.groups import Group, target_of
+from domain_masks.report.runs.groups import Group
+from domain_masks.report.runs.held_out import target_of
 from domain_masks.report.tables.table import Cell, Column, Table, number, percent, rows_of, text_cell, typed
 
 IOU = "overall_iou"
