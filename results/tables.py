@@ -41,6 +41,7 @@ PROTOCOL = ("size", "epochs", "precision", "freeze_features", "augmentation", "s
 """The settings of the protocol in a row. Runs of one table have the same but the epochs, which its settings then name."""
 VARIED = ("lr_masks", "schedule_masks", "average", "recalibrate_bn")
 """The settings of runs that experiments vary, in the name of a setting where they are not the defaults."""
+_OF_MASKS = ("iou/", "active/", "spread/")
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -187,15 +188,13 @@ def differences(
     """
     runs = labelled(runs)
     domains = sorted(runs["held_out"].unique())
-    cells = runs.pivot(index=["seed", "held_out"], columns="setting", values=[measure, *([minus] if minus else [])])
     rows = []
     for setting in runs["setting"].unique():
         if setting == baseline and minus is None:
             continue
-        paired = (cells[measure][setting] - (cells[minus][setting] if minus else cells[measure][baseline])).dropna()
-        if paired.empty:
+        table = paired_differences(runs, setting, measure, baseline, minus).reindex(columns=domains)
+        if table.empty:
             continue
-        table = paired.unstack("held_out").reindex(columns=domains)
         whole = table.dropna()
         pairs = whole.to_numpy().ravel().tolist()
         rows.append(
@@ -211,6 +210,24 @@ def differences(
     return pd.DataFrame(rows)
 
 
+def paired_differences(
+    runs: pd.DataFrame,
+    setting: str,
+    measure: str = "out_of_domain",
+    baseline: str = "aggregate",
+    minus: str | None = None,
+) -> pd.DataFrame:
+    """Return a row per seed and a column per held-out domain: a setting's accuracy minus the baseline's, as fractions.
+
+    NaN where one of the two has no run. With ``minus`` the run's own other measure is subtracted.
+
+    Raises ValueError where several runs belong to one pair.
+    """
+    cells = runs.pivot(index=["seed", "held_out"], columns="setting", values=[measure, *([minus] if minus else [])])
+    other = cells[minus][setting] if minus else cells[measure][baseline]
+    return (cells[measure][setting] - other).dropna().unstack("held_out")
+
+
 def points(value: float) -> str:
     """Return a difference of fractions in percentage points, with its sign."""
     return f"{100 * value:+.2f}"
@@ -218,13 +235,21 @@ def points(value: float) -> str:
 
 def student_interval(values: list[float], level: float = 0.95) -> str:
     """Return Student's interval of the mean of differences, in points; "-" for fewer than two."""
+    half = student_half_width(values, level)
+    if half is None:
+        return "-"
+    mean = sum(values) / len(values)
+    return f"{points(mean - half)} to {points(mean + half)}"
+
+
+def student_half_width(values: list[float], level: float = 0.95) -> float | None:
+    """Return half the width of Student's interval of the mean, in the unit of the values; None for fewer than two."""
     from scipy.stats import t  # noqa: PLC0415 - takes seconds to import
 
     if len(values) < 2:
-        return "-"
-    mean, deviation = mean_and_standard_deviation(values)
-    half = float(t.ppf((1 + level) / 2, len(values) - 1)) * (deviation or 0.0) / len(values) ** 0.5
-    return f"{points(mean - half)} to {points(mean + half)}"
+        return None
+    _, deviation = mean_and_standard_deviation(values)
+    return float(t.ppf((1 + level) / 2, len(values) - 1)) * (deviation or 0.0) / len(values) ** 0.5
 
 
 def masks_by_setting(runs: pd.DataFrame) -> pd.DataFrame:
@@ -233,22 +258,35 @@ def masks_by_setting(runs: pd.DataFrame) -> pd.DataFrame:
     Means over held-out domains and seeds; the difference is that of the accuracies in domain, in points (paper: +1.2 to +2.2);
     ``own mask best`` is the share of sources on whose images no other mask alone is better.
     """
-    runs = labelled(runs[runs["known_domain"].notna()])
-    columns = [name for name in runs if name.startswith(("iou/", "active/", "spread/"))]
-    rows = []
-    for setting, own in runs.groupby("setting", sort=False):
-        best = own.get("own_mask_best", pd.Series(dtype=float))
-        rows.append(
-            {
-                "setting": setting,
-                **{name: f"{own[name].mean():.2f}" if own[name].notna().any() else "-" for name in columns},
-                "known − ensemble": points((own["known_domain"] - own["in_domain"]).mean()),
-                "own mask best": f"{best.mean():.2f}" if best.notna().any() else "-",
-                "out of domain": f"{100 * own['out_of_domain'].mean():.2f}",
-                "runs": len(own),
-            }
-        )
-    return pd.DataFrame(rows)
+    runs = labelled(runs)
+    columns = [name for name in runs if name.startswith(_OF_MASKS)]
+    means = masks_of(runs)
+    shown = {name: [f"{value:.2f}" if pd.notna(value) else "-" for value in means[name]] for name in columns}
+    best = means["own_mask_best"] if "own_mask_best" in means else pd.Series(float("nan"), index=means.index)
+    return pd.DataFrame(
+        {
+            "setting": list(means.index),
+            **shown,
+            "known − ensemble": [points(value) for value in means["gain"]],
+            "own mask best": [f"{value:.2f}" if pd.notna(value) else "-" for value in best],
+            "out of domain": [f"{100 * value:.2f}" for value in means["out_of_domain"]],
+            "runs": means["runs"].tolist(),
+        }
+    )
+
+
+def masks_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return means over the runs of a setting that have masks: what :func:`row_of` says of them, and of accuracies.
+
+    ``gain``: known domain − in domain, a fraction; ``runs``: how many there are.
+    """
+    runs = runs[runs["known_domain"].notna()]
+    runs = runs.assign(gain=runs["known_domain"] - runs["in_domain"])
+    columns = [
+        name for name in runs.columns if str(name).startswith((*_OF_MASKS, "own_mask_best", "gain", "out_of_domain"))
+    ]
+    by = runs.groupby("setting", sort=False)
+    return by[columns].mean().assign(runs=by.size())
 
 
 def evidence_tables(name: str, usual: str | None = None) -> dict[str, Callable[[], pd.DataFrame]]:

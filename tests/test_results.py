@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from types import ModuleType
 
@@ -30,10 +32,60 @@ def tables() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def figures(tables: ModuleType) -> Iterator[ModuleType]:
+    path = REPOSITORY / "results" / "figures.py"
+    with pytest.MonkeyPatch.context() as patch:
+        # As for a script beside it.
+        patch.setitem(sys.modules, "tables", tables)
+        spec = importlib.util.spec_from_file_location("results_figures", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_tables_of_a_page_are_made_of_the_runs(page: Path, tables: ModuleType) -> None:
     text = page.read_text(encoding="utf-8")
     assert tables.with_tables(text) == text, f"{page}: run `python results/tables.py`"
+
+
+def test_figures_show_the_numbers_of_the_runs_and_are_on_a_page(figures: ModuleType) -> None:
+    shown = {name for page in PAGES for name in re.findall(r"\]\((\S+\.svg)\)", page.read_text(encoding="utf-8"))}
+    for figure in figures.FIGURES:
+        plot = figure()
+        file = REPOSITORY / "docs" / "results" / f"{plot.name}.svg"
+        assert file.name in shown
+        drawn = re.search(r"<desc>(.*?)</desc>", file.read_text(encoding="utf-8"), re.DOTALL)
+        assert drawn is not None
+        assert unescape(drawn[1]) == figures.description(plot), f"{file}: run `python results/figures.py`"
+
+
+def test_a_figure_has_the_mean_of_differences_and_their_interval(
+    figures: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        ("aggregate", "a", 0, 0.50, 0.8),
+        ("aggregate", "b", 0, 0.60, 0.8),
+        ("dmg", "a", 0, 0.53, 0.8),
+        ("dmg", "b", 0, 0.61, 0.7),
+        ("mldg", "a", 0, 0.90, 0.9),
+    ]
+    runs = pd.DataFrame(rows, columns=["setting", "held_out", "seed", "out_of_domain", "in_domain"])
+    monkeypatch.setattr(figures, "read", lambda _name: runs.assign(dataset="pacs", backbone="x", epochs=10))
+    out, inside = figures.method_differences("made").panels
+    # mldg lacks a held-out domain, and is not shown.
+    assert [label for _, label in out.ticks] == ["dmg"]
+    assert {series.label: series.y for series in out.series} == {
+        "a": (pytest.approx(3),),
+        "b": (pytest.approx(1),),
+        "mean, 95 % interval": (pytest.approx(2),),
+    }
+    # Student's quantile for one degree of freedom, 12.706, times the standard error, 1.
+    assert out.series[-1].spread == (pytest.approx(12.706, abs=1e-3),)
+    assert inside.series[-1].y == (pytest.approx(-5),)
 
 
 def test_every_table_is_on_a_page_and_every_file_in_a_table(tables: ModuleType) -> None:

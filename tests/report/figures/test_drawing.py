@@ -60,3 +60,12 @@ def test_the_legend_has_every_name_once() -> None:
     panel = Panel("t", "site", "IoU", [*series[:2], replace(series[2], is_mean=True)])
     drawn = drawing.drawn_plot(Plot("n", "T", "c", [panel, panel]), LIGHT)
     assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["_amazon", "$x_1$", "mean"]
+
+
+def test_points_have_bars_for_their_deviations() -> None:
+    series = Series("a", [0.0, 1.0, 2.0], [1.0, None, 3.0], 0, spread=[0.5, 0.5, None], kind="points")
+    with drawing.styled(LIGHT):
+        (axes,) = drawing.drawn_panel(Panel("t", "method", "points", [series]), LIGHT).axes
+    (bars,) = axes.containers
+    (segments,) = (collection.get_segments() for collection in bars.lines[2])
+    assert [segment.tolist() for segment in segments] == [[[0.0, 0.5], [0.0, 1.5]]]

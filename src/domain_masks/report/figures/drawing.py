@@ -144,6 +144,7 @@ def _draw(place: FigureBase, panel: Panel, palette: Palette) -> None:
                 markeredgewidth=0,
                 alpha=0.75,
             )
+            _error_bars(axes, series, palette)
     if panel.ticks:
         labels = [shortened(label) for _, label in panel.ticks]
         is_slanted = sum(map(columns_of, labels)) > MOST_ALONG_AXIS
@@ -176,6 +177,17 @@ def _line(axes: Axes, series: Series, palette: Palette) -> None:
         low = [value - part for value, part in zip(y, spread, strict=True)]
         high = [value + part for value, part in zip(y, spread, strict=True)]
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _error_bars(axes: Axes, series: Series, palette: Palette) -> None:
+    known = [
+        point
+        for point in zip(series.x, series.y, series.spread or (), strict=False)
+        if None not in (point[1], point[2])
+    ]
+    if known:
+        x, y, spread = zip(*known, strict=True)
+        axes.errorbar(x, y, spread, color=_colour(series, palette), linestyle="none", elinewidth=1.2, capsize=2)
 
 
 def _bars(axes: Axes, panel: Panel, palette: Palette) -> None:

@@ -15,7 +15,7 @@ class Series:
 
     - ``x``: positions (for bars 0, 1, ... in the order of the panel's ``ticks``)
     - ``y``: values; None for a missing one
-    - ``spread``: the deviation on either side
+    - ``spread``: the deviation on either side: a band around a line, a bar through points
     - ``colour``: index in the palette, consistent over all panels
     - ``kind``: a line, the steps of a histogram, grouped bars, stacked bars, or points without a line
     """
