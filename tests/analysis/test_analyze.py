@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 import generated
 from domain_masks.analysis import analyze
+from domain_masks.analysis.from_predictions import CALIBRATION_BINS
 from domain_masks.data import without_rows
 from domain_masks.errors import InputError, RunFolderError
-from domain_masks.evaluation import mask_by_domain
-from domain_masks.records import Analysis, Predictions, RunFolder
+from domain_masks.evaluation import expected_calibration_error, mask_by_domain
+from domain_masks.records import Analysis, Predictions, Results, RunFolder
+from domain_masks.records.measured_metrics import FittedTemperature
 from domain_masks.training import run
 
 SOURCES = ("dots", "plain")
@@ -129,6 +132,25 @@ def test_images_that_are_others_are_told(copied: Path) -> None:
     other.open_image.pixels = 255 - other.open_image.pixels  # type: ignore[attr-defined]
     found = analyzed(copied, dataset=other)
     assert any("not comparable" in note for note in found.notes)
+
+
+def test_probabilities_are_those_that_a_calibrated_model_gives(copied: Path) -> None:
+    folder = RunFolder(copied)
+    fitted = {"predictions": 0.3, "known:dots": 3.0}
+    temperatures = {name: FittedTemperature(value=value, images=9) for name, value in fitted.items()}
+    Results.read(folder.results).model_copy(update={"temperatures": temperatures}).write(folder.results)
+    found, predictions = analyzed(copied), Predictions.load(folder.predictions)
+    rows = {str(name): row for row, name in enumerate(predictions.ids)}
+    of_held_out = predictions.select(split="held_out")
+    error = expected_calibration_error(of_held_out.of("predictions") / 0.3, of_held_out.labels, CALIBRATION_BINS)
+    assert found.calibration["stripes"].ece == pytest.approx(error)
+    assert found.calibration["stripes"].temperature == 0.3
+    assert found.heat_maps is not None
+    for image in found.heat_maps.images:
+        label = predictions.classes.index(image.predicted)
+        for name, shown in image.maps.items():
+            logits = predictions.of(name)[rows[image.id]] / fitted.get(name, 1.0)
+            assert shown.probability == pytest.approx(softmax(logits)[label], abs=1e-4)
 
 
 def test_a_class_without_test_images_is_absent_and_said(copied: Path) -> None:

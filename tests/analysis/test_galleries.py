@@ -8,6 +8,7 @@ import generated as images
 from domain_masks.analysis.galleries import THUMBNAIL, galleries, thumbnail, thumbnail_name, thumbnails
 from domain_masks.evaluation import nearest_source, samples_by_domain, source_logits
 from domain_masks.evaluation.by_mask import confidences
+from domain_masks.records.measured_metrics import FittedTemperature
 from references.predictions import CLASSES, SOURCES, generated
 
 
@@ -26,6 +27,23 @@ def test_the_most_confident_mistakes_come_first(part):
     for item, row in zip(found.items, expected, strict=True):
         assert item.label == CLASSES[part.labels[row]] != item.predicted
         assert item.confidence == pytest.approx(sure[row])
+
+
+def test_probabilities_of_a_calibrated_model_are_those_that_it_gives(part):
+    fitted = {
+        name: FittedTemperature(value=value, images=100)
+        for name, value in {"predictions": 0.4, "known:photo": 2.5}.items()
+    }
+    plain, found = galleries({"sketch": part}), galleries({"sketch": part}, temperatures=fitted)
+    rows = {str(name): row for row, name in enumerate(part.ids)}
+    for item in found["mistakes/sketch"].items:
+        row = rows[item.id]
+        assert item.confidence == pytest.approx(confidences(part.of("predictions")[row] / 0.4))
+        assert item.votes["photo"].probability == pytest.approx(confidences(part.of("known:photo")[row] / 2.5))
+        assert item.votes["art"].probability == pytest.approx(confidences(part.of("known:art")[row]))
+    # The nearest source is found without temperatures, as its accuracy was measured.
+    for name in (f"nearest/sketch/{source}" for source in SOURCES):
+        assert [item.id for item in found[name].items] == [item.id for item in plain[name].items]
 
 
 def test_a_row_of_images_for_each_source(part):

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from domain_masks.cli import main
-from domain_masks.data import load_digits_dataset
+from domain_masks.data import load_digits_dataset, to_rgb
 from domain_masks.deploy import load
 from domain_masks.deploy.exporting import export as export_module
 from domain_masks.deploy.exporting.classifier import Deployable
@@ -100,6 +100,49 @@ def test_the_documented_script_gives_the_models_answers_without_this_package(
         assert name == path.name
         assert label == prediction.class_name
         assert float(probability) == pytest.approx(prediction.probability, abs=0.01)
+
+
+def test_the_documented_script_opens_images_as_in_training(tmp_path: Path) -> None:
+    """Of onnxruntime only what the script calls: a session that keeps the images that it is given."""
+    (tmp_path / "onnxruntime.py").write_text(
+        "import json, numpy\n"
+        "class InferenceSession:\n"
+        "    count = 0\n"
+        "    def __init__(self, path): self.custom_metadata_map = {\n"
+        "        'preprocessing': json.dumps({'inside': True}), 'classes': json.dumps(['a', 'b'])}\n"
+        "    def get_modelmeta(self): return self\n"
+        "    def run(self, names, inputs):\n"
+        "        numpy.save(f'{self.count}.npy', inputs['images'][0])\n"
+        "        self.count += 1\n"
+        "        return [numpy.array([[0.0, 1.0]], 'float32')]\n"
+    )
+    (tmp_path / "run.py").write_text(program(), encoding="utf-8")
+    gradient = np.arange(48 * 32, dtype=np.uint16).reshape(48, 32)
+    eight = (gradient % 256).astype(np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    with_alpha = np.stack([eight, eight.T.reshape(48, 32), 255 - eight, eight], 2)
+    images = {
+        "turned.jpg": (Image.fromarray(np.stack([eight] * 3, 2)), {"exif": turned}),
+        "transparent.png": (Image.fromarray(with_alpha), {}),
+        "grey.png": (Image.fromarray(eight), {"transparency": 7}),
+        "colours.png": (Image.fromarray(with_alpha).convert("RGB").quantize(16), {}),
+        "print.jpg": (Image.fromarray(with_alpha).convert("CMYK"), {}),
+    }
+    for name, (image, options) in images.items():
+        image.save(tmp_path / name, **options)
+    Image.fromarray(40 * gradient).save(tmp_path / "deep.png")
+    command = [sys.executable, "run.py", "model.onnx", *images]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    subprocess.run(command, check=True, cwd=tmp_path, env=environment, capture_output=True)
+    for place, name in enumerate(images):
+        with Image.open(tmp_path / name) as opened:
+            expected = np.asarray(to_rgb(opened)).transpose(2, 0, 1)
+        np.testing.assert_array_equal(np.load(tmp_path / f"{place}.npy"), expected, err_msg=name)
+    command = [sys.executable, "run.py", "model.onnx", "deep.png"]
+    refused = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "deep.png: expected 8 bits per channel, got mode I;16" in refused.stderr
 
 
 def test_a_pruned_model_says_what_was_removed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

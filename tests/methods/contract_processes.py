@@ -56,6 +56,7 @@ CASES = {
     "ema": Case("dmg", {"average": "ema"}),
     "swa": Case("multi_headed", {"average": "swa"}),
     "swad": Case("aggregate", {"average": "swad", "average_interval": 2}),
+    "a sum over the images": Case("dmg", {"method": {"name": "dmg", "classification_reduction": "sum"}, "lr": 0.0005}),
     "class weights and clipping": Case("dmg", {"class_weights": "balanced", "clip": 0.5}),
     "frozen features": Case("dmg", {"freeze_features": True, "views": 2}),
     "balanced batches": Case("dmg", {"sampling": "balanced", "augmentation": "standard"}),
@@ -63,7 +64,15 @@ CASES = {
     "a validation image per source": Case("mldg", validation=1),
     "a closed form": Case("dica"),
 }
-FEW = ("dmg", "metareg", "dann", "coral", "two batches per update, alternating optimisers", "swad")
+FEW = (
+    "dmg",
+    "a sum over the images",
+    "metareg",
+    "dann",
+    "coral",
+    "two batches per update, alternating optimisers",
+    "swad",
+)
 FEW += ("a validation image per source", "early stopping")
 """Those of the default suite: all domains in each batch, phases, several optimisers, gathered losses, averages."""
 

@@ -24,6 +24,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "rate of no masks": ({"method": "aggregate", "lr_masks": 1.0}, "lr_masks: "),
     "schedule of no masks": ({"method": "aggregate", "schedule_masks": "constant"}, "schedule_masks: "),
     "sites of no masks": ({"method": "aggregate", "sites": "paper"}, "sites: "),
+    "a sum of means": (
+        {"accumulate": 2, "method": {"name": "dmg", "classification_reduction": "sum"}},
+        "accumulate: averages over the images",
+    ),
     "statistics of several": ({"recalibrate_bn": True, "devices": 2}, "recalibrate_bn: "),
     "statistics of a network that is kept": (
         {"recalibrate_bn": True, "learn": "masks", "init_from": "run"},

@@ -105,7 +105,8 @@ def analyze(  # noqa: PLR0913
         else:
             parts = samples_by_domain(predictions)
             _add_ablation(content, record, model, opened, sample(parts, images), reporter)
-            files = _add_heat_maps(content, model, opened, sample(parts, heat_maps * len(parts)), reporter)
+            some = sample(parts, heat_maps * len(parts))
+            files = _add_heat_maps(content, record, model, opened, some, reporter)
             some = sample(parts, min(MOST_POINTS, images or MOST_POINTS))
             _add_features(content, model, opened, some, projection, reporter)
     images_by_id = _with_thumbnails(content, opened, bounds_of(record.config.get("value_range")))
@@ -137,13 +138,18 @@ def _add_ablation(
 
 
 def _add_heat_maps(
-    content: dict[str, Any], model: OpenedModel, dataset: ImageDataset, sampled: Predictions, reporter: Reporter
+    content: dict[str, Any],
+    record: RunRecord,
+    model: OpenedModel,
+    dataset: ImageDataset,
+    sampled: Predictions,
+    reporter: Reporter,
 ) -> dict[str, bytes]:
     """Add the class activation maps; returns their files, name -> content."""
     if not len(sampled):
         return {}
     try:
-        explained = explain(model, dataset, sampled, reporter)
+        explained = explain(model, dataset, sampled, reporter, record.results.temperatures)
     except DomainMasksError as error:
         content["notes"].append(f"no class activation maps: {error}")
         return {}
@@ -171,11 +177,12 @@ def _add_features(
 def _from_records(record: RunRecord, predictions: Predictions, channels: int) -> dict[str, Any]:
     """Return the parts of an analysis that need neither images nor the model's network."""
     parts, sources = samples_by_domain(predictions), list(predictions.sources)
+    temperatures = record.results.temperatures
     notes: list[str] = []
     content: dict[str, Any] = {
         "mask_by_domain": mask_by_domain(predictions),
         "mask_by_domain_splits": _named(reporting_splits(predictions), record),
-        "calibration": {domain: calibration(part) for domain, part in parts.items()},
+        "calibration": {domain: calibration(part, temperatures) for domain, part in parts.items()},
         "confusion": {domain: confusion(part) for domain, part in parts.items()},
         "per_class": {},
         "per_class_counts": {},
@@ -213,7 +220,7 @@ def _from_records(record: RunRecord, predictions: Predictions, channels: int) ->
         except RunFolderError as error:
             notes.append(f"no statistics over the epochs: {error}")
     held_out = {domain: part for domain, part in parts.items() if domain not in sources}
-    content["galleries"] = galleries(held_out or parts, with_nearest=not reason) or None
+    content["galleries"] = galleries(held_out or parts, not reason, temperatures) or None
     return content
 
 

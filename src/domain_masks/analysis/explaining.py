@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,6 +26,7 @@ from domain_masks.progress import Reporter
 from domain_masks.records import Predictions
 from domain_masks.records.counts import counted
 from domain_masks.records.explanations import ChannelDifferences, ExplainedImage, FeatureMap, HeatMap, HeatMaps
+from domain_masks.records.measured_metrics import FittedTemperature
 
 BATCH = 64
 FOLDER = "figures/thumbnails"
@@ -45,14 +47,23 @@ class Explained:
         return f"{FOLDER}/{name}"
 
 
-def heat_maps(model: OpenedModel, dataset: ImageDataset, sampled: Predictions, reporter: Reporter) -> Explained:
+def heat_maps(
+    model: OpenedModel,
+    dataset: ImageDataset,
+    sampled: Predictions,
+    reporter: Reporter,
+    temperatures: Mapping[str, FittedTemperature] | None = None,
+) -> Explained:
     """Return class activation maps of the class that the run predicted for each image, under each mask or head and for all.
+
+    - ``temperatures``: of the ensembles of a calibrated model
 
     Unreadable images are left out, with a note. Raises InputError if all images are missing, and as
     :func:`~domain_masks.methods.activation_maps.class_activation_maps` does.
     """
     chosen, gone = in_dataset(sampled, dataset)
     ensembles = [PREDICTIONS, *(name for source in chosen.sources if (name := known(source)) in chosen.logits)]
+    divisors = {ensemble: fitted.value for ensemble, fitted in (temperatures or {}).items()}
     layer = find_map_layer(model.method.network)
     found = Explained(HeatMaps(layer=layer.name, grid=[layer.height, layer.width], images=[]))
     predicted = chosen.of(PREDICTIONS).argmax(axis=1)
@@ -66,7 +77,7 @@ def heat_maps(model: OpenedModel, dataset: ImageDataset, sampled: Predictions, r
             gone += 1
             continue
         label = torch.tensor([int(predicted[place])])
-        maps = class_activation_maps(model.method, inputs.to(model.device), label, ensembles, layer)
+        maps = class_activation_maps(model.method, inputs.to(model.device), label, ensembles, layer, divisors)
         name = str(chosen.ids[place])
         shown = {
             ensemble: HeatMap(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from domain_masks.errors import InputError
 from domain_masks.evaluation import (
@@ -27,15 +31,20 @@ from domain_masks.records.analysis import (
     NearestSource,
 )
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
+from domain_masks.records.measured_metrics import FittedTemperature
 
 MOST_CLASSES = 40
 MOST_PAIRS = 20
 CALIBRATION_BINS = 15
 
 
-def calibration(predictions: Predictions) -> Calibration:
-    """Return the calibration of the prediction ensemble; raises InputError if there are no samples."""
-    logits = predictions.of(PREDICTION_ENSEMBLE)
+def calibration(predictions: Predictions, temperatures: Mapping[str, FittedTemperature] | None = None) -> Calibration:
+    """Return the calibration of the prediction ensemble; raises InputError if there are no samples.
+
+    - ``temperatures``: of the ensembles of a calibrated model
+    """
+    temperature = (temperatures or {}).get(PREDICTION_ENSEMBLE)
+    logits = calibrated_logits(predictions, PREDICTION_ENSEMBLE, temperatures)
     bins = reliability(logits, predictions.labels, CALIBRATION_BINS)
     means = [
         [None if np.isnan(value) else float(value) for value in column] for column in (bins.confidence, bins.accuracy)
@@ -46,7 +55,17 @@ def calibration(predictions: Predictions) -> Calibration:
         bins=CalibrationBins(
             edges=bins.edges.tolist(), counts=bins.counts.tolist(), confidence=means[0], accuracy=means[1]
         ),
+        temperature=None if temperature is None else temperature.value,
     )
+
+
+def calibrated_logits(
+    predictions: Predictions, ensemble: str, temperatures: Mapping[str, FittedTemperature] | None
+) -> NDArray[Any]:
+    """Return an ensemble's logits, (N, C), whose softmax are the model's probabilities: divided by its temperature, if any."""
+    logits = predictions.of(ensemble)
+    fitted = (temperatures or {}).get(ensemble)
+    return logits if fitted is None else np.asarray(logits, dtype=np.float64) / fitted.value
 
 
 def confusion(predictions: Predictions) -> Confusion:
@@ -54,14 +73,18 @@ def confusion(predictions: Predictions) -> Confusion:
     names = predictions.classes
     matrix = confusion_matrix(predictions.of(PREDICTION_ENSEMBLE), predictions.labels)
     kept = classes_with_most_errors(matrix, MOST_CLASSES)
+    shown = matrix[np.ix_(kept, kept)]
+    is_whole = len(kept) == len(names)
     return Confusion(
         classes=[names[index] for index in kept],
-        counts=matrix[np.ix_(kept, kept)].tolist(),
+        counts=shown.tolist(),
         of=len(names),
         pairs=[
             ConfusedPair(label=names[label], predicted=names[predicted], count=count)
             for label, predicted, count in most_confused(matrix, MOST_PAIRS)
         ],
+        predicted_as_others=[] if is_whole else (matrix[kept].sum(axis=1) - shown.sum(axis=1)).tolist(),
+        labelled_as_others=[] if is_whole else (matrix[:, kept].sum(axis=0) - shown.sum(axis=0)).tolist(),
     )
 
 

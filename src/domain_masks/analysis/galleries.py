@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from domain_masks.analysis.from_predictions import has_sources
+from domain_masks.analysis.from_predictions import calibrated_logits, has_sources
 from domain_masks.analysis.sampled_images import rows_of
 from domain_masks.data import ImageDataset, to_rgb
 from domain_masks.data.image_files import UNREADABLE
-from domain_masks.evaluation import nearest_of, nearness, source_logits
+from domain_masks.evaluation import nearest_of, nearness
 from domain_masks.evaluation.by_mask import confidences
 from domain_masks.records import Predictions
 from domain_masks.records.analysis import GalleryItem, ImageGallery, Vote
-from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
+from domain_masks.records.ensemble_names import KNOWN_DOMAIN, PREDICTION_ENSEMBLE
+from domain_masks.records.measured_metrics import FittedTemperature
 
 THUMBNAIL = 128  # pixels of the longer side
 QUALITY = 80
@@ -27,29 +28,38 @@ NEAREST_ITEMS = 8
 MISTAKE_ITEMS = 16
 
 
-def galleries(parts: Mapping[str, Predictions], with_nearest: bool = True) -> dict[str, ImageGallery]:
+def galleries(
+    parts: Mapping[str, Predictions],
+    with_nearest: bool = True,
+    temperatures: Mapping[str, FittedTemperature] | None = None,
+) -> dict[str, ImageGallery]:
     """Return the galleries of every domain in ``parts`` (domain -> its predictions), without thumbnails.
 
     For each source the images nearest to it, nearest first, unless ``with_nearest`` is False; and the mistakes of the
     prediction ensemble, most confident first. Empty galleries are omitted.
+
+    - ``temperatures``: of the ensembles of a calibrated model; they change probabilities, not which source is the nearest
     """
     result: dict[str, ImageGallery] = {}
     for domain, part in parts.items():
         if with_nearest and has_sources(part):
-            result |= _nearest(domain, part)
+            result |= _nearest(domain, part, temperatures)
         wrong = part.of(PREDICTION_ENSEMBLE).argmax(axis=1) != part.labels
-        order = _most_confident(confidences(part.of(PREDICTION_ENSEMBLE)), wrong, MISTAKE_ITEMS)
+        confidence = confidences(calibrated_logits(part, PREDICTION_ENSEMBLE, temperatures))
+        order = _most_confident(confidence, wrong, MISTAKE_ITEMS)
         if len(order):
             result[f"mistakes/{domain}"] = ImageGallery(
                 title=f"{domain}: the most confident mistakes",
                 kind="mistakes",
                 domain=domain,
-                items=_items(part, order),
+                items=_items(part, order, temperatures),
             )
     return result
 
 
-def _nearest(domain: str, part: Predictions) -> dict[str, ImageGallery]:
+def _nearest(
+    domain: str, part: Predictions, temperatures: Mapping[str, FittedTemperature] | None
+) -> dict[str, ImageGallery]:
     nearest, confidence = nearest_of(part), nearness(part)
     result: dict[str, ImageGallery] = {}
     for index, source in enumerate(part.sources):
@@ -60,7 +70,7 @@ def _nearest(domain: str, part: Predictions) -> dict[str, ImageGallery]:
                 kind="nearest",
                 domain=domain,
                 source=source,
-                items=_items(part, order),
+                items=_items(part, order, temperatures),
             )
     return result
 
@@ -70,25 +80,28 @@ def _most_confident(confidence: NDArray[np.float64], candidates: NDArray[np.bool
     return positions[np.argsort(-confidence[positions], kind="stable")[:most]]
 
 
-def _items(part: Predictions, order: NDArray[np.intp]) -> list[GalleryItem]:
+def _items(
+    part: Predictions, order: NDArray[np.intp], temperatures: Mapping[str, FittedTemperature] | None
+) -> list[GalleryItem]:
     chosen = part.rows(order)
-    logits = chosen.of(PREDICTION_ENSEMBLE)
+    logits = calibrated_logits(chosen, PREDICTION_ENSEMBLE, temperatures)
     confidence = confidences(logits)
-    votes = source_logits(chosen) if has_sources(chosen) else None
+    votes = (
+        {source: calibrated_logits(chosen, KNOWN_DOMAIN + source, temperatures) for source in chosen.sources}
+        if has_sources(chosen)
+        else {}
+    )
     return [
         GalleryItem(
             id=name,
             label=chosen.classes[chosen.labels[row]],
             predicted=chosen.classes[logits[row].argmax()],
             confidence=_fraction(confidence[row]),
-            votes={}
-            if votes is None
-            else {
+            votes={
                 source: Vote(
-                    class_name=chosen.classes[votes[index, row].argmax()],
-                    probability=_fraction(confidences(votes[index, row])),
+                    class_name=chosen.classes[vote[row].argmax()], probability=_fraction(confidences(vote[row]))
                 )
-                for index, source in enumerate(chosen.sources)
+                for source, vote in votes.items()
             },
         )
         for row, name in enumerate(chosen.ids.tolist())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +32,12 @@ class ClassActivationMaps:
 
 
 def class_activation_maps(
-    method: Method, images: Tensor, classes: Tensor, ensembles: Sequence[str], layer: MapLayer | None = None
+    method: Method,
+    images: Tensor,
+    classes: Tensor,
+    ensembles: Sequence[str],
+    layer: MapLayer | None = None,
+    temperatures: Mapping[str, float] | None = None,
 ) -> ClassActivationMaps:
     """Return the Grad-CAM maps of the class ``classes[n]`` of image n under each ensemble (Selvaraju et al., 2017).
 
@@ -42,6 +47,7 @@ def class_activation_maps(
 
     - ``images``: (N, 3, S, S), normalised, on the method's device; ``classes``: (N,)
     - ``layer``: None for :func:`~domain_masks.networks.map_layer.find_map_layer`
+    - ``temperatures``: ensemble -> what a calibrated model divides its logits by before the softmax; maps do not change
 
     Raises InputError if the network has no such layer, or the predictions have no gradient.
     """
@@ -52,7 +58,8 @@ def class_activation_maps(
         for name in ensembles:
             found, logits = _maps(method, some, own, name, layer)
             maps[name].append(found)
-            probabilities[name].append(logits.float().softmax(1).gather(1, own[:, None])[:, 0].cpu())
+            scaled = logits.float() / (temperatures or {}).get(name, 1.0)
+            probabilities[name].append(scaled.softmax(1).gather(1, own[:, None])[:, 0].cpu())
     return ClassActivationMaps(
         {name: torch.cat(parts) for name, parts in maps.items()},
         {name: torch.cat(parts) for name, parts in probabilities.items()},

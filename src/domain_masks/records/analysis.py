@@ -9,6 +9,7 @@ from pydantic import Field
 
 from domain_masks.records.explanations import ChannelDifferences, FeatureMap, HeatMaps
 from domain_masks.records.json_record import Count, Fraction, JSONRecord, Ordinal, RecordPart, Text
+from domain_masks.records.measured_metrics import Temperature
 from domain_masks.records.results import IMAGES, NearestAccuracy, NeuronKinds, SiteMasks, one_more, upgraded_masks
 
 SCHEMA = 3
@@ -118,11 +119,15 @@ class CalibrationBins(RecordPart):
 
 
 class Calibration(RecordPart):
-    """Expected calibration error ``ece`` of the prediction ensemble on ``images`` images, and its bins."""
+    """Expected calibration error ``ece`` of the prediction ensemble on ``images`` images, and its bins.
+
+    ``temperature``: that of a calibrated model, by which the logits are divided; None without one.
+    """
 
     ece: Fraction
     images: Count = Field(validation_alias=IMAGES)
     bins: CalibrationBins
+    temperature: Temperature | None = None
 
 
 class ConfusedPair(RecordPart):
@@ -136,14 +141,18 @@ class ConfusedPair(RecordPart):
 class Confusion(RecordPart):
     """``counts[i][j]``: images of ``classes[i]`` that were predicted as ``classes[j]``.
 
-    Of many classes only those with the most errors are listed; ``of`` is the number of all. ``pairs`` are the most frequent
-    errors among all classes.
+    Of many classes only those with the most errors are listed; ``of`` is the number of all. Of images of ``classes[i]``
+    ``predicted_as_others[i]`` were predicted as a class that is not listed, and ``labelled_as_others[j]`` of those predicted as
+    ``classes[j]`` belong to one; both are empty where all classes are listed, and in analyses of older versions. ``pairs`` are
+    the most frequent errors among all classes.
     """
 
     classes: list[Text]
     counts: list[list[Count]]
     of: Count
     pairs: list[ConfusedPair]
+    predicted_as_others: list[Count] = []
+    labelled_as_others: list[Count] = []
 
 
 class Vote(RecordPart):

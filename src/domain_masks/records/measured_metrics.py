@@ -14,6 +14,9 @@ LEAST_IN_GROUP = 10
 TOP_K = 5
 
 
+Temperature = Annotated[float, Field(ge=LOWEST_TEMPERATURE, le=HIGHEST_TEMPERATURE)]
+
+
 class FittedTemperature(RecordPart):
     """The temperature of one ensemble (Guo et al., 2017), by which its logits are divided before the softmax.
 
@@ -21,7 +24,7 @@ class FittedTemperature(RecordPart):
     - ``images``: how many source validation images it was fitted on: of all sources, or of its own for "known:DOMAIN"
     """
 
-    value: Annotated[float, Field(ge=LOWEST_TEMPERATURE, le=HIGHEST_TEMPERATURE)]
+    value: Temperature
     images: Ordinal
 
 

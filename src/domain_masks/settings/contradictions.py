@@ -35,6 +35,7 @@ def contradictions(config: RunConfig, method: type[Description]) -> list[str]:
     config = config.model_copy(update=defaults_not_given(config, method))
     return [
         *_of_the_method(config, method),
+        *_of_a_sum(config),
         *_of_the_training(config),
         *_of_the_device(config),
         *_of_frozen_epochs(config, method),
@@ -62,6 +63,14 @@ def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str
         yield f"precision: method {name!r} reads gradients, which are scaled with 16: use bf16 or 32"
     if method.is_closed_form():
         yield from _of_a_closed_form(config, name)
+
+
+def _of_a_sum(config: RunConfig) -> Iterator[str]:
+    if config.accumulate > 1 and config.method.get("classification_reduction") == "sum":
+        yield (
+            "accumulate: averages over the images of its batches, and method.classification_reduction 'sum' adds them up: use "
+            "a larger batch, or 'mean'"
+        )
 
 
 def _of_a_closed_form(config: RunConfig, name: str) -> Iterator[str]:

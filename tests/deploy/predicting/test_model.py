@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 import time
 from dataclasses import replace
 from itertools import islice
@@ -15,14 +16,16 @@ from domain_masks.batch import DomainBatch
 from domain_masks.deploy import Unreadable, load
 from domain_masks.deploy.predicting.image_stream import read_batches
 from domain_masks.errors import InputError
+from domain_masks.methods import METHODS
 from domain_masks.methods.adaptation import Tent
 from domain_masks.methods.base import known
 from domain_masks.methods.method_builder import build_method
 from domain_masks.records import Predictions
 from domain_masks.records.measured_metrics import FittedTemperature
 from domain_masks.records.test_time import AtTestTime
-from methods.contract import built, context
+from methods.contract import SIZE, built, context, fitted
 
+OF_CONTRACT = {"size": SIZE, "resize": SIZE, "square": True}
 SIXTEEN = {"size": 16, "resize": 16, "square": True}
 
 
@@ -245,6 +248,34 @@ def test_threads_change_nothing(model, images):
     assert alone == together
     with pytest.raises(InputError, match="channels last"):
         list(model.stream([np.zeros((3, 8, 8), dtype=np.uint8)], workers=1))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_predicts_the_same_in_threads(name):
+    method = fitted(built(name))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        # What belongs to a domain may be equal for all before it is trained.
+        for parameter in method.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    model = dm.deploy.Model(method, card(SIZE, targets=[], preprocessing=OF_CONTRACT, method={"name": name}), "cpu")
+    images = list(np.random.default_rng(0).integers(0, 256, (32, SIZE, SIZE, 3), dtype=np.uint8))
+
+    def logits(workers):
+        outputs = list(model.outputs(iter(images), 2, workers))
+        return {name: np.concatenate([one.logits[name] for one in outputs]) for name in outputs[0].logits}
+
+    before, interval = logits(0), sys.getswitchinterval()
+    # Threads take turns as often as they can.
+    sys.setswitchinterval(1e-6)
+    try:
+        together = logits(4)
+    finally:
+        sys.setswitchinterval(interval)
+    after = logits(0)
+    for ensemble, expected in before.items():
+        np.testing.assert_allclose(together[ensemble], expected, rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(after[ensemble], expected)
 
 
 class Remembering(torch.nn.Module):

@@ -8,6 +8,7 @@ import pytest
 
 from domain_masks.records import Analysis, Predictions, Results
 from domain_masks.records.collection import collect
+from domain_masks.records.measured_metrics import FittedTemperature
 from domain_masks.report import build_report
 from domain_masks.report.runs.analyses import stored_analysis
 from domain_masks.report.runs.groups import groups_of
@@ -67,3 +68,21 @@ def test_an_analysis_of_other_results_is_named_and_not_used(run: Path) -> None:
 def test_a_run_without_an_analysis_has_no_diagnostics(run: Path) -> None:
     (run / "analysis.json").unlink()
     assert "Diagnostics" not in [one.title for one in build_report(collect([run])).sections]
+
+
+def test_an_analysis_without_the_temperature_of_the_results_is_named_and_not_used(run: Path) -> None:
+    def stored(**fitted: float):
+        temperatures = {name: FittedTemperature(value=value, images=9) for name, value in fitted.items()}
+        results = Results.read(run / "results.json").model_copy(update={"temperatures": temperatures or None})
+        results.write(run / "results.json")
+        (record,) = collect([run]).runs
+        return stored_analysis(record)
+
+    assert stored().analysis is not None
+    assert "another temperature than the run's results" in stored(predictions=0.5).problem
+    analysis = Analysis.read(run / "analysis.json")
+    calibrated = {name: part.model_copy(update={"temperature": 0.5}) for name, part in analysis.calibration.items()}
+    analysis.model_copy(update={"calibration": calibrated}).write(run / "analysis.json")
+    assert stored(predictions=0.5).analysis is not None
+    assert stored(predictions=0.25).analysis is None
+    assert stored().analysis is None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,14 +15,18 @@ from domain_masks.errors import InputError
 from domain_masks.methods.base import PREDICTIONS, Context, Method, domains_of, known, labels_of
 from domain_masks.methods.descriptions.decomposition import DescribedTFCNN, TFCNNSettings
 from domain_masks.networks import RepresentedNetwork
-from domain_masks.networks.calling import call_with
+from domain_masks.networks.calling import eagerly
+
+_CODE: ContextVar[Tensor | None] = ContextVar("code", default=None)
+"""The code z with which this thread computes; None for that of each layer."""
 
 
 class TuckerLinear(nn.Linear):
     """A linear layer whose weights depend on the domain: W(z) = S ×₁ U_in ×₂ U_out ×₃ (zᵀ U_domain), bias b(z) = zᵀ B.
 
-    ``code`` is z, (D + 1,): 1 for the domain and 1 for the shared part. For an unknown domain, the initial state, only the
-    shared entry is 1; then W(z) is the weight of ``layer``, truncated to the rank. The domain-specific parts are initially 0.
+    z, (D + 1,), is 1 for the domain and 1 for the shared part: see :func:`encoding`. Outside its block it is ``code``, that of
+    an unknown domain: only the shared entry is 1, and W(z) is initially the weight of ``layer``, truncated to the rank. The
+    domain-specific parts are initially 0.
 
     - ``core``: S, (R, R', R''); ``inputs``: U_in, (K, R); ``outputs``: U_out, (C, R'); ``domains``: U_domain, (D + 1, R'')
     """
@@ -53,17 +61,36 @@ class TuckerLinear(nn.Linear):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """W(z), (C, K)."""
-        core = self.core @ (self.code @ self.domains)
+        core = self.core @ (self._z @ self.domains)
         return self.outputs @ core.t() @ self.inputs.t()
 
     @property
     def bias(self) -> Tensor:  # type: ignore[override]
         """b(z), (C,)."""
-        return self.code @ self.biases
+        return self._z @ self.biases
+
+    @property
+    def _z(self) -> Tensor:
+        z = _CODE.get()
+        return self.code if z is None else z
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the outputs for the domain that ``code`` encodes: (N, ..., K) -> (N, ..., C)."""
+        """Return the outputs for the domain that z encodes: (N, ..., K) -> (N, ..., C)."""
         return functional.linear(inputs, self.weight, self.bias)
+
+
+@contextmanager
+def encoding(code: Tensor) -> Iterator[None]:
+    """Compute every :class:`TuckerLinear` with z = ``code``, (D + 1,), within the block, in this thread alone.
+
+    The tensors of the layers stay as they are, so that other threads can predict at the same time. Compiled parts run eagerly.
+    """
+    token = _CODE.set(code)
+    try:
+        with eagerly():
+            yield
+    finally:
+        _CODE.reset(token)
 
 
 def _directions(columns: Tensor, count: int) -> Tensor:
@@ -125,17 +152,11 @@ class TFCNN(DescribedTFCNN, Method):
         representation = self.network.represent(features)
         shared = self.network.network.get_buffer(f"{self.layers[0]}.code")
         codes = shared + torch.eye(len(shared) - 1, len(shared), dtype=shared.dtype, device=shared.device)
-        return torch.stack(
-            [
-                call_with(
-                    self.network,
-                    {f"network.{layer}.code": code for layer in self.layers},
-                    lambda network: network.classify(representation),
-                    update_statistics=True,
-                )
-                for code in codes
-            ]
-        )
+        logits = []
+        for code in codes:
+            with encoding(code):
+                logits.append(self.network.classify(representation))
+        return torch.stack(logits)
 
     def training_loss(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the cross entropy with the weights of each image's own domain, averaged over the batch."""

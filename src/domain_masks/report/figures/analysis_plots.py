@@ -80,6 +80,12 @@ def calibration_plot(name: str, calibration: Mapping[str, Calibration], held_out
         "Accuracy and fraction of the images in each confidence bin; the dashed line is perfect calibration. ECE: expected "
         "calibration error."
     )
+    fitted = next((one.temperature for one in calibration.values() if one.temperature is not None), None)
+    if fitted is not None:
+        caption += (
+            f" Of the probabilities that the calibrated model gives, with temperature {fitted:.3g}; it was fitted on the "
+            "sources' validation images, on which the error is therefore lower than on others."
+        )
     return Plot(name, "Calibration", caption, panels)
 
 

@@ -30,10 +30,14 @@ def stored_analysis(record: RunRecord) -> StoredAnalysis:
         analysis = Analysis.read(path)
     except DomainMasksError as error:
         return StoredAnalysis(None, str(error))
-    results = record.results
+    results, command = record.results, f"`dmg analyze {record.folder.path}` updates it"
     if not (_agree(analysis, results.out_of_domain, "held_out") and _agree(analysis, results.in_domain)):
-        command = f"`dmg analyze {record.folder.path}` updates it"
         return StoredAnalysis(None, f"{path} is older than the run's results and has other accuracies: {command}")
+    fitted = (results.temperatures or {}).get(PREDICTION_ENSEMBLE)
+    if any(part.temperature != (fitted and fitted.value) for part in analysis.calibration.values()):
+        return StoredAnalysis(
+            None, f"{path} has probabilities with another temperature than the run's results: {command}"
+        )
     return StoredAnalysis(analysis)
 
 

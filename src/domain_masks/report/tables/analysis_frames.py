@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from domain_masks.records import Analysis
+from domain_masks.records.analysis import Confusion
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN
 from domain_masks.records.results import NEURON_KINDS
 
@@ -39,8 +40,11 @@ def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
     yield (
         "calibration",
         [
-            ["domain", "split", "images", "ece"],
-            *([name, splits[name], part.images, part.ece] for name, part in analysis.calibration.items()),
+            ["domain", "split", "images", "ece", "temperature"],
+            *(
+                [name, splits[name], part.images, part.ece, "" if part.temperature is None else part.temperature]
+                for name, part in analysis.calibration.items()
+            ),
         ],
     )
     yield (
@@ -50,8 +54,7 @@ def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
             *(
                 [domain, label, predicted, count]
                 for domain, matrix in analysis.confusion.items()
-                for label, row in zip(matrix.classes, matrix.counts, strict=True)
-                for predicted, count in zip(matrix.classes, row, strict=True)
+                for label, predicted, count in _confused(matrix)
                 if count
             ),
         ],
@@ -74,6 +77,18 @@ def _tables(analysis: Analysis) -> Iterator[tuple[str, list[Row]]]:
             ),
         ],
     )
+
+
+def _confused(matrix: Confusion) -> Iterator[tuple[str, str, int]]:
+    """Yield label, predicted class and number of images; "" for the classes that are not listed."""
+    for label, row in zip(matrix.classes, matrix.counts, strict=True):
+        for predicted, count in zip(matrix.classes, row, strict=True):
+            yield label, predicted, count
+    # Both are empty where all classes are listed.
+    for label, count in zip(matrix.classes, matrix.predicted_as_others, strict=False):
+        yield label, "", count
+    for predicted, count in zip(matrix.classes, matrix.labelled_as_others, strict=False):
+        yield "", predicted, count
 
 
 def _channels(analysis: Analysis) -> Iterator[Row]:
