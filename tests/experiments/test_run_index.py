@@ -159,6 +159,21 @@ def test_runs_whose_penalty_may_have_been_negative_are_revised(settings: dict[st
     assert ("nonnegative-regulariser" in revisions(complete(**settings))) is concerned
 
 
+@pytest.mark.parametrize(
+    ("settings", "concerned"),
+    [
+        ({"method": "epi_fcr", "precision": "bf16"}, True),
+        ({"method": "metareg", "precision": "16"}, True),
+        ({"method": "epi_fcr", "precision": "32"}, False),
+        ({"method": "mldg", "precision": "bf16"}, False),
+    ],
+)
+def test_runs_that_computed_with_weights_of_before_an_update_are_revised(
+    settings: dict[str, Any], concerned: bool
+) -> None:
+    assert ("updated-weights-in-16-bits" in revisions(complete(**settings))) is concerned
+
+
 def test_presets_of_sites_are_those_that_networks_have() -> None:
     assert {"last-block"}.union(*PRESETS.values()) == SITE_PRESETS
 

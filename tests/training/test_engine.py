@@ -44,6 +44,32 @@ def batch(rows: int, seed: int = 0) -> DomainBatch:
     )
 
 
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_what_follows_an_update_in_a_step_is_computed_with_the_new_weights(precision: str, clip: float | None) -> None:
+    config = generated.config(device="cpu", precision=precision, clip=clip, method="aggregate", lr=0.05)
+    built = method("aggregate")
+    engine = TrainingEngine(launch(config), built, config, epochs=1, steps_per_epoch=1)
+    rows = batch(8)
+
+    def logits() -> torch.Tensor:
+        with torch.no_grad():
+            made: torch.Tensor = built.network(rows.images)
+            return made.float()
+
+    built.eval()
+    engine.begin(0, 0)
+    with engine.autocast():
+        before = logits()
+        engine.backward(built.training_loss(rows)["classification"], rows)
+        engine.update()
+        after = logits()
+    with engine.autocast():
+        expected = logits()
+    assert not torch.allclose(before, expected, atol=0.02)
+    torch.testing.assert_close(after, expected, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ("changes", "fast", "dtype"),
     [

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 import generated
 from domain_masks.deploy import load
+from domain_masks.errors import RunFolderError
 from domain_masks.evaluation import accuracies, fitted_temperatures, metrics
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records import Predictions, Results
@@ -32,6 +34,23 @@ def folder(data: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("runs") / "dmg"
     run(generated.config(epochs=2), made, dataset=data, reporter=ConsoleReporter(quiet=True))
     return made
+
+
+@pytest.mark.parametrize("changes", [{"mean": [1.0, 1.0, 1.0], "std": [0.5, 0.5, 0.5]}, {"recalibrate_bn": True}])
+def test_a_run_is_not_evaluated_with_settings_of_another(
+    changes: dict[str, Any], folder: Path, data: Any, tmp_path: Path
+) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    other = tmp_path / "other.yaml"
+    values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    other.write_text(yaml.safe_dump({**values, **changes}), encoding="utf-8")
+    reporter = ConsoleReporter(quiet=True)
+    for options in ({"config_file": other}, {"changes": changes}):
+        with pytest.raises(RunFolderError, match=rf"holds a run with other settings: {next(iter(changes))} \(was"):
+            evaluate(folder, reporter, dataset=data, **options)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    other.write_text(yaml.safe_dump({**values, "workers": 0, "calibrate": False}), encoding="utf-8")
+    assert evaluate(folder, reporter, dataset=data, config_file=other).results.metrics is not None
 
 
 def test_metrics_are_those_of_the_predictions(folder: Path) -> None:

@@ -101,6 +101,14 @@ def _nonnegative_regulariser(config: RunConfig) -> bool:
     return config.method_name == "metareg" and bool(config.method.get("nonnegative", True))
 
 
+_UPDATED_WITHIN_A_STEP = frozenset({"epi_fcr", "metareg"})
+
+
+def _updated_weights_in_16_bits(config: RunConfig) -> bool:
+    """In 16 bits, a method that updates weights within a step goes on with the new ones; before, with the old ones."""
+    return config.precision != "32" and (config.method_name in _UPDATED_WITHIN_A_STEP or bool(config.plugin))
+
+
 REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
     "crops-from-originals": _crops_from_originals,
     "drop-path-in-task": _drop_path_in_task,
@@ -110,6 +118,7 @@ REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
     "frozen-features-of-the-function": _frozen_features_of_the_function,
     "frozen-features-in-single-precision": _frozen_features_in_single_precision,
     "nonnegative-regulariser": _nonnegative_regulariser,
+    "updated-weights-in-16-bits": _updated_weights_in_16_bits,
 }
 """Name of a change in what is computed -> predicate: whether it concerns a run, by its complete configuration.
 

@@ -95,7 +95,12 @@ def _read_state(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     return state
 
 
-def refuse_other_settings(config: RunConfig, there: Mapping[str, Any], folder: RunFolder) -> None:
+def refuse_other_settings(
+    config: RunConfig,
+    there: Mapping[str, Any],
+    folder: RunFolder,
+    advice: str = "Resume with the same settings, or name another folder with --out",
+) -> None:
     """Raise RunFolderError where a setting that decides what a run computes differs from that of its checkpoint."""
     here = config.model_dump(mode="json")
     # Settings that an older version did not have were at their defaults.
@@ -108,7 +113,4 @@ def refuse_other_settings(config: RunConfig, there: Mapping[str, Any], folder: R
         if name not in REPEATABLE and before[name] != value
     ]
     if changed:
-        raise RunFolderError(
-            f"{folder.path} holds a run with other settings: {', '.join(changed)}. Resume with the same settings, or name "
-            "another folder with --out"
-        )
+        raise RunFolderError(f"{folder.path} holds a run with other settings: {', '.join(changed)}. {advice}")

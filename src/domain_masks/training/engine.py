@@ -334,11 +334,14 @@ class TrainingEngine:
         if scaler is None:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            # Autocast keeps 16-bit copies of weights until its context ends: those of before the step.
+            torch.clear_autocast_cache()
             return True
         one = torch.ones((), device=self.fabric.device)
         before = scaler.scale(one)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        torch.clear_autocast_cache()
         after = scaler.scale(one)
         for waiting in self._accumulated.values():
             waiting.scale(after / before)

@@ -191,7 +191,8 @@ class EpochLoop:
         method.train(training)
         if fabric.world_size > 1:
             correct, count, losses = fabric.all_reduce((correct, count, losses), reduce_op="sum")
-        shares, seen = (correct / count.clamp(min=1)).tolist(), count > 0
+        # In double precision: rounded to single, equal means over domains of two epochs could differ.
+        shares, seen = (correct.cpu().double() / count.cpu().clamp(min=1)).tolist(), count > 0
         accuracies = {
             name: share for name, share, has_images in zip(names, shares, seen.tolist(), strict=True) if has_images
         }

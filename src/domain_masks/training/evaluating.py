@@ -18,7 +18,7 @@ from domain_masks.records.files import is_there, read_bytes
 from domain_masks.records.preparation import as_started
 from domain_masks.records.test_time import AtTestTime
 from domain_masks.settings.plugins import require_plugins
-from domain_masks.training.checkpoint_state import CheckpointState
+from domain_masks.training.checkpoint_state import CheckpointState, refuse_other_settings
 from domain_masks.training.checkpoints import best_checkpoint, load_checkpoint
 from domain_masks.training.conditions import conditions_of, set_threads
 from domain_masks.training.contents import note_content
@@ -54,7 +54,8 @@ def evaluate(
     - ``test_time``, ``out``: an option of predicting, and the folder that its results are written to: settings, environment,
       predictions and results, and no model. The run's own folder is not changed
 
-    Raises RunFolderError where the folder holds no run with a checkpoint, InputError for settings that cannot be used.
+    Raises RunFolderError where the folder holds no run with a checkpoint, and for other settings than the run's own that decide
+    what it computes; InputError for settings that cannot be used.
     """
     reporter = reporter or ConsoleReporter()
     folder = RunFolder(path)
@@ -116,6 +117,9 @@ def _restored(
     last = load_checkpoint(folder.last)
     best = best_checkpoint(folder, read_progress(last["progress"]))
     config = resolve_formats(resolve(config, opened))
+    refuse_other_settings(
+        config, last["config"], folder, "Evaluate the run with its own settings, or train another one"
+    )
     checkpoint = CheckpointState(best["method"], Provenance.of_checkpoint(last), parts=conditions_of(last))
     data = dataset_of_run(opened, config, folder, reporter, checkpoint.provenance)
     for name in lost_classes(data.images, data.images.classes):

@@ -11,6 +11,8 @@ from domain_masks.records.config import RunConfig
 from domain_masks.training.epoch_means import LOSS_TERM, Total
 from domain_masks.training.phases import PhasePlan, deciding_phase, phases_of, plan_phases
 
+_EQUAL = 1e-9
+"""Accuracies that differ by less are equal: means over domains that are rounded differently."""
 EpochChoice = Literal["best", "newest", "never"]
 
 
@@ -59,7 +61,7 @@ class Progress:
         self.history.append(accuracy)
         start, best = phases.start(index), self.best_epoch or 0
         improved = phases.phase(index).selects and choice != "never"
-        improved = improved and (best <= start or choice == "newest" or accuracy > self.best_accuracy)
+        improved = improved and (best <= start or choice == "newest" or accuracy > self.best_accuracy + _EQUAL)
         if improved:
             self.best_epoch, self.best_accuracy, self.average = self.epochs_done, accuracy, average
         # No epoch counts before or after that phase.
