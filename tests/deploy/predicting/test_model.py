@@ -250,7 +250,13 @@ def test_threads_change_nothing(model, images):
         list(model.stream([np.zeros((3, 8, 8), dtype=np.uint8)], workers=1))
 
 
-@pytest.mark.parametrize("name", METHODS)
+OF_DOMAINS = ("dmg", "dsbn", "multi_headed", "fusion", "csd", "tf_cnn")
+"""They predict with tensors of each domain."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in OF_DOMAINS else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
 def test_every_method_predicts_the_same_in_threads(name):
     method = fitted(built(name))
     generator = torch.Generator().manual_seed(0)
