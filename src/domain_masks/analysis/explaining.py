@@ -63,7 +63,6 @@ def heat_maps(
     """
     chosen, gone = in_dataset(sampled, dataset)
     ensembles = [PREDICTIONS, *(name for source in chosen.sources if (name := known(source)) in chosen.logits)]
-    divisors = {ensemble: fitted.value for ensemble, fitted in (temperatures or {}).items()}
     layer = find_map_layer(model.method.network)
     found = Explained(HeatMaps(layer=layer.name, grid=[layer.height, layer.width], images=[]))
     predicted = chosen.of(PREDICTIONS).argmax(axis=1)
@@ -77,7 +76,7 @@ def heat_maps(
             gone += 1
             continue
         label = torch.tensor([int(predicted[place])])
-        maps = class_activation_maps(model.method, inputs.to(model.device), label, ensembles, layer, divisors)
+        maps = class_activation_maps(model.method, inputs.to(model.device), label, ensembles, layer, temperatures)
         name = str(chosen.ids[place])
         shown = {
             ensemble: HeatMap(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from domain_masks.errors import InputError
 from domain_masks.evaluation import (
     NEAREST_RULES,
+    calibrated_logits,
     classes_with_most_errors,
     confusion_matrix,
     expected_calibration_error,
@@ -44,7 +43,7 @@ def calibration(predictions: Predictions, temperatures: Mapping[str, FittedTempe
     - ``temperatures``: of the ensembles of a calibrated model
     """
     temperature = (temperatures or {}).get(PREDICTION_ENSEMBLE)
-    logits = calibrated_logits(predictions, PREDICTION_ENSEMBLE, temperatures)
+    logits = calibrated_logits(predictions.of(PREDICTION_ENSEMBLE), PREDICTION_ENSEMBLE, temperatures)
     bins = reliability(logits, predictions.labels, CALIBRATION_BINS)
     means = [
         [None if np.isnan(value) else float(value) for value in column] for column in (bins.confidence, bins.accuracy)
@@ -57,15 +56,6 @@ def calibration(predictions: Predictions, temperatures: Mapping[str, FittedTempe
         ),
         temperature=None if temperature is None else temperature.value,
     )
-
-
-def calibrated_logits(
-    predictions: Predictions, ensemble: str, temperatures: Mapping[str, FittedTemperature] | None
-) -> NDArray[Any]:
-    """Return an ensemble's logits, (N, C), whose softmax are the model's probabilities: divided by its temperature, if any."""
-    logits = predictions.of(ensemble)
-    fitted = (temperatures or {}).get(ensemble)
-    return logits if fitted is None else np.asarray(logits, dtype=np.float64) / fitted.value
 
 
 def confusion(predictions: Predictions) -> Confusion:

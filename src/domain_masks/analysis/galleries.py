@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from domain_masks.analysis.from_predictions import calibrated_logits, has_sources
+from domain_masks.analysis.from_predictions import has_sources
 from domain_masks.analysis.sampled_images import rows_of
 from domain_masks.data import ImageDataset, to_rgb
 from domain_masks.data.image_files import UNREADABLE
-from domain_masks.evaluation import nearest_of, nearness
+from domain_masks.evaluation import calibrated_logits, nearest_of, nearness
 from domain_masks.evaluation.by_mask import confidences
 from domain_masks.records import Predictions
 from domain_masks.records.analysis import GalleryItem, ImageGallery, Vote
@@ -45,7 +45,7 @@ def galleries(
         if with_nearest and has_sources(part):
             result |= _nearest(domain, part, temperatures)
         wrong = part.of(PREDICTION_ENSEMBLE).argmax(axis=1) != part.labels
-        confidence = confidences(calibrated_logits(part, PREDICTION_ENSEMBLE, temperatures))
+        confidence = confidences(calibrated_logits(part.of(PREDICTION_ENSEMBLE), PREDICTION_ENSEMBLE, temperatures))
         order = _most_confident(confidence, wrong, MISTAKE_ITEMS)
         if len(order):
             result[f"mistakes/{domain}"] = ImageGallery(
@@ -84,13 +84,10 @@ def _items(
     part: Predictions, order: NDArray[np.intp], temperatures: Mapping[str, FittedTemperature] | None
 ) -> list[GalleryItem]:
     chosen = part.rows(order)
-    logits = calibrated_logits(chosen, PREDICTION_ENSEMBLE, temperatures)
+    logits = calibrated_logits(chosen.of(PREDICTION_ENSEMBLE), PREDICTION_ENSEMBLE, temperatures)
     confidence = confidences(logits)
-    votes = (
-        {source: calibrated_logits(chosen, KNOWN_DOMAIN + source, temperatures) for source in chosen.sources}
-        if has_sources(chosen)
-        else {}
-    )
+    own = {source: KNOWN_DOMAIN + source for source in chosen.sources} if has_sources(chosen) else {}
+    votes = {source: calibrated_logits(chosen.of(name), name, temperatures) for source, name in own.items()}
     return [
         GalleryItem(
             id=name,

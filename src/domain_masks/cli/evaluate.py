@@ -27,7 +27,7 @@ def parser() -> Parser:
         dmg evaluate runs/sketch --adapt tent --out runs/sketch-tent
         """,
         EvaluateSettings,
-        config="a YAML that replaces the run's own config.yaml",
+        config="a YAML in place of the run's own config.yaml, with the same settings where they decide what is computed",
     )
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         source_logits,
     )
     from domain_masks.evaluation.calibration import (
+        calibrated_logits,
         expected_calibration_error,
         fit_temperature,
         fitted_temperatures,
@@ -82,6 +83,7 @@ __all__ = [
     "average_probabilities",
     "balanced_accuracy",
     "bootstrap_interval",
+    "calibrated_logits",
     "can_be_weighted",
     "check_ensemble",
     "choose",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +91,17 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[Any]) -> float | None:
     if slope(lowest) <= 0 or slope(highest) >= 0:
         return None
     return float(np.exp(brentq(slope, lowest, highest, xtol=1e-10)))
+
+
+def calibrated_logits(
+    logits: NDArray[Any], ensemble: str, temperatures: Mapping[str, FittedTemperature] | None
+) -> NDArray[Any]:
+    """Return the logits of an ensemble, (N, C), whose softmax are the probabilities of a model: divided by its temperature.
+
+    - ``temperatures``: of the ensembles of a calibrated model; without that of ``ensemble`` the logits are returned as they are
+    """
+    fitted = (temperatures or {}).get(ensemble)
+    return logits if fitted is None else np.asarray(logits, dtype=np.float64) / fitted.value
 
 
 def fitted_temperatures(predictions: Predictions) -> dict[str, FittedTemperature]:

@@ -12,6 +12,7 @@ from domain_masks.batch import DomainBatch
 from domain_masks.errors import InputError
 from domain_masks.methods.base import Method
 from domain_masks.networks.map_layer import MapLayer, find_map_layer
+from domain_masks.records.measured_metrics import FittedTemperature
 
 _CHUNK = 8
 """Images per pass: their activations are kept for the gradient."""
@@ -37,7 +38,7 @@ def class_activation_maps(
     classes: Tensor,
     ensembles: Sequence[str],
     layer: MapLayer | None = None,
-    temperatures: Mapping[str, float] | None = None,
+    temperatures: Mapping[str, FittedTemperature] | None = None,
 ) -> ClassActivationMaps:
     """Return the Grad-CAM maps of the class ``classes[n]`` of image n under each ensemble (Selvaraju et al., 2017).
 
@@ -47,7 +48,7 @@ def class_activation_maps(
 
     - ``images``: (N, 3, S, S), normalised, on the method's device; ``classes``: (N,)
     - ``layer``: None for :func:`~domain_masks.networks.map_layer.find_map_layer`
-    - ``temperatures``: ensemble -> what a calibrated model divides its logits by before the softmax; maps do not change
+    - ``temperatures``: of the ensembles of a calibrated model; they change probabilities, not maps
 
     Raises InputError if the network has no such layer, or the predictions have no gradient.
     """
@@ -58,7 +59,8 @@ def class_activation_maps(
         for name in ensembles:
             found, logits = _maps(method, some, own, name, layer)
             maps[name].append(found)
-            scaled = logits.float() / (temperatures or {}).get(name, 1.0)
+            fitted = (temperatures or {}).get(name)
+            scaled = logits.float() if fitted is None else logits.float() / fitted.value
             probabilities[name].append(scaled.softmax(1).gather(1, own[:, None])[:, 0].cpu())
     return ClassActivationMaps(
         {name: torch.cat(parts) for name, parts in maps.items()},

@@ -168,7 +168,7 @@ class Method(Description, nn.Module, ABC):
         return cls.fit_closed_form is not Method.fit_closed_form
 
     def classification_loss(
-        self, logits: Tensor, labels: Tensor, reduction: Literal["mean", "sum", "none"] = "mean"
+        self, logits: Tensor, labels: Tensor, reduction: Literal["mean", "none"] = "mean"
     ) -> Tensor:
         """Return the cross entropy of the batch, with the context's class weights and label smoothing if there are any.
 
@@ -181,7 +181,14 @@ class Method(Description, nn.Module, ABC):
         - ``labels``: (N,)
         - ``reduction``: ``none`` returns the loss per image, for methods that weight images
         - returns: scalar, or (N,)
+
+        Raises ValueError for a sum: the loop averages over the images of all processes.
         """
+        if reduction not in ("mean", "none"):
+            raise ValueError(
+                f"reduction: expected 'mean' or 'none', got {reduction!r}; the sum over the images of a batch is the "
+                "mean times batch.random.total"
+            )
         weights, smoothing = self.context.class_weights, self.context.label_smoothing
         if weights is None and not smoothing:
             return functional.cross_entropy(logits, labels, reduction=reduction)
@@ -199,7 +206,7 @@ class Method(Description, nn.Module, ABC):
         if smoothing:
             spread = -(scores if of_classes is None else of_classes * scores).mean(-1)
             losses = (1 - smoothing) * losses + smoothing * spread
-        return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
+        return losses if reduction == "none" else losses.mean()
 
     def training_only(self) -> tuple[str, ...]:
         """Return the prefixes in ``state_dict`` of modules and tensors that only training needs.

@@ -93,10 +93,10 @@ class DMG(DescribedDMG, Method):
             }
         logits = self.network.task(self.boundary_features(batch), batch.domains, noise)
         settings = self.settings
-        classification = self.classification_loss(logits, labels_of(batch), settings.classification_reduction)
-        if settings.classification_reduction == "sum" and batch.random is not None:
-            # The loop weights a process's loss by its share of the rows, which makes a mean of means; of sums it makes the sum.
-            classification = classification * (batch.random.total / batch.random.count)
+        classification = self.classification_loss(logits, labels_of(batch))
+        if settings.classification_reduction == "sum":
+            # The loop averages over the images of all processes: this is their sum.
+            classification = classification * (len(batch) if batch.random is None else batch.random.total)
         terms = {"classification": classification}
         if settings.overlap_weight and settings.masks == "learned":
             overlap = self.network.overlap_loss(settings.overlap_reduction, settings.overlap_epsilon)

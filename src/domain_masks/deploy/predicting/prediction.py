@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from domain_masks.errors import InputError
 from domain_masks.evaluation.by_mask import nearest_source
+from domain_masks.evaluation.calibration import calibrated_logits
 from domain_masks.evaluation.ensembles import log_softmax
 from domain_masks.methods.base import known
 from domain_masks.records.measured_metrics import FittedTemperature
@@ -128,8 +129,7 @@ def predictions_from(
 
     def ranked(ensemble: str, count: int) -> list[tuple[Guess, ...]]:
         logits = output.logits[ensemble]
-        fitted = (temperatures or {}).get(ensemble)
-        values = np.exp(log_softmax(logits if fitted is None else logits.astype(np.float64) / fitted.value))
+        values = np.exp(log_softmax(calibrated_logits(logits, ensemble, temperatures)))
         # The best class alone needs no sorting; both ways break ties by the lower index.
         order = logits.argmax(1)[:, None] if count == 1 else np.argsort(-logits, axis=1, kind="stable")[:, :count]
         return [
