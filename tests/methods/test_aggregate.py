@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional
 
 from domain_masks.errors import InputError
@@ -111,21 +110,6 @@ def test_no_epoch_of_the_last_layer_alone_is_chosen():
     assert (first.selects, second.selects) == (False, True)
     assert second.fresh_optimizers
     assert first.share + second.share == pytest.approx(1)
-
-
-@pytest.mark.parametrize("how", ["learned", "fixed"])
-def test_batch_norm_learns_its_statistics_or_keeps_those_of_the_weights(how):
-    method = built("aggregate", batch_norm=how).train()
-    layers = [module for module in method.modules() if isinstance(module, nn.BatchNorm2d)]
-    assert [layer.training for layer in layers] == [how == "learned"] * 3
-    with torch.no_grad():
-        for layer in layers:
-            layer.running_mean.fill_(0.25)
-    method.training_loss(toy_batch())["classification"].backward()
-    assert all(layer.running_mean.eq(0.25).all() == (how == "fixed") for layer in layers)
-    # Its weight and bias learn in either case.
-    assert all(layer.weight.grad.any() for layer in layers)
-    assert method.network.network.classifier.dropout.training
 
 
 @pytest.mark.parametrize(("setting", "value"), [("head_first", 1.0), ("head_first", -0.1), ("batch_norm", "frozen")])

@@ -87,12 +87,8 @@ def test_networks_learn_alone_in_the_warm_up_and_what_is_drawn_stays():
     assert [phase.name for phase in built("epi_fcr", warm_up=0.0).phases()] == ["episodes"]
 
 
-@pytest.mark.parametrize(("batch_norm", "learned"), [("fixed", False), ("learned", True)])
-def test_batch_norm_is_fixed_unless_asked_for(batch_norm, learned):
-    method = built("epi_fcr", batch_norm=batch_norm)
-    method.network.network.features.add_module("norm", torch.nn.BatchNorm2d(3))
-    method.train()
-    assert method.network.network.features.norm.training == learned
+def test_the_networks_of_the_sources_stay_in_evaluation_mode():
+    method = built("epi_fcr").train()
     assert method.network.network.training
     assert not any(module.training for module in method.specific.modules())
 

@@ -29,6 +29,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "accumulate: averages over the images",
     ),
     "statistics of several": ({"recalibrate_bn": True, "devices": 2}, "recalibrate_bn: "),
+    "fixed statistics": (
+        {"recalibrate_bn": True, "method": {"name": "dmg", "batch_norm": "fixed"}},
+        "recalibrate_bn: would replace the statistics",
+    ),
+    "statistics that are fixed by default": ({"recalibrate_bn": True, "method": "miro"}, "recalibrate_bn: would"),
     "statistics of a network that is kept": (
         {"recalibrate_bn": True, "learn": "masks", "init_from": "run"},
         "recalibrate_bn: learn masks",

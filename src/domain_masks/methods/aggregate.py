@@ -10,7 +10,6 @@ from domain_masks.batch import DomainBatch
 from domain_masks.methods.base import Context, Engine, Optimizer, Phase, Settings, labels_of
 from domain_masks.methods.descriptions.baselines import AggregateSettings, DescribedAggregate
 from domain_masks.methods.one_network import OneNetwork
-from domain_masks.networks.batch_norm import keep_statistics
 
 _HEAD = "head"
 """Name of the phase that trains the last layer alone, and of the layer's optimiser and parameter group."""
@@ -27,13 +26,8 @@ class Aggregate(DescribedAggregate, OneNetwork):
         super().__init__(backbone, context, settings)
         # A subclass may have settings without these fields.
         self._own = settings if isinstance(settings, AggregateSettings) else AggregateSettings()
-
-    def train(self, mode: bool = True) -> Aggregate:
-        """Set training or evaluation mode; fixed batch norm stays in evaluation mode."""
-        super().train(mode)
         if self._own.batch_norm == "fixed":
-            keep_statistics(self.network)
-        return self
+            self.network.keep_statistics()
 
     def phases(self) -> Sequence[Phase]:
         """Return one phase, or two: the last layer alone, then everything."""

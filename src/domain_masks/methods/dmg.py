@@ -56,6 +56,8 @@ class DMG(DescribedDMG, Method):
         if settings.masks == "binary":
             self.network.masks.draw_once()
         self.network.masks.requires_grad_(settings.masks in ("learned", "shared"))
+        if settings.batch_norm == "fixed":
+            self.network.keep_statistics()
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return ``body``, ``head``, and the mask logits as ``masks``."""

@@ -25,6 +25,8 @@ class MultiHeaded(DescribedMultiHeaded, ByDomain):
             context.image_size,
             context.head_initialisation,
         )
+        if settings.batch_norm == "fixed":
+            self.network.keep_statistics()
 
     def domain_tensors(self) -> frozenset[str]:
         """Return the names of the stacked heads."""

@@ -64,6 +64,7 @@ class Network(nn.Module):
         self.image_size = image_size
         self.dropout_in_task = dropout_in_task
         self.is_frozen = False
+        self.keeps_statistics = False
         self.holds_features = False
         self._still_trained: Collection[str] = ()
         self.network = network
@@ -89,7 +90,10 @@ class Network(nn.Module):
         self._changes, self._changeable = Changes(), {}
 
     def train(self, mode: bool = True) -> Network:
-        """Set training or evaluation mode; disabled dropout in T stays off, a frozen network stays in evaluation mode."""
+        """Set training or evaluation mode.
+
+        Disabled dropout in T stays off; a frozen network, and batch norm that keeps its statistics, stay in evaluation mode.
+        """
         super().train(mode)
         if getattr(self, "is_frozen", False):
             self.network.eval()
@@ -97,6 +101,10 @@ class Network(nn.Module):
             self.network.get_submodule(name).eval()
         for name in getattr(self, "_silent_alone", ()):
             self.network.get_submodule(name).training = False
+        if getattr(self, "keeps_statistics", False):
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         return self
 
     def freeze(self) -> None:
@@ -104,6 +112,11 @@ class Network(nn.Module):
         self.is_frozen = True
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
+        self.train(self.training)
+
+    def keep_statistics(self) -> None:
+        """Fix the running statistics of batch norm: training normalises with them, too, and trains weight and bias alone."""
+        self.keeps_statistics = True
         self.train(self.training)
 
     @property

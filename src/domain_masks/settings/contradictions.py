@@ -61,6 +61,14 @@ def _of_the_method(config: RunConfig, method: type[Description]) -> Iterator[str
         yield f"sites: method {name!r} has no masks: leave them out (boundary says where frozen features end)"
     if config.precision == "16" and not method.scaled_gradients:
         yield f"precision: method {name!r} reads gradients, which are scaled with 16: use bf16 or 32"
+    if (
+        config.recalibrate_bn
+        and config.method.get("batch_norm", getattr(method.Settings, "batch_norm", None)) == "fixed"
+    ):
+        yield (
+            f"recalibrate_bn: would replace the statistics that method {name!r} keeps with method.batch_norm 'fixed': leave it "
+            "out, or use method.batch_norm learned"
+        )
     if method.is_closed_form():
         yield from _of_a_closed_form(config, name)
 

@@ -47,16 +47,15 @@ class EpiFCR(DescribedEpiFCR, Method):
         self.head = self.network.head
         self.random_head = copy.deepcopy(backbone.get_submodule(self.head)).requires_grad_(False)
         self.random_head.reset_parameters()  # type: ignore[operator]
+        if settings.batch_norm == "fixed":
+            self.network.keep_statistics()
 
     def train(self, mode: bool = True) -> EpiFCR:
-        """Set training or evaluation mode; the sources' own networks, and fixed batch norm, stay in evaluation mode."""
+        """Set training or evaluation mode; the sources' own networks stay in evaluation mode."""
         super().train(mode)
         # A loaded model has no networks of single sources.
-        kept: list[nn.Module] = [] if self.specific is None else [self.specific]
-        if self.settings.batch_norm == "fixed":
-            kept += [module for module in self.network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        for module in kept:
-            module.eval()
+        if self.specific is not None:
+            self.specific.eval()
         return self
 
     def training_only(self) -> tuple[str, ...]:

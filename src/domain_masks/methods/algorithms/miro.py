@@ -18,7 +18,6 @@ from domain_masks.methods.base import Context, Optimizer, labels_of
 from domain_masks.methods.descriptions.regularisation import DescribedMIRO, MIROSettings
 from domain_masks.methods.one_network import OneNetwork
 from domain_masks.networks import Network
-from domain_masks.networks.batch_norm import keep_statistics
 from domain_masks.networks.stages import channel_axis_of, output_shapes, stages
 
 _EPSILON = 1e-5
@@ -74,13 +73,8 @@ class MIRO(DescribedMIRO, OneNetwork):
         self.oracle = Network(copy.deepcopy(backbone), self.network.boundary, image_size=context.image_size)
         self.oracle.freeze()
         self.variances = nn.ModuleList(Variance(shapes[name]) for name in self._stages)
-
-    def train(self, mode: bool = True) -> MIRO:
-        """Set training or evaluation mode; fixed batch norm stays in evaluation mode."""
-        super().train(mode)
-        if self.settings.batch_norm == "fixed":
-            keep_statistics(self.network)
-        return self
+        if settings.batch_norm == "fixed":
+            self.network.keep_statistics()
 
     def begin_phase(self, name: str) -> None:
         """Copy the network's current weights, which may come from another run, to the oracle."""

@@ -40,6 +40,8 @@ class MultiHeadedSettings(Settings):
     """outputs that are averaged over the heads at test time"""
     validation: Literal["predictions", "known"] = "predictions"
     """predictions that select the best epoch: average of all heads, or head of each image's own domain (the authors' code)"""
+    batch_norm: Literal["learned", "fixed"] = "learned"
+    """batch-norm statistics in training: `learned` from the batches, or `fixed` to those of the initial weights"""
 
 
 class DescribedMultiHeaded(Description):

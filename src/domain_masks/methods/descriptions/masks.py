@@ -42,6 +42,8 @@ class DMGSettings(Settings):
     """predictions that select the best epoch: the ensemble, the own domain's mask, or its hard mask (the authors' code)"""
     masks: Literal["learned", "shared", "fixed", "binary"] = "learned"
     """ablations (docs/methods.md): one mask `shared` by all domains, initial masks kept `fixed`, or drawn once (`binary`)"""
+    batch_norm: Literal["learned", "fixed"] = "learned"
+    """batch-norm statistics in training: `learned` from the batches, or `fixed` to those of the initial weights"""
 
 
 class DescribedDMG(Description):

@@ -192,9 +192,10 @@ METHOD_SETTINGS: Mapping[str, Mapping[str, Classified]] = {
         "average": Fixed("logits"),
         "validation": Fixed("predictions"),
         "masks": Later("learned"),
+        "batch_norm": Later("learned"),
     },
     "aggregate": {"head_first": Later(0.0), "batch_norm": Later("learned")},
-    "multi_headed": {"average": Fixed("logits"), "validation": Later("predictions")},
+    "multi_headed": {"average": Fixed("logits"), "validation": Later("predictions"), "batch_norm": Later("learned")},
 }
 """Method -> its own settings -> their requirements, for the methods that the paper trained itself."""
 
