@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -42,3 +44,27 @@ def test_a_difference_that_other_images_could_turn_is_not_clear(tmp_path):
     assert found.bounds[0] < found.difference < found.bounds[1]
     same = gap(group, lines["dmg"], lines["dmg"], ("out_of_domain", "out_of_domain"))
     assert (same.difference, same.bounds, same.result) == (0, (0, 0), "not clear")
+
+
+def test_a_difference_is_of_the_seeds_that_have_every_held_out_domain(tmp_path):
+    out = make_benchmark(tmp_path, {"dmg": 0.8, "aggregate": 0.6}, [0, 1])
+    shutil.rmtree(out / "dmg" / "target-2" / "seed-1")
+    (group,) = groups_of(collect([out]).runs)
+    lines = {line.method: line for line in group.lines}
+    found = gap(group, lines["dmg"], lines["aggregate"], ("out_of_domain", "out_of_domain"))
+    for folder in out.glob("*/*/seed-1"):
+        shutil.rmtree(folder)
+    (alone,) = groups_of(collect([out]).runs)
+    first, second = ({line.method: line for line in alone.lines}[name] for name in ("dmg", "aggregate"))
+    assert found == gap(alone, first, second, ("out_of_domain", "out_of_domain"))
+    assert list(found.by_seed) == [0]
+    assert found.difference == found.by_seed[0]
+
+
+def test_without_a_common_seed_of_every_held_out_domain_there_is_no_difference(tmp_path):
+    out = make_benchmark(tmp_path, {"dmg": 0.8, "aggregate": 0.6}, [0, 1])
+    for place, seed in ((0, 0), (1, 1)):
+        shutil.rmtree(out / "dmg" / f"target-{place}" / f"seed-{seed}")
+    (group,) = groups_of(collect([out]).runs)
+    lines = {line.method: line for line in group.lines}
+    assert gap(group, lines["dmg"], lines["aggregate"], ("out_of_domain", "out_of_domain")) is None

@@ -1,3 +1,5 @@
+import shutil
+
 from domain_masks.evaluation import accuracies
 from domain_masks.records import Predictions, Results, RunFolder
 from domain_masks.records.collection import collect
@@ -33,6 +35,16 @@ def test_seeds_without_every_domain_leave_no_overall_and_say_why(tmp_path):
     (group,) = groups_of(collect([tmp_path]).runs)
     notes = side_by_side(group, summary(group)).notes
     assert any(note.startswith("No overall for dmg: no single seed") for note in notes)
+
+
+def test_the_seeds_of_an_overall_are_named_where_others_lack_a_domain(tmp_path):
+    out = make_benchmark(tmp_path, {"dmg": 0.8, "aggregate": 0.6}, [0, 1, 2])
+    shutil.rmtree(out / "dmg" / "target-0" / "seed-2")
+    (group,) = groups_of(collect([out]).runs)
+    notes = side_by_side(group, summary(group)).notes
+    assert [note.split(";")[0] for note in notes if note.startswith("Overall of")] == [
+        "Overall of dmg, its ± and its differences: seeds 0, 1 alone"
+    ]
 
 
 def test_an_ensemble_that_some_runs_lack_is_named(tmp_path):

@@ -68,11 +68,9 @@ class AccuracyDifference:
 
 
 def gap(group: Group, first: Line, second: Line, measures: tuple[str, str]) -> AccuracyDifference | None:
-    """Return the mean difference of two lines over their common seeds; None unless both have every held-out domain."""
+    """Return the mean difference of two lines over the seeds with which both have every held-out domain; None without any."""
     targets = group.main_targets
-    pairs: list[tuple[RunRecord, RunRecord]] = []
-    by_seed: dict[int, list[float]] = {}
-    by_target: dict[str, list[float]] = {}
+    by_seed: dict[int, dict[str, tuple[tuple[RunRecord, RunRecord], float]]] = {}
     for target in targets:
         others = {record.results.seed: record for record in second.by_target.get(target, ())}
         for record in first.by_target.get(target, ()):
@@ -80,15 +78,16 @@ def gap(group: Group, first: Line, second: Line, measures: tuple[str, str]) -> A
             first_accuracy = accuracy_of(record, measures[0])
             second_accuracy = None if other is None else accuracy_of(other, measures[1])
             if other is not None and first_accuracy is not None and second_accuracy is not None:
-                pairs.append((record, other))
-                by_seed.setdefault(record.results.seed, []).append(first_accuracy - second_accuracy)
-                by_target.setdefault(target, []).append(first_accuracy - second_accuracy)
-    if len(by_target) < len(targets):
+                found = (record, other), first_accuracy - second_accuracy
+                by_seed.setdefault(record.results.seed, {})[target] = found
+    complete = {seed: found for seed, found in sorted(by_seed.items()) if len(found) == len(targets)}
+    if not complete:
         return None
+    by_target = {target: [found[target][1] for found in complete.values()] for target in targets}
     means = [sum(values) / len(values) for values in by_target.values()]
-    seeds = {seed: sum(values) / len(values) for seed, values in sorted(by_seed.items()) if len(values) == len(targets)}
+    seeds = {seed: sum(value for _, value in found.values()) / len(targets) for seed, found in complete.items()}
     deviation = float(pd.Series(list(seeds.values())).std()) if len(seeds) > 1 else None
-    bounds = _bounds(group, pairs, measures, by_target)
+    bounds = _bounds(group, [pair for found in complete.values() for pair, _ in found.values()], measures, by_target)
     return AccuracyDifference(
         sum(means) / len(means), sum(mean > 0 for mean in means), len(means), seeds, deviation, bounds
     )

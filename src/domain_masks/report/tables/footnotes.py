@@ -11,7 +11,7 @@ from domain_masks.records.collection import RunRecord
 from domain_masks.records.counts import counted
 from domain_masks.records.ensemble_names import KNOWN_DOMAIN
 from domain_masks.records.results import IN_DOMAIN, OUT_OF_DOMAIN, WITH_KNOWN_DOMAIN
-from domain_masks.report.runs.accuracies import ensembles_of, overall
+from domain_masks.report.runs.accuracies import complete_runs, ensembles_of, overall
 from domain_masks.report.runs.groups import Group
 from domain_masks.report.runs.lines import Line
 from domain_masks.report.runs.naming import value_text
@@ -46,6 +46,7 @@ def reading(group: Group, frame: pd.DataFrame) -> list[str]:
     if len(seeds) > 1:
         notes.append(f"±: sample standard deviation over the seeds {', '.join(map(str, seeds))}.")
     notes += _missing_deviations(group, frame)
+    notes += _seeds_of_overall(group)
     if (frame["accuracy"].notna() & frame["low"].isna()).any():
         notes.append("No interval is shown if a run's predictions.npz is missing or has other images.")
     if others := group.not_shown:
@@ -94,6 +95,20 @@ def _missing_deviations(group: Group, frame: pd.DataFrame) -> list[str]:
     ]
     if scattered:
         notes.append(f"No overall for {', '.join(scattered)}: no single seed has every held-out domain.")
+    return notes
+
+
+def _seeds_of_overall(group: Group) -> list[str]:
+    """Name the seeds of an overall accuracy where some seeds lack a held-out domain: it leaves them out, as differences do."""
+    notes = []
+    for line in group.lines:
+        whole = {record.results.seed for record in complete_runs(group, line)}
+        if whole and whole != {record.results.seed for record in line.records}:
+            names = f"seed{'s' * (len(whole) > 1)} {', '.join(map(str, sorted(whole)))}"
+            notes.append(
+                f"Overall of {line.label}, its ± and its differences: {names} alone; the other seeds lack a held-out domain. "
+                "The numbers of single held-out domains are of all their seeds."
+            )
     return notes
 
 
