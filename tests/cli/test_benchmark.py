@@ -39,7 +39,12 @@ def test_a_printed_benchmark_is_complete_and_prints_itself(capsys: pytest.Captur
     content = parse_yaml(text, "f")
     dmg, multi_headed = content["methods"]
     assert (dmg["overlap_weight"], dmg["validation"]) == (0.5, "predictions")
-    assert multi_headed == {"name": "multi_headed", "average": "logits", "validation": "predictions"}
+    assert multi_headed == {
+        "name": "multi_headed",
+        "average": "logits",
+        "validation": "predictions",
+        "batch_norm": "learned",
+    }
     assert (content["targets"], content["seeds"]) == (["ink,paper"], [0, 2])
     assert (content["sites"], content["lr_masks"], content["epochs"]) == (["paper"], 0.1, 20)
     assert not {"target", "seed", "method"} & set(content)
