@@ -155,6 +155,39 @@ def states(plugin: str) -> dict[str, str]:
     return {run.name: run.state for run in planned}
 
 
+HELPED = CODE.replace(
+    "from typing import ClassVar", "from typing import ClassVar\n\nfrom own_parts import FACTOR", 1
+).replace("self.settings.factor * term", "FACTOR * term")
+
+
+@pytest.mark.parametrize("plugin", ["code/own.py", "own", "own_package", "own_package.main"])
+def test_code_beside_a_plugin_is_part_of_it(tmp_path: Path, plugin: str) -> None:
+    folder = {"code/own.py": "code", "own": "."}.get(plugin, "own_package")
+    (tmp_path / folder).mkdir(exist_ok=True)
+    text, relative = HELPED, HELPED.replace("from own_parts", "from .own_parts")
+    main_file = tmp_path / folder / "own.py"
+    if folder == "own_package":
+        text, main_file = relative, tmp_path / folder / "main.py"
+        (tmp_path / folder / "__init__.py").write_text("from own_package import main\n" if plugin == folder else "")
+    main_file.write_text(text, encoding="utf-8")
+    parts = tmp_path / folder / "own_parts.py"
+    parts.write_text("FACTOR = 0.5\n")
+    clean(tmp_path / "images")
+
+    def factor() -> float:
+        load_plugins([plugin])
+        return METHODS["own"].training_loss.__globals__["FACTOR"]
+
+    assert train("--plugin", plugin, "--method", "own", "--out", "runs/own/sketch/seed-0") == 0
+    assert states(plugin)["own/sketch/seed-0"] == "done"
+    assert factor() == 0.5
+    parts.write_text("FACTOR = 0.25\n")
+    assert factor() == 0.25
+    (other, state), _ = states(plugin).items()
+    assert other.startswith("own/sketch/seed-0-")
+    assert state == "pending"
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("own")
 def test_a_benchmark_finds_it_in_other_processes() -> None:

@@ -16,7 +16,11 @@ import generated
 from domain_masks.errors import DiskFullError, InputError
 from domain_masks.experiments import accuracy_table, execute_plan, leave_one_out, summary
 from domain_masks.experiments.benchmark_table import overall_in_words
+from domain_masks.methods import METHODS
+from domain_masks.methods.aggregate import Aggregate
 from domain_masks.methods.dmg import DMG
+from domain_masks.networks.backbones import BACKBONES
+from domain_masks.networks.small import SmallConvNet
 from domain_masks.progress import ConsoleReporter
 from domain_masks.records.collection import collect
 from domain_masks.records.results import held_out_name
@@ -94,6 +98,27 @@ def test_done_runs_are_skipped_and_others_settings_get_folders_of_their_own(
     assert [record.config["lr"] for _, record in outcome.runs] == [0.5]
     assert plan(targets=["dots"], methods=["dmg"], lr=0.5)[0].state == "done"
     assert plan(targets=["dots"], methods=["dmg"])[0].state == "done"
+
+
+@pytest.mark.parametrize("own", ["method", "backbone"])
+def test_finished_runs_of_code_that_was_registered_in_python_are_said(
+    own: str, data: Any, plan: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {"targets": ["dots"], "methods": ["aggregate"]}
+    if own == "method":
+        kind = type("Own", (Aggregate,), {"name": "own", "__module__": "__main__"})
+        monkeypatch.setitem(METHODS.data, "own", kind)
+        changes["methods"] = ["own"]
+    else:
+        name = "tests.Own"
+        monkeypatch.setitem(BACKBONES, name, SmallConvNet)
+        changes["backbone"] = name
+    note = "use a method or network that Python code registered"
+    assert not execute_plan(plan(**changes), data, ConsoleReporter()).failed
+    assert note not in capsys.readouterr().err
+    execute_plan(plan(**changes), data, ConsoleReporter())
+    said = capsys.readouterr().err
+    assert said.count("done already") == said.count(note) == 1
 
 
 def test_a_failing_run_is_recorded_tried_again_and_stops_no_other(

@@ -14,9 +14,12 @@ from domain_masks.experiments.plan import PlannedRun
 from domain_masks.experiments.run_index import is_of_unknown_content
 from domain_masks.experiments.run_locks import is_locked
 from domain_masks.keywords import named_keywords
+from domain_masks.methods.plugins import is_from_outside
+from domain_masks.networks.names import OWN_NAMES, own_names
 from domain_masks.progress import Reporter
 from domain_masks.records import Results, RunFolder
 from domain_masks.records.collection import RunRecord, read_run
+from domain_masks.records.config import RunConfig
 
 POLL_SECONDS = 2.0
 """Seconds between two checks of the runs that another process executes."""
@@ -92,6 +95,17 @@ def _report_done(plan: Sequence[PlannedRun], reporter: Reporter) -> None:
             f"note: {len(unknown)} of these runs, such as {unknown[0]}, were made by a version that did not record what "
             "the images hold: whether they were the same images is unknown. Remove their folders to run them again"
         )
+    own = [run.name for run in plan if run.state in ("done", "started") and _is_of_unrecorded_code(run.config)]
+    if own:
+        reporter.say(
+            f"note: {len(own)} of these runs, such as {own[0]}, use a method or network that Python code registered, which is "
+            "not recorded: if it has changed, remove their folders to run them again. The code of a plugin is recorded"
+        )
+
+
+def _is_of_unrecorded_code(config: RunConfig) -> bool:
+    own_network = config.backbone in own_names() and config.backbone not in OWN_NAMES
+    return not config.plugin and (own_network or is_from_outside(config.method_name))
 
 
 def _jobs(plan: Sequence[PlannedRun]) -> list[Job]:

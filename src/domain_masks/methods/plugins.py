@@ -11,26 +11,26 @@ import os
 import sys
 import traceback
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from domain_masks.errors import InputError, nearest
 from domain_masks.methods.method_registry import METHODS
-from domain_masks.records.file_state import digest_of_file
-from domain_masks.records.plugins import is_file, plugin_file
+from domain_masks.records.plugins import is_file, plugin_digest, plugin_file, plugin_files
 
 _PREFIX = "domain_masks_plugin_"
 """Prefix of the names of modules that are imported from a file."""
 _LOADED: dict[str, str] = {}
-"""Module name or absolute path of a plugin -> digest of the imported file."""
+"""Module name or absolute path of a plugin -> digest of its code as it was imported."""
 
 
 def load_plugins(names: Iterable[str]) -> None:
     """Import plugins, each once: files ``*.py``, or modules on Python's path or in the working folder.
 
-    A file that has changed is imported again. Plugins register their methods in ``METHODS``, and other parts in ``SAMPLING``,
-    ``SCHEDULES`` and the other registries.
+    One whose code has changed is imported again, with what it imports from its own folder or package. Plugins register their
+    methods in ``METHODS``, and other parts in ``SAMPLING``, ``SCHEDULES`` and the other registries.
 
     Raises InputError if a plugin does not exist, cannot be imported (with the line), defines a method without registering it,
     or registers one under the name of a method of this package.
@@ -40,9 +40,11 @@ def load_plugins(names: Iterable[str]) -> None:
         if path is not None and not path.is_file():
             raise InputError(f"plugin {name!r}: no such file. Expected a Python file or the name of a module")
         key = name if path is None else str(path.absolute())
-        digest = "" if path is None else digest_of_file(path)
+        digest = _digest(name)
         if _LOADED.get(key) == digest:
             continue
+        if key in _LOADED:
+            _forget(plugin_files(name))
         before = dict(METHODS.data)
         try:
             module = _module(name) if path is None else _file(path.absolute())
@@ -54,13 +56,38 @@ def load_plugins(names: Iterable[str]) -> None:
         _LOADED[key] = digest
 
 
-def _module(name: str) -> ModuleType:
+@contextmanager
+def _working_folder_on_path() -> Iterator[None]:
     # As with `python -m`; the script `dmg` has only its own folder on the path.
     here = str(Path.cwd())
     sys.path.append(here)
     try:
         importlib.invalidate_caches()
-        return importlib.import_module(name)
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _digest(plugin: str) -> str:
+    with _working_folder_on_path():
+        try:
+            return plugin_digest(plugin) or ""
+        except Exception:
+            return ""
+
+
+def _forget(files: Iterable[Path]) -> None:
+    """Remove the modules of these files, so that they are imported again: their code has changed."""
+    places = {str(path.absolute()) for path in files}
+    for name, module in list(sys.modules.items()):
+        if name != "__main__" and getattr(module, "__file__", None) in places:
+            del sys.modules[name]
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        with _working_folder_on_path():
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise InputError(
@@ -70,8 +97,6 @@ def _module(name: str) -> ModuleType:
         raise _broken(name, plugin_file(name), error) from error
     except (Exception, SystemExit) as error:
         raise _broken(name, plugin_file(name), error) from error
-    finally:
-        sys.path.remove(here)
 
 
 def _file(path: Path) -> ModuleType:
@@ -131,13 +156,22 @@ def _require_registration(name: str, module: ModuleType) -> None:
 
 def _refuse_names_of_this_package(plugin: str, before: Mapping[str, type | str]) -> None:
     for name, was in before.items():
-        is_own = was.startswith("domain_masks.") if isinstance(was, str) else source_of(was) is None
         now = METHODS.data.get(name)
-        if is_own and isinstance(now, type) and source_of(now) is not None:
+        if _is_of_this_package(was) and isinstance(now, type) and source_of(now) is not None:
             raise InputError(
                 f"plugin {plugin!r} registers {now.__name__} as {name!r}, the name of a method of this package: expected "
                 "another name, so that their results are not confused"
             )
+
+
+def is_from_outside(method: str) -> bool:
+    """Whether a registered method is not one of this package."""
+    registered = METHODS.data.get(method)
+    return registered is not None and not _is_of_this_package(registered)
+
+
+def _is_of_this_package(registered: type | str) -> bool:
+    return registered.startswith("domain_masks.") if isinstance(registered, str) else source_of(registered) is None
 
 
 def source_of(kind: type) -> str | None:

@@ -21,7 +21,7 @@ from domain_masks.errors import RunFolderError
 from domain_masks.records.config import AUTO, NOT_COMPUTED, RunConfig
 from domain_masks.records.file_state import digest_of_file
 from domain_masks.records.files import read_json
-from domain_masks.records.plugins import plugin_file
+from domain_masks.records.plugins import plugin_digest
 from domain_masks.records.preparation import without_usual_preparation
 from domain_masks.records.run_folder import RunFolder
 from domain_masks.records.setting_types import OWN_RANGE, augmentation_in_keys
@@ -223,8 +223,10 @@ def _contents_of_plugins(config: RunConfig) -> list[str]:
 
 
 def _content_of_plugin(plugin: str) -> str:
-    path = plugin_file(plugin)
-    return f"module:{plugin}" if path is None else _content(path)
+    try:
+        return plugin_digest(plugin) or f"module:{plugin}"
+    except OSError:
+        return f"file:{Path(plugin).name}"
 
 
 def _content(path: Path) -> str:
