@@ -13,6 +13,7 @@ from domain_masks.methods.run_defaults import defaults_in_effect
 from domain_masks.methods.settings import method_defaults
 from domain_masks.records.collection import RunRecord
 from domain_masks.records.config import NOT_COMPUTED, RunConfig, parse_config
+from domain_masks.records.identity import PLUGINS
 
 METHOD = "method."
 """Prefix of a method's own settings, as in their flags."""
@@ -34,12 +35,15 @@ class Variant:
       None means off. A setting that an older run did not record was at its default
     - ``label``: the method and these settings, such as "dmg, overlap_weight 0.01"; those that are None are not shown
     - ``records``: the runs, in the order in which they were given; of the same targets and seed only the first
+    - ``superseded``: runs of the same settings with other contents of the plugins, or of the run in ``init_from``, than the one
+      that was started last; they are not among the records, as they computed something else
     """
 
     method: str
     settings: Mapping[str, Any]
     label: str
     records: tuple[RunRecord, ...] = field(repr=False)
+    superseded: tuple[RunRecord, ...] = field(default=(), repr=False)
 
     def holding_out(self, targets: Sequence[str]) -> tuple[RunRecord, ...]:
         """Return the runs that hold out exactly these domains, in any order, by seed."""
@@ -78,10 +82,12 @@ def _of_one_method(method: str, records: Sequence[RunRecord]) -> list[Variant]:
     for record, values in zip(records, settings, strict=True):
         shown = {name: values.get(name) for name in differing}
         groups.setdefault(tuple(map(_order, shown.values())), []).append((record, shown))
-    return [
-        Variant(method, members[0][1], _label(method, members[0][1]), _once([record for record, _ in members]))
-        for _, members in sorted(groups.items(), key=lambda group: group[0])
-    ]
+    found = []
+    for _, members in sorted(groups.items(), key=lambda group: group[0]):
+        newest, superseded = _of_newest_contents([record for record, _ in members])
+        shown = members[0][1]
+        found.append(Variant(method, shown, _label(method, shown), _once(newest), tuple(superseded)))
+    return found
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
@@ -121,6 +127,29 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(str, value))
     return str(value)
+
+
+def _of_newest_contents(records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[RunRecord]]:
+    """Divide runs of the same settings into those with the contents of the run that was started last, and the others.
+
+    A run that did not record its contents counts as having them, unless there are several.
+    """
+    contents = {id(record): _contents(record) for record in records}
+    known = [record for record in records if contents[id(record)] is not None]
+    if len({contents[id(record)] for record in known}) < 2:
+        return list(records), []
+    newest = contents[id(max(known, key=lambda record: record.started))]
+    return (
+        [record for record in records if contents[id(record)] == newest],
+        [record for record in records if contents[id(record)] != newest],
+    )
+
+
+def _contents(record: RunRecord) -> str | None:
+    """Return what a run recorded of the contents behind the names of plugins and of ``init_from``; None where it did not."""
+    if not record.inputs:
+        return None
+    return json.dumps([record.inputs.get(PLUGINS), record.inputs.get("init_from")])
 
 
 def _once(records: Sequence[RunRecord]) -> tuple[RunRecord, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 from domain_masks.errors import DomainMasksError, InputError, RunFolderError
 from domain_masks.records.config import parse_config, read_config
 from domain_masks.records.failure import FAILURE, read_failure
+from domain_masks.records.files import read_json
 from domain_masks.records.identity import CONTENT, inputs_noted, revisions_missing
 from domain_masks.records.metrics_log import MetricsLog, Value
 from domain_masks.records.predictions import Predictions
@@ -47,10 +48,23 @@ class RunRecord:
         """The inputs that the run recorded, see :mod:`domain_masks.records.identity`; empty where it did not."""
         return inputs_noted(self.folder) or {}
 
+    @cached_property
+    def started(self) -> str:
+        """When the run was started, in ISO 8601 and UTC, so that it sorts by time; empty where it is not recorded."""
+        try:
+            return str(read_json(self.folder.environment).get("started", ""))
+        except RunFolderError:
+            return ""
+
     @property
     def content(self) -> str | None:
         """The fingerprint of the dataset's images, names and labels; None for runs of versions that did not record it."""
         return self.inputs.get(CONTENT)
+
+    @property
+    def weights_content(self) -> str | None:
+        """The digest of the file of initial weights; None without one, and for runs of versions that did not record it."""
+        return self.inputs.get("weights")
 
     @property
     def revisions_missing(self) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from domain_masks.evaluation import per_domain_accuracy
@@ -46,6 +49,48 @@ def test_an_undecided_baseline_is_not_replaced_by_one_of_another_optimiser(tmp_p
     assert group.line("aggregate", "sgd") is not None
     assert group.line("aggregate", "adam") is None
     assert not any("Aggregate" in finding for finding in findings(group, [])["finding"])
+
+
+def note(folder, started, **inputs):
+    """Record for all runs below a folder when they were started, and the contents that they were made with."""
+    for results in folder.rglob("results.json"):
+        results.with_name("environment.json").write_text(json.dumps({"started": started, "inputs": inputs}))
+
+
+OLD, NEW = "2026-01-01T00:00:00+00:00", "2026-02-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("name", ["plugins", "init_from"])
+def test_runs_of_older_code_or_of_another_base_run_are_not_averaged_with_the_newest(tmp_path, name):
+    new = make_benchmark(tmp_path / "new", {"dmg": 0.8}, [0])
+    note(new, NEW, **{name: "1111"})
+    (alone,) = groups_of(collect([new]).runs)
+    note(make_benchmark(tmp_path / "old", {"dmg": 0.3}, [0, 1]), OLD, **{name: "2222"})
+    (group,) = groups_of(collect([tmp_path]).runs)
+    pd.testing.assert_frame_equal(summary(group), summary(alone))
+    assert group.seeds == (0,)
+    assert [text.split(",")[0] for text in group.problems] == ["8 runs have other contents of the plugins"]
+
+
+def test_runs_with_the_contents_of_the_newest_are_its_other_seeds(tmp_path):
+    for seed, started in enumerate((NEW, OLD)):
+        note(make_benchmark(tmp_path / str(seed), {"dmg": 0.8}, [seed]), started, plugins=["1111"])
+    make_benchmark(tmp_path / "unknown", {"dmg": 0.8}, [2])
+    (group,) = groups_of(collect([tmp_path]).runs)
+    assert group.seeds == (0, 1, 2)
+    assert not group.problems
+
+
+def test_another_file_of_weights_under_the_same_name_is_another_protocol(tmp_path):
+    config = {**PAPER_CONFIG, "weights": "best.pt"}
+    for weights, right, seed in (("aaaa", 0.8, 0), ("bbbb", 0.3, 0), (None, 0.5, 1)):
+        out = make_benchmark(tmp_path / f"{weights}", {"dmg": right}, [seed], config=config)
+        note(out, OLD, **({"weights": weights} if weights else {}))
+    groups = groups_of(collect([tmp_path]).runs)
+    assert [group.seeds for group in groups] == [(0,), (0,), (1,)]
+    assert sum("weights_content aaaa" in group.title for group in groups) == 1
+    known = collect([tmp_path / "aaaa", tmp_path / "None"]).runs
+    assert [group.seeds for group in groups_of(known)] == [(0, 1)]
 
 
 def test_several_protocols_are_never_averaged(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,9 +125,16 @@ def groups_of(records: Sequence[RunRecord], rule: str = SOURCE_VALIDATION) -> li
     """
     parts: dict[str, list[RunRecord]] = {}
     for record in records:
-        shared = {name: value for name, value in protocol_of(record).items() if name != "images"}
+        shared = {
+            name: value for name, value in protocol_of(record).items() if name not in ("images", "weights_content")
+        }
         parts.setdefault(json.dumps(shared, sort_keys=True, default=str), []).append(record)
-    divided = [same for part in parts.values() for same in _by_content(part)]
+    divided = [
+        same
+        for part in parts.values()
+        for of_images in _by_content(part, lambda record: record.content)
+        for same in _by_content(of_images, lambda record: record.weights_content)
+    ]
     ordered = sorted(
         divided,
         key=lambda part: (
@@ -137,7 +144,10 @@ def groups_of(records: Sequence[RunRecord], rule: str = SOURCE_VALIDATION) -> li
             bool(part[0].revisions_missing),
         ),
     )
-    protocols = [protocol_of(next((r for r in part if r.content is not None), part[0])) for part in ordered]
+    protocols = [
+        protocol_of(max(part, key=lambda record: (record.content is not None, record.weights_content is not None)))
+        for part in ordered
+    ]
     differing = differing_settings(protocols)
     names: list[str] = []
     groups = []
@@ -154,11 +164,11 @@ def is_of_test_time(record: RunRecord) -> bool:
     return record.results.protocol.test_time is not None
 
 
-def _by_content(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
-    """Divide runs by the content of their images; runs without a fingerprint join the others if these agree."""
+def _by_content(records: Sequence[RunRecord], content_of: Callable[[RunRecord], str | None]) -> list[list[RunRecord]]:
+    """Divide runs by the content of a file or dataset; runs that did not record it join the others if these agree."""
     parts: dict[str | None, list[RunRecord]] = {}
-    for record in sorted(records, key=lambda record: record.content is None):
-        known = record.content
+    for record in sorted(records, key=lambda record: content_of(record) is None):
+        known = content_of(record)
         parts.setdefault(next(iter(parts)) if known is None and len(parts) == 1 else known, []).append(record)
     order = {id(record): place for place, record in enumerate(records)}
     return [sorted(part, key=lambda record: order[id(record)]) for part in parts.values()]
@@ -167,8 +177,9 @@ def _by_content(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
 def protocol_of(record: RunRecord) -> dict[str, Any]:
     """Return the protocol of a run: dataset, backbone and the settings in :data:`PROTOCOL`.
 
-    Also ``held_out``, "nothing" for a run on all domains; ``test_time``, an option of predicting; ``images``, the start of
-    the dataset's fingerprint; and ``before``, later changes of the computation that it lacks.
+    Also ``held_out``, "nothing" for a run on all domains; ``test_time``, an option of predicting; ``images`` and
+    ``weights_content``, the start of the digests of the dataset and of the file of weights; and ``before``, later changes of
+    the computation that it lacks.
     """
     config = record.config
     protocol: dict[str, Any] = {"dataset": record.results.dataset, "backbone": record.results.backbone}
@@ -180,6 +191,7 @@ def protocol_of(record: RunRecord) -> dict[str, Any]:
         # As of runs of versions that had no other.
         protocol["in_domain_test"] = None
     protocol["images"] = None if record.content is None else record.content[:8]
+    protocol["weights_content"] = None if record.weights_content is None else record.weights_content[:8]
     protocol["held_out"] = None if record.results.targets else "nothing"
     protocol["test_time"] = record.results.protocol.test_time
     protocol["before"] = ", ".join(record.revisions_missing) or None
@@ -192,7 +204,14 @@ def _group(name: str, title: str, records: Sequence[RunRecord], rule: str) -> Gr
     once = tuple(record for record in records if id(record) in kept)
     correctness = {id(record): correctness_of(record) for record in once}
     problems = [f"{record.folder.path}: {text}" for record in once if (text := correctness[id(record)].problem)]
-    repeated = len(records) - len(once)
+    if superseded := [record for variant in every for record in variant.superseded]:
+        subject, verb = ("1 run has", "is") if len(superseded) == 1 else (f"{len(superseded)} runs have", "are")
+        problems.append(
+            f"{subject} other contents of the plugins, or of the run in init_from, than the newest run of these settings, and "
+            f"{verb} left out, as the code or the base run has changed: {', '.join(str(r.folder.path) for r in superseded[:3])}"
+            f"{'' if len(superseded) <= 3 else ', ...'}"
+        )
+    repeated = len(records) - len(once) - len(superseded)
     if repeated:
         subject, verb = ("1 run repeats", "is") if repeated == 1 else (f"{repeated} runs repeat", "are")
         problems.append(f"{subject} the settings, held-out domain and seed of another, and {verb} left out")
