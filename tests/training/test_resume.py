@@ -56,15 +56,22 @@ def check_kills(folder: Path, settings: dict[str, Any], kills: int) -> None:
     assert outcome["killed"] == min(kills, outcome["moments"]) > 0
 
 
+@pytest.mark.timeout(900)
+def test_a_killed_run_ends_bit_for_bit_like_an_undisturbed_one(tmp_path: Path) -> None:
+    check_kills(tmp_path, {"method": "multi_headed", **FROZEN}, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param({"method": "dmg"}, id="images", marks=pytest.mark.slow),
+        pytest.param({"method": "dmg"}, id="images"),
         pytest.param({"method": "multi_headed", **FROZEN}, id="frozen"),
-        pytest.param({"method": "dmg", "average": "ema", **FROZEN}, id="average", marks=pytest.mark.slow),
-        pytest.param({"method": "dmg", "average": "swa"}, id="average of images", marks=pytest.mark.slow),
-        pytest.param({"method": "dmg", "average": "swad", "average_interval": 3}, id="valley", marks=pytest.mark.slow),
-        pytest.param({"epochs": 5, "freeze_epochs": 1, "unfreeze_every": 1}, id="unfreezing", marks=pytest.mark.slow),
+        pytest.param({"method": "dmg", "average": "ema", **FROZEN}, id="average"),
+        pytest.param({"method": "dmg", "average": "swa"}, id="average of images"),
+        pytest.param({"method": "dmg", "average": "swad", "average_interval": 3}, id="valley"),
+        pytest.param({"epochs": 5, "freeze_epochs": 1, "unfreeze_every": 1}, id="unfreezing"),
     ],
 )
 def test_killed_runs_end_bit_for_bit_like_undisturbed_ones(tmp_path: Path, settings: dict[str, Any]) -> None:
