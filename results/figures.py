@@ -19,6 +19,7 @@ from domain_masks.report.figures.svg import plot_svg
 LABELS = {
     "art_painting": "art painting",
     "aggregate, batch_norm fixed": "aggregate, fixed BN",
+    "dmg, batch_norm fixed": "dmg, fixed BN",
     "dmg, lr_masks 0.01": "dmg, masks 1e-2",
 }
 """A held-out domain or a setting -> its name in a figure, if another one."""
