@@ -282,6 +282,11 @@ def test_a_broken_file_is_one_message_with_the_line(
     own.write_text(code, encoding="utf-8")
     assert said in told(capsys, "methods", "--plugin", "code/own.py")
     assert METHODS.data == before
+    # A module below the working folder likewise, where only the plugin's import looks.
+    sys.path[:] = [place for place in sys.path if place not in ("", str(Path.cwd()))]
+    Path("own_module.py").write_text(code, encoding="utf-8")
+    assert said.replace("own.py'", "own_module'") in told(capsys, "methods", "--plugin", "own_module")
+    assert METHODS.data == before
     own.write_text(CODE, encoding="utf-8")
     load_plugins(["code/own.py"])
     assert "own" in METHODS

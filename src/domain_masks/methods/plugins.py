@@ -85,18 +85,18 @@ def _forget(files: Iterable[Path]) -> None:
 
 
 def _module(name: str) -> ModuleType:
-    try:
-        with _working_folder_on_path():
+    with _working_folder_on_path():
+        try:
             return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise InputError(
-                f"plugin {name!r}: no such module here. Expected one that is installed or lies below the working folder, or a "
-                "file by its path, which ends with .py"
-            ) from error
-        raise _broken(name, plugin_file(name), error) from error
-    except (Exception, SystemExit) as error:
-        raise _broken(name, plugin_file(name), error) from error
+        except ModuleNotFoundError as error:
+            if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+                raise InputError(
+                    f"plugin {name!r}: no such module here. Expected one that is installed or lies below the working folder, "
+                    "or a file by its path, which ends with .py"
+                ) from error
+            raise _broken(name, plugin_file(name), error) from error
+        except (Exception, SystemExit) as error:
+            raise _broken(name, plugin_file(name), error) from error
 
 
 def _file(path: Path) -> ModuleType:

@@ -75,7 +75,8 @@ def _imported_from(folder: Path, first: Path) -> list[Path]:
     found: list[Path] = []
     pending = [first]
     while pending:
-        for name in _imports(pending.pop()):
+        # A copy of this package beside a plugin is not the plugin's.
+        for name in set(_imports(pending.pop())) - {"domain_masks"}:
             module, package = folder / f"{name}.py", folder / name
             new = [module] if module.is_file() else _all_in(package) if package.is_dir() else []
             new = [path for path in new if path != first and path not in found]

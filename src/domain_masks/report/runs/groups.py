@@ -207,8 +207,8 @@ def _group(name: str, title: str, records: Sequence[RunRecord], rule: str) -> Gr
     if superseded := [record for variant in every for record in variant.superseded]:
         subject, verb = ("1 run has", "is") if len(superseded) == 1 else (f"{len(superseded)} runs have", "are")
         problems.append(
-            f"{subject} other contents of the plugins, or of the run in init_from, than the newest run of these settings, and "
-            f"{verb} left out, as the code or the base run has changed: {', '.join(str(r.folder.path) for r in superseded[:3])}"
+            f"{subject} other contents of the plugins, or of the run in init_from, than the newest run of these settings, or "
+            f"none recorded, and {verb} left out: {', '.join(str(record.folder.path) for record in superseded[:3])}"
             f"{'' if len(superseded) <= 3 else ', ...'}"
         )
     repeated = len(records) - len(once) - len(superseded)
