@@ -153,7 +153,7 @@ def test_tied_weights_stay_tied():
 
 
 def test_compiled_parts_are_differentiated_twice(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda function: lambda *inputs: function(*inputs).detach() * 0)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *inputs: function(*inputs).detach() * 0)
     net = Network(build_backbone("small", 5), "classifier", image_size=SIZE).eval()
     images, *_ = batch()
     expected = net(images)

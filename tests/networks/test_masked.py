@@ -366,7 +366,7 @@ def test_compiled_segments_compute_the_same():
         torch._dynamo.reset()
         with pytest.MonkeyPatch.context() as patch:
             original = torch.compile
-            patch.setattr(torch, "compile", lambda function: original(function, backend="eager", fullgraph=True))
+            patch.setattr(torch, "compile", lambda function, **_: original(function, backend="eager", fullgraph=True))
             net.compile_segments()
         torch.testing.assert_close(net(images, domains), expected)
         torch.testing.assert_close(copy.deepcopy(net)(images, domains), expected)

@@ -325,13 +325,17 @@ class Network(nn.Module):
         yield from self.network.named_buffers()
 
     def compile_segments(self) -> None:
-        """Compile F and T with ``torch.compile``; copies and pickles of the network are not compiled."""
+        """Compile F and T with ``torch.compile``; copies and pickles of the network are not compiled.
+
+        Layers such as dropout draw the same random numbers as without.
+        """
+        as_eager = {"fallback_random": True}
         self._compiled = {
             mode: replace(
                 segments,
-                features=torch.compile(segments.features),
-                shared=torch.compile(segments.shared),
-                masked=torch.compile(segments.masked),
+                features=torch.compile(segments.features, options=as_eager),
+                shared=torch.compile(segments.shared, options=as_eager),
+                masked=torch.compile(segments.masked, options=as_eager),
             )
             for mode, segments in self._segments.items()
         }

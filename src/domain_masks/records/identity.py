@@ -109,6 +109,11 @@ def _updated_weights_in_16_bits(config: RunConfig) -> bool:
     return config.precision != "32" and (config.method_name in _UPDATED_WITHIN_A_STEP or bool(config.plugin))
 
 
+def _draws_of_compiled_networks(config: RunConfig) -> bool:
+    """Layers of compiled networks, such as dropout, draw the same random numbers as without `compile`."""
+    return config.compile
+
+
 REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
     "crops-from-originals": _crops_from_originals,
     "drop-path-in-task": _drop_path_in_task,
@@ -119,6 +124,7 @@ REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
     "frozen-features-in-single-precision": _frozen_features_in_single_precision,
     "nonnegative-regulariser": _nonnegative_regulariser,
     "updated-weights-in-16-bits": _updated_weights_in_16_bits,
+    "draws-of-compiled-networks": _draws_of_compiled_networks,
 }
 """Name of a change in what is computed -> predicate: whether it concerns a run, by its complete configuration.
 
