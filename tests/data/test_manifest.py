@@ -297,6 +297,39 @@ def test_tables_are_read_as_people_mean_them(folder, text, encoding):
     checked(load_manifest(write(folder, text, encoding=encoding)))
 
 
+HEADER = "path,label,domain,notes"
+
+
+@pytest.mark.parametrize(
+    ("header", "notes", "column", "lines"),
+    [
+        (HEADER, {0: '"blurry', 2: '5" crop'}, "notes", (2, 4)),
+        (HEADER, {0: 'height 5"', 1: '"cut', 2: 'width 5"'}, "notes", (3, 4)),
+        (HEADER, {0: '"two\nlines"', 1: '"left, upper', 2: 'right"'}, "notes", (4, 5)),
+        ("path,label,notes,domain", {0: '"blurry', 2: 'sharp"'}, "notes", (2, 4)),
+        ("path,label,domain,group", {1: '"a', 2: 'a"'}, "group", (3, 4)),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_quote_that_is_not_closed_swallows_no_lines(folder, header, notes, column, lines, end):
+    place = header.split(",").index(column)
+    rows = [[f'"{cell}"' if "," in cell else cell for cell in row] for row in LINES]
+    for number, row in enumerate(rows):
+        row.insert(place, notes.get(number, "ok"))
+    text = "\n".join([header, *map(",".join, rows)]).replace("\n", end) + end
+    message = refused(write(folder, text))
+    assert f"the cell of the column {column!r} in line {lines[0]} goes on to line {lines[1]}" in message
+    assert "quote" in message
+
+
+def test_notes_of_several_lines_are_ignored_and_counted(folder):
+    notes = ['"two\nlines"', "one", '"and\n\nthree"', '5" crop', ""]
+    rows = [[*(f'"{cell}"' for cell in row), note] for row, note in zip(LINES, notes, strict=True)]
+    checked(load_manifest(write(folder, "\n".join([HEADER, *map(",".join, rows)]))))
+    rows[3][1] = '""'
+    assert "label is empty in line 8" in refused(write(folder, "\n".join([HEADER, *map(",".join, rows)])))
+
+
 def test_a_tsv_with_commas_and_quotes_in_its_cells(folder):
     rows = [(path, label, f' "{domain}"') for path, label, domain in LINES]
     checked(load_manifest(write(folder, text_of(rows, "path\tlabel\tdomain", "\t"), "list.tsv")))

@@ -174,6 +174,20 @@ def test_runs_that_computed_with_weights_of_before_an_update_are_revised(
     assert ("updated-weights-in-16-bits" in revisions(complete(**settings))) is concerned
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "concerned"),
+    [
+        ("draws-of-compiled-networks", {"compile": True}, True),
+        ("draws-of-compiled-networks", {}, False),
+        ("norm-of-shared-masks", {"method": {"name": "dmg", "masks": "shared"}, "clip": 1.0}, True),
+        ("norm-of-shared-masks", {"method": {"name": "dmg", "masks": "shared"}}, False),
+        ("norm-of-shared-masks", {"clip": 1.0}, False),
+    ],
+)
+def test_runs_that_other_revisions_concern(name: str, settings: dict[str, Any], concerned: bool) -> None:
+    assert (name in revisions(complete(**settings))) is concerned
+
+
 def test_presets_of_sites_are_those_that_networks_have() -> None:
     assert {"last-block"}.union(*PRESETS.values()) == SITE_PRESETS
 

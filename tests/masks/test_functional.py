@@ -77,6 +77,14 @@ def test_soft_iou_matches_the_reference(epsilon):
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64])
+def test_hard_masks_of_any_type_have_the_ordinary_iou(dtype):
+    masks = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]])
+    first, second, empty = masks.to(dtype)
+    assert [float(soft_iou(first, other)) for other in (first, second, empty)] == [1.0, 0.5, 0.0]
+    assert torch.equal(pairwise_soft_iou(masks.to(dtype)), pairwise_soft_iou(masks.float()))
+
+
 def test_identical_hard_masks_overlap_wholly_disjoint_ones_not_at_all():
     on = torch.tensor([1.0, 1.0, 0.0, 0.0])
     assert float(soft_iou(on, on)) == 1.0

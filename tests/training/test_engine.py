@@ -28,10 +28,10 @@ from domain_masks.training.optimizers import build_optimizer
 from domain_masks.training.schedules import rate_factor
 
 
-def method(name: str = "dmg") -> Any:
+def method(name: str = "dmg", **settings: Any) -> Any:
     torch.manual_seed(0)
     context = Context(sources=("a", "b"), classes=("x", "y", "z"), image_size=16)
-    return build_method(name, build_backbone("small", 3), context, METHODS[name].Settings(), seed=0)
+    return build_method(name, build_backbone("small", 3), context, METHODS[name].Settings(**settings), seed=0)
 
 
 def batch(rows: int, seed: int = 0) -> DomainBatch:
@@ -68,6 +68,20 @@ def test_what_follows_an_update_in_a_step_is_computed_with_the_new_weights(preci
         expected = logits()
     assert not torch.allclose(before, expected, atol=0.02)
     torch.testing.assert_close(after, expected, rtol=0, atol=0)
+
+
+def test_a_shared_mask_counts_once_in_the_norm_that_is_clipped() -> None:
+    config = generated.config(device="cpu", clip=0.1, optimizer="sgd", momentum=0.0, lr=1.0, weight_decay=0.0)
+    built, rows = method(masks="shared"), batch(8)
+    engine = TrainingEngine(launch(config), built, config, epochs=1, steps_per_epoch=1)
+    before = {name: value.detach().clone() for name, value in built.named_parameters()}
+    engine.begin(0, 0)
+    # By far the largest gradient, as the norm would otherwise be that of the network.
+    engine.backward(100 * sum(logits.square().sum() for logits in built.mask_logits().values()), rows)
+    engine.update()
+    moved = [value.detach() - before[name] for name, value in built.named_parameters() if ".masks." in name]
+    assert all(torch.equal(step, step[:1].expand_as(step)) for step in moved)
+    assert torch.cat([step[0] for step in moved]).norm().item() == pytest.approx(0.1, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone, tracing
 from domain_masks.progress import ConsoleReporter
 from domain_masks.training import evaluate, run
+from domain_masks.training.process_state import fresh_process_state
 
 SETTINGS = {"epochs": 1, "method": "dmg"}
 
@@ -82,6 +84,7 @@ def surroundings() -> dict[str, Any]:
     return {
         "threads": torch.get_num_threads(),
         "random": torch.get_rng_state().tolist(),
+        "python": random.getstate(),
         "numpy": np.random.get_state()[1].tolist(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -105,6 +108,14 @@ def test_a_run_leaves_the_process_as_it_was(tmp_path: Path, monkeypatch: pytest.
     assert surroundings() == before
     evaluate(tmp_path / "run", ConsoleReporter(quiet=True), dataset=generated.dataset())
     assert surroundings() == before
+
+
+def test_draws_of_imported_libraries_are_undone() -> None:
+    before = random.getstate()
+    with fresh_process_state(ConsoleReporter(quiet=True)):
+        # As the first import of Rich does.
+        random.random()
+    assert random.getstate() == before
 
 
 def test_runs_in_threads_of_one_process_come_one_after_the_other(tmp_path: Path) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from domain_masks.data.dataset import ImageDataset, ordered_names
 from domain_masks.data.file_dataset import ImageFile, collection_paused, dataset_of_files
@@ -127,11 +131,12 @@ def _read_text(source: Path) -> pd.DataFrame:
     blank = len(text) - len(text.lstrip("\r\n"))
     if not text.strip():
         raise InputError(f"manifest {str(source)!r} is empty: expected a line per image, {_EXAMPLE}")
+    separator = _separator(text[blank:], "\t" if source.suffix.lower() == ".tsv" else ",")
     try:
         # The header is read as data: pandas would rename columns that occur twice, and lose the line numbers.
         table = pd.read_csv(
             io.StringIO(text[blank:]),
-            sep=_separator(text[blank:], "\t" if source.suffix.lower() == ".tsv" else ","),
+            sep=separator,
             # In tables written by hand, a quote after a blank opens a quoted cell too.
             skipinitialspace=True,
             header=None,
@@ -145,9 +150,37 @@ def _read_text(source: Path) -> pd.DataFrame:
         ) from error
     table = table.fillna("")
     header = [str(name).strip() for name in table.iloc[0]]
-    table.index = pd.RangeIndex(1 + text[:blank].count("\n"), 1 + text[:blank].count("\n") + len(table))
+    first = 1 + text[:blank].count("\n")
+    table.index = pd.RangeIndex(first, first + len(table))
+    if '"' in text:
+        table.index = table.index + _further_lines(table, header, separator, source)
     rows = table.iloc[1:]
     return rows.set_axis(header, axis=1)
+
+
+def _further_lines(table: pd.DataFrame, header: Sequence[str], separator: str, source: Path) -> npt.NDArray[np.intp]:
+    """Return how many lines the rows before each one take beyond one line per row, as quoted cells may have several.
+
+    Raises InputError where such a cell is one of a known column, or contains separators, too: then a quote that is not closed
+    has likely swallowed the lines up to the next quote.
+    """
+    breaks = table.apply(lambda column: column.str.count("\r\n|\r|\n"))
+    of_rows = breaks.sum(axis=1).to_numpy(dtype=np.intp)
+    further: npt.NDArray[np.intp] = of_rows.cumsum() - of_rows
+    for column, name in enumerate(header):
+        lines = breaks.iloc[:, column].to_numpy(dtype=np.intp)
+        suspect = lines > 0
+        if outer_form(name) not in (*REQUIRED, *OPTIONAL):
+            suspect &= table.iloc[:, column].str.contains(separator, regex=False).to_numpy(dtype=bool)
+        if suspect.any():
+            row = int(suspect.argmax())
+            line = int(table.index[row] + further[row])
+            raise InputError(
+                f"manifest {str(source)!r}: the cell of the column {name!r} in line {line} goes on to line "
+                f"{line + lines[row]}: expected it in one line. Probably a quote is not closed: remove it, or put the whole "
+                "cell in quotes and write each quote within it twice"
+            )
+    return further
 
 
 def _separator(text: str, usual: str) -> str:

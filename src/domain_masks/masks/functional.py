@@ -56,14 +56,16 @@ def soft_iou(p: Tensor, q: Tensor, epsilon: float = 0.0) -> Tensor:
     sIoU = (p · q) / Σ_k (p + q − p ⊙ q). Two empty masks have no union: they are equal, and their IoU is 1, as in the
     authors' code, with gradient 0. (Soft masks that are almost empty have a small sIoU.)
 
-    - ``p``, ``q``: (..., K), in [0, 1]; hard masks give the ordinary IoU
+    - ``p``, ``q``: (..., K), in [0, 1]; hard masks, also as booleans, give the ordinary IoU
     - ``epsilon``: added to numerator and denominator (1e-6 in the authors' code, 0 in the paper)
-    - returns: (...), in [0, 1]
+    - returns: (...), in [0, 1], of a floating-point type
 
     Raises ValueError where the shapes differ.
     """
     if p.shape != q.shape:
         raise ValueError(f"expected two masks of one shape, got {tuple(p.shape)} and {tuple(q.shape)}")
+    # The sum of two booleans would be their union.
+    p, q = _floating(p), _floating(q)
     intersection = (p * q).sum(-1)
     return _ratio(intersection, (p + q).sum(-1) - intersection, epsilon)
 
@@ -71,10 +73,11 @@ def soft_iou(p: Tensor, q: Tensor, epsilon: float = 0.0) -> Tensor:
 def pairwise_soft_iou(probabilities: Tensor, epsilon: float = 0.0) -> Tensor:
     """Return the soft IoU of every pair of rows.
 
-    - ``probabilities``: (D, K), in [0, 1]
+    - ``probabilities``: (D, K), in [0, 1]; hard masks may be booleans
     - returns: (D, D), symmetric; the diagonal is the soft IoU of a mask with itself, which is 1 only for hard masks;
       the value of two empty masks is 1
     """
+    probabilities = _floating(probabilities)
     # Mixed precision would round the product to 8 bits; a sum over thousands of neurons needs all of them.
     with torch.autocast(probabilities.device.type, enabled=False):
         intersection = probabilities @ probabilities.T
@@ -108,6 +111,10 @@ def sparsity_loss(logits: Tensor) -> Tensor:
     - returns: scalar, in (0, D·K)
     """
     return torch.sigmoid(logits).sum()
+
+
+def _floating(masks: Tensor) -> Tensor:
+    return masks if masks.is_floating_point() else masks.to(torch.get_default_dtype())
 
 
 def _ratio(intersection: Tensor, union: Tensor, epsilon: float) -> Tensor:

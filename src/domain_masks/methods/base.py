@@ -220,6 +220,13 @@ class Method(Description, nn.Module, ABC):
         """Return the names in ``state_dict`` of tensors whose first axis is the source domain, such as masks and heads."""
         return frozenset()
 
+    def equal_rows(self) -> dict[nn.Parameter, int]:
+        """Return parameters whose rows stand for a single one, with the number of rows: a norm counts their gradient once.
+
+        Each row of the gradient is that of the single one.
+        """
+        return {}
+
     def shared_beginnings(self) -> frozenset[str]:
         """Return those of :meth:`domain_tensors` that a model with a single shared tensor initialises for every domain."""
         return frozenset()

@@ -63,6 +63,11 @@ class DMG(DescribedDMG, Method):
         """Return ``body``, ``head``, and the mask logits as ``masks``."""
         return {**super().parameter_groups(), "masks": list(self.network.masks.parameters())}
 
+    def equal_rows(self) -> dict[nn.Parameter, int]:
+        """Return the mask logits where all domains share one mask."""
+        shared = self.settings.masks == "shared"
+        return dict.fromkeys(self.network.masks.parameters(), len(self.context.sources)) if shared else {}
+
     def domain_tensors(self) -> frozenset[str]:
         """Return the names of the mask logits."""
         return frozenset(name for name in self.state_dict() if name.startswith("network.masks."))

@@ -329,7 +329,7 @@ class Network(nn.Module):
 
         Layers such as dropout draw the same random numbers as without.
         """
-        as_eager = {"fallback_random": True}
+        as_eager: dict[str, str | int | bool | Callable[..., Any]] = {"fallback_random": True}
         self._compiled = {
             mode: replace(
                 segments,

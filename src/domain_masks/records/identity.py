@@ -114,6 +114,11 @@ def _draws_of_compiled_networks(config: RunConfig) -> bool:
     return config.compile
 
 
+def _norm_of_shared_masks(config: RunConfig) -> bool:
+    """One mask for all domains counts once in the norm that `clip` limits, no longer once per domain."""
+    return config.clip is not None and config.method.get("masks") == "shared"
+
+
 REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
     "crops-from-originals": _crops_from_originals,
     "drop-path-in-task": _drop_path_in_task,
@@ -125,6 +130,7 @@ REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
     "nonnegative-regulariser": _nonnegative_regulariser,
     "updated-weights-in-16-bits": _updated_weights_in_16_bits,
     "draws-of-compiled-networks": _draws_of_compiled_networks,
+    "norm-of-shared-masks": _norm_of_shared_masks,
 }
 """Name of a change in what is computed -> predicate: whether it concerns a run, by its complete configuration.
 

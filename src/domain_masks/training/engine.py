@@ -325,9 +325,7 @@ class TrainingEngine:
             return False
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         if self.config.clip is not None:
-            norm = self.fabric.clip_gradients(
-                self.method, optimizer, max_norm=self.config.clip, error_if_nonfinite=False
-            )
+            norm = self._clip(optimizer, parameters, self.config.clip)
             # Under a gradient scaler infinite gradients are expected: it skips the step and lowers the scale.
             if scaler is None and norm is not None:
                 self._divergence.note(norm, self._ids, self._place, "the norm of the gradient")
@@ -347,6 +345,19 @@ class TrainingEngine:
             waiting.scale(after / before)
         # The scaler lowers the scale where it skipped the step. Read only where it matters: the host waits for the answer.
         return not self._follows_updates or bool(after >= before)
+
+    def _clip(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], largest: float) -> Tensor | None:
+        repeated = [
+            (parameter, rows) for parameter, rows in self.method.equal_rows().items() if parameter in {*parameters}
+        ]
+        for parameter, rows in repeated:
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad * rows**-0.5
+        norm = self.fabric.clip_gradients(self.method, optimizer, max_norm=largest, error_if_nonfinite=False)
+        for parameter, rows in repeated:
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad * rows**0.5
+        return norm
 
     @property
     def _follows_updates(self) -> bool:

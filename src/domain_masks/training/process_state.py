@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -44,6 +45,8 @@ def fresh_process_state(reporter: Reporter) -> Iterator[None]:
                 if torch.is_autocast_enabled(kind):
                     stack.enter_context(torch.autocast(kind, enabled=False))
             stack.enter_context(torch.random.fork_rng(devices=[]))
+            # Importing Rich draws from Python's generator, which a run itself does not use.
+            stack.callback(random.setstate, random.getstate())
             stack.enter_context(torch.inference_mode(mode=False))
             stack.enter_context(torch.enable_grad())
             yield

@@ -104,6 +104,15 @@ def test_what_is_wrong_with_manifests(tree, name):
     assert {code: severity for code, severity in codes(findings).items() if code not in counts} == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "guess"),
+    [("weight", ""), ("Label", "differs from the column 'label', which is used, in case, blanks or quotes alone")],
+)
+def test_only_a_column_like_a_used_one_is_said_to_differ_from_it(tree, name, guess):
+    findings = report_of(written(tree, manifest(tree, **{name: "x"}))).findings
+    assert [finding.occurrences for finding in findings] == [(Occurrence((name,), guess),)]
+
+
 def test_a_misspelt_column_is_recognised(tree):
     findings = report_of(written(tree, manifest(tree).rename(columns={"label": "lable"}))).findings
     assert findings[0].occurrences == (Occurrence(("label",), "perhaps it is the column 'lable'"),)

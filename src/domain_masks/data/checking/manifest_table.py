@@ -48,14 +48,15 @@ def _columns(table: ManifestTable) -> list[Finding]:
         columns = ", ".join(filter(None, table.columns)) or "none"
         return findings("manifest-column", places, lacking=", ".join(table.lacking), columns=columns)
     lacking = [option for option in OPTIONAL if option not in table.columns]
-    unused = (Occurrence((name,), _meant(name, table.columns, lacking)) for name in table.unused)
+    used = [name for name in (*REQUIRED, *OPTIONAL) if name in table.columns]
+    unused = (Occurrence((name,), _meant(name, used, lacking)) for name in table.unused)
     return findings("manifest-unused", unused)
 
 
-def _meant(name: str, columns: Sequence[str], lacking: Sequence[str]) -> str:
+def _meant(name: str, used: Sequence[str], lacking: Sequence[str]) -> str:
     """Return a guess at the meaning of an unused column; empty without one."""
     form = outer_form(name)
-    if form in columns:
+    if form in used:
         return f"differs from the column {form!r}, which is used, in case, blanks or quotes alone"
     guess = nearest(name, lacking)
     return f"perhaps it is {guess}" if guess else ""
