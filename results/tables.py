@@ -326,9 +326,13 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     **evidence_tables("pacs-112px-masks-grid"),
     **evidence_tables("pacs-64px-averages-and-statistics", usual="pacs-64px-end-to-end"),
     **evidence_tables("pacs-112px-statistics", usual="pacs-112px-end-to-end"),
+    **evidence_tables("pacs-112px-averages", usual="pacs-112px-end-to-end"),
     **evidence_tables("pacs-112px-ablations", usual="pacs-112px-end-to-end"),
     **evidence_tables("pacs-frozen-specialisation"),
     **evidence_tables("digits-recipe"),
+    "digits-batch-norm": lambda: by_setting(read("digits-batch-norm"), "out_of_domain"),
+    "digits-batch-norm-in-domain": lambda: by_setting(read("digits-batch-norm"), "in_domain"),
+    "digits-batch-norm-3e-3": lambda: by_setting(read("digits-batch-norm-3e-3"), "out_of_domain"),
 }
 """Name in a page -> the function that makes the table."""
 
