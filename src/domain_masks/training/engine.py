@@ -347,9 +347,9 @@ class TrainingEngine:
         return not self._follows_updates or bool(after >= before)
 
     def _clip(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], largest: float) -> Tensor | None:
-        repeated = [
-            (parameter, rows) for parameter, rows in self.method.equal_rows().items() if parameter in {*parameters}
-        ]
+        """Clip the gradients of an optimiser's parameters; returns their norm, in which equal rows count once."""
+        stepped = {*parameters}
+        repeated = [(parameter, rows) for parameter, rows in self.method.equal_rows().items() if parameter in stepped]
         for parameter, rows in repeated:
             if parameter.grad is not None:
                 parameter.grad = parameter.grad * rows**-0.5
