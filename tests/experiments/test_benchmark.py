@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -27,6 +28,7 @@ from domain_masks.records.results import held_out_name
 from domain_masks.report.runs.accuracies import overall
 from domain_masks.report.runs.accuracies import summary as summary_of_report
 from domain_masks.report.runs.groups import groups_of
+from domain_masks.training import evaluate
 from report.made_runs import hold_out, make_run
 
 QUIET = ConsoleReporter(quiet=True)
@@ -119,6 +121,35 @@ def test_finished_runs_of_code_that_was_registered_in_python_are_said(
     execute_plan(plan(**changes), data, ConsoleReporter())
     said = capsys.readouterr().err
     assert said.count("done already") == said.count(note) == 1
+
+
+def test_what_only_evaluating_applies_to_done_runs_is_said(
+    data: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Some labels are wrong, so that the sources' images determine a temperature.
+    wrong = replace(data, labels=np.where(np.arange(len(data.labels)) % 4 == 0, (data.labels + 1) % 3, data.labels))
+
+    def executed(reporter: ConsoleReporter, **changes: Any) -> Any:
+        base = generated.config(target=None, epochs=2, **changes)
+        plan = leave_one_out(base, wrong, ["dmg", "aggregate"], ["dots"], [0], tmp_path)
+        assert not execute_plan(plan, wrong, reporter).failed
+        return plan
+
+    executed(QUIET, domain_classifier=False)
+    capsys.readouterr()
+    ours, others = executed(ConsoleReporter(), domain_classifier=False, calibrate=True)
+    note = "note: {} of these runs were done without {}, which is not applied to them: `dmg evaluate {} {}` does so"
+    assert ours.state == "done"
+    assert note.format(2, "--calibrate", ours.folder.path, "--calibrate") in capsys.readouterr().err
+    for planned in (ours, others):
+        evaluate(planned.folder.path, QUIET, dataset=wrong, changes={"calibrate": True})
+    capsys.readouterr()
+    executed(ConsoleReporter(), calibrate=True)
+    classifier = "--domain_classifier"
+    assert note.format(1, classifier, ours.folder.path, classifier) in capsys.readouterr().err
+    evaluate(ours.folder.path, QUIET, dataset=wrong, changes={"domain_classifier": True})
+    executed(ConsoleReporter(), calibrate=True)
+    assert "done without" not in capsys.readouterr().err
 
 
 def test_a_failing_run_is_recorded_tried_again_and_stops_no_other(

@@ -14,6 +14,7 @@ from domain_masks.analysis import analyze
 from domain_masks.data import ImageDataset
 from domain_masks.errors import InputError
 from domain_masks.records.collection import collect
+from domain_masks.records.results import LEARNED_NOTHING
 from domain_masks.report.runs.groups import groups_of
 from domain_masks.training import evaluate, run
 
@@ -108,6 +109,24 @@ def test_a_run_that_did_not_record_the_setting_has_the_protocol_of_those_that_do
     (now,) = collect([runs["usual"].folder.path]).runs
     before = replace(now, config={name: value for name, value in now.config.items() if name != "in_domain_test"})
     assert len(groups_of([now, before])) == 1
+
+
+def test_a_model_that_learned_nothing_is_said_to_be_no_better_than_one_class(tmp_path: Path) -> None:
+    data = generated.dataset()
+    # Of the red images, the last of a domain's, half are labelled blue, which is then the most frequent class.
+    labels = np.where((data.labels == 2) & (np.arange(len(data.labels)) % 2 == 0), 0, data.labels)
+    data = replace(data, labels=labels)
+    cannot = run(generated.config(lr=1e-9, epochs=1), tmp_path / "a", dataset=data, reporter=Silent())
+    (note,) = [note for note in cannot.results.notes or () if note.about == LEARNED_NOTHING]
+    predictions = collect([cannot.folder.path]).runs[0].predictions().select(split="validation")
+    most = np.bincount(predictions.labels).max() / len(predictions)
+    accuracy = (predictions.of("predictions").argmax(-1) == predictions.labels).mean()
+    assert accuracy <= most
+    assert f"predicting 'blue' for all of them (here {100 * accuracy:.1f} %, and {100 * most:.1f} %)" in note.text
+    can = run(generated.config(epochs=3), tmp_path / "b", dataset=data, reporter=Silent())
+    assert LEARNED_NOTHING not in [note.about for note in can.results.notes or ()]
+    smoke = run(generated.config(lr=1e-9, fast=True), tmp_path / "c", dataset=data, reporter=Silent())
+    assert LEARNED_NOTHING not in [note.about for note in smoke.results.notes or ()], "it was not to learn"
 
 
 def test_a_dataset_with_test_images_refuses_it(tmp_path: Path) -> None:

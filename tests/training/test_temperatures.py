@@ -93,3 +93,12 @@ def test_calibration_changes_probabilities_and_no_class(average: str, data: Any,
     assert load(tmp_path / "copy", device="cpu").card.temperatures == after.temperatures
     assert "calibrated with temperature" in model.about_probabilities("predictions")
     assert "were not calibrated" not in model.model_card()
+
+
+def test_a_finished_run_that_is_resumed_says_how_it_is_calibrated(
+    folder: Path, data: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(generated.config(epochs=2, calibrate=True), folder, resume=True, dataset=data)
+    assert f"--calibrate changes nothing here: `dmg evaluate {folder} --calibrate`" in capsys.readouterr().err
+    run(generated.config(epochs=2), folder, resume=True, dataset=data)
+    assert "changes nothing" not in capsys.readouterr().err

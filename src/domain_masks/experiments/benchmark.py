@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
 from domain_masks.data import ImageDataset, images_stay_in_memory, readable
@@ -20,6 +20,7 @@ from domain_masks.progress import Reporter
 from domain_masks.records import Results, RunFolder
 from domain_masks.records.collection import RunRecord, read_run
 from domain_masks.records.config import RunConfig
+from domain_masks.training import computed_later
 
 POLL_SECONDS = 2.0
 """Seconds between two checks of the runs that another process executes."""
@@ -101,6 +102,19 @@ def _report_done(plan: Sequence[PlannedRun], reporter: Reporter) -> None:
             f"note: {len(own)} of these runs, such as {own[0]}, use a method or network that Python code registered, which is "
             "not recorded: if it has changed, remove their folders to run them again. The code of a plugin is recorded"
         )
+    later = {run.folder.path: flags for run in plan if run.state == "done" and (flags := _computed_later(run))}
+    if later:
+        path, flags = next(iter(later.items()))
+        reporter.say(
+            f"note: {len(later)} of these runs were done without {flags}, which is not applied to them: "
+            f"`dmg evaluate {path} {flags}` does so for the first"
+        )
+
+
+def _computed_later(planned: PlannedRun) -> str:
+    with suppress(DomainMasksError):  # Reported where the results are collected.
+        return " ".join(computed_later(planned.folder, planned.config))
+    return ""
 
 
 def _is_of_unrecorded_code(config: RunConfig) -> bool:

@@ -172,8 +172,8 @@ class AveragedWeights(RecordPart):
 class Note(RecordPart):
     """A remark on the results, with advice.
 
-    - ``about``: its kind: :data:`MASKS_AT_START`, :data:`UNTRAINED_CLASSES`, :data:`UNMEASURED_SOURCES` or
-      :data:`STOPPED_BY_CALLBACK`
+    - ``about``: its kind: :data:`MASKS_AT_START`, :data:`UNTRAINED_CLASSES`, :data:`UNMEASURED_SOURCES`,
+      :data:`LEARNED_NOTHING` or :data:`STOPPED_BY_CALLBACK`
     - ``text``: a sentence
     """
 
@@ -188,6 +188,8 @@ UNTRAINED_CLASSES = "untrained_classes"
 """Held-out images are of classes without training images, so they are always misclassified."""
 UNMEASURED_SOURCES = "unmeasured_sources"
 """Some sources have no in-domain test images: accuracy in domain is the mean over the other sources."""
+LEARNED_NOTHING = "learned_nothing"
+"""The accuracy on the sources' validation images is at most that of predicting the same class for all of them."""
 STOPPED_BY_CALLBACK = "stopped_by_callback"
 """Training was stopped by a function of the user's, which no setting of the run describes."""
 _NEARLY_ALL = 0.99

@@ -65,9 +65,27 @@ def refuse_changes(folder: RunFolder, config: RunConfig, dataset: ImageDataset) 
         )
 
 
+def computed_later(folder: RunFolder, config: RunConfig) -> list[str]:
+    """Return the flags of ``config`` that a finished run did without, and that ``dmg evaluate`` applies to it.
+
+    Raises RunFolderError where its files cannot be read.
+    """
+    before, results = read_settings(folder.config), Results.read(folder.results)
+    flags = []
+    if config.calibrate and not results.temperatures and not before.get("calibrate"):
+        flags.append("--calibrate")
+    if config.domain_classifier and results.nearest_source and before.get("domain_classifier") is False:
+        flags += [] if results.domain_classifier else ["--domain_classifier"]
+    return flags
+
+
 def finished(folder: RunFolder, dataset: ImageDataset, config: RunConfig, reporter: Reporter) -> Run:
     """Return the result of a finished run that is resumed; raises RunFolderError where settings or images differ."""
     refuse_changes(folder, config, dataset)
     refuse_other_content(folder, content_of(dataset))
     reporter.say(f"{folder.path} holds a finished run: nothing to do")
+    if flags := " ".join(computed_later(folder, config)):
+        reporter.say(
+            f"note: {flags} changes nothing here: `dmg evaluate {folder.path} {flags}` applies it to a finished run"
+        )
     return Run(folder, Results.read(folder.results))

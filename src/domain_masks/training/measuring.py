@@ -10,12 +10,14 @@ import numpy as np
 
 from domain_masks.data import DomainSplits
 from domain_masks.data.splits import unmeasured_sources, untrained_classes
-from domain_masks.evaluation import accuracies, fitted_temperatures, metrics, nearest_accuracy
+from domain_masks.evaluation import accuracies, fitted_temperatures, metrics, nearest_accuracy, top1
 from domain_masks.masks import mask_statistics
 from domain_masks.records import Predictions, Results, RunFolder
+from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
 from domain_masks.records.measured_metrics import FittedTemperature
 from domain_masks.records.model_card import CardTraining, ModelDescription
 from domain_masks.records.results import (
+    LEARNED_NOTHING,
     OFFICIAL,
     OUT_OF_DOMAIN,
     STOPPED_BY_CALLBACK,
@@ -104,6 +106,7 @@ def measure(
             *notes_of(learned, config.learning_rate if config.lr_masks is None else config.lr_masks),
             *(Note(about=UNTRAINED_CLASSES, text=line) for line in untrained_classes(splits)),
             *(Note(about=UNMEASURED_SOURCES, text=line) for line in unmeasured_sources(splits)),
+            *([] if config.fast else _learned_nothing(predictions)),
             *_stopped(progress),
         ]
         or None,
@@ -148,6 +151,23 @@ def _held_out_name(splits: DomainSplits) -> str:
     """Return which images of the held-out domains were evaluated: ``all``, or the official ``test`` list."""
     held = [splits.dataset.domains.index(name) for name in splits.targets]
     return "all" if len(splits.held_out) == int(np.isin(splits.dataset.domain_indices, held).sum()) else "test"
+
+
+def _learned_nothing(predictions: Predictions) -> list[Note]:
+    """Return a note where predicting the most frequent class would be as accurate on the sources' validation images."""
+    selected = predictions.select(split="validation")
+    if not len(selected):
+        return []
+    counts = np.bincount(selected.labels, minlength=len(predictions.classes))
+    accuracy, constant = top1(selected.of(PREDICTION_ENSEMBLE), selected.labels), counts.max() / len(selected)
+    if accuracy > constant:
+        return []
+    text = (
+        f"the model is no better on the sources' validation images than predicting {predictions.classes[counts.argmax()]!r} "
+        f"for all of them (here {100 * accuracy:.1f} %, and {100 * constant:.1f} %): if the training loss in metrics.csv does "
+        "not fall, try a lower --lr; if it still falls, more --epochs"
+    )
+    return [Note(about=LEARNED_NOTHING, text=text)]
 
 
 def _stopped(progress: Progress) -> list[Note]:
