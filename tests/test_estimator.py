@@ -79,3 +79,24 @@ def test_what_is_wrong_is_one_message() -> None:
 @parametrize_with_checks([small(epochs=60)])
 def test_it_keeps_the_contract_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
+
+
+def test_a_last_batch_of_one_row_is_left_out_and_batch_norm_runs() -> None:
+    X, y, domains = blobs(65)
+    seen: list[int] = []
+
+    class Counting(nn.BatchNorm1d):
+        def forward(self, values: Any) -> Any:
+            if self.training:
+                seen.append(len(values))
+            return super().forward(values)
+
+    def network(classes: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(2, 8), Counting(8), nn.ReLU(), nn.Linear(8, classes))
+
+    fitted = small(network=network, sites=["3"], epochs=3, batch=32).fit(X, y, domains)
+    assert seen == [32, 32] * 3
+    assert np.isfinite(fitted.loss_curve_).all()
+    seen.clear()
+    small(network=network, sites=["3"], epochs=1, batch=21).fit(X, y, domains)
+    assert seen == [21, 21, 21, 2]

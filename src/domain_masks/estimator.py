@@ -141,6 +141,9 @@ class DomainMaskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             network.train()
             total = 0.0
             order = torch.randperm(len(labels), device="cpu").to(inputs.device)
+            if len(order) > self.batch > 1 and len(order) % self.batch == 1:
+                # Batch norm needs more than one row; another one is left out in the next epoch.
+                order = order[:-1]
             for rows in torch.split(order, self.batch):
                 logits = network(inputs[rows], domains[rows])
                 loss = functional.cross_entropy(logits, labels[rows])
@@ -150,7 +153,7 @@ class DomainMaskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 torch.autograd.backward(loss)
                 optimizer.step()
                 total += float(loss.detach()) * len(rows)
-            curve.append(total / len(labels))
+            curve.append(total / len(order))
         return curve
 
     def _domains(self, domains: ArrayLike | None, count: int) -> NDArray[Any]:

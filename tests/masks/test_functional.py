@@ -249,6 +249,34 @@ def test_mixed_precision_does_not_coarsen_the_overlap():
     assert float(mixed) == float(exact)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_losses_of_many_neurons_in_half_precision_are_those_of_the_same_values_in_single(dtype):
+    logits = (drawn(3, 40_000) + 2).to(dtype).requires_grad_()
+    single = logits.detach().float().requires_grad_()
+    for loss in (overlap_loss, sparsity_loss):
+        value, expected = loss(logits), loss(single)
+        assert torch.equal(value, expected)
+        for each, of in ((value, logits), (expected, single)):
+            of.grad = None
+            each.backward()
+        assert torch.equal(logits.grad, single.grad.to(dtype))
+    masks = logits.detach().sigmoid()
+    assert torch.equal(pairwise_soft_iou(masks), pairwise_soft_iou(masks.float()))
+    assert torch.equal(soft_iou(masks[0], masks[1]), soft_iou(masks[0].float(), masks[1].float()))
+    assert overlap_loss(logits[:1]).item() == 0
+
+
+def test_rare_neurons_are_sampled_as_often_in_half_precision():
+    # Uniform numbers in bfloat16 have 256 values: 0.001 would be drawn three times as often, and 0.999 always.
+    count = 200_000
+    probabilities = torch.tensor([0.001, 0.999])
+    logits = torch.logit(probabilities)[None].bfloat16()
+    torch.manual_seed(0)
+    means = sample_masks(logits, torch.zeros(count, dtype=torch.long)).float().mean(0)
+    for mean, probability in zip(means.tolist(), logits.float().sigmoid()[0].tolist(), strict=True):
+        assert abs(mean - probability) < 5 * math.sqrt(probability * (1 - probability) / count)
+
+
 @pytest.mark.parametrize(
     ("logits", "domains", "noise", "message"),
     [

@@ -1,4 +1,6 @@
 import copy
+import io
+import pickle
 
 import pytest
 import torch
@@ -92,3 +94,24 @@ def test_copies_are_independent():
     assert torch.count_nonzero(masks["fc"]) > 0
     masks.load_state_dict(twin.state_dict())
     assert torch.count_nonzero(masks["fc"]) == 0
+
+
+def stored(masks):
+    file = io.BytesIO()
+    torch.save(masks, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda masks: pickle.loads(pickle.dumps(masks)), stored])
+def test_copies_of_shared_masks_share_them(copied):
+    masks = drawn()
+    assert not copied(masks).is_shared
+    masks.share()
+    masks.share()
+    for each in (masks, copied(masks), copied(copied(masks))):
+        assert each.is_shared
+        logits = each["fc"]
+        logits.grad = None
+        (logits * torch.tensor([1.0, 2.0, 4.0])[:, None]).sum().backward()
+        assert torch.equal(logits.grad, torch.full_like(logits, 7.0)), "once the sum over the rows"

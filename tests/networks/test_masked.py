@@ -159,6 +159,26 @@ def test_training_draws_anew_and_follows_the_global_generator():
     assert not torch.equal(first, second)
 
 
+def test_gradients_per_sample_by_vmap_are_those_of_a_loop():
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+    network = masked(layers, DOMAINS, sites=["2"], example_input=torch.zeros(2, 6)).eval()
+    inputs, domains = torch.randn(4, 6), torch.tensor([2, 0, 1, 2])
+    parameters = dict(network.named_parameters())
+
+    def loss(values, row, domain):
+        logits = torch.func.functional_call(network, values, (row[None], domain[None]))
+        return torch.logsumexp(logits, 1).sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(parameters, inputs, domains)
+    for place in range(len(inputs)):
+        single = torch.func.grad(loss)(parameters, inputs[place], domains[place])
+        for name, gradient in single.items():
+            torch.testing.assert_close(found[name][place], gradient)
+    with pytest.raises(InputError, match="got 3"):
+        network(inputs, domains + 1)
+
+
 def test_training_needs_the_domains():
     net = copy.deepcopy(built("small")).train()
     with pytest.raises(ValueError, match="expected the domain of every training instance, got None"):

@@ -12,6 +12,7 @@ import generated
 from domain_masks.data import evaluation_batches, split_domains
 from domain_masks.methods.saving import load_model
 from domain_masks.progress import ConsoleReporter
+from domain_masks.records.results import STATISTICS_KEPT
 from domain_masks.training import evaluate, run
 from domain_masks.training.image_preparation import preprocessing_of
 
@@ -89,3 +90,17 @@ def test_other_methods_and_networks_without_batch_norm_in_t_run_as_well(
 ) -> None:
     made = trained(tmp_path / "r", data, recalibrate_bn=True, **changes)
     assert made.results.out_of_domain is not None
+    said = STATISTICS_KEPT in [note.about for note in made.results.notes or ()]
+    assert said == ("freeze_features" in changes)
+
+
+def test_a_method_with_batch_norm_per_domain_says_that_nothing_is_estimated(data: Any, tmp_path: Path) -> None:
+    settings = {"method": "dsbn", "boundary": "features.block2", "sites": (), "epochs": 1}
+    usual, again = (
+        run(generated.config(**settings, recalibrate_bn=on), tmp_path / str(on), dataset=data, reporter=QUIET)
+        for on in (False, True)
+    )
+    assert usual.results.out_of_domain == again.results.out_of_domain
+    assert STATISTICS_KEPT not in [note.about for note in usual.results.notes or ()]
+    (note,) = [note for note in again.results.notes or () if note.about == STATISTICS_KEPT]
+    assert "--recalibrate_bn changed nothing" in note.text

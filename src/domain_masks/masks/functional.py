@@ -27,7 +27,8 @@ def sample_masks(logits: Tensor, domains: Tensor, noise: Tensor | None = None) -
     - ``logits``: mask logits m̃, (D, K)
     - ``domains``: (N,) integers in [0, D)
     - ``noise``: (N, K), uniform in [0, 1); None draws them from torch's global generator
-    - returns: (N, K), exactly 0 or 1
+    - returns: (N, K), exactly 0 or 1, of the type of ``logits``; those of half precision are compared in float32, whose
+      uniform numbers are fine enough for probabilities near 0 and 1
 
     Raises ValueError for a shape that does not fit.
     """
@@ -35,14 +36,14 @@ def sample_masks(logits: Tensor, domains: Tensor, noise: Tensor | None = None) -
         raise ValueError(
             f"expected logits (D, K) and domains (N,), got {tuple(logits.shape)} and {tuple(domains.shape)}"
         )
-    probabilities = torch.sigmoid(logits).index_select(0, domains)
+    probabilities = torch.sigmoid(_in_full_precision(logits)).index_select(0, domains)
     if noise is None:
         noise = torch.rand_like(probabilities)
     elif noise.shape != probabilities.shape:
         raise ValueError(f"expected noise of shape {tuple(probabilities.shape)}, got {tuple(noise.shape)}")
     hard = (noise < probabilities).to(probabilities.dtype)
     # The bracket is exactly zero, so the value stays exactly 0 or 1; the gradient is that of the probabilities.
-    return hard + (probabilities - probabilities.detach())
+    return (hard + (probabilities - probabilities.detach())).to(logits.dtype)
 
 
 def hard_masks(logits: Tensor) -> Tensor:
@@ -58,14 +59,14 @@ def soft_iou(p: Tensor, q: Tensor, epsilon: float = 0.0) -> Tensor:
 
     - ``p``, ``q``: (..., K), in [0, 1]; hard masks, also as booleans, give the ordinary IoU
     - ``epsilon``: added to numerator and denominator (1e-6 in the authors' code, 0 in the paper)
-    - returns: (...), in [0, 1], of a floating-point type
+    - returns: (...), in [0, 1], of a floating-point type: float32 for masks in half precision, which could not hold the sums
 
     Raises ValueError where the shapes differ.
     """
     if p.shape != q.shape:
         raise ValueError(f"expected two masks of one shape, got {tuple(p.shape)} and {tuple(q.shape)}")
     # The sum of two booleans would be their union.
-    p, q = _floating(p), _floating(q)
+    p, q = _in_full_precision(p), _in_full_precision(q)
     intersection = (p * q).sum(-1)
     return _ratio(intersection, (p + q).sum(-1) - intersection, epsilon)
 
@@ -74,10 +75,10 @@ def pairwise_soft_iou(probabilities: Tensor, epsilon: float = 0.0) -> Tensor:
     """Return the soft IoU of every pair of rows.
 
     - ``probabilities``: (D, K), in [0, 1]; hard masks may be booleans
-    - returns: (D, D), symmetric; the diagonal is the soft IoU of a mask with itself, which is 1 only for hard masks;
-      the value of two empty masks is 1
+    - returns: (D, D), symmetric, of the type of :func:`soft_iou`; the diagonal is the soft IoU of a mask with itself, which is
+      1 only for hard masks; the value of two empty masks is 1
     """
-    probabilities = _floating(probabilities)
+    probabilities = _in_full_precision(probabilities)
     # Mixed precision would round the product to 8 bits; a sum over thousands of neurons needs all of them.
     with torch.autocast(probabilities.device.type, enabled=False):
         intersection = probabilities @ probabilities.T
@@ -98,9 +99,9 @@ def overlap_loss(logits: Tensor, reduction: Reduction = "sum", epsilon: float = 
         raise ValueError(f"expected reduction 'sum' or 'mean', got {reduction!r}")
     count = logits.shape[0]
     if count < 2:
-        return logits.sum() * 0.0
+        return _in_full_precision(logits).sum() * 0.0
     first, second = torch.triu_indices(count, count, offset=1, device=logits.device)
-    pairs = pairwise_soft_iou(torch.sigmoid(logits), epsilon)[first, second]
+    pairs = pairwise_soft_iou(torch.sigmoid(_in_full_precision(logits)), epsilon)[first, second]
     return pairs.sum() if reduction == "sum" else pairs.mean()
 
 
@@ -110,11 +111,14 @@ def sparsity_loss(logits: Tensor) -> Tensor:
     - ``logits``: mask logits m̃, (D, K)
     - returns: scalar, in (0, D·K)
     """
-    return torch.sigmoid(logits).sum()
+    return torch.sigmoid(_in_full_precision(logits)).sum()
 
 
-def _floating(masks: Tensor) -> Tensor:
-    return masks if masks.is_floating_point() else masks.to(torch.get_default_dtype())
+def _in_full_precision(values: Tensor) -> Tensor:
+    """Return half precision as float32, as sums over a site's neurons overflow or lose digits, booleans as the default type."""
+    if not values.is_floating_point():
+        return values.to(torch.get_default_dtype())
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def _ratio(intersection: Tensor, union: Tensor, epsilon: float) -> Tensor:

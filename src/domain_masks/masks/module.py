@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,10 @@ _CERTAIN = 200.0
 """A mask logit whose sigmoid is exactly 1 in single precision, and exactly 0 with the other sign."""
 
 
+def _sum_of_rows(gradient: Tensor) -> Tensor:
+    return gradient.sum(0, keepdim=True).expand_as(gradient)
+
+
 class DomainMasks(nn.Module):
     """Learned on/off probabilities per source domain and neuron, for every mask site (Section 3.2).
 
@@ -29,7 +33,7 @@ class DomainMasks(nn.Module):
     - ``domains``: D, the number of source domains, at least 1
     - ``initialisation``: ``uniform`` draws the logits from U(0, 1) as the paper does; a number sets them all to it
 
-    The logits of a site are a parameter of shape (D, K).
+    The logits of a site are a parameter of shape (D, K). ``is_shared`` says whether its rows are one mask, see :meth:`share`.
     """
 
     def __init__(self, sizes: Mapping[str, int], domains: int, initialisation: Initialisation = "uniform") -> None:
@@ -38,6 +42,7 @@ class DomainMasks(nn.Module):
             raise ValueError(f"expected at least one domain, got {domains}")
         self.sites = tuple(sizes)
         self.domains = domains
+        self.is_shared = False
         # A parameter's name cannot hold a dot.
         self._keys = {site: site.replace(".", "/") for site in self.sites}
         self.logits = nn.ParameterDict(
@@ -59,11 +64,23 @@ class DomainMasks(nn.Module):
         """Give every domain the first one's mask, which all of them learn together from now on: D = 1 in D equal rows.
 
         Each row gets the sum of all rows' gradients, the gradient of the one mask that they stand for, so that an optimiser
-        which treats elements alike keeps them equal.
+        which treats elements alike keeps them equal. So do copies and unpickled masks.
         """
         for logits in self.logits.values():
             logits.copy_(logits[:1].expand_as(logits).clone())
-            logits.register_hook(lambda gradient: gradient.sum(0, keepdim=True).expand_as(gradient))
+        self.is_shared = True
+        self._sum_gradients()
+
+    def _sum_gradients(self) -> None:
+        for logits in self.logits.values():
+            if _sum_of_rows not in (logits._backward_hooks or {}).values():
+                logits.register_hook(_sum_of_rows)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        # Neither copying nor pickling keeps the hooks of a parameter. Masks of older versions do not know the attribute.
+        if self.__dict__.setdefault("is_shared", False):
+            self._sum_gradients()
 
     @torch.no_grad()
     def draw_once(self) -> None:

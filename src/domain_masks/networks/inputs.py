@@ -142,11 +142,19 @@ def check_domains(domains: Any, features: Tensor, sources: int) -> Tensor:
         raise InputError(f"{wanted}, one for each instance, got the shape {tuple(domains.shape)}")
     if domains.device != features.device:
         raise InputError(f"{wanted} on {features.device}, where the instances are, got it on {domains.device}")
-    if domains.device.type == "cpu" and not torch._C._get_tracing_state() and domains.numel():
+    if domains.device.type == "cpu" and not _is_traced(domains) and domains.numel():
         low, high = (int(value) for value in torch.aminmax(domains))
         if low < 0 or high >= sources:
             raise InputError(f"{wanted}, got {low if low < 0 else high}: an unknown domain is None for the whole batch")
     return domains.long()
+
+
+def _is_traced(values: Tensor) -> bool:
+    """Whether a trace or ``torch.func.vmap`` runs the code, in which values cannot be read."""
+    wrapped = torch._C._functorch
+    while not (batched := wrapped.is_batchedtensor(values)) and wrapped.is_functorch_wrapped_tensor(values):
+        values = wrapped.get_unwrapped(values)  # as of torch.func.grad within vmap
+    return batched or bool(torch._C._get_tracing_state())
 
 
 def check_sets(masks: Any, sizes: Mapping[str, int]) -> int:

@@ -173,7 +173,7 @@ class Note(RecordPart):
     """A remark on the results, with advice.
 
     - ``about``: its kind: :data:`MASKS_AT_START`, :data:`UNTRAINED_CLASSES`, :data:`UNMEASURED_SOURCES`,
-      :data:`LEARNED_NOTHING` or :data:`STOPPED_BY_CALLBACK`
+      :data:`LEARNED_NOTHING`, :data:`STATISTICS_KEPT` or :data:`STOPPED_BY_CALLBACK`
     - ``text``: a sentence
     """
 
@@ -190,6 +190,8 @@ UNMEASURED_SOURCES = "unmeasured_sources"
 """Some sources have no in-domain test images: accuracy in domain is the mean over the other sources."""
 LEARNED_NOTHING = "learned_nothing"
 """The accuracy on the sources' validation images is at most that of predicting the same class for all of them."""
+STATISTICS_KEPT = "statistics_kept"
+"""The setting ``recalibrate_bn`` changed nothing: the upper layers have no batch norm whose statistics all domains share."""
 STOPPED_BY_CALLBACK = "stopped_by_callback"
 """Training was stopped by a function of the user's, which no setting of the run describes."""
 _NEARLY_ALL = 0.99

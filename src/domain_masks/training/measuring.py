@@ -20,6 +20,7 @@ from domain_masks.records.results import (
     LEARNED_NOTHING,
     OFFICIAL,
     OUT_OF_DOMAIN,
+    STATISTICS_KEPT,
     STOPPED_BY_CALLBACK,
     UNMEASURED_SOURCES,
     UNTRAINED_CLASSES,
@@ -40,6 +41,10 @@ from domain_masks.training.saved_model_check import save_measured
 from domain_masks.training.test_time import predictions_at_test_time
 
 _Measured = TypeVar("_Measured", Accuracies, NearestAccuracy)
+_STATISTICS_KEPT = Note(
+    about=STATISTICS_KEPT,
+    text="--recalibrate_bn changed nothing: the upper layers have no batch norm whose statistics all domains share",
+)
 
 
 def finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Results:
@@ -61,7 +66,7 @@ def measure(
       nearest source, which are of ordinary predictions
     """
     began = time.monotonic()
-    recalibrate(experiment)
+    recalibrated = recalibrate(experiment)
     classifier = add_domain_classifier(experiment)
     predictions = experiment.predictions() if test_time is None else predictions_at_test_time(experiment, test_time)
     config, splits = experiment.config, experiment.splits
@@ -107,6 +112,7 @@ def measure(
             *(Note(about=UNTRAINED_CLASSES, text=line) for line in untrained_classes(splits)),
             *(Note(about=UNMEASURED_SOURCES, text=line) for line in unmeasured_sources(splits)),
             *([] if config.fast else _learned_nothing(predictions)),
+            *([_STATISTICS_KEPT] if config.recalibrate_bn and not recalibrated else []),
             *_stopped(progress),
         ]
         or None,

@@ -21,7 +21,7 @@ def recalibrate(experiment: Experiment) -> int:
     Training images of the sources, under evaluation transforms and in an order keyed by the seed, pass through prediction in
     up to 50 batches, under all soft masks at once where there are masks. A statistic is the mean of those of the batches. No
     label and no image of a held-out domain is used, and F, which sees no masks, keeps its statistics. 0 where T has no batch
-    norm, or the setting ``recalibrate_bn`` is off.
+    norm that all domains share (``dsbn`` has one for each, without masks), or the setting ``recalibrate_bn`` is off.
     """
     config, method = experiment.config, experiment.method
     layers = task_layers(method)
