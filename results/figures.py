@@ -10,7 +10,7 @@ from collections.abc import Callable
 from html import escape
 
 import pandas as pd
-from tables import PAGES, labelled, masks_of, paired_differences, read, student_half_width
+from tables import PAGES, decimals, labelled, masks_of, paired_differences, read, student_half_width
 
 from domain_masks.report.figures.palette import MEAN
 from domain_masks.report.figures.plots import Panel, Plot, Series
@@ -107,8 +107,8 @@ def description(plot: Plot) -> str:
         for series in panel.series:
             spreads = series.spread or [None] * len(series.x)
             points = [
-                f"{names.get(round(x), f'{x:.3f}') if names else f'{x:.3f}'} {y:.2f}"
-                + ("" if spread is None else f" ± {spread:.2f}")
+                f"{names.get(round(x), f'{x:.3f}') if names else f'{x:.3f}'} {decimals(y)}"
+                + ("" if spread is None else f" ± {decimals(spread)}")
                 for x, y, spread in zip(series.x, series.y, spreads, strict=True)
             ]
             lines.append(f"{panel.title}, {series.label}: {'; '.join(points)}")

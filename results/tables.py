@@ -61,11 +61,16 @@ def with_usual(name: str, usual: str) -> pd.DataFrame:
     return pd.concat([runs, others.merge(wanted, on=chosen)], ignore_index=True)
 
 
+def decimals(value: float, sign: str = "") -> str:
+    """Return a number with two decimals; rounded twice, as the last bits of a mean decide a tie, and differ between versions."""
+    return f"{round(value, 9):{sign}.2f}"
+
+
 def percent(values: pd.Series) -> str:
     """Return mean and sample standard deviation of fractions, in percent; the mean alone of one value."""
     if len(values) < 2:
-        return f"{100 * values.mean():.2f}"
-    return f"{100 * values.mean():.2f} ± {100 * values.std():.2f}"
+        return decimals(100 * values.mean())
+    return f"{decimals(100 * values.mean())} ± {decimals(100 * values.std())}"
 
 
 def accuracies(runs: pd.DataFrame, measure: str, by: str = "method") -> pd.DataFrame:
@@ -230,7 +235,7 @@ def paired_differences(
 
 def points(value: float) -> str:
     """Return a difference of fractions in percentage points, with its sign."""
-    return f"{100 * value:+.2f}"
+    return decimals(100 * value, "+")
 
 
 def student_interval(values: list[float], level: float = 0.95) -> str:
@@ -261,15 +266,15 @@ def masks_by_setting(runs: pd.DataFrame) -> pd.DataFrame:
     runs = labelled(runs)
     columns = [name for name in runs if name.startswith(_OF_MASKS)]
     means = masks_of(runs)
-    shown = {name: [f"{value:.2f}" if pd.notna(value) else "-" for value in means[name]] for name in columns}
+    shown = {name: [decimals(value) if pd.notna(value) else "-" for value in means[name]] for name in columns}
     best = means["own_mask_best"] if "own_mask_best" in means else pd.Series(float("nan"), index=means.index)
     return pd.DataFrame(
         {
             "setting": list(means.index),
             **shown,
             "known − ensemble": [points(value) for value in means["gain"]],
-            "own mask best": [f"{value:.2f}" if pd.notna(value) else "-" for value in best],
-            "out of domain": [f"{100 * value:.2f}" for value in means["out_of_domain"]],
+            "own mask best": [decimals(value) if pd.notna(value) else "-" for value in best],
+            "out of domain": [decimals(100 * value) for value in means["out_of_domain"]],
             "runs": means["runs"].tolist(),
         }
     )

@@ -23,6 +23,7 @@ from domain_masks.methods.method_builder import build_method
 from domain_masks.methods.settings import method_settings
 from domain_masks.networks import build_backbone, tracing
 from domain_masks.progress import ConsoleReporter
+from domain_masks.torch_globals import default_device
 from domain_masks.training import evaluate, run
 from domain_masks.training.process_state import fresh_process_state
 
@@ -70,14 +71,14 @@ def test_a_run_computes_the_same_whatever_is_set_around_it(
     path, expected = usual
     image = generated.dataset().open_image(0)
     said = domain_masks.load(path).predict(image)
-    before = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
+    before = torch.is_grad_enabled(), torch.get_default_dtype(), default_device()
     with around():
         assert trained(tmp_path / "run") == expected
         evaluate(tmp_path / "run", ConsoleReporter(quiet=True), dataset=generated.dataset())
         assert (tmp_path / "run" / "model.safetensors").read_bytes() == expected
         if around in (double, elsewhere):
             assert domain_masks.load(tmp_path / "run").predict(image) == said
-    assert (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()) == before
+    assert (torch.is_grad_enabled(), torch.get_default_dtype(), default_device()) == before
 
 
 def surroundings() -> dict[str, Any]:

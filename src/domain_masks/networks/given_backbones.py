@@ -7,12 +7,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from domain_masks.errors import InputError
 from domain_masks.networks.backbones import BACKBONES
 from domain_masks.networks.presets import find_head
+from domain_masks.torch_globals import default_device
 
 
 def register_backbone(backbone: nn.Module | Callable[[int], nn.Module]) -> str:
@@ -61,7 +61,7 @@ class _Given:
     def _built(self, classes: int) -> Any:
         if isinstance(self._backbone, nn.Module):
             # On the meta device where a model is loaded.
-            return copy.deepcopy(self._backbone).to(torch.get_default_device())
+            return copy.deepcopy(self._backbone).to(default_device())
         try:
             inspect.signature(self._backbone).bind(classes)
         except (TypeError, ValueError) as error:
