@@ -62,7 +62,7 @@ def with_usual(name: str, usual: str) -> pd.DataFrame:
 
 
 def decimals(value: float, sign: str = "") -> str:
-    """Return a number with two decimals; rounded twice, as the last bits of a mean decide a tie, and differ between versions."""
+    """Return a number with two decimals; rounded twice, as versions differ in the last bits of a mean, which decide a tie."""
     return f"{round(value, 9):{sign}.2f}"
 
 
