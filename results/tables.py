@@ -332,6 +332,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     **evidence_tables("pacs-64px-averages-and-statistics", usual="pacs-64px-end-to-end"),
     **evidence_tables("pacs-112px-statistics", usual="pacs-112px-end-to-end"),
     **evidence_tables("pacs-112px-averages", usual="pacs-112px-end-to-end"),
+    **evidence_tables("pacs-112px-averages-learned", usual="pacs-112px-end-to-end"),
     **evidence_tables("pacs-112px-ablations", usual="pacs-112px-end-to-end"),
     **evidence_tables("pacs-frozen-specialisation"),
     **evidence_tables("digits-recipe"),

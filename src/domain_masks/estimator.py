@@ -38,7 +38,8 @@ class DomainMaskClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     - ``sites``: names of its modules whose inputs are masked, or a preset; with the perceptron all but the first layer
     - ``hidden``: units of each hidden layer of the perceptron
     - ``overlap_weight``: of the overlap loss between the masks of every pair of domains
-    - ``epochs``, ``batch``, ``lr``, ``lr_masks``, ``weight_decay``: of Adam; ``lr_masks`` is that of the mask logits
+    - ``epochs``, ``batch``, ``lr``, ``lr_masks``, ``weight_decay``: of Adam; ``lr_masks`` is that of the mask logits. A last
+      batch of one row is left out, which batch norm could not use
     - ``device``: ``auto``, ``cpu`` or ``cuda``
     - ``random_state``: seed of everything that is drawn
 

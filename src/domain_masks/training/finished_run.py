@@ -70,6 +70,8 @@ def computed_later(folder: RunFolder, config: RunConfig) -> list[str]:
 
     Raises RunFolderError where its files cannot be read.
     """
+    if not folder.config.is_file():
+        return []
     before, results = read_settings(folder.config), Results.read(folder.results)
     flags = []
     if config.calibrate and not results.temperatures and not before.get("calibrate"):
