@@ -102,12 +102,14 @@ def _report_done(plan: Sequence[PlannedRun], reporter: Reporter) -> None:
             f"note: {len(own)} of these runs, such as {own[0]}, use a method or network that Python code registered, which is "
             "not recorded: if it has changed, remove their folders to run them again. The code of a plugin is recorded"
         )
-    later = {run.folder.path: flags for run in plan if run.state == "done" and (flags := _computed_later(run))}
-    if later:
-        path, flags = next(iter(later.items()))
+    without: dict[str, list[RunFolder]] = {}
+    for run in plan:
+        if run.state == "done" and (flags := _computed_later(run)):
+            without.setdefault(flags, []).append(run.folder)
+    for flags, folders in without.items():
         reporter.say(
-            f"note: {len(later)} of these runs were done without {flags}, which is not applied to them: "
-            f"`dmg evaluate {path} {flags}` does so for the first"
+            f"note: {len(folders)} of these runs were done without {flags}, which is not applied to them: "
+            f"`dmg evaluate {folders[0].path} {flags}` does so for the first"
         )
 
 

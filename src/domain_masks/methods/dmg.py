@@ -65,8 +65,8 @@ class DMG(DescribedDMG, Method):
 
     def equal_rows(self) -> dict[nn.Parameter, int]:
         """Return the mask logits where all domains share one mask."""
-        shared = self.settings.masks == "shared"
-        return dict.fromkeys(self.network.masks.parameters(), len(self.context.sources)) if shared else {}
+        masks = self.network.masks
+        return dict.fromkeys(masks.parameters(), masks.domains) if masks.is_shared else {}
 
     def domain_tensors(self) -> frozenset[str]:
         """Return the names of the mask logits."""

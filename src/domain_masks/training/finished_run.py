@@ -76,8 +76,10 @@ def computed_later(folder: RunFolder, config: RunConfig) -> list[str]:
     flags = []
     if config.calibrate and not results.temperatures and not before.get("calibrate"):
         flags.append("--calibrate")
-    if config.domain_classifier and results.nearest_source and before.get("domain_classifier") is False:
-        flags += [] if results.domain_classifier else ["--domain_classifier"]
+    had_none = before.get("domain_classifier") is False and not results.domain_classifier
+    # Only methods with a mask or head per source, which have a nearest one, get a domain classifier.
+    if config.domain_classifier and had_none and results.nearest_source:
+        flags.append("--domain_classifier")
     return flags
 
 

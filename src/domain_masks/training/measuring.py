@@ -41,7 +41,7 @@ from domain_masks.training.saved_model_check import save_measured
 from domain_masks.training.test_time import predictions_at_test_time
 
 _Measured = TypeVar("_Measured", Accuracies, NearestAccuracy)
-_STATISTICS_KEPT = Note(
+_NOT_RECALIBRATED = Note(
     about=STATISTICS_KEPT,
     text="--recalibrate_bn changed nothing: the upper layers have no batch norm whose statistics all domains share",
 )
@@ -111,8 +111,9 @@ def measure(
             *notes_of(learned, config.learning_rate if config.lr_masks is None else config.lr_masks),
             *(Note(about=UNTRAINED_CLASSES, text=line) for line in untrained_classes(splits)),
             *(Note(about=UNMEASURED_SOURCES, text=line) for line in unmeasured_sources(splits)),
-            *([] if config.fast else _learned_nothing(predictions)),
-            *([_STATISTICS_KEPT] if config.recalibrate_bn and not recalibrated else []),
+            # Class weights trade the accuracy on frequent classes for that on rare ones.
+            *([] if config.fast or config.class_weights != "none" else _learned_nothing(predictions)),
+            *([_NOT_RECALIBRATED] if config.recalibrate_bn and not recalibrated else []),
             *_stopped(progress),
         ]
         or None,
