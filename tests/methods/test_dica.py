@@ -82,6 +82,17 @@ def test_later_images_are_centred_by_the_training_images():
     torch.testing.assert_close(together[:6], apart[:6], rtol=1e-4, atol=1e-4)
 
 
+def test_under_autocast_the_kernel_is_computed_in_single_precision():
+    method, batch = fitted(built("dica")).eval(), as_features(built("dica"), toy_batch(64, seed=5))
+    with torch.no_grad():
+        expected = method.predict(batch)["predictions"]
+        with torch.autocast("cpu", torch.bfloat16):
+            got = method.predict(batch)["predictions"]
+            rounded = method.predict(replace(batch, features=batch.features.bfloat16()))["predictions"]
+    assert torch.equal(got, expected)
+    assert rounded.dtype == torch.float32
+
+
 def test_the_discriminant_is_that_of_gaussians():
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(4000) % 3

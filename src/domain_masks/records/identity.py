@@ -119,6 +119,11 @@ def _norm_of_shared_masks(config: RunConfig) -> bool:
     return config.clip is not None and config.method.get("masks") == "shared"
 
 
+def _kernel_in_single_precision(config: RunConfig) -> bool:
+    """DICA predicts in single precision, in which it is fitted; before, with kernels rounded to 16 bits."""
+    return config.method_name == "dica" and config.precision != "32"
+
+
 REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
     "crops-from-originals": _crops_from_originals,
     "drop-path-in-task": _drop_path_in_task,
@@ -131,6 +136,7 @@ REVISIONS: dict[str, Callable[[RunConfig], bool]] = {
     "updated-weights-in-16-bits": _updated_weights_in_16_bits,
     "draws-of-compiled-networks": _draws_of_compiled_networks,
     "norm-of-shared-masks": _norm_of_shared_masks,
+    "kernel-in-single-precision": _kernel_in_single_precision,
 }
 """Name of a change in what is computed -> predicate: whether it concerns a run, by its complete configuration.
 

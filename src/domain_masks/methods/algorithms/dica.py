@@ -134,6 +134,9 @@ class DICA(DescribedDICA, Method):
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Return the discriminant's logits for the projected features, (N, C)."""
-        rows = self.represent(self.boundary_features(batch))
-        kernel = (-self.sharpness * squared_distances(rows, self.landmarks)).exp()
-        return {PREDICTIONS: kernel @ self.weights + self.biases}
+        features = self.boundary_features(batch)
+        # In single precision, as it was fitted: with rounded distances the large weights of landmarks do not cancel.
+        with torch.autocast(features.device.type, enabled=False):
+            rows = self.represent(features.to(self.landmarks.dtype))
+            kernel = (-self.sharpness * squared_distances(rows, self.landmarks)).exp()
+            return {PREDICTIONS: kernel @ self.weights + self.biases}
