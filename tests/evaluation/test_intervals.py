@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from domain_masks.errors import InputError
 from domain_masks.evaluation import (
@@ -39,9 +40,21 @@ def test_many_samples_agree_with_the_normal_interval():
     assert interval.high == pytest.approx(0.75 + half, abs=1e-3)
 
 
-def test_all_right_has_no_width():
-    interval = bootstrap_interval([right(10, 10), right(3, 3)])
-    assert (interval.accuracy, interval.low, interval.high) == (1.0, 1.0, 1.0)
+def test_few_samples_that_are_all_right_leave_doubt():
+    for few, many in ((3, 10), (10, 100), (100, 4000)):
+        interval, narrower = (bootstrap_interval([right(count, count)]) for count in (few, many))
+        assert interval.accuracy == interval.high == 1.0
+        assert interval.low < narrower.low < 1.0
+    assert bootstrap_interval([right(4000, 4000)]).low == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("count", [5, 10, 30])
+@pytest.mark.parametrize("accuracy", [0.5, 0.8, 0.9, 0.98])
+def test_intervals_of_few_samples_hold_the_accuracy_that_they_are_of(accuracy, count):
+    intervals = [bootstrap_interval([right(found, count)], samples=4000) for found in range(count + 1)]
+    chances = binom.pmf(np.arange(count + 1), count, accuracy)
+    # Drawn from the samples alone, 0.1 for an accuracy of 0.98 and 5 samples.
+    assert chances @ [interval.low <= accuracy <= interval.high for interval in intervals] > 0.93
 
 
 def test_equal_seeds_give_equal_intervals():
@@ -141,9 +154,9 @@ def test_values_without_a_mean(values):
 
 
 def test_stratified_reference():
-    strata = [np.array([0.0, 0.25, 0.5] * 10), np.array([0.5] * 20 + [0.0] * 5)]
-    drawn = slow.stratified_sums([list(values) for values in strata], samples=3000, seed=1)
-    interval = stratified_interval(strata)
+    strata, extremes = [np.array([0.0, 0.25, 0.5] * 10), np.array([0.5] * 20 + [0.0] * 5)], [(0.0, 0.5), (-0.5, 0.5)]
+    drawn = slow.stratified_sums([list(values) for values in strata], extremes, samples=3000, seed=1)
+    interval = stratified_interval(strata, extremes)
     low, high = np.quantile(drawn, [0.025, 0.975])
     assert interval.accuracy == pytest.approx(0.25 + 0.4)
     assert interval.low == pytest.approx(low, abs=0.01)
@@ -153,7 +166,7 @@ def test_stratified_reference():
 def test_one_run_has_the_interval_of_its_accuracy():
     groups = [right(300, 400), right(50, 250)]
     plain = bootstrap_interval(groups, samples=20_000)
-    parts = stratified_interval([group / 2 for group in groups], samples=20_000)
+    parts = stratified_interval([group / 2 for group in groups], [(0.0, 0.5)] * 2, samples=20_000)
     assert parts.accuracy == pytest.approx(plain.accuracy)
     assert parts.low == pytest.approx(plain.low, abs=2e-3)
     assert parts.high == pytest.approx(plain.high, abs=2e-3)
@@ -161,14 +174,27 @@ def test_one_run_has_the_interval_of_its_accuracy():
 
 def test_seeds_that_agree_make_no_interval_narrower():
     group = right(300, 400).astype(float)
-    one, three = stratified_interval([group]), stratified_interval([(group + group + group) / 3])
+    one, three = (stratified_interval([values], [(0.0, 1.0)]) for values in (group, (group + group + group) / 3))
     assert (three.low, three.high) == pytest.approx((one.low, one.high), abs=5e-3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_a_difference_on_a_few_images_is_not_clear(count):
+    interval = stratified_interval([np.ones(count)], [(-1.0, 1.0)])
+    assert interval.low <= 0.0 < interval.accuracy == interval.high == 1.0
+    assert exact_mcnemar(np.ones(count), np.zeros(count)).p_value > 0.05
+    assert stratified_interval([np.ones(10 * count)], [(-1.0, 1.0)]).low > 0.0
+
+
+def test_values_outside_of_their_extremes_are_refused():
+    with pytest.raises(InputError, match=r"expected values in \[0, 0.5\], got 0 to 1"):
+        stratified_interval([right(1, 3)], [(0.0, 0.5)])
 
 
 @pytest.mark.parametrize(("strata", "options"), [([], {}), ([np.array([])], {}), ([np.ones(3)], {"level": 1.0})])
 def test_stratified_interval_of_nothing(strata, options):
     with pytest.raises(InputError, match="expected"):
-        stratified_interval(strata, **options)
+        stratified_interval(strata, [(0.0, 1.0)] * len(strata), **options)
 
 
 @pytest.mark.parametrize("values", [[], [0.2], [0.01, 0.04, 0.03, 0.5], [0.5, 0.5, 0.9], [0.0, 1.0, 0.02]])

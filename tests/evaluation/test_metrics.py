@@ -66,6 +66,14 @@ def test_auroc_of_probabilities_that_round_to_one():
     assert one_vs_rest_auroc(logits, np.array([1, 1, 0, 0]))[0] == 0.0
 
 
+def test_equal_probabilities_count_half_whatever_is_added_to_the_logits():
+    logits = np.array([[1.0, 0.0, 0.0], [3.0, 2.0, 2.0]])
+    logits[1] += 1e3
+    assert one_vs_rest_auroc(logits, np.array([0, 1]))[0] == 0.5
+    assert one_vs_rest_auroc(logits[::-1], np.array([0, 1]))[0] == 0.5
+    assert len(np.unique(log_odds(logits), axis=0)) == 1
+
+
 def test_log_odds_are_those_of_the_probabilities():
     logits, _ = drawn(1)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

@@ -6,17 +6,20 @@ from fractions import Fraction
 import numpy as np
 
 
+def drawn_from(values, extremes, generator):
+    """Return as many of the values as there are, or of the extremes, each of which counts as half a value."""
+    places = [int(generator.integers(2 * len(values) + 2)) - 2 for _ in values]
+    return [values[place // 2] if place >= 0 else extremes[place] for place in places]
+
+
 def bootstrap_accuracies(groups, samples, seed):
     """Return the accuracy of every resample; each draws images with replacement within each domain."""
-    generator = np.random.default_rng(seed)
-    result = []
-    for _ in range(samples):
-        accuracies = []
-        for group in groups:
-            drawn = [group[generator.integers(len(group))] for _ in group]
-            accuracies.append(sum(drawn) / len(drawn))
-        result.append(sum(accuracies) / len(accuracies))
-    return np.array(result)
+    return stratified_sums(
+        [[right / len(groups) for right in group] for group in groups],
+        [(0.0, 1 / len(groups))] * len(groups),
+        samples,
+        seed,
+    )
 
 
 def mcnemar_p_value(first_only, second_only):
@@ -30,14 +33,14 @@ def standard_deviation(values):
     return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def stratified_sums(strata, samples, seed):
+def stratified_sums(strata, extremes, samples, seed):
     """Return the sum over strata of the mean of every resample, drawn value by value."""
     generator = np.random.default_rng(seed)
     result = []
     for _ in range(samples):
         total = 0.0
-        for values in strata:
-            drawn = [values[generator.integers(len(values))] for _ in values]
+        for values, ends in zip(strata, extremes, strict=True):
+            drawn = drawn_from(values, ends, generator)
             total += sum(drawn) / len(drawn)
         result.append(total)
     return np.array(result)

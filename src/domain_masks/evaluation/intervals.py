@@ -14,6 +14,9 @@ from domain_masks.evaluation.accuracy import by_domain, correct
 from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
 from domain_masks.records.predictions import Predictions
 
+ADDED = 0.5
+"""Samples added to both extremes before they are drawn, as in Jeffreys' prior: of little weight beside a hundred samples."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -42,10 +45,11 @@ def bootstrap_interval(
     """Return the bootstrap percentile interval of an accuracy that is the unweighted mean over ``groups``.
 
     ``groups``: for each domain, (N_d,) whether a sample is correct. Samples are drawn with replacement within each
-    domain, as many as there are. The number of correct ones is binomial, and is drawn in place of the samples
-    themselves: the same distribution, without an array of ``samples`` x N. The interval covers the choice of test
-    images, not of seeds. Equal arguments give equal intervals. Raises InputError for an empty group, a level outside
-    (0, 1), or no samples.
+    domain, as many as there are, out of these and half a sample that is correct and half a one that is not
+    (:data:`ADDED`): else samples that are all correct would leave no doubt, however few they are. The number of correct
+    ones is binomial, and is drawn in place of the samples themselves: the same distribution, without an array of
+    ``samples`` x N. The interval covers the choice of test images, not of seeds. Equal arguments give equal intervals.
+    Raises InputError for an empty group, a level outside (0, 1), or no samples.
     """
     if not groups or any(len(group) == 0 for group in groups):
         raise InputError(f"expected at least one sample in every domain, got {[len(group) for group in groups]}")
@@ -53,8 +57,9 @@ def bootstrap_interval(
         raise InputError(f"expected a level in (0, 1) and at least one sample, got {level} and {samples}")
     counts = np.array([len(group) for group in groups])
     fractions = np.array([np.mean(np.asarray(group, dtype=np.bool_)) for group in groups])
+    chances = (counts * fractions + ADDED) / (counts + 2 * ADDED)
     generator = np.random.default_rng(seed)
-    drawn = (generator.binomial(counts, fractions, size=(samples, len(counts))) / counts).mean(axis=1)
+    drawn = (generator.binomial(counts, chances, size=(samples, len(counts))) / counts).mean(axis=1)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(accuracy=float(fractions.mean()), low=float(low), high=float(high))
 
@@ -75,16 +80,23 @@ def accuracy_interval(
 
 
 def stratified_interval(
-    strata: Sequence[NDArray[Any]], level: float = 0.95, samples: int = 10_000, seed: int = 0
+    strata: Sequence[NDArray[Any]],
+    extremes: Sequence[tuple[float, float]],
+    level: float = 0.95,
+    samples: int = 10_000,
+    seed: int = 0,
 ) -> Interval:
     """Return the bootstrap percentile interval of a sum over ``strata`` of the means of their values.
 
     - ``strata``: for each domain, (N_d,) each image's contribution: how often it is correct, over the runs that saw it,
       times its domain's weight in the mean. So several runs on the same images, such as seeds, are resampled together
+    - ``extremes``: for each domain, the least and the largest contribution that an image can have
 
-    Images are drawn with replacement within each stratum, as many as there are; the counts of the values are multinomial,
-    and are drawn in place of the images. With one run it is :func:`bootstrap_interval`'s distribution. The interval covers
-    the choice of test images, not of seeds. Raises InputError for an empty stratum, a level outside (0, 1), or no samples.
+    Images are drawn with replacement within each stratum, as many as there are, out of these and half an image at either
+    extreme (:data:`ADDED`); the counts of the values are multinomial, and are drawn in place of the images. With one run it
+    is :func:`bootstrap_interval`'s distribution. The interval covers the choice of test images, not of seeds.
+
+    Raises InputError for an empty stratum, a value outside its extremes, a level outside (0, 1), or no samples.
     """
     if not strata or any(len(values) == 0 for values in strata):
         raise InputError(f"expected at least one sample in every domain, got {[len(values) for values in strata]}")
@@ -93,11 +105,15 @@ def stratified_interval(
     generator = np.random.default_rng(seed)
     drawn = np.zeros(samples)
     total = 0.0
-    for stratum in strata:
+    for stratum, (least, largest) in zip(strata, extremes, strict=True):
         values, counts = np.unique(np.asarray(stratum, dtype=np.float64), return_counts=True)
+        margin = 1e-9 * max(abs(least), abs(largest))
+        if not least - margin <= values[0] <= values[-1] <= largest + margin:
+            raise InputError(f"expected values in [{least:g}, {largest:g}], got {values[0]:g} to {values[-1]:g}")
         size = int(counts.sum())
         total += float(values @ counts) / size
-        drawn += generator.multinomial(size, counts / size, size=samples) @ values / size
+        values, chances = np.append(values, (least, largest)), np.append(counts, (ADDED, ADDED)) / (size + 2 * ADDED)
+        drawn += generator.multinomial(size, chances, size=samples) @ values / size
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(accuracy=total, low=float(low), high=float(high))
 

@@ -91,9 +91,10 @@ def log_odds(logits: NDArray[Any]) -> NDArray[np.float64]:
     others = values.copy()
     others[rows, largest] = -np.inf
     second = others.max(axis=1)
-    rest = second + np.log(np.exp(others - second[:, None]).sum(axis=1))
+    # Of differences alone, as all else here: equal probabilities are exactly equal, whatever is added to a row.
+    rest = np.log(np.exp(others - second[:, None]).sum(axis=1))
     result: NDArray[np.float64] = logs - np.log1p(-np.minimum(np.exp(logs), 0.5))
-    result[rows, largest] = values[rows, largest] - rest
+    result[rows, largest] = values[rows, largest] - second - rest
     return result
 
 

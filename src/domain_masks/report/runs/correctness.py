@@ -94,6 +94,7 @@ def interval(runs: Sequence[Correctness], ensemble: str, weights: Sequence[float
     shares = [1 / len(runs)] * len(runs) if weights is None else weights
     ids: dict[str, NDArray[np.str_]] = {}
     strata: dict[str, NDArray[np.float64]] = {}
+    extremes: dict[str, tuple[float, float]] = {}
     for run, share in zip(runs, shares, strict=True):
         right = run.right.get(ensemble)
         if not right:
@@ -102,8 +103,11 @@ def interval(runs: Sequence[Correctness], ensemble: str, weights: Sequence[float
             if domain in ids and not np.array_equal(ids[domain], run.ids[domain]):
                 return None
             ids[domain] = run.ids[domain]
-            strata[domain] = strata.get(domain, np.zeros(len(values))) + values * (share / len(right))
-    return stratified_interval(list(strata.values())) if strata else None
+            weight = share / len(right)
+            strata[domain] = strata.get(domain, np.zeros(len(values))) + values * weight
+            least, largest = extremes.get(domain, (0.0, 0.0))
+            extremes[domain] = least + min(weight, 0.0), largest + max(weight, 0.0)
+    return stratified_interval(list(strata.values()), list(extremes.values())) if strata else None
 
 
 def paired(first: Correctness, second: Correctness, ensembles: tuple[str, str]) -> McNemar | None:
