@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import generated
 from domain_masks.analysis import analyze
 from domain_masks.data import ImageDataset
 from domain_masks.errors import InputError
 from domain_masks.records.collection import collect
-from domain_masks.records.results import LEARNED_NOTHING
+from domain_masks.records.results import LEARNED_IMAGES, LEARNED_NOTHING
 from domain_masks.report.runs.groups import groups_of
 from domain_masks.training import evaluate, run
 
@@ -132,6 +133,25 @@ def test_a_model_that_learned_nothing_is_said_to_be_no_better_than_one_class(tmp
         assert LEARNED_NOTHING not in [note.about for note in other.results.notes or ()], (
             "it was to learn something else"
         )
+
+
+def test_a_run_says_that_held_out_images_are_trained_on(tmp_path: Path) -> None:
+    for domain in ("art", "photo"):
+        for name, level in (("cat", 0), ("dog", 100)):
+            (tmp_path / "data" / domain / name).mkdir(parents=True)
+            for number in range(10):
+                image = Image.new("RGB", (32, 32), (level + number, number, len(domain)))
+                image.save(tmp_path / "data" / domain / name / f"{number}.png")
+    (tmp_path / "data" / "copy").symlink_to("photo")
+    listener = Silent()
+    config = generated.config(dataset=str(tmp_path / "data"), target=("photo",), epochs=1)
+    results = run(config, tmp_path / "run", reporter=listener).results
+    (note,) = [note.text for note in results.notes or () if note.about == LEARNED_IMAGES]
+    assert note.startswith(
+        "18 of 20 held-out images are also among the training and validation images, such as photo/cat/"
+    )
+    assert f"note: {note}" in listener.said
+    assert results.out_of_domain.count == 20
 
 
 def test_a_dataset_with_test_images_refuses_it(tmp_path: Path) -> None:

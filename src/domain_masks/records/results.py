@@ -172,8 +172,8 @@ class AveragedWeights(RecordPart):
 class Note(RecordPart):
     """A remark on the results, with advice.
 
-    - ``about``: its kind: :data:`MASKS_AT_START`, :data:`UNTRAINED_CLASSES`, :data:`UNMEASURED_SOURCES`,
-      :data:`LEARNED_NOTHING`, :data:`STATISTICS_KEPT` or :data:`STOPPED_BY_CALLBACK`
+    - ``about``: its kind: :data:`MASKS_AT_START`, :data:`LEARNED_IMAGES`, :data:`UNTRAINED_CLASSES`,
+      :data:`UNMEASURED_SOURCES`, :data:`LEARNED_NOTHING`, :data:`STATISTICS_KEPT` or :data:`STOPPED_BY_CALLBACK`
     - ``text``: a sentence
     """
 
@@ -184,6 +184,8 @@ class Note(RecordPart):
 MASKS_AT_START = "masks_at_start"
 """All masks are nearly full, as at initialisation: mask logits start in U(0, 1), above 0, and a step changes them by about the
 learning rate."""
+LEARNED_IMAGES = "learned_images"
+"""Images that are measured, or select the epoch, are among those that were trained on."""
 UNTRAINED_CLASSES = "untrained_classes"
 """Held-out images are of classes without training images, so they are always misclassified."""
 UNMEASURED_SOURCES = "unmeasured_sources"

@@ -9,6 +9,7 @@ import numpy as np
 from lightning_fabric import Fabric
 
 from domain_masks.data import DomainSplits
+from domain_masks.data.learned_images import learned_images
 from domain_masks.data.splits import unmeasured_sources
 from domain_masks.records.counts import first_of
 from domain_masks.records.identity import plugins_changed, revised_since
@@ -42,7 +43,9 @@ def announcement(
     yield from notes(config, experiment.splits.dataset)
     if config.init_from is not None and checkpoint is None:
         yield from InitialModel.read(config.init_from).notes_on_images(experiment.preprocessing)
-    yield from (f"note: {line}" for line in unmeasured_sources(experiment.splits))
+    yield from (
+        f"note: {line}" for line in (*learned_images(experiment.splits), *unmeasured_sources(experiment.splits))
+    )
     yield from _missing_classes(experiment.splits)
     yield from _left_out(experiment)
     if plugins_changed(config, inputs):

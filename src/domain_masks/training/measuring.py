@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from domain_masks.data import DomainSplits
+from domain_masks.data.learned_images import learned_images
 from domain_masks.data.splits import unmeasured_sources, untrained_classes
 from domain_masks.evaluation import accuracies, fitted_temperatures, metrics, nearest_accuracy, top1
 from domain_masks.masks import mask_statistics
@@ -17,6 +18,7 @@ from domain_masks.records.ensemble_names import PREDICTION_ENSEMBLE
 from domain_masks.records.measured_metrics import FittedTemperature
 from domain_masks.records.model_card import CardTraining, ModelDescription
 from domain_masks.records.results import (
+    LEARNED_IMAGES,
     LEARNED_NOTHING,
     OFFICIAL,
     OUT_OF_DOMAIN,
@@ -109,6 +111,7 @@ def measure(
         nearest_source=nearest,
         notes=[
             *notes_of(learned, config.learning_rate if config.lr_masks is None else config.lr_masks),
+            *(Note(about=LEARNED_IMAGES, text=line) for line in learned_images(splits)),
             *(Note(about=UNTRAINED_CLASSES, text=line) for line in untrained_classes(splits)),
             *(Note(about=UNMEASURED_SOURCES, text=line) for line in unmeasured_sources(splits)),
             # Class weights trade the accuracy on frequent classes for that on rare ones.

@@ -40,7 +40,8 @@ def reading(group: Group, frame: pd.DataFrame) -> list[str]:
         "that were not used for training. Known domain: as in domain, each image under the mask or head of its own domain.",
         "Accuracy in percent. Overall: the unweighted mean over held-out domains, taken per seed. In brackets: 95 % "
         "bootstrap interval over the test images (10,000 resamples within each domain, with half an image added that is right "
-        "and half a one that is not; the predictions of all seeds for an image are resampled together). It covers the variation over images, not over seeds.",
+        "and half a one that is not; the predictions of all seeds for an image are resampled together). It covers the "
+        "variation over images, not over seeds.",
     ]
     seeds = sorted({record.results.seed for line in group.lines for record in line.records})
     if len(seeds) > 1:
