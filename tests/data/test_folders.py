@@ -136,6 +136,27 @@ def test_what_is_left_out_is_counted_and_said(tree):
     assert len(load_dataset(tree)) == 10
 
 
+@pytest.mark.parametrize("link", ["scan", "photo/cow", "v1.0"])
+def test_a_folder_that_is_a_link_to_nothing_is_refused(tree, link):
+    (tree / link).symlink_to(tree.parent / "unmounted" / "disk")
+    name = link.rpartition("/")[2]
+    with pytest.raises(
+        InputError, match=f"has links to nothing in place of folders: '{name}'. Restore what they point to"
+    ):
+        load_dataset(tree)
+
+
+def test_links_to_nothing_that_are_no_folders_are_left_out_and_said(tree):
+    for link in ("README.md", "photo/list.txt", "photo/dog/gone.png", "art/.hidden"):
+        (tree / link).symlink_to(tree.parent / "unmounted" / "file")
+    dataset = load_dataset(tree)
+    assert len(dataset) == 10
+    assert dataset.notes == (
+        "1 of 11 files in the class folders of 'animals' are left out: 1 as links to nothing, pipes or devices; "
+        f"`dmg data check {tree}` lists them",
+    )
+
+
 def test_classes_without_an_image_in_any_domain_are_left_out_and_said(tree):
     # A domain may lack a class, but a class that no domain has is a folder that was never filled.
     for folder in ("sketch/owl", "sketch/cow", "photo/cow", "art/bee", "art/.hidden"):

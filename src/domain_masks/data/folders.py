@@ -24,17 +24,20 @@ LAYOUT = "<domain>/<class>/<image>, such as photo/dog/1.jpg"
 _SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 _SHOWN_EXTENSIONS = 6
+_LONGEST_EXTENSION = 5
 
 
 @dataclass
 class LeftOut:
     """Files in class folders that are not used: counts by extension, and of images in nested folders.
 
+    - ``special``: images by their names that are links to nothing, or pipes and devices
     - ``class_names``: those of all class folders, also of folders without images
     """
 
     extensions: Counter[str] = field(default_factory=Counter)
     nested: int = 0
+    special: int = 0
     class_names: set[str] = field(default_factory=set)
 
     def add(self, entry: os.DirEntry[str]) -> None:
@@ -42,6 +45,9 @@ class LeftOut:
         if is_ignored(entry.name):
             return
         if not entry.is_dir():
+            if is_image_name(entry.name):
+                self.special += 1
+                return
             self.extensions[PurePosixPath(entry.name).suffix.lower() or "no extension"] += 1
             return
         for _, folders, files in os.walk(entry.path):
@@ -59,13 +65,15 @@ class LeftOut:
         )
 
     def _counts(self, root: Path, used: int) -> tuple[str, ...]:
-        count = self.extensions.total() + self.nested
+        count = self.extensions.total() + self.nested + self.special
         if not count:
             return ()
         common = self.extensions.most_common(_SHOWN_EXTENSIONS)
         listed = ", ".join(f"{number:,} {extension}" for extension, number in common)
         more = ", ..." if len(self.extensions) > len(common) else ""
         reasons = [f"{self.extensions.total():,} by extension ({listed}{more})"] if self.extensions else []
+        if self.special:
+            reasons.append(f"{self.special:,} as links to nothing, pipes or devices")
         if self.nested:
             reasons.append(f"{self.nested:,} image{'s' * (self.nested > 1)} in folders within class folders")
         return (
@@ -111,8 +119,8 @@ def nearest_folder(root: Path, names: Sequence[str], parts: Sequence[str]) -> Pa
 def find_images(root: Path, left_out: LeftOut | None = None) -> list[ImageFile]:
     """Return the images below ``root``, sorted by path; ``left_out`` counts unused files.
 
-    Raises InputError if there are none, if a domain folder has none, if images lie outside of class folders, and for
-    errors of the file system: an unreadable folder, a link in a circle.
+    Raises InputError if there are none, if a domain folder has none, if images lie outside of class folders, if the folder of
+    a domain or class is a link to nothing, and for errors of the file system: an unreadable folder, a link in a circle.
     """
     try:
         return _images_below(root, left_out)
@@ -127,12 +135,14 @@ def _images_below(root: Path, left_out: LeftOut | None) -> list[ImageFile]:
     stray = _image_names(root)
     if stray:
         raise _wrong_layout(root, f"images directly in it, such as {stray[0]!r}")
+    refuse_missing_folders(root)
     folders = folders_in(root)
     if not folders:
         raise _wrong_layout(root, "no folders")
     _refuse_splits(root, folders)
     images: list[ImageFile] = []
     for domain in folders:
+        refuse_missing_folders(root / domain)
         class_folders = folders_in(root / domain)
         if domain == LISTS_FOLDER and not class_folders:
             continue
@@ -186,6 +196,38 @@ def folders_in(directory: Path) -> list[str]:
     """Return the names of the folders in ``directory``, sorted, without hidden ones and those of operating systems."""
     with os.scandir(directory) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not is_ignored(entry.name))
+
+
+def refuse_missing_folders(directory: Path) -> None:
+    """Raise InputError where ``directory`` has a link to nothing that may stand for a folder, as its name has no extension.
+
+    A domain or class that is on a disk that is not mounted would be missing from the dataset without a word.
+    """
+    with os.scandir(directory) as entries:
+        gone = sorted(
+            entry.name
+            for entry in entries
+            if entry.is_symlink() and not is_ignored(entry.name) and has_no_extension(entry.name) and not _exists(entry)
+        )
+    if gone:
+        raise InputError(
+            f"{directory.name!r} has links to nothing in place of folders: {first_of(gone)}. Restore what they point to (is a "
+            "disk not mounted?), or remove the links to do without"
+        )
+
+
+def has_no_extension(name: str) -> bool:
+    """Return whether a name has no extension of one to five letters and digits: it may be that of a folder."""
+    suffix = PurePosixPath(name).suffix[1:]
+    return not (suffix.isalnum() and len(suffix) <= _LONGEST_EXTENSION and not suffix.isdecimal())
+
+
+def _exists(entry: os.DirEntry[str]) -> bool:
+    try:
+        entry.stat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:

@@ -91,11 +91,13 @@ def test_everything_is_found_at_once(tree):
     os.mkfifo(tree / "art" / "dog" / "pipe.png")
     (tree / "art" / "dog" / "self.jpg").symlink_to("self.jpg")
     (tree / "art" / "up").symlink_to("..")
+    (tree / "scan").symlink_to("unmounted")
     findings = report_of(tree).findings
     assert codes(findings) == {
         "misplaced-image": "error",
         "empty-domain": "error",
         "link-loop": "error",
+        "missing-folder": "error",
         "empty": "error",
         "not-an-image": "error",
         "truncated": "error",
@@ -130,6 +132,7 @@ def test_everything_is_found_at_once(tree):
     assert paths(only(findings, "link-loop")) == [("art/dog/self.jpg",), ("art/up",)]
     assert paths(only(findings, "special-file")) == [("art/dog/pipe.png",)]
     assert paths(only(findings, "broken-link")) == [("art/dog/gone.jpg",)]
+    assert paths(only(findings, "missing-folder")) == [("scan",)]
 
 
 def test_an_image_in_a_deep_folder_is_decoded_too(tree):

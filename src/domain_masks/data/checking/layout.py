@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from domain_masks.data.checking.occurrences import Finding, finding, findings
 from domain_masks.data.checking.tree import FolderTree
-from domain_masks.data.folders import EXTENSIONS, LAYOUT, are_splits
+from domain_masks.data.folders import EXTENSIONS, LAYOUT, are_splits, has_no_extension
 from domain_masks.data.split_lists import LISTS_FOLDER
 from domain_masks.records.counts import counted
 
@@ -21,6 +21,9 @@ _OTHER_IMAGES = {
     *(".heic", ".heif", ".avif", ".jxl", ".jxr", ".svg", ".psd", ".ico", ".tga", ".dib", ".pfm"),
     *(".cr2", ".nef", ".dng", ".arw", ".dcm", ".exr", ".hdr"),
 }
+
+_LEVELS = 2
+"""Levels of folders: of domains, and of classes."""
 
 
 def layout_findings(tree: FolderTree) -> list[Finding]:
@@ -46,10 +49,14 @@ def entry_findings(tree: FolderTree) -> list[Finding]:
     """Return the findings about other entries of a dataset's folder: links, hidden and unused files."""
     unused = [path for path in tree.ignored if PurePosixPath(path).suffix.lower() in _OTHER_IMAGES]
     ignored = set(tree.ignored) - set(unused)
+    gone = {
+        path for path in tree.broken_links if path.count("/") < _LEVELS and has_no_extension(path.rpartition("/")[2])
+    }
     return [
         *findings("link-loop", tree.loops),
         *findings("closed-folder", (path or "." for path in tree.closed)),
-        *findings("broken-link", tree.broken_links),
+        *findings("missing-folder", gone),
+        *findings("broken-link", set(tree.broken_links) - gone),
         *findings("special-file", tree.special),
         *findings("unused-format", unused, kinds=_extensions(unused)),
         *findings("ignored-file", ignored, kinds=_extensions(ignored)),

@@ -164,8 +164,17 @@ RULES: dict[str, Rule] = {
         "Add permission to read and enter it (chmod u+rx).",
         "folder",
     ),
+    "missing-folder": Rule(
+        "error",
+        "{count} to nothing in place of a folder",
+        "Restore what it points to (is a disk not mounted?), or remove the link to do without.",
+        "link",
+    ),
     "broken-link": Rule(
-        "warning", "{count} to nothing", "Restore what it points to, or remove the link: training ignores it.", "link"
+        "warning",
+        "{count} to nothing",
+        "Restore what it points to, or remove the link: training leaves it out.",
+        "link",
     ),
     "special-file": Rule(
         "warning",
