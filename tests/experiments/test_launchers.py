@@ -134,6 +134,22 @@ def test_how_a_process_ended_is_said() -> None:
     assert "status 3" in how_it_ended(3)
 
 
+@pytest.mark.timeout(600)
+def test_a_script_that_its_own_processes_would_execute_again_is_one_error(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    call = 'dm.benchmark(dataset="digits", methods=["aggregate"], targets=["ink"], seeds=[0, 1], fast=True, jobs=2, out="runs")'
+    script.write_text(f"import domain_masks as dm\nprint('again')\n{call}\n")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "domain_masks.errors.InputError: a process for runs ended with status 1 before"
+    )
+    assert 'below `if __name__ == "__main__":`, or leave out jobs' in done.stderr.splitlines()[-1]
+    assert "InputError: dm.benchmark is called while a process is started that imports this file" in done.stderr
+    assert "failed: " not in done.stdout
+    assert not list((tmp_path / "runs").rglob("failed.json"))
+
+
 def test_a_claim_is_one_processs(tmp_path: Path) -> None:
     with locked(tmp_path, "key") as mine:
         assert mine

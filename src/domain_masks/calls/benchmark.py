@@ -20,6 +20,7 @@ from domain_masks.records.spellings import canonical
 from domain_masks.settings.benchmark import BENCHMARK_LISTS, BenchmarkOptions, BenchmarkRuns
 from domain_masks.settings.benchmark_lists import BenchmarkLists, check_benchmark
 from domain_masks.settings.command import validated
+from domain_masks.settings.main_module import refuse_imported_main
 from domain_masks.settings.of_a_run import over
 
 if TYPE_CHECKING:
@@ -88,12 +89,14 @@ def benchmark(
     - ``quiet``: whether nothing is printed
 
     Runs that are done are skipped; one that fails is listed in ``failed`` and does not stop the others. With ``dry_run``
-    nothing is computed, and only ``plan`` has rows.
+    nothing is computed, and only ``plan`` has rows. With ``jobs`` above 1 each process imports the program's main file, so that
+    a script calls this function below ``if __name__ == "__main__":``.
 
     Raises InputError that lists every mistake in the settings, DiskFullError where the disk is full.
     """
     from domain_masks.progress import ConsoleReporter  # noqa: PLC0415
 
+    refuse_imported_main("dm.benchmark")
     reporter = ConsoleReporter(quiet)
     known = (*RunConfig.model_fields, *BENCHMARK_LISTS, *BenchmarkOptions.model_fields)
     given, mistakes = canonical(plain(settings), known)

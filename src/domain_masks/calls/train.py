@@ -11,6 +11,7 @@ from domain_masks.calls.described import plain, with_settings_of
 from domain_masks.calls.typed_keywords import TrainKeywords
 from domain_masks.keywords import named_keywords
 from domain_masks.records.config import RunConfig, read_settings
+from domain_masks.settings.main_module import refuse_imported_main
 from domain_masks.settings.of_a_run import over
 from domain_masks.settings.train import TrainSettings
 
@@ -50,6 +51,7 @@ def train(
     from domain_masks.settings.validation import check_settings  # noqa: PLC0415
     from domain_masks.training.telling import told_to_all  # noqa: PLC0415
 
+    refuse_imported_main("dm.train")
     given: dict[str, Any] = _with_named_backbone(plain(settings))
     out, mistakes = take("out", given.pop("out", None), given)
     resume, overwrite = given.pop("resume", False), given.pop("overwrite", False)

@@ -17,14 +17,17 @@ from typing import Any
 
 from domain_masks.cores import CORES_VARIABLE, cores, usual_readers
 from domain_masks.data import ImageDataset, Preprocessing, readable, with_stored_images
-from domain_masks.errors import DomainMasksError
+from domain_masks.errors import DomainMasksError, InputError
 from domain_masks.experiments.launchers.base import ForwardingReporter, Job, Outcome, execute, lost
 from domain_masks.progress import Reporter, silent_libraries
 from domain_masks.records.setting_types import OWN_RANGE
+from domain_masks.settings.main_module import GUARD
 from domain_masks.training.image_preparation import preprocessing_of
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _GPUS = "CUDA_VISIBLE_DEVICES"
+_READY = True
+"""What a process sends first."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,10 @@ class LocalProcesses:
     uses_gpus: bool = True
 
     def launch(self, jobs: Sequence[Job], dataset: ImageDataset, reporter: Reporter) -> Iterator[tuple[Job, Outcome]]:
-        """Yield every job once, with its outcome, as it ends; images that they share are decoded before."""
+        """Yield every job once, with its outcome, as it ends; images that they share are decoded before.
+
+        Raises InputError where processes end before they could begin.
+        """
         _cache_images(jobs, dataset, reporter)
         waiting = deque(jobs)
         gpus = visible_gpus() if self.uses_gpus else []
@@ -95,6 +101,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.job: Job | None = None
+        self.is_ready = False
         # Sent when all processes have been started, as sending to one that is still importing would block.
         self._unsent: ImageDataset | None = dataset
         self.process: BaseProcess = context.Process(target=serve, args=(theirs,), name="domain-masks-run")
@@ -112,15 +119,24 @@ class _Worker:
             self.connection.send(job)
 
     def look(self, reporter: Reporter) -> Outcome | None:
-        """Print the lines of the process; return the outcome of its job if it is there, or if the process has ended."""
+        """Print the lines of the process; return the outcome of its job if it is there, or if the process has ended.
+
+        Raises InputError where it ended by an error before it could begin, as all others would.
+        """
         if self.job is None:
             return None
         job = self.job
         outcome = self.listen(reporter)
         if outcome is not None or self.process.is_alive():
             return outcome
+        status = self.process.exitcode
+        if not self.is_ready and status is not None and status > 0:
+            raise InputError(
+                f"a process for runs ended with status {status} before it could begin; its error is above. Each process "
+                f"imports the program's main file: put the calls of a script below `{GUARD}`, or leave out jobs"
+            )
         self.job = None
-        return lost(job, how_it_ended(self.process.exitcode))
+        return lost(job, how_it_ended(status))
 
     def listen(self, reporter: Reporter) -> Outcome | None:
         """Print the lines of the process so far, also after its end; returns the outcome of its job if it is there."""
@@ -128,7 +144,10 @@ class _Worker:
             return None
         try:
             while self.connection.poll():
-                said: str | Outcome = self.connection.recv()
+                said: str | bool | Outcome = self.connection.recv()
+                if isinstance(said, bool):
+                    self.is_ready = said
+                    continue
                 if isinstance(said, Outcome):
                     self.job = None
                     return said
@@ -156,6 +175,7 @@ def serve(connection: Connection) -> None:
             connection.send(line)
 
     with suppress(_Ended, EOFError, OSError), silent_libraries():
+        connection.send(_READY)
         dataset: ImageDataset = connection.recv()
         while True:
             job: Job = connection.recv()
