@@ -82,7 +82,7 @@ def test_later_images_are_centred_by_the_training_images():
     torch.testing.assert_close(together[:6], apart[:6], rtol=1e-4, atol=1e-4)
 
 
-def test_under_autocast_the_kernel_is_computed_in_single_precision():
+def test_under_autocast_predictions_are_those_of_single_precision():
     method, batch = fitted(built("dica")).eval(), as_features(built("dica"), toy_batch(64, seed=5))
     with torch.no_grad():
         expected = method.predict(batch)["predictions"]
@@ -90,7 +90,18 @@ def test_under_autocast_the_kernel_is_computed_in_single_precision():
             got = method.predict(batch)["predictions"]
             rounded = method.predict(replace(batch, features=batch.features.bfloat16()))["predictions"]
     assert torch.equal(got, expected)
-    assert rounded.dtype == torch.float32
+    assert rounded.dtype == expected.dtype == torch.float32
+
+
+def test_large_weights_of_landmarks_cancel():
+    method = fitted(built("dica", tolerance=0.0)).eval()
+    rows = method.represent(as_features(method, toy_batch(64, seed=5)).features).detach()
+    with torch.no_grad():
+        got = method.predict(toy_batch(64, seed=5))["predictions"]
+    distances = (rows.double()[:, None] - method.landmarks.double()).square().sum(-1)
+    expected = (-method.sharpness.double() * distances).exp() @ method.weights.double() + method.biases.double()
+    assert method.weights.abs().max() > 100
+    torch.testing.assert_close(got.double(), expected, rtol=1e-6, atol=1e-5)
 
 
 def test_the_discriminant_is_that_of_gaussians():

@@ -120,7 +120,7 @@ def _norm_of_shared_masks(config: RunConfig) -> bool:
 
 
 def _kernel_in_single_precision(config: RunConfig) -> bool:
-    """DICA predicts in single precision, in which it is fitted; before, with kernels rounded to 16 bits."""
+    """DICA predicts from features in single precision, as it is fitted, and with exact kernels; before, both had 16 bits."""
     return config.method_name == "dica" and config.precision != "32"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from domain_masks.data.checking.occurrences import Finding, finding, findings
-from domain_masks.data.checking.tree import FolderTree
+from domain_masks.data.checking.tree import LEVELS, FolderTree
 from domain_masks.data.folders import EXTENSIONS, LAYOUT, are_splits, has_no_extension
 from domain_masks.data.split_lists import LISTS_FOLDER
 from domain_masks.records.counts import counted
@@ -21,9 +21,6 @@ _OTHER_IMAGES = {
     *(".heic", ".heif", ".avif", ".jxl", ".jxr", ".svg", ".psd", ".ico", ".tga", ".dib", ".pfm"),
     *(".cr2", ".nef", ".dng", ".arw", ".dcm", ".exr", ".hdr"),
 }
-
-_LEVELS = 2
-"""Levels of folders: of domains, and of classes."""
 
 
 def layout_findings(tree: FolderTree) -> list[Finding]:
@@ -50,7 +47,7 @@ def entry_findings(tree: FolderTree) -> list[Finding]:
     unused = [path for path in tree.ignored if PurePosixPath(path).suffix.lower() in _OTHER_IMAGES]
     ignored = set(tree.ignored) - set(unused)
     gone = {
-        path for path in tree.broken_links if path.count("/") < _LEVELS and has_no_extension(path.rpartition("/")[2])
+        path for path in tree.broken_links if path.count("/") < LEVELS and has_no_extension(path.rpartition("/")[2])
     }
     return [
         *findings("link-loop", tree.loops),

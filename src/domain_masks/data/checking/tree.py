@@ -10,7 +10,8 @@ from pathlib import Path
 from domain_masks.data.folders import is_ignored, is_image_name
 from domain_masks.data.split_lists import LISTS_FOLDER
 
-_LEVELS = 2
+LEVELS = 2
+"""Levels of folders: of domains, and of classes."""
 
 
 @dataclass
@@ -57,7 +58,7 @@ def walk(root: Path) -> FolderTree:
             if is_ignored(name):
                 tree.hidden.append(path)
             elif kind == "folder":
-                if path.count("/") < _LEVELS:
+                if path.count("/") < LEVELS:
                     tree.folders.append(path)
                 waiting.append((path, above | {os.path.realpath(root / path)}))
             elif kind == "loop":
@@ -93,7 +94,7 @@ def _kind(path: Path, above: frozenset[str]) -> str:
 def _sort_file(tree: FolderTree, path: str) -> None:
     depth = path.count("/")
     if is_image_name(path):
-        (tree.images if depth == _LEVELS else tree.misplaced).append(path)
+        (tree.images if depth == LEVELS else tree.misplaced).append(path)
     elif path.lower().endswith(".txt") and (depth == 0 or (depth == 1 and path.startswith(f"{LISTS_FOLDER}/"))):
         tree.lists.append(path)
     else:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from domain_masks.batch import DomainBatch
+from domain_masks.devices import exact
 from domain_masks.errors import InputError
 from domain_masks.methods.base import PREDICTIONS, Context, Method, domains_of, labels_of
 from domain_masks.methods.descriptions.kernel import DescribedDICA, DICASettings
@@ -133,10 +136,11 @@ class DICA(DescribedDICA, Method):
         self.biases = (biases - centre @ directions @ weights).float()
 
     def predict(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Return the discriminant's logits for the projected features, (N, C)."""
+        """Return the discriminant's logits for the projected features, (N, C); the kernel is computed in double precision."""
         features = self.boundary_features(batch)
-        # In single precision, as it was fitted: with rounded distances the large weights of landmarks do not cancel.
-        with torch.autocast(features.device.type, enabled=False):
-            rows = self.represent(features.to(self.landmarks.dtype))
-            kernel = (-self.sharpness * squared_distances(rows, self.landmarks)).exp()
-            return {PREDICTIONS: kernel @ self.weights + self.biases}
+        kind = features.device.type
+        # In single precision, as it was fitted; torch.export would keep a context that changes nothing.
+        with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+            rows = exact(self.represent(features.to(self.landmarks.dtype)))
+        kernel = (-exact(self.sharpness) * squared_distances(rows, exact(self.landmarks))).exp()
+        return {PREDICTIONS: (kernel @ exact(self.weights) + exact(self.biases)).to(self.landmarks.dtype)}
