@@ -103,7 +103,8 @@ def test_every_form_of_an_image_gives_the_same(model, images):
             assert torch.equal(model.logits(form)["predictions"], expected)
     three = model.predict([np.stack([pixels, pixels]), path])
     assert [one.name for one in three] == [None, None, str(path)]
-    assert len({one.probability for one in three}) == 1
+    # Rows of one batch may differ in the last digit, by processor.
+    assert [one.probability for one in three] == pytest.approx([three[0].probability] * 3, rel=1e-6)
 
 
 def odd_images(folder):
