@@ -141,6 +141,11 @@ def test_an_image_in_a_deep_folder_is_decoded_too(tree):
     assert codes(report_of(tree).findings) == {"nested-image": "warning", "empty": "error"}
 
 
+def test_what_the_loader_refuses_is_said_once(tree):
+    (tree / "art" / "owl").symlink_to("unmounted")
+    assert codes(report_of(tree).findings) == {"missing-folder": "error"}
+
+
 def test_what_the_loader_refuses_is_said_even_if_nothing_else_found_it(tree, monkeypatch):
     def refuse(name, root):
         raise InputError("it is Monday.")

@@ -161,7 +161,8 @@ def _dataset_index(dataset: ImageDataset) -> Index:
 
 def _with_refusal(index: Index, name: str, root: str | Path | None) -> Index:
     """Add the loader's error, unless a finding already is an error."""
-    if any(finding.severity == "error" for finding in index.findings):
+    known = (*index.findings, *([] if index.tree is None else entry_findings(index.tree)))
+    if any(finding.severity == "error" for finding in known):
         return index
     try:
         load_dataset(name, root)
