@@ -43,6 +43,11 @@ def contents_of(dataset: ImageDataset) -> npt.NDArray[np.uint8]:
     return np.frombuffer(found, dtype=np.uint8).reshape(-1, HASH_BYTES)
 
 
+def content_keys(contents: npt.NDArray[np.uint8]) -> npt.NDArray[np.void]:
+    """Return hashes (N, 16) as single values that can be compared, sorted and found among others, (N,)."""
+    return np.ascontiguousarray(contents).view(np.dtype((np.void, HASH_BYTES))).reshape(-1)
+
+
 @dataclass(frozen=True)
 class ReadImage:
     """An image that was read: ``open`` decodes the bytes that were hashed.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-from domain_masks.data.content import UNREAD
+from domain_masks.data.content import UNREAD, content_keys
 from domain_masks.data.dataset import Subset
 from domain_masks.data.splits import DomainSplits
 
@@ -19,36 +21,31 @@ def learned_images(splits: DomainSplits) -> list[str]:
     """
     if splits.dataset.contents is None:
         return []
-    learned = {"training": (splits.train, _keys(splits.train))}
-    seen = {**learned, "validation": (splits.validation, _keys(splits.validation))}
+    keys = content_keys(splits.dataset.contents)
+    seen = {"training": splits.train, "validation": splits.validation}
     lines = [
-        _sentence("held-out", splits.held_out, seen),
-        *([] if splits.test is None else [_sentence("in-domain test", splits.test, seen)]),
-        _sentence("validation", splits.validation, learned),
+        _sentence("held-out", splits.held_out, seen, keys),
+        *([] if splits.test is None else [_sentence("in-domain test", splits.test, seen, keys)]),
+        _sentence("validation", splits.validation, {"training": splits.train}, keys),
     ]
     return [line for line in lines if line]
 
 
-def _keys(part: Subset) -> NDArray[np.uint64]:
-    """Return 8 bytes of each image's hash, (N,): a million images have two equal ones with a chance of 3e-8."""
-    if part.dataset.contents is None:
-        raise ValueError("expected a dataset that was identified")
-    return np.ascontiguousarray(part.dataset.contents[part.indices, :8]).view("<u8").reshape(-1)
-
-
-def _sentence(name: str, part: Subset, others: dict[str, tuple[Subset, NDArray[np.uint64]]]) -> str:
-    own = _keys(part)
-    own_read = own != np.frombuffer(UNREAD[:8], "<u8")[0]
+def _sentence(name: str, part: Subset, others: Mapping[str, Subset], keys: NDArray[np.void]) -> str:
+    """Return the sentence about one part; ``keys``: (N,), of the dataset's images."""
+    own = keys[part.indices]
+    is_read = own != content_keys(np.frombuffer(UNREAD, np.uint8)[None])
     concerned = np.zeros(len(own), dtype=np.bool_)
     kinds, example = [], ""
-    for kind, (other, keys) in others.items():
-        equal = np.isin(own, keys) & own_read
+    for kind, other in others.items():
+        theirs = keys[other.indices]
+        equal = np.isin(own, theirs) & is_read
         if not equal.any():
             continue
         kinds.append(kind)
         concerned |= equal
         row = int(equal.argmax())
-        example = example or f"{part.ids[row]} and {other.ids[int((keys == own[row]).argmax())]}"
+        example = example or f"{part.ids[row]} and {other.ids[int((theirs == own[row]).argmax())]}"
     if not kinds:
         return ""
     count = int(concerned.sum())

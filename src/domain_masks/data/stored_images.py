@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from domain_masks.data.dataset import HASH_BYTES, Int64Array
+from domain_masks.data.content import content_keys
+from domain_masks.data.dataset import Int64Array
 from domain_masks.data.openers import Opener, is_in_memory, read_encoded, states
 from domain_masks.data.preprocessing import Decoding
 from domain_masks.records.files import partial_files, writing
@@ -66,7 +67,7 @@ class StoredImages:
 
     def rows_of(self, contents: Contents) -> Int64Array:
         """Return where images lie, (N,), by their contents (N, 16); raises KeyError for one that is not there."""
-        known, wanted = _as_keys(self.contents), _as_keys(contents)
+        known, wanted = content_keys(self.contents), content_keys(contents)
         rows = np.searchsorted(known, wanted).clip(max=max(0, len(known) - 1))
         if len(wanted) and (not len(known) or bool((known[rows] != wanted).any())):
             raise KeyError("an image is not among those that are stored")
@@ -164,9 +165,5 @@ class StoredOpener:
 
 def unique_contents(contents: Contents) -> tuple[Contents, Int64Array]:
     """Return the different ones among contents (N, 16), in the order of :attr:`StoredImages.contents`, and a row of each."""
-    _, first = np.unique(_as_keys(contents), return_index=True)
+    _, first = np.unique(content_keys(contents), return_index=True)
     return contents[first], first.astype(np.int64)
-
-
-def _as_keys(contents: Contents) -> npt.NDArray[np.void]:
-    return np.ascontiguousarray(contents).view(np.dtype((np.void, HASH_BYTES))).reshape(-1)

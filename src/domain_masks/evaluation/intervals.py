@@ -46,22 +46,12 @@ def bootstrap_interval(
 
     ``groups``: for each domain, (N_d,) whether a sample is correct. Samples are drawn with replacement within each
     domain, as many as there are, out of these and half a sample that is correct and half a one that is not
-    (:data:`ADDED`): else samples that are all correct would leave no doubt, however few they are. The number of correct
-    ones is binomial, and is drawn in place of the samples themselves: the same distribution, without an array of
-    ``samples`` x N. The interval covers the choice of test images, not of seeds. Equal arguments give equal intervals.
-    Raises InputError for an empty group, a level outside (0, 1), or no samples.
+    (:data:`ADDED`): else samples that are all correct would leave no doubt, however few they are. The interval covers
+    the choice of test images, not of seeds. Equal arguments give equal intervals. Raises InputError for an empty group, a
+    level outside (0, 1), or no samples.
     """
-    if not groups or any(len(group) == 0 for group in groups):
-        raise InputError(f"expected at least one sample in every domain, got {[len(group) for group in groups]}")
-    if not 0 < level < 1 or samples < 1:
-        raise InputError(f"expected a level in (0, 1) and at least one sample, got {level} and {samples}")
-    counts = np.array([len(group) for group in groups])
-    fractions = np.array([np.mean(np.asarray(group, dtype=np.bool_)) for group in groups])
-    chances = (counts * fractions + ADDED) / (counts + 2 * ADDED)
-    generator = np.random.default_rng(seed)
-    drawn = (generator.binomial(counts, chances, size=(samples, len(counts))) / counts).mean(axis=1)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(accuracy=float(fractions.mean()), low=float(low), high=float(high))
+    strata = [np.asarray(group, dtype=np.bool_) / len(groups) for group in groups]
+    return stratified_interval(strata, [(0.0, 1 / len(strata)) for _ in strata], level, samples, seed)
 
 
 def accuracy_interval(
@@ -93,8 +83,8 @@ def stratified_interval(
     - ``extremes``: for each domain, the least and the largest contribution that an image can have
 
     Images are drawn with replacement within each stratum, as many as there are, out of these and half an image at either
-    extreme (:data:`ADDED`); the counts of the values are multinomial, and are drawn in place of the images. With one run it
-    is :func:`bootstrap_interval`'s distribution. The interval covers the choice of test images, not of seeds.
+    extreme (:data:`ADDED`); the counts of the values are multinomial, and are drawn in place of the images, without an array
+    of ``samples`` x N. The interval covers the choice of test images, not of seeds.
 
     Raises InputError for an empty stratum, a value outside its extremes, a level outside (0, 1), or no samples.
     """
